@@ -1,0 +1,124 @@
+"""Every option there is: its name, type, unit, default and meaning. Loading is in ``load.py``.
+
+The command line, the environment, the TOML file, the documentation and ``ztoapi check`` are derived from these
+classes; no option is listed anywhere else.
+"""
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Config", "DialectName", "ModelRoute", "Platform", "ServerConfig", "ThinkMode", "UpstreamConfig"]
+
+DialectName = Literal["openai", "zai", "zai_web", "zread"]
+ThinkMode = Literal["strip", "think", "raw", "reasoning"]
+
+
+class Secret(str):
+    """A string that does not print itself: ``repr`` and ``str.format`` show a mask. Compare and encode it as usual."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream: where it is, what it speaks, and the users' own tokens for it."""
+
+    id: str
+    """Name in MODEL_PLATFORM_MAP, metrics and records: zai, zai_web, zread, or openai for an unknown host."""
+    dialect: DialectName
+    """``zai`` is OpenAI's format with GLM's rules (parameters, finish reasons, error codes); ``openai`` is plain."""
+    base_url: str
+    """Scheme, authority and path prefix without a trailing slash, e.g. https://api.z.ai/api/paas/v4."""
+    chat_url: str
+    """Whole URL that chat requests are posted to (the talk URL for zread)."""
+    models_url: str | None
+    """Whole URL of the model list, or None where the upstream has none."""
+    tokens: tuple[Secret, ...] = ()
+    """Pool of tokens; never used for another platform."""
+    default_model: str
+    """Upstream model id for a client model that has no route of its own."""
+
+
+class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one public model name goes."""
+
+    public: str
+    platform: str
+    upstream: str
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The client side. Times are in seconds, sizes in bytes; the reasons are in ``wire/limits.py``."""
+
+    host: str = "127.0.0.1"
+    port: int = 9090
+    workers: int = 1
+    backlog: int = 2048
+    drain_seconds: float = 30.0
+    head_timeout_seconds: float = 10.0
+    body_timeout_seconds: float = 30.0
+    body_idle_timeout_seconds: float = 15.0
+    keepalive_timeout_seconds: float = 75.0
+    write_stall_timeout_seconds: float = 60.0
+    linger_seconds: float = 2.0
+    max_request_line_bytes: int = 8192
+    max_head_bytes: int = 32768
+    max_head_fields: int = 100
+    max_body_bytes: int = 10485760
+    sse_keepalive_seconds: float = 15.0
+    """A ``: keepalive`` comment after so long without an upstream byte in mid-stream; 0 turns it off."""
+    sse_keepalive_before_first_byte: bool = False
+
+
+class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The upstream side. Times are in seconds."""
+
+    transport: Literal["native", "httpx"] = "native"
+    max_idle_connections: int = 100
+    max_idle_per_origin: int = 10
+    idle_timeout_seconds: float = 90.0
+    connect_timeout_seconds: float = 8.0
+    first_byte_timeout_seconds: float = 60.0
+    between_bytes_timeout_seconds: float = 60.0
+    total_timeout_seconds: float = 600.0
+    max_tries: int = 3
+    """Tries of one request, the first included; only failures before the first answer byte are tried again."""
+    max_event_bytes: int = 16777216
+    """Largest single SSE event that is accepted from an upstream."""
+    max_response_bytes: int = 67108864
+    """Largest answer that is held whole (not streamed)."""
+    tls_verify: bool = True
+    ca_file: str | None = None
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration of one gateway."""
+
+    server: ServerConfig = msgspec.field(default_factory=ServerConfig)
+    upstream: UpstreamConfig = msgspec.field(default_factory=UpstreamConfig)
+    api_keys: tuple[Secret, ...] = ()
+    """Client keys; empty means that no key is asked for (accepted on a loopback bind only)."""
+    platforms: tuple[Platform, ...] = ()
+    default_platform: str = "zai"
+    routes: tuple[ModelRoute, ...] = ()
+    """Configured models, MODEL_NAME first."""
+    model_name: str = "glm-4.6"
+    default_stream: bool = False
+    """Used where a request has no ``stream`` key."""
+    enable_thinking: bool | None = None
+    """Default for requests that do not say; None leaves it to the upstream."""
+    think_mode: ThinkMode = "reasoning"
+    """How the web dialect shows reasoning."""
+    zread_repository: str | None = None
+    """owner/name that zread questions are about where the request names none."""
+    dashboard_enabled: bool = True
+    debug: bool = False
+    cors_origins: tuple[str, ...] = ("*",)
+    warnings: tuple[str, ...] = ()
+    """What a user should know although the configuration is valid, e.g. the coding endpoint's usage policy."""

@@ -1,0 +1,47 @@
+"""What every upstream dialect offers, and the common inner form between client and upstream dialects.
+
+The inner form is OpenAI's own wire format: a request is one JSON object whose values stay undecoded
+(:class:`ChatRequest`), an answer is a run of whole SSE events that carry ``chat.completion.chunk`` objects. An
+upstream dialect turns its events into that; a client-facing dialect other than OpenAI's reads that. OpenAI to
+OpenAI is then the identity on bytes.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from ztoapi.errors import UpstreamError
+
+__all__ = ["Reader", "Usage"]
+
+
+class Usage(msgspec.Struct):
+    """Token counts of one answer, as OpenAI names them; ``details`` fields stay undecoded."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    completion_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class Reader(Protocol):
+    """Reads one upstream answer: blocks of whole SSE events in, OpenAI chunk events out.
+
+    ``feed`` and ``eof`` return octets ready for the client (whole ``data: ...`` events, possibly none). After each
+    call: ``done`` is True once the answer is complete and its ``data: [DONE]`` is in the returned octets;
+    ``error`` is set once the upstream has reported or caused a failure (what was returned before it is still
+    valid). Neither is ever unset, and nothing is fed after one of them is set.
+    """
+
+    usage: Usage | None
+    done: bool
+    error: UpstreamError | None
+
+    def feed(self, block: bytes) -> bytes:
+        """Translate ``block``: one or more whole events, each ended by a blank line."""
+        ...
+
+    def eof(self) -> bytes:
+        """Say that the upstream body has ended; sets ``done`` or ``error`` (an end without a finish is an error)."""
+        ...
