@@ -1,0 +1,72 @@
+"""What the connections of one worker share: settings, the application's two entry points, clock and books."""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final
+
+from ztoapi.errors import ApiError
+from ztoapi.structures.deadlines import Deadlines
+from ztoapi.telemetry.record import Recorder
+from ztoapi.wire.limits import Limits
+
+if TYPE_CHECKING:
+    from ztoapi.server.exchange import Exchange
+    from ztoapi.server.protocol import HTTPProtocol
+
+__all__ = ["Admit", "Dispatch", "ServerContext"]
+
+TICK_SECONDS: Final = 0.25
+"""How often deadlines are looked at: timers are that much late at worst."""
+
+Admit = Callable[["Exchange"], ApiError | None]
+Dispatch = Callable[["Exchange"], None]
+
+
+def admit_all(exchange: "Exchange") -> ApiError | None:
+    """No gates."""
+    return None
+
+
+class ServerContext:
+    """``admit`` is asked when a head has come, before any of the body is waited for; a refusal it returns is sent.
+    ``dispatch`` is called when the request is whole. ``deadlines`` may be shared with the upstream side."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dispatch: Dispatch,
+        *,
+        admit: Admit = admit_all,
+        limits: Limits | None = None,
+        recorder: Recorder | None = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self.loop = loop
+        self.dispatch = dispatch
+        self.admit = admit
+        self.limits = limits or Limits()
+        self.recorder = recorder or Recorder()
+        self.deadlines = deadlines or Deadlines()
+        self.connections: set[HTTPProtocol] = set()
+        self.draining = False
+        self.date = b""
+        self._id_prefix = secrets.token_hex(8).encode("ascii")
+        self._counter = itertools.count(1)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def next_id(self) -> bytes:
+        """An id that is unique among all workers and restarts: 64 random bits of the worker, then a counter."""
+        return b"%b%08x" % (self._id_prefix, next(self._counter))
+
+    def start(self) -> None:
+        """Begin to tick: the Date field and the deadlines."""
+        self.date = formatdate(usegmt=True).encode("ascii")
+        self.deadlines.expire(self.loop.time())
+        self._timer = self.loop.call_later(TICK_SECONDS, self.start)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,257 @@
+"""One request and its answer.
+
+The Exchange is the one object a request lives in. A handler answers it in one of three ways: ``respond`` (a whole
+answer), ``fail`` (an error), or ``start_stream`` with ``write`` ... ``end``. Whatever happens, ``finish`` runs exactly
+once: it fills the record, runs ``on_finish`` and lets go of the connection.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Final
+
+from ztoapi.errors import ApiError, Ending
+from ztoapi.server.responses import error_body, error_event, error_headers
+from ztoapi.telemetry.record import RequestRecord
+from ztoapi.wire.framing import LAST_CHUNK, chunk, fixed_head, stream_head
+from ztoapi.wire.server import RequestHead
+
+if TYPE_CHECKING:
+    from ztoapi.server.protocol import HTTPProtocol
+
+__all__ = ["Exchange", "Request"]
+
+_log = logging.getLogger(__name__)
+_CLIENT_CLOSED: Final = 499
+"""nginx's status for a client that went away; it only ever stands in records."""
+_JSON: Final = b"application/json"
+_EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+
+
+class Request:
+    """What the client asked. Header names are lower-case, repeated fields joined; ``body`` is whole."""
+
+    __slots__ = ("body", "client", "headers", "http11", "method", "path", "query")
+
+    def __init__(self, head: RequestHead, client: str) -> None:
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.headers = head.headers
+        self.http11 = head.http11
+        self.client = client
+        self.body: bytes | bytearray = b""
+
+
+class Exchange:
+    """See the module docstring. ``on_gone`` is called once if the client leaves before the answer is complete;
+    ``on_pause`` and ``on_resume`` when its socket is full and when it has room again."""
+
+    __slots__ = (
+        "_chunked",
+        "_close",
+        "_head",
+        "_protocol",
+        "_task",
+        "extra_headers",
+        "finished",
+        "gone",
+        "loop",
+        "on_finish",
+        "on_gone",
+        "on_pause",
+        "on_resume",
+        "paused",
+        "record",
+        "request",
+        "request_id",
+        "started",
+        "streaming",
+    )
+
+    def __init__(self, protocol: "HTTPProtocol", head: RequestHead, request_id: bytes) -> None:
+        loop = protocol.context.loop
+        self._protocol = protocol
+        self.loop = loop
+        self.request = Request(head, protocol.client)
+        self.request_id = request_id.decode("ascii")
+        self.record = RequestRecord(self.request_id, head.method, head.path, loop.time())
+        self._close = not head.keep_alive
+        self._chunked = head.http11
+        self._head: bytes = b""
+        self._task: asyncio.Task[None] | None = None
+        self.extra_headers: bytes = b""
+        """Raw lines that every answer of this exchange carries (CORS); gates set it."""
+        self.started = False
+        """Whether any octet of the answer has gone out."""
+        self.streaming = False
+        self.finished = False
+        self.gone = False
+        self.paused = protocol.write_paused
+        self.on_gone: Callable[[], None] | None = None
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+        self.on_finish: Callable[[], None] | None = None
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The client's socket; only for what no method here can do."""
+        return self._protocol.transport
+
+    def close_after(self) -> None:
+        """End the connection with this answer."""
+        self._close = True
+
+    def respond(
+        self,
+        status: int,
+        body: bytes,
+        *,
+        content_type: bytes = _JSON,
+        headers: bytes = b"",
+        ending: Ending = Ending.DONE,
+    ) -> None:
+        """Send a whole answer in one write. ``headers`` are raw lines, each ended by CRLF."""
+        if self.finished or self.gone:
+            return
+        close = self._close = self._close or self._protocol.context.draining
+        if not self._chunked and not close:
+            headers += b"connection: keep-alive\r\n"
+        head = fixed_head(
+            status,
+            content_type,
+            len(body),
+            date=self._protocol.context.date,
+            request_id=self.request_id.encode("ascii"),
+            headers=self.extra_headers + headers,
+            close=close,
+        )
+        self.started = True
+        self.record.status = status
+        self.record.bytes_out = len(body)
+        self._protocol.transport.write(head if self.request.method == "HEAD" else head + body)
+        self.finish(ending)
+
+    def fail(self, error: ApiError) -> None:
+        """Send ``error``: as the answer, or, once a stream has started, as an event after which the connection is
+        closed without the final chunk, so that nobody can take the stream for complete."""
+        if self.finished or self.gone:
+            return
+        self.record.error_code = error.code
+        if not self.started:
+            self.respond(
+                error.status, error_body(error), headers=error_headers(error), ending=error.ending
+            )
+            return
+        self.write(error_event(error))
+        self._close = True
+        self.finish(error.ending)
+
+    def start_stream(self, *, content_type: bytes = _EVENT_STREAM, headers: bytes = b"") -> None:
+        """Begin a streamed answer. Its head goes out in one write with the first piece."""
+        self._close = self._close or self._protocol.context.draining or not self._chunked
+        self.streaming = True
+        self.record.status = 200
+        self.record.stream = True
+        self._head = stream_head(
+            content_type,
+            date=self._protocol.context.date,
+            request_id=self.request_id.encode("ascii"),
+            headers=self.extra_headers + headers,
+            chunked=self._chunked,
+            close=self._close,
+        )
+
+    def write(self, payload: bytes) -> None:
+        """Send one piece of a stream: one HTTP chunk, one socket write."""
+        if self.gone or not payload:
+            return
+        self.record.bytes_out += len(payload)
+        data = b"%x\r\n%b\r\n" % (len(payload), payload) if self._chunked else payload
+        if not self.started:
+            self.started = True
+            self.record.first_byte = self.loop.time()
+            data = self._head + data
+        self._protocol.transport.write(data)
+
+    def end(self, payload: bytes = b"", ending: Ending = Ending.DONE) -> None:
+        """Send the last piece and the final chunk in one write."""
+        if self.finished or self.gone:
+            return
+        self.record.bytes_out += len(payload)
+        data = payload
+        if self._chunked:
+            data = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
+        if not self.started:
+            self.started = True
+            self.record.first_byte = self.loop.time()
+            data = self._head + data
+        self._protocol.transport.write(data)
+        self.finish(ending)
+
+    def abort(self, ending: Ending = Ending.TRUNCATED) -> None:
+        """Close the connection without the end of the answer: the client sees a truncated one."""
+        if self.finished:
+            return
+        self._close = True
+        self.finish(ending)
+
+    def spawn(self, handler: Coroutine[object, object, None]) -> None:
+        """Run an asynchronous handler; it is cancelled when the client goes away."""
+        self._task = self.loop.create_task(handler)
+        self._task.add_done_callback(self._handler_done)
+
+    def _handler_done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, ApiError):
+            self.fail(error)
+        elif error is not None:
+            self.crash(error)
+
+    def crash(self, error: BaseException) -> None:
+        """A handler failed in a way nobody foresaw: 500, and the traceback goes to the log."""
+        _log.error("request %s failed", self.request_id, exc_info=error)
+        self.fail(
+            ApiError("internal error", status=500, type="server_error", code="internal", ending=Ending.INTERNAL_ERROR)
+        )
+
+    def client_gone(self, ending: Ending = Ending.CLIENT_DISCONNECT) -> None:
+        """The client has left (the protocol says so): cancel what runs for it."""
+        if self.finished or self.gone:
+            return
+        self.gone = True
+        if not self.started:
+            self.record.status = _CLIENT_CLOSED
+        if self._task is not None:
+            self._task.cancel()
+        if self.on_gone is not None:
+            self.on_gone()
+        self.finish(ending)
+
+    def cancel(self, error: ApiError) -> None:
+        """End the exchange with ``error`` from outside: stop what runs for it, then tell the client."""
+        if self.finished:
+            return
+        if self._task is not None:
+            self._task.cancel()
+        if self.on_gone is not None:
+            self.on_gone()
+        self._close = True
+        self.fail(error)
+
+    def finish(self, ending: Ending) -> None:
+        """Give everything back and file the record. Runs once; later calls do nothing."""
+        if self.finished:
+            return
+        self.finished = True
+        record = self.record
+        record.ending = ending
+        record.finished = self.loop.time()
+        if self.on_finish is not None:
+            self.on_finish()
+        self.on_gone = self.on_pause = self.on_resume = self.on_finish = None
+        self._protocol.context.recorder.submit(record)
+        self._protocol.answered(self, self._close)

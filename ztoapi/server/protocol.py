@@ -1,0 +1,310 @@
+"""The asyncio shell of one client connection: transport, deadlines and flow control around ``wire.server``.
+
+Phases, each with its own deadline (checked by the worker's scan, never reset by octets except where said)::
+
+    IDLE     nothing of a next request has come: closed without an answer
+    HEAD     a head has begun: 408
+    BODY     a body is coming: 408 after the total time, or when it pauses for too long
+    BUSY     a request is in hand: no deadline here, the handler has its own; a full socket has the stall timeout
+    LINGER   a refusal has been sent and the sending side closed: what still comes is read and dropped
+    CLOSING  the last answer is on its way out; cut off if the client stops taking it
+
+A client that half-closes (FIN after its request) may just be done with sending, or gone. The first is legal (RFC 9112
+section 9.6) and looks the same, so it is asked: an interim answer, or a comment in a stream that has begun, makes the
+kernel of a client that is gone reset the connection. HTTP/1.0 has no interim answers and gets the benefit of the doubt.
+"""
+
+import asyncio
+import enum
+import socket
+from typing import Final, cast
+
+from ztoapi.errors import ApiError, Ending, ProtocolError
+from ztoapi.server.context import ServerContext
+from ztoapi.server.exchange import Exchange
+from ztoapi.structures.deadlines import NEVER
+from ztoapi.wire.framing import CONTINUE, chunk, valid_request_id
+from ztoapi.wire.limits import HIGH_WATER_BYTES, LINGER_BYTES, LOW_WATER_BYTES, PIPELINE_BYTES
+from ztoapi.wire.server import RequestHead, ServerWire, State
+
+__all__ = ["HTTPProtocol"]
+
+PROBE_SECONDS: Final = (0.01, 0.04)
+"""When a half-closed client is looked at after the probe; later looks come with the deadline scan."""
+_PROBE_COMMENT: Final = b": half-closed\n\n"
+
+
+class Phase(enum.Enum):
+    """See the module docstring."""
+
+    IDLE = enum.auto()
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    BUSY = enum.auto()
+    LINGER = enum.auto()
+    CLOSING = enum.auto()
+
+
+class HTTPProtocol(asyncio.Protocol):
+    """One client connection."""
+
+    __slots__ = (
+        "_advancing",
+        "_body_deadline",
+        "_exchange",
+        "_half_closed",
+        "_lingered",
+        "_phase",
+        "_stalled_bytes",
+        "_wire",
+        "client",
+        "context",
+        "deadline",
+        "transport",
+        "write_paused",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, context: ServerContext) -> None:
+        self.context = context
+        self.client = ""
+        self.deadline = NEVER
+        self.write_paused = False
+        self._wire = ServerWire(context.limits)
+        self._exchange: Exchange | None = None
+        self._phase = Phase.IDLE
+        self._advancing = False
+        self._body_deadline = NEVER
+        self._half_closed = False
+        self._lingered = 0
+        self._stalled_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<HTTPProtocol {self.client} {self._phase.name}>"
+
+    # -- the transport calls these ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
+        peer = transport.get_extra_info("peername")
+        self.client = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        self.context.connections.add(self)
+        self.context.deadlines.add(self)
+        self.deadline = self.context.loop.time() + self.context.limits.head_timeout
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.context.connections.discard(self)
+        self.context.deadlines.discard(self)
+        self.deadline = NEVER
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is Phase.LINGER:
+            self._lingered += len(data)
+            if self._lingered > LINGER_BYTES:
+                self.transport.abort()
+            return
+        wire = self._wire
+        try:
+            wire.receive_data(data)
+        except ProtocolError as error:
+            self._refuse(error)
+            return
+        if self._phase is Phase.BODY:
+            if wire.state is State.IN_HAND:
+                self._dispatch(cast("Exchange", self._exchange))
+            else:
+                self._extend_body_deadline()
+        elif self._exchange is None:
+            self._advance()
+        elif wire.pending > PIPELINE_BYTES:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        exchange = self._exchange
+        if exchange is None or self._phase is not Phase.BUSY:
+            return False
+        self._half_closed = True
+        self._probe(exchange)
+        return True
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self._stalled_bytes = self.transport.get_write_buffer_size()
+        self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.paused = True
+            if exchange.on_pause is not None:
+                exchange.on_pause()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        exchange = self._exchange
+        if exchange is not None:
+            self.deadline = 0.0 if self._half_closed else NEVER
+            exchange.paused = False
+            if exchange.on_resume is not None:
+                exchange.on_resume()
+        elif self._phase is Phase.IDLE:
+            self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout
+
+    def on_deadline(self, now: float) -> None:
+        """The worker's scan: this connection's deadline has passed."""
+        if self.write_paused or self._phase is Phase.CLOSING:
+            self._check_stall(now)
+        elif self._half_closed and self._exchange is not None:
+            self._check_peer()
+        elif self._phase is Phase.HEAD or self._phase is Phase.BODY:
+            part = "head" if self._phase is Phase.HEAD else "body"
+            self._refuse(ProtocolError(408, f"the request {part} did not arrive in time"))
+        elif self._phase is Phase.LINGER:
+            self.transport.abort()
+        else:
+            self._close()
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Take up the next requests that have come, one after the other, until one is in hand."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._exchange is None and self._phase is not Phase.LINGER:
+                head = self._wire.next_head()
+                if head is None:
+                    if self._phase is Phase.IDLE and self._wire.pending:
+                        self._phase = Phase.HEAD
+                        self.deadline = self.context.loop.time() + self.context.limits.head_timeout
+                    break
+                self._begin(head)
+        except ProtocolError as error:
+            self._refuse(error)
+        finally:
+            self._advancing = False
+        if self._half_closed and self._exchange is None:
+            self._close()
+
+    def _begin(self, head: RequestHead) -> None:
+        client_id = head.headers.get(b"x-request-id")
+        if client_id is None or not valid_request_id(client_id):
+            client_id = self.context.next_id()
+        exchange = self._exchange = Exchange(self, head, client_id)
+        self._phase = Phase.BUSY
+        self.deadline = 0.0 if self._half_closed else NEVER
+        refusal = self.context.admit(exchange)
+        if refusal is not None:
+            if self._wire.state is State.BODY:
+                exchange.close_after()
+            exchange.fail(refusal)
+        elif self._wire.state is State.BODY:
+            self._phase = Phase.BODY
+            self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout
+            self._extend_body_deadline()
+            if head.expect_continue:
+                self.transport.write(CONTINUE)
+        else:
+            self._dispatch(exchange)
+
+    def _extend_body_deadline(self) -> None:
+        idle = self.context.loop.time() + self.context.limits.body_idle_timeout
+        self.deadline = min(self._body_deadline, idle)
+
+    def _dispatch(self, exchange: Exchange) -> None:
+        self._phase = Phase.BUSY
+        self.deadline = 0.0 if self._half_closed else NEVER
+        body = self._wire.body
+        exchange.request.body = body
+        exchange.record.bytes_in = len(body)
+        try:
+            self.context.dispatch(exchange)
+        except ApiError as error:
+            exchange.fail(error)
+        except Exception as error:  # noqa: BLE001 - the last frame of a request; it is logged and answered with 500
+            exchange.crash(error)
+
+    def answered(self, exchange: Exchange, close: bool) -> None:
+        """The exchange is finished (it says so itself): close, linger, or go on with the next request."""
+        if self._exchange is not exchange:
+            return
+        self._exchange = None
+        if close and self._wire.state is not State.IN_HAND:
+            self._linger()
+        elif close:
+            self._close()
+        else:
+            self._wire.next_request()
+            self._phase = Phase.IDLE
+            if not self.write_paused:
+                self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout
+            if self._half_closed:
+                self._advance()
+            elif self._wire.pending:
+                self.transport.resume_reading()
+                self._advance()
+
+    def drain(self) -> None:
+        """The worker is shutting down: close now if no request is in hand."""
+        if self._exchange is None and self._phase is not Phase.LINGER:
+            self._close()
+
+    def stop(self, error: ApiError) -> None:
+        """The drain time is over: end the request in hand with ``error``."""
+        if self._exchange is not None:
+            self._exchange.cancel(error)
+
+    def _close(self) -> None:
+        self._phase = Phase.CLOSING
+        self._stalled_bytes = self.transport.get_write_buffer_size()
+        self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout
+        self.transport.close()
+
+    # -- refusals, stalls, half-closed clients ------------------------------------------------------------------
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """Answer broken HTTP and read on for a while, so that the answer is not lost to a reset."""
+        exchange = self._exchange
+        if exchange is None:
+            head = RequestHead("-", "-", b"", {}, True)
+            exchange = self._exchange = Exchange(self, head, self.context.next_id())
+        exchange.close_after()
+        exchange.fail(ApiError(error.message, status=error.status, code="bad_request"))
+
+    def _linger(self) -> None:
+        self._phase = Phase.LINGER
+        self.deadline = self.context.loop.time() + self.context.limits.linger
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def _check_stall(self, now: float) -> None:
+        queued = self.transport.get_write_buffer_size()
+        if queued < self._stalled_bytes:
+            self._stalled_bytes = queued
+            self.deadline = now + self.context.limits.write_stall_timeout
+            return
+        if self._exchange is not None:
+            self._exchange.close_after()
+            self._exchange.client_gone(Ending.SLOW_CLIENT)
+        self.transport.abort()
+
+    def _probe(self, exchange: Exchange) -> None:
+        if exchange.streaming and exchange.started:
+            self.transport.write(chunk(_PROBE_COMMENT) if exchange.request.http11 else _PROBE_COMMENT)
+        elif exchange.request.http11:
+            self.transport.write(CONTINUE)
+        for delay in PROBE_SECONDS:
+            self.context.loop.call_later(delay, self._check_peer)
+        self.deadline = 0.0
+
+    def _check_peer(self) -> None:
+        """A reset that has come in shows as the socket's pending error: nobody reads any more to notice it."""
+        if self._exchange is None or self.transport.is_closing():
+            return
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()

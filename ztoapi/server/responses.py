@@ -1,0 +1,37 @@
+"""Bodies and header lines of error answers, in OpenAI's shape.
+
+https://platform.openai.com/docs/guides/error-codes/api-errors; openai-python retries 408, 409, 429 and 5xx and
+honours retry-after and retry-after-ms.
+"""
+
+import math
+
+import msgspec
+
+from ztoapi.errors import ApiError
+
+__all__ = ["error_body", "error_event", "error_headers"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def error_body(error: ApiError) -> bytes:
+    """``{"error": {...}}`` with all four keys."""
+    return _encode(
+        {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    )
+
+
+def error_event(error: ApiError) -> bytes:
+    """The same in the middle of a stream: the one signal that every client raises on."""
+    return b"data: %b\n\n" % error_body(error)
+
+
+def error_headers(error: ApiError) -> bytes:
+    """Raw header lines that go with the error."""
+    if error.retry_after is None:
+        return b""
+    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (
+        math.ceil(error.retry_after),
+        math.ceil(error.retry_after * 1000),
+    )

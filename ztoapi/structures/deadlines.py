@@ -1,0 +1,43 @@
+"""Deadlines without timers: one periodic scan looks at all of them.
+
+A timer per request costs a heap push and a cancellation; a scan of a thousand connections four times a second costs
+less than a tenth of a percent of a core. What is watched has a ``deadline`` in seconds of the caller's clock and is
+told once that has passed; it may set a new one then.
+"""
+
+from typing import Final, Protocol
+
+__all__ = ["NEVER", "Deadlines", "Watched"]
+
+NEVER: Final = float("inf")
+
+
+class Watched(Protocol):
+    """Something with a deadline."""
+
+    deadline: float
+
+    def on_deadline(self, now: float) -> None: ...
+
+
+class Deadlines:
+    """The set of what is watched; ``expire(now)`` tells those whose time is up."""
+
+    __slots__ = ("_watched",)
+
+    def __init__(self) -> None:
+        self._watched: set[Watched] = set()
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def add(self, item: Watched) -> None:
+        self._watched.add(item)
+
+    def discard(self, item: Watched) -> None:
+        self._watched.discard(item)
+
+    def expire(self, now: float) -> None:
+        """Call ``on_deadline`` of each item whose deadline is not after ``now``."""
+        for item in [item for item in self._watched if item.deadline <= now]:
+            item.on_deadline(now)

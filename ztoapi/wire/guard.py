@@ -1,0 +1,80 @@
+"""Checks on a request head before and after h11 reads it.
+
+h11 parses the grammar. What it leaves to its caller is here: sizes and counts (its own limit only bites on
+incomplete heads), control octets (it lets most through, and its field pattern backtracks quadratically on a run of
+blanks that ends in one, so a head with any never reaches it), bare LF, folded lines, both framings at once, the
+version, the Host grammar and the form of the target. RFC 9112 sections 2.2, 3.2, 5.2, 6.1; RFC 9110 section 7.2.
+"""
+
+import re
+
+from ztoapi.errors import ProtocolError
+from ztoapi.wire.limits import Limits
+
+__all__ = ["check_head", "check_partial_head", "check_version", "split_target", "valid_host"]
+
+_ALLOWED = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~!$&'()*+;=%-]{1,255})(?::([0-9]{1,5}))?")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)([/?].*)?")
+_MAX_PORT = 65535
+
+
+def check_partial_head(buffer: bytes | bytearray, searched: int, limits: Limits) -> None:
+    """Check a head whose end has not come yet; what lies before ``searched`` has been checked already."""
+    line_end = buffer.find(b"\n", 0, limits.request_line_bytes + 2)
+    if line_end < 0 and len(buffer) > limits.request_line_bytes:
+        raise ProtocolError(414, f"the request line is longer than {limits.request_line_bytes} bytes")
+    if len(buffer) > limits.head_bytes:
+        raise ProtocolError(431, f"the request head is larger than {limits.head_bytes} bytes")
+    if _BARE_LF.search(buffer, searched):
+        raise ProtocolError(400, "a line of the request head ends in a bare LF")
+
+
+def check_head(head: bytes, limits: Limits) -> None:
+    """Check a whole head, its blank line included, before h11 sees it. Raises ProtocolError 400, 414 or 431."""
+    if head.find(b"\r\n") > limits.request_line_bytes:
+        raise ProtocolError(414, f"the request line is longer than {limits.request_line_bytes} bytes")
+    if len(head) > limits.head_bytes:
+        raise ProtocolError(431, f"the request head is larger than {limits.head_bytes} bytes")
+    lines = head.count(b"\r\n")
+    if lines - 2 > limits.head_fields:
+        raise ProtocolError(431, f"the request head has more than {limits.head_fields} fields")
+    if head.translate(None, _ALLOWED):
+        raise ProtocolError(400, "the request head contains a control character")
+    if head.count(b"\n") != lines or head.count(b"\r") != lines:
+        raise ProtocolError(400, "a line of the request head does not end in CRLF")
+    if b"\r\n " in head or b"\r\n\t" in head:
+        raise ProtocolError(400, "a folded header line is not accepted; send it as one line")
+
+
+def check_version(version: bytes) -> bool:
+    """True for HTTP/1.1 (and later 1.x), False for HTTP/1.0; 505 for another major version."""
+    if version[:2] != b"1.":
+        raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    return version != b"1.0"
+
+
+def valid_host(value: bytes) -> bool:
+    """Whether a Host value is one host with an optional port, and nothing else."""
+    match = _HOST.fullmatch(value)
+    return match is not None and (match[1] is None or int(match[1]) <= _MAX_PORT)
+
+
+def split_target(method: bytes, target: bytes) -> tuple[str, bytes]:
+    """Path and query of a request target in origin, absolute or asterisk form."""
+    if method == b"CONNECT":
+        raise ProtocolError(501, "CONNECT is not supported")
+    if b"#" in target:
+        raise ProtocolError(400, "the request target contains a fragment")
+    if target[:1] != b"/":
+        if target == b"*" and method == b"OPTIONS":
+            return "*", b""
+        match = _ABSOLUTE.fullmatch(target)
+        if match is None or not valid_host(match[1]):
+            raise ProtocolError(400, "the request target is neither a path nor an absolute http URL")
+        target = match[2] or b"/"
+        if target[:1] == b"?":
+            target = b"/" + target
+    path, _, query = target.partition(b"?")
+    return path.decode("ascii"), query

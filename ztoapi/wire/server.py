@@ -1,0 +1,247 @@
+"""The server side of one HTTP/1.1 connection, without the connection: octets in, events out.
+
+House rules: no socket, no clock, no task. h11 parses each head (a fresh ``h11.Connection`` per request costs less
+than keeping its state machine in step with hand-framed answers); the body is counted or chunk-walked here.
+
+A connection is in one of these states; only the methods below change it::
+
+    HEAD --head--> BODY --last octet--> IN_HAND --next_request()--> HEAD
+      any --ProtocolError--> BROKEN (nothing more is read)
+"""
+
+import enum
+from typing import Final
+
+import h11
+
+from ztoapi.errors import ProtocolError
+from ztoapi.wire.buffer import Ring, RingOverflow
+from ztoapi.wire.chunked import ChunkDecoder
+from ztoapi.wire.guard import check_head, check_partial_head, check_version, split_target, valid_host
+from ztoapi.wire.limits import Limits
+
+__all__ = ["RequestHead", "ServerWire", "State"]
+
+_CHUNKED_RING_BYTES: Final = 16384
+
+
+class State(enum.Enum):
+    """See the module docstring."""
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    IN_HAND = enum.auto()
+    BROKEN = enum.auto()
+
+
+class RequestHead:
+    """One parsed request head. Header names are lower-case; repeated fields are joined with ``, ``."""
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "expect_continue",
+        "headers",
+        "http11",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+    )
+
+    def __init__(self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], http11: bool) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.http11 = http11
+        self.keep_alive = http11
+        self.content_length = 0
+        self.chunked = False
+        self.expect_continue = False
+
+
+def parse_head(head: bytes, limits: Limits) -> RequestHead:
+    """Parse one whole, guarded head. Raises ProtocolError with the status the peer should see."""
+    check_head(head, limits)
+    parser = h11.Connection(h11.SERVER, limits.head_bytes + 1)
+    parser.receive_data(head)
+    try:
+        event = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        # h11 hints 501 for an unknown transfer coding and 400 for all else; sizes never get here.
+        # Some of its messages quote the offending line, which may hold a secret: those are not passed on.
+        message = str(error)
+        if "bytearray" in message:
+            message = "a line of the request head is malformed"
+        raise ProtocolError(error.error_status_hint, message) from error
+    if not isinstance(event, h11.Request):
+        raise ProtocolError(400, "the request head is malformed")
+    http11 = check_version(event.http_version)
+    path, query = split_target(event.method, event.target)
+    headers: dict[bytes, bytes] = {}
+    for name, value in event.headers:
+        if name in headers:
+            if name == b"host":
+                raise ProtocolError(400, "there is more than one Host field")
+            headers[name] += b", " + value
+        else:
+            headers[name] = value
+    request = RequestHead(event.method.decode("ascii"), path, query, headers, http11)
+    _check_fields(request, limits)
+    return request
+
+
+def _check_fields(request: RequestHead, limits: Limits) -> None:
+    headers = request.headers
+    host = headers.get(b"host")
+    if host is None:
+        if request.http11:
+            raise ProtocolError(400, "the Host field is missing")
+    elif not valid_host(host):
+        raise ProtocolError(400, "the Host field is not a host name with an optional port")
+    length = headers.get(b"content-length")
+    if b"transfer-encoding" in headers:
+        if length is not None:
+            raise ProtocolError(400, "Transfer-Encoding and Content-Length exclude each other")
+        if not request.http11:
+            raise ProtocolError(400, "Transfer-Encoding is not defined for HTTP/1.0")
+        request.chunked = True
+    elif length is not None:
+        request.content_length = int(length)
+        if request.content_length > limits.body_bytes:
+            raise ProtocolError(413, f"the request body is larger than {limits.body_bytes} bytes")
+    expect = headers.get(b"expect")
+    if expect is not None and request.http11:
+        if expect.lower() != b"100-continue":
+            raise ProtocolError(417, "the only expectation that can be met is 100-continue")
+        request.expect_continue = True
+    connection = headers.get(b"connection")
+    if connection is not None:
+        tokens = [token.strip() for token in connection.lower().split(b",")]
+        if b"close" in tokens:
+            request.keep_alive = False
+        elif b"keep-alive" in tokens:
+            request.keep_alive = True
+
+
+class ServerWire:
+    """Reads requests off one connection, one at a time.
+
+    ``receive_data`` takes octets; ``next_head`` and ``state`` say what they have become; ``body`` is whole once the
+    state is IN_HAND. Octets that follow the request in hand are kept (``pending`` counts them) until
+    ``next_request``. A ProtocolError leaves the connection BROKEN.
+    """
+
+    __slots__ = ("_buffer", "_chunks", "_filled", "_limits", "_ring", "_searched", "body", "state")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._buffer: bytes = b""
+        self._searched = 0
+        self._filled = 0
+        self._ring: Ring | None = None
+        self._chunks: ChunkDecoder | None = None
+        self.body: bytes | bytearray = b""
+        self.state = State.HEAD
+
+    @property
+    def pending(self) -> int:
+        """Octets held that belong to no request in hand."""
+        return len(self._buffer)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take octets; those of an unfinished body are placed at once. Raises ProtocolError for a broken body."""
+        if self.state is State.BODY:
+            try:
+                self._receive_body(data)
+            except ProtocolError:
+                self.state = State.BROKEN
+                raise
+        elif self._buffer:
+            self._buffer += data
+        else:
+            self._buffer = data
+
+    def next_head(self) -> RequestHead | None:
+        """The head of the next request, once it is whole (state HEAD only). Raises ProtocolError."""
+        try:
+            return self._next_head()
+        except ProtocolError:
+            self.state = State.BROKEN
+            raise
+
+    def next_request(self) -> None:
+        """The request in hand has been answered; what was held becomes the next one."""
+        self.body = b""
+        self.state = State.HEAD
+
+    def _next_head(self) -> RequestHead | None:
+        buffer = self._buffer
+        if buffer[:2] == b"\r\n":
+            # RFC 9112 section 2.2: an empty line before a request line is to be ignored; so is a second one.
+            buffer = self._buffer = buffer[4 if buffer[:4] == b"\r\n\r\n" else 2 :]
+            self._searched = 0
+        end = buffer.find(b"\r\n\r\n", max(self._searched - 3, 0))
+        if end < 0:
+            check_partial_head(buffer, self._searched, self._limits)
+            self._searched = len(buffer)
+            return None
+        end += 4
+        head = parse_head(buffer[:end], self._limits)
+        self._searched = 0
+        self._start_body(head, buffer, end)
+        return head
+
+    def _start_body(self, head: RequestHead, buffer: bytes, offset: int) -> None:
+        if head.chunked:
+            self._ring = Ring(_CHUNKED_RING_BYTES, self._limits.body_bytes)
+            self._chunks = ChunkDecoder()
+        else:
+            stop = offset + head.content_length
+            if len(buffer) >= stop:
+                self.body = buffer[offset:stop]
+                self._buffer = buffer[stop:]
+                self.state = State.IN_HAND
+                return
+            # Zeroed pages cost nothing until they are written: a declared length alone takes no memory.
+            self.body = bytearray(head.content_length)
+            self._filled = 0
+        self.state = State.BODY
+        self._buffer = b""
+        if len(buffer) > offset:
+            self._receive_body(buffer[offset:])
+
+    def _receive_body(self, data: bytes) -> None:
+        if self._ring is not None:
+            self._receive_chunks(self._ring, data)
+            return
+        body = self.body
+        assert isinstance(body, bytearray)
+        filled = self._filled
+        count = min(len(data), len(body) - filled)
+        body[filled : filled + count] = data if count == len(data) else data[:count]
+        self._filled = filled + count
+        if self._filled == len(body):
+            self._buffer = data[count:]
+            self.state = State.IN_HAND
+
+    def _receive_chunks(self, ring: Ring, data: bytes) -> None:
+        assert self._chunks is not None
+        offset = 0
+        while offset < len(data):
+            space = ring.writable()
+            count = min(len(space), len(data) - offset)
+            space[:count] = data[offset : offset + count]
+            ring.wrote(count)
+            offset += count
+            if self._chunks.decode(ring):
+                self._buffer = bytes(ring.view[ring.raw : ring.tail]) + data[offset:]
+                self.body = ring.take_all()
+                self._ring = self._chunks = None
+                self.state = State.IN_HAND
+                return
+            try:
+                ring.check_limit()
+            except RingOverflow as error:
+                raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes") from error
