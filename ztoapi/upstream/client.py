@@ -1,0 +1,209 @@
+"""Opens one request on an upstream: a pooled connection if there is one, else a new one.
+
+A request that went out on a reused connection which turned out dead before any byte of an answer came is sent once
+more, on a new connection: the upstream closed an idle connection in the moment we used it and has not seen the
+request (RFC 9110 section 9.2.2 allows just this). Every other retry is the caller's decision.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+from ztoapi.config.model import UpstreamConfig
+from ztoapi.errors import Ending, UpstreamError
+from ztoapi.structures.deadlines import Deadlines
+from ztoapi.upstream.connection import Sink, Timeouts, UpstreamConnection
+from ztoapi.upstream.pool import Origin, Pool
+from ztoapi.wire.buffer import Ring
+from ztoapi.wire.client import ResponseHead
+
+__all__ = ["Call", "Client", "NativeClient", "UpstreamRequest"]
+
+
+class UpstreamRequest:
+    """One request, ready to send: ``head`` is the whole head in octets, the blank line included."""
+
+    __slots__ = ("body", "head", "method", "origin")
+
+    def __init__(self, origin: Origin, method: str, head: bytes, body: bytes | bytearray) -> None:
+        self.origin = origin
+        self.method = method
+        self.head = head
+        self.body = body
+
+
+class Call(Protocol):
+    """A request under way."""
+
+    def cancel(self) -> None:
+        """Stop at once; the sink hears nothing more."""
+
+    def pause(self) -> None:
+        """Stop reading the answer."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+
+class Client(Protocol):
+    """Sends requests to upstreams; both transports are one."""
+
+    def send(self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None) -> Call: ...
+
+    async def close(self) -> None: ...
+
+
+class NativeClient:
+    """The client over our own connections. ``tls`` makes the TLS settings when the first TLS origin is used."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        config: UpstreamConfig,
+        deadlines: Deadlines,
+        *,
+        tls: Callable[[], ssl.SSLContext],
+    ) -> None:
+        self.loop = loop
+        self.config = config
+        self.pool = Pool(
+            deadlines,
+            max_idle=config.max_idle_connections,
+            max_idle_per_origin=config.max_idle_per_origin,
+            idle_timeout=config.idle_timeout_seconds,
+        )
+        self.timeouts = Timeouts(
+            config.first_byte_timeout_seconds, config.between_bytes_timeout_seconds, config.total_timeout_seconds
+        )
+        self._make_tls = tls
+        self._tls: ssl.SSLContext | None = None
+
+    def tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = self._make_tls()
+        return self._tls
+
+    def send(self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None) -> "NativeCall":
+        """Send ``request``; its answer, or the error, goes to ``sink``. Never calls the sink before it returns."""
+        call = NativeCall(self, request, sink, timeouts or self.timeouts)
+        call.start()
+        return call
+
+    async def close(self) -> None:
+        self.pool.close()
+        await asyncio.sleep(0)
+
+
+class NativeCall:
+    """One request of a NativeClient; between the connection and the caller's sink only until the first byte."""
+
+    __slots__ = ("_client", "_connecting", "_connection", "_paused", "_request", "_reused", "_sink", "_timeouts")
+
+    def __init__(self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts) -> None:
+        self._client = client
+        self._request = request
+        self._sink = sink
+        self._timeouts = timeouts
+        self._connection: UpstreamConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._reused = False
+        self._paused = False
+
+    def start(self) -> None:
+        connection = self._client.pool.acquire(self._request.origin)
+        if connection is not None:
+            self._reused = True
+            self._send(connection)
+        else:
+            self._reused = False
+            self._connecting = self._client.loop.create_task(self._connect())
+
+    def cancel(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        elif self._connection is not None and self._connection.sink in (self, self._sink):
+            self._connection.cancel()
+        self._connection = None
+
+    def pause(self) -> None:
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._connection is not None:
+            self._connection.resume()
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        request = self._request
+        connection.send(request.method, request.head, request.body, self, self._timeouts)
+
+    async def _connect(self) -> None:
+        client, origin = self._client, self._request.origin
+        seconds = client.config.connect_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await client.loop.create_connection(
+                    lambda: UpstreamConnection(client.loop, client.pool, client.config.max_event_bytes),
+                    origin.host,
+                    origin.port,
+                    ssl=client.tls_context() if origin.tls else None,
+                )
+        except TimeoutError as error:
+            self._connecting = None
+            self._sink.on_error(_unreachable(origin, f"no connection within {seconds:g} s", 504, error))
+        except ssl.SSLError as error:
+            self._connecting = None
+            failure = _unreachable(origin, f"TLS failed: {error.reason or error}", 502, error)
+            failure.retryable = False
+            self._sink.on_error(failure)
+        except OSError as error:
+            self._connecting = None
+            self._sink.on_error(_unreachable(origin, error.strerror or str(error), 502, error))
+        else:
+            self._connecting = None
+            client.pool.opened(origin, connection)
+            self._send(connection)
+            if self._paused:
+                connection.pause()
+
+    # -- the connection's sink until the head has come --------------------------------------------------------------
+
+    def on_head(self, head: ResponseHead) -> None:
+        # From here on the connection speaks to the caller's sink without a detour.
+        connection = self._connection
+        assert connection is not None
+        connection.sink = self._sink
+        self._sink.on_head(head)
+
+    def on_data(self, ring: Ring) -> None:
+        raise AssertionError("data before a head")
+
+    def on_end(self) -> None:
+        raise AssertionError("end before a head")
+
+    def on_idle(self, seconds: float) -> None:
+        self._sink.on_idle(seconds)
+
+    def on_error(self, error: UpstreamError) -> None:
+        connection, self._connection = self._connection, None
+        if self._reused and connection is not None and not connection.answering and error.code == "upstream_closed":
+            self._reused = False
+            self._connecting = self._client.loop.create_task(self._connect())
+            return
+        self._sink.on_error(error)
+
+
+def _unreachable(origin: Origin, reason: str, status: int, cause: BaseException) -> UpstreamError:
+    error = UpstreamError(
+        f"cannot connect to the upstream {origin.authority}: {reason}",
+        status=status,
+        code="upstream_timeout" if status == 504 else "upstream_unreachable",
+        ending=Ending.UPSTREAM_TIMEOUT if status == 504 else Ending.UPSTREAM_ERROR,
+        retryable=True,
+    )
+    error.__cause__ = cause
+    return error

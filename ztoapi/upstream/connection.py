@@ -1,0 +1,271 @@
+"""One HTTP/1.1 connection to an upstream.
+
+Reads land in the connection's own preallocated ring; from there everything runs in the protocol callback: head,
+chunk walk, and the sink, which is whoever waits for the answer. No task, queue or future per read.
+
+A connection is *idle* (in the pool, ``sink`` is None; reading goes on, so that the upstream's close is noticed at
+once) or *busy* with one request.
+"""
+
+import asyncio
+from typing import Final, Protocol, cast
+
+from ztoapi.errors import Ending, ProtocolError, UpstreamError
+from ztoapi.structures.deadlines import NEVER
+from ztoapi.wire.buffer import Ring, RingOverflow
+from ztoapi.wire.client import ClientWire, ResponseHead
+from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES
+
+__all__ = ["Owner", "Sink", "Timeouts", "UpstreamConnection"]
+
+JOIN_BYTES: Final = 16384
+"""Bodies up to this size are joined to the head and written as one; larger ones are not copied for that."""
+
+
+class Sink(Protocol):
+    """Takes one answer, by callbacks in this order: head, data ..., then end or error. All are synchronous."""
+
+    def on_head(self, head: ResponseHead) -> None: ...
+
+    def on_data(self, ring: Ring) -> None:
+        """Payload lies in the ring; what is not taken stays there for the next call."""
+
+    def on_end(self) -> None: ...
+
+    def on_error(self, error: UpstreamError) -> None: ...
+
+    def on_idle(self, seconds: float) -> None:
+        """Nothing has come for ``seconds``; called at each deadline scan while an answer is under way."""
+
+
+class Owner(Protocol):
+    """Who is told what becomes of a connection: the call it works for, or the pool."""
+
+    def connection_released(self, connection: "UpstreamConnection") -> None: ...
+
+    def connection_closed(self, connection: "UpstreamConnection") -> None: ...
+
+
+class Timeouts:
+    """Seconds for one request: until the first byte of the answer, between two reads, in total."""
+
+    __slots__ = ("between_bytes", "first_byte", "total")
+
+    def __init__(self, first_byte: float, between_bytes: float, total: float) -> None:
+        self.first_byte = first_byte
+        self.between_bytes = between_bytes
+        self.total = total
+
+
+class UpstreamConnection(asyncio.BufferedProtocol):
+    """See the module docstring. ``owner`` is the pool; ``requests`` counts the requests sent over it."""
+
+    __slots__ = (
+        "_active",
+        "_first_byte_deadline",
+        "_last_activity",
+        "_paused",
+        "_ring",
+        "_timeouts",
+        "_total_deadline",
+        "_wire",
+        "answering",
+        "deadline",
+        "idle_since",
+        "loop",
+        "owner",
+        "requests",
+        "sink",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, max_event_bytes: int) -> None:
+        self.loop = loop
+        self.owner = owner
+        self.sink: Sink | None = None
+        self.deadline = NEVER
+        self.idle_since = 0.0
+        self.requests = 0
+        self.answering = False
+        """Whether any byte of the current answer has come."""
+        self._ring = Ring(limit=max_event_bytes)
+        self._wire = ClientWire()
+        self._active = False
+        self._paused = False
+        self._last_activity = 0.0
+        self._first_byte_deadline = NEVER
+        self._total_deadline = NEVER
+        self._timeouts: Timeouts | None = None
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {'busy' if self.sink else 'idle'} requests={self.requests}>"
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may still be sent over it."""
+        return not self.transport.is_closing()
+
+    # -- for the call ---------------------------------------------------------------------------------------------
+
+    def send(self, method: str, head: bytes, body: bytes | bytearray, sink: Sink, timeouts: Timeouts) -> None:
+        """Send one request; its answer goes to ``sink``."""
+        self.sink = sink
+        self.requests += 1
+        self.answering = False
+        self._active = False
+        self._timeouts = timeouts
+        self._wire.start(method)
+        now = self._last_activity = self.loop.time()
+        self._total_deadline = now + timeouts.total
+        self._first_byte_deadline = now + timeouts.first_byte
+        self.deadline = 0.0
+        if len(body) <= JOIN_BYTES:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+
+    def pause(self) -> None:
+        """Stop reading (the client is slow)."""
+        if not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._active = True
+            self.transport.resume_reading()
+
+    def cancel(self) -> None:
+        """Nobody wants the rest of the answer: close at once, which is how an upstream learns to stop."""
+        self.sink = None
+        self.transport.abort()
+
+    # -- the transport calls these --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._ring.writable()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        sink = self.sink
+        if sink is None:
+            # Octets that nobody asked for: whatever they are, they must not become part of the next answer.
+            self.transport.abort()
+            return
+        ring = self._ring
+        ring.tail += nbytes
+        self._active = self.answering = True
+        wire = self._wire
+        try:
+            if wire.head is None:
+                head = wire.read_head(ring)
+                if head is None:
+                    return
+                sink.on_head(head)
+                # The sink may have handed over to another one, or have cancelled.
+                sink = self.sink
+                if sink is None:
+                    return
+            if not wire.complete:
+                wire.read_body(ring)
+            if ring.end > ring.start and self.sink is sink:
+                sink.on_data(ring)
+        except ProtocolError as error:
+            self._fail(_broken(f"the upstream's answer breaks HTTP: {error}"))
+            return
+        except RingOverflow:
+            self._fail(_broken(f"the upstream sent an event larger than {ring.limit} bytes", "upstream_event_too_large"))
+            return
+        if wire.complete and self.sink is sink:
+            self._complete(sink)
+
+    def eof_received(self) -> None:
+        sink = self.sink
+        if sink is not None and self._wire.eof():
+            self._complete(sink)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.deadline = NEVER
+        self.owner.connection_closed(self)
+        if self.sink is not None:
+            if self.answering:
+                error = UpstreamError(
+                    "the upstream closed the connection in the middle of its answer",
+                    code="upstream_truncated",
+                    ending=Ending.TRUNCATED,
+                )
+            else:
+                error = UpstreamError("the upstream closed the connection without an answer", code="upstream_closed")
+            error.__cause__ = exc
+            self._report(error)
+
+    def pause_writing(self) -> None:
+        """The request body waits in the transport; there is nothing more to send."""
+
+    def resume_writing(self) -> None:
+        """See pause_writing."""
+
+    # -- deadlines ------------------------------------------------------------------------------------------------
+
+    def on_deadline(self, now: float) -> None:
+        """The worker's scan, at every tick while busy."""
+        timeouts = self._timeouts
+        sink = self.sink
+        if sink is None or timeouts is None:
+            self.deadline = NEVER
+            return
+        if self._paused:
+            # The client is slow, not the upstream: the time does not count.
+            self._total_deadline += now - self._last_activity
+            self._last_activity = now
+        elif now >= self._total_deadline:
+            self._fail(_late(f"the upstream's answer took longer than {timeouts.total:g} s"))
+        elif self._active:
+            self._active = False
+            self._last_activity = now
+        elif not self.answering:
+            if now >= self._first_byte_deadline:
+                self._fail(_late(f"the upstream sent no byte of an answer within {timeouts.first_byte:g} s"))
+            else:
+                sink.on_idle(now - self._last_activity)
+        elif now - self._last_activity >= timeouts.between_bytes:
+            self._fail(_late(f"the upstream fell silent for {timeouts.between_bytes:g} s"))
+        else:
+            sink.on_idle(now - self._last_activity)
+
+    # -- endings --------------------------------------------------------------------------------------------------
+
+    def _complete(self, sink: Sink) -> None:
+        self.sink = None
+        self.deadline = NEVER
+        if self._paused:
+            self.resume()
+        if self._wire.keep_alive and not self.transport.is_closing():
+            self._ring.clear()
+            self.owner.connection_released(self)
+        else:
+            self.transport.close()
+        sink.on_end()
+
+    def _fail(self, error: UpstreamError) -> None:
+        self.transport.abort()
+        self._report(error)
+
+    def _report(self, error: UpstreamError) -> None:
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            sink.on_error(error)
+
+
+def _broken(message: str, code: str = "upstream_protocol_error") -> UpstreamError:
+    return UpstreamError(message, code=code)
+
+
+def _late(message: str) -> UpstreamError:
+    return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT)

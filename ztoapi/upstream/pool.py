@@ -1,0 +1,117 @@
+"""Keep-alive connections, kept by origin. Acquire and release are O(1); what is surplus is closed at the next scan.
+
+The newest idle connection is used first, so that the oldest ones age and go. Idle connections keep reading: one that
+the upstream has closed leaves the pool in the loop turn in which the close arrives, before anybody can be given it.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from ztoapi.structures.deadlines import Deadlines
+from ztoapi.upstream.connection import UpstreamConnection
+
+__all__ = ["Origin", "Pool", "PoolStatistics"]
+
+
+class Origin(NamedTuple):
+    """Where a connection leads. ``host`` without brackets."""
+
+    tls: bool
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """As the Host field wants it: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+class PoolStatistics(NamedTuple):
+    """Counts now, and since the start."""
+
+    busy: int
+    idle: int
+    opened: int
+    reused: int
+
+
+class Pool:
+    """See the module docstring. ``max_idle`` in all, ``max_idle_per_origin``, and ``idle_timeout`` in seconds."""
+
+    def __init__(
+        self, deadlines: Deadlines, *, max_idle: int, max_idle_per_origin: int, idle_timeout: float
+    ) -> None:
+        self._deadlines = deadlines
+        self._max_idle = max_idle
+        self._max_idle_per_origin = max_idle_per_origin
+        self._idle_timeout = idle_timeout
+        self._idle: dict[Origin, deque[UpstreamConnection]] = {}
+        self._origins: dict[UpstreamConnection, Origin] = {}
+        self._opened = 0
+        self._reused = 0
+        self.deadline = 0.0
+        deadlines.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.statistics()}>"
+
+    def statistics(self) -> PoolStatistics:
+        idle = sum(map(len, self._idle.values()))
+        return PoolStatistics(len(self._origins) - idle, idle, self._opened, self._reused)
+
+    def acquire(self, origin: Origin) -> UpstreamConnection | None:
+        """An idle connection that is alive, now the caller's; None if there is none."""
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                self._reused += 1
+                return connection
+        return None
+
+    def opened(self, origin: Origin, connection: UpstreamConnection) -> None:
+        """A new connection, already in use."""
+        self._opened += 1
+        self._origins[connection] = origin
+        self._deadlines.add(connection)
+
+    def connection_released(self, connection: UpstreamConnection) -> None:
+        """Its answer is complete: it is idle now."""
+        connection.idle_since = connection.loop.time()
+        origin = self._origins[connection]
+        idle = self._idle.get(origin)
+        if idle is None:
+            idle = self._idle[origin] = deque()
+        idle.append(connection)
+
+    def connection_closed(self, connection: UpstreamConnection) -> None:
+        """It is gone, idle or busy."""
+        self._deadlines.discard(connection)
+        origin = self._origins.pop(connection, None)
+        if origin is None:
+            return
+        idle = self._idle.get(origin)
+        if idle is not None and connection in idle:
+            idle.remove(connection)
+
+    def on_deadline(self, now: float) -> None:
+        """The worker's scan: close what has been idle for too long, and what is surplus, oldest first."""
+        expired = now - self._idle_timeout
+        total = 0
+        for origin, idle in list(self._idle.items()):
+            while idle and (len(idle) > self._max_idle_per_origin or idle[0].idle_since <= expired):
+                idle.popleft().transport.close()
+            total += len(idle)
+            if not idle:
+                del self._idle[origin]
+        while total > self._max_idle:
+            oldest = min((idle for idle in self._idle.values() if idle), key=lambda idle: idle[0].idle_since)
+            oldest.popleft().transport.close()
+            total -= 1
+
+    def close(self) -> None:
+        """Close every connection, idle or busy."""
+        self._deadlines.discard(self)
+        for connection in list(self._origins):
+            connection.transport.abort()

@@ -1,0 +1,153 @@
+"""The native connections as an httpx transport.
+
+Control-plane calls (model lists, the steps before a zread question) and tests use an ordinary
+``httpx.AsyncClient(transport=NativeTransport(client))`` on the same pool that the streaming path uses beneath it.
+https://www.python-httpx.org/advanced/transports/
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+
+from ztoapi.errors import Ending, UpstreamError
+from ztoapi.upstream.client import Call, Client, UpstreamRequest
+from ztoapi.upstream.connection import Timeouts
+from ztoapi.upstream.pool import Origin
+from ztoapi.wire.buffer import Ring
+from ztoapi.wire.client import ResponseHead
+from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES
+
+__all__ = ["NativeTransport", "origin_of"]
+
+
+def origin_of(url: httpx.URL) -> Origin:
+    """Where requests for ``url`` go."""
+    tls = url.scheme == "https"
+    return Origin(tls, url.host, url.port or (443 if tls else 80))
+
+
+class NativeTransport(httpx.AsyncBaseTransport):
+    """See the module docstring. Closing it does not close the client, which others share."""
+
+    def __init__(self, client: Client, timeouts: Timeouts) -> None:
+        self._client = client
+        self._timeouts = timeouts
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body = b"".join([part async for part in request.stream]) if hasattr(request.stream, "__aiter__") else b""
+        wanted: dict[str, float | None] = request.extensions.get("timeout", {})
+        read = wanted.get("read")
+        timeouts = self._timeouts
+        if read is not None:
+            timeouts = Timeouts(read, read, timeouts.total)
+        sink = _Answer()
+        sink.call = self._client.send(
+            UpstreamRequest(origin_of(request.url), request.method, _head(request, body), body), sink, timeouts
+        )
+        try:
+            head = await sink.head
+        except asyncio.CancelledError:
+            sink.call.cancel()
+            raise
+        except UpstreamError as error:
+            raise _translated(error, request) from error
+        return httpx.Response(
+            head.status, headers=list(head.headers.items()), stream=_Body(sink, request), request=request
+        )
+
+
+def _head(request: httpx.Request, body: bytes) -> bytes:
+    lines = [request.method.encode("ascii") + b" " + request.url.raw_path + b" HTTP/1.1"]
+    for name, value in request.headers.raw:
+        if name.lower() not in (b"transfer-encoding", b"content-length", b"connection", b"accept-encoding"):
+            lines.append(name + b": " + value)
+    lines.append(b"accept-encoding: identity")
+    if body or request.method in ("POST", "PUT", "PATCH"):
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+class _Answer:
+    """Sink that hands an answer to a coroutine, pausing the upstream when the coroutine lags behind."""
+
+    call: Call
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.head: asyncio.Future[ResponseHead] = loop.create_future()
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._error: UpstreamError | None = None
+
+    def on_head(self, head: ResponseHead) -> None:
+        if not self.head.done():
+            self.head.set_result(head)
+
+    def on_data(self, ring: Ring) -> None:
+        part = ring.take_all()
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > HIGH_WATER_BYTES:
+            self.call.pause()
+        self._wake.set()
+
+    def on_end(self) -> None:
+        self._ended = True
+        self._wake.set()
+
+    def on_error(self, error: UpstreamError) -> None:
+        if not self.head.done():
+            self.head.set_exception(error)
+        self._error = error
+        self._wake.set()
+
+    def on_idle(self, seconds: float) -> None:
+        """Nobody is kept alive here."""
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body, as it comes. Raises UpstreamError."""
+        while True:
+            while self._parts:
+                part = b"".join(self._parts)
+                self._parts.clear()
+                lagged, self._size = self._size, 0
+                if lagged > LOW_WATER_BYTES:
+                    self.call.resume()
+                yield part
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, sink: _Answer, request: httpx.Request) -> None:
+        self._sink = sink
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for part in self._sink.parts():
+                yield part
+        except UpstreamError as error:
+            raise _translated(error, self._request) from error
+
+    async def aclose(self) -> None:
+        self._sink.call.cancel()
+
+
+def _translated(error: UpstreamError, request: httpx.Request) -> httpx.TransportError:
+    """Our error in httpx's terms (https://www.python-httpx.org/exceptions/)."""
+    if error.ending is Ending.UPSTREAM_TIMEOUT:
+        kind = httpx.ConnectTimeout if error.retryable else httpx.ReadTimeout
+        return kind(error.message, request=request)
+    if error.code == "upstream_unreachable":
+        return httpx.ConnectError(error.message, request=request)
+    if error.code in ("upstream_closed", "upstream_truncated"):
+        return httpx.RemoteProtocolError(error.message, request=request)
+    return httpx.ReadError(error.message, request=request)
