@@ -1,6 +1,7 @@
 """Listening sockets and one worker's server on them: start, drain, stop."""
 
 import asyncio
+import contextlib
 import socket
 from typing import Final
 
@@ -48,14 +49,23 @@ class Server:
         context.start()
         self._server = await context.loop.create_server(lambda: HTTPProtocol(context), sock=self._sock)
 
-    async def drain(self, seconds: float) -> None:
-        """Stop listening, let requests in hand finish for ``seconds``, then end them with an error event."""
-        self._stop_listening()
-        for connection in list(self._context.connections):
+    async def drain(self, seconds: float, at_once: asyncio.Event) -> bool:
+        """Let requests in hand finish for ``seconds`` (or until ``at_once`` is set), then end them with an error.
+
+        True if all of them finished by themselves.
+
+        The listener stays open meanwhile: who comes is told 503 and when to come again, and readiness can be seen.
+        """
+        context = self._context
+        context.draining = True
+        for connection in list(context.connections):
             connection.drain()
-        deadline = self._context.loop.time() + seconds
-        while self._context.connections and self._context.loop.time() < deadline:
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        deadline = context.loop.time() + seconds
+        while any(connection.busy for connection in context.connections):
+            if at_once.is_set() or context.loop.time() >= deadline:
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(at_once.wait(), _DRAIN_POLL_SECONDS)
         error = ApiError(
             "the gateway is shutting down",
             status=503,
@@ -64,22 +74,19 @@ class Server:
             retry_after=1.0,
             ending=Ending.SHUTDOWN,
         )
-        for connection in list(self._context.connections):
+        cut_off = [connection for connection in context.connections if connection.busy]
+        for connection in cut_off:
             connection.stop(error)
-        for connection in list(self._context.connections):
-            connection.transport.close()
-        # One turn of the loop lets closed transports flush what their sockets take.
+        # What the sockets take at once goes out; the rest is cut off.
         await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        return not cut_off
 
-    def _stop_listening(self) -> None:
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
         self._context.draining = True
         if self._server is not None:
             self._server.close()
             self._server = None
-
-    async def close(self) -> None:
-        """Stop at once."""
-        self._stop_listening()
         for connection in list(self._context.connections):
             connection.transport.abort()
         await asyncio.sleep(0)

@@ -83,6 +83,11 @@ class HTTPProtocol(asyncio.Protocol):
     def __repr__(self) -> str:
         return f"<HTTPProtocol {self.client} {self._phase.name}>"
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is in hand, its body still coming included."""
+        return self._exchange is not None
+
     # -- the transport calls these ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -235,7 +240,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._exchange = None
         if close and self._wire.state is not State.IN_HAND:
             self._linger()
-        elif close:
+        elif close or self.context.draining:
             self._close()
         else:
             self._wire.next_request()

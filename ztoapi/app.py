@@ -1,0 +1,156 @@
+"""The composition root and the map of the program: routes, gates and their order, and what serves them."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+import httpx
+
+from ztoapi.config.model import Config, ServerConfig
+from ztoapi.errors import ApiError, Ending
+from ztoapi.handlers.chat import ChatHandler
+from ztoapi.handlers.health import HealthHandler
+from ztoapi.handlers.models import ModelsHandler
+from ztoapi.middleware.auth import Auth
+from ztoapi.middleware.cors import Cors
+from ztoapi.relay.platforms import Upstream
+from ztoapi.server.context import ServerContext
+from ztoapi.server.exchange import Exchange
+from ztoapi.telemetry.record import Recorder
+from ztoapi.upstream.client import Client, NativeClient
+from ztoapi.upstream.connection import Timeouts
+from ztoapi.upstream.httpx_client import HttpxClient
+from ztoapi.upstream.transport import NativeTransport
+from ztoapi.wire.limits import Limits
+
+__all__ = ["Application"]
+
+Handler = Callable[[Exchange], None]
+Gate = Callable[[Exchange], ApiError | None]
+
+_MODEL_PREFIX = "/v1/models/"
+
+
+class Application:
+    """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded."""
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+        self.config = config
+        self.recorder = Recorder()
+        self.context = ServerContext(
+            loop, self._dispatch, admit=self._admit, limits=_limits(config.server), recorder=self.recorder
+        )
+        upstream = config.upstream
+        native = NativeClient(loop, upstream, self.context.deadlines, tls=lambda: _tls(config))
+        self.pool = native.pool
+        self.client: Client = (
+            native if upstream.transport == "native" else HttpxClient(loop, upstream, tls=_tls(config))
+        )
+        timeouts = Timeouts(
+            upstream.first_byte_timeout_seconds, upstream.between_bytes_timeout_seconds, upstream.total_timeout_seconds
+        )
+        control = httpx.AsyncClient(
+            transport=NativeTransport(self.client, timeouts), timeout=upstream.first_byte_timeout_seconds
+        )
+        self._control = control
+        upstreams = {platform.id: Upstream(platform) for platform in config.platforms}
+        clock = self.context.wall_clock
+        chat = ChatHandler(config, upstreams, self.client, control, self.context.next_id, clock)
+        self._models = ModelsHandler(config, upstreams, control, clock)
+        health = HealthHandler(self.context)
+        self._cors = Cors(config.cors_origins, open=not config.api_keys)
+        auth = Auth(tuple(key.reveal() for key in config.api_keys))
+
+        # Gates in their order: the first refusal stands. Health passes none of them.
+        self._gates: tuple[Gate, ...] = (self._cors.check, self._check_draining, auth.check)
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/v1/chat/completions": {"POST": chat.handle},
+            "/v1/models": {"GET": self._models.handle_list},
+        }
+        self._open_routes: dict[str, dict[str, Handler]] = {
+            "/health": {"GET": health.handle_health},
+            "/livez": {"GET": health.handle_live},
+            "/readyz": {"GET": health.handle_ready},
+        }
+
+    async def close(self) -> None:
+        await self._control.aclose()
+        await self.client.close()
+
+    def _admit(self, exchange: Exchange) -> ApiError | None:
+        """Asked when the head is known, before the body."""
+        request = exchange.request
+        if request.path in self._open_routes:
+            return None
+        for gate in self._gates:
+            if request.method == "OPTIONS" and gate is not self._cors.check:
+                break
+            refusal = gate(exchange)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _dispatch(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if request.method == "OPTIONS":
+            self._cors.preflight(exchange)
+            return
+        methods = self._routes.get(request.path) or self._open_routes.get(request.path)
+        if methods is None:
+            path = "/v1" + request.path.removeprefix("/v1").rstrip("/")
+            if path.startswith(_MODEL_PREFIX) and len(path) > len(_MODEL_PREFIX):
+                methods = {"GET": lambda exchange: self._models.handle_one(exchange, path[len(_MODEL_PREFIX) :])}
+            else:
+                methods = self._routes.get(path) or self._open_routes.get(request.path.rstrip("/"))
+        if methods is None:
+            raise self._unknown_path(request.path)
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            allowed = ", ".join([*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"])
+            exchange.extra_headers += b"allow: %b\r\n" % allowed.encode("ascii")
+            raise ApiError(
+                f"{request.path} does not take {request.method}; it takes {allowed}",
+                status=405,
+                code="method_not_allowed",
+            )
+        handler(exchange)
+
+    def _unknown_path(self, path: str) -> ApiError:
+        known = ", ".join([*self._routes, *self._open_routes])
+        return ApiError(f"there is nothing at {path[:200]}; there is {known}", status=404, code="not_found")
+
+    def _check_draining(self, exchange: Exchange) -> ApiError | None:
+        if not self.context.draining:
+            return None
+        return ApiError(
+            "the gateway is shutting down",
+            status=503,
+            type="server_error",
+            code="shutdown",
+            retry_after=1.0,
+            ending=Ending.SHUTDOWN,
+        )
+
+
+def _limits(server: ServerConfig) -> Limits:
+    return Limits(
+        request_line_bytes=server.max_request_line_bytes,
+        head_bytes=server.max_head_bytes,
+        head_fields=server.max_head_fields,
+        body_bytes=server.max_body_bytes,
+        head_timeout=server.head_timeout_seconds,
+        body_timeout=server.body_timeout_seconds,
+        body_idle_timeout=server.body_idle_timeout_seconds,
+        keepalive_timeout=server.keepalive_timeout_seconds,
+        write_stall_timeout=server.write_stall_timeout_seconds,
+        linger=server.linger_seconds,
+    )
+
+
+def _tls(config: Config) -> ssl.SSLContext:
+    upstream = config.upstream
+    if not upstream.tls_verify:
+        return httpx.create_ssl_context(verify=False)
+    if upstream.ca_file is not None:
+        return ssl.create_default_context(cafile=upstream.ca_file)
+    return httpx.create_ssl_context()

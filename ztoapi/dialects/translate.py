@@ -1,0 +1,128 @@
+"""One upstream request of a chat: what to send and how to read the answer, for each dialect.
+
+A :class:`Translation` is made for each request; the relay sends its ``body`` and reads the answer with it. It is the
+only place where the dialects are told apart.
+"""
+
+import datetime
+from typing import Protocol
+
+import msgspec
+
+from ztoapi.dialects import openai, zai_request, zai_web, zread
+from ztoapi.dialects.chunks import ChunkWriter
+from ztoapi.dialects.contract import Reader, Usage
+from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects.thinking import ThinkMode
+from ztoapi.dialects.zai_errors import refusal
+from ztoapi.errors import UpstreamError
+
+__all__ = ["OpenAITranslation", "Terms", "Translation", "WebTranslation", "ZreadTranslation"]
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a translation needs to know beside the request."""
+
+    id: str
+    """The answer's id."""
+    now: datetime.datetime
+    upstream_model: str
+    stream: bool
+    """Whether the client gets a stream."""
+    thinking: bool | None
+    """Default where the request does not say."""
+    think_mode: ThinkMode
+
+
+class Translation(Protocol):
+    """See the module docstring. ``streams``: the upstream's answer is an event stream, whatever the client gets."""
+
+    streams: bool
+    body: bytes | bytearray
+
+    def reader(self) -> Reader:
+        """A reader for one try."""
+
+    def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
+        """A whole upstream answer (only where not ``streams``) as OpenAI's, and its usage. Raises UpstreamError."""
+
+    def refusal(self, status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
+        """The error that an answer other than the one asked for stands for; ``retry_after`` in seconds."""
+
+
+class OpenAITranslation:
+    """To upstreams that speak OpenAI's format; ``glm`` says that GLM's own rules apply (Z.ai)."""
+
+    def __init__(self, request: ChatRequest, terms: Terms, *, glm: bool) -> None:
+        self.streams = terms.stream
+        self._include_usage = request.include_usage
+        if glm:
+            self.body = zai_request.build(
+                request, model=terms.upstream_model, stream=terms.stream, thinking=terms.thinking
+            )
+        else:
+            self.body = openai.build(request, model=terms.upstream_model, stream=terms.stream)
+        alias = request.model if glm or request.model != terms.upstream_model else None
+        self._rewrite = openai.Rewrite(terms.id, alias, normalise=glm)
+
+    def reader(self) -> Reader:
+        return openai.OpenAIReader(self._rewrite, include_usage=self._include_usage)
+
+    def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
+        return openai.completion(body, self._rewrite)
+
+    def refusal(self, status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
+        return refusal(status, content_type, body, retry_after)
+
+
+class _EventTranslation:
+    """Dialects that only ever stream and whose chunks are written here."""
+
+    streams = True
+    body: bytes | bytearray
+
+    def __init__(self, request: ChatRequest, terms: Terms) -> None:
+        self._include_usage = request.include_usage or not terms.stream
+        self._mode = terms.think_mode
+        self._writer = ChunkWriter(
+            terms.id, int(terms.now.timestamp()), request.model, include_usage=self._include_usage
+        )
+
+    def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
+        raise AssertionError("this dialect only streams")
+
+
+class WebTranslation(_EventTranslation):
+    """To chat.z.ai's web format."""
+
+    def __init__(self, request: ChatRequest, terms: Terms) -> None:
+        super().__init__(request, terms)
+        thinking = request.enable_thinking if request.enable_thinking is not None else terms.thinking
+        self.body = zai_web.build(
+            request.fields,
+            model=terms.upstream_model,
+            thinking=thinking,
+            chat_id=terms.id,
+            message_id=terms.id,
+            now=terms.now,
+        )
+
+    def reader(self) -> Reader:
+        return zai_web.Reader(self._writer, self._mode, self._include_usage)
+
+    def refusal(self, status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
+        return zai_web.refusal(status, content_type, body, retry_after)
+
+
+class ZreadTranslation(_EventTranslation):
+    """To zread.ai; ``body`` is the message call's, set once the steps before it have been taken."""
+
+    def __init__(self, request: ChatRequest, terms: Terms, body: bytes) -> None:
+        super().__init__(request, terms)
+        self.body = body
+
+    def reader(self) -> Reader:
+        return zread.Reader(self._writer, self._mode, self._include_usage)
+
+    def refusal(self, status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
+        return zread.refusal(status, content_type, body, retry_after)

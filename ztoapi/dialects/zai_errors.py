@@ -1,0 +1,135 @@
+"""Z.ai's error codes, and any upstream's error answers, in OpenAI's terms.
+
+Codes: https://docs.z.ai/api-reference/api-code. A body is ``{"error": {"code", "message"}}`` in practice and
+``{"code", "message"}`` in the published schema; both are read, and OpenAI's own shape with them.
+"""
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ztoapi.errors import Ending, UpstreamError
+
+__all__ = ["read_error", "refusal"]
+
+MESSAGE_CHARACTERS: Final = 2000
+"""Longest upstream message that is passed on."""
+
+
+class _Meaning(NamedTuple):
+    status: int
+    type: str
+    code: str
+    retryable: bool = False
+
+
+_AUTH = _Meaning(502, "server_error", "upstream_auth_error")
+_ACCOUNT = _Meaning(502, "server_error", "upstream_account_error")
+_QUOTA = _Meaning(429, "insufficient_quota", "insufficient_quota")
+_INVALID = _Meaning(400, "invalid_request_error", "invalid_request")
+_FORBIDDEN = _Meaning(403, "permission_error", "upstream_forbidden")
+_POLICY = _Meaning(400, "invalid_request_error", "content_policy_violation")
+_LIMIT = _Meaning(429, "rate_limit_exceeded", "rate_limit_exceeded", True)
+_OVERLOAD = _Meaning(503, "server_error", "upstream_overloaded", True)
+_FAULT = _Meaning(502, "server_error", "upstream_error", True)
+
+_CODES: Final[dict[str, _Meaning]] = {
+    "500": _FAULT,
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), _AUTH),
+    **dict.fromkeys(("1100", "1110", "1111", "1112", "1120", "1121"), _ACCOUNT),
+    "1113": _QUOTA,
+    **dict.fromkeys(("1200", "1210", "1212", "1213", "1214", "1215"), _INVALID),
+    "1211": _Meaning(404, "invalid_request_error", "model_not_found"),
+    **dict.fromkeys(("1220", "1221", "1222"), _FORBIDDEN),
+    "1230": _FAULT,
+    "1231": _INVALID,
+    "1234": _FAULT,
+    "1261": _Meaning(400, "invalid_request_error", "context_length_exceeded"),
+    **dict.fromkeys(("1300", "1301"), _POLICY),
+    **dict.fromkeys(("1302", "1303"), _LIMIT),
+    **dict.fromkeys(("1304", "1308", "1309", "1310"), _QUOTA),
+    **dict.fromkeys(("1305", "1312"), _OVERLOAD),
+    **dict.fromkeys(("1311", "1313"), _FORBIDDEN),
+}
+
+_STATUSES: Final[dict[int, _Meaning]] = {
+    400: _INVALID,
+    401: _AUTH,
+    402: _QUOTA,
+    403: _FORBIDDEN,
+    404: _Meaning(404, "invalid_request_error", "model_not_found"),
+    408: _FAULT,
+    413: _Meaning(413, "invalid_request_error", "request_too_large"),
+    422: _INVALID,
+    429: _LIMIT,
+    434: _POLICY,
+    435: _POLICY,
+    500: _FAULT,
+    502: _FAULT,
+    503: _OVERLOAD,
+    504: _FAULT,
+    529: _OVERLOAD,
+}
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    code: str | int | None = None
+    type: str | None = None
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error | str | None = None
+    message: str | None = None
+    msg: str | None = None
+    code: str | int | None = None
+    detail: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+def read_error(body: bytes, status: int, retry_after: float | None = None) -> UpstreamError:
+    """The error that an upstream's JSON ``body`` reports, mapped; ``status`` is the HTTP status it came with."""
+    try:
+        envelope = _decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return _unreadable(body, status, retry_after)
+    inner = envelope.error
+    if isinstance(inner, _Error):
+        code, message = inner.code, inner.message
+    else:
+        code, message = envelope.code, inner or envelope.message or envelope.msg or envelope.detail
+    return _mapped(str(code) if code is not None else None, message, status, retry_after)
+
+
+def refusal(status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
+    """The error for an answer that is not the one asked for."""
+    if b"json" in content_type or body.lstrip()[:1] == b"{":
+        return read_error(body, status, retry_after)
+    return _unreadable(body, status, retry_after)
+
+
+def _unreadable(body: bytes, status: int, retry_after: float | None) -> UpstreamError:
+    # An error page of a proxy or firewall; its text is of no use to the client and may be anything.
+    what = "a page" if b"<html" in body[:1000].lower() else "an answer"
+    return _mapped(None, f"the upstream answered {status} with {what} that is no JSON", status, retry_after)
+
+
+def _mapped(code: str | None, message: str | None, status: int, retry_after: float | None) -> UpstreamError:
+    meaning = _CODES.get(code) if code is not None else None
+    if meaning is None:
+        meaning = _STATUSES.get(status, _FAULT if status >= 500 else _INVALID if status >= 400 else _FAULT)
+    text = (message or f"the upstream answered {status}")[:MESSAGE_CHARACTERS]
+    if meaning is _AUTH:
+        text = f"the upstream refused the gateway's token: {text}"
+    return UpstreamError(
+        f"{text} (upstream code {code})" if code is not None and code in _CODES else text,
+        status=meaning.status,
+        type=meaning.type,
+        code=meaning.code,
+        retry_after=retry_after,
+        ending=Ending.UPSTREAM_ERROR,
+        retryable=meaning.retryable,
+        upstream_code=code if code is not None else str(status),
+    )

@@ -1,0 +1,175 @@
+"""OpenAI request to GLM request: what Z.ai's API refuses is mapped where it has an equivalent, else dropped.
+
+https://docs.z.ai/api-reference/llm/chat-completion. Everything else, unknown keys included, is passed on as it came;
+a request that needs no change is passed on octet for octet.
+"""
+
+from typing import Final
+
+import msgspec
+
+from ztoapi.dialects.request import ChatRequest, decode_value
+from ztoapi.errors import ApiError
+
+__all__ = ["build"]
+
+_DROPPED: Final = frozenset(
+    (
+        "enable_thinking",  # the seed's own field, sent as ``thinking``
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "metadata",
+        "modalities",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream_options",
+        "top_logprobs",
+        "user",
+        "verbosity",
+    )
+)
+_MAPPED: Final = ("max_completion_tokens", "response_format", "stop", "tool_choice")
+_MIN_TOP_P: Final = 0.01
+_MIN_USER_ID, _MAX_USER_ID = 6, 128
+
+Fields = dict[str, msgspec.Raw]
+_NULL: Final = msgspec.Raw(b"null")
+_AUTO: Final = msgspec.Raw(b'"auto"')
+_NONE: Final = msgspec.Raw(b'"none"')
+_REQUIRED: Final = msgspec.Raw(b'"required"')
+_DEVELOPER: Final = msgspec.Raw(b'"developer"')
+_TOOL: Final = msgspec.Raw(b'"tool"')
+_encode = msgspec.json.Encoder().encode
+
+
+def build(request: ChatRequest, *, model: str, stream: bool, thinking: bool | None) -> bytes | bytearray:
+    """The body for Z.ai. ``model`` is the upstream id; ``thinking`` the default where the request does not say.
+
+    Raises ApiError (400) for what cannot be had there at all.
+    """
+    fields = request.fields
+    changed: Fields = {}
+    _map_sampling(fields, changed)
+    _map_messages(fields, changed)
+    _map_tools(fields, changed)
+    if "response_format" in fields:
+        _map_response_format(fields, changed)
+    if request.enable_thinking is not None:
+        thinking = request.enable_thinking
+    if thinking is not None and _absent(fields, "thinking"):
+        changed["thinking"] = _raw({"type": "enabled" if thinking else "disabled"})
+    if request.model != model:
+        changed["model"] = _raw(model)
+    if bool(request.stream) != stream:
+        changed["stream"] = _raw(stream)
+    if not changed and _DROPPED.isdisjoint(fields) and _NULL not in fields.values():
+        return request.body
+    body = {name: value for name, value in fields.items() if name not in _DROPPED and value != _NULL}
+    body.update(changed)
+    return _encode({name: value for name, value in body.items() if value != _NULL})
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_encode(value))
+
+
+def _absent(fields: Fields, name: str) -> bool:
+    return fields.get(name, _NULL) == _NULL
+
+
+def _map_sampling(fields: Fields, changed: Fields) -> None:
+    if "n" in fields and decode_value(fields, "n", int) not in (None, 1):
+        raise ApiError("n: GLM gives one choice for each request; leave n out or set it to 1", param="n")
+    if "temperature" in fields:
+        temperature = decode_value(fields, "temperature", float)
+        if temperature is not None and temperature > 1.0:
+            changed["temperature"] = _raw(1.0)
+    if "top_p" in fields:
+        top_p = decode_value(fields, "top_p", float)
+        if top_p is not None and top_p < _MIN_TOP_P:
+            changed["top_p"] = _raw(_MIN_TOP_P)
+    if "max_completion_tokens" in fields:
+        if _absent(fields, "max_tokens"):
+            changed["max_tokens"] = fields["max_completion_tokens"]
+        changed["max_completion_tokens"] = _raw(None)
+    if "stop" in fields:
+        stop = decode_value(fields, "stop", str | list[str])  # type: ignore[arg-type]  # a union is no type[T] to mypy
+        if isinstance(stop, str):
+            changed["stop"] = _raw([stop])
+    if "user" in fields and _absent(fields, "user_id"):
+        user = decode_value(fields, "user", str)
+        if user is not None and _MIN_USER_ID <= len(user) <= _MAX_USER_ID:
+            changed["user_id"] = _raw(user)
+
+
+def _map_messages(fields: Fields, changed: Fields) -> None:
+    """``developer`` becomes ``system``; a message's ``name`` is dropped. Decoded only if either may be there."""
+    raw = bytes(fields["messages"])
+    if b'"developer"' not in raw and b'"name"' not in raw:
+        return
+    messages = decode_value(fields, "messages", list[Fields])
+    for message in messages or ():
+        if message.get("role") == _DEVELOPER:
+            message["role"] = _raw("system")
+        if message.get("role") != _TOOL:
+            message.pop("name", None)
+    changed["messages"] = _raw(messages)
+
+
+def _map_tools(fields: Fields, changed: Fields) -> None:
+    """GLM knows only ``auto``: ``none`` takes the tools away, a forced tool leaves just that one."""
+    tools = None
+    if b'"strict"' in bytes(fields.get("tools", b"")):
+        tools = decode_value(fields, "tools", list[Fields])
+        for tool in tools or ():
+            function = decode_value(tool, "function", Fields)
+            if function is not None and function.pop("strict", None) is not None:
+                tool["function"] = _raw(function)
+        changed["tools"] = _raw(tools)
+    if "tool_choice" not in fields or _absent(fields, "tool_choice"):
+        return
+    choice = fields["tool_choice"]
+    if choice == _AUTO:
+        return
+    changed["tool_choice"] = _raw("auto")
+    if choice == _NONE:
+        changed["tools"] = changed["tool_choice"] = _raw(None)
+    elif choice != _REQUIRED:
+        changed["tools"] = _raw([_forced_tool(fields, tools)])
+
+
+def _forced_tool(fields: Fields, tools: list[Fields] | None) -> Fields:
+    choice = decode_value(fields, "tool_choice", Fields) or {}
+    wanted = decode_value(choice, "function", Fields) or choice
+    for tool in tools if tools is not None else decode_value(fields, "tools", list[Fields]) or ():
+        function = decode_value(tool, "function", Fields) or {}
+        if function.get("name") is not None and function.get("name") == wanted.get("name"):
+            return tool
+    raise ApiError("tool_choice names a function that is not among tools", param="tool_choice")
+
+
+class _ResponseFormat(msgspec.Struct):
+    type: str
+    json_schema: Fields | None = None
+
+
+def _map_response_format(fields: Fields, changed: Fields) -> None:
+    """GLM has json_object but no json_schema: the schema goes into a system message."""
+    wanted = decode_value(fields, "response_format", _ResponseFormat)
+    if wanted is None or wanted.type != "json_schema":
+        return
+    changed["response_format"] = _raw({"type": "json_object"})
+    schema = (wanted.json_schema or {}).get("schema")
+    if schema is None:
+        raise ApiError("response_format.json_schema.schema is missing", param="response_format")
+    text = f"Answer with one JSON object, and nothing else, that matches this JSON Schema: {bytes(schema).decode()}"
+    messages = changed.get("messages", fields["messages"])
+    rest = bytes(messages).strip()[1:]
+    changed["messages"] = msgspec.Raw(b"[%b,%b" % (_encode({"role": "system", "content": text}), rest))

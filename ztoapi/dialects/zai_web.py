@@ -1,0 +1,369 @@
+"""chat.z.ai's web chat format: the plain request body, and the reader of its event stream.
+
+The web application asks its clients for proofs that this package does not make, so a live request is normally refused;
+the refusal is reported as ``upstream_client_check`` with the way that does work. No guest credentials, no client
+checks: the dialect serves the simulator, recorded streams and servers that speak the plain format.
+"""
+
+import datetime
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from ztoapi.dialects.chunks import DONE, ChunkWriter
+from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.details import Snapshot, Source
+from ztoapi.dialects.events import events
+from ztoapi.dialects.refusals import reason
+from ztoapi.dialects.thinking import ThinkMode
+from ztoapi.dialects.web_tools import ToolCalls
+from ztoapi.dialects.zai_web_errors import empty, refusal, reported
+from ztoapi.errors import ApiError, Ending, UpstreamError
+
+__all__ = ["MESSAGE_MAX_CHARS", "Reader", "build", "refusal"]
+
+MESSAGE_MAX_CHARS = 16 * 1024 * 1024
+"""Longest message that is kept for later edits: far beyond the 131072 tokens of the longest documented answer, yet a
+bound on one stream's memory. A longer one ends in an error."""
+
+_PARAMS = ("temperature", "top_p", "max_tokens", "stop", "frequency_penalty", "presence_penalty", "seed")
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_NULL = b"null"
+_encode = msgspec.json.Encoder().encode
+
+
+class _Part(msgspec.Struct):
+    type: str
+    text: str = ""
+
+
+_decode_messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_decode_parts = msgspec.json.Decoder(list[_Part]).decode
+
+
+def build(
+    fields: Mapping[str, msgspec.Raw],
+    *,
+    model: str,
+    thinking: bool | None,
+    chat_id: str,
+    message_id: str,
+    now: datetime.datetime,
+) -> bytes:
+    """The request body for a client's request, whose top-level values are given undecoded.
+
+    ``model`` is the upstream's id. ``thinking`` None leaves the choice to the upstream. ``now`` is the time that the
+    model is told; it should know its time zone.
+    """
+    features: dict[str, bool | list[str]] = {
+        "image_generation": False,
+        "web_search": False,
+        "auto_web_search": False,
+        "preview_mode": False,
+        "flags": [],
+        "features": [],
+    }
+    if thinking is not None:
+        features["enable_thinking"] = thinking
+    body: dict[str, object] = {
+        "stream": True,
+        "model": model,
+        "messages": _messages(fields),
+        "params": _params(fields),
+        "features": features,
+        "background_tasks": {"title_generation": False, "tags_generation": False},
+        "chat_id": chat_id,
+        "id": message_id,
+        "mcp_servers": [],
+        "tool_servers": [],
+        "files": [],
+        "model_item": {"id": model, "name": model, "owned_by": "openai"},
+        "variables": _variables(now),
+    }
+    body.update((name, fields[name]) for name in ("tools", "tool_choice") if _given(fields, name))
+    return _encode(body)
+
+
+def _given(fields: Mapping[str, msgspec.Raw], name: str) -> bool:
+    return name in fields and bytes(fields[name]) != _NULL
+
+
+def _params(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    params = {name: fields[name] for name in _PARAMS if _given(fields, name)}
+    if _given(fields, "max_completion_tokens"):
+        params.setdefault("max_tokens", fields["max_completion_tokens"])
+    return params
+
+
+def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, msgspec.Raw]]:
+    if not _given(fields, "messages"):
+        raise ApiError("Missing required parameter: 'messages'.", code="missing_required_parameter", param="messages")
+    try:
+        messages = _decode_messages(fields["messages"])
+    except msgspec.DecodeError as error:
+        raise ApiError(
+            f"'messages' must be an array of objects: {error}", code="invalid_type", param="messages"
+        ) from error
+    for message in messages:
+        if bytes(message.get("role", b"")) == b'"developer"':
+            message["role"] = msgspec.Raw(b'"system"')
+        if "content" in message:
+            message["content"] = _content(message["content"])
+    return messages
+
+
+def _content(content: msgspec.Raw) -> msgspec.Raw:
+    """Text parts joined into the string that the web format always takes; other parts are sent as they came."""
+    if not bytes(content).startswith(b"["):
+        return content
+    try:
+        parts = _decode_parts(content)
+    except msgspec.DecodeError as error:
+        raise ApiError(
+            f"A message's content parts must be objects with a type: {error}", code="invalid_type", param="messages"
+        ) from error
+    if any(part.type != "text" for part in parts):
+        return content
+    # Without a separator, as GLM's own chat template joins them.
+    return msgspec.Raw(_encode("".join(part.text for part in parts)))
+
+
+def _variables(now: datetime.datetime) -> dict[str, str]:
+    date, clock = now.strftime("%Y-%m-%d"), now.strftime("%H:%M:%S")
+    return {
+        "{{USER_NAME}}": "User",
+        "{{USER_LOCATION}}": "Unknown",
+        "{{USER_LANGUAGE}}": "en-US",
+        "{{CURRENT_DATETIME}}": f"{date} {clock}",
+        "{{CURRENT_DATE}}": date,
+        "{{CURRENT_TIME}}": clock,
+        "{{CURRENT_WEEKDAY}}": _WEEKDAYS[now.weekday()],
+        "{{CURRENT_TIMEZONE}}": now.tzname() or "UTC",
+    }
+
+
+class _Data(msgspec.Struct):
+    phase: str | None = None
+    delta_content: str | None = None
+    edit_index: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    edit_content: str | None = None
+    content: str | None = None
+    done: bool | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    tool_calls: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Event(msgspec.Struct):
+    type: str | None = None
+    data: _Data | str | None = None
+    error: msgspec.Raw = msgspec.Raw()
+    detail: msgspec.Raw = msgspec.Raw()
+
+
+class _Kind(msgspec.Struct):
+    """Just enough of an event to skip one of an unknown type, whatever its data look like."""
+
+    type: str | None = None
+
+
+class _Nested(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+_decode_nested = msgspec.json.Decoder(_Nested).decode
+_decode_usage = msgspec.json.Decoder(Usage).decode
+_decode_string = msgspec.json.Decoder(str).decode
+
+_CHAT = "chat:completion"
+_FINISH = "chat:completion:finish"
+_END = b"[DONE]"
+_NESTED_END = b'"[DONE]"'
+# Phases whose text is not the answer's. Any other phase is taken as the answer's: a lost answer is the worse mistake.
+_SOURCES = {"thinking": Source.THINKING, "tool_call": Source.HIDDEN, "search": Source.HIDDEN}
+_ABSENT = frozenset({b"", _NULL, b"{}", b'""', b"false", b"[]"})
+
+
+class Reader:
+    """Reads one web chat stream; see :class:`ztoapi.dialects.contract.Reader`."""
+
+    __slots__ = ("_include_usage", "_phase", "_snapshot", "_started", "_tools", "_writer", "done", "error", "usage")
+
+    def __init__(self, writer: ChunkWriter, mode: ThinkMode, include_usage: bool) -> None:
+        self._writer = writer
+        self._include_usage = include_usage
+        self._snapshot = Snapshot(mode)
+        self._tools = ToolCalls()
+        self._phase = ""
+        self._started = False
+        self.usage: Usage | None = None
+        self.done = False
+        self.error: UpstreamError | None = None
+
+    @property
+    def rewrites(self) -> int:
+        """How many edits changed text that had gone out: what the client has then differs from the final message."""
+        return self._snapshot.rewrites
+
+    @property
+    def reparses(self) -> int:
+        """How many events made the message be read from its start."""
+        return self._snapshot.reparses
+
+    def feed(self, block: bytes) -> bytes:
+        out: list[bytes] = []
+        for _, payload in events(block):
+            try:
+                self._read(payload, out)
+            except UpstreamError as error:
+                self._fail(error, out)
+            if self.done or self.error:
+                break
+        return b"".join(out)
+
+    def eof(self) -> bytes:
+        out: list[bytes] = []
+        if not self.done and not self.error:
+            self._fail(self._truncated(), out)
+        return b"".join(out)
+
+    def _truncated(self) -> UpstreamError:
+        if not self._started and not self._snapshot.chars:
+            return empty()
+        return UpstreamError(
+            "The upstream's answer ended before it was finished",
+            code="upstream_truncated",
+            ending=Ending.TRUNCATED,
+            retryable=not self._started,
+        )
+
+    def _fail(self, error: UpstreamError, out: list[bytes]) -> None:
+        self._write(self._snapshot.take_rest(), out)
+        self.error = error
+
+    def _read(self, payload: bytes, out: list[bytes]) -> None:
+        if payload.strip() == _END:
+            self._finish(out)
+            return
+        event = self._decode(payload)
+        if event is None:
+            return
+        _raise_error(event)
+        if event.type not in (_CHAT, _FINISH, None):
+            return
+        ended = event.type == _FINISH
+        if isinstance(event.data, _Data):
+            self._apply(event.data)
+            self._write(self._snapshot.take(), out)
+            self._write_tools(event.data.tool_calls, out)
+            ended = ended or self._ends(event.data)
+        elif event.data is not None:
+            ended = ended or event.data == "[DONE]"
+        if ended:
+            self._finish(out)
+
+    def _decode(self, payload: bytes) -> _Event | None:
+        """The event; None for one of an unknown type with data of another shape."""
+        try:
+            return _decode_event(payload)
+        except msgspec.DecodeError as error:
+            try:
+                kind = _decode_kind(payload).type
+            except msgspec.DecodeError:
+                kind = None
+            if isinstance(error, msgspec.ValidationError) and kind not in (_CHAT, _FINISH, None):
+                return None
+            raise UpstreamError(
+                f"The upstream sent an event that cannot be read: {error}",
+                code="upstream_malformed",
+                retryable=not self._started,
+            ) from error
+
+    def _apply(self, data: _Data) -> None:
+        if data.phase:
+            self._phase = data.phase
+        snapshot = self._snapshot
+        # An empty text without a place says nothing; read as a change it would wipe the message.
+        if data.content:
+            snapshot.replace(data.content)
+        if data.edit_content is not None and (data.edit_content or data.edit_index is not None):
+            snapshot.edit(data.edit_index or 0, _plain(data.edit_content))
+        if data.delta_content:
+            snapshot.append(data.delta_content, _SOURCES.get(self._phase, Source.ANSWER))
+        if snapshot.chars > MESSAGE_MAX_CHARS:
+            raise UpstreamError("The upstream's answer is too long", code="upstream_answer_too_long")
+        if bytes(data.usage) not in _ABSENT:
+            self.usage = _usage(data.usage) or self.usage
+
+    def _ends(self, data: _Data) -> bool:
+        return bool(data.done) or data.phase == "done" or bytes(data.data) == _NESTED_END
+
+    def _write(self, texts: tuple[str, str], out: list[bytes]) -> None:
+        reasoning, content = texts
+        if reasoning:
+            self._start(out)
+            out.append(self._writer.reasoning(reasoning))
+        if content:
+            self._start(out)
+            out.append(self._writer.content(content))
+
+    def _write_tools(self, calls: msgspec.Raw, out: list[bytes]) -> None:
+        if bytes(calls) not in _ABSENT:
+            delta = self._tools.delta(calls)
+            self._start(out)
+            out.append(self._writer.delta(delta))
+
+    def _start(self, out: list[bytes]) -> None:
+        if not self._started:
+            self._started = True
+            out.append(self._writer.role())
+
+    def _finish(self, out: list[bytes]) -> None:
+        if not self._started and not self._snapshot.chars and self.usage is None:
+            raise empty()
+        self._write(self._snapshot.end(), out)
+        self._start(out)
+        out.append(self._writer.finish("tool_calls" if self._tools.any else "stop"))
+        if self._include_usage and self.usage is not None:
+            out.append(self._writer.usage(self.usage))
+        out.append(DONE)
+        self.done = True
+
+
+def _raise_error(event: _Event) -> None:
+    """Raise what the event reports: at its top, in its data, or in the data within that."""
+    found = event.error if bytes(event.error) not in _ABSENT else event.detail
+    if isinstance(event.data, _Data) and bytes(found) in _ABSENT:
+        found = event.data.error
+        if bytes(found) in _ABSENT and bytes(event.data.data).startswith(b"{"):
+            found = _decode_nested(event.data.data).error
+    if bytes(found) in _ABSENT:
+        return
+    code, text = reason(found)
+    status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code) <= 599 else 200
+    raise reported(status, code, text or "no reason given")
+
+
+def _plain(text: str) -> str:
+    """An edit's text, which may come as a JSON string within the string.
+
+    Only one with an escape in it is taken so: otherwise an answer that stands in quotation marks would lose them.
+    """
+    if text[:1] == '"' == text[-1:] and "\\" in text:
+        try:
+            return _decode_string(text)
+        except msgspec.DecodeError:
+            return text
+    return text
+
+
+def _usage(raw: msgspec.Raw) -> Usage | None:
+    """The counts; None when they have another shape, because no count is better than a wrong one."""
+    try:
+        return _decode_usage(raw)
+    except msgspec.ValidationError:
+        return None

@@ -1,0 +1,179 @@
+"""zread.ai: the reader of a message's event stream, beside the calls that lead to it (``zread_request.py``).
+
+The events are named: ``answer`` brings increments of reasoning and text, ``round_finish`` the whole text of the round,
+``finish`` ends the answer, ``error`` fails it. The upstream counts no tokens, so ``usage`` stays None.
+"""
+
+import msgspec
+
+from ztoapi.dialects.chunks import DONE, ChunkWriter
+from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.events import events
+from ztoapi.dialects.refusals import reason, status_error
+from ztoapi.dialects.thinking import Layout, ThinkMode
+from ztoapi.dialects.zread_request import (
+    UPSTREAM,
+    Call,
+    Repository,
+    Target,
+    choose,
+    code_error,
+    message_call,
+    page_of,
+    query,
+    repository_call,
+    repository_of,
+    talk_call,
+    talk_of,
+    wiki_call,
+)
+from ztoapi.errors import Ending, UpstreamError
+
+__all__ = [
+    "Call",
+    "Reader",
+    "Repository",
+    "Target",
+    "choose",
+    "message_call",
+    "page_of",
+    "query",
+    "refusal",
+    "repository_call",
+    "repository_of",
+    "talk_call",
+    "talk_of",
+    "wiki_call",
+]
+
+ROUND_MAX_CHARS = 16 * 1024 * 1024
+"""Longest text of one round that is kept to be compared with the whole that ends it; a longer one ends in an error."""
+
+
+class _Answer(msgspec.Struct):
+    # "content" was the field's name for some time; clients of others have met both.
+    text: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+class Reader:
+    """Reads one zread stream; see :class:`ztoapi.dialects.contract.Reader`."""
+
+    __slots__ = ("_layout", "_round", "_round_chars", "_started", "_writer", "done", "error", "usage")
+
+    def __init__(self, writer: ChunkWriter, mode: ThinkMode, include_usage: bool) -> None:
+        del include_usage  # There are no counts to send, and invented ones would be believed.
+        self._writer = writer
+        # No markup to leave as it is: here raw means that the two fields stay apart, as they came.
+        self._layout = Layout("reasoning" if mode == "raw" else mode)
+        self._round: list[str] = []
+        self._round_chars = 0
+        self._started = False
+        self.usage: Usage | None = None
+        self.done = False
+        self.error: UpstreamError | None = None
+
+    def feed(self, block: bytes) -> bytes:
+        out: list[bytes] = []
+        for name, payload in events(block):
+            try:
+                self._read(name, payload, out)
+            except UpstreamError as error:
+                self.error = error
+            if self.done or self.error:
+                break
+        return b"".join(out)
+
+    def eof(self) -> bytes:
+        if self.done or self.error:
+            return b""
+        self.error = UpstreamError(
+            "The upstream's answer ended before it was finished",
+            code="upstream_truncated",
+            ending=Ending.TRUNCATED,
+            retryable=not self._started,
+        )
+        if not self._started:
+            self.error = _empty()
+        return b""
+
+    def _read(self, name: str, payload: bytes, out: list[bytes]) -> None:
+        if name == "answer":
+            self._answer(self._decode(payload), out)
+        elif name == "round_finish":
+            self._end_round(self._decode(payload), out)
+        elif name == "finish":
+            self._finish(out)
+        elif name == "error":
+            code, text = reason(payload)
+            raise code_error(code, text or "no reason given")
+
+    def _decode(self, payload: bytes) -> _Answer:
+        try:
+            return _decode_answer(payload)
+        except msgspec.DecodeError as error:
+            raise UpstreamError(
+                f"The upstream sent an event that cannot be read: {error}",
+                code="upstream_malformed",
+                retryable=not self._started,
+            ) from error
+
+    def _answer(self, answer: _Answer, out: list[bytes]) -> None:
+        if answer.reasoning_content:
+            self._layout.think(answer.reasoning_content)
+        text = answer.text or answer.content
+        if text:
+            self._say(text)
+        self._write(out)
+
+    def _say(self, text: str) -> None:
+        self._round.append(text)
+        self._round_chars += len(text)
+        if self._round_chars > ROUND_MAX_CHARS:
+            raise UpstreamError("The upstream's answer is too long", code="upstream_answer_too_long")
+        self._layout.say(text)
+
+    def _end_round(self, answer: _Answer, out: list[bytes]) -> None:
+        """The round's whole text: what it has beyond the increments was lost on the way and is sent now."""
+        whole = answer.text or answer.content or ""
+        said = "".join(self._round)
+        if whole.startswith(said) and whole != said:
+            self._say(whole[len(said) :])
+        self._round = []
+        self._round_chars = 0
+        self._write(out)
+
+    def _finish(self, out: list[bytes]) -> None:
+        if not self._started:
+            raise _empty()
+        self._layout.end()
+        self._write(out)
+        out.append(self._writer.finish("stop"))
+        out.append(DONE)
+        self.done = True
+
+    def _write(self, out: list[bytes]) -> None:
+        # Nothing is ever rewritten here, so nothing needs to be held back.
+        reasoning, content = self._layout.take_rest()
+        if (reasoning or content) and not self._started:
+            self._started = True
+            out.append(self._writer.role())
+        if reasoning:
+            out.append(self._writer.reasoning(reasoning))
+        if content:
+            out.append(self._writer.content(content))
+
+
+def refusal(status: int, content_type: bytes, body: bytes, retry_after: float | None = None) -> UpstreamError:
+    """The error for an answer that is no event stream; a page comes from the edge before the application."""
+    page = b"html" in content_type.lower() or body.lstrip()[:1] == b"<"
+    code, text = ("", "") if page else reason(body)
+    return status_error(UPSTREAM, status, code, text, retry_after)
+
+
+def _empty() -> UpstreamError:
+    return UpstreamError("The upstream sent an empty answer", code="upstream_empty", retryable=True)

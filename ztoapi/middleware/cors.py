@@ -1,0 +1,62 @@
+"""Requests from web pages: who may read answers, and who may not even ask.
+
+With client keys configured a page needs a key like anybody else, and any origin may use it (``cors_origins``).
+Without keys everybody on this host is let in, so what makes a browser an open door has to be closed: pages of other
+origins, and names that merely resolve to this host (DNS rebinding).
+https://fetch.spec.whatwg.org/#http-cors-protocol
+"""
+
+import re
+from typing import Final
+
+from ztoapi.errors import ApiError
+from ztoapi.server.exchange import Exchange
+
+__all__ = ["Cors"]
+
+_LOOPBACK = rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?"
+_LOOPBACK_HOST = re.compile(_LOOPBACK, re.IGNORECASE)
+_LOOPBACK_ORIGIN = re.compile(rb"https?://" + _LOOPBACK, re.IGNORECASE)
+_EXPOSED: Final = b"access-control-expose-headers: x-request-id, retry-after, retry-after-ms\r\n"
+_PREFLIGHT: Final = (
+    b"access-control-allow-methods: GET, POST, HEAD, OPTIONS\r\n"
+    b"access-control-allow-headers: %b\r\n"
+    b"access-control-max-age: 86400\r\n"
+)
+_HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]{1,1000}")
+
+
+class Cors:
+    """A gate. ``origins`` may hold ``*``; ``open`` says that no client key is asked for."""
+
+    def __init__(self, origins: tuple[str, ...], *, open: bool) -> None:
+        self._any = "*" in origins and not open
+        self._origins = frozenset(origin.encode("ascii").lower() for origin in origins)
+        self._open = open
+
+    def check(self, exchange: Exchange) -> ApiError | None:
+        """Refuse (403) what must not ask; else note the header lines that the answer carries."""
+        headers = exchange.request.headers
+        if self._open and not _LOOPBACK_HOST.fullmatch(headers.get(b"host", b"localhost")):
+            return _refusal("without client keys only loopback names are served: set DEFAULT_KEY", "host_not_allowed")
+        origin = headers.get(b"origin")
+        if origin is None:
+            return None
+        if self._any:
+            exchange.extra_headers += b"access-control-allow-origin: *\r\n" + _EXPOSED
+        elif origin.lower() in self._origins or (self._open and _LOOPBACK_ORIGIN.fullmatch(origin)):
+            exchange.extra_headers += b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
+        elif self._open:
+            return _refusal("pages of this origin may not ask without a client key: set DEFAULT_KEY", "origin_not_allowed")
+        return None
+
+    def preflight(self, exchange: Exchange) -> None:
+        """Answer OPTIONS."""
+        asked = exchange.request.headers.get(b"access-control-request-headers", b"")
+        if not _HEADER_NAMES.fullmatch(asked):
+            asked = b"authorization, content-type"
+        exchange.respond(204, b"", headers=b"allow: GET, POST, HEAD, OPTIONS\r\n" + _PREFLIGHT % asked)
+
+
+def _refusal(message: str, code: str) -> ApiError:
+    return ApiError(message, status=403, type="permission_error", code=code)

@@ -1,0 +1,301 @@
+"""Relays one chat answer from an upstream to a client, from protocol callback to protocol callback.
+
+The relay is the sink of the upstream call and the owner of the exchange's callbacks. Per block of events it does one
+``feed`` of the reader and one write to the client; no task, queue, lock or log line. It is the place where a request
+is tried again (only before the first octet of an answer has gone out) and where every ending is decided.
+"""
+
+import asyncio
+import enum
+import secrets
+from typing import Final
+
+from ztoapi.dialects.collect import Collector
+from ztoapi.dialects.contract import Reader
+from ztoapi.dialects.translate import Translation
+from ztoapi.errors import UpstreamError
+from ztoapi.relay.platforms import Upstream
+from ztoapi.server.exchange import Exchange
+from ztoapi.upstream.client import Call, Client
+from ztoapi.wire.buffer import Ring
+from ztoapi.wire.client import ResponseHead
+from ztoapi.wire.sse import take_events
+
+__all__ = ["Relay", "RelayRules"]
+
+_FIRST_BACKOFF_SECONDS: Final = 0.25
+_LONGEST_BACKOFF_SECONDS: Final = 5.0
+"""An upstream that asks for a longer wait than this is not waited for: the client is told, with retry-after."""
+_REFUSAL_BYTES: Final = 65536
+"""As much of an error page is read as could hold a message."""
+_KEEPALIVE: Final = b": keepalive\n\n"
+
+
+class RelayRules:
+    """What the configuration says about relaying; seconds and octets."""
+
+    __slots__ = ("keepalive", "keepalive_early", "max_response_bytes", "max_tries")
+
+    def __init__(
+        self, *, max_tries: int, max_response_bytes: int, keepalive: float, keepalive_early: bool
+    ) -> None:
+        self.max_tries = max_tries
+        self.max_response_bytes = max_response_bytes
+        self.keepalive = keepalive
+        self.keepalive_early = keepalive_early
+
+
+class _Mode(enum.Enum):
+    """What the upstream is sending."""
+
+    EVENTS = enum.auto()
+    WHOLE = enum.auto()
+    REFUSAL = enum.auto()
+    OVER = enum.auto()
+
+
+class Relay:
+    """See the module docstring. ``stream`` says whether the client gets a stream; ``path`` as in Upstream.request."""
+
+    __slots__ = (
+        "_call",
+        "_client",
+        "_collector",
+        "_exchange",
+        "_head",
+        "_kept_alive",
+        "_mode",
+        "_parts",
+        "_path",
+        "_reader",
+        "_retry",
+        "_rules",
+        "_size",
+        "_stream",
+        "_translation",
+        "_upstream",
+    )
+
+    _reader: Reader
+    _head: ResponseHead
+    _call: Call
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        client: Client,
+        upstream: Upstream,
+        translation: Translation,
+        rules: RelayRules,
+        *,
+        stream: bool,
+        path: str | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._client = client
+        self._upstream = upstream
+        self._translation = translation
+        self._rules = rules
+        self._stream = stream
+        self._path = path
+        self._retry: asyncio.TimerHandle | None = None
+        self._collector: Collector | None = None
+        self._mode = _Mode.OVER
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._kept_alive = 0.0
+
+    def start(self) -> None:
+        """Take over the exchange. Raises ApiError if nothing can be sent at all."""
+        exchange = self._exchange
+        exchange.record.platform = self._upstream.platform.id
+        exchange.record.stream = self._stream
+        self._attempt()
+        exchange.on_gone = self._cancel
+        exchange.on_pause = self._pause
+        exchange.on_resume = self._resume
+
+    def _attempt(self) -> None:
+        self._retry = None
+        self._exchange.record.attempts += 1
+        self._parts.clear()
+        self._size = 0
+        if self._translation.streams:
+            self._reader = self._translation.reader()
+            self._collector = None if self._stream else Collector()
+        self._mode = _Mode.REFUSAL
+        request = self._upstream.request(
+            self._translation.body, stream=self._translation.streams, path=self._path
+        )
+        self._call = self._client.send(request, self)
+        if self._exchange.paused:
+            self._call.pause()
+
+    def _try_again(self) -> None:
+        try:
+            self._attempt()
+        except UpstreamError as error:
+            self._exchange.fail(error)
+
+    # -- the exchange calls these ---------------------------------------------------------------------------------
+
+    def _cancel(self) -> None:
+        self._mode = _Mode.OVER
+        if self._retry is not None:
+            self._retry.cancel()
+        self._call.cancel()
+
+    def _pause(self) -> None:
+        self._call.pause()
+
+    def _resume(self) -> None:
+        self._call.resume()
+
+    # -- the upstream call calls these ----------------------------------------------------------------------------
+
+    def on_head(self, head: ResponseHead) -> None:
+        self._head = head
+        if head.status != 200:
+            return
+        if not self._translation.streams:
+            self._mode = _Mode.WHOLE
+        elif b"text/event-stream" in head.headers.get(b"content-type", b"text/event-stream"):
+            self._mode = _Mode.EVENTS
+
+    def on_data(self, ring: Ring) -> None:
+        if self._mode is not _Mode.EVENTS:
+            self._keep(ring)
+            return
+        block = take_events(ring)
+        if not block:
+            return
+        reader = self._reader
+        out = reader.feed(block)
+        if reader.error is not None:
+            self._call.cancel()
+            self._failed(reader.error, out)
+        elif reader.done:
+            self._done(out)
+        elif self._collector is not None:
+            self._collector.feed(out)
+        elif out:
+            exchange = self._exchange
+            if not exchange.streaming:
+                exchange.start_stream()
+            exchange.write(out)
+
+    def on_end(self) -> None:
+        mode = self._mode
+        if mode is _Mode.EVENTS:
+            out = self._reader.eof()
+            if self._reader.error is not None:
+                self._failed(self._reader.error, out)
+            else:
+                self._done(out)
+        elif mode is _Mode.WHOLE:
+            self._answer_whole()
+        elif mode is _Mode.REFUSAL:
+            headers = self._head.headers
+            error = self._translation.refusal(
+                self._head.status, headers.get(b"content-type", b""), b"".join(self._parts), _retry_after(headers)
+            )
+            self._failed(error)
+
+    def on_error(self, error: UpstreamError) -> None:
+        if self._mode is not _Mode.OVER:
+            self._failed(error)
+
+    def on_idle(self, seconds: float) -> None:
+        keepalive = self._rules.keepalive
+        if not keepalive or self._mode is _Mode.OVER or not self._stream or self._exchange.paused:
+            return
+        if seconds < self._kept_alive:
+            self._kept_alive = 0.0
+        if seconds - self._kept_alive < keepalive:
+            return
+        exchange = self._exchange
+        if not exchange.started:
+            if not self._rules.keepalive_early:
+                return
+            if not exchange.streaming:
+                exchange.start_stream()
+        self._kept_alive = seconds
+        exchange.write(_KEEPALIVE)
+
+    # -- endings --------------------------------------------------------------------------------------------------
+
+    def _keep(self, ring: Ring) -> None:
+        """Collect an answer that is not read event by event."""
+        part = ring.take_all()
+        if self._mode is _Mode.OVER or (self._mode is _Mode.REFUSAL and self._size > _REFUSAL_BYTES):
+            return
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > self._rules.max_response_bytes:
+            self._call.cancel()
+            self._failed(
+                UpstreamError(
+                    f"the upstream's answer is larger than {self._rules.max_response_bytes} bytes",
+                    code="upstream_response_too_large",
+                )
+            )
+
+    def _done(self, out: bytes) -> None:
+        """The stream is complete; what the upstream still sends (its last chunk) only frees the connection."""
+        self._mode = _Mode.OVER
+        exchange = self._exchange
+        exchange.record.usage = self._reader.usage
+        if self._collector is not None:
+            self._collector.feed(out)
+            exchange.respond(200, self._collector.body())
+            return
+        if not exchange.streaming:
+            exchange.start_stream()
+        self._detach()
+        exchange.end(out)
+
+    def _answer_whole(self) -> None:
+        self._mode = _Mode.OVER
+        parts = self._parts
+        try:
+            body, usage = self._translation.completion(parts[0] if len(parts) == 1 else b"".join(parts))
+        except UpstreamError as error:
+            self._failed(error)
+            return
+        self._exchange.record.usage = usage
+        self._detach()
+        self._exchange.respond(200, body)
+
+    def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
+        """A try has failed: another one, or the error to the client, after what came before it."""
+        self._mode = _Mode.OVER
+        exchange = self._exchange
+        record = exchange.record
+        record.upstream_code = error.upstream_code
+        if not exchange.started and error.retryable and record.attempts < self._rules.max_tries:
+            delay = _backoff(record.attempts) if error.retry_after is None else error.retry_after
+            if delay <= _LONGEST_BACKOFF_SECONDS:
+                self._retry = exchange.loop.call_later(delay, self._try_again)
+                return
+        self._detach()
+        if out and self._collector is None:
+            if not exchange.streaming:
+                exchange.start_stream()
+            exchange.write(out)
+        exchange.fail(error)
+
+    def _detach(self) -> None:
+        exchange = self._exchange
+        exchange.on_gone = exchange.on_pause = exchange.on_resume = None
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds before the next try: doubled each time, half of it left to chance, so that clients do not march in
+    step."""
+    return _FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1) * (0.5 + secrets.randbelow(1000) / 2000)
+
+
+def _retry_after(headers: dict[bytes, bytes]) -> float | None:
+    """Retry-After in seconds; the HTTP-date form is not used by upstreams of ours and is ignored."""
+    value = headers.get(b"retry-after", b"")
+    return float(value) if value.isdigit() and len(value) < 7 else None

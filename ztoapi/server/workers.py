@@ -1,0 +1,209 @@
+"""Processes: one worker in this process, or several under a plain supervisor.
+
+Each worker has its own listening socket on the same port (SO_REUSEPORT), bound by the supervisor before it forks, so
+that the kernel spreads connections and a worker that is started again takes over its predecessor's backlog.
+
+SIGTERM and SIGINT drain, a second one ends at once. The supervisor passes them on, starts dead workers again with a
+back-off, and gives up when they cannot stay up. Workers hold the read end of a pipe that only the supervisor writes:
+when the supervisor is gone, however that came about, they drain too. Nobody is left behind.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import uvloop
+
+from ztoapi.server.context import ServerContext
+from ztoapi.server.listener import Server, bind
+
+__all__ = ["Service", "bind_all", "run"]
+
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_WATCHED: Final = {*_STOP_SIGNALS, signal.SIGCHLD}
+_FIRST_BACKOFF_SECONDS: Final = 0.1
+_LONGEST_BACKOFF_SECONDS: Final = 5.0
+_STABLE_SECONDS: Final = 10.0
+"""A worker that lived this long has not failed to start."""
+_MAX_QUICK_DEATHS: Final = 5
+"""Quick deaths in a row after which a worker is broken, not unlucky."""
+_FORCED_EXIT: Final = 1
+
+_log = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """What a worker runs: the gateway or the simulator."""
+
+    context: ServerContext
+
+    async def close(self) -> None: ...
+
+
+MakeService = Callable[[asyncio.AbstractEventLoop], Service]
+
+
+def bind_all(host: str, port: int, workers: int, *, backlog: int) -> list[socket.socket]:
+    """One listening socket for each worker. Raises OSError."""
+    first = bind(host, port, backlog=backlog, reuse_port=workers > 1)
+    port = first.getsockname()[1]
+    return [first, *(bind(host, port, backlog=backlog, reuse_port=True) for _ in range(workers - 1))]
+
+
+def run(sockets: list[socket.socket], make: MakeService, *, drain_seconds: float, started: Callable[[], None]) -> int:
+    """Serve on ``sockets``, one worker each, until told to stop; returns the exit code.
+
+    0 after a drain, 1 when a second signal or the end of the drain time cut requests off, or workers did not stay up.
+    ``started`` is called once everything listens.
+    """
+    if len(sockets) == 1:
+        return _serve(sockets[0], make, drain_seconds, None, started)
+    return _Supervisor(sockets, make, drain_seconds).run(started)
+
+
+def _serve(
+    sock: socket.socket,
+    make: MakeService,
+    drain_seconds: float,
+    parent: int | None,
+    started: Callable[[], None] | None,
+) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve_socket(sock, make, drain_seconds, parent, started))
+
+
+async def _serve_socket(
+    sock: socket.socket,
+    make: MakeService,
+    drain_seconds: float,
+    parent: int | None,
+    started: Callable[[], None] | None,
+) -> int:
+    loop = asyncio.get_running_loop()
+    stop, at_once = asyncio.Event(), asyncio.Event()
+
+    def stop_or_hurry() -> None:
+        if stop.is_set():
+            at_once.set()
+        stop.set()
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop_or_hurry)
+    if parent is not None:
+        loop.add_reader(parent, lambda: (loop.remove_reader(parent), stop.set()))
+    service = make(loop)
+    server = Server(service.context, sock)
+    await server.start()
+    if started is not None:
+        started()
+    await stop.wait()
+    clean = await server.drain(drain_seconds, at_once)
+    await server.close()
+    await service.close()
+    return 0 if clean else _FORCED_EXIT
+
+
+class _Worker:
+    """One child process and its socket."""
+
+    def __init__(self, number: int, sock: socket.socket) -> None:
+        self.number = number
+        self.sock = sock
+        self.pid = 0
+        self.started = 0.0
+        self.quick_deaths = 0
+        self.start_at: float | None = None
+
+
+class _Supervisor:
+    """Forks, watches, stops."""
+
+    def __init__(self, sockets: list[socket.socket], make: MakeService, drain_seconds: float) -> None:
+        self._workers = [_Worker(number, sock) for number, sock in enumerate(sockets)]
+        self._make = make
+        self._drain_seconds = drain_seconds
+        self._stopping = 0
+        self._exit_code = 0
+        self._pipe_read, self._pipe_write = os.pipe()
+
+    def run(self, started: Callable[[], None]) -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        for worker in self._workers:
+            self._fork(worker)
+        started()
+        while any(worker.pid for worker in self._workers) or not self._stopping:
+            self._wait()
+        return self._exit_code
+
+    def _wait(self) -> None:
+        pending = [worker.start_at for worker in self._workers if worker.start_at is not None]
+        if pending and not self._stopping:
+            info = signal.sigtimedwait(_WATCHED, max(min(pending) - time.monotonic(), 0.0))
+            number = None if info is None else info.si_signo
+        else:
+            number = signal.sigwait(_WATCHED)
+        if number in _STOP_SIGNALS:
+            self._stop()
+        self._reap()
+        for worker in self._workers:
+            if worker.start_at is not None and not self._stopping and worker.start_at <= time.monotonic():
+                self._fork(worker)
+
+    def _fork(self, worker: _Worker) -> None:
+        worker.start_at = None
+        worker.started = time.monotonic()
+        worker.pid = os.fork()
+        if worker.pid == 0:
+            self._run_child(worker)
+
+    def _run_child(self, worker: _Worker) -> None:
+        code = _FORCED_EXIT
+        try:
+            os.close(self._pipe_write)
+            for other in self._workers:
+                if other is not worker:
+                    other.sock.close()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+            code = _serve(worker.sock, self._make, self._drain_seconds, self._pipe_read, None)
+        except BaseException:  # noqa: BLE001 - the last frame of a process; the log is all that is left of it
+            _log.exception("worker %d failed", worker.number)
+        finally:
+            logging.shutdown()
+            os._exit(code)
+
+    def _stop(self) -> None:
+        self._stopping += 1
+        for worker in self._workers:
+            worker.start_at = None
+            if worker.pid:
+                # The first is a request to drain, the second to hurry; a third takes no excuse.
+                os.kill(worker.pid, signal.SIGTERM if self._stopping <= 2 else signal.SIGKILL)
+
+    def _reap(self) -> None:
+        for worker in self._workers:
+            if not worker.pid:
+                continue
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid:
+                worker.pid = 0
+                self._died(worker, os.waitstatus_to_exitcode(status))
+
+    def _died(self, worker: _Worker, code: int) -> None:
+        if self._stopping:
+            self._exit_code = self._exit_code or (_FORCED_EXIT if code else 0)
+            return
+        lived = time.monotonic() - worker.started
+        worker.quick_deaths = worker.quick_deaths + 1 if lived < _STABLE_SECONDS else 1
+        if worker.quick_deaths >= _MAX_QUICK_DEATHS:
+            _log.error("worker %d ended %d times within %g s: giving up", worker.number, worker.quick_deaths, lived)
+            self._exit_code = _FORCED_EXIT
+            self._stop()
+            return
+        wait = min(_FIRST_BACKOFF_SECONDS * 2.0 ** (worker.quick_deaths - 1), _LONGEST_BACKOFF_SECONDS)
+        _log.warning("worker %d ended (%d); starting it again in %g s", worker.number, code, wait)
+        worker.start_at = time.monotonic() + wait
