@@ -39,6 +39,7 @@ _UNFINISHED = 'done="false"'
 
 _OUTSIDE = (_OPEN, _TOOL, *_LEFTOVERS)
 _LINE_START = (_CLOSE, _SUMMARY, _TOOL)
+_OUTSIDE_SECOND = frozenset(marker[1] for marker in _OUTSIDE)
 _MARKER_CHARS = max(len(marker) for marker in (*_OUTSIDE, *_LINE_START))
 
 OPEN_TAG_CHARS = 512
@@ -144,6 +145,9 @@ class Splitter:
         if found != at:
             self._visible(text[at:] if found < 0 else text[at:found])
             return len(text) if found < 0 else found
+        if at + 1 < len(text) and text[at + 1] not in _OUTSIDE_SECOND:
+            self._visible("<")
+            return at + 1
         for marker in _OUTSIDE:
             if text.startswith(marker, at):
                 return self._marker(marker, text, at)

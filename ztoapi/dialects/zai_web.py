@@ -7,7 +7,7 @@ checks: the dialect serves the simulator, recorded streams and servers that spea
 
 import datetime
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import msgspec
 
@@ -143,6 +143,9 @@ def _variables(now: datetime.datetime) -> dict[str, str]:
     }
 
 
+_UNSET = msgspec.Raw()
+
+
 class _Data(msgspec.Struct):
     phase: str | None = None
     delta_content: str | None = None
@@ -150,17 +153,17 @@ class _Data(msgspec.Struct):
     edit_content: str | None = None
     content: str | None = None
     done: bool | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    tool_calls: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-    data: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = _UNSET
+    tool_calls: msgspec.Raw = _UNSET
+    error: msgspec.Raw = _UNSET
+    data: msgspec.Raw = _UNSET
 
 
 class _Event(msgspec.Struct):
     type: str | None = None
     data: _Data | str | None = None
-    error: msgspec.Raw = msgspec.Raw()
-    detail: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = _UNSET
+    detail: msgspec.Raw = _UNSET
 
 
 class _Kind(msgspec.Struct):
@@ -170,7 +173,7 @@ class _Kind(msgspec.Struct):
 
 
 class _Nested(msgspec.Struct):
-    error: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = _UNSET
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -296,7 +299,7 @@ class Reader:
             snapshot.append(data.delta_content, _SOURCES.get(self._phase, Source.ANSWER))
         if snapshot.chars > MESSAGE_MAX_CHARS:
             raise UpstreamError("The upstream's answer is too long", code="upstream_answer_too_long")
-        if bytes(data.usage) not in _ABSENT:
+        if _present(data.usage):
             self.usage = _usage(data.usage) or self.usage
 
     def _ends(self, data: _Data) -> bool:
@@ -312,7 +315,7 @@ class Reader:
             out.append(self._writer.content(content))
 
     def _write_tools(self, calls: msgspec.Raw, out: list[bytes]) -> None:
-        if bytes(calls) not in _ABSENT:
+        if _present(calls):
             delta = self._tools.delta(calls)
             self._start(out)
             out.append(self._writer.delta(delta))
@@ -334,16 +337,24 @@ class Reader:
         self.done = True
 
 
+def _present(raw: msgspec.Raw) -> bool:
+    """Whether a field says anything. The identity settles it for most fields of most events without a copy."""
+    return raw is not _UNSET and bytes(raw) not in _ABSENT
+
+
 def _raise_error(event: _Event) -> None:
     """Raise what the event reports: at its top, in its data, or in the data within that."""
-    found = event.error if bytes(event.error) not in _ABSENT else event.detail
-    if isinstance(event.data, _Data) and bytes(found) in _ABSENT:
-        found = event.data.error
-        if bytes(found) in _ABSENT and bytes(event.data.data).startswith(b"{"):
-            found = _decode_nested(event.data.data).error
-    if bytes(found) in _ABSENT:
-        return
-    code, text = reason(found)
+    found = [event.error, event.detail]
+    if isinstance(event.data, _Data):
+        found.append(event.data.error)
+        if event.data.data is not _UNSET and bytes(event.data.data).startswith(b"{"):
+            found.append(_decode_nested(event.data.data).error)
+    for error in filter(_present, found):
+        _raise_reported(error)
+
+
+def _raise_reported(error: msgspec.Raw) -> NoReturn:
+    code, text = reason(error)
     status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code) <= 599 else 200
     raise reported(status, code, text or "no reason given")
 

@@ -65,7 +65,7 @@ class Repository(msgspec.Struct, frozen=True):
 
 
 def choose(fields: Mapping[str, msgspec.Raw], model: str, default: str | None) -> Target:
-    """Which repository is asked about: the request's field, else the model's ``@owner/name``, else the configured one."""
+    """Which repository is asked: the one in the request, else the model's ``@owner/name``, else the configured one."""
     model, _, suffix = model.partition("@")
     for field in ("repository", "repo"):
         if field in fields and bytes(fields[field]) != _NULL:

@@ -95,7 +95,7 @@ async def _serve_socket(
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop_or_hurry)
     if parent is not None:
-        loop.add_reader(parent, lambda: (loop.remove_reader(parent), stop.set()))
+        _watch_parent(loop, parent, stop)
     service = make(loop)
     server = Server(service.context, sock)
     await server.start()
@@ -106,6 +106,14 @@ async def _serve_socket(
     await server.close()
     await service.close()
     return 0 if clean else _FORCED_EXIT
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, pipe: int, stop: asyncio.Event) -> None:
+    def parent_gone() -> None:
+        loop.remove_reader(pipe)
+        stop.set()
+
+    loop.add_reader(pipe, parent_gone)
 
 
 class _Worker:
