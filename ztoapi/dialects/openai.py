@@ -180,7 +180,7 @@ class OpenAIReader:
                 choice.setdefault("finish_reason", _NULL)
         usage = fields.get("usage", _NULL)
         event: dict[str, object] = {**header, "choices": choices}
-        if usage != _NULL and choices and self._include_usage:
+        if usage != _NULL and choices and self._include_usage and self._rewrite.normalise:
             # Usage in a chunk of its own, once: clients add up what they find.
             return b"data: %b\n\ndata: %b\n\n" % (_encode(event), _encode({**header, "choices": [], "usage": usage}))
         if usage != _NULL:

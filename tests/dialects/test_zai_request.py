@@ -1,0 +1,105 @@
+"""OpenAI requests in GLM's terms. Defect 6 of the project before this one: parameters were ignored."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ztoapi.dialects.request import decode_request
+from ztoapi.dialects.zai_request import build
+from ztoapi.errors import ApiError
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}, "strict": True}}
+OTHER = {"type": "function", "function": {"name": "sub", "parameters": {"type": "object"}}}
+
+
+def built(default: bool | None = None, **fields: object) -> dict[str, Any]:
+    body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}], **fields}
+    request = decode_request(json.dumps(body).encode())
+    result: dict[str, Any] = json.loads(
+        bytes(build(request, model="glm-4.6", stream=bool(request.stream), thinking=default))
+    )
+    return result
+
+
+def test_request_without_anything_to_change_is_passed_on_octet_for_octet() -> None:
+    body = b'{"model":"glm-4.6", "messages":[{"role":"user","content":"x"}],"tool_stream": true,"stream":true}'
+    assert build(decode_request(body), model="glm-4.6", stream=True, thinking=None) is body
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ({"temperature": 0.3}, {"temperature": 0.3}),
+        ({"temperature": 2}, {"temperature": 1.0}),
+        ({"top_p": 0}, {"top_p": 0.01}),
+        ({"top_p": 0.5}, {"top_p": 0.5}),
+        ({"max_tokens": 5}, {"max_tokens": 5}),
+        ({"max_completion_tokens": 5}, {"max_tokens": 5}),
+        ({"max_completion_tokens": 5, "max_tokens": 7}, {"max_tokens": 7}),
+        ({"max_completion_tokens": None, "max_tokens": 7}, {"max_tokens": 7}),
+        ({"stop": "end"}, {"stop": ["end"]}),
+        ({"stop": ["a", "b"]}, {"stop": ["a", "b"]}),
+        ({"user": "somebody"}, {"user_id": "somebody"}),
+        ({"user": "me"}, {}),
+        ({"frequency_penalty": 1, "presence_penalty": 1, "logit_bias": {}, "n": 1, "parallel_tool_calls": True}, {}),
+        ({"stream_options": {"include_usage": True}, "stream": True}, {"stream": True}),
+        ({"thinking": None, "response_format": None, "tools": None}, {}),
+        ({"enable_thinking": False}, {"thinking": {"type": "disabled"}}),
+        ({"enable_thinking": True, "thinking": {"type": "disabled"}}, {"thinking": {"type": "disabled"}}),
+        ({"reasoning_effort": "low", "do_sample": False, "made_up": [1]},) * 2,
+        ({"response_format": {"type": "json_object"}},) * 2,
+        ({"tools": [OTHER], "tool_choice": "auto"},) * 2,
+        ({"tools": [OTHER], "tool_choice": "required"}, {"tools": [OTHER], "tool_choice": "auto"}),
+        ({"tools": [OTHER], "tool_choice": "none"}, {}),
+    ],
+)
+def test_parameters(sent: dict[str, object], expected: dict[str, object]) -> None:
+    result = built(**sent)
+    assert result.pop("model") == "glm-4.6"
+    assert result.pop("messages") == [{"role": "user", "content": "x"}]
+    assert result == expected
+
+
+def test_configured_thinking_is_the_default_only() -> None:
+    assert built(False)["thinking"] == {"type": "disabled"}
+    assert built(False, enable_thinking=True)["thinking"] == {"type": "enabled"}
+    assert built(False, thinking_budget=1, **{"reasoning_effort": "max"})["thinking"] == {"type": "disabled"}
+
+
+def test_a_forced_tool_leaves_only_that_one() -> None:
+    result = built(tools=[OTHER, TOOL], tool_choice={"type": "function", "function": {"name": "add"}})
+    assert [tool["function"]["name"] for tool in result["tools"]] == ["add"]
+    assert result["tool_choice"] == "auto"
+    assert "strict" not in result["tools"][0]["function"]
+
+
+def test_developer_messages_become_system_messages_and_names_go() -> None:
+    messages = [{"role": "developer", "content": "a"}, {"role": "user", "name": "bob", "content": "b"}]
+    result = built(messages=messages)
+    assert result["messages"] == [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+
+
+def test_a_json_schema_becomes_json_object_and_an_instruction() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    result = built(response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})
+    assert result["response_format"] == {"type": "json_object"}
+    assert result["messages"][0]["role"] == "system"
+    assert '"properties"' in result["messages"][0]["content"]
+    assert result["messages"][1:] == [{"role": "user", "content": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"tools": [TOOL], "tool_choice": {"function": {"name": "nope"}}}, "tool_choice"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"stop": 3}, "stop"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_by_name(sent: dict[str, object], param: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        built(**sent)
+    assert (caught.value.status, caught.value.param) == (400, param)
