@@ -13,7 +13,7 @@ TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "
 OTHER = {"type": "function", "function": {"name": "sub", "parameters": {"type": "object"}}}
 
 
-def built(default: bool | None = None, **fields: object) -> dict[str, Any]:
+def built(default: bool | None = None, /, **fields: object) -> dict[str, Any]:
     body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}], **fields}
     request = decode_request(json.dumps(body).encode())
     result: dict[str, Any] = json.loads(

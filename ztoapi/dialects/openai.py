@@ -31,6 +31,7 @@ _FINISH_REASONS: Final = {
     "sensitive": msgspec.Raw(b'"content_filter"'),
     "model_context_window_exceeded": msgspec.Raw(b'"length"'),
 }
+_ODD: Final = (b'"finish_reason":"', b'"usage":{', b'"finish_reason": "', b'"usage": {', b"[DONE]")
 _CHUNK: Final = b'"chat.completion.chunk"'
 _COMPLETION: Final = b'"chat.completion"'
 
@@ -92,22 +93,40 @@ class OpenAIReader:
         self.error: UpstreamError | None = None
 
     def feed(self, block: bytes) -> bytes:
+        out = self._feed_alike(block)
+        if out is not None:
+            return out
+        # The first event, and the last ones, are read one by one; those between go the quick way.
+        if self._head is None:
+            stop = block.find(b"\n\n") + 2
+            if stop < 2:
+                return self._feed_slowly(block)
+            out = self._feed_slowly(block[:stop])
+            if stop == len(block) or self._head is None or self.done or self.error is not None:
+                return out
+            return out + self.feed(block[stop:])
+        start = _odd_offset(block)
+        out = self._feed_alike(block[:start]) if start else None
+        return self._feed_slowly(block) if out is None else out + self._feed_slowly(block[start:])
+
+    def _feed_alike(self, block: bytes) -> bytes | None:
+        """A block of events that all have the learnt form; None if they do not."""
         head = self._head
         if (
-            head is not None
-            and (count := block.count(b"\n\n")) == block.count(head)
-            and b'"finish_reason":"' not in block
-            and b'"usage":{' not in block
-            and b'"finish_reason": "' not in block
-            and b'"usage": {' not in block
+            head is None
+            or (count := block.count(b"\n\n")) != block.count(head)
+            or b'"finish_reason":"' in block
+            or b'"usage":{' in block
+            or b'"finish_reason": "' in block
+            or b'"usage": {' in block
         ):
-            out = block
-            for old, new in self._replacements:
-                if block.count(old) != count:
-                    return self._feed_slowly(block)
-                out = out.replace(old, new)
-            return out
-        return self._feed_slowly(block)
+            return None
+        out = block
+        for old, new in self._replacements:
+            if block.count(old) != count:
+                return None
+            out = out.replace(old, new)
+        return out
 
     def eof(self) -> bytes:
         if self._finished:
@@ -164,7 +183,8 @@ class OpenAIReader:
             if not choices and not self._include_usage:
                 return b""
         if not mapped and usage == _NULL:
-            self._learn(data, fields, choices)
+            if self._head is None or not data.startswith(self._head[6:]):
+                self._learn(data, fields, choices)
         elif self._head is None:
             self._head = b"data: "
         if self._rewrite.empty and not mapped:
@@ -223,6 +243,13 @@ class OpenAIReader:
             replacements.append((tail, b',"logprobs":null,"finish_reason":null' + tail))
         self._head = head
         self._replacements = tuple(replacements)
+
+
+def _odd_offset(block: bytes) -> int:
+    """Where the first event begins that says more than a delta; 0 if none is found."""
+    found = [at for at in map(block.find, _ODD) if at >= 0]
+    before = block.rfind(b"\n\n", 0, min(found)) if found else -1
+    return before + 2 if before >= 0 else 0
 
 
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:

@@ -15,14 +15,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import uvloop
 
 from ztoapi.server.context import ServerContext
 from ztoapi.server.listener import Server, bind
 
-__all__ = ["Service", "bind_all", "run"]
+__all__ = ["Duty", "Service", "bind_all", "run"]
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _WATCHED: Final = {*_STOP_SIGNALS, signal.SIGCHLD}
@@ -48,6 +48,13 @@ class Service(Protocol):
 MakeService = Callable[[asyncio.AbstractEventLoop], Service]
 
 
+class Duty(NamedTuple):
+    """What one worker serves, and where."""
+
+    sock: socket.socket
+    make: MakeService
+
+
 def bind_all(host: str, port: int, workers: int, *, backlog: int) -> list[socket.socket]:
     """One listening socket for each worker. Raises OSError."""
     first = bind(host, port, backlog=backlog, reuse_port=workers > 1)
@@ -55,34 +62,24 @@ def bind_all(host: str, port: int, workers: int, *, backlog: int) -> list[socket
     return [first, *(bind(host, port, backlog=backlog, reuse_port=True) for _ in range(workers - 1))]
 
 
-def run(sockets: list[socket.socket], make: MakeService, *, drain_seconds: float, started: Callable[[], None]) -> int:
-    """Serve on ``sockets``, one worker each, until told to stop; returns the exit code.
+def run(duties: list[Duty], *, drain_seconds: float, started: Callable[[], None]) -> int:
+    """Serve, one worker for each of ``duties``, until told to stop; returns the exit code.
 
     0 after a drain, 1 when a second signal or the end of the drain time cut requests off, or workers did not stay up.
     ``started`` is called once everything listens.
     """
-    if len(sockets) == 1:
-        return _serve(sockets[0], make, drain_seconds, None, started)
-    return _Supervisor(sockets, make, drain_seconds).run(started)
+    if len(duties) == 1:
+        return _serve(duties[0], drain_seconds, None, started)
+    return _Supervisor(duties, drain_seconds).run(started)
 
 
-def _serve(
-    sock: socket.socket,
-    make: MakeService,
-    drain_seconds: float,
-    parent: int | None,
-    started: Callable[[], None] | None,
-) -> int:
+def _serve(duty: Duty, drain_seconds: float, parent: int | None, started: Callable[[], None] | None) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve_socket(sock, make, drain_seconds, parent, started))
+        return runner.run(_serve_on_loop(duty, drain_seconds, parent, started))
 
 
-async def _serve_socket(
-    sock: socket.socket,
-    make: MakeService,
-    drain_seconds: float,
-    parent: int | None,
-    started: Callable[[], None] | None,
+async def _serve_on_loop(
+    duty: Duty, drain_seconds: float, parent: int | None, started: Callable[[], None] | None
 ) -> int:
     loop = asyncio.get_running_loop()
     stop, at_once = asyncio.Event(), asyncio.Event()
@@ -96,8 +93,8 @@ async def _serve_socket(
         loop.add_signal_handler(number, stop_or_hurry)
     if parent is not None:
         _watch_parent(loop, parent, stop)
-    service = make(loop)
-    server = Server(service.context, sock)
+    service = duty.make(loop)
+    server = Server(service.context, duty.sock)
     await server.start()
     if started is not None:
         started()
@@ -117,11 +114,11 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, pipe: int, stop: asyncio.Even
 
 
 class _Worker:
-    """One child process and its socket."""
+    """One child process and what it serves."""
 
-    def __init__(self, number: int, sock: socket.socket) -> None:
+    def __init__(self, number: int, duty: Duty) -> None:
         self.number = number
-        self.sock = sock
+        self.duty = duty
         self.pid = 0
         self.started = 0.0
         self.quick_deaths = 0
@@ -131,9 +128,8 @@ class _Worker:
 class _Supervisor:
     """Forks, watches, stops."""
 
-    def __init__(self, sockets: list[socket.socket], make: MakeService, drain_seconds: float) -> None:
-        self._workers = [_Worker(number, sock) for number, sock in enumerate(sockets)]
-        self._make = make
+    def __init__(self, duties: list[Duty], drain_seconds: float) -> None:
+        self._workers = [_Worker(number, duty) for number, duty in enumerate(duties)]
         self._drain_seconds = drain_seconds
         self._stopping = 0
         self._exit_code = 0
@@ -175,9 +171,9 @@ class _Supervisor:
             os.close(self._pipe_write)
             for other in self._workers:
                 if other is not worker:
-                    other.sock.close()
+                    other.duty.sock.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-            code = _serve(worker.sock, self._make, self._drain_seconds, self._pipe_read, None)
+            code = _serve(worker.duty, self._drain_seconds, self._pipe_read, None)
         except BaseException:  # noqa: BLE001 - the last frame of a process; the log is all that is left of it
             _log.exception("worker %d failed", worker.number)
         finally:

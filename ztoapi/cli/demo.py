@@ -1,0 +1,74 @@
+"""``ztoapi demo``: the simulator and a gateway in front of it; no token, no network."""
+
+import argparse
+import asyncio
+from functools import partial
+
+from ztoapi.cli.serve import make_gateway, set_up_logging
+from ztoapi.config.model import Config, ModelRoute, Platform, Secret, ServerConfig
+from ztoapi.server.workers import Duty, bind_all
+from ztoapi.server.workers import run as run_workers
+from ztoapi.simulator.app import Options, Simulator
+
+__all__ = ["demo_config", "run"]
+
+_HOST = "127.0.0.1"
+_MODEL = "glm-4.6"
+_BACKLOG = 2048
+_DRAIN_SECONDS = 2.0
+"""A demonstration has nothing to lose: Ctrl-C should feel like it."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run both until Ctrl-C; returns the exit code. Raises OSError if it cannot listen."""
+    set_up_logging(debug=False)
+    (simulator_socket,) = bind_all(_HOST, args.sim_port, 1, backlog=_BACKLOG)
+    (gateway_socket,) = bind_all(_HOST, args.port, 1, backlog=_BACKLOG)
+    simulator_port, port = simulator_socket.getsockname()[1], gateway_socket.getsockname()[1]
+    options = Options(ttft_ms=args.ttft_ms, itl_ms=args.itl_ms, tokens=args.tokens)
+
+    def make_simulator(loop: asyncio.AbstractEventLoop) -> Simulator:
+        return Simulator(options, loop)
+
+    return run_workers(
+        [
+            Duty(simulator_socket, make_simulator),
+            Duty(gateway_socket, partial(make_gateway, demo_config(port, simulator_port))),
+        ],
+        drain_seconds=_DRAIN_SECONDS,
+        started=lambda: print(_text(port, simulator_port), flush=True),
+    )
+
+
+def demo_config(port: int, simulator_port: int) -> Config:
+    """A gateway on ``port`` whose upstream is the simulator, addressed as Z.ai's official API."""
+    base = f"http://{_HOST}:{simulator_port}/api/paas/v4"
+    return Config(
+        server=ServerConfig(host=_HOST, port=port),
+        platforms=(
+            Platform(
+                id="zai",
+                dialect="zai",
+                base_url=base,
+                chat_url=f"{base}/chat/completions",
+                models_url=f"{base}/models",
+                tokens=(Secret("demo"),),
+                default_model=_MODEL,
+            ),
+        ),
+        routes=(ModelRoute(public=_MODEL, platform="zai", upstream=_MODEL),),
+    )
+
+
+def _text(port: int, simulator_port: int) -> str:
+    body = f'{{"model":"{_MODEL}","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
+    return f"""ztoapi demo: a gateway in front of a simulated Z.ai
+
+  gateway     http://{_HOST}:{port}/v1
+  simulator   http://{_HOST}:{simulator_port}/sim/stats
+
+Try it:
+
+  curl -N http://{_HOST}:{port}/v1/chat/completions -H 'content-type: application/json' -d '{body}'
+
+Ctrl-C ends both."""

@@ -1,0 +1,55 @@
+"""``ztoapi serve``: the gateway."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from functools import partial
+
+from ztoapi import __version__
+from ztoapi.app import Application
+from ztoapi.cli.main import load_config
+from ztoapi.config.model import Config
+from ztoapi.server.workers import Duty, bind_all
+from ztoapi.server.workers import run as run_workers
+
+__all__ = ["make_gateway", "run", "set_up_logging"]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until stopped; returns the exit code. Raises ConfigError; OSError if it cannot listen."""
+    config = load_config(args).config
+    set_up_logging(debug=config.debug)
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    server = config.server
+    sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
+    make = partial(make_gateway, config)
+    return run_workers(
+        [Duty(sock, make) for sock in sockets],
+        drain_seconds=server.drain_seconds,
+        started=lambda: print(_banner(config, sockets[0].getsockname()[1]), file=sys.stderr, flush=True),
+    )
+
+
+def make_gateway(config: Config, loop: asyncio.AbstractEventLoop) -> Application:
+    """One worker's gateway on ``loop``."""
+    return Application(config, loop)
+
+
+def set_up_logging(*, debug: bool) -> None:
+    """Operators' messages go to standard error; requests are not logged here."""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # One line for each request that httpx sends would be noise, and would hold URLs.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _banner(config: Config, port: int) -> str:
+    server = config.server
+    upstreams = ", ".join(f"{platform.id} ({platform.base_url})" for platform in config.platforms)
+    return (
+        f"ztoapi {__version__} on http://{server.host}:{port}/v1, {server.workers} worker(s), "
+        f"{'client keys required' if config.api_keys else 'no client key asked for'}; upstream {upstreams}"
+    )
