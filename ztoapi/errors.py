@@ -102,8 +102,6 @@ class UpstreamError(ApiError):
         retryable: bool = False,
         upstream_code: str | None = None,
     ) -> None:
-        super().__init__(
-            message, status=status, type=type, code=code, retry_after=retry_after, ending=ending
-        )
+        super().__init__(message, status=status, type=type, code=code, retry_after=retry_after, ending=ending)
         self.retryable = retryable
         self.upstream_code = upstream_code

@@ -11,7 +11,9 @@ from ztoapi.dialects.request import decode_request
 from ztoapi.errors import Ending, UpstreamError
 
 HEAD = b'{"id":"x1","created":1767225600,"model":"glm-4.7","choices":[{"index":0,"delta":'
-USAGE = b'"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"prompt_tokens_details":{"cached_tokens":8}}'
+USAGE = (
+    b'"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"prompt_tokens_details":{"cached_tokens":8}}'
+)
 
 
 def event(payload: bytes) -> bytes:
@@ -185,7 +187,9 @@ def test_empty_stream_is_an_error_that_may_be_tried_again(stream: bytes) -> None
 def test_whole_answer_is_normalised() -> None:
     body = (
         b'{"id":"2026","request_id":"r","created":1767225600,"model":"glm-4.7","choices":[{"index":0,"message":'
-        b'{"role":"assistant","content":"Four.","reasoning_content":"Add."},"finish_reason":"sensitive"}],' + USAGE + b"}"
+        b'{"role":"assistant","content":"Four.","reasoning_content":"Add."},"finish_reason":"sensitive"}],'
+        + USAGE
+        + b"}"
     )
     out, usage = completion(body, Rewrite("chatcmpl-7", "glm-4.6", normalise=True))
     answer = json.loads(out)
@@ -202,7 +206,14 @@ def test_whole_plain_answer_is_the_same_octets() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b"<html>", b'{"error":{"code":"500","message":"m"}}', b'{"choices":[{"finish_reason":"network_error"}]}']
+    "body",
+    [
+        b"",
+        b"{}",
+        b"<html>",
+        b'{"error":{"code":"500","message":"m"}}',
+        b'{"choices":[{"finish_reason":"network_error"}]}',
+    ],
 )
 def test_whole_answer_that_is_none_raises(body: bytes) -> None:
     with pytest.raises(UpstreamError):

@@ -64,7 +64,7 @@ def test_parameters(sent: dict[str, object], expected: dict[str, object]) -> Non
 def test_configured_thinking_is_the_default_only() -> None:
     assert built(False)["thinking"] == {"type": "disabled"}
     assert built(False, enable_thinking=True)["thinking"] == {"type": "enabled"}
-    assert built(False, thinking_budget=1, **{"reasoning_effort": "max"})["thinking"] == {"type": "disabled"}
+    assert built(False, thinking_budget=1, reasoning_effort="max")["thinking"] == {"type": "disabled"}
 
 
 def test_a_forced_tool_leaves_only_that_one() -> None:

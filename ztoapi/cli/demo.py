@@ -25,7 +25,9 @@ def run(args: argparse.Namespace) -> int:
     (simulator_socket,) = bind_all(_HOST, args.sim_port, 1, backlog=_BACKLOG)
     (gateway_socket,) = bind_all(_HOST, args.port, 1, backlog=_BACKLOG)
     simulator_port, port = simulator_socket.getsockname()[1], gateway_socket.getsockname()[1]
-    options = Options(ttft_ms=args.ttft_ms, itl_ms=args.itl_ms, tokens=args.tokens)
+    options = Options(
+        ttft_ms=args.ttft_ms, itl_ms=args.itl_ms, tokens=args.tokens, events_per_write=args.events_per_write
+    )
 
     def make_simulator(loop: asyncio.AbstractEventLoop) -> Simulator:
         return Simulator(options, loop)

@@ -8,22 +8,35 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Config", "DialectName", "ModelRoute", "Platform", "ServerConfig", "ThinkMode", "UpstreamConfig"]
+from ztoapi.dialects.thinking import ThinkMode
+
+__all__ = ["Config", "DialectName", "ModelRoute", "Platform", "Secret", "ServerConfig", "UpstreamConfig"]
 
 DialectName = Literal["openai", "zai", "zai_web", "zread"]
-ThinkMode = Literal["strip", "think", "raw", "reasoning"]
 
 
-class Secret(str):
-    """A string that does not print itself: ``repr`` and ``str.format`` show a mask. Compare and encode it as usual."""
+class Secret:
+    """A string that never shows itself: whatever prints, formats or encodes it gets a mask."""
 
-    __slots__ = ()
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself; for the header it goes into, nothing else."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
     def __repr__(self) -> str:
         return "'***'"
 
-    def __format__(self, spec: str) -> str:
-        return "***"
+    __str__ = __repr__
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +78,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout_seconds: float = 30.0
     body_idle_timeout_seconds: float = 15.0
     keepalive_timeout_seconds: float = 75.0
-    write_stall_timeout_seconds: float = 60.0
+    write_stall_timeout_seconds: float = 120.0
     linger_seconds: float = 2.0
     max_request_line_bytes: int = 8192
     max_head_bytes: int = 32768
@@ -122,3 +135,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ("*",)
     warnings: tuple[str, ...] = ()
     """What a user should know although the configuration is valid, e.g. the coding endpoint's usage policy."""
+
+    def route(self, model: str) -> ModelRoute:
+        """Where requests for ``model`` go; names are compared without regard to case.
+
+        A model without a route of its own goes to the default platform: by its own name where the upstream knows
+        many models, else as that platform's default model.
+        """
+        wanted = model.lower()
+        for route in self.routes:
+            if route.public.lower() == wanted:
+                return route
+        platform = next(platform for platform in self.platforms if platform.id == self.default_platform)
+        own_name = platform.dialect in ("openai", "zai")
+        return ModelRoute(public=model, platform=platform.id, upstream=model if own_name else platform.default_model)

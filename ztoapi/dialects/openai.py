@@ -98,16 +98,28 @@ class OpenAIReader:
             return out
         # The first event, and the last ones, are read one by one; those between go the quick way.
         if self._head is None:
-            stop = block.find(b"\n\n") + 2
-            if stop < 2:
-                return self._feed_slowly(block)
-            out = self._feed_slowly(block[:stop])
-            if stop == len(block) or self._head is None or self.done or self.error is not None:
-                return out
-            return out + self.feed(block[stop:])
+            return self._feed_first(block)
         start = _odd_offset(block)
         out = self._feed_alike(block[:start]) if start else None
         return self._feed_slowly(block) if out is None else out + self._feed_slowly(block[start:])
+
+    def _feed_first(self, block: bytes) -> bytes:
+        """Event by event until the form of the stream is learnt, then the rest."""
+        out: list[bytes] = []
+        start = 0
+        while start < len(block) and not self.done and self.error is None:
+            if self._has_learnt():
+                out.append(self.feed(block[start:]))
+                break
+            stop = block.find(b"\n\n", start) + 2
+            if stop < 2:
+                stop = len(block)
+            out.append(self._feed_slowly(block[start:stop]))
+            start = stop
+        return b"".join(out)
+
+    def _has_learnt(self) -> bool:
+        return self._head is not None
 
     def _feed_alike(self, block: bytes) -> bytes | None:
         """A block of events that all have the learnt form; None if they do not."""
@@ -298,6 +310,4 @@ def _normalise_message(choice: Fields) -> None:
 
 
 def _network_error() -> UpstreamError:
-    return UpstreamError(
-        "the upstream lost its connection to the model", retryable=True, upstream_code="network_error"
-    )
+    return UpstreamError("the upstream lost its connection to the model", retryable=True, upstream_code="network_error")

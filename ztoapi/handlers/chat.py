@@ -79,6 +79,4 @@ class ChatHandler:
         target = zread_request.choose(request.fields, terms.upstream_model, self._config.zread_repository)
         path, body = await prepare(self._steps, upstream, request, target)
         translation = ZreadTranslation(request, terms, body)
-        Relay(
-            exchange, self._client, upstream, translation, self._rules, stream=terms.stream, path=path
-        ).start()
+        Relay(exchange, self._client, upstream, translation, self._rules, stream=terms.stream, path=path).start()

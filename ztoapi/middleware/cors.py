@@ -47,7 +47,9 @@ class Cors:
         elif origin.lower() in self._origins or (self._open and _LOOPBACK_ORIGIN.fullmatch(origin)):
             exchange.extra_headers += b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
         elif self._open:
-            return _refusal("pages of this origin may not ask without a client key: set DEFAULT_KEY", "origin_not_allowed")
+            return _refusal(
+                "pages of this origin may not ask without a client key: set DEFAULT_KEY", "origin_not_allowed"
+            )
         return None
 
     def preflight(self, exchange: Exchange) -> None:

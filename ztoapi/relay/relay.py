@@ -36,9 +36,7 @@ class RelayRules:
 
     __slots__ = ("keepalive", "keepalive_early", "max_response_bytes", "max_tries")
 
-    def __init__(
-        self, *, max_tries: int, max_response_bytes: int, keepalive: float, keepalive_early: bool
-    ) -> None:
+    def __init__(self, *, max_tries: int, max_response_bytes: int, keepalive: float, keepalive_early: bool) -> None:
         self.max_tries = max_tries
         self.max_response_bytes = max_response_bytes
         self.keepalive = keepalive
@@ -124,9 +122,7 @@ class Relay:
             self._reader = self._translation.reader()
             self._collector = None if self._stream else Collector()
         self._mode = _Mode.REFUSAL
-        request = self._upstream.request(
-            self._translation.body, stream=self._translation.streams, path=self._path
-        )
+        request = self._upstream.request(self._translation.body, stream=self._translation.streams, path=self._path)
         self._call = self._client.send(request, self)
         if self._exchange.paused:
             self._call.pause()

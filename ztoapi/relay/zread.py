@@ -22,7 +22,10 @@ async def prepare(
     async def answer(call: Call) -> bytes:
         try:
             response = await client.request(
-                call.method, base + call.path, content=call.body, headers={**headers, "content-type": "application/json"}
+                call.method,
+                base + call.path,
+                content=call.body,
+                headers={**headers, "content-type": "application/json"},
             )
         except httpx.TimeoutException as error:
             raise UpstreamError(

@@ -26,7 +26,7 @@ Admit = Callable[["Exchange"], ApiError | None]
 Dispatch = Callable[["Exchange"], None]
 
 
-def admit_all(exchange: "Exchange") -> ApiError | None:
+def admit_all(_: "Exchange") -> ApiError | None:
     """No gates."""
     return None
 

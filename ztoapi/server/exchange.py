@@ -139,9 +139,7 @@ class Exchange:
             return
         self.record.error_code = error.code
         if not self.started:
-            self.respond(
-                error.status, error_body(error), headers=error_headers(error), ending=error.ending
-            )
+            self.respond(error.status, error_body(error), headers=error_headers(error), ending=error.ending)
             return
         self.write(error_event(error))
         self._close = True

@@ -17,9 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 def error_body(error: ApiError) -> bytes:
     """``{"error": {...}}`` with all four keys."""
-    return _encode(
-        {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
-    )
+    return _encode({"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}})
 
 
 def error_event(error: ApiError) -> bytes:

@@ -180,7 +180,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._fail(_broken(f"the upstream's answer breaks HTTP: {error}"))
             return
         except RingOverflow:
-            self._fail(_broken(f"the upstream sent an event larger than {ring.limit} bytes", "upstream_event_too_large"))
+            self._fail(
+                _broken(f"the upstream sent an event larger than {ring.limit} bytes", "upstream_event_too_large")
+            )
             return
         if wire.complete and self.sink is sink:
             self._complete(sink)

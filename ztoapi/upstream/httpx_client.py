@@ -125,7 +125,9 @@ class HttpxCall:
                     code="upstream_truncated",
                     ending=Ending.TRUNCATED,
                 ) from error
-            raise UpstreamError("the upstream closed the connection without an answer", code="upstream_closed") from error
+            raise UpstreamError(
+                "the upstream closed the connection without an answer", code="upstream_closed"
+            ) from error
         self._sink.on_end()
 
     async def _relay_body(self, response: httpx.Response) -> None:

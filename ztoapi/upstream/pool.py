@@ -39,9 +39,7 @@ class PoolStatistics(NamedTuple):
 class Pool:
     """See the module docstring. ``max_idle`` in all, ``max_idle_per_origin``, and ``idle_timeout`` in seconds."""
 
-    def __init__(
-        self, deadlines: Deadlines, *, max_idle: int, max_idle_per_origin: int, idle_timeout: float
-    ) -> None:
+    def __init__(self, deadlines: Deadlines, *, max_idle: int, max_idle_per_origin: int, idle_timeout: float) -> None:
         self._deadlines = deadlines
         self._max_idle = max_idle
         self._max_idle_per_origin = max_idle_per_origin

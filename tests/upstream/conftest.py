@@ -1,0 +1,63 @@
+"""Fixtures of the upstream tests: a loop as in production, and clients that must leave nothing behind."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.upstream.scripted import Native, Upstream, listening, no_task_is_left, no_tls, settle
+from ztoapi.config.model import UpstreamConfig
+from ztoapi.structures.deadlines import Deadlines
+from ztoapi.upstream.client import Client, NativeClient
+from ztoapi.upstream.httpx_client import HttpxClient
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True, "debug": True}
+
+
+@pytest.fixture
+def config() -> UpstreamConfig:
+    """A test with a configuration of its own overrides this by ``pytest.mark.parametrize``."""
+    return UpstreamConfig()
+
+
+@pytest.fixture
+async def native(anyio_backend: object, config: UpstreamConfig) -> AsyncIterator[Native]:
+    deadlines = Deadlines()
+    client = NativeClient(asyncio.get_running_loop(), config, deadlines, tls=no_tls)
+    yield Native(client, deadlines)
+    await settle(lambda: no_task_is_left() and client.pool.statistics().busy == 0)
+    await client.close()
+    await settle(lambda: not len(deadlines))
+    # An unclosed transport says so when it is collected, and warnings are errors.
+    gc.collect()
+
+
+@pytest.fixture(params=["native", "httpx"])
+async def client(
+    request: pytest.FixtureRequest, anyio_backend: object, config: UpstreamConfig
+) -> AsyncIterator[Client]:
+    """Both clients, for what they must do alike."""
+    loop = asyncio.get_running_loop()
+    client: Client
+    if request.param == "native":
+        client = NativeClient(loop, config, Deadlines(), tls=no_tls)
+    else:
+        client = HttpxClient(loop, config, tls=httpx.create_ssl_context(verify=False))
+    yield client
+    await settle(no_task_is_left)
+    if isinstance(client, NativeClient):
+        pool = client.pool
+        await settle(lambda: pool.statistics().busy == 0)
+    await client.close()
+    gc.collect()
+
+
+@pytest.fixture
+async def upstream(anyio_backend: object) -> AsyncIterator[Upstream]:
+    async with listening() as upstream:
+        yield upstream

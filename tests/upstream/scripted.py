@@ -1,0 +1,290 @@
+"""A real upstream on a loopback port, played step by step by the test, and a sink that writes down what it hears.
+
+Nothing here sleeps: whoever waits is woken by the octet, the close or the callback it waits for. ``HANG_SECONDS`` only
+turns a test that would hang into one that fails.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Final, NamedTuple, cast
+
+from ztoapi.errors import UpstreamError
+from ztoapi.structures.deadlines import Deadlines
+from ztoapi.upstream.client import Call, NativeClient, UpstreamRequest
+from ztoapi.upstream.connection import Timeouts
+from ztoapi.upstream.pool import Origin
+from ztoapi.wire.buffer import Ring
+from ztoapi.wire.client import ResponseHead
+
+HANG_SECONDS: Final = 10.0
+LONG: Final = Timeouts(60.0, 60.0, 600.0)
+
+OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+EVENTS_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+def chunk(payload: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+async def turn() -> None:
+    """Let the event loop go round once."""
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    loop.call_soon(passed.set_result, None)
+    await passed
+
+
+async def settle(reached: Callable[[], bool]) -> None:
+    """Let the event loop go round until ``reached``."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while not reached():
+            await turn()
+
+
+def no_tls() -> ssl.SSLContext:
+    raise AssertionError("no TLS origin in this test")
+
+
+class Native(NamedTuple):
+    """The native client and what drives its time."""
+
+    client: NativeClient
+    deadlines: Deadlines
+
+    def pass_time(self, seconds: float) -> None:
+        """One deadline scan as if it were so much later."""
+        self.deadlines.expire(self.client.loop.time() + seconds)
+
+
+def no_task_is_left() -> bool:
+    """Whether only the test runner's own tasks run."""
+    return all(task.get_coro().__qualname__.startswith("TestRunner.") for task in asyncio.all_tasks())
+
+
+class Changing:
+    """Something that can be waited for."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    def changed(self) -> None:
+        self._changed.set()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        async with asyncio.timeout(HANG_SECONDS):
+            while not reached():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Received(NamedTuple):
+    """A request as it came over the wire."""
+
+    head: bytes
+    body: bytes
+
+
+class Peer(asyncio.Protocol, Changing):
+    """The upstream's end of one connection."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, upstream: "Upstream") -> None:
+        Changing.__init__(self)
+        self._upstream = upstream
+        self._octets = bytearray()
+        self.gone = False
+        """The gateway has closed or reset the connection."""
+        self.blocked = False
+        """What was sent fills every buffer on the way."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._upstream.accepted(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._octets += data
+        self.changed()
+
+    def eof_received(self) -> None:
+        self.gone = True
+        self.changed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
+        self.changed()
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        self.changed()
+
+    async def request(self) -> Received:
+        """The next request, whole."""
+        await self.until(lambda: b"\r\n\r\n" in self._octets)
+        head, _, rest = bytes(self._octets).partition(b"\r\n\r\n")
+        length = 0
+        for line in head.lower().split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name == b"content-length":
+                length = int(value)
+        await self.until(lambda: len(self._octets) >= len(head) + 4 + length)
+        body = bytes(self._octets[len(head) + 4 : len(head) + 4 + length])
+        del self._octets[: len(head) + 4 + length]
+        self._upstream.requests += 1
+        return Received(head, body)
+
+    @property
+    def unread(self) -> int:
+        return len(self._octets)
+
+    def send(self, octets: bytes) -> None:
+        self.transport.write(octets)
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def reset(self) -> None:
+        """Close with a RST instead of a FIN."""
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    async def closed_by_gateway(self) -> None:
+        await self.until(lambda: self.gone)
+
+
+class Upstream:
+    """A listening upstream; ``requests`` counts those that its peers have read."""
+
+    port: int
+    server: asyncio.Server
+
+    def __init__(self, *, tls: bool = False, host: str = "127.0.0.1") -> None:
+        self.tls = tls
+        self.host = host
+        self.requests = 0
+        self.peers: list[Peer] = []
+        self._waiting: asyncio.Queue[Peer] = asyncio.Queue()
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.tls, self.host, self.port)
+
+    @property
+    def connections(self) -> int:
+        """Accepted since the start."""
+        return len(self.peers)
+
+    def stop(self) -> None:
+        """Listen no more; connections live on."""
+        self.server.close()
+
+    def accepted(self, peer: Peer) -> None:
+        self.peers.append(peer)
+        self._waiting.put_nowait(peer)
+
+    async def accept(self) -> Peer:
+        """The next connection that a gateway opens."""
+        async with asyncio.timeout(HANG_SECONDS):
+            return await self._waiting.get()
+
+    def request(self, body: bytes | bytearray = b"{}", *, method: str = "POST", path: str = "/chat") -> UpstreamRequest:
+        head = f"{method} {path} HTTP/1.1\r\nhost: {self.origin.authority}\r\ncontent-length: {len(body)}\r\n\r\n"
+        return UpstreamRequest(self.origin, method, head.encode("ascii"), body)
+
+
+@contextlib.asynccontextmanager
+async def listening(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[Upstream]:
+    upstream = Upstream(tls=tls is not None, host=host)
+    loop = asyncio.get_running_loop()
+    upstream.server = await loop.create_server(lambda: Peer(upstream), "127.0.0.1", 0, ssl=tls)
+    upstream.port = upstream.server.sockets[0].getsockname()[1]
+    try:
+        yield upstream
+    finally:
+        upstream.server.close()
+        for peer in upstream.peers:
+            peer.transport.abort()
+        await turn()
+        await turn()
+
+
+class Heard(Changing):
+    """A sink. ``calls`` holds the names of its callbacks in their order, runs of data as one.
+
+    What a test wants to happen within a callback it puts into ``at`` under the callback's name.
+    """
+
+    call: Call
+
+    def __init__(self, **at: Callable[[], None]) -> None:
+        Changing.__init__(self)
+        self.at = at
+        self.calls: list[str] = []
+        self.body = bytearray()
+        self.largest_buffer = 0
+        self.idle: list[float] = []
+        self._head: ResponseHead | None = None
+        self._error: UpstreamError | None = None
+
+    @property
+    def head(self) -> ResponseHead:
+        assert self._head is not None
+        return self._head
+
+    @property
+    def error(self) -> UpstreamError:
+        assert self._error is not None
+        return self._error
+
+    def _heard(self, name: str) -> None:
+        if name != "data" or self.calls[-1:] != ["data"]:
+            self.calls.append(name)
+        self.changed()
+        if name in self.at:
+            self.at[name]()
+
+    def on_head(self, head: ResponseHead) -> None:
+        self._head = head
+        self._heard("head")
+
+    def on_data(self, ring: Ring) -> None:
+        self.largest_buffer = max(self.largest_buffer, len(ring.buf))
+        self.body += ring.take_all()
+        self._heard("data")
+
+    def on_end(self) -> None:
+        self._heard("end")
+
+    def on_error(self, error: UpstreamError) -> None:
+        self._error = error
+        self._heard("error")
+
+    def on_idle(self, seconds: float) -> None:
+        self.idle.append(seconds)
+
+    @property
+    def over(self) -> bool:
+        return self.calls[-1:] in (["end"], ["error"])
+
+    async def ended(self) -> "Heard":
+        await self.until(lambda: self.over)
+        return self
+
+    async def data(self, size: int) -> None:
+        await self.until(lambda: len(self.body) >= size)
+
+    def cancel(self) -> None:
+        self.call.cancel()
+
+    def pause(self) -> None:
+        self.call.pause()
