@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 
 from bench.inmemory import Gateway, chunked, request, stream_head, zai_event
+from ztoapi.config.model import DialectName
 
 CHUNKS = 2000
 HERE = Path(__file__).resolve().parent
+DIALECTS: tuple[DialectName, ...] = ("zai", "openai")
 SCENARIOS = [
-    (dialect, events, dialect + ("_paced" if events == 1 else "_burst"))
-    for dialect in ("zai", "openai")
-    for events in (1, 8)
+    (dialect, events, dialect + ("_paced" if events == 1 else "_burst")) for dialect in DIALECTS for events in (1, 8)
 ]
 
 

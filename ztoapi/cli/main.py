@@ -1,30 +1,13 @@
 """The command line. Each command's code is imported when it runs: ``ztoapi --version`` should not load a server."""
 
 import argparse
-import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ztoapi import __version__
+from ztoapi.cli.options import add_config_options
 from ztoapi.errors import ConfigError
 
-if TYPE_CHECKING:
-    from ztoapi.config.load import Loaded
-
-__all__ = ["load_config", "main"]
-
-_CONFIG_OPTIONS = (
-    "host",
-    "port",
-    "workers",
-    "drain_seconds",
-    "upstream_url",
-    "platform_id",
-    "model_name",
-    "transport",
-    "think_mode",
-)
+__all__ = ["main"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,18 +25,6 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-
-
-def load_config(args: argparse.Namespace) -> "Loaded":
-    """The configuration for a command's ``args``. Raises ConfigError."""
-    from ztoapi.config.load import load
-
-    return load(
-        {option: getattr(args, option, None) for option in _CONFIG_OPTIONS},
-        environ=os.environ,
-        directory=Path.cwd(),
-        config_file=args.config,
-    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -86,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="run the gateway")
-    _add_config_options(serve)
+    add_config_options(serve)
 
     simulate = commands.add_parser("simulate", help="run a simulated upstream: Z.ai, its web chat, zread.ai")
     simulate.add_argument("--host", default="127.0.0.1")
@@ -103,23 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="validate the configuration and print it, secrets masked")
     models = commands.add_parser("models", help="list the configured models")
     for command in (check, models):
-        _add_config_options(command)
+        add_config_options(command)
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
-
-
-def _add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Options that override the configuration; what is not given stays as configured."""
-    parser.add_argument("--config", type=Path, default=None, metavar="FILE", help="a TOML file instead of ztoapi.toml")
-    parser.add_argument("--host", default=None, help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", default=None, help="port to listen on (9090)")
-    parser.add_argument("--workers", default=None, help="processes, or auto for one a core (1)")
-    parser.add_argument("--drain-seconds", default=None, help="time for streams to finish after SIGTERM (30)")
-    parser.add_argument("--upstream-url", default=None, help="base URL or chat URL of the default platform")
-    parser.add_argument("--platform-id", default=None, help="default platform: zai, zai_web, zread, openai")
-    parser.add_argument("--model-name", default=None, help="name of the default model (glm-4.6)")
-    parser.add_argument("--transport", default=None, help="native, or httpx for proxies (native)")
-    parser.add_argument("--think-mode", default=None, help="reasoning of the web chat: reasoning, think, strip, raw")
 
 
 def _add_simulator_options(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import json
 
 import msgspec
 
-from ztoapi.cli.main import load_config
+from ztoapi.cli.options import load_config
 
 __all__ = ["run"]
 

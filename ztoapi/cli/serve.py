@@ -8,7 +8,7 @@ from functools import partial
 
 from ztoapi import __version__
 from ztoapi.app import Application
-from ztoapi.cli.main import load_config
+from ztoapi.cli.options import load_config
 from ztoapi.config.model import Config
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers

@@ -110,7 +110,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- for the call ---------------------------------------------------------------------------------------------
 
     def send(self, method: str, head: bytes, body: bytes | bytearray, sink: Sink, timeouts: Timeouts) -> None:
-        """Send one request; its answer goes to ``sink``."""
+        """Send one request; its answer goes to ``sink``. From here on ``requests`` is the number of this request."""
         self.sink = sink
         self.requests += 1
         self.answering = False
@@ -184,6 +184,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 _broken(f"the upstream sent an event larger than {ring.limit} bytes", "upstream_event_too_large")
             )
             return
+        except Exception as error:  # noqa: BLE001 - the last frame: the loop would blame the upstream
+            self._sink_failed(error)
+            return
         if wire.complete and self.sink is sink:
             self._complete(sink)
 
@@ -235,11 +238,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if now >= self._first_byte_deadline:
                 self._fail(_late(f"the upstream sent no byte of an answer within {timeouts.first_byte:g} s"))
             else:
-                sink.on_idle(now - self._last_activity)
+                self._tell_idle(sink, now - self._last_activity)
         elif now - self._last_activity >= timeouts.between_bytes:
             self._fail(_late(f"the upstream fell silent for {timeouts.between_bytes:g} s"))
         else:
-            sink.on_idle(now - self._last_activity)
+            self._tell_idle(sink, now - self._last_activity)
+
+    def _tell_idle(self, sink: Sink, seconds: float) -> None:
+        try:
+            sink.on_idle(seconds)
+        except Exception as error:  # noqa: BLE001 - one sink must not stop the scan for all the others
+            self._sink_failed(error)
 
     # -- endings --------------------------------------------------------------------------------------------------
 
@@ -248,12 +257,21 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.deadline = NEVER
         if self._paused:
             self.resume()
-        if self._wire.keep_alive and not self.transport.is_closing():
-            self._ring.clear()
+        ring, transport = self._ring, self.transport
+        if transport.get_write_buffer_size():
+            # Answered before it had read the whole request (an early refusal): it may never read the rest, which
+            # the next request would wait behind, and a graceful close too.
+            transport.abort()
+        elif self._wire.keep_alive and ring.raw == ring.tail and not transport.is_closing():
+            ring.clear()
             self.owner.connection_released(self)
         else:
-            self.transport.close()
-        sink.on_end()
+            transport.close()
+        try:
+            sink.on_end()
+        except Exception as error:  # noqa: BLE001 - the last frame: nobody else would tell the sink
+            self.sink = sink
+            self._sink_failed(error)
 
     def _fail(self, error: UpstreamError) -> None:
         self.transport.abort()
@@ -263,6 +281,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         sink, self.sink = self.sink, None
         if sink is not None:
             sink.on_error(error)
+
+    def _sink_failed(self, error: Exception) -> None:
+        """A callback of the sink raised, which is a bug of ours: log it, and end the request, which would hang."""
 
 
 def _broken(message: str, code: str = "upstream_protocol_error") -> UpstreamError:

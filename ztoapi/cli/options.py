@@ -1,0 +1,49 @@
+"""The options that every command with a configuration has, and reading that configuration."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ztoapi.config.load import Loaded
+
+__all__ = ["add_config_options", "load_config"]
+
+_CONFIG_OPTIONS = (
+    "host",
+    "port",
+    "workers",
+    "drain_seconds",
+    "upstream_url",
+    "platform_id",
+    "model_name",
+    "transport",
+    "think_mode",
+)
+
+
+def load_config(args: argparse.Namespace) -> "Loaded":
+    """The configuration for a command's ``args``. Raises ConfigError."""
+    from ztoapi.config.load import load
+
+    return load(
+        {option: getattr(args, option, None) for option in _CONFIG_OPTIONS},
+        environ=os.environ,
+        directory=Path.cwd(),
+        config_file=args.config,
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Options that override the configuration; what is not given stays as configured."""
+    parser.add_argument("--config", type=Path, default=None, metavar="FILE", help="a TOML file instead of ztoapi.toml")
+    parser.add_argument("--host", default=None, help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", default=None, help="port to listen on (9090)")
+    parser.add_argument("--workers", default=None, help="processes, or auto for one a core (1)")
+    parser.add_argument("--drain-seconds", default=None, help="time for streams to finish after SIGTERM (30)")
+    parser.add_argument("--upstream-url", default=None, help="base URL or chat URL of the default platform")
+    parser.add_argument("--platform-id", default=None, help="default platform: zai, zai_web, zread, openai")
+    parser.add_argument("--model-name", default=None, help="name of the default model (glm-4.6)")
+    parser.add_argument("--transport", default=None, help="native, or httpx for proxies (native)")
+    parser.add_argument("--think-mode", default=None, help="reasoning of the web chat: reasoning, think, strip, raw")
