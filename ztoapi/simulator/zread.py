@@ -20,11 +20,11 @@ def answer_step(exchange: Exchange, path: str) -> bool:
     """Answer one of the steps before the message; False if ``path`` is none."""
     parts = path.removeprefix(PREFIX).strip("/").split("/")
     match parts:
-        case ["repo", "github", owner, name]:
+        case ["repo", "github", owner, _]:
             if owner == MISSING_OWNER:
                 _respond(exchange, 40400, "repo not indexed", {})
             else:
-                _respond(exchange, 0, "", {"repo_id": f"repo-{owner}-{name}", "wiki_id": "wiki-1"})
+                _respond(exchange, 0, "", {"repo_id": "repo-1", "wiki_id": "wiki-1"})
         case ["wiki", _]:
             _respond(exchange, 0, "", {"pages": [{"page_id": "page-1", "slug": "1-overview"}]})
         case ["talk"]:

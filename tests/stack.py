@@ -1,0 +1,111 @@
+"""A gateway in front of the simulator, both real, on a loop in a thread of their own, on free ports."""
+
+import asyncio
+import concurrent.futures
+import pathlib
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Self, TypeVar
+
+import httpx
+import uvloop
+
+from ztoapi.app import Application
+from ztoapi.config.load import load
+from ztoapi.config.model import Config
+from ztoapi.server.listener import Server, bind
+from ztoapi.simulator.app import Options, Simulator
+from ztoapi.telemetry.record import RequestRecord
+
+__all__ = ["BASES", "Stack", "config_for"]
+
+T = TypeVar("T")
+BASES = {"zai": "/api/paas/v4", "openai": "/v1", "zai_web": "", "zread": "/api/v1"}
+WAIT_SECONDS = 20.0
+"""How long anything is waited for before a test fails; nothing takes this long."""
+
+
+def config_for(port: int, platform: str = "zai", **variables: str) -> Config:
+    """A configuration whose default platform is the simulator on ``port``; ``variables`` as in the environment."""
+    environ = {
+        "PLATFORM_ID": platform,
+        "UPSTREAM_URL": f"http://127.0.0.1:{port}{BASES[platform]}",
+        "UPSTREAM_TOKEN": "sim-token",
+        "PORT": "0",
+        **variables,
+    }
+    return load({}, environ=environ, directory=pathlib.Path("/nonexistent")).config
+
+
+class Stack:
+    """Simulator and gateway. ``url`` is the gateway's origin, ``base_url`` what SDKs are given."""
+
+    def __init__(self, platform: str = "zai", *, options: Options | None = None, **variables: str) -> None:
+        self._platform = platform
+        self._variables = variables
+        self._options = options or Options()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._ready = threading.Event()
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(WAIT_SECONDS)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.call(self._close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(WAIT_SECONDS)
+        self.loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self._start())
+        self._ready.set()
+        self.loop.run_forever()
+
+    async def _start(self) -> None:
+        self.simulator = Simulator(self._options, self.loop)
+        self._simulator_server = Server(self.simulator.context, bind("127.0.0.1", 0, backlog=2048))
+        await self._simulator_server.start()
+        self.simulator_port = self._simulator_server.port
+        config = config_for(self._simulator_server.port, self._platform, **self._variables)
+        self.application = Application(config, self.loop)
+        self.server = Server(self.application.context, bind("127.0.0.1", 0, backlog=2048))
+        await self.server.start()
+        self.port = self.server.port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.base_url = f"{self.url}/v1"
+
+    async def _close(self) -> None:
+        await self.server.close()
+        await self.application.close()
+        await self._simulator_server.close()
+
+    def call(self, work: Coroutine[object, object, T]) -> T:
+        """Run ``work`` on the stack's loop and wait for it."""
+        future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
+        return future.result(WAIT_SECONDS)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` holds on the stack's loop; it is looked at in every turn of the loop."""
+
+        async def wait() -> None:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not condition():
+                    turn = self.loop.create_future()
+                    self.loop.call_later(0.001, turn.set_result, None)
+                    await turn
+
+        self.call(wait())
+
+    def record(self, number: int = 1) -> RequestRecord:
+        """The ``number``-th record filed, once it is."""
+        self.wait_for(lambda: self.application.recorder.total >= number)
+        return list(self.application.recorder.recent)[number - 1]
+
+    def stats(self) -> dict[str, object]:
+        """What the simulator says of itself."""
+        shown: dict[str, object] = httpx.get(f"http://127.0.0.1:{self.simulator_port}/sim/stats").json()
+        return shown
