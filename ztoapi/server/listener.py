@@ -8,6 +8,7 @@ from typing import Final
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
+from ztoapi.wire.limits import SOCKET_BUFFER_BYTES
 
 __all__ = ["Server", "bind"]
 
@@ -26,6 +27,8 @@ def bind(host: str, port: int, *, backlog: int, reuse_port: bool = False) -> soc
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Accepted connections inherit it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         sock.bind(address)
         sock.listen(backlog)
         sock.setblocking(False)

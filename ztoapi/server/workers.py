@@ -25,6 +25,9 @@ from ztoapi.server.listener import Server, bind
 __all__ = ["Duty", "Service", "bind_all", "run"]
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_STOP_STEPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
+"""What workers are sent at the first, second and third wish to stop: drain, hurry, and no excuse any more. They differ
+because two pending signals of one number are one."""
 _WATCHED: Final = {*_STOP_SIGNALS, signal.SIGCHLD}
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
@@ -185,8 +188,7 @@ class _Supervisor:
         for worker in self._workers:
             worker.start_at = None
             if worker.pid:
-                # The first is a request to drain, the second to hurry; a third takes no excuse.
-                os.kill(worker.pid, signal.SIGTERM if self._stopping <= 2 else signal.SIGKILL)
+                os.kill(worker.pid, _STOP_STEPS[min(self._stopping, len(_STOP_STEPS)) - 1])
 
     def _reap(self) -> None:
         for worker in self._workers:

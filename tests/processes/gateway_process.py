@@ -1,0 +1,80 @@
+"""``ztoapi serve`` as a process of its own, as users run it."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+__all__ = ["GatewayProcess"]
+
+WAIT_SECONDS = 20.0
+
+
+class GatewayProcess:
+    """``environment`` is all it gets of one, besides PATH; ``url`` is where it listens."""
+
+    def __init__(self, command: str = "serve", *arguments: str, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ztoapi", command, *arguments],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+            cwd="/",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self.output = ""
+
+    def __enter__(self) -> Self:
+        self.port = int(self.wait_for_output(r"http://127\.0\.0\.1:(\d+)"))
+        self.url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pid in [self._process.pid, *self.children()]:
+            self.kill(signal.SIGKILL, pid)
+        self._process.wait(WAIT_SECONDS)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def wait_for_output(self, pattern: str) -> str:
+        """Read on until ``pattern`` matches what was printed; returns its first group."""
+        assert self._process.stdout is not None
+        stream = self._process.stdout.fileno()
+        while True:
+            match = re.search(pattern, self.output)
+            if match is not None:
+                return match[1]
+            ready, _, _ = select.select([stream], [], [], WAIT_SECONDS)
+            octets = os.read(stream, 65536) if ready else b""
+            assert octets, f"never printed {pattern}: {self.output}"
+            self.output += octets.decode()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def children(self) -> list[int]:
+        """Processes started by it that live."""
+        path = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+    def kill(self, number: signal.Signals, pid: int | None = None) -> None:
+        try:
+            os.kill(pid or self._process.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return self._process.wait(WAIT_SECONDS)
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the process itself."""
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,141 @@
+"""Workers, signals and exit codes of real processes."""
+
+import os
+import select
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.processes.gateway_process import GatewayProcess
+from tests.stack import Stack
+
+BODY = {"model": "glm-4.6:itl=10:tokens=30", "messages": [{"role": "user", "content": "x"}], "stream": True}
+
+
+def gateway(stack: Stack, **environment: str) -> GatewayProcess:
+    upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
+    return GatewayProcess(PLATFORM_ID="zai", UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", **environment)
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended (a zombie has)."""
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.fixture(scope="module")
+def simulator() -> "Stack":  # type: ignore[misc]  # a generator fixture
+    with Stack() as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_sigterm_lets_a_stream_finish_then_exits_with_0(simulator: Stack, workers: str) -> None:
+    with gateway(simulator, WORKERS=workers) as process:
+        children = process.children()
+        assert len(children) == (0 if workers == "1" else 3)
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=BODY) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.kill(signal.SIGTERM)
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert process.wait() == 0
+        assert all(gone(pid) for pid in children)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_second_signal_ends_at_once_with_1(simulator: Stack, workers: str) -> None:
+    with gateway(simulator, WORKERS=workers) as process:
+        children = process.children()
+        endless = {**BODY, "model": "glm-4.6:fault=hang_mid"}
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=endless) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.kill(signal.SIGTERM)
+            if workers == "1":
+                # Readiness tells that the first signal has been taken; two pending ones would become one.
+                while httpx.get(f"{process.url}/readyz").status_code != 503:
+                    pass
+            process.kill(signal.SIGINT)
+            with pytest.raises(httpx.RemoteProtocolError):
+                for _ in lines:
+                    pass
+        assert process.wait() == 1
+        assert all(gone(pid) for pid in children)
+
+
+def test_drain_time_is_kept(simulator: Stack) -> None:
+    with gateway(simulator, DRAIN_SECONDS="0.2") as process:
+        endless = {**BODY, "model": "glm-4.6:fault=hang_mid"}
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=endless) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.kill(signal.SIGTERM)
+            text = ""
+            with pytest.raises(httpx.RemoteProtocolError):
+                for line in lines:
+                    text += line
+        assert '"code":"shutdown"' in text
+        assert process.wait() == 1
+
+
+def test_dead_worker_is_started_again(simulator: Stack) -> None:
+    with gateway(simulator, WORKERS="2") as process:
+        first = process.children()
+        process.kill(signal.SIGKILL, first[0])
+        process.wait_for_output(r"(starting it again)")
+        while len(process.children()) < 2 or first[0] in process.children():
+            pass
+        for _ in range(8):
+            assert httpx.get(f"{process.url}/livez").status_code == 200
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_workers_end_when_their_supervisor_is_killed(simulator: Stack) -> None:
+    with gateway(simulator, WORKERS="2") as process:
+        children = process.children()
+        watches = [os.pidfd_open(pid) for pid in children]
+        process.kill(signal.SIGKILL)
+        process.wait()
+        for watch in watches:
+            assert select.select([watch], [], [], 20)[0]
+            os.close(watch)
+
+
+def test_workers_share_the_load(simulator: Stack) -> None:
+    """Each worker has its own socket: the ids, which begin with the worker's own prefix, tell who answered."""
+    with gateway(simulator, WORKERS="2") as process:
+        prefixes = {httpx.get(f"{process.url}/livez").headers["x-request-id"][:16] for _ in range(60)}
+        assert len(prefixes) == 2
+
+
+def test_port_in_use_is_said(simulator: Stack) -> None:
+    with gateway(simulator) as process:
+        second = GatewayProcess(PORT=str(process.port), ZAI_TOKEN="t")
+        assert second.wait() == 1
+        assert "cannot listen on 127.0.0.1" in second.wait_for_output(r"(?s)(.+)")
+        second.__exit__(None, None, None)
+
+
+def test_wrong_configuration_is_said_and_exits_with_2() -> None:
+    process = GatewayProcess(PORT="no", WORKERS="0")
+    assert process.wait() == 2
+    output = process.wait_for_output(r"(?s)(.+WORKERS.+)")
+    assert "PORT (environment)" in output
+    process.__exit__(None, None, None)
+
+
+def test_demo_runs_and_ends_on_ctrl_c() -> None:
+    with GatewayProcess("demo", "--port", "0", "--sim-port", "0", "--ttft-ms", "0", "--itl-ms", "0") as process:
+        process.wait_for_output(r"(Ctrl-C ends both)")
+        command = process.wait_for_output(r"(curl -N .+)\n")
+        assert process.url in command
+        answer = httpx.post(f"{process.url}/v1/chat/completions", json={**BODY, "model": "glm-4.6"})
+        assert "[DONE]" in answer.text
+        children = process.children()
+        process.kill(signal.SIGINT)
+        assert process.wait() == 0
+        assert all(gone(pid) for pid in children)
