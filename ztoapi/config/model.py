@@ -38,6 +38,9 @@ class Secret:
 
     __str__ = __repr__
 
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream: where it is, what it speaks, and the users' own tokens for it."""

@@ -100,7 +100,7 @@ def _number(found: Found, option: str, whole: bool, problems: Problems) -> float
         return None
     if option in RANGES:
         good = low <= number <= high
-        remedy = f"must be {kind} from {low:g} to {high:g}"
+        remedy = f"must be {kind} from {low:.0f} to {high:.0f}"
     else:
         good = number > 0 or (number == 0 and option in ZERO_IS_OFF)
         remedy = f"must be {kind} above 0{', or 0' if option in ZERO_IS_OFF else ''}"
