@@ -11,7 +11,7 @@ from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
 from ztoapi.errors import ConfigError
 
 
-def loaded(directory: Path, arguments: dict[str, object] | None = None, **environ: str) -> Loaded:
+def loaded(directory: Path, arguments: dict[str, object] | None = None, /, **environ: str) -> Loaded:
     return load(arguments or {}, environ=environ, directory=directory)
 
 
