@@ -88,6 +88,7 @@ def test_refusal_before_the_first_byte(fault: str, status: int, code: str, tries
         error = response.json()["error"]
         assert error["code"] == code
         assert set(error) == {"message", "type", "param", "code"}
+        assert response.headers.get("x-should-retry") == ("false" if tries == 1 else None)
         record = stack.record()
         assert (record.ending, record.status, record.attempts) == (Ending.UPSTREAM_ERROR, status, tries)
         assert record.error_code == code

@@ -73,36 +73,60 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The client side. Times are in seconds, sizes in bytes; the reasons are in ``wire/limits.py``."""
 
     host: str = "127.0.0.1"
+    """Address to listen on. Any but loopback needs a client key."""
     port: int = 9090
+    """Port to listen on; 0 takes a free one."""
     workers: int = 1
+    """Processes; ``auto`` is one for each usable core."""
     backlog: int = 2048
+    """Connections that wait to be accepted, for each worker."""
     drain_seconds: float = 30.0
+    """Time that requests in hand have to finish after SIGTERM."""
     head_timeout_seconds: float = 10.0
+    """Time for a whole request head, from the connection or its first byte on; 408."""
     body_timeout_seconds: float = 30.0
+    """Time for a whole request body; 408."""
     body_idle_timeout_seconds: float = 15.0
+    """Longest pause in a request body; 408."""
     keepalive_timeout_seconds: float = 75.0
+    """Time that an idle client connection is kept."""
     write_stall_timeout_seconds: float = 120.0
+    """A client that takes no byte for so long is cut off."""
     linger_seconds: float = 2.0
+    """Time that a refused client has to read its refusal."""
     max_request_line_bytes: int = 8192
+    """Longest request line; 414."""
     max_head_bytes: int = 32768
+    """Largest request head; 431."""
     max_head_fields: int = 100
+    """Most header fields; 431."""
     max_body_bytes: int = 10485760
+    """Largest request body; 413."""
     sse_keepalive_seconds: float = 15.0
     """A ``: keepalive`` comment after so long without an upstream byte in mid-stream; 0 turns it off."""
     sse_keepalive_before_first_byte: bool = False
+    """Send such comments also while the upstream has not answered, which commits the answer to status 200."""
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The upstream side. Times are in seconds."""
 
     transport: Literal["native", "httpx"] = "native"
+    """``httpx`` is ten times dearer and knows proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)."""
     max_idle_connections: int = 100
+    """Idle upstream connections that are kept in all."""
     max_idle_per_origin: int = 10
+    """Idle upstream connections that are kept for one origin."""
     idle_timeout_seconds: float = 90.0
+    """Time that an idle upstream connection is kept."""
     connect_timeout_seconds: float = 8.0
+    """Time to connect to an upstream."""
     first_byte_timeout_seconds: float = 60.0
+    """Time until the first byte of an answer."""
     between_bytes_timeout_seconds: float = 60.0
+    """Longest pause in an answer."""
     total_timeout_seconds: float = 600.0
+    """Time for a whole answer; time in which the client is too slow does not count."""
     max_tries: int = 3
     """Tries of one request, the first included; only failures before the first answer byte are tried again."""
     max_event_bytes: int = 16777216
@@ -110,7 +134,9 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_response_bytes: int = 67108864
     """Largest answer that is held whole (not streamed)."""
     tls_verify: bool = True
+    """Whether upstream certificates are verified; only ever turn it off against a server of your own."""
     ca_file: str | None = None
+    """A file of certificates to trust instead of the usual ones."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,8 +160,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     zread_repository: str | None = None
     """owner/name that zread questions are about where the request names none."""
     dashboard_enabled: bool = True
+    """Whether there is a dashboard."""
     debug: bool = False
+    """More messages for operators; never tokens or bodies."""
     cors_origins: tuple[str, ...] = ("*",)
+    """Origins of pages that may read answers; without client keys only loopback origins may."""
     warnings: tuple[str, ...] = ()
     """What a user should know although the configuration is valid, e.g. the coding endpoint's usage policy."""
 

@@ -8,7 +8,7 @@ import math
 
 import msgspec
 
-from ztoapi.errors import ApiError
+from ztoapi.errors import ApiError, UpstreamError
 
 __all__ = ["error_body", "error_event", "error_headers"]
 
@@ -26,7 +26,9 @@ def error_event(error: ApiError) -> bytes:
 
 
 def error_headers(error: ApiError) -> bytes:
-    """Raw header lines that go with the error."""
+    """Raw header lines that go with the error. OpenAI's SDKs try 429 and 5xx again unless they are told not to."""
+    if isinstance(error, UpstreamError) and not error.retryable and error.retry_after is None:
+        return b"x-should-retry: false\r\n"
     if error.retry_after is None:
         return b""
     return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (

@@ -1,0 +1,153 @@
+"""The house rules that can be checked by looking at the tree."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docs.generate import render
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "ztoapi"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MAX_LINES = 400
+MAX_STRING_CHARACTERS = 2000
+MAX_FUNCTION_LINES = 60
+ROOT_FILES = {
+    ".ci", ".git", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md",
+    "README.zh-CN.md", "SECURITY.md", "bench", "deploy", "docs", "loadtests", "pyproject.toml", "tests", "tox.ini",
+    "ztoapi",
+}  # fmt: skip
+BANNED_NAMES = {"utils", "util", "helpers", "common", "manager", "misc"}
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def relative(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def tracked() -> list[str]:
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode != 0:
+        pytest.skip("not a git checkout")
+    return listing.stdout.split()
+
+
+def test_the_root_holds_what_it_should() -> None:
+    assert {name.split("/")[0] for name in tracked()} <= ROOT_FILES
+
+
+def test_modules_have_one_subject() -> None:
+    long = [path for path in MODULES if len(path.read_text("utf-8").splitlines()) > MAX_LINES]
+    assert relative(long) == []
+    assert relative([path for path in MODULES if path.stem in BANNED_NAMES or path.parent.name in BANNED_NAMES]) == []
+
+
+def test_functions_are_short() -> None:
+    sizes: list[tuple[int, str]] = []
+    for path in MODULES:
+        for function in functions(path):
+            assert function.end_lineno is not None
+            sizes.append((function.end_lineno - function.lineno + 1, f"{path.name}:{function.name}"))
+    sizes.sort()
+    assert sizes[len(sizes) // 2][0] <= 12
+    assert sizes[int(len(sizes) * 0.9)][0] <= 34
+    assert [name for size, name in sizes if size > MAX_FUNCTION_LINES] == []
+
+
+def test_sources_are_ascii_and_hold_no_pages() -> None:
+    for path in MODULES:
+        text = path.read_text("utf-8")
+        allowed = text.replace("…", "") if path.name == "web.py" else text
+        assert allowed.isascii(), path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+                assert len(node.value) <= MAX_STRING_CHARACTERS, path
+
+
+def test_modules_keep_no_state() -> None:
+    """A list, dict or set at module level is a constant (upper case, or immutable by type), never state."""
+    for path in MODULES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.List | ast.Dict | ast.Set):
+                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+                assert all(name == "__all__" or name.isupper() for name in names), (path, names)
+            assert not isinstance(node, ast.Global)
+
+
+def test_no_test_is_without_an_assertion() -> None:
+    for path in TESTS:
+        for function in functions(path):
+            if function.name.startswith("test_"):
+                source = ast.unparse(function)
+                assert re.search(r"assert|raises|run_state_machine|until\(", source), f"{path.name}:{function.name}"
+
+
+def test_tests_do_not_sleep() -> None:
+    pattern = re.compile(r"(?:time|asyncio)\.sleep\(")
+    mine = Path(__file__)
+    assert relative([path for path in TESTS if path != mine and pattern.search(path.read_text("utf-8"))]) == []
+
+
+def test_importing_does_nothing(tmp_path: Path) -> None:
+    """Every module can be imported with sockets, files for writing and processes out of reach."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES if path.stem != "__main__"]
+    script = (
+        "import sys\n"
+        "def hook(event, args):\n"
+        "    if event.startswith(('socket.', 'subprocess.', 'os.fork')) and event != 'socket.gethostname':\n"
+        "        raise RuntimeError(event)\n"
+        "    if event == 'open' and isinstance(args[1], str) and set(args[1]) & set('wax+'):\n"
+        "        raise RuntimeError(args)\n"
+        "import asyncio, ssl, uvloop, httpx\n"
+        "sys.addaudithook(hook)\n"
+        "import importlib\n"
+        f"[importlib.import_module(name) for name in {names!r}]\n"
+    )
+    result = subprocess.run([sys.executable, "-B", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_telling_the_version_loads_no_server() -> None:
+    script = "import sys; import ztoapi.cli.main; print([m for m in ('httpx', 'uvloop', 'h11') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_every_dependency_is_used() -> None:
+    text = "".join(path.read_text("utf-8") for path in MODULES)
+    for name in ("h11", "httpx", "msgspec", "uvloop"):
+        assert re.search(rf"^\s*import {name}", text, re.MULTILINE), name
+
+
+def test_what_is_public_exists() -> None:
+    for path in MODULES:
+        if path.stem in ("__main__", "__init__"):
+            continue
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for name in getattr(module, "__all__", ()):
+            assert hasattr(module, name), (path, name)
+        assert hasattr(module, "__all__"), path
+
+
+@pytest.mark.parametrize("name", ["configuration.md", "limits.md"])
+def test_option_tables_are_current(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text("utf-8") == render(name), "run python docs/generate.py"
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", path.read_text("utf-8")):
+            if not target.startswith("http"):
+                assert (path.parent / target).exists(), (path.name, target)
