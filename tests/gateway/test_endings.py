@@ -250,9 +250,8 @@ def test_no_comment_comes_before_the_first_event() -> None:
 
 
 def test_comments_before_the_first_event_where_configured() -> None:
-    settings = {"ZTOAPI_SSE_KEEPALIVE_SECONDS": "0.3", "ZTOAPI_SSE_KEEPALIVE_BEFORE_FIRST_BYTE": "true"}
     with (
-        Stack(**settings) as stack,
+        Stack(ZTOAPI_SSE_KEEPALIVE_SECONDS="0.3", ZTOAPI_SSE_KEEPALIVE_BEFORE_FIRST_BYTE="true") as stack,
         httpx.stream("POST", stack.url + CHAT, json=body("glm-4.6:fault=hang")) as response,
     ):
         assert response.status_code == 200
