@@ -91,7 +91,9 @@ def test_no_test_is_without_an_assertion() -> None:
         for function in functions(path):
             if function.name.startswith("test_"):
                 source = ast.unparse(function)
-                assert re.search(r"assert|raises|run_state_machine|until\(", source), f"{path.name}:{function.name}"
+                assert re.search(r"assert|raises|run_state_machine|until\(|round_trip\(", source), (
+                    f"{path.name}:{function.name}"
+                )
 
 
 def test_tests_do_not_sleep() -> None:
