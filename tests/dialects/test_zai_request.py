@@ -103,3 +103,14 @@ def test_what_cannot_be_had_is_refused_by_name(sent: dict[str, object], param: s
     with pytest.raises(ApiError) as caught:
         built(**sent)
     assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_tools_alone_leave_the_request_as_it_is() -> None:
+    body = json.dumps(
+        {
+            "model": "glm-4.6",
+            "messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "sub"}}]}, {"role": "user"}],
+            "tools": [OTHER],
+        }
+    ).encode()
+    assert build(decode_request(body), model="glm-4.6", stream=False, thinking=None) is body

@@ -57,8 +57,10 @@ def build(request: ChatRequest, *, model: str, stream: bool, thinking: bool | No
     fields = request.fields
     changed: Fields = {}
     _map_sampling(fields, changed)
-    _map_messages(fields, changed)
-    _map_tools(fields, changed)
+    # Looked for in the whole body, which takes no copy; what is found is looked at closely.
+    if b'"developer"' in request.body or b'"name"' in request.body:
+        _map_messages(fields, changed)
+    _map_tools(fields, changed, strict=b'"strict"' in request.body)
     if "response_format" in fields:
         _map_response_format(fields, changed)
     if request.enable_thinking is not None:
@@ -110,23 +112,26 @@ def _map_sampling(fields: Fields, changed: Fields) -> None:
 
 
 def _map_messages(fields: Fields, changed: Fields) -> None:
-    """``developer`` becomes ``system``; a message's ``name`` is dropped. Decoded only if either may be there."""
+    """``developer`` becomes ``system``; a message's ``name`` is dropped."""
     raw = bytes(fields["messages"])
     if b'"developer"' not in raw and b'"name"' not in raw:
         return
-    messages = decode_value(fields, "messages", list[Fields])
-    for message in messages or ():
+    messages = decode_value(fields, "messages", list[Fields]) or []
+    different = False
+    for message in messages:
         if message.get("role") == _DEVELOPER:
             message["role"] = _raw("system")
-        if message.get("role") != _TOOL:
-            message.pop("name", None)
-    changed["messages"] = _raw(messages)
+            different = True
+        if message.get("role") != _TOOL and message.pop("name", None) is not None:
+            different = True
+    if different:
+        changed["messages"] = _raw(messages)
 
 
-def _map_tools(fields: Fields, changed: Fields) -> None:
+def _map_tools(fields: Fields, changed: Fields, *, strict: bool) -> None:
     """GLM knows only ``auto``: ``none`` takes the tools away, a forced tool leaves just that one."""
     tools = None
-    if b'"strict"' in bytes(fields.get("tools", b"")):
+    if strict:
         tools = decode_value(fields, "tools", list[Fields])
         for tool in tools or ():
             function = decode_value(tool, "function", Fields)
