@@ -25,7 +25,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     """The answer's id."""
-    now: datetime.datetime
+    now: float
+    """Unix seconds."""
     upstream_model: str
     stream: bool
     """Whether the client gets a stream."""
@@ -84,9 +85,7 @@ class _EventTranslation:
     def __init__(self, request: ChatRequest, terms: Terms) -> None:
         self._include_usage = request.include_usage or not terms.stream
         self._mode = terms.think_mode
-        self._writer = ChunkWriter(
-            terms.id, int(terms.now.timestamp()), request.model, include_usage=self._include_usage
-        )
+        self._writer = ChunkWriter(terms.id, int(terms.now), request.model, include_usage=self._include_usage)
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         raise AssertionError("this dialect only streams")
@@ -104,7 +103,7 @@ class WebTranslation(_EventTranslation):
             thinking=thinking,
             chat_id=terms.id,
             message_id=terms.id,
-            now=terms.now,
+            now=datetime.datetime.fromtimestamp(terms.now, datetime.UTC),
         )
 
     def reader(self) -> Reader:

@@ -1,6 +1,5 @@
 """POST /v1/chat/completions."""
 
-import datetime
 from collections.abc import Callable, Mapping
 
 import httpx
@@ -68,7 +67,7 @@ class ChatHandler:
     def _terms(self, route: ModelRoute, stream: bool) -> Terms:
         return Terms(
             id=f"chatcmpl-{self._next_id().decode('ascii')}",
-            now=datetime.datetime.fromtimestamp(self._clock(), datetime.UTC),
+            now=self._clock(),
             upstream_model=route.upstream,
             stream=stream,
             thinking=self._config.enable_thinking,

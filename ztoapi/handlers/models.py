@@ -91,9 +91,7 @@ class ModelsHandler:
         if self._clock() < good_until:
             return models
         try:
-            response = await self._client.get(
-                platform.models_url, headers=upstream.headers(stream=False), timeout=_TIMEOUT_SECONDS
-            )
+            response = await self._client.get(platform.models_url, headers=upstream.headers(), timeout=_TIMEOUT_SECONDS)
             response.raise_for_status()
             models = _decode(response.content).data
         except (httpx.HTTPError, UpstreamError, msgspec.DecodeError) as error:

@@ -122,7 +122,7 @@ class Relay:
             self._reader = self._translation.reader()
             self._collector = None if self._stream else Collector()
         self._mode = _Mode.REFUSAL
-        request = self._upstream.request(self._translation.body, stream=self._translation.streams, path=self._path)
+        request = self._upstream.request(self._translation.body, path=self._path)
         self._call = self._client.send(request, self)
         if self._exchange.paused:
             self._call.pause()

@@ -16,7 +16,7 @@ async def prepare(
 ) -> tuple[str, bytes]:
     """Path and body of the message call that asks the question. Raises ApiError."""
     query = zread_request.query(request.fields)
-    headers = upstream.headers(stream=False)
+    headers = upstream.headers()
     base = upstream.platform.base_url
 
     async def answer(call: Call) -> bytes:
