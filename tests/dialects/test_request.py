@@ -18,6 +18,7 @@ GOOD = b'{"model":"glm-4.6","messages":[{"role":"user","content":"x"}]'
         (b'{"messages":[{}]}', "model", "model is missing"),
         (b'{"model":null,"messages":[{}]}', "model", "model is not valid"),
         (b'{"model":7,"messages":[{}]}', "model", "model is not valid"),
+        (b'{"model":"' + b"m" * 300 + b'","messages":[{}]}', "model", "longer than 256 characters"),
         (b'{"model":"m"}', "messages", "messages is missing"),
         (b'{"model":"m","messages":"hi"}', "messages", "must be a list"),
         (b'{"model":"m","messages":[ ]}', "messages", "is empty"),

@@ -47,3 +47,8 @@ def test_an_error_page_is_not_passed_on() -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"error":[]}', b"[" * 100000])
 def test_anything_can_be_read(body: bytes) -> None:
     assert read_error(body, 500).status == 502
+
+
+def test_an_odd_answer_with_status_200_is_not_tried_again() -> None:
+    error = refusal(200, b"application/json", b'{"choices":[]}', None)
+    assert (error.status, error.retryable) == (502, False)

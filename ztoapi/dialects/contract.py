@@ -24,6 +24,13 @@ class Usage(msgspec.Struct):
     prompt_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     completion_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
+    def keep(self) -> None:
+        """Copy what is still a view into the answer, which a record would otherwise keep in memory as a whole."""
+        if isinstance(self.prompt_tokens_details, msgspec.Raw):
+            self.prompt_tokens_details = self.prompt_tokens_details.copy()
+        if isinstance(self.completion_tokens_details, msgspec.Raw):
+            self.completion_tokens_details = self.completion_tokens_details.copy()
+
 
 class Reader(Protocol):
     """Reads one upstream answer: blocks of whole SSE events in, OpenAI chunk events out.

@@ -16,6 +16,9 @@ __all__ = ["ChatRequest", "decode_request", "decode_value"]
 
 T = TypeVar("T")
 
+MAX_MODEL_CHARACTERS: Final = 256
+"""Longest model name: names are kept in records and shown in metrics. Real ones have under 64 characters."""
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 _flag = msgspec.json.Decoder(bool | None)
@@ -40,6 +43,8 @@ class ChatRequest:
         self.body = body
         self.fields = fields
         self.model: str = _required(fields, "model", _string)
+        if len(self.model) > MAX_MODEL_CHARACTERS:
+            raise ApiError(f"model is longer than {MAX_MODEL_CHARACTERS} characters", param="model")
         self.stream: bool | None = _optional(fields, "stream", _flag)
         self.enable_thinking: bool | None = _optional(fields, "enable_thinking", _flag)
         options: StreamOptions | None = _optional(fields, "stream_options", _stream_options)

@@ -32,6 +32,8 @@ _POLICY = _Meaning(400, "invalid_request_error", "content_policy_violation")
 _LIMIT = _Meaning(429, "rate_limit_exceeded", "rate_limit_exceeded", True)
 _OVERLOAD = _Meaning(503, "server_error", "upstream_overloaded", True)
 _FAULT = _Meaning(502, "server_error", "upstream_error", True)
+_ODD = _Meaning(502, "server_error", "upstream_error")
+"""An answer with status 200 that is not what was asked for: the upstream may have worked for it, and would again."""
 
 _CODES: Final[dict[str, _Meaning]] = {
     "500": _FAULT,
@@ -119,7 +121,7 @@ def _unreadable(body: bytes, status: int, retry_after: float | None) -> Upstream
 def _mapped(code: str | None, message: str | None, status: int, retry_after: float | None) -> UpstreamError:
     meaning = _CODES.get(code) if code is not None else None
     if meaning is None:
-        meaning = _STATUSES.get(status, _FAULT if status >= 500 else _INVALID if status >= 400 else _FAULT)
+        meaning = _STATUSES.get(status, _FAULT if status >= 500 else _INVALID if status >= 400 else _ODD)
     text = (message or f"the upstream answered {status}")[:MESSAGE_CHARACTERS]
     if meaning is _AUTH:
         text = f"the upstream refused the gateway's token: {text}"

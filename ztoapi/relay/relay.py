@@ -11,7 +11,7 @@ import secrets
 from typing import Final
 
 from ztoapi.dialects.collect import Collector
-from ztoapi.dialects.contract import Reader
+from ztoapi.dialects.contract import Reader, Usage
 from ztoapi.dialects.translate import Translation
 from ztoapi.errors import UpstreamError
 from ztoapi.relay.platforms import Upstream
@@ -155,7 +155,7 @@ class Relay:
             return
         if not self._translation.streams:
             self._mode = _Mode.WHOLE
-        elif b"text/event-stream" in head.headers.get(b"content-type", b"text/event-stream"):
+        elif b"text/event-stream" in head.headers.get(b"content-type", b"text/event-stream").lower():
             self._mode = _Mode.EVENTS
 
     def on_data(self, ring: Ring) -> None:
@@ -240,7 +240,7 @@ class Relay:
         """The stream is complete; what the upstream still sends (its last chunk) only frees the connection."""
         self._mode = _Mode.OVER
         exchange = self._exchange
-        exchange.record.usage = self._reader.usage
+        self._note(self._reader.usage)
         if self._collector is not None:
             self._collector.feed(out)
             exchange.respond(200, self._collector.body())
@@ -258,9 +258,14 @@ class Relay:
         except UpstreamError as error:
             self._failed(error)
             return
-        self._exchange.record.usage = usage
+        self._note(usage)
         self._detach()
         self._exchange.respond(200, body)
+
+    def _note(self, usage: Usage | None) -> None:
+        if usage is not None:
+            usage.keep()
+            self._exchange.record.usage = usage
 
     def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
         """A try has failed: another one, or the error to the client, after what came before it."""
@@ -268,6 +273,8 @@ class Relay:
         exchange = self._exchange
         record = exchange.record
         record.upstream_code = error.upstream_code
+        if self._translation.streams and self._stream:
+            self._note(self._reader.usage)
         if not exchange.started and error.retryable and record.attempts < self._rules.max_tries:
             delay = _backoff(record.attempts) if error.retry_after is None else error.retry_after
             if delay <= _LONGEST_BACKOFF_SECONDS:
