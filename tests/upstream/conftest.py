@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
-import httpx
 import pytest
 
 from tests.upstream.scripted import Native, Upstream, listening, no_task_is_left, no_tls, settle
@@ -14,8 +15,17 @@ from ztoapi.upstream.client import Client, NativeClient
 from ztoapi.upstream.httpx_client import HttpxClient
 
 
+@pytest.fixture(scope="module")
+def cheap_collection() -> Iterator[None]:
+    """What was imported until now need not be walked by the collection after each test."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
+def anyio_backend(cheap_collection: None) -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True, "debug": True}
 
 
@@ -23,6 +33,18 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 def config() -> UpstreamConfig:
     """A test with a configuration of its own overrides this by ``pytest.mark.parametrize``."""
     return UpstreamConfig()
+
+
+@pytest.fixture
+async def logged(anyio_backend: object) -> list[BaseException]:
+    """What reaches the loop's exception handler, which would fail a test that does not ask for this."""
+    errors: list[BaseException] = []
+
+    def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        errors.append(context["exception"])
+
+    asyncio.get_running_loop().set_exception_handler(note)
+    return errors
 
 
 @pytest.fixture
@@ -43,11 +65,12 @@ async def client(
 ) -> AsyncIterator[Client]:
     """Both clients, for what they must do alike."""
     loop = asyncio.get_running_loop()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client: Client
     if request.param == "native":
-        client = NativeClient(loop, config, Deadlines(), tls=no_tls)
+        client = NativeClient(loop, config, Deadlines(), tls=lambda: tls)
     else:
-        client = HttpxClient(loop, config, tls=httpx.create_ssl_context(verify=False))
+        client = HttpxClient(loop, config, tls=tls)
     yield client
     await settle(no_task_is_left)
     if isinstance(client, NativeClient):

@@ -9,20 +9,23 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
-from typing import Final, NamedTuple, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, NamedTuple, TypeVar, cast
 
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.client import Call, NativeClient, UpstreamRequest
-from ztoapi.upstream.connection import Timeouts
+from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin
 from ztoapi.wire.buffer import Ring
 from ztoapi.wire.client import ResponseHead
 
-HANG_SECONDS: Final = 10.0
+T = TypeVar("T")
+
+HANG_SECONDS: Final = 5.0
 LONG: Final = Timeouts(60.0, 60.0, 600.0)
 
+ANYWHERE: Final = Origin(False, "upstream.test", 80)
 OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 EVENTS_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -38,6 +41,12 @@ async def turn() -> None:
     passed = loop.create_future()
     loop.call_soon(passed.set_result, None)
     await passed
+
+
+async def soon(what: Awaitable[T]) -> T:
+    """The result of ``what``, or a failure where there would be a hang."""
+    async with asyncio.timeout(HANG_SECONDS):
+        return await what
 
 
 async def settle(reached: Callable[[], bool]) -> None:
@@ -57,6 +66,13 @@ class Native(NamedTuple):
     client: NativeClient
     deadlines: Deadlines
 
+    def by_hand(self, origin: Origin = ANYWHERE) -> UpstreamConnection:
+        """A connection in the pool whose transport leads nowhere; see ``read``."""
+        connection = UpstreamConnection(self.client.loop, self.client.pool, 1000)
+        Silent(connection)
+        self.client.pool.opened(origin, connection)
+        return connection
+
     def pass_time(self, seconds: float) -> None:
         """One deadline scan as if it were so much later."""
         self.deadlines.expire(self.client.loop.time() + seconds)
@@ -64,7 +80,7 @@ class Native(NamedTuple):
 
 def no_task_is_left() -> bool:
     """Whether only the test runner's own tasks run."""
-    return all(task.get_coro().__qualname__.startswith("TestRunner.") for task in asyncio.all_tasks())
+    return all("TestRunner." in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 class Changing:
@@ -101,8 +117,8 @@ class Peer(asyncio.Protocol, Changing):
         self._octets = bytearray()
         self.gone = False
         """The gateway has closed or reset the connection."""
-        self.blocked = False
-        """What was sent fills every buffer on the way."""
+        self.appetite: int | None = None
+        """Stop reading once so many octets lie here unread."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -110,6 +126,8 @@ class Peer(asyncio.Protocol, Changing):
 
     def data_received(self, data: bytes) -> None:
         self._octets += data
+        if self.appetite is not None and len(self._octets) >= self.appetite:
+            self.transport.pause_reading()
         self.changed()
 
     def eof_received(self) -> None:
@@ -120,17 +138,10 @@ class Peer(asyncio.Protocol, Changing):
         self.gone = True
         self.changed()
 
-    def pause_writing(self) -> None:
-        self.blocked = True
-
-    def resume_writing(self) -> None:
-        self.blocked = False
-        self.changed()
-
     async def request(self) -> Received:
         """The next request, whole."""
         await self.until(lambda: b"\r\n\r\n" in self._octets)
-        head, _, rest = bytes(self._octets).partition(b"\r\n\r\n")
+        head = bytes(self._octets).partition(b"\r\n\r\n")[0]
         length = 0
         for line in head.lower().split(b"\r\n"):
             name, _, value = line.partition(b":")
@@ -162,6 +173,43 @@ class Peer(asyncio.Protocol, Changing):
         await self.until(lambda: self.gone)
 
 
+def read(connection: UpstreamConnection, octets: bytes) -> None:
+    """Have ``connection`` read ``octets`` in one piece."""
+    connection.get_buffer(-1)[: len(octets)] = octets
+    connection.buffer_updated(len(octets))
+
+
+class Silent(asyncio.Transport):
+    """A transport that leads nowhere, for what needs no socket: ``lose`` is what the loop does after a close."""
+
+    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.closing = False
+        protocol.connection_made(self)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write(self, data: object) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+    def lose(self) -> None:
+        self.closing = True
+        self.protocol.connection_lost(None)
+
+
 class Upstream:
     """A listening upstream; ``requests`` counts those that its peers have read."""
 
@@ -173,6 +221,7 @@ class Upstream:
         self.host = host
         self.requests = 0
         self.peers: list[Peer] = []
+        self.at_accept: Callable[[Peer], None] | None = None
         self._waiting: asyncio.Queue[Peer] = asyncio.Queue()
 
     @property
@@ -191,6 +240,8 @@ class Upstream:
     def accepted(self, peer: Peer) -> None:
         self.peers.append(peer)
         self._waiting.put_nowait(peer)
+        if self.at_accept is not None:
+            self.at_accept(peer)
 
     async def accept(self) -> Peer:
         """The next connection that a gateway opens."""

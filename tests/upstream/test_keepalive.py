@@ -1,8 +1,21 @@
 """Connections are kept, used again newest first, closed when surplus, and never used once they are dead."""
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.upstream.scripted import LAST_CHUNK, OK, Heard, Native, Peer, Upstream, chunk, listening, settle
+from tests.upstream.scripted import (
+    LAST_CHUNK,
+    OK,
+    Heard,
+    Native,
+    Peer,
+    Upstream,
+    chunk,
+    listening,
+    no_task_is_left,
+    settle,
+)
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.upstream.pool import Origin
 
@@ -224,9 +237,8 @@ async def test_http_1_0_with_keep_alive_is_kept(native: Native, upstream: Upstre
 
 @pytest.mark.parametrize("die", [Peer.close, Peer.reset])
 async def test_a_reused_connection_that_dies_unanswered_is_tried_once_more(
-    native: Native, upstream: Upstream, die: object
+    native: Native, upstream: Upstream, die: Callable[[Peer], None]
 ) -> None:
-    assert callable(die)
     peer = await round_trip(native, upstream)
     heard = Heard()
     native.client.send(upstream.request(b"again"), heard)
@@ -307,7 +319,7 @@ async def test_cancelling_a_retry_that_connects_tells_nobody(native: Native, ups
     peer.close()
     await settle(lambda: native.client.pool.statistics().busy == 0)
     call.cancel()
-    await round_trip(native, upstream)
+    await settle(no_task_is_left)
     assert heard.calls == []
 
 

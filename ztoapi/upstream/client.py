@@ -78,6 +78,7 @@ class NativeClient:
         )
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
+        self.closed = False
 
     def tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -91,6 +92,8 @@ class NativeClient:
         return call
 
     async def close(self) -> None:
+        """Drop every connection; what still connects is dropped when it is there."""
+        self.closed = True
         self.pool.close()
         await asyncio.sleep(0)
 
@@ -98,7 +101,17 @@ class NativeClient:
 class NativeCall:
     """One request of a NativeClient; between the connection and the caller's sink only until the first byte."""
 
-    __slots__ = ("_client", "_connecting", "_connection", "_paused", "_request", "_reused", "_sink", "_timeouts")
+    __slots__ = (
+        "_client",
+        "_connecting",
+        "_connection",
+        "_number",
+        "_paused",
+        "_request",
+        "_reused",
+        "_sink",
+        "_timeouts",
+    )
 
     def __init__(self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts) -> None:
         self._client = client
@@ -106,6 +119,7 @@ class NativeCall:
         self._sink = sink
         self._timeouts = timeouts
         self._connection: UpstreamConnection | None = None
+        self._number = 0
         self._connecting: asyncio.Task[None] | None = None
         self._reused = False
         self._paused = False
@@ -122,24 +136,35 @@ class NativeCall:
     def cancel(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
-        elif self._connection is not None and self._connection.sink in (self, self._sink):
-            self._connection.cancel()
+        connection = self._mine()
+        if connection is not None:
+            connection.cancel()
         self._connection = None
 
     def pause(self) -> None:
         self._paused = True
-        if self._connection is not None:
-            self._connection.pause()
+        connection = self._mine()
+        if connection is not None:
+            connection.pause()
 
     def resume(self) -> None:
         self._paused = False
-        if self._connection is not None:
-            self._connection.resume()
+        connection = self._mine()
+        if connection is not None:
+            connection.resume()
+
+    def _mine(self) -> UpstreamConnection | None:
+        """The connection, as long as it works for this call: it may be idle, gone, or work for another one by now."""
+        connection = self._connection
+        if connection is None or connection.sink is None or connection.requests != self._number:
+            return None
+        return connection
 
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         request = self._request
         connection.send(request.method, request.head, request.body, self, self._timeouts)
+        self._number = connection.requests
 
     async def _connect(self) -> None:
         client, origin = self._client, self._request.origin
@@ -157,14 +182,20 @@ class NativeCall:
             self._sink.on_error(_unreachable(origin, f"no connection within {seconds:g} s", 504, error))
         except ssl.SSLError as error:
             self._connecting = None
-            failure = _unreachable(origin, f"TLS failed: {error.reason or error}", 502, error)
+            failure = _unreachable(origin, f"TLS failed: {_tls_reason(error)}", 502, error)
             failure.retryable = False
             self._sink.on_error(failure)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # UnicodeError: a host name that IDNA cannot encode.
             self._connecting = None
-            self._sink.on_error(_unreachable(origin, error.strerror or str(error), 502, error))
+            reason = error.strerror if isinstance(error, OSError) else None
+            self._sink.on_error(_unreachable(origin, reason or str(error), 502, error))
         else:
             self._connecting = None
+            if client.closed:
+                connection.transport.abort()
+                self._sink.on_error(_shut_down())
+                return
             client.pool.opened(origin, connection)
             self._send(connection)
             if self._paused:
@@ -189,8 +220,9 @@ class NativeCall:
         self._sink.on_idle(seconds)
 
     def on_error(self, error: UpstreamError) -> None:
-        connection, self._connection = self._connection, None
-        if self._reused and connection is not None and not connection.answering and error.code == "upstream_closed":
+        self._connection = None
+        # The code says that no byte of an answer had come.
+        if self._reused and error.code == "upstream_closed" and not self._client.closed:
             self._reused = False
             self._connecting = self._client.loop.create_task(self._connect())
             return
@@ -207,3 +239,14 @@ def _unreachable(origin: Origin, reason: str, status: int, cause: BaseException)
     )
     error.__cause__ = cause
     return error
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        # E.g. "unable to get local issuer certificate"; ``reason`` only says that the certificate was refused.
+        return f"the certificate is not accepted: {error.verify_message}"
+    return error.reason or str(error)
+
+
+def _shut_down() -> UpstreamError:
+    return UpstreamError("the gateway is shutting down", code="upstream_closed")

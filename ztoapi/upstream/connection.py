@@ -8,13 +8,14 @@ once) or *busy* with one request.
 """
 
 import asyncio
+import socket
 from typing import Final, Protocol, cast
 
 from ztoapi.errors import Ending, ProtocolError, UpstreamError
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.wire.buffer import Ring, RingOverflow
 from ztoapi.wire.client import ClientWire, ResponseHead
-from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES
+from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
 
 __all__ = ["Owner", "Sink", "Timeouts", "UpstreamConnection"]
 
@@ -148,6 +149,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._ring.writable()
@@ -270,8 +274,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         try:
             sink.on_end()
         except Exception as error:  # noqa: BLE001 - the last frame: nobody else would tell the sink
-            self.sink = sink
-            self._sink_failed(error)
+            self._log_failure(error)
+            self._tell_error(sink, _internal())
 
     def _fail(self, error: UpstreamError) -> None:
         self.transport.abort()
@@ -280,10 +284,25 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _report(self, error: UpstreamError) -> None:
         sink, self.sink = self.sink, None
         if sink is not None:
-            sink.on_error(error)
+            self._tell_error(sink, error)
+
+    # A callback of a sink that raises is a bug of ours. It ends that one request and nothing else: neither the loop
+    # (which would take it for a broken connection and blame the upstream) nor the deadline scan may get to see it.
 
     def _sink_failed(self, error: Exception) -> None:
-        """A callback of the sink raised, which is a bug of ours: log it, and end the request, which would hang."""
+        self._log_failure(error)
+        self._fail(_internal())
+
+    def _tell_error(self, sink: Sink, error: UpstreamError) -> None:
+        try:
+            sink.on_error(error)
+        except Exception as failure:  # noqa: BLE001 - the last frame, see above
+            self._log_failure(failure)
+
+    def _log_failure(self, error: Exception) -> None:
+        self.loop.call_exception_handler(
+            {"message": "the sink of an upstream answer failed", "exception": error, "protocol": self}
+        )
 
 
 def _broken(message: str, code: str = "upstream_protocol_error") -> UpstreamError:
@@ -292,3 +311,7 @@ def _broken(message: str, code: str = "upstream_protocol_error") -> UpstreamErro
 
 def _late(message: str) -> UpstreamError:
     return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT)
+
+
+def _internal() -> UpstreamError:
+    return UpstreamError("internal error", status=500, code="internal", ending=Ending.INTERNAL_ERROR)

@@ -2,10 +2,15 @@
 
 About ten times dearer for each request than the native client, but it knows proxies (HTTP_PROXY, HTTPS_PROXY,
 ALL_PROXY), and it is the honest comparison in the benchmarks. https://www.python-httpx.org
+
+What it does not do: ``on_idle`` (so no keepalive comments), the retry on a reused connection that turns out dead
+(httpcore looks at a connection before it uses it, which leaves the narrow race), and a total time that stands still
+while the client is slow.
 """
 
 import asyncio
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -33,6 +38,8 @@ class HttpxClient:
                 keepalive_expiry=config.idle_timeout_seconds,
             ),
             follow_redirects=False,
+            # One jar for all would send what one user's answer set with the next user's request.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
     def send(self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None) -> "HttpxCall":
@@ -46,7 +53,7 @@ class HttpxClient:
 class HttpxCall:
     """One request: a task that feeds the sink."""
 
-    __slots__ = ("_client", "_config", "_resume", "_sink", "_task")
+    __slots__ = ("_cancelled", "_client", "_config", "_loop", "_resume", "_sink", "_task")
 
     def __init__(
         self,
@@ -58,12 +65,16 @@ class HttpxCall:
     ) -> None:
         self._client = client
         self._config = owner.config
+        self._loop = owner.loop
         self._sink = sink
+        self._cancelled = False
         self._resume = asyncio.Event()
         self._resume.set()
         self._task = owner.loop.create_task(self._run(request, timeouts))
 
     def cancel(self) -> None:
+        # The task only hears of it where it waits next, which may be after more callbacks.
+        self._cancelled = True
         self._task.cancel()
 
     def pause(self) -> None:
@@ -78,14 +89,23 @@ class HttpxCall:
             async with asyncio.timeout(total):
                 await self._relay(self._request(request, timeouts))
         except UpstreamError as error:
-            self._sink.on_error(error)
+            self._fail(error)
         except TimeoutError:
-            self._sink.on_error(_late(f"the upstream's answer took longer than {total:g} s"))
+            self._fail(_late(f"the upstream's answer took longer than {total:g} s"))
         except RingOverflow:
             size = self._config.max_event_bytes
-            self._sink.on_error(
+            self._fail(
                 UpstreamError(f"the upstream sent an event larger than {size} bytes", code="upstream_event_too_large")
             )
+        except Exception as error:  # noqa: BLE001 - the last frame of the task: a callback of the sink has raised
+            self._loop.call_exception_handler(
+                {"message": "the sink of an upstream answer failed", "exception": error, "task": self._task}
+            )
+            self._fail(UpstreamError("internal error", status=500, code="internal", ending=Ending.INTERNAL_ERROR))
+
+    def _fail(self, error: UpstreamError) -> None:
+        if not self._cancelled:
+            self._sink.on_error(error)
 
     def _request(self, request: UpstreamRequest, timeouts: Timeouts | None) -> httpx.Request:
         lines = request.head.split(b"\r\n")
@@ -107,7 +127,10 @@ class HttpxCall:
             response = await self._client.send(request, stream=True)
             try:
                 answering = True
-                headers = {name.lower(): value for name, value in response.headers.raw}
+                headers: dict[bytes, bytes] = {}
+                for name, value in response.headers.raw:
+                    name = name.lower()
+                    headers[name] = headers[name] + b", " + value if name in headers else value
                 self._sink.on_head(ResponseHead(response.status_code, headers, True))
                 await self._relay_body(response)
             finally:
@@ -116,25 +139,24 @@ class HttpxCall:
             raise _unreachable(f"cannot connect to the upstream {request.url.host} in time", 504) from error
         except httpx.TimeoutException as error:
             raise _late("the upstream fell silent") from error
-        except (httpx.ConnectError, httpx.ProxyError) as error:
-            raise _unreachable(f"cannot connect to the upstream {request.url.host}: {error}", 502) from error
-        except httpx.TransportError as error:
+        except (httpx.ConnectError, httpx.ProxyError, UnicodeError) as error:
             if answering:
-                raise UpstreamError(
-                    "the upstream closed the connection in the middle of its answer",
-                    code="upstream_truncated",
-                    ending=Ending.TRUNCATED,
-                ) from error
-            raise UpstreamError(
-                "the upstream closed the connection without an answer", code="upstream_closed"
-            ) from error
-        self._sink.on_end()
+                raise
+            # UnicodeError: a host name that IDNA cannot encode.
+            failure = _unreachable(f"cannot connect to the upstream {request.url.host}: {error}", 502)
+            failure.retryable = not _is_tls(error)
+            raise failure from error
+        except httpx.TransportError as error:
+            raise _broken_off(error, answering) from error
+        if not self._cancelled:
+            self._sink.on_end()
 
     async def _relay_body(self, response: httpx.Response) -> None:
         ring = Ring(limit=self._config.max_event_bytes)
+        await self._resume.wait()
         async for part in response.aiter_raw():
             offset = 0
-            while offset < len(part):
+            while offset < len(part) and not self._cancelled:
                 space = ring.writable()
                 count = min(len(space), len(part) - offset)
                 space[:count] = part[offset : offset + count]
@@ -142,7 +164,31 @@ class HttpxCall:
                 ring.decoded_all()
                 offset += count
                 self._sink.on_data(ring)
-            await self._resume.wait()
+                await self._resume.wait()
+
+
+def _is_tls(error: BaseException) -> bool:
+    """Whether TLS is the reason, which httpx only says by the chain of causes."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _broken_off(error: httpx.TransportError, answering: bool) -> UpstreamError:
+    # httpx has one class for an upstream that goes away and for one that breaks HTTP; h11 and httpcore word it so.
+    gone = not isinstance(error, httpx.RemoteProtocolError) or str(error).startswith(("peer closed", "Server disc"))
+    if not gone:
+        return UpstreamError(f"the upstream's answer breaks HTTP: {error}", code="upstream_protocol_error")
+    if answering:
+        return UpstreamError(
+            "the upstream closed the connection in the middle of its answer",
+            code="upstream_truncated",
+            ending=Ending.TRUNCATED,
+        )
+    return UpstreamError("the upstream closed the connection without an answer", code="upstream_closed")
 
 
 def _unreachable(message: str, status: int) -> UpstreamError:

@@ -55,8 +55,9 @@ class Pool:
         return f"<Pool {self.statistics()}>"
 
     def statistics(self) -> PoolStatistics:
-        idle = sum(map(len, self._idle.values()))
-        return PoolStatistics(len(self._origins) - idle, idle, self._opened, self._reused)
+        # Not all minus the idle ones: a TLS connection that we have closed stays until its peer agrees.
+        busy = sum(connection.sink is not None for connection in self._origins)
+        return PoolStatistics(busy, sum(map(len, self._idle.values())), self._opened, self._reused)
 
     def acquire(self, origin: Origin) -> UpstreamConnection | None:
         """An idle connection that is alive, now the caller's; None if there is none."""

@@ -1,0 +1,393 @@
+"""What the sink hears of an answer, and how each broken one ends. Both clients, where both can tell the difference."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.upstream.scripted import (
+    EVENTS_HEAD,
+    LAST_CHUNK,
+    LONG,
+    OK,
+    Heard,
+    Native,
+    Peer,
+    Upstream,
+    chunk,
+    listening,
+    read,
+    turn,
+)
+from ztoapi.config.model import UpstreamConfig
+from ztoapi.errors import Ending
+from ztoapi.upstream.client import Client, UpstreamRequest
+from ztoapi.upstream.pool import Origin
+from ztoapi.wire.buffer import Ring
+from ztoapi.wire.sse import take_events
+
+pytestmark = pytest.mark.anyio
+
+
+async def answered(client: Client, upstream: Upstream, answer: bytes, *, close: bool = False) -> Heard:
+    heard = Heard()
+    heard.call = client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(answer)
+    if close:
+        peer.close()
+    return await heard.ended()
+
+
+# -- whole answers --------------------------------------------------------------------------------------------------
+
+
+async def test_request_and_answer_cross_unchanged(client: Client, upstream: Upstream) -> None:
+    request = upstream.request(b'{"stream": true}', path="/api/paas/v4/chat?x=%20y")
+    head = request.head[:-2] + b"authorization: Bearer key\r\naccept-encoding: identity\r\n\r\n"
+    heard = Heard()
+    client.send(UpstreamRequest(request.origin, "POST", head, request.body), heard)
+    peer = await upstream.accept()
+    received = await peer.request()
+    assert received.body == b'{"stream": true}'
+    lines = received.head.split(b"\r\n")
+    assert lines[0] == b"POST /api/paas/v4/chat?x=%20y HTTP/1.1"
+    fields = [line.lower() for line in lines[1:]]
+    for field in head.lower().split(b"\r\n")[1:-2]:
+        assert fields.count(field) == 1
+    peer.send(b"HTTP/1.1 429 Too Many\r\nRetry-After: 3\r\nX-A: 1\r\nx-a: 2\r\ncontent-length: 4\r\n\r\nwait")
+    await heard.ended()
+    assert heard.calls == ["head", "data", "end"]
+    assert heard.head.status == 429
+    assert heard.head.headers[b"retry-after"] == b"3"
+    assert heard.head.headers[b"x-a"] == b"1, 2"
+    assert heard.body == b"wait"
+
+
+async def test_the_sink_is_never_called_before_send_returns(client: Client, upstream: Upstream) -> None:
+    heard = await answered(client, upstream, OK)
+    again = Heard()
+    client.send(upstream.request(), again)
+    assert again.calls == []
+    peer = upstream.peers[0]
+    await peer.request()
+    peer.send(OK)
+    await again.ended()
+    assert heard.calls == again.calls == ["head", "data", "end"]
+
+
+async def test_cookies_of_one_answer_do_not_go_out_with_another_request(client: Client, upstream: Upstream) -> None:
+    await answered(client, upstream, b"HTTP/1.1 200 OK\r\nset-cookie: session=alice\r\ncontent-length: 2\r\n\r\nok")
+    again = Heard()
+    client.send(upstream.request(), again)
+    assert b"alice" not in (await upstream.peers[0].request()).head
+    upstream.peers[0].send(OK)
+    await again.ended()
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (OK, b"ok"),
+        (EVENTS_HEAD + chunk(b"one ") + chunk(b"two") + LAST_CHUNK, b"one two"),
+        (EVENTS_HEAD + b"3;ext=1\r\none\r\n0\r\ntrailer: x\r\n\r\n", b"one"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + OK, b"ok"),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", b"ok"),
+        (b"HTTP/1.1 200\r\ncontent-length: 2, 2\r\n\r\nok", b"ok"),
+    ],
+    ids=["length", "chunked", "extension and trailer", "interim", "http/1.0", "no reason"],
+)
+async def test_a_whole_answer(client: Client, upstream: Upstream, answer: bytes, body: bytes) -> None:
+    heard = await answered(client, upstream, answer)
+    assert heard.calls == ["head", "data", "end"]
+    assert heard.body == body
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", EVENTS_HEAD + LAST_CHUNK],
+)
+async def test_an_answer_without_a_body(client: Client, upstream: Upstream, answer: bytes) -> None:
+    assert (await answered(client, upstream, answer)).calls == ["head", "end"]
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_an_answer_delimited_by_the_close_ends_cleanly(
+    client: Client, upstream: Upstream, version: bytes
+) -> None:
+    heard = await answered(client, upstream, b"HTTP/%b 200 OK\r\n\r\nall of it" % version, close=True)
+    assert heard.calls == ["head", "data", "end"]
+    assert heard.body == b"all of it"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" + EVENTS_HEAD + chunk(b"one ") + chunk(b"two") + LAST_CHUNK,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\none two",
+    ],
+    ids=["chunked", "length"],
+)
+async def test_an_answer_octet_by_octet(native: Native, answer: bytes) -> None:
+    pool = native.client.pool
+    connection = native.by_hand()
+    heard = Heard()
+    connection.send("POST", b"", b"", heard, LONG)
+    for at in range(len(answer)):
+        assert not heard.over
+        read(connection, answer[at : at + 1])
+    assert heard.calls == ["head", "data", "end"]
+    assert heard.body == b"one two"
+    assert pool.statistics() == (0, 1, 1, 0)
+    connection.connection_lost(None)
+    assert pool.statistics() == (0, 0, 1, 0)
+
+
+# -- broken answers -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf",
+        EVENTS_HEAD + chunk(b"whole"),
+        EVENTS_HEAD + b"a\r\nhalf",
+        EVENTS_HEAD + chunk(b"whole") + b"0\r\n",
+    ],
+    ids=["length", "between chunks", "in a chunk", "in the end"],
+)
+async def test_a_body_that_is_cut_off_is_never_a_clean_end(client: Client, upstream: Upstream, answer: bytes) -> None:
+    heard = await answered(client, upstream, answer, close=True)
+    assert heard.calls == ["head", "data", "error"]
+    assert (heard.error.ending, heard.error.code, heard.error.status, heard.error.retryable) == (
+        Ending.TRUNCATED,
+        "upstream_truncated",
+        502,
+        False,
+    )
+
+
+async def test_a_reset_in_the_body_is_a_cut_off_too(client: Client, upstream: Upstream) -> None:
+    heard = Heard()
+    client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(EVENTS_HEAD + chunk(b"one"))
+    await heard.data(3)
+    peer.reset()
+    assert (await heard.ended()).error.ending is Ending.TRUNCATED
+    assert heard.calls == ["head", "data", "error"]
+
+
+async def test_a_body_delimited_by_the_close_that_is_reset_is_cut_off(client: Client, upstream: Upstream) -> None:
+    heard = Heard()
+    client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(b"HTTP/1.1 200 OK\r\n\r\npart")
+    await heard.data(4)
+    peer.reset()
+    assert (await heard.ended()).error.ending is Ending.TRUNCATED
+
+
+@pytest.mark.parametrize("die", ["close", "reset"])
+async def test_a_connection_that_ends_unanswered(client: Client, upstream: Upstream, die: str) -> None:
+    heard = Heard()
+    client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.close() if die == "close" else peer.reset()
+    error = (await heard.ended()).error
+    assert heard.calls == ["error"]
+    assert (error.ending, error.code, error.status) == (Ending.UPSTREAM_ERROR, "upstream_closed", 502)
+
+
+async def test_a_head_that_is_cut_off(native: Native, upstream: Upstream) -> None:
+    heard = await answered(native.client, upstream, b"HTTP/1.1 200 OK\r\ncontent-", close=True)
+    assert heard.calls == ["error"]
+    assert heard.error.ending is Ending.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nbad name: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\na: \x00\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+    ],
+)
+async def test_a_malformed_head(client: Client, upstream: Upstream, answer: bytes) -> None:
+    heard = await answered(client, upstream, answer)
+    assert heard.calls == ["error"]
+    assert (heard.error.code, heard.error.status, heard.error.retryable) == ("upstream_protocol_error", 502, False)
+    await upstream.peers[0].closed_by_gateway()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\n\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nfolded: a\r\n b\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n",
+        b"HTTP/1.1 103 Early\r\n\r\n" * 9,
+        b"HTTP/1.1 200 OK\r\nlong: " + b"x" * 70000,
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9\r\n",
+    ],
+    ids=["two framings", "bare lf", "folded", "upgrade", "endless interim", "too large", "http/2", "ssh"],
+)
+async def test_a_head_that_h11_would_let_pass(native: Native, upstream: Upstream, answer: bytes) -> None:
+    heard = await answered(native.client, upstream, answer)
+    assert heard.calls == ["error"]
+    assert heard.error.code == "upstream_protocol_error"
+    await upstream.peers[0].closed_by_gateway()
+
+
+@pytest.mark.parametrize("broken", [b"xyz\r\n", b"\r\n", b"5\r\nwhole!!", b"-1\r\n", b"0\r\nno crlf\n\n"])
+async def test_malformed_chunks(native: Native, upstream: Upstream, broken: bytes) -> None:
+    heard = Heard()
+    native.client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(EVENTS_HEAD + chunk(b"one"))
+    await heard.data(3)
+    peer.send(broken)
+    assert (await heard.ended()).error.code == "upstream_protocol_error"
+    assert heard.calls == ["head", "data", "error"]
+    await peer.closed_by_gateway()
+
+
+class Events(Heard):
+    """Takes whole events only, as the relay does."""
+
+    def on_data(self, ring: Ring) -> None:
+        self.body += take_events(ring)
+        self._heard("data")
+
+
+@pytest.mark.parametrize("config", [UpstreamConfig(max_event_bytes=100_000)])
+async def test_an_event_above_the_limit_ends_the_answer(client: Client, upstream: Upstream) -> None:
+    heard = Events()
+    heard.call = client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(EVENTS_HEAD + chunk(b"data: small\n\n"))
+    await heard.data(1)
+    peer.send(chunk(b"data: " + b"x" * 400_000))
+    error = (await heard.ended()).error
+    assert (error.code, error.status) == ("upstream_event_too_large", 502)
+    assert heard.body == b"data: small\n\n"
+    await peer.closed_by_gateway()
+
+
+@pytest.mark.parametrize("config", [UpstreamConfig(max_event_bytes=1_000_000)])
+async def test_a_large_event_below_the_limit_arrives_whole(client: Client, upstream: Upstream) -> None:
+    event = b"data: " + b"x" * 900_000 + b"\n\n"
+    heard = Events()
+    heard.call = client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(EVENTS_HEAD + b"".join(chunk(event[at : at + 5000]) for at in range(0, len(event), 5000)) + LAST_CHUNK)
+    assert (await heard.ended()).calls == ["head", "data", "end"]
+    assert heard.body == event
+
+
+# -- nobody to connect to -------------------------------------------------------------------------------------------
+
+
+async def test_connection_refused(client: Client) -> None:
+    async with listening() as upstream:
+        pass
+    heard = Heard()
+    client.send(upstream.request(), heard)
+    error = (await heard.ended()).error
+    assert heard.calls == ["error"]
+    assert (error.status, error.code, error.ending, error.retryable) == (
+        502,
+        "upstream_unreachable",
+        Ending.UPSTREAM_ERROR,
+        True,
+    )
+    assert "127.0.0.1" in error.message
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70 + ".invalid"], ids=["unknown", "not encodable"])
+async def test_a_host_name_that_leads_nowhere(client: Client, host: str) -> None:
+    origin = Origin(False, host, 80)
+    heard = Heard()
+    client.send(UpstreamRequest(origin, "POST", b"POST / HTTP/1.1\r\nhost: x\r\n\r\n", b""), heard)
+    error = (await heard.ended()).error
+    assert (error.status, error.code, error.retryable) == (502, "upstream_unreachable", True)
+    assert host in error.message
+
+
+@pytest.mark.parametrize("die", [Peer.close, Peer.reset])
+async def test_an_upstream_that_hangs_up_on_every_connection(
+    native: Native, upstream: Upstream, die: Callable[[Peer], None]
+) -> None:
+    upstream.at_accept = die
+    for _ in range(20):
+        heard = Heard()
+        native.client.send(upstream.request(), heard)
+        assert (await heard.ended()).calls == ["error"]
+        assert heard.error.code in ("upstream_closed", "upstream_unreachable")
+
+
+async def test_an_upstream_that_speaks_first_is_not_believed(native: Native, upstream: Upstream) -> None:
+    def speak(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+
+    upstream.at_accept = speak
+    for _ in range(20):
+        heard = Heard()
+        native.client.send(upstream.request(), heard)
+        await heard.ended()
+        # The answer may come before or after the request has gone out, which nobody can tell apart; no
+        # connection may be in doubt afterwards.
+        assert heard.calls in (["error"], ["head", "data", "end"])
+
+
+# -- sinks that fail ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["head", "data", "end"])
+async def test_a_sink_that_raises_ends_its_own_request_only(
+    client: Client, upstream: Upstream, logged: list[BaseException], where: str
+) -> None:
+    def fail() -> None:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a bug of ours")
+
+    heard = Heard(**{where: fail})
+    client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(OK)
+    await heard.until(lambda: heard.calls[-1:] == ["error"])
+    callbacks = ["head", "data", "end"]
+    assert heard.calls == [*callbacks[: callbacks.index(where) + 1], "error"]
+    assert (heard.error.status, heard.error.ending) == (500, Ending.INTERNAL_ERROR)
+    assert [type(error) for error in logged] == [UnicodeDecodeError]
+    if where != "end":
+        await peer.closed_by_gateway()
+
+
+async def test_a_sink_whose_error_callback_raises_is_logged(
+    native: Native, upstream: Upstream, logged: list[BaseException]
+) -> None:
+    def fail() -> None:
+        raise ValueError
+
+    heard = Heard(error=fail)
+    native.client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    native.pass_time(61.0)
+    await heard.ended()
+    assert [type(error) for error in logged] == [ValueError]
+    await peer.closed_by_gateway()
+    await turn()
