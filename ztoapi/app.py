@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -50,7 +51,10 @@ class Application:
             upstream.first_byte_timeout_seconds, upstream.between_bytes_timeout_seconds, upstream.total_timeout_seconds
         )
         control = httpx.AsyncClient(
-            transport=NativeTransport(self.client, timeouts), timeout=upstream.first_byte_timeout_seconds
+            transport=NativeTransport(self.client, timeouts),
+            timeout=upstream.first_byte_timeout_seconds,
+            # Nothing that one answer sets goes out with another request.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._control = control
         upstreams = {platform.id: Upstream(platform) for platform in config.platforms}

@@ -13,7 +13,7 @@ from typing import Final
 from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.contract import Reader, Usage
 from ztoapi.dialects.translate import Translation
-from ztoapi.errors import UpstreamError
+from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.client import Call, Client
@@ -46,6 +46,7 @@ class RelayRules:
 class _Mode(enum.Enum):
     """What the upstream is sending."""
 
+    NOTHING = enum.auto()
     EVENTS = enum.auto()
     WHOLE = enum.auto()
     REFUSAL = enum.auto()
@@ -121,7 +122,7 @@ class Relay:
         if self._translation.streams:
             self._reader = self._translation.reader()
             self._collector = None if self._stream else Collector()
-        self._mode = _Mode.REFUSAL
+        self._mode = _Mode.NOTHING
         request = self._upstream.request(self._translation.body, path=self._path)
         self._call = self._client.send(request, self)
         if self._exchange.paused:
@@ -130,8 +131,10 @@ class Relay:
     def _try_again(self) -> None:
         try:
             self._attempt()
-        except UpstreamError as error:
+        except ApiError as error:
             self._exchange.fail(error)
+        except Exception as error:  # noqa: BLE001 - the last frame of a timer; it is logged and answered with 500
+            self._exchange.crash(error)
 
     # -- the exchange calls these ---------------------------------------------------------------------------------
 
@@ -151,6 +154,7 @@ class Relay:
 
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
+        self._mode = _Mode.REFUSAL
         if head.status != 200:
             return
         if not self._translation.streams:
@@ -173,7 +177,7 @@ class Relay:
         elif reader.done:
             self._done(out)
         elif self._collector is not None:
-            self._collector.feed(out)
+            self._collect(out)
         elif out:
             exchange = self._exchange
             if not exchange.streaming:
@@ -191,14 +195,16 @@ class Relay:
         elif mode is _Mode.WHOLE:
             self._answer_whole()
         elif mode is _Mode.REFUSAL:
-            headers = self._head.headers
-            error = self._translation.refusal(
-                self._head.status, headers.get(b"content-type", b""), b"".join(self._parts), _retry_after(headers)
-            )
-            self._failed(error)
+            self._failed(self._refusal())
 
     def on_error(self, error: UpstreamError) -> None:
-        if self._mode is not _Mode.OVER:
+        if self._mode is _Mode.OVER:
+            # Only a failure of our own can come now, in what answered the client: it must hear of it all the same.
+            self._exchange.fail(error)
+        elif self._mode is _Mode.REFUSAL and self._head.status != 200:
+            # The status says more than the cut-off body.
+            self._failed(self._refusal())
+        else:
             self._failed(error)
 
     def on_idle(self, seconds: float) -> None:
@@ -219,6 +225,20 @@ class Relay:
         exchange.write(_KEEPALIVE)
 
     # -- endings --------------------------------------------------------------------------------------------------
+
+    def _refusal(self) -> UpstreamError:
+        headers = self._head.headers
+        return self._translation.refusal(
+            self._head.status, headers.get(b"content-type", b""), b"".join(self._parts), _retry_after(headers)
+        )
+
+    def _collect(self, out: bytes) -> None:
+        assert self._collector is not None
+        try:
+            self._collector.feed(out)
+        except UpstreamError as error:
+            self._call.cancel()
+            self._failed(error)
 
     def _keep(self, ring: Ring) -> None:
         """Collect an answer that is not read event by event."""
@@ -242,8 +262,14 @@ class Relay:
         exchange = self._exchange
         self._note(self._reader.usage)
         if self._collector is not None:
-            self._collector.feed(out)
-            exchange.respond(200, self._collector.body())
+            try:
+                self._collector.feed(out)
+                body = self._collector.body()
+            except UpstreamError as error:
+                self._failed(error)
+                return
+            self._detach()
+            exchange.respond(200, body)
             return
         if not exchange.streaming:
             exchange.start_stream()

@@ -70,8 +70,9 @@ class ServerContext:
     def start(self) -> None:
         """Begin to tick: the Date field and the deadlines."""
         self.date = formatdate(usegmt=True).encode("ascii")
-        self.deadlines.expire(self.loop.time())
+        # The next tick first: whatever a deadline's owner does, the others are looked at again.
         self._timer = self.loop.call_later(TICK_SECONDS, self.start)
+        self.deadlines.expire(self.loop.time())
 
     def close(self) -> None:
         if self._timer is not None:
