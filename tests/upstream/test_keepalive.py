@@ -251,6 +251,19 @@ async def test_a_reused_connection_that_dies_unanswered_is_tried_once_more(
     assert upstream.requests == 3
 
 
+async def test_a_reused_connection_that_dies_late_may_have_been_served(
+    native: Native, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ztoapi.upstream.client.SAFE_RETRY_SECONDS", 0.0)
+    peer = await round_trip(native, upstream)
+    heard = Heard()
+    native.client.send(upstream.request(b"again"), heard)
+    await peer.request()
+    peer.close()
+    assert (await heard.ended()).error.code == "upstream_closed"
+    assert upstream.requests == 2
+
+
 async def test_the_retry_is_not_retried(native: Native, upstream: Upstream) -> None:
     peers = await open_idle(native, upstream, 2)
     heard = Heard()

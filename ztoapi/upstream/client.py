@@ -8,7 +8,7 @@ request (RFC 9110 section 9.2.2 allows just this). Every other retry is the call
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import Ending, UpstreamError
@@ -19,6 +19,11 @@ from ztoapi.wire.buffer import Ring
 from ztoapi.wire.client import ResponseHead
 
 __all__ = ["Call", "Client", "NativeClient", "UpstreamRequest"]
+
+
+SAFE_RETRY_SECONDS: Final = 5.0
+"""An upstream that has closed an idle connection resets the request at once, within a round trip. One that dies later
+may have worked on it, and would bill it twice."""
 
 
 class UpstreamRequest:
@@ -109,6 +114,7 @@ class NativeCall:
         "_paused",
         "_request",
         "_reused",
+        "_sent_at",
         "_sink",
         "_timeouts",
     )
@@ -122,6 +128,7 @@ class NativeCall:
         self._number = 0
         self._connecting: asyncio.Task[None] | None = None
         self._reused = False
+        self._sent_at = 0.0
         self._paused = False
 
     def start(self) -> None:
@@ -163,6 +170,7 @@ class NativeCall:
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         request = self._request
+        self._sent_at = self._client.loop.time()
         connection.send(request.method, request.head, request.body, self, self._timeouts)
         self._number = connection.requests
 
@@ -222,7 +230,8 @@ class NativeCall:
     def on_error(self, error: UpstreamError) -> None:
         self._connection = None
         # The code says that no byte of an answer had come.
-        if self._reused and error.code == "upstream_closed" and not self._client.closed:
+        unseen = self._reused and error.code == "upstream_closed" and not self._client.closed
+        if unseen and self._client.loop.time() - self._sent_at < SAFE_RETRY_SECONDS:
             self._reused = False
             self._connecting = self._client.loop.create_task(self._connect())
             return
