@@ -1,0 +1,190 @@
+"""The load of the comparison: closed loop, raw sockets, every answer checked to its end.
+
+``python -m bench.peers.load WORKLOAD PORT SECONDS`` prints one JSON line: units done, errors, percentiles of the latency
+and of the time to the first token in milliseconds, and, for paced streams, of the delay with which each delta came.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from typing import Final, cast
+
+import msgspec
+import uvloop
+
+from bench.peers.mock import CHUNKS
+
+__all__ = ["CONNECTIONS", "UNITS", "WORKLOADS"]
+
+CONNECTIONS: Final = {
+    "unary": 64,
+    "burst": 64,
+    "paced": 200,
+    "prompt": 16,
+    "churn": 64,
+    "single": 1,
+    "single_stream": 1,
+}
+WORKLOADS: Final = tuple(CONNECTIONS)
+UNITS: Final = {"burst": "64-chunk stream", "paced": "chunk", "single_stream": "64-chunk stream"}
+"""What CPU is divided by; a request where nothing is said."""
+_PROMPT: Final = {"prompt": "long context " * 23077}
+"""About 300 KB."""
+
+
+def request(workload: str) -> bytes:
+    """The request of ``workload``, as openai-python sends it."""
+    stream = workload in ("burst", "paced", "single_stream")
+    body = msgspec.json.encode(
+        {
+            "messages": [{"role": "user", "content": _PROMPT.get(workload, "hello " * (10 if stream else 150))}],
+            "model": "paced" if workload == "paced" else "glm-4.6",
+            "stream": stream,
+        }
+    )
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: identity\r\n"
+        b"Connection: %b\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
+        b"User-Agent: OpenAI/Python 3.54.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 3.54.0\r\n"
+        b"X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
+        b"Authorization: Bearer key\r\nX-Stainless-Async: false\r\nContent-Length: %d\r\n\r\n%b"
+    ) % (b"close" if workload == "churn" else b"keep-alive", len(body), body)
+
+
+class Meter:
+    """What all connections have seen."""
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.errors: dict[str, int] = {}
+        self.latencies: list[float] = []
+        self.first: list[float] = []
+        self.delays: list[float] = []
+
+    def fail(self, what: str) -> None:
+        self.errors[what] = self.errors.get(what, 0) + 1
+
+    def shown(self) -> dict[str, object]:
+        return {
+            "units": self.units,
+            "errors": self.errors,
+            "latency_ms": _percentiles(self.latencies),
+            "ttft_ms": _percentiles(self.first),
+            "delay_ms": _percentiles(self.delays),
+        }
+
+
+def _percentiles(values: list[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    values.sort()
+    return {
+        name: round(values[min(int(len(values) * share), len(values) - 1)] * 1000, 3)
+        for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+    }
+
+
+class Client(asyncio.Protocol):
+    """One connection that asks again as soon as it has its answer."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, workload: str, octets: bytes, meter: Meter, deadline: float) -> None:
+        self._workload = workload
+        self._stream = workload in ("burst", "paced", "single_stream")
+        self._octets = octets
+        self._meter = meter
+        self._deadline = deadline
+        self._parts: list[bytes] = []
+        self._sent = 0.0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._parts = []
+        self._sent = time.perf_counter()
+        self.transport.write(self._octets)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._parts and self._stream:
+            self._meter.first.append(time.perf_counter() - self._sent)
+        self._parts.append(data)
+        if self._workload == "paced":
+            self._note_delays(data)
+        if self._complete(data):
+            self._finish()
+
+    def _note_delays(self, data: bytes) -> None:
+        now = time.monotonic_ns()
+        for part in data.split(b"t=")[1:]:
+            stamp, mark, _ = part.partition(b";")
+            if mark and stamp.isdigit():
+                self._meter.delays.append((now - int(stamp)) / 1e9)
+
+    def _complete(self, data: bytes) -> bool:
+        if self._stream:
+            return data.endswith(b"0\r\n\r\n") or (len(data) < 5 and b"".join(self._parts[-3:]).endswith(b"0\r\n\r\n"))
+        answer = data if len(self._parts) == 1 else b"".join(self._parts)
+        head, mark, body = answer.partition(b"\r\n\r\n")
+        if not mark:
+            return False
+        at = head.lower().find(b"content-length:")
+        if at < 0:
+            return answer.endswith(b"0\r\n\r\n")
+        return len(body) >= int(head[at + 15 :].split(b"\r\n", 1)[0])
+
+    def _finish(self) -> None:
+        answer = b"".join(self._parts)
+        meter = self._meter
+        meter.latencies.append(time.perf_counter() - self._sent)
+        if not answer.startswith(b"HTTP/1.1 200"):
+            meter.fail(answer[:16].decode("latin-1"))
+        elif self._stream:
+            chunks = answer.count(b'"delta":{"content"')
+            if chunks != CHUNKS or b"data: [DONE]" not in answer:
+                meter.fail(f"{chunks} chunks")
+            meter.units += chunks if self._workload == "paced" else 1
+        elif b"xxxxxxxx" not in answer:
+            meter.fail("wrong body")
+        else:
+            meter.units += 1
+        if time.perf_counter() >= self._deadline:
+            self.transport.close()
+        elif self._workload != "churn":
+            self._ask()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def run(workload: str, port: int, seconds: float) -> dict[str, object]:
+    """Load ``port`` for ``seconds``; requests that are under way then are finished."""
+    meter = Meter()
+    octets = request(workload)
+    loop = asyncio.get_running_loop()
+    deadline = time.perf_counter() + seconds
+
+    async def one() -> None:
+        while time.perf_counter() < deadline:
+            try:
+                _, client = await loop.create_connection(
+                    lambda: Client(workload, octets, meter, deadline), "127.0.0.1", port
+                )
+            except OSError as error:
+                meter.fail(f"connect: {error.strerror}")
+                return
+            await client.done
+            if workload != "churn" and time.perf_counter() < deadline:
+                meter.fail("connection closed")
+
+    await asyncio.gather(*(one() for _ in range(CONNECTIONS[workload])))
+    return meter.shown()
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(run(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))))
