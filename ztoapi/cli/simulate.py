@@ -2,11 +2,16 @@
 
 import argparse
 import asyncio
+from functools import partial
 
 from ztoapi.cli.serve import set_up_logging
+from ztoapi.errors import ApiError, ConfigError
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
+from ztoapi.simulator.board import Board
+from ztoapi.simulator.plan import read_plan
+from ztoapi.simulator.stats import Stats
 
 __all__ = ["run"]
 
@@ -15,8 +20,28 @@ _DRAIN_SECONDS = 2.0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped; returns the exit code. Raises OSError if it cannot listen."""
+    """Serve until stopped; returns the exit code. Raises OSError if it cannot listen, ConfigError for bad options."""
     set_up_logging(debug=False)
+    options = _options(args)
+    # Before the fork: all workers count on it.
+    board = Board(args.workers)
+    sockets = bind_all(args.host, args.port, args.workers, backlog=_BACKLOG)
+    return run_workers(
+        [Duty(sock, partial(_make, options, board, row)) for row, sock in enumerate(sockets)],
+        drain_seconds=_DRAIN_SECONDS,
+        started=lambda: print(
+            f"simulator on http://{args.host}:{sockets[0].getsockname()[1]}, {args.workers} worker(s)", flush=True
+        ),
+    )
+
+
+def _make(options: Options, board: Board, row: int, loop: asyncio.AbstractEventLoop) -> Simulator:
+    return Simulator(options, loop, Stats(board, row))
+
+
+def _options(args: argparse.Namespace) -> Options:
+    if args.workers < 1:
+        raise ConfigError((f"--workers {args.workers}: there must be one at least",))
     options = Options(
         ttft_ms=args.ttft_ms,
         itl_ms=args.itl_ms,
@@ -24,15 +49,8 @@ def run(args: argparse.Namespace) -> int:
         events_per_write=args.events_per_write,
         api_key=args.api_key,
     )
-
-    def make(loop: asyncio.AbstractEventLoop) -> Simulator:
-        return Simulator(options, loop)
-
-    sockets = bind_all(args.host, args.port, args.workers, backlog=_BACKLOG)
-    return run_workers(
-        [Duty(sock, make) for sock in sockets],
-        drain_seconds=_DRAIN_SECONDS,
-        started=lambda: print(
-            f"simulator on http://{args.host}:{sockets[0].getsockname()[1]}, {args.workers} worker(s)", flush=True
-        ),
-    )
+    try:
+        read_plan("", options)
+    except ApiError as error:
+        raise ConfigError((error.message,)) from error
+    return options

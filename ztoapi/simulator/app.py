@@ -1,10 +1,9 @@
-"""The simulator: which path speaks which dialect, and the faults that come before the first byte."""
+"""The simulator: which path speaks which dialect, who may ask, and what is counted."""
 
 import asyncio
 import hmac
-import json
-from collections.abc import Callable
-from typing import Any
+import re
+from typing import Final
 
 import msgspec
 
@@ -12,111 +11,130 @@ from ztoapi.errors import ApiError
 from ztoapi.server.context import ServerContext
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator import zread
-from ztoapi.simulator.official import Official, error_body
-from ztoapi.simulator.pacer import reset
-from ztoapi.simulator.plan import Options, Plan, read_plan
-from ztoapi.simulator.stats import Stats
-from ztoapi.simulator.web import WebChat
+from ztoapi.simulator.chat import decoded
+from ztoapi.simulator.faults import Call, Dialect, befalls, refuse
+from ztoapi.simulator.official import CREATED, Official
+from ztoapi.simulator.plain import Plain
+from ztoapi.simulator.plan import Options, read_plan
+from ztoapi.simulator.stats import Connections, Stats
+from ztoapi.simulator.web import WebChat, web_models
 
 __all__ = ["Options", "Simulator"]
 
-_OFFICIAL = ("/api/paas/v4", "/api/coding/paas/v4")
-_MODELS = ("glm-4.6", "glm-4.7", "glm-4.5-air", "glm-5")
-_HTML = b"<!DOCTYPE html><html><head><title>405</title></head><body>blocked by the edge</body></html>"
-Answer = Callable[[], None]
+_OFFICIAL: Final = Official()
+_PLAIN: Final = Plain()
+_WEB: Final = WebChat()
+_ZREAD: Final = zread.Zread()
+_CHATS: Final[dict[str, Dialect]] = {
+    "/api/paas/v4/chat/completions": _OFFICIAL,
+    "/api/coding/paas/v4/chat/completions": _OFFICIAL,
+    "/v1/chat/completions": _PLAIN,
+    "/api/chat/completions": _WEB,
+    "/api/v2/chat/completions": _WEB,
+}
+_MODEL_LISTS: Final = frozenset(("/api/paas/v4/models", "/api/coding/paas/v4/models", "/v1/models", "/api/models"))
+_MODELS: Final = ("glm-4.6", "glm-4.7", "glm-4.5-air", "glm-5")
+_ZREAD_TALK: Final = zread.PREFIX + "/talk"
+_ZREAD_MESSAGE: Final = re.compile(re.escape(_ZREAD_TALK) + "/[^/]+/message")
+_ZREAD_PAGE: Final = re.compile(re.escape(zread.PREFIX) + "/(repo/github/[^/]+/[^/]+|wiki/[^/]+)")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Named(msgspec.Struct):
+    model: str = ""
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
 
 
 class Simulator:
     """One worker's simulator; ``context`` goes to the server, ``stats`` is what ``/sim/stats`` shows."""
 
-    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, stats: Stats | None = None) -> None:
         self.options = options
-        self.stats = Stats()
+        self.stats = stats or Stats()
         self.context = ServerContext(loop, self.dispatch)
+        self.context.connections = Connections(self.stats)
 
     async def close(self) -> None:
         """Nothing is left open."""
 
     def dispatch(self, exchange: Exchange) -> None:
         """Answer one request."""
-        request = exchange.request
-        path = request.path.rstrip("/")
+        path = exchange.request.path.rstrip("/")
         if path == "/sim/stats":
-            exchange.respond(200, _shown(self.stats))
+            _allow(exchange, "GET")
+            exchange.respond(200, _encode(self.stats.shown()))
         elif path == "/sim/reset":
+            _allow(exchange, "POST")
             self.stats.reset()
             exchange.respond(200, b"{}")
-        elif not self._authorised(request.headers.get(b"authorization", b"")):
-            exchange.respond(401, error_body("1000", "Authentication Failed"))
-        elif path.endswith("/models"):
-            exchange.respond(200, _models(path))
-        elif request.method == "GET" or path == zread.PREFIX + "/talk":
-            if not zread.answer_step(exchange, path):
-                raise ApiError("no such path", status=404, code="not_found")
-        elif path.startswith(zread.PREFIX + "/talk/") and path.endswith("/message"):
-            self._chat(exchange, lambda _body, _name, plan, _n: lambda: zread.answer_message(exchange, plan))
-        elif path in ("/api/chat/completions", "/api/v2/chat/completions"):
-            self._chat(exchange, lambda body, _name, plan, _n: WebChat(exchange, body, plan).answer)
-        elif path == "/v1/chat/completions":
-            self._chat(exchange, lambda body, name, plan, n: Official(exchange, body, name, plan, n, glm=False).answer)
-        elif path in [base + "/chat/completions" for base in _OFFICIAL]:
-            self._chat(exchange, lambda body, name, plan, n: Official(exchange, body, name, plan, n, glm=True).answer)
-        else:
+        elif (dialect := _dialect(path)) is None:
             raise ApiError("no such path", status=404, code="not_found")
+        elif self._admit(exchange, dialect):
+            self._answer(exchange, dialect, path)
 
-    def _authorised(self, header: bytes) -> bool:
-        key = self.options.api_key
-        return key is None or hmac.compare_digest(header, b"Bearer " + key.encode("utf-8"))
+    def _admit(self, exchange: Exchange, dialect: Dialect) -> bool:
+        key, header = self.options.api_key, exchange.request.headers.get(b"authorization", b"")
+        if key is None or hmac.compare_digest(header, b"Bearer " + key.encode("utf-8")):
+            return True
+        refuse(exchange, dialect, "1001" if dialect is _OFFICIAL and not header else "1000")
+        return False
 
-    def _chat(self, exchange: Exchange, make: Callable[[dict[str, Any], str, Plan, int], Answer]) -> None:
-        body: dict[str, Any] = json.loads(bytes(exchange.request.body))
-        model = str(body.get("model", ""))
+    def _answer(self, exchange: Exchange, dialect: Dialect, path: str) -> None:
+        if path in _MODEL_LISTS or _ZREAD_PAGE.fullmatch(path):
+            _allow(exchange, "GET")
+            if not zread.answer_page(exchange, path):
+                exchange.respond(200, web_models() if dialect is _WEB else _models(dialect))
+            return
+        _allow(exchange, "POST")
+        if path == _ZREAD_TALK:
+            zread.open_talk(exchange)
+        else:
+            self._chat(exchange, dialect)
+
+    def _chat(self, exchange: Exchange, dialect: Dialect) -> None:
+        try:
+            model = decoded(_decode_named, exchange.request.body).model
+        except msgspec.DecodeError as error:
+            self.stats.begin(exchange, "", decodable=_is_json(exchange.request.body))
+            refuse(exchange, dialect, "1210", str(error))
+            return
+        visit = self.stats.begin(exchange, model)
         name, plan = read_plan(model, self.options)
-        times = self.stats.begin(exchange, model)
-        if plan.fault_times and times > plan.fault_times:
+        if plan.fault_times and visit.times > plan.fault_times:
             plan.fault = ""
-        if not _befalls(exchange, plan):
-            make(body, name, plan, self.stats.requests)()
+        call = Call(exchange, name, plan, visit.number)
+        if not befalls(call, dialect):
+            dialect.answer(call)
 
 
-def _befalls(exchange: Exchange, plan: Plan) -> bool:
-    """The faults before the first byte; True if there is no answer to give any more."""
-    fault = plan.fault
-    if fault == "refuse":
-        exchange.abort()
-    elif fault == "reset":
-        reset(exchange)
-    elif fault == "hang":
-        pass
-    elif fault == "garbage":
-        exchange.transport.write(b"\x00\x01 this is not HTTP\r\n\r\n")
-        exchange.abort()
-    elif fault == "bad_head":
-        exchange.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
-        exchange.abort()
-    elif fault == "html":
-        exchange.respond(405, _HTML, content_type=b"text/html")
-    elif fault == "empty":
-        exchange.start_stream()
-        exchange.end()
-    elif fault == "426":
-        exchange.respond(426, b'{"detail":"client version outdated, please refresh"}')
-    elif fault == "captcha":
-        exchange.respond(403, b'{"detail":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}')
-    elif fault.isdigit():
-        headers = b"retry-after: %d\r\n" % plan.retry_after if plan.retry_after else b""
-        status = int(fault) if len(fault) == 3 else 400 if fault in ("1210", "1211") else 429
-        exchange.respond(status, error_body(fault), headers=headers)
-    else:
+def _is_json(octets: bytes | bytearray) -> bool:
+    """Whether a body that is no request is JSON at all: of the first thing wrong one cannot tell what follows."""
+    try:
+        decoded(msgspec.json.decode, octets)
+    except msgspec.DecodeError:
         return False
     return True
 
 
-def _models(path: str) -> bytes:
-    owner = "z-ai" if path.startswith("/api/") else "simulator"
-    models = [{"id": name, "object": "model", "created": 1767225600, "owned_by": owner} for name in _MODELS]
-    return json.dumps({"object": "list", "data": models}).encode()
+def _dialect(path: str) -> Dialect | None:
+    """Who speaks at ``path``."""
+    if path in _MODEL_LISTS:
+        return _CHATS[path.removesuffix("models") + "chat/completions"]
+    if path == _ZREAD_TALK or _ZREAD_MESSAGE.fullmatch(path) or _ZREAD_PAGE.fullmatch(path):
+        return _ZREAD
+    return _CHATS.get(path)
 
 
-def _shown(stats: Stats) -> bytes:
-    return msgspec.json.encode(stats.shown())
+def _allow(exchange: Exchange, method: str) -> None:
+    got = exchange.request.method
+    if got != method and (got, method) != ("HEAD", "GET"):
+        raise ApiError(f"{got} is not allowed here, {method} is", status=405, code="method_not_allowed")
+
+
+def _models(dialect: Dialect) -> bytes:
+    owner = "z-ai" if dialect is _OFFICIAL else "simulator"
+    models = [{"id": name, "object": "model", "created": CREATED, "owned_by": owner} for name in _MODELS]
+    return _encode({"object": "list", "data": models})

@@ -1,48 +1,45 @@
-"""Sends a stream on an absolute schedule, with the faults that can befall one in the middle."""
+"""Sends an answer on an absolute schedule, with the faults that can befall one in the middle."""
 
 import itertools
-import socket
-import struct
 from collections.abc import Iterator
 from typing import Final
 
 from ztoapi.server.exchange import Exchange
-from ztoapi.simulator.plan import Plan
+from ztoapi.simulator.faults import Dialect, breaks_off
+from ztoapi.simulator.plan import MID_FAULTS, Plan
 
-__all__ = ["Pacer", "reset"]
+__all__ = ["Pacer", "send_whole"]
 
 _WRITES_A_TURN: Final = 64
 """Writes in a row before other connections get their turn."""
-_HUGE_BYTES: Final = 1_000_000
-"""Size of the huge event where the plan gives none: larger than any read, smaller than any sensible limit."""
 _DRIP_SECONDS: Final = 0.002
-
-
-def reset(exchange: Exchange) -> None:
-    """Close the connection with a reset instead of an end."""
-    sock = exchange.transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    exchange.transport.abort()
+_DONE: Final = b"data: [DONE]\n\n"
+_STREAM_ONLY: Final = frozenset(("no_done", "huge"))
+"""Faults that a whole answer cannot have."""
 
 
 class Pacer:
     """Event number k is due ``ttft + k * itl`` after the start; events of one write go when the first is due.
 
-    ``events`` is taken from as the events fall due, ``last`` is sent with the last of them.
+    ``events`` is taken from as the events fall due, ``last`` is sent with the end. Nothing is made ahead of what the
+    client reads: a stream of any length holds one write.
     """
 
-    def __init__(self, exchange: Exchange, plan: Plan, events: Iterator[bytes], last: bytes) -> None:
+    def __init__(self, exchange: Exchange, plan: Plan, dialect: Dialect, events: Iterator[bytes], last: bytes) -> None:
         self._exchange = exchange
         self._plan = plan
+        self._dialect = dialect
         self._events = events
         self._last = last
+        self._fault = plan.fault if plan.fault in MID_FAULTS else ""
+        self._fault_at = max(plan.tokens // 2, 1)
         self._start = exchange.loop.time()
         self._sent = 0
         self._waiting = False
 
-    def start(self) -> None:
+    def start(self, content_type: bytes = b"text/event-stream; charset=utf-8") -> None:
         exchange = self._exchange
-        exchange.start_stream()
+        exchange.start_stream(content_type=content_type)
         exchange.on_resume = self._resumed
         exchange.loop.call_at(self._start + self._plan.ttft / 1000, self._step)
 
@@ -59,11 +56,11 @@ class Pacer:
             if exchange.paused:
                 self._waiting = True
                 return
-            if plan.fault and self._sent >= plan.tokens // 2 and self._befalls(plan.fault):
+            if self._fault and self._sent >= self._fault_at and self._befalls():
                 return
             events = list(itertools.islice(self._events, plan.epw))
             if not events:
-                exchange.end(self._last)
+                self._end()
                 return
             exchange.write(b"".join(events))
             self._sent += len(events)
@@ -73,43 +70,39 @@ class Pacer:
                 return
         exchange.loop.call_soon(self._step)
 
-    def _befalls(self, fault: str) -> bool:
-        """Let the fault happen; True if the stream is over with it."""
-        exchange = self._exchange
-        if fault == "truncate":
-            exchange.abort()
-        elif fault == "reset_mid":
-            reset(exchange)
-        elif fault == "hang_mid":
-            pass
-        elif fault == "garbage_mid":
-            exchange.write(b'data: {"id":"x1","choices":[{"index":0,"delta":{"content":\n\n')
-            exchange.end(self._last)
-        elif fault == "bad_chunk":
-            exchange.transport.write(b"nonsense\r\n")
-        elif fault == "error_mid":
-            exchange.end(b'data: {"error":{"code":"1234","message":"Network error, error id: sim-1"}}\n\n')
-        elif fault == "huge":
-            size = self._plan.size or _HUGE_BYTES
-            exchange.write(next(self._events).replace(b'"content":"', b'"content":"' + b"h" * size, 1))
-            self._plan.fault = ""
-            return False
+    def _end(self) -> None:
+        # A stream that is too short for its fault has it at the end.
+        if not self._fault or not self._befalls():
+            self._exchange.end(self._last)
+
+    def _befalls(self) -> bool:
+        """Let the fault happen, once; True if nothing more is to be done here."""
+        fault, self._fault = self._fault, ""
+        if fault == "no_done":
+            self._last = self._last.removesuffix(_DONE)
         elif fault == "drip":
             self._drip(iter(next(self._events, b"")))
-        elif fault == "no_done":
-            for event in self._events:
-                exchange.write(event)
-            exchange.end(self._last.removesuffix(b"data: [DONE]\n\n"))
-        else:
-            return False
-        return True
+            return True
+        elif fault != "huge":
+            return breaks_off(self._exchange, fault, next(self._events, self._last), self._dialect.error_event)
+        return False
 
     def _drip(self, octets: Iterator[int]) -> None:
         """One octet a write, then the rest of the stream as it should be."""
         octet = next(octets, None)
         if octet is None:
-            self._plan.fault = ""
+            self._sent += 1
             self._step()
         elif not self._exchange.finished:
             self._exchange.write(bytes((octet,)))
             self._exchange.loop.call_later(_DRIP_SECONDS, self._drip, octets)
+
+
+def send_whole(exchange: Exchange, plan: Plan, dialect: Dialect, body: bytes, tokens: int) -> None:
+    """Send ``body`` as one answer, when the last of its ``tokens`` would be due, or break off in its middle."""
+    if plan.fault in MID_FAULTS - _STREAM_ONLY:
+        middle = len(body) // 2
+        Pacer(exchange, plan, dialect, iter([body[:middle], body[middle:]]), b"").start(b"application/json")
+        return
+    seconds = (plan.ttft + plan.itl * tokens) / 1000
+    exchange.loop.call_later(seconds, lambda: exchange.respond(200, body))

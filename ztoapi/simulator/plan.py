@@ -1,31 +1,34 @@
 """What a simulated answer is like: the server's options, changed for one request by its model name.
 
-A model name may carry settings: ``glm-4.6:tokens=500:itl=2:fault=1302:fault_times=1``. The name before the first
-colon is the model; the keys are the fields of :class:`Plan`.
+A model name may carry settings, ``name(:key=value)*``: ``glm-4.6:tokens=500:itl=2:fault=1302:fault_times=1``. The name
+before the first colon is the model; the keys are the fields of :class:`Plan`.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from ztoapi.errors import ApiError
+from ztoapi.simulator.codes import REFUSALS
 
-__all__ = ["FAULTS", "Options", "Plan", "read_plan"]
+__all__ = ["FAULTS", "FINISH_FAULTS", "MID_FAULTS", "Options", "Plan", "read_plan"]
 
-FAULTS: Final = frozenset(
-    (
-        # error answers: Z.ai's codes
-        "1113", "1210", "1211", "1302", "1305", "1308", "500", "529",
-        # before the first byte
-        "refuse", "reset", "hang", "garbage", "html", "empty", "bad_head",
-        # in the middle of a stream
-        "truncate", "reset_mid", "hang_mid", "garbage_mid", "bad_chunk", "error_mid", "huge", "drip", "no_done",
-        # finish reasons
-        "network_error", "sensitive", "model_context_window_exceeded",
-        # of the web chat
-        "426", "captcha",
-    )
-)  # fmt: skip
+MID_FAULTS: Final = frozenset(
+    ("truncate", "reset_mid", "hang_mid", "garbage_mid", "bad_chunk", "error_mid", "huge", "drip", "no_done")
+)
+"""What befalls an answer that has begun."""
+FINISH_FAULTS: Final = frozenset(("network_error", "sensitive", "model_context_window_exceeded"))
+"""Abnormal ends that GLM reports by the finish reason."""
+FAULTS: Final = (
+    REFUSALS.keys()
+    | {"refuse", "reset", "hang", "garbage", "html", "html_200", "empty", "bad_head", "captcha"}
+    | MID_FAULTS
+    | FINISH_FAULTS
+)
+
+_Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_DEFAULT_REASONING: Final = 4
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,29 +44,34 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, kw_only=True):
     """One answer."""
 
-    ttft: float = 0.0
+    ttft: _Milliseconds = 0.0
     """Milliseconds to the first token."""
-    itl: float = 0.0
+    itl: _Milliseconds = 0.0
     """Milliseconds between two tokens, on a schedule that does not drift; 0 is as fast as the client reads."""
-    tokens: int = 32
-    reasoning: int = 4
-    """Tokens of reasoning before the answer's, where the request wants thinking."""
-    epw: int = 1
+    tokens: _Count = 32
+    reasoning: _Count | None = None
+    """Tokens of reasoning before the answer's, where the request wants thinking: 4 if unset, on a plain server none."""
+    epw: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Events a write."""
-    size: int = 0
+    size: _Count = 0
     """Octets of each delta's text; 0 gives words."""
-    stamp: int = 0
-    """1: each delta is ``t=<nanoseconds of the monotonic clock>;``."""
+    stamp: _Count = 0
+    """1: each delta is ``t=<nanoseconds of the monotonic clock>;``, with ``size`` filled up to that."""
     fault: str = ""
     """One of :data:`FAULTS`."""
-    fault_times: int = 0
+    fault_times: _Count = 0
     """How many requests for this model string have the fault; 0 is all of them."""
-    retry_after: int = 0
+    retry_after: _Count = 0
     """Seconds, sent as Retry-After with an error code."""
+
+    @property
+    def thinking_tokens(self) -> int:
+        """``reasoning``, or its default, for a model that thinks."""
+        return _DEFAULT_REASONING if self.reasoning is None else self.reasoning
 
 
 def read_plan(model: str, options: Options) -> tuple[str, Plan]:
-    """The model's own name and the plan. Raises ApiError for a setting that does not exist."""
+    """The model's own name and the plan. Raises ApiError for a setting that does not exist or has no such value."""
     name, *settings = model.split(":")
     values: dict[str, object] = {
         "ttft": options.ttft_ms,

@@ -1,55 +1,106 @@
-"""chat.z.ai's web chat: details blocks for reasoning, and the edit event that closes them."""
+"""chat.z.ai's web chat: details blocks for reasoning, and the edit event that closes them.
 
-import json
+Errors are ``{"detail": ...}`` with a status, or an event with an error in it. The client checks of the real one are not
+simulated, only how it refuses who does not pass them (faults ``426`` and ``captcha``).
+"""
+
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from ztoapi.server.exchange import Exchange
+import msgspec
+
+from ztoapi.simulator.chat import Answer, ChatBody, Message, Tool, decoded
+from ztoapi.simulator.codes import REFUSALS
+from ztoapi.simulator.faults import Call, refuse
+from ztoapi.simulator.official import CREATED
 from ztoapi.simulator.pacer import Pacer
-from ztoapi.simulator.plan import Plan
-from ztoapi.simulator.text import answer_words, reasoning_words
+from ztoapi.simulator.text import framed, reasoning_words
 
-__all__ = ["WebChat"]
+__all__ = ["WebChat", "web_models"]
 
-_OPEN: Final = '<details type="reasoning" done="false">\n<summary>Thinking…</summary>\n> '
-_EDIT_INDEX: Final = len('<details type="reasoning"')
-"""Counts UTF-16 units from the start of the message, all of them ASCII here."""
+_TAG: Final = '<details type="reasoning"'
+_OPENING: Final = f'{_TAG} done="false">\n<summary>Thinking\u2026</summary>\n> '
+_CLOSED: Final = ' done="true" duration="2">\n<summary>Thought for 2 seconds</summary>\n> '
+_UPSTREAM_IDS: Final = {"GLM-4.6": "GLM-4-6-API-V1", "GLM-4.5": "0727-360B-API", "GLM-4.5-Air": "0727-106B-API"}
+Object = dict[str, object]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Features(msgspec.Struct):
+    enable_thinking: bool | None = None
+
+
+class _Params(msgspec.Struct):
+    max_tokens: int | None = None
+
+
+class _Body(msgspec.Struct):
+    messages: list[Message]
+    features: _Features = msgspec.field(default_factory=_Features)
+    params: _Params = msgspec.field(default_factory=_Params)
+    tools: list[Tool] | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
 
 
 class WebChat:
-    """One request."""
+    """It always streams."""
 
-    def __init__(self, exchange: Exchange, body: dict[str, Any], plan: Plan) -> None:
-        self._exchange = exchange
-        self._plan = plan
-        self._thinks = bool(body.get("features", {}).get("enable_thinking", True))
+    error_event = (
+        b'data: {"type":"chat:completion","data":{"error":{"code":429,"detail":"too many requests"},"done":true}}\n\n'
+    )
 
-    def answer(self) -> None:
-        """The web chat always streams."""
-        if self._plan.fault == "error_mid":
-            self._plan.tokens = 0
-            last = _event(error={"code": 429, "detail": "too many requests"}, done=True)
-        else:
-            usage = {"prompt_tokens": 9, "completion_tokens": self._plan.tokens, "total_tokens": 9 + self._plan.tokens}
-            last = _event(phase="other", delta_content="", usage=usage) + _event(phase="done", done=True)
-        Pacer(self._exchange, self._plan, self._events(), last).start()
+    def error(self, code: str, message: str) -> tuple[int, bytes]:
+        # A model that it does not know is a page that it does not have.
+        status, text = (404, "Not Found") if code == "1211" else (REFUSALS[code].status, message)
+        return status, _encode({"detail": text})
 
-    def _events(self) -> Iterator[bytes]:
-        words = answer_words(self._plan, self._plan.tokens, json_object=False)
-        if self._thinks and self._plan.reasoning:
-            reasoning = list(reasoning_words(self._plan))
-            yield _event(phase="thinking", delta_content=_OPEN + reasoning[0])
-            for word in reasoning[1:]:
-                yield _event(phase="thinking", delta_content=word)
-            closed = (
-                ' done="true" duration="2">\n<summary>Thought for 2 seconds</summary>\n> '
-                + "".join(reasoning)
-                + "\n</details>\n"
-            )
-            yield _event(phase="answer", edit_index=_EDIT_INDEX, edit_content=closed + next(words, ""))
-        for word in words:
-            yield _event(phase="answer", delta_content=word)
+    def answer(self, call: Call) -> None:
+        octets = call.exchange.request.body
+        try:
+            body = decoded(_decode, octets)
+        except msgspec.DecodeError as error:
+            refuse(call.exchange, self, "1210", str(error))
+            return
+        thinks = body.features.enable_thinking is not False
+        asked = ChatBody(messages=body.messages, max_tokens=body.params.max_tokens, tools=body.tools)
+        reasoning = call.plan.thinking_tokens if thinks else 0
+        answer = Answer(asked, call.plan, octets=octets, reasoning=reasoning)
+        last = _event(phase="other", delta_content="", usage=answer.usage()) + _event(phase="done", done=True)
+        Pacer(call.exchange, call.plan, self, _events(call, answer), last).start()
 
 
-def _event(**data: object) -> bytes:
-    return b"data: %b\n\n" % json.dumps({"type": "chat:completion", "data": data}, separators=(",", ":")).encode()
+def _event(**fields: object) -> bytes:
+    return b"data: %b\n\n" % _encode({"type": "chat:completion", "data": fields})
+
+
+def _events(call: Call, answer: Answer) -> Iterator[bytes]:
+    words = answer.words() if answer.tool is None else iter(())
+    if answer.reasoning:
+        quoted = []
+        for word in reasoning_words(call.plan, answer.reasoning):
+            quoted.append(word.replace("\n", "\n> "))
+            yield _event(phase="thinking", delta_content=quoted[-1] if len(quoted) > 1 else _OPENING + quoted[0])
+        content = f"{_CLOSED}{''.join(quoted)}\n</details>\n{next(words, '')}"
+        yield _event(phase="answer", edit_index=_utf16_units(_TAG), edit_content=content)
+    if answer.tool is not None:
+        function = {"name": answer.tool.name, "arguments": answer.arguments}
+        calls = [{"index": 0, "id": "call_1", "type": "function", "function": function}]
+        yield _event(phase="tool_call", delta_content="", tool_calls=calls)
+    before, after = _event(phase="answer", delta_content="@").split(b"@")
+    yield from framed(words, before, after, repeated=answer.repeats)
+
+
+def _utf16_units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def web_models() -> bytes:
+    """``GET /api/models``."""
+    models = [
+        {"id": upstream_id, "name": name, "info": {"is_active": True, "created_at": CREATED}}
+        for name, upstream_id in _UPSTREAM_IDS.items()
+    ]
+    return _encode({"data": models})

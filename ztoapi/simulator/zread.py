@@ -1,58 +1,116 @@
-"""zread.ai: repository, wiki, talk, and the message that streams."""
+"""zread.ai: repository, wiki, talk, and the message that streams.
 
-import json
+Answers are ``{"code": 0, "msg": "", "data": {...}}``; another code is an error. There is one repository, whatever it is
+called, with one wiki and one talk; repositories of the owner ``missing`` are not indexed.
+"""
+
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from ztoapi.server.exchange import Exchange
+from ztoapi.simulator.chat import decoded
+from ztoapi.simulator.codes import REFUSALS
+from ztoapi.simulator.faults import Call, refuse
 from ztoapi.simulator.pacer import Pacer
-from ztoapi.simulator.plan import Plan
 from ztoapi.simulator.text import answer_words, reasoning_words
 
-__all__ = ["PREFIX", "answer_message", "answer_step"]
+__all__ = ["PREFIX", "Zread", "answer_page", "open_talk"]
 
 PREFIX: Final = "/api/v1"
-MISSING_OWNER: Final = "missing"
-"""Repositories of this owner are not indexed."""
+_MISSING_OWNER: Final = "missing"
+_REPOSITORY, _WIKI, _PAGE, _TALK = "repo-1", "wiki-1", "page-1", "talk-1"
+_NOT_FOUND: Final = 40400
+_BAD_REQUEST: Final = 40000
+
+_encode = msgspec.json.Encoder().encode
 
 
-def answer_step(exchange: Exchange, path: str) -> bool:
-    """Answer one of the steps before the message; False if ``path`` is none."""
-    parts = path.removeprefix(PREFIX).strip("/").split("/")
-    match parts:
+class _Wiki(msgspec.Struct):
+    wiki_id: str = _WIKI
+    page_id: str = _PAGE
+
+
+class _Repository(msgspec.Struct):
+    repo_id: str = _REPOSITORY
+
+
+class _Context(msgspec.Struct):
+    wiki: _Wiki = msgspec.field(default_factory=_Wiki)
+    repo: _Repository = msgspec.field(default_factory=_Repository)
+
+
+class _Question(msgspec.Struct):
+    query: str
+    context: _Context = msgspec.field(default_factory=_Context)
+
+
+_decode_question = msgspec.json.Decoder(_Question).decode
+
+
+class Zread:
+    """The message of a talk; what comes before it is below."""
+
+    error_event = b'event:error\ndata:{"code":500,"msg":"Internal error"}\n\n'
+
+    def error(self, code: str, message: str) -> tuple[int, bytes]:
+        return REFUSALS[code].status, _envelope(int(code), message, None)
+
+    def answer(self, call: Call) -> None:
+        exchange = call.exchange
+        talk = exchange.request.path.rstrip("/").split("/")[-2]
+        try:
+            question = decoded(_decode_question, exchange.request.body)
+        except msgspec.DecodeError as error:
+            refuse(exchange, self, "1210", str(error))
+            return
+        if talk != _TALK or question.context != _Context():
+            exchange.respond(200, _envelope(_NOT_FOUND, "no such talk, repository or page", None))
+        elif not question.query.strip():
+            exchange.respond(200, _envelope(_BAD_REQUEST, "query is empty", None))
+        else:
+            Pacer(exchange, call.plan, self, _events(call), _event("finish", {})).start()
+
+
+def _events(call: Call) -> Iterator[bytes]:
+    plan, text = call.plan, []
+    for word in reasoning_words(plan, plan.thinking_tokens):
+        yield _event("answer", {"id": "m1", "text": "", "reasoning_content": word})
+    for word in answer_words(plan, plan.tokens):
+        text.append(word)
+        yield _event("answer", {"id": "m1", "text": word, "reasoning_content": ""})
+    yield _event("round_finish", {"id": "m1", "text": "".join(text)})
+
+
+def _event(name: str, fields: dict[str, object]) -> bytes:
+    # No space after the colons: the real one has none either.
+    return b"event:%b\ndata:%b\n\n" % (name.encode("ascii"), _encode(fields))
+
+
+def _envelope(code: int, message: str, data: dict[str, object] | None) -> bytes:
+    return _encode({"code": code, "msg": message, "data": data})
+
+
+def answer_page(exchange: Exchange, path: str) -> bool:
+    """Answer what is asked for before a talk; False if ``path`` is neither a repository nor a wiki."""
+    match path.removeprefix(PREFIX).strip("/").split("/"):
         case ["repo", "github", owner, _]:
-            if owner == MISSING_OWNER:
-                _respond(exchange, 40400, "repo not indexed", {})
+            if owner == _MISSING_OWNER:
+                exchange.respond(200, _envelope(_NOT_FOUND, "repo not indexed", None))
             else:
-                _respond(exchange, 0, "", {"repo_id": "repo-1", "wiki_id": "wiki-1"})
-        case ["wiki", _]:
-            _respond(exchange, 0, "", {"pages": [{"page_id": "page-1", "slug": "1-overview"}]})
-        case ["talk"]:
-            _respond(exchange, 0, "", {"talk_id": "talk-1"})
+                exchange.respond(200, _envelope(0, "", {"repo_id": _REPOSITORY, "wiki_id": _WIKI}))
+        case ["wiki", wiki]:
+            pages: list[object] = [{"page_id": _PAGE, "slug": "1-overview"}]
+            known = wiki == _WIKI
+            exchange.respond(
+                200, _envelope(0, "", {"pages": pages}) if known else _envelope(_NOT_FOUND, "no wiki", None)
+            )
         case _:
             return False
     return True
 
 
-def answer_message(exchange: Exchange, plan: Plan) -> None:
-    """Stream the answer to a question."""
-    text: list[str] = []
-
-    def events() -> Iterator[bytes]:
-        for word in reasoning_words(plan):
-            yield _event("answer", {"id": "m1", "text": "", "reasoning_content": word})
-        for word in answer_words(plan, plan.tokens, json_object=False):
-            text.append(word)
-            yield _event("answer", {"id": "m1", "text": word, "reasoning_content": ""})
-        yield _event("round_finish", {"id": "m1", "text": "".join(text)})
-
-    Pacer(exchange, plan, events(), _event("finish", {})).start()
-
-
-def _respond(exchange: Exchange, code: int, message: str, data: dict[str, object]) -> None:
-    exchange.respond(200, json.dumps({"code": code, "msg": message, "data": data}).encode())
-
-
-def _event(name: str, data: dict[str, object]) -> bytes:
-    # No space after the colons: the real one has none either.
-    return b"event:%b\ndata:%b\n\n" % (name.encode("ascii"), json.dumps(data, separators=(",", ":")).encode())
+def open_talk(exchange: Exchange) -> None:
+    """``POST /talk``."""
+    exchange.respond(200, _envelope(0, "", {"talk_id": _TALK}))

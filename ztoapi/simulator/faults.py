@@ -1,0 +1,103 @@
+"""What can go wrong with an answer: before its first byte, and in the middle of it.
+
+How a refusal looks is the dialect's matter (:class:`Dialect`); the rest is HTTP and TCP, the same for all.
+"""
+
+import socket
+import struct
+from typing import NamedTuple, Protocol
+
+from ztoapi.server.exchange import Exchange
+from ztoapi.simulator.codes import REFUSALS
+from ztoapi.simulator.plan import Plan
+
+__all__ = ["Call", "Dialect", "befalls", "breaks_off", "refuse"]
+
+_HTML = b"<!DOCTYPE html><html><head><title>405</title></head><body>blocked by the edge</body></html>"
+_CAPTCHA = b'{"detail":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}'
+_BOTH_LENGTHS = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+
+
+class Call(NamedTuple):
+    """A chat request that is to be answered. ``number`` makes its id."""
+
+    exchange: Exchange
+    model: str
+    plan: Plan
+    number: int
+
+
+class Dialect(Protocol):
+    """One upstream's way to speak."""
+
+    error_event: bytes
+    """How it reports a failure in the middle of a stream."""
+
+    def error(self, code: str, message: str) -> tuple[int, bytes]:
+        """The HTTP status and the body of a refusal."""
+        ...
+
+    def answer(self, call: Call) -> None: ...
+
+
+def refuse(exchange: Exchange, dialect: Dialect, code: str, message: str = "", *, retry_after: int = 0) -> None:
+    """Answer with one of :data:`ztoapi.simulator.codes.REFUSALS`."""
+    status, body = dialect.error(code, message or REFUSALS[code].message)
+    headers = b"retry-after: %d\r\n" % retry_after if retry_after else b""
+    exchange.respond(status, body, headers=headers)
+
+
+def befalls(call: Call, dialect: Dialect) -> bool:
+    """The faults before the first byte; True if there is no answer to give any more."""
+    exchange, fault = call.exchange, call.plan.fault
+    if fault in REFUSALS:
+        refuse(exchange, dialect, fault, retry_after=call.plan.retry_after)
+    elif fault == "refuse":
+        exchange.abort()
+    elif fault == "reset":
+        _reset(exchange)
+    elif fault == "garbage":
+        _send_raw(exchange, b"\x00\x01 this is not HTTP\r\n\r\n")
+    elif fault == "bad_head":
+        _send_raw(exchange, _BOTH_LENGTHS)
+    elif fault in ("html", "html_200"):
+        exchange.respond(200 if fault == "html_200" else 405, _HTML, content_type=b"text/html")
+    elif fault == "empty":
+        exchange.start_stream()
+        exchange.end()
+    elif fault == "captcha":
+        exchange.respond(403, _CAPTCHA)
+    else:
+        # Who hangs says nothing, and waits for the client to go.
+        return fault == "hang"
+    return True
+
+
+def breaks_off(exchange: Exchange, fault: str, upcoming: bytes, error_event: bytes) -> bool:
+    """The faults that end a stream in its middle; True if ``fault`` is one. ``upcoming`` is its next event."""
+    if fault == "truncate":
+        exchange.abort()
+    elif fault == "reset_mid":
+        _reset(exchange)
+    elif fault == "garbage_mid":
+        exchange.end(upcoming[: len(upcoming) // 2] + b"\n\n")
+    elif fault == "bad_chunk":
+        _send_raw(exchange, b"nonsense\r\n")
+    elif fault == "error_mid":
+        exchange.end(error_event)
+    else:
+        return fault == "hang_mid"
+    return True
+
+
+def _send_raw(exchange: Exchange, octets: bytes) -> None:
+    exchange.transport.write(octets)
+    exchange.abort()
+
+
+def _reset(exchange: Exchange) -> None:
+    """Close the connection with a reset instead of an end. Nobody has gone away but ourselves."""
+    exchange.on_gone = None
+    sock = exchange.transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    exchange.transport.abort()

@@ -1,0 +1,91 @@
+"""A plain OpenAI-compatible server that hosts GLM, as vLLM does: ``/v1``.
+
+Every chunk has its ``object``; the role comes first and once, the finish reason with an empty delta, the usage in a
+chunk without choices and only where it is asked for. https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ztoapi.simulator.chat import Answer, ChatBody, read_chat
+from ztoapi.simulator.codes import REFUSALS
+from ztoapi.simulator.faults import Call, refuse
+from ztoapi.simulator.official import CREATED, tool_fragments
+from ztoapi.simulator.pacer import Pacer, send_whole
+from ztoapi.simulator.text import framed, reasoning_words
+
+__all__ = ["Plain"]
+
+_DONE = b"data: [DONE]\n\n"
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+Object = dict[str, object]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Plain:
+    """See the module docstring."""
+
+    error_event = (
+        b'data: {"error":{"message":"the engine failed","type":"server_error","param":null,"code":500}}\n\n' + _DONE
+    )
+
+    def error(self, code: str, message: str) -> tuple[int, bytes]:
+        status = REFUSALS[code].status
+        kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        return status, _encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+    def answer(self, call: Call) -> None:
+        octets = call.exchange.request.body
+        try:
+            body = read_chat(octets)
+        except msgspec.DecodeError as error:
+            refuse(call.exchange, self, "1210", str(error))
+            return
+        reasoning = call.plan.reasoning or 0
+        answer = Answer(body, call.plan, octets=octets, reasoning=reasoning)
+        base: Object = {"id": f"chatcmpl-sim{call.number}", "object": "chat.completion.chunk"}
+        base |= {"created": CREATED, "model": call.model}
+        if body.stream:
+            events = _events(base, call, answer)
+            Pacer(call.exchange, call.plan, self, events, _last(base, body, answer)).start()
+        else:
+            whole = _encode(_whole(base, call, answer))
+            send_whole(call.exchange, call.plan, self, whole, answer.tokens + reasoning)
+
+
+def _event(base: Object, delta: Object, finish: str | None = None) -> bytes:
+    return b"data: %b\n\n" % _encode({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+
+def _events(base: Object, call: Call, answer: Answer) -> Iterator[bytes]:
+    yield _event(base, {"role": "assistant", "content": ""})
+    before, after = _event(base, {"reasoning_content": "@"}).rsplit(b"@", 1)
+    yield from framed(reasoning_words(call.plan, answer.reasoning), before, after, repeated=answer.repeats)
+    if answer.tool is not None:
+        for part in tool_fragments(answer, fragments=True):
+            yield _event(base, {"tool_calls": [part]})
+        return
+    before, after = _event(base, {"content": "@"}).rsplit(b"@", 1)
+    yield from framed(answer.words(), before, after, repeated=answer.repeats)
+
+
+def _last(base: Object, body: ChatBody, answer: Answer) -> bytes:
+    events = _event(base, {}, answer.finish_reason)
+    if body.stream_options is not None and body.stream_options.include_usage:
+        events += b"data: %b\n\n" % _encode({**base, "choices": [], "usage": answer.usage()})
+    return events + _DONE
+
+
+def _whole(base: Object, call: Call, answer: Answer) -> Object:
+    message: Object = {"role": "assistant", "content": None}
+    if answer.reasoning:
+        message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))
+    if answer.tool is not None:
+        function = {"name": answer.tool.name, "arguments": answer.arguments}
+        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
+    else:
+        message["content"] = "".join(answer.words())
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+    return {**base, "object": "chat.completion", "choices": [choice], "usage": answer.whole_usage()}
