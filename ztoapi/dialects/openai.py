@@ -6,7 +6,7 @@ same octets up to ``"choices":``, and a raw quote cannot occur inside a JSON str
 that say more (a finish, usage, an error, [DONE]) and blocks that do not fit the pattern are decoded.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,9 @@ _FINISH_REASONS: Final = {
     "sensitive": msgspec.Raw(b'"content_filter"'),
     "model_context_window_exceeded": msgspec.Raw(b'"length"'),
 }
+_NULLS: Final = tuple(
+    (b'"%b"' % key, (b'"%b":null' % key, b'"%b": null' % key)) for key in (b"finish_reason", b"usage")
+)
 _ODD: Final = (b'"finish_reason":"', b'"usage":{', b'"finish_reason": "', b'"usage": {', b"[DONE]")
 _CHUNK: Final = b'"chat.completion.chunk"'
 _COMPLETION: Final = b'"chat.completion"'
@@ -76,17 +79,28 @@ class Rewrite:
         return header
 
 
+class _Form(NamedTuple):
+    """The octets that all plain events of a stream share, and what becomes of them. ``nulls``: keys that must not
+    occur, or, with the second part, only so."""
+
+    head: bytes
+    new_head: bytes
+    tail: bytes
+    new_tail: bytes
+    nulls: tuple[tuple[bytes, bytes], ...]
+
+
 class OpenAIReader:
     """Reader (see ``contract.py``) for OpenAI's format; ``include_usage`` says whether the client asked for usage."""
 
-    __slots__ = ("_finished", "_head", "_include_usage", "_replacements", "_rewrite", "done", "error", "usage")
+    __slots__ = ("_finished", "_form", "_include_usage", "_rewrite", "_started", "done", "error", "usage")
 
     def __init__(self, rewrite: Rewrite, *, include_usage: bool) -> None:
         self._rewrite = rewrite
         self._include_usage = include_usage
-        self._head: bytes | None = None
-        """What every chunk of the stream begins with, up to its choices; None before the first."""
-        self._replacements: tuple[tuple[bytes, bytes], ...] = ()
+        self._form: _Form | None = None
+        """What the plain events of the stream have in common; None before the first."""
+        self._started = False
         self._finished = False
         self.usage: Usage | None = None
         self.done = False
@@ -97,7 +111,7 @@ class OpenAIReader:
         if out is not None:
             return out
         # The first event, and the last ones, are read one by one; those between go the quick way.
-        if self._head is None:
+        if self._form is None:
             return self._feed_first(block)
         start = _odd_offset(block)
         out = self._feed_alike(block[:start]) if start else None
@@ -119,25 +133,30 @@ class OpenAIReader:
         return b"".join(out)
 
     def _has_learnt(self) -> bool:
-        return self._head is not None
+        return self._form is not None
 
     def _feed_alike(self, block: bytes) -> bytes | None:
-        """A block of events that all have the learnt form; None if they do not."""
-        head = self._head
-        if (
-            head is None
-            or (count := block.count(b"\n\n")) != block.count(head)
-            or b'"finish_reason":"' in block
-            or b'"usage":{' in block
-            or b'"finish_reason": "' in block
-            or b'"usage": {' in block
-        ):
+        """A block of events that all have the learnt form; None if they do not.
+
+        Each search costs about as much as all the rest of an event together, so there are as few as can be.
+        """
+        form = self._form
+        if form is None:
             return None
-        out = block
-        for old, new in self._replacements:
-            if block.count(old) != count:
+        count = block.count(b"\n\n")
+        parts = block.split(form.head)
+        if len(parts) != count + 1 or parts[0]:
+            return None
+        for key, null in form.nulls:
+            # Where the key is usual, as null, it must be null throughout; elsewhere it must not occur.
+            if (block.count(null) != count) if null else (key in block):
                 return None
-            out = out.replace(old, new)
+        out = block if form.new_head == form.head else form.new_head.join(parts)
+        if form.tail != form.new_tail:
+            parts = out.split(form.tail)
+            if len(parts) != count + 1 or parts[-1]:
+                return None
+            out = form.new_tail.join(parts)
         return out
 
     def eof(self) -> bytes:
@@ -145,7 +164,7 @@ class OpenAIReader:
             # Some servers leave [DONE] out; the finish_reason has said that the answer is whole.
             self.done = True
             return DONE
-        empty = self._head is None
+        empty = not self._started
         self.error = UpstreamError(
             "the upstream's stream is empty" if empty else "the upstream's stream ended in the middle of the answer",
             code="upstream_empty" if empty else "upstream_truncated",
@@ -159,7 +178,7 @@ class OpenAIReader:
         same = True
         for _, data in events(block):
             if data == b"[DONE]":
-                if self._head is None:
+                if not self._started:
                     self.eof()
                 else:
                     self.done = True
@@ -194,14 +213,13 @@ class OpenAIReader:
             self.usage = _usage(usage)
             if not choices and not self._include_usage:
                 return b""
-        if not mapped and usage == _NULL:
-            if self._head is None or not data.startswith(self._head[6:]):
+        self._started = True
+        if not mapped and usage == _NULL and not self._finished:
+            form = self._form
+            if form is None or not data.startswith(form.head[6:]):
                 self._learn(data, fields, choices)
-        elif self._head is None:
-            self._head = b"data: "
-        if self._rewrite.empty and not mapped:
-            return None if usage != _NULL or not self._replacements else self._write(fields, choices)
-        return self._write(fields, choices)
+        ours = "usage" in fields and usage == _NULL and not self._include_usage
+        return None if self._rewrite.empty and not mapped and not ours else self._write(fields, choices)
 
     def _write(self, fields: Fields, choices: list[Fields]) -> bytes:
         """The event anew, as the rewrite wants it."""
@@ -240,21 +258,18 @@ class OpenAIReader:
     def _learn(self, data: bytes, fields: Fields, choices: list[Fields]) -> None:
         """Learn from a plain event what the following ones have in common with it."""
         prefix, mark, _ = data.partition(b'"choices":')
-        head = b"data: %b%b" % (prefix, mark)
-        replacements: list[tuple[bytes, bytes]] = []
+        head = new_head = b"data: %b%b" % (prefix, mark)
         if not self._rewrite.empty:
             before = _fields(prefix.rstrip().rstrip(b",") + b"}")
             header = _encode(self._rewrite.header(before, _CHUNK))
-            replacements.append((head, b'data: %b,"choices":' % header[:-1]))
-        tail = b"}]}\n\n"
-        if "usage" in fields and not self._include_usage:
-            null_usage = b',"usage":null}\n\n'
-            replacements.append((null_usage, b"}\n\n"))
-            tail = b"}]" + null_usage
+            new_head = b'data: %b,"choices":' % header[:-1]
+        tail = new_tail = b"}\n\n"
         if self._rewrite.normalise and len(choices) == 1 and "finish_reason" not in choices[0]:
-            replacements.append((tail, b',"logprobs":null,"finish_reason":null' + tail))
-        self._head = head
-        self._replacements = tuple(replacements)
+            tail, new_tail = b"}]}\n\n", b',"logprobs":null,"finish_reason":null}]}\n\n'
+        if data.endswith(b',"usage":null}') and not self._include_usage:
+            tail = tail[:-3] + b',"usage":null}\n\n'
+        nulls = tuple((key, next((null for null in written if null in data), b"")) for key, written in _NULLS)
+        self._form = _Form(head, new_head, tail, new_tail, nulls)
 
 
 def _odd_offset(block: bytes) -> int:
