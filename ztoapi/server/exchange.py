@@ -147,6 +147,8 @@ class Exchange:
 
     def start_stream(self, *, content_type: bytes = _EVENT_STREAM, headers: bytes = b"") -> None:
         """Begin a streamed answer. Its head goes out in one write with the first piece."""
+        if self.finished or self.gone:
+            return
         self._close = self._close or self._protocol.context.draining or not self._chunked
         self.streaming = True
         self.record.status = 200
@@ -162,7 +164,7 @@ class Exchange:
 
     def write(self, payload: bytes) -> None:
         """Send one piece of a stream: one HTTP chunk, one socket write."""
-        if self.gone or not payload:
+        if self.finished or self.gone or not payload:
             return
         self.record.bytes_out += len(payload)
         data = b"%x\r\n%b\r\n" % (len(payload), payload) if self._chunked else payload
@@ -202,6 +204,9 @@ class Exchange:
     def _handler_done(self, task: asyncio.Task[None]) -> None:
         self._task = None
         if task.cancelled():
+            # Unless this exchange has cancelled it, something that the handler waited for was: nobody else answers.
+            if not self.finished:
+                self.crash(asyncio.CancelledError())
             return
         error = task.exception()
         if isinstance(error, ApiError):

@@ -45,6 +45,9 @@ class Phase(enum.Enum):
     CLOSING = enum.auto()
 
 
+_BETWEEN_REQUESTS: Final = (Phase.IDLE, Phase.HEAD)
+
+
 class HTTPProtocol(asyncio.Protocol):
     """One client connection."""
 
@@ -55,6 +58,7 @@ class HTTPProtocol(asyncio.Protocol):
         "_half_closed",
         "_lingered",
         "_phase",
+        "_read_paused",
         "_stalled_bytes",
         "_wire",
         "client",
@@ -78,6 +82,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._body_deadline = NEVER
         self._half_closed = False
         self._lingered = 0
+        self._read_paused = False
         self._stalled_bytes = 0
 
     def __repr__(self) -> str:
@@ -126,12 +131,21 @@ class HTTPProtocol(asyncio.Protocol):
                 self._extend_body_deadline()
         elif self._exchange is None:
             self._advance()
-        elif wire.pending > PIPELINE_BYTES:
+        if wire.pending > PIPELINE_BYTES:
+            self._hold_back()
+
+    def _hold_back(self) -> None:
+        if self._phase is not Phase.LINGER:
+            self._read_paused = True
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         exchange = self._exchange
-        if exchange is None or self._phase is not Phase.BUSY:
+        if exchange is None:
+            # Requests that wait for room in the socket are still answered.
+            self._half_closed = self.write_paused and self._wire.pending > 0
+            return self._half_closed
+        if self._phase is not Phase.BUSY:
             return False
         self._half_closed = True
         self._probe(exchange)
@@ -151,12 +165,16 @@ class HTTPProtocol(asyncio.Protocol):
         self.write_paused = False
         exchange = self._exchange
         if exchange is not None:
-            self.deadline = 0.0 if self._half_closed else NEVER
+            if self._phase is Phase.BODY:
+                self._extend_body_deadline()
+            else:
+                self._set_busy_deadline()
             exchange.paused = False
             if exchange.on_resume is not None:
                 exchange.on_resume()
         elif self._phase is Phase.IDLE:
             self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout
+            self._advance()
 
     def on_deadline(self, now: float) -> None:
         """The worker's scan: this connection's deadline has passed."""
@@ -175,12 +193,15 @@ class HTTPProtocol(asyncio.Protocol):
     # -- requests ------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Take up the next requests that have come, one after the other, until one is in hand."""
+        """Take up the next requests that have come, one after the other, until one is in hand.
+
+        None is taken up while the socket is full: answers would pile up for a client that reads none of them.
+        """
         if self._advancing:
             return
         self._advancing = True
         try:
-            while self._exchange is None and self._phase is not Phase.LINGER:
+            while self._exchange is None and self._phase in _BETWEEN_REQUESTS and not self.write_paused:
                 head = self._wire.next_head()
                 if head is None:
                     if self._phase is Phase.IDLE and self._wire.pending:
@@ -192,7 +213,10 @@ class HTTPProtocol(asyncio.Protocol):
             self._refuse(error)
         finally:
             self._advancing = False
-        if self._half_closed and self._exchange is None:
+        if self._read_paused and self._wire.pending <= PIPELINE_BYTES and self._phase is not Phase.CLOSING:
+            self._read_paused = False
+            self.transport.resume_reading()
+        if self._half_closed and self._exchange is None and not (self.write_paused and self._wire.pending):
             self._close()
 
     def _begin(self, head: RequestHead) -> None:
@@ -201,7 +225,7 @@ class HTTPProtocol(asyncio.Protocol):
             client_id = self.context.next_id()
         exchange = self._exchange = Exchange(self, head, client_id)
         self._phase = Phase.BUSY
-        self.deadline = 0.0 if self._half_closed else NEVER
+        self._set_busy_deadline()
         refusal = self.context.admit(exchange)
         if refusal is not None:
             if self._wire.state is State.BODY:
@@ -220,9 +244,15 @@ class HTTPProtocol(asyncio.Protocol):
         idle = self.context.loop.time() + self.context.limits.body_idle_timeout
         self.deadline = min(self._body_deadline, idle)
 
+    def _set_busy_deadline(self) -> None:
+        if self.write_paused:
+            self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout
+        else:
+            self.deadline = 0.0 if self._half_closed else NEVER
+
     def _dispatch(self, exchange: Exchange) -> None:
         self._phase = Phase.BUSY
-        self.deadline = 0.0 if self._half_closed else NEVER
+        self._set_busy_deadline()
         body = self._wire.body
         exchange.request.body = body
         exchange.record.bytes_in = len(body)
@@ -247,10 +277,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._phase = Phase.IDLE
             if not self.write_paused:
                 self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout
-            if self._half_closed:
-                self._advance()
-            elif self._wire.pending:
-                self.transport.resume_reading()
+            if self._half_closed or self._wire.pending:
                 self._advance()
 
     def drain(self) -> None:
@@ -284,6 +311,9 @@ class HTTPProtocol(asyncio.Protocol):
         self._phase = Phase.LINGER
         self.deadline = self.context.loop.time() + self.context.limits.linger
         if not self.transport.is_closing():
+            if self._read_paused:
+                self._read_paused = False
+                self.transport.resume_reading()
             self.transport.write_eof()
 
     def _check_stall(self, now: float) -> None:

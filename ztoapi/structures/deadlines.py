@@ -40,4 +40,6 @@ class Deadlines:
     def expire(self, now: float) -> None:
         """Call ``on_deadline`` of each item whose deadline is not after ``now``."""
         for item in [item for item in self._watched if item.deadline <= now]:
-            item.on_deadline(now)
+            # One that was told before it may have discarded or postponed it.
+            if item.deadline <= now and item in self._watched:
+                item.on_deadline(now)

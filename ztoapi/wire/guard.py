@@ -23,7 +23,8 @@ _MAX_PORT = 65535
 def check_partial_head(buffer: bytes | bytearray, searched: int, limits: Limits) -> None:
     """Check a head whose end has not come yet; what lies before ``searched`` has been checked already."""
     line_end = buffer.find(b"\n", 0, limits.request_line_bytes + 2)
-    if line_end < 0 and len(buffer) > limits.request_line_bytes:
+    # One octet more than the line: its CR may have come before its LF.
+    if line_end < 0 and len(buffer) > limits.request_line_bytes + 1:
         raise ProtocolError(414, f"the request line is longer than {limits.request_line_bytes} bytes")
     if len(buffer) > limits.head_bytes:
         raise ProtocolError(431, f"the request head is larger than {limits.head_bytes} bytes")

@@ -235,13 +235,14 @@ class ServerWire:
             space[:count] = data[offset : offset + count]
             ring.wrote(count)
             offset += count
-            if self._chunks.decode(ring):
+            done = self._chunks.decode(ring)
+            try:
+                ring.check_limit()
+            except RingOverflow as error:
+                raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes") from error
+            if done:
                 self._buffer = bytes(ring.view[ring.raw : ring.tail]) + data[offset:]
                 self.body = ring.take_all()
                 self._ring = self._chunks = None
                 self.state = State.IN_HAND
                 return
-            try:
-                ring.check_limit()
-            except RingOverflow as error:
-                raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes") from error

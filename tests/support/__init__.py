@@ -1,0 +1,1 @@
+"""What several test packages use: fakes, a server in a thread, raw clients, ways to cut octets into pieces."""

@@ -1,0 +1,266 @@
+"""A real server on a loop in a thread of its own, and raw clients for it."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import NamedTuple, Self, TypeVar
+
+import uvloop
+
+from ztoapi.server.context import Admit, Dispatch, ServerContext
+from ztoapi.server.exchange import Exchange
+from ztoapi.server.listener import Server, bind
+from ztoapi.telemetry.record import Recorder, RequestRecord
+from ztoapi.wire.limits import Limits
+
+__all__ = ["WAIT_SECONDS", "Answer", "Client", "Serving"]
+
+T = TypeVar("T")
+WAIT_SECONDS = 10.0
+"""How long anything is waited for before a test fails; nothing takes this long."""
+
+
+class QueueRecorder(Recorder):
+    """Also hands each record to whoever waits for it."""
+
+    __slots__ = ("filed",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filed: queue.Queue[RequestRecord] = queue.Queue()
+
+    def submit(self, record: RequestRecord) -> None:
+        super().submit(record)
+        self.filed.put(record)
+
+
+class Serving:
+    """``dispatch`` gets every request; without one, requests are held until the test answers them (``held``)."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch | None = None,
+        *,
+        admit: Admit | None = None,
+        limits: Limits | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+    ) -> None:
+        self._held: queue.Queue[Exchange] = queue.Queue()
+        self.recorder = QueueRecorder()
+        self.loop = loop_factory()
+        self.problems: list[dict[str, object]] = []
+        self.loop.set_exception_handler(lambda _, problem: self.problems.append(problem))
+        self.context = ServerContext(
+            self.loop,
+            dispatch or self._held.put,
+            admit=admit or (lambda _: None),
+            limits=limits,
+            recorder=self.recorder,
+        )
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._ready = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(WAIT_SECONDS)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.await_(self.server.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(WAIT_SECONDS)
+        self.loop.close()
+        assert not self.problems, self.problems
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.server = Server(self.context, bind("127.0.0.1", 0, backlog=128))
+        self.loop.run_until_complete(self.server.start())
+        self._ready.set()
+        self.loop.run_forever()
+
+    def await_(self, work: Coroutine[object, object, T]) -> T:
+        """Run a coroutine on the server's loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT_SECONDS)
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on the server's loop and wait for it."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def call() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - handed to who waits for it
+                future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(call)
+        return future.result(WAIT_SECONDS)
+
+    def held(self) -> Exchange:
+        """The next request that has been dispatched."""
+        return self._held.get(timeout=WAIT_SECONDS)
+
+    def nothing_held(self) -> bool:
+        return self._held.empty()
+
+    def record(self) -> RequestRecord:
+        """The next record, once it has been filed."""
+        return self.recorder.filed.get(timeout=WAIT_SECONDS)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` holds on the server's loop; it is looked at every millisecond."""
+
+        async def wait() -> None:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while not condition():
+                    turn = self.loop.create_future()
+                    self.loop.call_later(0.001, turn.set_result, None)
+                    await turn
+
+        self.await_(wait())
+
+    def gone(self, exchange: Exchange) -> threading.Event:
+        """An event that is set when ``exchange`` learns that its client has left."""
+        event = threading.Event()
+
+        def watch() -> None:
+            if exchange.gone:
+                event.set()
+            exchange.on_gone = event.set
+
+        self.run(watch)
+        return event
+
+    def client(self, *, receive_buffer: int | None = None) -> "Client":
+        return Client(self.server.port, receive_buffer)
+
+
+class Answer(NamedTuple):
+    """An answer as it was read: header names are lower-case; ``complete`` unless the connection ended within it."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    complete: bool
+
+
+class Client:
+    """A socket, and just enough HTTP to read answers, octet for octet."""
+
+    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+        self.sock = socket.socket()
+        if receive_buffer is not None:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.sock.settimeout(WAIT_SECONDS)
+        self.sock.connect(("127.0.0.1", port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.sock.close()
+
+    def send(self, octets: bytes) -> None:
+        self.sock.sendall(octets)
+
+    def get(self, path: str, fields: str = "", *, method: str = "GET", version: str = "1.1") -> None:
+        self.send(f"{method} {path} HTTP/{version}\r\nhost: a\r\n{fields}\r\n".encode("latin-1"))
+
+    def post(self, path: str, body: bytes, fields: str = "") -> None:
+        head = f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n{fields}\r\n"
+        self.send(head.encode("latin-1") + body)
+
+    def half_close(self) -> None:
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Close with RST in place of FIN."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def _more(self) -> bool:
+        octets = self.sock.recv(65536)
+        self.buffer += octets
+        return bool(octets)
+
+    def until(self, mark: bytes) -> bytes:
+        """Everything up to and with ``mark``; what has come if the connection ends before."""
+        while mark not in self.buffer:
+            if not self._more():
+                rest, self.buffer = self.buffer, b""
+                return rest
+        before, _, self.buffer = self.buffer.partition(mark)
+        return before + mark
+
+    def exactly(self, count: int) -> bytes:
+        while len(self.buffer) < count and self._more():
+            pass
+        octets, self.buffer = self.buffer[:count], self.buffer[count:]
+        return octets
+
+    def rest(self) -> bytes:
+        """Everything until the server closes; a reset is an error."""
+        while self._more():
+            pass
+        octets, self.buffer = self.buffer, b""
+        return octets
+
+    def at_end(self) -> bool:
+        """Whether the server closes (or resets) without another octet."""
+        with contextlib.suppress(ConnectionResetError):
+            return self.rest() == b""
+        return True
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        head = self.until(b"\r\n\r\n")
+        assert head.endswith(b"\r\n\r\n"), head
+        first, *lines = head[:-4].decode("latin-1").split("\r\n")
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(": ")
+            assert name not in headers, f"{name} twice"
+            headers[name] = value
+        protocol, status = first.split(" ")[:2]
+        assert protocol == "HTTP/1.1"
+        return int(status), headers
+
+    def chunks(self) -> Iterator[bytes]:
+        """The chunks of a body; the last is empty. Stops without that one when the connection ends early."""
+        while True:
+            line = self.until(b"\r\n")
+            if not line.endswith(b"\r\n"):
+                return
+            size = int(line, 16)
+            octets = self.exactly(size + 2)
+            if len(octets) < size + 2:
+                return
+            assert octets.endswith(b"\r\n")
+            yield octets[:-2]
+            if size == 0:
+                return
+
+    def answer(self, method: str = "GET") -> Answer:
+        """The next final answer."""
+        status, headers = self.head()
+        while status < 200:
+            status, headers = self.head()
+        if method == "HEAD" or status == 204:
+            return Answer(status, headers, b"", True)
+        if headers.get("transfer-encoding") == "chunked":
+            chunks = list(self.chunks())
+            return Answer(status, headers, b"".join(chunks), chunks[-1:] == [b""])
+        if "content-length" in headers:
+            length = int(headers["content-length"])
+            body = self.exactly(length)
+            return Answer(status, headers, body, len(body) == length)
+        return Answer(status, headers, self.rest(), True)
