@@ -31,7 +31,7 @@ class StreamingUser(FastHttpUser):
                 response.failure(f"status {response.status_code}")
                 return
             # iter_lines reads in blocks of 1 KB, which would time the block instead of the event.
-            while line := response._response.readline(b"\n"):  # noqa: SLF001 - the client has no public way
+            while line := response._response.readline(b"\n"):
                 now = time.perf_counter()
                 if line.startswith(b"data: {"):
                     self.report("TTFT" if first else "ITL", now - last)

@@ -1,7 +1,7 @@
 """The load of the comparison: closed loop, raw sockets, every answer checked to its end.
 
-``python -m bench.peers.load WORKLOAD PORT SECONDS`` prints one JSON line: units done, errors, percentiles of the latency
-and of the time to the first token in milliseconds, and, for paced streams, of the delay with which each delta came.
+``python -m bench.peers.load WORKLOAD PORT SECONDS`` prints one JSON line: units done, errors, percentiles of the
+latency and of the time to the first token in milliseconds, and, for paced streams, of the delay of each delta.
 """
 
 import asyncio

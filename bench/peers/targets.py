@@ -7,8 +7,9 @@ commands; a target whose program is missing is skipped with a word.
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 __all__ = ["TARGETS", "Target"]
@@ -21,7 +22,7 @@ class Start(NamedTuple):
     """A command and its environment, made for a port, the upstream's port, and a directory of its own."""
 
     command: list[str]
-    environment: dict[str, str] = {}
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 class Target(NamedTuple):
@@ -56,7 +57,8 @@ http {{ access_log off; keepalive_requests 1000000000;
   uwsgi_temp_path {directory}; scgi_temp_path {directory};
   upstream mock {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 1000000000; }}
   server {{ listen 127.0.0.1:{port} backlog=2048; client_max_body_size 20m; client_body_buffer_size 1m;
-    location / {{ proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }}
+    location / {{ proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_buffering off; }}
   }} }}
 """
     )
@@ -86,7 +88,7 @@ backend mock
 
 
 def _ztoapi(transport: str) -> Callable[[int, int, Path], Start]:
-    def start(port: int, upstream: int, directory: Path) -> Start:
+    def start(port: int, upstream: int, _: Path) -> Start:
         return Start(
             [sys.executable, "-m", "ztoapi", "serve", "--port", str(port), "--transport", transport],
             {
