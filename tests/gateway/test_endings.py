@@ -234,6 +234,19 @@ def test_silent_upstream_is_given_up(fault: str, status: int) -> None:
         stack.wait_for(lambda: stack.simulator.stats.cancels == 1)
 
 
+def test_client_that_stops_reading_is_cut_off_and_its_upstream_with_it() -> None:
+    with Stack(ZTOAPI_WRITE_STALL_TIMEOUT_SECONDS="0.3") as stack, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", stack.port))
+        client.sendall(raw_request("glm-4.6:size=5000:tokens=10000", stream=True))
+        stack.wait_for(lambda: stack.simulator.stats.cancels == 1)
+        assert stack.record().ending is Ending.SLOW_CLIENT
+        octets = b"".join(iter(lambda: client.recv(65536), b""))
+        assert octets.startswith(b"HTTP/1.1 200 OK")
+        assert b"[DONE]" not in octets
+        assert not octets.endswith(b"0\r\n\r\n")
+
+
 def test_silence_in_mid_stream_is_bridged_with_comments() -> None:
     with (
         Stack(ZTOAPI_SSE_KEEPALIVE_SECONDS="0.3", ZTOAPI_BETWEEN_BYTES_TIMEOUT_SECONDS="2") as stack,

@@ -5,17 +5,25 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from docs.generate import render
+from tests.project.rules import (
+    duplicates,
+    foreign_words,
+    functions,
+    module_state,
+    sleeps,
+    tests_without_assertion,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ztoapi"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
 MAX_LINES = 400
 MAX_STRING_CHARACTERS = 2000
 MAX_FUNCTION_LINES = 60
@@ -25,12 +33,6 @@ ROOT_FILES = {
     "ztoapi",
 }  # fmt: skip
 BANNED_NAMES = {"utils", "util", "helpers", "common", "manager", "misc"}
-
-
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
 
 
 def relative(paths: list[Path]) -> list[str]:
@@ -57,7 +59,7 @@ def test_modules_have_one_subject() -> None:
 def test_functions_are_short() -> None:
     sizes: list[tuple[int, str]] = []
     for path in MODULES:
-        for function in functions(path):
+        for function in functions(path.read_text("utf-8")):
             assert function.end_lineno is not None
             sizes.append((function.end_lineno - function.lineno + 1, f"{path.name}:{function.name}"))
     sizes.sort()
@@ -77,29 +79,32 @@ def test_sources_are_ascii_and_hold_no_pages() -> None:
 
 
 def test_modules_keep_no_state() -> None:
-    """A list, dict or set at module level is a constant (upper case, or immutable by type), never state."""
-    for path in MODULES:
-        for node in ast.parse(path.read_text("utf-8")).body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.List | ast.Dict | ast.Set):
-                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-                assert all(name == "__all__" or name.isupper() for name in names), (path, names)
-            assert not isinstance(node, ast.Global)
+    """What a module holds is a constant: a literal in upper case that nobody alters, or immutable by its type."""
+    found = {path: module_state(path.read_text("utf-8")) for path in MODULES}
+    assert {str(path.relative_to(ROOT)): names for path, names in found.items() if names} == {}
+
+
+def test_nothing_is_written_twice() -> None:
+    for tree in (MODULES, TESTS):
+        assert duplicates({str(path.relative_to(ROOT)): path.read_text("utf-8") for path in tree}) == []
 
 
 def test_no_test_is_without_an_assertion() -> None:
-    for path in TESTS:
-        for function in functions(path):
-            if function.name.startswith("test_"):
-                source = ast.unparse(function)
-                assert re.search(r"assert|raises|run_state_machine|until\(|round_trip\(", source), (
-                    f"{path.name}:{function.name}"
-                )
+    found = {path: tests_without_assertion(path.read_text("utf-8")) for path in TESTS}
+    assert {str(path.relative_to(ROOT)): names for path, names in found.items() if names} == {}
 
 
 def test_tests_do_not_sleep() -> None:
-    pattern = re.compile(r"(?:time|asyncio)\.sleep\(")
-    mine = Path(__file__)
-    assert relative([path for path in TESTS if path != mine and pattern.search(path.read_text("utf-8"))]) == []
+    assert relative([path for path in TESTS if sleeps(path.read_text("utf-8"))]) == []
+
+
+def test_files_speak_of_the_project_only() -> None:
+    found: dict[str, list[str]] = {}
+    for name in tracked():
+        path = ROOT / name
+        if path.is_file():
+            found[name] = foreign_words(path.read_text("utf-8", errors="replace"))
+    assert {name: words for name, words in found.items() if words} == {}
 
 
 def test_importing_does_nothing(tmp_path: Path) -> None:
@@ -122,15 +127,32 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
 
 
 def test_telling_the_version_loads_no_server() -> None:
-    script = "import sys; import ztoapi.cli.main; print([m for m in ('httpx', 'uvloop', 'h11') if m in sys.modules])"
+    script = (
+        "import sys\n"
+        "from ztoapi.cli.main import main\n"
+        "try:\n"
+        "    main(['--version'])\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code\n"
+        "print([m for m in ('asyncio', 'h11', 'httpx', 'msgspec', 'uvloop') if m in sys.modules])\n"
+    )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    version, loaded = result.stdout.splitlines()
+    assert version.startswith("ztoapi ")
+    assert loaded == "[]"
 
 
-def test_every_dependency_is_used() -> None:
-    text = "".join(path.read_text("utf-8") for path in MODULES)
-    for name in ("h11", "httpx", "msgspec", "uvloop"):
-        assert re.search(rf"^\s*import {name}", text, re.MULTILINE), name
+def test_every_dependency_is_used_and_every_import_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.split(r"[^A-Za-z0-9_-]", line)[0].replace("-", "_").lower() for line in project["dependencies"]}
+    imported: set[str] = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                imported.add(node.module.split(".")[0])
+    assert imported - sys.stdlib_module_names - {"ztoapi"} == declared
 
 
 def test_what_is_public_exists() -> None:

@@ -1,0 +1,119 @@
+"""House rules as functions of a source text, so that each can be shown to find what it is for."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["duplicates", "foreign_words", "functions", "module_state", "sleeps", "tests_without_assertion"]
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+DUPLICATE_LINES = 6
+# Calls whose result holds nothing that a request could change.
+_IMMUTABLE = frozenset(
+    "bytes float frozenset int len max min range re.compile tuple Path TypeVar typing.TypeVar msgspec.Raw "
+    "msgspec.json.Decoder msgspec.json.Encoder logging.getLogger".split()
+)
+_MUTATORS = frozenset(
+    "add append clear discard extend insert pop popitem remove reverse setdefault sort update".split()
+)
+# Helpers of the tests that assert on behalf of their caller.
+_ASSERTING = frozenset("raises fail run_state_machine_as_test until wait_for round_trip".split())
+# In two halves each, or this file would be found by its own rule.
+_FOREIGN = re.compile("|".join(("/" + "work/", "/opt" + "/zv", "/" + "root/", "as an " + "AI", "AI" + "-generated")))
+
+
+def functions(text: str) -> Iterator[Function]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, Function):
+            yield node
+
+
+def module_state(text: str) -> list[str]:
+    """Names bound at module level to something that can change: not a constant, or one that the module alters."""
+    tree = ast.parse(text)
+    frozen = _IMMUTABLE | {node.name for node in tree.body if isinstance(node, ast.ClassDef) and _is_frozen(node)}
+    altered = _altered(tree)
+    found: list[str] = []
+    for node in tree.body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            name = ast.unparse(target)
+            if name != "__all__" and (name in altered or _is_state(name, node.value, frozen)):
+                found.append(name)
+    return found
+
+
+def _is_state(name: str, value: ast.expr, frozen: Iterable[str]) -> bool:
+    if isinstance(value, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp):
+        return not name.isupper()
+    if isinstance(value, ast.Call):
+        on_literal = isinstance(value.func, ast.Attribute) and isinstance(value.func.value, ast.Constant)
+        return not on_literal and ast.unparse(value.func) not in frozen
+    return False
+
+
+def _is_frozen(node: ast.ClassDef) -> bool:
+    """A named tuple, or a struct or dataclass that says ``frozen=True``."""
+    decorated = [word for call in node.decorator_list if isinstance(call, ast.Call) for word in call.keywords]
+    return any(ast.unparse(base).endswith("NamedTuple") for base in node.bases) or any(
+        word.arg == "frozen" and isinstance(word.value, ast.Constant) and word.value.value is True
+        for word in [*node.keywords, *decorated]
+    )
+
+
+def _altered(tree: ast.Module) -> set[str]:
+    """What the module writes an item of, deletes an item of, or calls a mutating method of."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            found.add(ast.unparse(node.value))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS:
+            found.add(ast.unparse(node.func.value))
+    return found
+
+
+def duplicates(sources: Mapping[str, str]) -> list[list[str]]:
+    """Functions whose bodies, docstrings aside, are the same and six lines or longer."""
+    bodies: dict[str, list[str]] = defaultdict(list)
+    for path, text in sources.items():
+        for function in functions(text):
+            body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+            if body and (body[-1].end_lineno or 0) - body[0].lineno + 1 >= DUPLICATE_LINES:
+                bodies["".join(map(ast.dump, body))].append(f"{path}:{function.name}")
+    return [places for places in bodies.values() if len(places) > 1]
+
+
+def tests_without_assertion(text: str) -> list[str]:
+    return [
+        function.name for function in functions(text) if function.name.startswith("test_") and not _asserts(function)
+    ]
+
+
+def _asserts(function: Function) -> bool:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rsplit(".", 1)[-1]
+            if name in _ASSERTING or name.startswith("assert_"):
+                return True
+    return False
+
+
+def sleeps(text: str) -> list[int]:
+    """Lines on which time.sleep or asyncio.sleep is called, or imported by name."""
+    found: list[int] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module in ("time", "asyncio"):
+            found += [node.lineno for alias in node.names if alias.name == "sleep"]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in ("time.sleep", "asyncio.sleep"):
+            found.append(node.lineno)
+    return found
+
+
+def foreign_words(text: str) -> list[str]:
+    """Paths of the machine a file was written on, and words about how it was written."""
+    return _FOREIGN.findall(text)
