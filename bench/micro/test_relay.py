@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.inmemory import Gateway, chunked, request, stream_head, zai_event
 from ztoapi.config.model import DialectName
 from ztoapi.wire.limits import Limits
-from ztoapi.wire.server import parse_head
+from ztoapi.wire.request import parse_head
 
 
 @pytest.mark.parametrize("events", [1, 8])

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.support.pieces import bytewise, cut, cut_points, whole_split_and_bytewise
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.limits import Limits
-from ztoapi.wire.server import RequestHead, ServerWire, State
+from ztoapi.wire.request import RequestHead
+from ztoapi.wire.server import ServerWire, State
 
 LIMITS = Limits(body_bytes=1000)
 HOST = b"host: a\r\n"

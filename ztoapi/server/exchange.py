@@ -14,7 +14,7 @@ from ztoapi.errors import ApiError, Ending
 from ztoapi.server.responses import error_body, error_event, error_headers
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.wire.framing import LAST_CHUNK, chunk, fixed_head, stream_head
-from ztoapi.wire.server import RequestHead
+from ztoapi.wire.request import RequestHead
 
 if TYPE_CHECKING:
     from ztoapi.server.protocol import HTTPProtocol

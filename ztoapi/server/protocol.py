@@ -25,7 +25,8 @@ from ztoapi.server.exchange import Exchange
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.wire.framing import CONTINUE, chunk, valid_request_id
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LINGER_BYTES, LOW_WATER_BYTES, PIPELINE_BYTES
-from ztoapi.wire.server import RequestHead, ServerWire, State
+from ztoapi.wire.request import RequestHead
+from ztoapi.wire.server import ServerWire, State
 
 __all__ = ["HTTPProtocol"]
 

@@ -1,7 +1,6 @@
 """The server side of one HTTP/1.1 connection, without the connection: octets in, events out.
 
-House rules: no socket, no clock, no task. h11 parses each head (a fresh ``h11.Connection`` per request costs less
-than keeping its state machine in step with hand-framed answers); the body is counted or chunk-walked here.
+House rules: no socket, no clock, no task. ``wire/request.py`` reads heads; bodies are counted or chunk-walked here.
 
 A connection is in one of these states; only the methods below change it::
 
@@ -12,15 +11,14 @@ A connection is in one of these states; only the methods below change it::
 import enum
 from typing import Final
 
-import h11
-
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.buffer import Ring, RingOverflow
 from ztoapi.wire.chunked import ChunkDecoder
-from ztoapi.wire.guard import check_head, check_partial_head, check_version, split_target, valid_host
+from ztoapi.wire.guard import check_partial_head
 from ztoapi.wire.limits import Limits
+from ztoapi.wire.request import HeadMemory, RequestHead, parse_head
 
-__all__ = ["RequestHead", "ServerWire", "State"]
+__all__ = ["ServerWire", "State"]
 
 _CHUNKED_RING_BYTES: Final = 16384
 
@@ -34,97 +32,6 @@ class State(enum.Enum):
     BROKEN = enum.auto()
 
 
-class RequestHead:
-    """One parsed request head. Header names are lower-case; repeated fields are joined with ``, ``."""
-
-    __slots__ = (
-        "chunked",
-        "content_length",
-        "expect_continue",
-        "headers",
-        "http11",
-        "keep_alive",
-        "method",
-        "path",
-        "query",
-    )
-
-    def __init__(self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], http11: bool) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.http11 = http11
-        self.keep_alive = http11
-        self.content_length = 0
-        self.chunked = False
-        self.expect_continue = False
-
-
-def parse_head(head: bytes, limits: Limits) -> RequestHead:
-    """Parse one whole, guarded head. Raises ProtocolError with the status the peer should see."""
-    check_head(head, limits)
-    parser = h11.Connection(h11.SERVER, limits.head_bytes + 1)
-    parser.receive_data(head)
-    try:
-        event = parser.next_event()
-    except h11.RemoteProtocolError as error:
-        # h11 hints 501 for an unknown transfer coding and 400 for all else; sizes never get here.
-        # Some of its messages quote the offending line, which may hold a secret: those are not passed on.
-        message = str(error)
-        if "bytearray" in message:
-            message = "a line of the request head is malformed"
-        raise ProtocolError(error.error_status_hint, message) from error
-    if not isinstance(event, h11.Request):
-        raise ProtocolError(400, "the request head is malformed")
-    http11 = check_version(event.http_version)
-    path, query = split_target(event.method, event.target)
-    headers: dict[bytes, bytes] = {}
-    for name, value in event.headers:
-        if name in headers:
-            if name == b"host":
-                raise ProtocolError(400, "there is more than one Host field")
-            headers[name] += b", " + value
-        else:
-            headers[name] = value
-    request = RequestHead(event.method.decode("ascii"), path, query, headers, http11)
-    _check_fields(request, limits)
-    return request
-
-
-def _check_fields(request: RequestHead, limits: Limits) -> None:
-    headers = request.headers
-    host = headers.get(b"host")
-    if host is None:
-        if request.http11:
-            raise ProtocolError(400, "the Host field is missing")
-    elif not valid_host(host):
-        raise ProtocolError(400, "the Host field is not a host name with an optional port")
-    length = headers.get(b"content-length")
-    if b"transfer-encoding" in headers:
-        if length is not None:
-            raise ProtocolError(400, "Transfer-Encoding and Content-Length exclude each other")
-        if not request.http11:
-            raise ProtocolError(400, "Transfer-Encoding is not defined for HTTP/1.0")
-        request.chunked = True
-    elif length is not None:
-        request.content_length = int(length)
-        if request.content_length > limits.body_bytes:
-            raise ProtocolError(413, f"the request body is larger than {limits.body_bytes} bytes")
-    expect = headers.get(b"expect")
-    if expect is not None and request.http11:
-        if expect.lower() != b"100-continue":
-            raise ProtocolError(417, "the only expectation that can be met is 100-continue")
-        request.expect_continue = True
-    connection = headers.get(b"connection")
-    if connection is not None:
-        tokens = [token.strip() for token in connection.lower().split(b",")]
-        if b"close" in tokens:
-            request.keep_alive = False
-        elif b"keep-alive" in tokens:
-            request.keep_alive = True
-
-
 class ServerWire:
     """Reads requests off one connection, one at a time.
 
@@ -133,10 +40,11 @@ class ServerWire:
     ``next_request``. A ProtocolError leaves the connection BROKEN.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_filled", "_limits", "_ring", "_searched", "body", "state")
+    __slots__ = ("_buffer", "_chunks", "_filled", "_limits", "_memory", "_ring", "_searched", "body", "state")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._memory = HeadMemory(limits)
         self._buffer: bytes = b""
         self._searched = 0
         self._filled = 0
@@ -182,13 +90,20 @@ class ServerWire:
             # RFC 9112 section 2.2: an empty line before a request line is to be ignored; so is a second one.
             buffer = self._buffer = buffer[4 if buffer[:4] == b"\r\n\r\n" else 2 :]
             self._searched = 0
+        known = self._memory.recall(buffer)
+        if known is not None:
+            self._searched = 0
+            self._start_body(known.head, buffer, known.end)
+            return known.head
         end = buffer.find(b"\r\n\r\n", max(self._searched - 3, 0))
         if end < 0:
             check_partial_head(buffer, self._searched, self._limits)
             self._searched = len(buffer)
             return None
         end += 4
-        head = parse_head(buffer[:end], self._limits)
+        octets = buffer[:end]
+        head = parse_head(octets, self._limits)
+        self._memory.keep(octets, head)
         self._searched = 0
         self._start_body(head, buffer, end)
         return head
