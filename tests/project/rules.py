@@ -5,15 +5,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["duplicates", "foreign_words", "functions", "module_state", "sleeps", "tests_without_assertion"]
+__all__ = ["duplicates", "foreign_words", "functions", "module_state", "sleeps", "unasserted_tests"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 DUPLICATE_LINES = 6
 # Calls whose result holds nothing that a request could change.
 _IMMUTABLE = frozenset(
-    "bytes float frozenset int len max min range re.compile tuple Path TypeVar typing.TypeVar msgspec.Raw "
-    "msgspec.json.Decoder msgspec.json.Encoder logging.getLogger".split()
+    "bytes float frozenset int len max min range re.compile tuple Path TypeVar typing.TypeVar "
+    "MappingProxyType msgspec.Raw msgspec.json.Decoder msgspec.json.Encoder logging.getLogger".split()
 )
 _MUTATORS = frozenset(
     "add append clear discard extend insert pop popitem remove reverse setdefault sort update".split()
@@ -86,7 +86,7 @@ def duplicates(sources: Mapping[str, str]) -> list[list[str]]:
     return [places for places in bodies.values() if len(places) > 1]
 
 
-def tests_without_assertion(text: str) -> list[str]:
+def unasserted_tests(text: str) -> list[str]:
     return [
         function.name for function in functions(text) if function.name.startswith("test_") and not _asserts(function)
     ]

@@ -8,7 +8,7 @@ from tests.project.rules import (
     foreign_words,
     module_state,
     sleeps,
-    tests_without_assertion,
+    unasserted_tests,
 )
 
 
@@ -61,14 +61,14 @@ def test_short_bodies_are_no_duplicates() -> None:
 
 
 def test_a_test_without_assertion_is_found() -> None:
-    assert tests_without_assertion("def test_a():\n    reassertion = 1\n    print('assert')") == ["test_a"]
+    assert unasserted_tests("def test_a():\n    reassertion = 1\n    print('assert')") == ["test_a"]
 
 
 @pytest.mark.parametrize(
     "line", ["assert x", "stack.wait_for(f)", "heard.assert_timeout()", "with pytest.raises(E): f()"]
 )
 def test_what_counts_as_an_assertion(line: str) -> None:
-    assert tests_without_assertion(f"def test_a():\n    {line}") == []
+    assert unasserted_tests(f"def test_a():\n    {line}") == []
 
 
 @pytest.mark.parametrize("text", ["import time\ntime.sleep(1)", "from time import sleep", "await asyncio.sleep(0)"])
