@@ -29,9 +29,9 @@ MAX_LINES = 400
 MAX_STRING_CHARACTERS = 2000
 MAX_FUNCTION_LINES = 60
 ROOT_FILES = {
-    ".ci", ".git", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md",
-    "README.zh-CN.md", "SECURITY.md", "bench", "deploy", "docs", "loadtests", "pyproject.toml", "tests", "tox.ini",
-    "ztoapi",
+    ".ci", ".env.example", ".git", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md",
+    "LICENSE", "README.md", "README.zh-CN.md", "SECURITY.md", "bench", "deploy", "docs", "loadtests", "pyproject.toml",
+    "tests", "tox.ini", "ztoapi", "ztoapi.example.toml",
 }  # fmt: skip
 BANNED_NAMES = {"utils", "util", "helpers", "common", "manager", "misc"}
 

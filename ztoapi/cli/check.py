@@ -1,7 +1,8 @@
-"""``ztoapi check``: is the configuration right, and what does it come to?"""
+"""``ztoapi check``: is the configuration right, what does it come to, and where is each value from?"""
 
 import argparse
 import json
+from collections.abc import Iterator
 
 import msgspec
 
@@ -10,17 +11,21 @@ from ztoapi.config.model import Config, Secret
 
 __all__ = ["run"]
 
+_NAMED = {"platforms": "id", "routes": "public"}
+"""Lists whose entries have a name, which is how ``Loaded.sources`` calls them."""
+
 
 def run(args: argparse.Namespace) -> int:
     """Print the effective configuration; returns 0. Raises ConfigError with everything that is wrong."""
     loaded = load_config(args)
     shown = _shown(loaded.config)
+    values = dict(_flat(shown))
     if args.json:
-        print(json.dumps({"config": shown, "sources": loaded.sources}, indent=2))
+        sources = {path: _source(path, loaded.sources) for path in values}
+        print(json.dumps({"config": shown, "sources": sources}, indent=2))
         return 0
-    for name, value in _flat(shown):
-        source = loaded.sources.get(name)
-        print(f"{name} = {json.dumps(value)}{f'  ({source})' if source else ''}")
+    for path, value in values.items():
+        print(f"{path} = {json.dumps(value)}  # {_source(path, loaded.sources)}")
     for warning in loaded.config.warnings:
         print(f"warning: {warning}")
     print("the configuration is valid")
@@ -37,11 +42,23 @@ def _mask(value: object) -> str:
     return "***"
 
 
-def _flat(shown: dict[str, object]) -> list[tuple[str, object]]:
-    lines: list[tuple[str, object]] = []
+def _flat(shown: dict[str, object]) -> Iterator[tuple[str, object]]:
+    """Every single value with its path."""
     for name, value in shown.items():
-        if isinstance(value, dict):
-            lines += [(f"{name}.{inner}", one) for inner, one in value.items()]
+        if name in _NAMED:
+            assert isinstance(value, list | tuple)
+            for entry in value:
+                yield from _entries(f"{name}.{entry[_NAMED[name]]}", entry, _NAMED[name])
+        elif isinstance(value, dict):
+            yield from _entries(name, value, "")
         elif name != "warnings":
-            lines.append((name, value))
-    return lines
+            yield name, value
+
+
+def _entries(path: str, entry: dict[str, object], name: str) -> Iterator[tuple[str, object]]:
+    return ((f"{path}.{key}", value) for key, value in entry.items() if key != name)
+
+
+def _source(path: str, sources: dict[str, str]) -> str:
+    """Where a value is from: noted for itself, or for what it is a part of."""
+    return sources.get(path) or sources.get(path.rpartition(".")[0]) or "default"

@@ -21,7 +21,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"  {problem}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"ztoapi: {error.strerror or error}", file=sys.stderr)
+        what = f"{error.filename}: " if error.filename else ""
+        print(f"ztoapi: {what}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -61,14 +62,14 @@ def _parser() -> argparse.ArgumentParser:
 
     simulate = commands.add_parser("simulate", help="run a simulated upstream: Z.ai, its web chat, zread.ai")
     simulate.add_argument("--host", default="127.0.0.1")
-    simulate.add_argument("--port", type=int, default=9100)
+    simulate.add_argument("--port", type=_port, default=9100)
     simulate.add_argument("--workers", type=int, default=1)
     simulate.add_argument("--api-key", default=None, help="refuse requests that do not carry this key")
     _add_simulator_options(simulate)
 
     demo = commands.add_parser("demo", help="run the simulator and a gateway in front of it")
-    demo.add_argument("--port", type=int, default=9090)
-    demo.add_argument("--sim-port", type=int, default=9100)
+    demo.add_argument("--port", type=_port, default=9090)
+    demo.add_argument("--sim-port", type=_port, default=9100)
     _add_simulator_options(demo)
 
     check = commands.add_parser("check", help="validate the configuration and print it, secrets masked")
@@ -77,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
         add_config_options(command)
         command.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError("must be a whole number from 0 to 65535")
+    return int(text)
 
 
 def _add_simulator_options(parser: argparse.ArgumentParser) -> None:

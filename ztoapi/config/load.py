@@ -1,8 +1,8 @@
 """Reads the whole configuration; reports everything that is wrong with it at once."""
 
-import ipaddress
+import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -10,12 +10,12 @@ import msgspec
 
 from ztoapi.config import upstreams
 from ztoapi.config.model import Config, Secret, ServerConfig, UpstreamConfig
-from ztoapi.config.platform import usable_cores
-from ztoapi.config.sources import Found, Problems, Sources, read_sources
-from ztoapi.config.values import convert, split_list
+from ztoapi.config.platform import is_loopback, usable_cores
+from ztoapi.config.sources import Problems, Sources, read_sources
+from ztoapi.config.values import convert, read_list
 from ztoapi.errors import ConfigError
 
-__all__ = ["Loaded", "is_loopback", "load", "variables_of"]
+__all__ = ["Loaded", "load", "variables_of"]
 
 _SHORT_NAMES: Final = {"host": "HOST", "port": "PORT", "workers": "WORKERS", "drain_seconds": "DRAIN_SECONDS"}
 _TOP_LEVEL: Final = {
@@ -28,12 +28,36 @@ _TOP_LEVEL: Final = {
     "cors_origins": "ZTOAPI_CORS_ORIGINS",
 }
 _KEYS: Final = {"default_key": "DEFAULT_KEY", "api_keys": "API_KEYS"}
-_PLACEHOLDERS: Final = frozenset(("sk-your-key", "sk-your-api-key", "your-api-key", "your-key", "changeme", "sk-xxx"))
+_PLACEHOLDERS: Final = frozenset(
+    (
+        "sk-your-key",
+        "sk-your-key-here",
+        "sk-your-api-key",
+        "sk-your-api-key-here",
+        "your-key",
+        "your-key-here",
+        "your-api-key",
+        "your-api-key-here",
+        "a-key-for-your-clients",
+        "changeme",
+        "change-me",
+        "sk-xxx",
+        "sk-123456",
+        "123456",
+        "admin123",
+    )
+)
 """Keys that stand in examples, the first one was the default of the project before this one: known to everybody."""
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+")
 
 
 class Loaded(NamedTuple):
-    """The configuration, and for each option that was set where its value came from."""
+    """The configuration, and for each value of it that is no default where it came from.
+
+    ``sources`` is keyed by the value's path: ``server.port``, ``api_keys``, ``platforms.zai.tokens``,
+    ``routes.glm-4.6``.
+    """
 
     config: Config
     sources: dict[str, str]
@@ -53,13 +77,15 @@ def load(
     problems = Problems()
     sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
     _check_names(sources, problems)
-    used: dict[str, str] = {}
-    server = _read_struct(ServerConfig, "server", sources, problems, used)
-    upstream = _read_struct(UpstreamConfig, "upstream", sources, problems, used)
-    top = _read_fields(Config, _TOP_LEVEL, sources, problems, used)
-    routing = upstreams.read_upstreams(sources, problems)
+    server = ServerConfig(**_read_fields(ServerConfig, "server", ServerConfig.__struct_fields__, sources, problems))
+    upstream = UpstreamConfig(
+        **_read_fields(UpstreamConfig, "upstream", UpstreamConfig.__struct_fields__, sources, problems)
+    )
+    top = _read_fields(Config, "", _TOP_LEVEL, sources, problems)
+    _check_values(upstream, top, directory, sources, problems)
+    routing = upstreams.read_upstreams(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     warnings = list(routing.warnings)
-    keys = _client_keys(sources, server, problems, warnings)
+    keys = _client_keys(sources, server.host, problems, warnings)
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
     config = Config(
@@ -73,7 +99,7 @@ def load(
         warnings=tuple(warnings),
         **top,
     )
-    return Loaded(config, used)
+    return Loaded(config, sources.origins())
 
 
 def variables_of(struct: str, field: str) -> tuple[str, ...]:
@@ -83,16 +109,6 @@ def variables_of(struct: str, field: str) -> tuple[str, ...]:
     own = f"ZTOAPI_{field.upper()}"
     short = _SHORT_NAMES.get(field) if struct == "server" else None
     return (own,) if short is None else (own, short)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this host can connect to a listener on ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_names(sources: Sources, problems: Problems) -> None:
@@ -105,61 +121,64 @@ def _check_names(sources: Sources, problems: Problems) -> None:
     sources.check_names(keys, variables, problems)
 
 
-S = typing.TypeVar("S", bound=msgspec.Struct)
-
-
-def _read_struct(kind: type[S], name: str, sources: Sources, problems: Problems, used: dict[str, str]) -> S:
-    hints = typing.get_type_hints(kind)
-    values: dict[str, object] = {}
-    for field in kind.__struct_fields__:
-        found = sources.find(f"{name}.{field}", *variables_of(name, field))
-        if found is None:
-            continue
-        if field == "workers" and str(found.value).lower() == "auto":
-            found = found._replace(value=usable_cores())
-        value = convert(found, field, hints[field], problems)
-        if value is not None:
-            values[field] = value
-            used[f"{name}.{field}"] = found.source
-    return kind(**values)
-
-
 def _read_fields(
-    kind: type[Config], variables: Mapping[str, str], sources: Sources, problems: Problems, used: dict[str, str]
+    kind: type[msgspec.Struct], struct: str, fields: Iterable[str], sources: Sources, problems: Problems
 ) -> dict[str, typing.Any]:
+    """The options that are set and right."""
     hints = typing.get_type_hints(kind)
     values: dict[str, typing.Any] = {}
-    for field, variable in variables.items():
-        found = sources.find(field, variable)
+    for field in fields:
+        path = f"{struct}.{field}" if struct else field
+        found = sources.find(path, *variables_of(struct, field))
         if found is None:
+            continue
+        sources.used(path, found)
+        if field == "workers" and str(found.value).strip().lower() == "auto":
+            values[field] = usable_cores()
             continue
         value = convert(found, field, hints[field], problems)
         if value is not None:
             values[field] = value
-            used[field] = found.source
     return values
 
 
-def _client_keys(sources: Sources, server: ServerConfig, problems: Problems, warnings: list[str]) -> tuple[Secret, ...]:
-    found = [sources.find(key, variable) for key, variable in _KEYS.items()]
+def _check_values(
+    upstream: UpstreamConfig, top: Mapping[str, typing.Any], directory: Path, sources: Sources, problems: Problems
+) -> None:
+    """What a type cannot say."""
+    origins = sources.origins()
+    if upstream.ca_file is not None and not (directory / upstream.ca_file).is_file():
+        problems.add(origins["upstream.ca_file"], "there is no such file: name a file of certificates (PEM)")
+    if not _REPOSITORY.fullmatch(top.get("zread_repository", "owner/name")):
+        problems.add(origins["zread_repository"], "must be owner/name, such as vllm-project/vllm")
+    if not all(_ORIGIN.fullmatch(origin) for origin in top.get("cors_origins", ())):
+        problems.add(origins["cors_origins"], "each must be * or scheme://host[:port], without a path or a last slash")
+
+
+def _client_keys(sources: Sources, host: str, problems: Problems, warnings: list[str]) -> tuple[Secret, ...]:
+    """Client keys; refuses an address that others can reach without a key of the user's own (defect 12)."""
     values: list[str] = []
-    for one in found:
-        if one is not None:
-            values += _key_list(one)
-    placeholder = any(value.lower() in _PLACEHOLDERS for value in values)
-    where = next((one.where for one in found if one is not None), "DEFAULT_KEY")
-    if any(not value.isascii() for value in values):
-        problems.add(where, "a key must be plain ASCII: it travels in a header")
-    if is_loopback(server.host):
-        if placeholder:
-            warnings.append(f"{where}: this key stands in every example; choose another before others can connect")
-    elif placeholder:
-        problems.add(where, f"this key stands in every example, and {server.host} is not loopback: choose your own")
-    elif not values:
-        problems.add(where, f"is needed: {server.host} is not loopback, and without a key anybody could use the tokens")
+    for key, variable in _KEYS.items():
+        found = sources.find(key, variable)
+        if found is None:
+            continue
+        sources.used("api_keys", found)
+        keys = read_list(found, problems)
+        values += keys
+        if any(not one.isascii() or not one.isprintable() or " " in one for one in keys):
+            problems.add(found.where, "a key must be printable ASCII without blanks: it travels in a header")
+        if not any(one.lower().replace("_", "-") in _PLACEHOLDERS for one in keys):
+            continue
+        if is_loopback(host):
+            warnings.append(f"{found.where}: this key stands in examples; choose another before others can connect")
+        else:
+            problems.add(
+                found.where, f"this key stands in examples, and {host} is not loopback: choose one of your own"
+            )
+    if not values and not is_loopback(host):
+        problems.add(
+            "DEFAULT_KEY (not set)",
+            f"is needed: {host} is not loopback, and without a key anybody could use the tokens; "
+            "set it, or listen on 127.0.0.1",
+        )
     return tuple(Secret(value) for value in dict.fromkeys(values))
-
-
-def _key_list(found: Found) -> tuple[str, ...]:
-    value = found.value
-    return tuple(map(str, value)) if isinstance(value, list) else split_list(str(value))

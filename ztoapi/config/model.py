@@ -4,6 +4,7 @@ The command line, the environment, the TOML file, the documentation and ``ztoapi
 classes; no option is listed anywhere else.
 """
 
+import hmac
 from typing import Literal
 
 import msgspec
@@ -27,8 +28,12 @@ class Secret:
         """The string itself; for the header it goes into, nothing else."""
         return self._value
 
+    def encode(self) -> bytes:
+        """Its bytes, which ``hmac.compare_digest`` compares without telling by its time how much was right."""
+        return self._value.encode("utf-8")
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
+        return isinstance(other, Secret) and hmac.compare_digest(self.encode(), other.encode())
 
     def __hash__(self) -> int:
         return hash(self._value)
@@ -137,6 +142,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether upstream certificates are verified; only ever turn it off against a server of your own."""
     ca_file: str | None = None
     """A file of certificates to trust instead of the usual ones."""
+    allow_coding_endpoint: bool = False
+    """Needed to use Z.ai's coding endpoint, whose terms allow listed tools only."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,90 @@
+"""``ztoapi check`` and ``ztoapi models``, and what the command line says to wrong usage."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ztoapi.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", {})
+
+
+def test_check_shows_each_value_with_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ztoapi.toml").write_text("upstream_token = 'a'\napi_keys = ['k']\n[server]\nbacklog = 5\n")
+    monkeypatch.setenv("DEFAULT_KEY", "d")
+    monkeypatch.setenv("MODEL_PLATFORM_MAP", '{"gpt-4o": "zread"}')
+    assert main(["check", "--port", "1", "--upstream-url", "https://open.bigmodel.cn"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line in (
+        "server.port = 1  # --port (command line)",
+        "server.backlog = 5  # server.backlog (ztoapi.toml line 4)",
+        "server.workers = 1  # default",
+        'api_keys = ["***", "***"]  # DEFAULT_KEY (environment), api_keys (ztoapi.toml line 2)',
+        'default_platform = "zai"  # --upstream-url (command line)',
+        'platforms.zai.base_url = "https://open.bigmodel.cn/api/paas/v4"  # --upstream-url (command line)',
+        'platforms.zai.tokens = ["***"]  # upstream_token (ztoapi.toml line 1)',
+        'routes.gpt-4o.platform = "zread"  # MODEL_PLATFORM_MAP (environment)',
+        "warning: there is no token for the platform zread: set ZREAD_TOKEN",
+        "the configuration is valid",
+    ):
+        assert line in lines
+
+
+def test_check_gives_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json", "--workers", "2"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["config"]["server"]["workers"] == 2
+    assert shown["sources"]["server.workers"] == "--workers (command line)"
+    assert shown["sources"]["platforms.zai.tokens"] == "default"
+    assert shown["config"]["warnings"]
+
+
+@pytest.mark.parametrize("command", ["check", "models"])
+def test_everything_that_is_wrong_is_told_at_once_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("DEFAULT_STREAM", "perhaps")
+    assert main([command, "--json", "--port", "x", "--transport", "pigeon", "--config", "none.toml"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [line.strip() for line in shown.err.splitlines()[1:]] == [
+        "none.toml (--config): there is no such file: name one that exists",
+        "--port (command line): must be a whole number from 0 to 65535",
+        "--transport (command line): must be one of native, httpx",
+        "DEFAULT_STREAM (environment): must be true or false (or 1, 0, yes, no, on, off)",
+    ]
+
+
+def test_another_file_may_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ztoapi.toml").write_text("model_name = 'not this'\n")
+    (tmp_path / "other.toml").write_text("model_name = 'this'\n")
+    assert main(["check", "--config", "other.toml"]) == 0
+    assert 'model_name = "this"  # model_name (other.toml line 1)' in capsys.readouterr().out
+
+
+def test_models_are_listed_with_the_main_one_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_PLATFORM_MAP", '{"fast": {"upstream": "glm-4.5-air"}}')
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["glm-4.6  zai:glm-4.6", "fast  zai:glm-4.5-air"]
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0] == {"public": "glm-4.6", "platform": "zai", "upstream": "glm-4.6"}
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["fly"], ["check", "--no-such"], ["simulate", "--port", "70000"], ["demo", "--sim-port", "-1"]]
+)
+def test_wrong_usage_is_exit_code_2(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(command)
+    assert caught.value.code == 2
+    assert "usage: ztoapi" in capsys.readouterr().err

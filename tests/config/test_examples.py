@@ -1,0 +1,59 @@
+"""The example files: complete, current, and harmless to copy."""
+
+import re
+from pathlib import Path
+
+from tests.config.reading import loaded
+from ztoapi.config import upstreams
+from ztoapi.config.load import variables_of
+from ztoapi.config.model import Config, ServerConfig, UpstreamConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_toml_example_is_the_default_configuration(tmp_path: Path) -> None:
+    (tmp_path / "ztoapi.toml").write_text((ROOT / "ztoapi.example.toml").read_text("utf-8"))
+    defaults = tmp_path / "defaults"
+    defaults.mkdir()
+    assert loaded(tmp_path).config == loaded(defaults).config
+
+
+def test_the_toml_example_has_every_option_of_the_model() -> None:
+    text = (ROOT / "ztoapi.example.toml").read_text("utf-8")
+    table = ""
+    found: set[str] = set()
+    for line in text.splitlines():
+        if line.startswith("["):
+            table = line.strip("[]") + "."
+        elif option := re.match(r"#?([a-z_]+) = ", line):
+            found.add(table + option[1])
+    structs = (("server", ServerConfig), ("upstream", UpstreamConfig))
+    assert found >= {f"{name}.{field}" for name, kind in structs for field in kind.__struct_fields__}
+    assert found >= {
+        "default_stream",
+        "enable_thinking",
+        "think_mode",
+        "zread_repository",
+        "dashboard_enabled",
+        "debug",
+    }
+    assert {option for option in found if "." not in option} <= {
+        *upstreams.KEYS,
+        *Config.__struct_fields__,
+        "fast",
+        "zai",
+    }
+
+
+def test_the_env_example_sets_nothing_and_names_what_exists(tmp_path: Path) -> None:
+    text = (ROOT / ".env.example").read_text("utf-8")
+    (tmp_path / ".env").write_text(text)
+    assert loaded(tmp_path).sources == {}
+    named = set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE))
+    structs = (("server", ServerConfig), ("upstream", UpstreamConfig))
+    known = {one for name, kind in structs for field in kind.__struct_fields__ for one in variables_of(name, field)}
+    top = ("default_stream", "enable_thinking", "think_mode", "zread_repository", "dashboard_enabled", "debug")
+    known |= {*upstreams.VARIABLES, "DEFAULT_KEY", "API_KEYS"} | {variables_of("", field)[0] for field in top}
+    assert named <= known
+    (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.MULTILINE))
+    assert "model_name" in loaded(tmp_path).sources

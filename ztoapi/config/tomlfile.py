@@ -1,0 +1,59 @@
+"""Reads ``ztoapi.toml``: options by their dotted keys, each with the line it stands on."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["TABLES", "Option", "parse"]
+
+TABLES = ("server", "upstream")
+"""Tables whose entries are options; any other table is the value of one."""
+
+_HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]")
+_KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_NO_PART_OF_A_NAME = re.compile(r"""[\s"']""")
+
+
+class Option(NamedTuple):
+    """A value and the number of its line; None where a look at the lines does not find it."""
+
+    value: object
+    line: int | None
+
+
+def parse(text: str) -> dict[str, Option]:
+    """The options of a document. Raises tomllib.TOMLDecodeError."""
+    document: dict[str, object] = tomllib.loads(text)
+    lines = _lines(text)
+    options: dict[str, Option] = {}
+    for key, value in document.items():
+        entries = value if isinstance(value, Mapping) and key in TABLES else None
+        if entries is None:
+            options[key] = Option(value, lines.get(key))
+            continue
+        for name, inner in entries.items():
+            path = f"{key}.{name}"
+            options[path] = Option(inner, lines.get(path, lines.get(key)))
+    return options
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Where each key first stands. tomllib does not tell; text in a multi-line string that looks like a key may
+    mislead this, which costs a wrong number in a message and nothing else."""
+    lines: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := _HEADER.match(line):
+            table = _plain(header[1])
+            lines.setdefault(table, number)
+        elif key := _KEY.match(line):
+            path = _plain(key[1])
+            lines.setdefault(f"{table}.{path}" if table else path, number)
+    for path, number in list(lines.items()):
+        lines.setdefault(path.partition(".")[0], number)
+    return lines
+
+
+def _plain(key: str) -> str:
+    return _NO_PART_OF_A_NAME.sub("", key)
