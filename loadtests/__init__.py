@@ -1,0 +1,1 @@
+"""Load tests: a locustfile for each scenario, and the parts they share. See docs/load-tests.md."""

@@ -1,0 +1,77 @@
+"""A disconnect storm: users who go away in the middle of an answer, again and again, beside others who stay.
+
+With ``ztoapi demo`` in another terminal:
+``locust -f loadtests/disconnect_storm.py --headless -u 20 -r 20 -t 30s -H http://127.0.0.1:9090 --simulator http://127.0.0.1:9100``
+
+Who leaves is no failure. With ``--simulator`` the event ``upstream cancels`` tells, after the run, whether each of them
+reached the upstream: as a failure if streams are still open there, or fewer were cancelled than clients left.
+"""
+
+import json
+import time
+import urllib.request
+from typing import Final
+
+import gevent  # type: ignore[import-untyped]  # it has no types
+from locust import events
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from loadtests.events import listen, report
+from loadtests.options import options_of
+from loadtests.users import Caller, StreamLeaver
+
+_SETTLED_WITHIN_SECONDS: Final = 5.0
+_STATS_TIMEOUT_SECONDS: Final = 5.0
+
+
+class Leaver(StreamLeaver):
+    weight = 3
+
+
+class Bystander(Caller):
+    weight = 1
+
+
+class CancelCheck:
+    """Compares the simulator's count of cancelled streams with how often users left."""
+
+    def __init__(self) -> None:
+        self._cancels_before = 0
+
+    def begin(self, environment: Environment, **_: object) -> None:
+        simulator = _simulator_of(environment)
+        if simulator is not None:
+            self._cancels_before = _statistics(simulator)["cancels"]
+
+    def end(self, environment: Environment, **_: object) -> None:
+        simulator = _simulator_of(environment)
+        if simulator is None:
+            return
+        left = environment.stats.get("disconnect [leaver]", "SSE").num_requests
+        deadline = time.monotonic() + _SETTLED_WITHIN_SECONDS
+        while True:
+            seen = _statistics(simulator)
+            cancelled, still_open = seen["cancels"] - self._cancels_before, seen["open_streams"]
+            settled = cancelled >= left and still_open == 0
+            if settled or time.monotonic() > deadline:
+                break
+            gevent.sleep(0.05)
+        message = f"{left} clients left, {cancelled} upstream streams were cancelled, {still_open} are open"
+        report(environment, "upstream cancels", seconds=None, size=cancelled, error="" if settled else message)
+
+
+def _simulator_of(environment: Environment) -> str | None:
+    """None in a worker too: the process that has all results does the comparing."""
+    return None if isinstance(environment.runner, WorkerRunner) else options_of(environment).simulator
+
+
+def _statistics(simulator: str) -> dict[str, int]:
+    with urllib.request.urlopen(f"{simulator}/sim/stats", timeout=_STATS_TIMEOUT_SECONDS) as answer:
+        seen = json.load(answer)
+    return {name: int(seen[name]) for name in ("cancels", "open_streams")}
+
+
+_check = CancelCheck()
+listen(events.test_start, _check.begin)
+listen(events.test_stop, _check.end)

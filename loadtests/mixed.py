@@ -1,0 +1,41 @@
+"""Mixed sizes: short, medium and long prompts and answers side by side, each with its own entries in the report.
+
+With ``ztoapi demo`` in another terminal:
+``locust -f loadtests/mixed.py --headless -u 20 -r 20 -t 30s -H http://127.0.0.1:9090``
+"""
+
+from loadtests.questions import text_of
+from loadtests.users import OpenLoopUser
+
+
+class SizedUser(OpenLoopUser):
+    """``prompt_octets`` in, ``tokens`` out."""
+
+    abstract = True
+    prompt_octets: int
+    tokens: int
+
+    def on_start(self) -> None:
+        messages: list[dict[str, object]] = [{"role": "user", "content": text_of(self.prompt_octets)}]
+        self.question = self.upstream.question(messages, tokens=self.tokens, settings="ttft=50:itl=5")
+
+
+class ShortUser(SizedUser):
+    label = "short"
+    weight = 6
+    prompt_octets = 200
+    tokens = 20
+
+
+class MediumUser(SizedUser):
+    label = "medium"
+    weight = 3
+    prompt_octets = 8_000
+    tokens = 200
+
+
+class LongUser(SizedUser):
+    label = "long"
+    weight = 1
+    prompt_octets = 200_000
+    tokens = 400

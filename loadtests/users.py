@@ -1,0 +1,197 @@
+"""The kinds of users that scenarios are put together from. Scenarios set the numbers."""
+
+import secrets
+import socket
+import time
+from typing import Final
+
+import gevent  # type: ignore[import-untyped]  # it has no types
+from gevent.pool import Pool  # type: ignore[import-untyped]
+from geventhttpclient.response import HTTPSocketPoolResponse
+from locust import constant, task
+from locust.env import Environment
+
+from loadtests.client import StreamingUser
+from loadtests.questions import Object, Question, text_of
+from loadtests.sse import Stream
+
+__all__ = ["Agent", "Caller", "OpenLoopUser", "SlowReader", "StreamLeaver", "Tenant"]
+
+_random: Final = secrets.SystemRandom()
+
+
+class OpenLoopUser(StreamingUser):
+    """Sends requests as if each came from another person: at random moments, whether earlier ones are answered or not.
+
+    The moments are a Poisson process of ``per_second`` requests, and times count from the moment at which a request was
+    due. A gateway that stalls is so charged for all who came meanwhile; a user that waits for its answer before it asks
+    again would leave them out (coordinated omission).
+    """
+
+    abstract = True
+    per_second = 1.0
+    concurrency = 1000
+    """Requests of one user that may be open; beyond it they queue, and the time they wait counts."""
+    question: Question
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._open = Pool(self.concurrency)
+        self._due: float | None = None
+
+    def wait_time(self) -> float:
+        """Seconds until the next request is due."""
+        now = time.perf_counter()
+        self._due = (now if self._due is None else self._due) + _random.expovariate(self.per_second)
+        return max(self._due - now, 0)
+
+    @task
+    def arrive(self) -> None:
+        """Send the request that is due on its way; locust comes here once before the first wait, with nothing due."""
+        if self._due is not None:
+            self._open.spawn(self.send, self._due)
+
+    def send(self, due: float) -> None:
+        """One request."""
+        self.ask(self.question, due=due)
+
+    def on_stop(self) -> None:
+        """Open requests may finish, within locust's --stop-timeout."""
+        try:
+            self._open.join(self.environment.stop_timeout)
+        finally:
+            self._open.kill()
+
+
+class Caller(OpenLoopUser):
+    """An ordinary person: a short prompt, an answer that comes at a reading pace."""
+
+    abstract = True
+    tokens = 50
+
+    def on_start(self) -> None:
+        messages: list[Object] = [{"role": "user", "content": "How does a gateway relay a stream?"}]
+        self.question = self.upstream.question(messages, tokens=self.tokens, settings="ttft=50:itl=10")
+
+
+class SlowReader(StreamingUser):
+    """Reads ``octets_per_second`` of an answer that comes as fast as it is read: every buffer on the way fills."""
+
+    abstract = True
+    label = "slow"
+    wait_time = constant(0)
+    tokens = 300
+    delta_octets = 4000
+    octets_per_second = 400_000
+    _STEP_OCTETS: Final = 16_384
+    _RECEIVE_BUFFER_BYTES: Final = 65_536
+    """Or the kernel reads megabytes on. In a window below one segment of loopback's (64 KB) TCP stalls and probes."""
+
+    def on_start(self) -> None:
+        messages: list[Object] = [{"role": "user", "content": "Tell me everything."}]
+        settings = f"itl=0:size={self.delta_octets}"
+        self.question = self.upstream.question(messages, tokens=self.tokens, settings=settings)
+
+    @task
+    def read_slowly(self) -> None:
+        self.ask(self.question)
+
+    def read(self, wire: HTTPSocketPoolResponse, stream: Stream) -> None:
+        sock = wire._sock
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._RECEIVE_BUFFER_BYTES)
+        taken = 0
+        while line := wire.readline(b"\n"):
+            stream.take(line, time.perf_counter())
+            taken += len(line)
+            if taken >= self._STEP_OCTETS:
+                gevent.sleep(taken / self.octets_per_second)
+                taken = 0
+
+
+class StreamLeaver(StreamingUser):
+    """Goes away in the middle of a long answer, after 1 to ``most_deltas`` deltas."""
+
+    abstract = True
+    label = "leaver"
+    wait_time = constant(0)
+    most_deltas = 10
+    tokens = 5000
+    """So many that no answer ends by itself: 100 s of them."""
+
+    def on_start(self) -> None:
+        messages: list[Object] = [{"role": "user", "content": "Never mind."}]
+        self.question = self.upstream.question(messages, tokens=self.tokens, settings="ttft=20:itl=20")
+
+    @task
+    def leave(self) -> None:
+        self.ask(self.question)
+
+    def read(self, wire: HTTPSocketPoolResponse, stream: Stream) -> None:
+        enough = _random.randint(1, self.most_deltas)
+        while line := wire.readline(b"\n"):
+            stream.take(line, time.perf_counter())
+            if stream.deltas == enough:
+                stream.left = True
+                return
+
+
+class Tenant(StreamingUser):
+    """Asks ``per_second`` times a second under its key, and waits as long as a 429 tells it to."""
+
+    abstract = True
+    expects_rate_limits = True
+    per_second = 5.0
+
+    def wait_time(self) -> float:
+        """Seconds until the next request."""
+        return self.retry_after or 1 / self.per_second
+
+
+class Agent(StreamingUser):
+    """A coding agent: a long conversation, tools, calls that come in fragments, and their results sent back.
+
+    Each turn is two requests: one whose answer calls a tool, and one with its result. The conversation grows by both.
+    """
+
+    abstract = True
+    wait_time = constant(0.1)
+    turns = 3
+    tokens = 60
+    prompt_octets = (30_000, 100_000, 300_000)
+    result_octets = 4000
+    settings = "ttft=50:itl=5"
+
+    @task
+    def converse(self) -> None:
+        """One conversation."""
+        messages: list[Object] = [{"role": "system", "content": text_of(_random.choice(self.prompt_octets))}]
+        for turn in range(self.turns):
+            messages.append({"role": "user", "content": f"Step {turn + 1}: find out what is wrong, and mend it."})
+            call = self._ask(messages, "tool call")
+            if call is None:
+                return
+            messages += _with_results(call, self.result_octets)
+            if not call.calls:
+                continue
+            answer = self._ask(messages, "tool result")
+            if answer is None:
+                return
+            messages.append({"role": "assistant", "content": "".join(answer.text)})
+
+    def _ask(self, messages: list[Object], label: str) -> Stream | None:
+        question = self.upstream.question(messages, tokens=self.tokens, settings=self.settings, with_tools=True)
+        return self.ask(question, label=label)
+
+
+def _with_results(stream: Stream, octets: int) -> list[Object]:
+    """The assistant's message, and a result of ``octets`` octets for each call in it."""
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in stream.calls.values()
+    ]
+    said: Object = {"role": "assistant", "content": "".join(stream.text)}
+    if calls:
+        said["tool_calls"] = calls
+    results: list[Object] = [{"role": "tool", "tool_call_id": call["id"], "content": text_of(octets)} for call in calls]
+    return [said, *results]

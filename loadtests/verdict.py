@@ -1,0 +1,96 @@
+"""The end of a run: what all streams together did, and whether it kept the limits of ``--thresholds``.
+
+The process that holds all results judges: the only one, or the master. Exit codes: 0; 1 if there were failures and no
+thresholds to judge them by; 2 if the thresholds file is not valid; 3 if a threshold was broken.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import gevent  # type: ignore[import-untyped]  # it has no types
+from locust import events
+from locust import stats as locust_stats
+from locust.env import Environment
+from locust.runners import WorkerRunner
+from locust.stats import StatsEntry
+
+from loadtests.events import listen
+from loadtests.options import options_of
+from loadtests.thresholds import Breach, Run, judge, load
+
+__all__ = ["measured"]
+
+_BROKEN: Final = 3
+_log = logging.getLogger(__name__)
+
+
+def _check_thresholds(environment: Environment, **_: object) -> None:
+    """Read the file before the run: a mistake in it should not cost an hour."""
+    path = options_of(environment).thresholds
+    if path is None:
+        return
+    try:
+        load(path)
+    except (OSError, ValueError) as error:
+        _log.error("thresholds: %s", error)
+        sys.exit(2)
+
+
+def measured(environment: Environment) -> Run:
+    """The run so far."""
+    stats = environment.stats
+    entries = {name: entry for (name, kind), entry in stats.entries.items() if kind == "SSE"}
+    seconds = (stats.last_request_timestamp or stats.start_time) - stats.start_time
+    tokens = sum(entry.total_content_length for entry in _labelled(entries, "E2E"))
+    speeds = _labelled(entries, "tokens/s")
+    streams = sum(entry.num_requests for entry in speeds)
+    return Run(
+        entries,
+        tokens_per_second=tokens / seconds if seconds else 0.0,
+        tokens_per_second_per_stream=sum(entry.total_content_length for entry in speeds) / streams if streams else 0.0,
+    )
+
+
+def _labelled(entries: Mapping[str, StatsEntry], event: str) -> list[StatsEntry]:
+    return [entry for name, entry in entries.items() if name.partition(" [")[0] == event]
+
+
+def _conclude(environment: Environment, **_: object) -> None:
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    run = measured(environment)
+    _write("")
+    _write(f"Tokens/s, all streams together: {run.tokens_per_second:.1f}")
+    _write(f"Tokens/s, mean of the streams:  {run.tokens_per_second_per_stream:.1f}")
+    path = options_of(environment).thresholds
+    if path is not None:
+        breaches = judge(load(path), run)
+        _show(path, breaches)
+        if breaches:
+            environment.process_exit_code = _BROKEN
+        elif environment.runner is not None and not environment.runner.exceptions:
+            # The thresholds say how many failures are too many; without this any one of them is.
+            environment.process_exit_code = 0
+    # Locust's CSV files are written once a second; this lets them have the last second too.
+    gevent.sleep(locust_stats.CSV_STATS_INTERVAL_SEC * 1.5)
+
+
+def _show(path: str, breaches: list[Breach]) -> None:
+    if not breaches:
+        _write(f"Thresholds of {path}: all kept")
+        return
+    _write(f"Thresholds of {path}: {len(breaches)} broken")
+    _write(f"{'event':<30} {'key':<22} {'limit':<18} measured")
+    for breach in breaches:
+        _write(f"{breach.event:<30} {breach.key:<22} {breach.limit:<18} {breach.measured}")
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+listen(events.init, _check_thresholds)
+listen(events.quitting, _conclude)
