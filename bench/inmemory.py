@@ -1,21 +1,38 @@
 """The whole gateway on transports that only count: no socket, no second process, nothing that differs between runs.
 
-``Gateway`` takes a request on its client side and is fed an upstream's answer by hand; what it writes is counted.
+``Gateway`` takes a request on its client side and is fed an upstream's answer by hand; what it writes is counted, and
+what it asks of the event loop. Its clocks stand still and its ids start at 1.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
+from unittest.mock import patch
 
 from ztoapi.app import Application
 from ztoapi.config.model import Config, DialectName, ModelRoute, Platform, Secret
+from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.upstream.connection import UpstreamConnection
 from ztoapi.upstream.pool import Origin
 
-__all__ = ["CountingTransport", "Gateway", "chunked", "request", "stream_head", "zai_event"]
+__all__ = [
+    "CountingLoop",
+    "CountingTransport",
+    "Gateway",
+    "chunked",
+    "request",
+    "stream_head",
+    "whole_answer",
+    "zai_end",
+    "zai_event",
+]
 
 _ORIGIN = Origin(False, "127.0.0.1", 9100)
 _PATHS = {"zai": "/api/paas/v4", "openai": "/v1"}
+_UNIX_SECONDS = 1_795_435_200.0
+"""The moment at which everything happens: the one that ``stream_head`` tells."""
+_LOOP_SECONDS = 1000.0
 
 
 class CountingTransport(asyncio.Transport):
@@ -57,11 +74,34 @@ class CountingTransport(asyncio.Transport):
         pass
 
 
+class CountingLoop(asyncio.SelectorEventLoop):
+    """``wake_ups`` counts the callbacks it was given to run: each is a turn of the loop that somebody waits for."""
+
+    def __init__(self) -> None:
+        self.wake_ups = 0
+        super().__init__()
+
+    def time(self) -> float:
+        return _LOOP_SECONDS
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: object, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.wake_ups += 1
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: object, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self.wake_ups += 1
+        return super().call_at(when, callback, *args, context=context)
+
+
 class Gateway:
     """One gateway with one client connection and one idle upstream connection."""
 
     def __init__(self, dialect: DialectName = "zai") -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = CountingLoop()
         base = f"http://127.0.0.1:{_ORIGIN.port}{_PATHS[dialect]}"
         platform = Platform(
             id=dialect,
@@ -72,15 +112,17 @@ class Gateway:
             tokens=(Secret("token"),),
             default_model="glm-4.6",
         )
-        self.application = Application(
-            Config(
-                api_keys=(Secret("key"),),
-                platforms=(platform,),
-                default_platform=dialect,
-                routes=(ModelRoute(public="glm-4.6", platform=dialect, upstream="glm-4.6"),),
-            ),
-            self.loop,
+        config = Config(
+            api_keys=(Secret("key"),),
+            platforms=(platform,),
+            default_platform=dialect,
+            routes=(ModelRoute(public="glm-4.6", platform=dialect, upstream="glm-4.6"),),
         )
+        with (
+            patch("secrets.token_hex", return_value="0123456789abcdef"),
+            patch.object(ServerContext, "wall_clock", staticmethod(lambda: _UNIX_SECONDS)),
+        ):
+            self.application = Application(config, self.loop)
         self.application.context.date = b"Mon, 23 Nov 2026 12:00:00 GMT"
         self.client = CountingTransport()
         self.upstream = CountingTransport()
@@ -146,6 +188,25 @@ def zai_event(text: str) -> bytes:
         b'data: {"id":"20261123120000aabbccddeeff0011","created":1767225600,"model":"glm-4.6",'
         b'"choices":[{"index":0,"delta":{"role":"assistant","content":"%b"}}]}\n\n'
     ) % text.encode("ascii")
+
+
+def zai_end() -> bytes:
+    """The last delta, with the usage, and the end mark."""
+    return (
+        b'data: {"id":"20261123120000aabbccddeeff0011","created":1767225600,"model":"glm-4.6",'
+        b'"choices":[{"index":0,"finish_reason":"stop","delta":{"role":"assistant","content":""}}],'
+        b'"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}\n\ndata: [DONE]\n\n'
+    )
+
+
+def whole_answer(text: str) -> bytes:
+    """The upstream's answer to a request that does not stream, head and body; about 230 octets and ``text``."""
+    body = (
+        b'{"id":"1","created":1767225600,"model":"glm-4.6","choices":[{"index":0,"message":{"role":"assistant",'
+        b'"content":"%b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":12,'
+        b'"total_tokens":21}}' % text.encode("ascii")
+    )
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
 def chunked(payload: bytes) -> bytes:
