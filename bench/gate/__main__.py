@@ -1,0 +1,118 @@
+"""``python -m bench.gate``: count what each scenario costs, compare with a base and with budgets, say so, exit 1 on a
+regression. ``docs/regression-gate.md`` is the manual."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .errors import CannotLoadError, GateError
+from .measure import Counts, Key, Measurement, Tools, measure
+from .report import Outcome, read_baseline, save_baseline
+from .subject import Subject
+from .trees import automatic_base, copy, resolve, worktree
+from .verdicts import Budgets, judge, parse_limit
+
+__all__ = ["main"]
+
+_REGRESSION, _REFUSAL = 1, 2
+_COMMIT_CHARACTERS = 12
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 fine, 1 a regression or a budget that does not hold, 2 a refusal."""
+    args = _parser().parse_args(arguments)
+    try:
+        outcome = _compare(args)
+    except GateError as error:
+        print(f"bench.gate: {error}", file=sys.stderr)
+        return _REFUSAL
+    print(outcome.markdown(), end="")
+    if args.markdown:
+        args.markdown.write_text(outcome.markdown(), "utf-8")
+    if args.json:
+        args.json.write_text(json.dumps(outcome.json(), indent=1) + "\n", "utf-8")
+    return _REGRESSION if outcome.failures else 0
+
+
+def _compare(args: argparse.Namespace) -> Outcome:
+    limit = parse_limit(args.limit)
+    subject = Subject.read(Path.cwd(), args.scenarios, args.package, args.budgets, args.names)
+    commit = None if args.baseline else _base(subject, args.base)
+    with tempfile.TemporaryDirectory(prefix="gate-") as name:
+        directory = Path(name)
+        tools = Tools.find(directory, instructions=not args.no_instructions)
+        with ThreadPoolExecutor() as both:
+            base_run = both.submit(_measure_base, subject, commit, directory, tools) if commit else None
+            head_tree = copy(subject.root, subject.packages, directory / "head")
+            head = measure(head_tree, subject, tools)
+            base = base_run.result() if base_run else None
+    if head.errors:
+        raise GateError("\n".join(f"{scenario} fails: {reason}" for scenario, reason in head.errors.items()))
+    key = Key.of(tools, head.files, subject.packages)
+    if args.save:
+        save_baseline(args.save, key, head.counts)
+    former: Counts | None = None
+    against: str | None = None
+    if args.baseline:
+        stored = read_baseline(args.baseline, key)
+        former = {name: counts for name, counts in stored.items() if not subject.names or name in subject.names}
+        against = str(args.baseline)
+    elif base is not None and commit is not None:
+        former, against = base.counts, commit[:_COMMIT_CHARACTERS]
+    budgets = Budgets.read(subject.budgets, key.interpreter) if subject.budgets else Budgets()
+    cells = judge(head.counts, former, budgets.of(subject.names), limit)
+    return Outcome(key, against, cells, tools.notes, base.errors if base else {})
+
+
+def _base(subject: Subject, reference: str) -> str | None:
+    if reference == "none":
+        return None
+    if reference == "auto":
+        return automatic_base(subject.root, subject.packages)
+    commit = resolve(subject.root, reference)
+    if commit is None:
+        raise GateError(f"there is no commit {reference!r} here: fetch it first (a CI checkout may be shallow)")
+    return commit
+
+
+def _measure_base(subject: Subject, commit: str, directory: Path, tools: Tools) -> Measurement:
+    """Base's packages under head's scenarios: the same work on both sides."""
+    with worktree(subject.root, commit, directory / "worktree") as root:
+        tree = copy(root, subject.packages, directory / "base")
+    try:
+        return measure(tree, subject, tools)
+    except CannotLoadError as error:
+        return Measurement({}, {"every scenario": str(error)}, {})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench.gate", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="SCENARIO", help="count only these")
+    parser.add_argument("--scenarios", metavar="FILE", help="where the scenarios are")
+    parser.add_argument(
+        "--package", action="append", metavar="PATH", help="what is measured, e.g. src/name; repeatable"
+    )
+    parser.add_argument("--budgets", metavar="FILE", help="exact numbers (TOML)")
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument(
+        "--base", default="auto", metavar="REF", help="the commit to compare with; auto (default) or none"
+    )
+    base.add_argument("--baseline", type=Path, metavar="FILE", help="compare with counts that --save has stored")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="store head's counts as a baseline")
+    parser.add_argument("--limit", default="2%", help="by how much a count may grow; 2%% unless told")
+    parser.add_argument(
+        "--no-instructions", action="store_true", help="do without valgrind: seconds instead of a minute"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcome for programs")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the table, e.g. for a pull-request comment"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

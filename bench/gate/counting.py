@@ -1,0 +1,193 @@
+"""Counts one unit of work of each scenario of a file.
+
+The gate runs this file in interpreters of its own, with the measured packages first on the path; it imports nothing of
+the gate. Every scenario is set up, warmed up and counted in a process forked for it: none can disturb another, and a
+scenario that fails fails alone. What is counted for no step at all is subtracted from what is counted for many.
+
+``counting.py counts FILE RESULT [NAME ...]`` counts opcodes, memory blocks and what the scenario itself counts;
+``counting.py instructions FILE RESULT [NAME ...]`` is run under cachegrind, which leaves a file for each forked process
+beside ``RESULT``: ``cachegrind.`` and the process's number. Without names it counts all scenarios.
+"""
+
+import ctypes
+import gc
+import importlib.util
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+WARM_UP_STEPS = 300
+"""Enough for the interpreter to specialise (at most 64 calls in 3.13) and for caches to fill."""
+STEPS = 100
+"""How many steps are averaged, so that what happens once in a while has its share."""
+
+_STARTUP = frozenset(sys.modules)
+
+Step = Callable[[], object]
+Totals = Callable[[], Mapping[str, int]]
+Setup = Callable[[], Step | tuple[Step, Totals]]
+Result = dict[str, Any]
+
+
+def load(path: Path) -> Mapping[str, Setup]:
+    """``SCENARIOS`` of the file."""
+    spec = importlib.util.spec_from_file_location("scenarios", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    scenarios: Mapping[str, Setup] = module.SCENARIOS
+    return scenarios
+
+
+def prepare(setup: Setup) -> tuple[Step, Totals]:
+    made = setup()
+    step, totals = made if isinstance(made, tuple) else (made, dict)
+    repeat(step, WARM_UP_STEPS)
+    return step, totals
+
+
+def repeat(step: Step, times: int) -> None:
+    # No counter: an int above 256 would be a memory block.
+    for _ in itertools.repeat(None, times):
+        step()
+
+
+def forked(task: Callable[..., Result], *arguments: object) -> tuple[int, Result]:
+    """Call ``task`` in a process of its own; its number, and what it returned or ``{"error": ...}``."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            result = task(*arguments)
+        except BaseException as error:  # noqa: BLE001 - a scenario may fail in any way; which one is reported
+            result = {"error": f"{type(error).__name__}: {error}"}
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(result, pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    os.waitpid(pid, 0)
+    return pid, json.loads(text) if text else {"error": "its process died"}
+
+
+def count_opcodes(step: Step, times: int) -> int:
+    """Python instructions executed by ``times`` steps; time in C is not seen."""
+    count = 0
+    if sys.version_info >= (3, 12):
+        monitoring = sys.monitoring
+
+        def on_instruction(_code: object, _offset: int) -> None:
+            nonlocal count
+            count += 1
+
+        monitoring.use_tool_id(monitoring.PROFILER_ID, "gate")
+        monitoring.register_callback(monitoring.PROFILER_ID, monitoring.events.INSTRUCTION, on_instruction)
+        monitoring.set_events(monitoring.PROFILER_ID, monitoring.events.INSTRUCTION)
+        repeat(step, times)
+        monitoring.set_events(monitoring.PROFILER_ID, 0)
+        monitoring.free_tool_id(monitoring.PROFILER_ID)
+    else:
+
+        def on_event(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
+            nonlocal count
+            if event == "call":
+                frame.f_trace_opcodes = True
+                frame.f_trace_lines = False
+            elif event == "opcode":
+                count += 1
+            return on_event
+
+        sys.settrace(on_event)
+        repeat(step, times)
+        sys.settrace(None)
+    return count
+
+
+def opcodes(setup: Setup) -> Result:
+    step, _ = prepare(setup)
+    none = count_opcodes(step, 0)
+    return {"counts": {"opcodes": (count_opcodes(step, STEPS) - none) / STEPS}}
+
+
+def blocks(setup: Setup) -> Result:
+    """Memory blocks taken and kept, and the scenario's own counts; ``files`` says where modules were loaded from."""
+    library = ctypes.CDLL(None)
+    counters: dict[str, Callable[[], int]] = {"kept": sys.getallocatedblocks}
+    if hasattr(library, "gate_blocks_taken"):
+        counters = {"blocks": library.gate_blocks_taken, "kept": library.gate_blocks_live}
+        library.gate_blocks_taken.restype = library.gate_blocks_live.restype = ctypes.c_longlong
+    step, totals = prepare(setup)
+    result: Result = {name: growth(counter, step) - growth(counter, int) for name, counter in counters.items()}
+    start = totals()
+    repeat(step, STEPS)
+    end = totals()
+    result |= {name: (end[name] - start[name]) / STEPS for name in start}
+    # Here, because a set-up may import something too.
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items() if name not in _STARTUP}
+    return {"counts": result, "files": files}
+
+
+def growth(counter: Callable[[], int], step: Step) -> float:
+    """By how much ``counter`` grows with a step, what reading it costs included. The first step is left out: it finds
+    the interpreter's free lists as something else has left them."""
+    readings = [0] * (STEPS + 2)
+    for number in range(STEPS + 2):
+        readings[number] = counter()
+        step()
+    return (readings[-1] - readings[1]) / STEPS
+
+
+def instructions(setup: Setup, directory: Path) -> Result:
+    """Both processes begin as the same copy of this one, which does next to nothing between the two."""
+    processes = [forked(run, setup, times) for times in (0, STEPS)]
+    for _, result in processes:
+        if result:
+            return result
+    none, many = (_summary(directory / f"cachegrind.{pid}") for pid, _ in processes)
+    return {"counts": {"instructions": (many - none) / STEPS}}
+
+
+def run(setup: Setup, times: int) -> Result:
+    step, _ = prepare(setup)
+    repeat(step, times)
+    return {}
+
+
+def _summary(path: Path) -> int:
+    line = next(line for line in path.read_text().splitlines() if line.startswith("summary:"))
+    return int(line.split()[1])
+
+
+def main() -> None:
+    mode, file, output, *names = sys.argv[1:]
+    gc.disable()
+    try:
+        scenarios = load(Path(file))
+        unknown = [name for name in names if name not in scenarios]
+        if unknown:
+            raise LookupError(f"no scenario is called {', '.join(unknown)}; there is {', '.join(scenarios)}")
+        chosen = {name: scenarios[name] for name in names or scenarios}
+    except Exception as error:  # noqa: BLE001 - the file is the user's; its error is reported
+        report: Result = {"error": f"{type(error).__name__}: {error}"}
+    else:
+        results: dict[str, Result] = {}
+        for name, setup in chosen.items():
+            if mode == "instructions":
+                results[name] = instructions(setup, Path(output).parent)
+            else:
+                first, second = forked(opcodes, setup)[1], forked(blocks, setup)[1]
+                counts = first.get("counts", {}) | second.get("counts", {})
+                results[name] = first | second | {"counts": counts}
+        report = {"scenarios": results}
+    Path(output).write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

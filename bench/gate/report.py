@@ -1,0 +1,126 @@
+"""The outcome for people (a table that is also markdown) and for programs (JSON), and stored baselines."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import GateError
+from .measure import Counts, Key
+from .verdicts import Cell, Verdict, number
+
+__all__ = ["Outcome", "read_baseline", "save_baseline"]
+
+_FORMAT = 1
+"""Of the JSON files; another number means that a field has changed its meaning."""
+_MARKS = {Verdict.IMPROVED: "improved", Verdict.NEW: "new", Verdict.GONE: "gone"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that is said about one comparison. ``base`` is a commit, a file, or None; ``uncounted`` are the scenarios
+    that base could not run, with the reason."""
+
+    key: Key
+    base: str | None
+    cells: Sequence[Cell]
+    notes: Sequence[str]
+    uncounted: Mapping[str, str]
+
+    @property
+    def failures(self) -> list[str]:
+        return [cell.sentence() for cell in self.cells if cell.verdict.fails]
+
+    def markdown(self) -> str:
+        """Verdict, table, reasons; reads as plain text too."""
+        verdict = "**Regression gate: failed**" if self.failures else "**Regression gate: passed**"
+        against = f"head against {self.base}" if self.base else "no base, budgets only"
+        lines = [f"{verdict} ({against})", ""]
+        if self.failures:
+            lines += [*(f"- {failure}" for failure in self.failures), ""]
+        lines += [*self._table(), ""]
+        lines += [f"- {name} is new, base cannot run it: {reason}" for name, reason in self.uncounted.items()]
+        lines += [f"- {note}" for note in self.notes]
+        key = self.key
+        tool = f", valgrind {key.valgrind}" if key.valgrind else ""
+        lines.append(f"- for one step each; {key.interpreter} on {key.architecture}{tool}, lock {key.lock}")
+        return "\n".join(lines) + "\n"
+
+    def _table(self) -> list[str]:
+        scenarios = list(dict.fromkeys(cell.scenario for cell in self.cells))
+        counts = list(dict.fromkeys(cell.count for cell in self.cells))
+        texts = {(cell.scenario, cell.count): _text(cell, marked=self.base is not None) for cell in self.cells}
+        rows = [["scenario", *counts]]
+        rows += [[scenario, *(texts.get((scenario, count), "") for count in counts)] for scenario in scenarios]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(counts) + 1)]
+        lines = []
+        for first, *others in rows:
+            cells = [first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]
+            lines.append(f"| {' | '.join(cells)} |")
+        rule = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
+        return [lines[0], f"|{'|'.join(rule)}|", *lines[1:]]
+
+    def json(self) -> dict[str, Any]:
+        """The documented form: see ``docs/regression-gate.md``."""
+        scenarios: dict[str, dict[str, Any]] = {}
+        for cell in self.cells:
+            scenarios.setdefault(cell.scenario, {})[cell.count] = {
+                "base": cell.base,
+                "head": cell.head,
+                "change": cell.change,
+                "budget": cell.budget,
+                "limit": cell.limit,
+                "verdict": cell.verdict.value,
+            }
+        return {
+            "format": _FORMAT,
+            "passed": not self.failures,
+            "base": self.base,
+            "key": asdict(self.key),
+            "scenarios": scenarios,
+            "failures": self.failures,
+            "uncounted": dict(self.uncounted),
+            "notes": list(self.notes),
+        }
+
+
+def _text(cell: Cell, *, marked: bool) -> str:
+    parts = [number(cell.head)]
+    if cell.change:
+        parts.append(f"({cell.change:+.2%})")
+    if cell.verdict.fails:
+        return f"**{' '.join(parts)}**"
+    if marked and cell.verdict in _MARKS:
+        parts.append(_MARKS[cell.verdict])
+    return " ".join(part for part in parts if part)
+
+
+def save_baseline(path: Path, key: Key, counts: Counts) -> None:
+    path.write_text(json.dumps({"format": _FORMAT, "key": asdict(key), "counts": counts}, indent=1) + "\n")
+
+
+def read_baseline(path: Path, key: Key) -> Counts:
+    """The counts of a stored baseline. Raises GateError, naming what differs, if they were taken under another key."""
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        counts: Counts = stored["counts"]
+        former = Key(**{**stored["key"], "distributions": tuple(stored["key"]["distributions"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GateError(f"{path} is no baseline of this gate ({error!r}): write one with --save") from error
+    if former != key:
+        mine, theirs = asdict(key), asdict(former)
+        parts = [f"{name} is {mine[name]}, there {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        parts = [part for part in parts if not part.startswith(("lock", "distributions"))]
+        if former.lock != key.lock:
+            here, there = set(key.distributions), set(former.distributions)
+            parts.append(f"lock: here {_listed(here - there)}, there {_listed(there - here)}")
+        raise GateError(
+            f"{path} was counted under other conditions and cannot be compared: {'; '.join(parts)}. "
+            "Count under the same conditions, save a new baseline with --save, or compare with a commit by --base"
+        )
+    return counts
+
+
+def _listed(distributions: set[str]) -> str:
+    return ", ".join(sorted(distributions)) or "none"

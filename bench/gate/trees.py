@@ -1,0 +1,65 @@
+"""The two states that are compared, as copies of nothing but the measured packages.
+
+Copies, because head may be edited meanwhile, and because a worktree of base on the path would bring its own scenarios
+along. Their paths are of one length: a path's length shows in instruction counts.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["automatic_base", "copy", "resolve", "worktree"]
+
+_MAIN_BRANCHES = ("origin/main", "origin/master", "main", "master")
+
+
+def copy(root: Path, packages: Sequence[str], target: Path) -> Path:
+    """``target``, with what of ``packages`` (paths below ``root``) there is."""
+    target.mkdir()
+    for package in packages:
+        path = root / package
+        if path.is_dir():
+            shutil.copytree(path, target / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.is_file():
+            shutil.copy2(path, target)
+    return target
+
+
+def resolve(root: Path, reference: str) -> str | None:
+    """The commit that ``reference`` names, if it is here."""
+    return _git(root, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+
+
+def automatic_base(root: Path, packages: Sequence[str]) -> str | None:
+    """Where this branch left main; on main itself HEAD if something is not committed, else the commit before it. None
+    where there is no such commit, as in a shallow clone."""
+    head = resolve(root, "HEAD")
+    if head is None:
+        return None
+    for branch in _MAIN_BRANCHES:
+        base = _git(root, "merge-base", "HEAD", branch)
+        if base is not None and base != head:
+            return base
+    return head if _git(root, "status", "--porcelain", "--", *packages) else resolve(root, "HEAD~1")
+
+
+@contextmanager
+def worktree(root: Path, commit: str, path: Path) -> Iterator[Path]:
+    """A worktree of ``commit`` at ``path``; yields the folder in it that corresponds to ``root``."""
+    prefix = _git(root, "rev-parse", "--show-prefix") or ""
+    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", path, commit], cwd=root, check=True)
+    try:
+        yield path / prefix
+    finally:
+        subprocess.run(["git", "worktree", "remove", "--force", path], cwd=root, check=True)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git says; None if it fails or is not there."""
+    try:
+        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,149 @@
+"""What the counts mean: a count that has a budget is held to it exactly, every other one to the base and the limit."""
+
+import enum
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import GateError
+from .measure import Counts
+
+__all__ = ["Budgets", "Cell", "Verdict", "judge", "parse_limit"]
+
+
+class Verdict(enum.Enum):
+    """What became of one count of one scenario. Those of ``FAILING`` make the gate fail."""
+
+    SAME = "within the limit"
+    IMPROVED = "improved"
+    NEW = "new"
+    GONE = "gone"
+    ON_BUDGET = "on budget"
+    REGRESSED = "regressed"
+    OVER_BUDGET = "over budget"
+    UNDER_BUDGET = "under budget"
+
+    @property
+    def fails(self) -> bool:
+        return self in _FAILING
+
+
+_FAILING = frozenset({Verdict.REGRESSED, Verdict.OVER_BUDGET, Verdict.UNDER_BUDGET})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One count of one scenario, in base and head, each for one step."""
+
+    scenario: str
+    count: str
+    base: float | None
+    head: float | None
+    budget: float | None
+    limit: float
+    verdict: Verdict
+
+    @property
+    def change(self) -> float | None:
+        """Relative to base; None without a base, or if base is 0."""
+        return None if self.head is None or not self.base else self.head / self.base - 1
+
+    def sentence(self) -> str:
+        """What is wrong and what helps, for a verdict that fails."""
+        where = f"{self.scenario}: {self.count} {number(self.head)}"
+        if self.verdict is Verdict.REGRESSED:
+            change = "" if self.change is None else f", {self.change:+.2%}"
+            return f"{where}, in base {number(self.base)}{change}; the limit is {self.limit:+.1%}"
+        if self.verdict is Verdict.OVER_BUDGET:
+            return f"{where}, the budget is {number(self.budget)}: save it, or raise the budget and say why"
+        return f"{where}, the budget is {number(self.budget)}: update the budget, so that it holds what was gained"
+
+
+def number(value: float | None) -> str:
+    """With the digits that mean something."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The reviewed numbers. ``counts`` by scenario and count; ``limits`` of scenarios that have one of their own."""
+
+    counts: Counts = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, interpreter: str) -> "Budgets":
+        """A table for each scenario. A budget is a number, or a table of numbers by interpreter (those of others are
+        left out); ``limit`` is no budget. Raises GateError for anything else."""
+        try:
+            tables = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise GateError(f"the budgets cannot be read: {path}: {error}") from error
+        counts: Counts = {}
+        limits: dict[str, float] = {}
+        for scenario, table in tables.items():
+            if not isinstance(table, dict):
+                raise GateError(f"{path}: {scenario} stands outside any scenario's table")
+            counts[scenario] = {}
+            for name, value in table.items():
+                if name == "limit":
+                    limits[scenario] = parse_limit(str(value))
+                    continue
+                budget = value.get(interpreter) if isinstance(value, dict) else value
+                if isinstance(budget, int | float):
+                    counts[scenario][name] = budget
+                elif budget is not None:
+                    raise GateError(f"{path}: {name} of [{scenario}] is {budget!r}; a budget is a number")
+        return cls(counts, limits)
+
+    def of(self, names: Sequence[str]) -> "Budgets":
+        """Those of ``names`` only; all if there are none."""
+        if not names:
+            return self
+        return Budgets({name: counts for name, counts in self.counts.items() if name in names}, self.limits)
+
+
+def parse_limit(text: str) -> float:
+    """``2%`` as 0.02. Raises GateError."""
+    digits = text.strip().removesuffix("%")
+    try:
+        limit = float(digits) / 100
+    except ValueError:
+        limit = -1.0
+    if not text.strip().endswith("%") or not 0 <= limit < 1:
+        raise GateError(f"the limit {text!r} is no percentage such as 2%")
+    return limit
+
+
+def judge(head: Counts, base: Counts | None, budgets: Budgets, limit: float) -> list[Cell]:
+    """Every count of every scenario. Raises GateError if a budget is for something that is not counted."""
+    for scenario, budget in budgets.counts.items():
+        if scenario not in head:
+            raise GateError(f"there is a budget for {scenario!r}, but no such scenario; there is {', '.join(head)}")
+        for name in budget.keys() - head[scenario].keys() - {"blocks"}:
+            raise GateError(f"{scenario} has a budget for {name!r}; it counts {', '.join(head[scenario])}")
+    cells = []
+    for scenario in [*head, *((base or {}).keys() - head.keys())]:
+        mine, former = head.get(scenario, {}), (base or {}).get(scenario, {})
+        for name in dict.fromkeys([*mine, *former]):
+            values = (former.get(name), mine.get(name), budgets.counts.get(scenario, {}).get(name))
+            bound = budgets.limits.get(scenario, limit)
+            cells.append(Cell(scenario, name, *values, bound, _verdict(*values, bound)))
+    return cells
+
+
+def _verdict(base: float | None, head: float | None, budget: float | None, limit: float) -> Verdict:
+    if head is None:
+        return Verdict.GONE
+    if budget is not None:
+        if head == budget:
+            return Verdict.ON_BUDGET
+        return Verdict.OVER_BUDGET if head > budget else Verdict.UNDER_BUDGET
+    if base is None:
+        return Verdict.NEW
+    if head > base * (1 + limit):
+        return Verdict.REGRESSED
+    return Verdict.IMPROVED if head < base * (1 - limit) else Verdict.SAME

@@ -1,0 +1,172 @@
+"""The gate in a foreign project: what it compares, what it says, and with which exit code."""
+
+import json
+import shutil
+
+import pytest
+
+from bench.gate.__main__ import main
+from tests.gate.conftest import SCENARIOS, WORK, Project
+
+SLOWER = WORK.replace("number * 2", "number + number - 0")
+QUICKER = "def work(numbers):\n    return 2 * sum(numbers)\n"
+# Much work, almost all of it in C.
+SLOWER_IN_C = "from zlib import crc32\n\nDATA = bytes(100_000)\n" + WORK.replace("return ", "return crc32(DATA) * 0 + ")
+SOURCE = "src/counted/__init__.py"
+
+
+def verdict(project: Project, count: str = "opcodes", *arguments: str) -> str:
+    text: str = project.outcome(*arguments)["scenarios"]["doubling"][count]["verdict"]
+    return text
+
+
+def test_no_change_passes(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = foreign.outcome("--base", "HEAD")
+    counts = outcome["scenarios"]["doubling"]
+    assert outcome["passed"]
+    assert counts["calls"] == {
+        "base": 1.0, "head": 1.0, "change": 0.0, "budget": None, "limit": 0.02, "verdict": "within the limit",
+    }  # fmt: skip
+    assert counts["kept"]["head"] == 0.0
+    assert all(count["base"] == count["head"] for count in counts.values())
+    assert "**Regression gate: passed** (head against " in capsys.readouterr().out
+    assert list((foreign.root / ".git").glob("worktrees/*")) == []
+
+
+def test_a_slower_commit_fails_against_the_one_before(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign.write(SOURCE, SLOWER)
+    foreign.commit()
+    outcome = foreign.outcome("--markdown", "table.md")
+    assert [failure for failure in outcome["failures"] if failure.startswith("doubling: opcodes")]
+    assert outcome["scenarios"]["doubling"]["calls"]["verdict"] == "within the limit"
+    said = capsys.readouterr().out
+    assert said == (foreign.root / "table.md").read_text()
+    assert "**Regression gate: failed**" in said
+    assert "; the limit is +2.0%" in said
+
+
+def test_what_is_not_committed_is_compared_with_the_last_commit(foreign: Project) -> None:
+    foreign.write(SOURCE, SLOWER)
+    assert verdict(foreign) == "regressed"
+
+
+def test_a_branch_is_compared_with_where_it_left_main(foreign: Project) -> None:
+    foreign.git("checkout", "--quiet", "-b", "branch")
+    foreign.write(SOURCE, SLOWER)
+    foreign.commit()
+    foreign.write("README", "x")
+    foreign.commit()
+    assert verdict(foreign) == "regressed"
+
+
+def test_an_improvement_passes(foreign: Project) -> None:
+    foreign.write(SOURCE, QUICKER)
+    assert verdict(foreign) == "improved"
+
+
+def test_what_is_kept_is_a_regression(foreign: Project) -> None:
+    foreign.write(SOURCE, "kept = []\n" + WORK.replace("return", "kept.append([]); return"))
+    assert verdict(foreign, "kept") == "regressed"
+
+
+def test_a_wider_limit_can_be_given(foreign: Project) -> None:
+    foreign.write(SOURCE, SLOWER)
+    foreign.write("budgets.toml", '[doubling]\nlimit = "90%"\n')
+    assert verdict(foreign, "opcodes", "--budgets", "budgets.toml") == "within the limit"
+
+
+def test_what_base_cannot_run_is_new(foreign: Project) -> None:
+    foreign.write(SOURCE, WORK + "\ndef more():\n    pass\n")
+    foreign.write("perf/scenarios.py", SCENARIOS.replace("import work", "import more, work"))
+    outcome = foreign.outcome()
+    assert outcome["scenarios"]["doubling"]["opcodes"]["verdict"] == "new"
+    assert "cannot import name 'more'" in outcome["uncounted"]["every scenario"]
+
+
+def test_one_scenario_may_be_new_alone(foreign: Project) -> None:
+    foreign.write(SOURCE, WORK + "\ndef more():\n    pass\n")
+    extra = "\nimport counted\n\nSCENARIOS['more'] = lambda: counted.more\n"
+    foreign.write("perf/scenarios.py", SCENARIOS + extra)
+    outcome = foreign.outcome()
+    assert outcome["scenarios"]["more"]["opcodes"]["verdict"] == "new"
+    assert outcome["scenarios"]["doubling"]["opcodes"]["verdict"] == "within the limit"
+    assert list(outcome["uncounted"]) == ["more"]
+
+
+def test_without_git_there_are_budgets_only(foreign: Project) -> None:
+    shutil.rmtree(foreign.root / ".git")
+    assert foreign.outcome()["base"] is None
+
+
+def test_the_first_commit_has_no_base(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert foreign.outcome()["base"] is None
+    assert "no base, budgets only" in capsys.readouterr().out
+
+
+def test_a_budget_overrules_the_base(foreign: Project) -> None:
+    """A reviewed number may rise; the base says nothing any more about that count."""
+    foreign.write("perf/scenarios.py", SCENARIOS.replace("+= 1", "+= 3"))
+    foreign.write("budgets.toml", "[doubling]\ncalls = 3\n")
+    assert foreign.outcome("--budgets", "budgets.toml")["passed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--base", "v9"], "no commit 'v9' here"),
+        (["--limit", "2"], "'2' is no percentage such as 2%"),
+        (["--package", "src/other"], "there is no src/other in "),
+        (["halving"], "no scenario is called halving; there is doubling"),
+        (["--baseline", "pyproject.toml"], "write one with --save"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    foreign: Project, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    assert foreign.gate(*arguments) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_project_that_says_nothing_is_told_what_to_say(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign.write("pyproject.toml", "")
+    assert foreign.gate() == 2
+    assert "[tool.bench-gate] in pyproject.toml" in capsys.readouterr().err
+    assert foreign.gate("--scenarios", "perf/scenarios.py", "--package", "src/counted") == 0
+
+
+def test_a_scenario_that_fails_is_no_pass(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign.write(SOURCE, WORK.replace("return", "raise OSError('full') or"))
+    assert foreign.gate() == 2
+    assert "doubling fails: OSError: full" in capsys.readouterr().err
+
+
+def test_another_copy_of_the_package_is_refused(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """As an import hook of an editable install would bring it in."""
+    there = str(foreign.root / "src")
+    foreign.write("perf/scenarios.py", f"import sys\n\nsys.path.insert(0, {there!r})\n{SCENARIOS}")
+    assert foreign.gate() == 2
+    assert "not from the copy that is to be measured" in capsys.readouterr().err
+
+
+def test_a_stored_baseline_serves_as_base(foreign: Project) -> None:
+    assert foreign.gate("--base", "none", "--save", "baseline.json") == 0
+    assert verdict(foreign, "opcodes", "--baseline", "baseline.json") == "within the limit"
+    foreign.write(SOURCE, SLOWER)
+    assert verdict(foreign, "opcodes", "--baseline", "baseline.json") == "regressed"
+
+
+def test_the_key_names_the_libraries_that_scenarios_load(foreign: Project) -> None:
+    assert foreign.outcome("--base", "none")["key"]["distributions"] == []
+    # In the set-up: a process forked for the scenario is the only one to load it.
+    foreign.write("perf/scenarios.py", SCENARIOS.replace("    def step", "    import h11\n    def step"))
+    [found] = foreign.outcome("--base", "none", "--save", "baseline.json")["key"]["distributions"]
+    assert found.startswith("h11==")
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="needs valgrind")
+def test_instructions_see_what_opcodes_do_not(foreign: Project) -> None:
+    foreign.write(SOURCE, SLOWER_IN_C)
+    assert main(["--limit", "10%", "--json", "outcome.json"]) == 1
+    counts = json.loads((foreign.root / "outcome.json").read_text())["scenarios"]["doubling"]
+    assert counts["instructions"]["verdict"] == "regressed"
+    assert counts["opcodes"]["verdict"] == "within the limit"
