@@ -1,6 +1,6 @@
 """The relay and what it is made of, on transports that only count.
 
-Times are for one machine and one moment; ``bench/allocations.py`` counts what does not change.
+Times are for one machine and one moment; ``python -m bench.gate`` counts what does not change.
 """
 
 import pytest

@@ -1,0 +1,113 @@
+"""What the regression gate counts of ztoapi: each scenario's set-up gives one unit of work and its counters.
+
+The protocol is that of ``docs/regression-gate.md``. Transports are in memory, clocks stand still, ids are fixed.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
+from ztoapi.config.model import DialectName
+from ztoapi.wire.limits import Limits
+from ztoapi.wire.server import ServerWire
+
+__all__ = ["SCENARIOS"]
+
+Step = Callable[[], object]
+Totals = Callable[[], Mapping[str, int]]
+
+_RECENT_RECORDS = 16
+_PROMPT_CHARACTERS = 300_000
+"""A long conversation or a repository's worth of code, as agents send it with every turn."""
+_KILOBYTE_CHARACTERS = 800
+"""With the JSON around it, about 1 KB."""
+
+
+def _gateway(dialect: DialectName = "zai") -> tuple[Gateway, Totals]:
+    """A gateway that remembers few past requests: its memory is full after the warm-up, and a request keeps nothing."""
+    gateway = Gateway(dialect)
+    gateway.application.recorder.recent = deque(maxlen=_RECENT_RECORDS)
+
+    def totals() -> Mapping[str, int]:
+        return {
+            "client_writes": gateway.client.writes,
+            "upstream_writes": gateway.upstream.writes,
+            "wake_ups": gateway.loop.wake_ups,
+        }
+
+    return gateway, totals
+
+
+def _sure(step: Step, gateway: Gateway, expected: bytes) -> Step:
+    """``step``, once it has shown that the client hears what is expected: an error would be quick work."""
+    step()
+    assert expected in gateway.client.last, gateway.client.last
+    return step
+
+
+def _unary(prompt_characters: int) -> tuple[Step, Totals]:
+    gateway, totals = _gateway()
+    question = request(stream=False, prompt="x" * prompt_characters)
+    answer = whole_answer("x" * _KILOBYTE_CHARACTERS)
+
+    def step() -> None:
+        gateway.ask(question)
+        gateway.answer(answer)
+
+    return _sure(step, gateway, b" 200 OK"), totals
+
+
+def _one_read(dialect: DialectName, events: int) -> tuple[Step, Totals]:
+    gateway, totals = _gateway(dialect)
+    gateway.ask(request(stream=True))
+    gateway.answer(stream_head() + chunked(zai_event("The")))
+    feed = gateway.feeder(b"".join(chunked(zai_event(" word")) for _ in range(events)))
+    return _sure(feed, gateway, b'"content":" word"'), totals
+
+
+def _whole_stream(dialect: DialectName) -> tuple[Step, Totals]:
+    gateway, totals = _gateway(dialect)
+    question = request(stream=True)
+    start = stream_head() + chunked(zai_event("The"))
+    end = chunked(zai_end()) + b"0\r\n\r\n"
+
+    def step() -> None:
+        gateway.ask(question)
+        gateway.answer(start)
+        gateway.answer(end)
+
+    return _sure(step, gateway, b"[DONE]"), totals
+
+
+def _new_head() -> Step:
+    """A connection remembers its last head; these alternate."""
+    wire = ServerWire(Limits())
+    octets = itertools.cycle([request(stream=True), request(stream=True).replace(b"x64", b"arm64")])
+
+    def step() -> None:
+        wire.receive_data(next(octets))
+        wire.next_head()
+        wire.next_request()
+
+    return step
+
+
+def _refusal() -> tuple[Step, Totals]:
+    gateway, totals = _gateway()
+    question = request(stream=True).replace(b"Bearer key", b"Bearer unknown")
+    return _sure(lambda: gateway.ask(question), gateway, b" 401 "), totals
+
+
+SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
+    "unary-1kb": lambda: _unary(_KILOBYTE_CHARACTERS),
+    "unary-300kb-prompt": lambda: _unary(_PROMPT_CHARACTERS),
+    "zai-chunk": lambda: _one_read("zai", 1),
+    "zai-burst-of-8": lambda: _one_read("zai", 8),
+    "zai-start-and-end": lambda: _whole_stream("zai"),
+    "openai-chunk": lambda: _one_read("openai", 1),
+    "openai-burst-of-8": lambda: _one_read("openai", 8),
+    "openai-start-and-end": lambda: _whole_stream("openai"),
+    "new-head": _new_head,
+    "auth-refusal": _refusal,
+}
