@@ -9,6 +9,7 @@ when the supervisor is gone, however that came about, they drain too. Nobody is 
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -36,6 +37,8 @@ _STABLE_SECONDS: Final = 10.0
 _MAX_QUICK_DEATHS: Final = 5
 """Quick deaths in a row after which a worker is broken, not unlucky."""
 _FORCED_EXIT: Final = 1
+_COLLECT_AFTER_OBJECTS: Final = 50000
+"""Objects more than before at which the youngest are looked through (Python: 700): what 1,500 requests in hand have."""
 
 _log = logging.getLogger(__name__)
 
@@ -101,11 +104,20 @@ async def _serve_on_loop(
     await server.start()
     if started is not None:
         started()
+    _tune_collector()
     await stop.wait()
     clean = await server.drain(drain_seconds, at_once)
     await server.close()
     await service.close()
     return 0 if clean else _FORCED_EXIT
+
+
+def _tune_collector() -> None:
+    """What exists by now stays; and what requests leave behind is freed by its last reference, so that the collector
+    finds next to nothing. With its own thresholds it takes a tenth of a busy worker's time to do so."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 20)
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, pipe: int, stop: asyncio.Event) -> None:
