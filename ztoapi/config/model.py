@@ -118,9 +118,9 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     transport: Literal["native", "httpx"] = "native"
     """``httpx`` is ten times dearer and knows proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)."""
-    max_idle_connections: int = 100
+    max_idle_connections: int = 512
     """Idle upstream connections that are kept in all."""
-    max_idle_per_origin: int = 10
+    max_idle_per_origin: int = 256
     """Idle upstream connections that are kept for one origin."""
     idle_timeout_seconds: float = 90.0
     """Time that an idle upstream connection is kept."""
