@@ -15,6 +15,8 @@ from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.upstream.connection import UpstreamConnection
 from ztoapi.upstream.pool import Origin
+from ztoapi.wire.client import AnswerHeads
+from ztoapi.wire.limits import LANDING_BYTES
 
 __all__ = [
     "CountingLoop",
@@ -129,7 +131,7 @@ class Gateway:
         self._protocol = HTTPProtocol(self.application.context)
         self._protocol.connection_made(self.client)
         pool = self.application.pool
-        self._connection = UpstreamConnection(self.loop, pool, 16 * 1024 * 1024)
+        self._connection = UpstreamConnection(self.loop, pool, memoryview(bytearray(LANDING_BYTES)), AnswerHeads())
         self._connection.connection_made(self.upstream)
         pool.opened(_ORIGIN, self._connection)
         pool.connection_released(self._connection)
@@ -140,10 +142,7 @@ class Gateway:
 
     def answer(self, octets: bytes) -> None:
         """The upstream sends ``octets``, as one read."""
-        connection = self._connection
-        size = len(octets)
-        connection.get_buffer(size)[:size] = octets
-        connection.buffer_updated(size)
+        self.feeder(octets)()
 
     def feeder(self, octets: bytes) -> Callable[[], None]:
         """``answer(octets)`` with everything looked up beforehand."""

@@ -33,11 +33,11 @@ STREAM = [delta("Add", "reasoning_content"), delta("Four"), delta(" }}]}\u00e9\n
 
 
 def zai_reader(*, include_usage: bool = False) -> OpenAIReader:
-    return OpenAIReader(Rewrite("chatcmpl-7", "glm-4.6", normalise=True), include_usage=include_usage)
+    return OpenAIReader(Rewrite("chatcmpl-7", "glm-4.6", normalise=True), {}, include_usage=include_usage)
 
 
 def plain_reader(*, include_usage: bool = True, model: str | None = None) -> OpenAIReader:
-    return OpenAIReader(Rewrite("chatcmpl-7", model, normalise=False), include_usage=include_usage)
+    return OpenAIReader(Rewrite("chatcmpl-7", model, normalise=False), {}, include_usage=include_usage)
 
 
 def objects(out: bytes) -> list[dict[str, object]]:

@@ -17,7 +17,6 @@ from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.client import Call, NativeClient, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin
-from ztoapi.wire.buffer import Ring
 from ztoapi.wire.client import ResponseHead
 
 T = TypeVar("T")
@@ -68,7 +67,7 @@ class Native(NamedTuple):
 
     def by_hand(self, origin: Origin = ANYWHERE) -> UpstreamConnection:
         """A connection in the pool whose transport leads nowhere; see ``read``."""
-        connection = UpstreamConnection(self.client.loop, self.client.pool, 1000)
+        connection = UpstreamConnection(self.client.loop, self.client.pool, self.client.landing, self.client.heads)
         Silent(connection)
         self.client.pool.opened(origin, connection)
         return connection
@@ -282,7 +281,6 @@ class Heard(Changing):
         self.at = at
         self.calls: list[str] = []
         self.body = bytearray()
-        self.largest_buffer = 0
         self.idle: list[float] = []
         self._head: ResponseHead | None = None
         self._error: UpstreamError | None = None
@@ -308,9 +306,8 @@ class Heard(Changing):
         self._head = head
         self._heard("head")
 
-    def on_data(self, ring: Ring) -> None:
-        self.largest_buffer = max(self.largest_buffer, len(ring.buf))
-        self.body += ring.take_all()
+    def on_data(self, payload: bytes) -> None:
+        self.body += payload
         self._heard("data")
 
     def on_end(self) -> None:

@@ -18,12 +18,9 @@ from tests.upstream.scripted import (
     read,
     turn,
 )
-from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import Ending
 from ztoapi.upstream.client import Client, UpstreamRequest
 from ztoapi.upstream.pool import Origin
-from ztoapi.wire.buffer import Ring
-from ztoapi.wire.sse import take_events
 
 pytestmark = pytest.mark.anyio
 
@@ -260,41 +257,6 @@ async def test_malformed_chunks(native: Native, upstream: Upstream, broken: byte
     assert (await heard.ended()).error.code == "upstream_protocol_error"
     assert heard.calls == ["head", "data", "error"]
     await peer.closed_by_gateway()
-
-
-class Events(Heard):
-    """Takes whole events only, as the relay does."""
-
-    def on_data(self, ring: Ring) -> None:
-        self.body += take_events(ring)
-        self._heard("data")
-
-
-@pytest.mark.parametrize("config", [UpstreamConfig(max_event_bytes=100_000)])
-async def test_an_event_above_the_limit_ends_the_answer(client: Client, upstream: Upstream) -> None:
-    heard = Events()
-    heard.call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
-    peer.send(EVENTS_HEAD + chunk(b"data: small\n\n"))
-    await heard.data(1)
-    peer.send(chunk(b"data: " + b"x" * 400_000))
-    error = (await heard.ended()).error
-    assert (error.code, error.status) == ("upstream_event_too_large", 502)
-    assert heard.body == b"data: small\n\n"
-    await peer.closed_by_gateway()
-
-
-@pytest.mark.parametrize("config", [UpstreamConfig(max_event_bytes=1_000_000)])
-async def test_a_large_event_below_the_limit_arrives_whole(client: Client, upstream: Upstream) -> None:
-    event = b"data: " + b"x" * 900_000 + b"\n\n"
-    heard = Events()
-    heard.call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
-    peer.send(EVENTS_HEAD + b"".join(chunk(event[at : at + 5000]) for at in range(0, len(event), 5000)) + LAST_CHUNK)
-    assert (await heard.ended()).calls == ["head", "data", "end"]
-    assert heard.body == event
 
 
 # -- nobody to connect to -------------------------------------------------------------------------------------------

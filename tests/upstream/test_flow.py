@@ -7,11 +7,12 @@ import pytest
 
 from tests.upstream.scripted import EVENTS_HEAD, LAST_CHUNK, OK, Heard, Native, Peer, Upstream, chunk, listening
 from ztoapi.upstream.client import Client
-from ztoapi.wire.limits import RING_BYTES
 
 pytestmark = pytest.mark.anyio
 
 PIECE = 16384
+LARGEST_READ_BYTES = 65536
+"""What httpx reads at once; the native client reads half of that."""
 
 
 @functools.cache
@@ -69,7 +70,7 @@ async def test_a_fast_upstream_waits_for_a_slow_client(client: Client, upstream:
     peer.send(framed(body, framing))
     await heard.data(1)
     held = len(heard.body)
-    assert held <= RING_BYTES
+    assert held <= LARGEST_READ_BYTES
     async with listening() as other:
         await talk_elsewhere(client, other)
     assert len(heard.body) == held
@@ -80,7 +81,6 @@ async def test_a_fast_upstream_waits_for_a_slow_client(client: Client, upstream:
     await heard.ended()
     assert heard.calls == ["head", "data", "end"]
     assert heard.body == body
-    assert heard.largest_buffer <= 2 * RING_BYTES
 
 
 async def test_pausing_before_there_is_a_connection(client: Client, upstream: Upstream) -> None:

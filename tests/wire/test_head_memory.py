@@ -25,9 +25,9 @@ def test_the_same_head_with_another_length_is_what_parsing_would_give(first: int
     known = remembering(HEAD % first).recall(HEAD % second + rest)
     assert known is not None
     parsed = parse_head(HEAD % second, LIMITS)
-    assert known.end == len(HEAD % second)
+    assert known[1] == len(HEAD % second)
     for name in parsed.__slots__:
-        assert getattr(known.head, name) == getattr(parsed, name)
+        assert getattr(known[0], name) == getattr(parsed, name)
 
 
 @pytest.mark.parametrize(

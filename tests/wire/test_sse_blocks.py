@@ -5,27 +5,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pieces import bytewise, cut, cut_points, whole_split_and_bytewise
-from ztoapi.wire.buffer import Ring, RingOverflow
-from ztoapi.wire.sse import take_events
+from ztoapi.wire.buffer import Ring, RingOverflow, Rings
+from ztoapi.wire.limits import RING_BYTES
+from ztoapi.wire.sse import EventBlocks
 
-LIMIT = 40000
-
-
-def put(ring: Ring, octets: bytes) -> None:
-    ring.writable()[: len(octets)] = octets
-    ring.wrote(len(octets))
-    ring.decoded_all()
+LIMIT = 60000
 
 
-def blocks(pieces: list[bytes], ring: Ring | None = None) -> tuple[list[bytes], bytes]:
+def blocks(pieces: list[bytes], limit: int = LIMIT) -> tuple[list[bytes], bytes]:
     """The blocks taken, and what is left."""
-    ring = ring or Ring(8192, LIMIT)
-    taken = []
-    for piece in pieces:
-        for at in range(0, len(piece), 4096):
-            put(ring, piece[at : at + 4096])
-            taken.append(take_events(ring))
-    return [block for block in taken if block], ring.take_all()
+    stream = EventBlocks(Rings(limit, 1))
+    taken = [stream.feed(piece) for piece in pieces]
+    return [block for block in taken if block], rest_of(stream)
+
+
+def rest_of(stream: EventBlocks) -> bytes:
+    """What waits for more: the next blank line brings it out."""
+    return stream.feed(b"\n\n")[:-2]
 
 
 def events_of(stream: bytes) -> int:
@@ -84,31 +80,51 @@ def test_arbitrary_octets_come_out_as_they_went_in(stream: bytes, points: list[i
 
 
 def test_the_rest_behind_a_block_is_searched_anew() -> None:
-    ring = Ring(8192, LIMIT)
-    put(ring, b"data: 1\n\ndata: 2")
-    assert take_events(ring) == b"data: 1\n\n"
-    put(ring, b"\n\nx")
-    assert take_events(ring) == b"data: 2\n\n"
-    assert ring.take_all() == b"x"
+    stream = EventBlocks(Rings(LIMIT, 1))
+    assert stream.feed(b"data: 1\n\ndata: 2") == b"data: 1\n\n"
+    assert stream.feed(b"\n\nx") == b"data: 2\n\n"
+    assert rest_of(stream) == b"x"
+
+
+def test_whole_events_pass_without_a_ring() -> None:
+    block = b"data: 1\n\n"
+    rings = Rings(LIMIT, 0)
+    assert EventBlocks(rings).feed(block) is block
+
+
+def test_a_ring_is_borrowed_while_an_event_is_incomplete_and_no_longer() -> None:
+    rings = Rings(LIMIT, 1)
+    ring = rings.borrow()
+    rings.give_back(ring)
+    stream = EventBlocks(rings)
+    assert stream.feed(b"data: 1") == b""
+    assert rings.borrow() is not ring
+    assert stream.feed(b"\n\n") == b"data: 1\n\n"
+    assert rings.borrow() is ring
+    stream.feed(b"data: 2")
+    rings.give_back(ring)
+    other = EventBlocks(rings)
+    other.feed(b"data: 3")
+    other.close()
+    other.close()
+    assert rings.borrow() is ring
+    assert len(ring) == 0
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
-def test_an_event_larger_than_the_ring_comes_out_whole(ending: bytes) -> None:
-    event = b"data: " + bytes(range(32, 127)) * 350 + ending + ending
-    assert 8192 < len(event) < LIMIT
-    ring = Ring(8192, LIMIT)
-    taken, left = blocks([b"data: small\n\n", event[:10], event[10:], b"data: next\n\n"], ring)
+def test_an_event_larger_than_a_ring_comes_out_whole(ending: bytes) -> None:
+    event = b"data: " + bytes(range(32, 127)) * 400 + ending + ending
+    assert RING_BYTES < len(event) < LIMIT
+    taken, left = blocks([b"data: small\n\n", event[:10], event[10:], b"data: next\n\n"])
     assert taken == [b"data: small\n\n", event, b"data: next\n\n"]
     assert left == b""
-    assert len(ring.buf) == 8192
 
 
 def test_an_event_larger_than_the_limit_overflows() -> None:
-    ring = Ring(8192, LIMIT)
     fits = b"x" * LIMIT
-    assert blocks([fits + b"\n\n"], Ring(8192, LIMIT + 2))[0] == [fits + b"\n\n"]
+    assert blocks([fits, b"\n\n"], LIMIT)[0] == [fits + b"\n\n"]
     with pytest.raises(RingOverflow):
-        blocks([fits + b"x"], ring)
+        blocks([fits + b"x"])
 
 
 def test_whole_events_of_more_than_the_limit_do_not_overflow() -> None:
@@ -132,17 +148,27 @@ class CountedBytearray(bytearray):
         return super().rfind(sub, start, end)
 
 
+class CountedRings(Rings):
+    """Lends one ring that counts."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(LIMIT, 0)
+        self.ring = Ring(size, LIMIT)
+        self.counted = self.ring.buf = CountedBytearray(size)
+        self.ring._view = memoryview(self.counted)
+
+    def borrow(self) -> Ring:
+        return self.ring
+
+
 def test_a_large_event_in_small_pieces_is_searched_once() -> None:
     size = 30000
-    ring = Ring(65536, LIMIT)
-    counted = ring.buf = CountedBytearray(65536)
-    ring.view = memoryview(counted)
+    rings = CountedRings(65536)
+    stream = EventBlocks(rings)
     for _ in range(size):
-        put(ring, b"x")
-        assert take_events(ring) == b""
-    assert ring.buf is counted
+        assert stream.feed(b"x") == b""
     # Three marks, each over what is new and two octets before it.
-    assert size <= counted.looked_at <= 3 * 3 * size
+    assert size <= rings.counted.looked_at <= 3 * 3 * size
 
 
 @given(streams())

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from ztoapi.dialects.forms import Form
 from ztoapi.errors import UpstreamError
 
 __all__ = ["Reader", "Usage"]
@@ -44,6 +45,8 @@ class Reader(Protocol):
     usage: Usage | None
     done: bool
     error: UpstreamError | None
+    form: Form | None
+    """What plain deltas have in common, once known; a block that ``form.apply`` takes need not be fed."""
 
     def feed(self, block: bytes) -> bytes:
         """Translate ``block``: one or more whole events, each ended by a blank line."""

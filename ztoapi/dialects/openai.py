@@ -1,25 +1,28 @@
 """Upstreams that speak OpenAI's format: plain ones (vLLM, SGLang, any gateway) and Z.ai's official API.
 
 Streams are passed on octet for octet, or, where the head of each chunk must change (the model alias, Z.ai's missing
-``object``), with one ``replace`` for each block however many events it holds: all chunks of a stream begin with the
-same octets up to ``"choices":``, and a raw quote cannot occur inside a JSON string, so the match is exact. Only events
-that say more (a finish, usage, an error, [DONE]) and blocks that do not fit the pattern are decoded.
+``object``), with one split and join for each block however many events it holds (``forms.py``). Only events that say
+more than a delta (a finish, usage, an error, [DONE]) and blocks of an unknown form are decoded.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from ztoapi.dialects.chunks import DONE
 from ztoapi.dialects.contract import Usage
 from ztoapi.dialects.events import events
+from ztoapi.dialects.forms import DELTA, Form, learn
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import Ending, UpstreamError
 
-__all__ = ["OpenAIReader", "Rewrite", "build", "completion"]
+__all__ = ["KnownForms", "OpenAIReader", "Rewrite", "build", "completion"]
 
 Fields = dict[str, msgspec.Raw]
+KnownForms = dict[tuple[bool, bool], Form]
+"""The form that the last stream of an upstream had, by what was asked of the reader: the next one is likely to have it
+too. At most four."""
 
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(Fields).decode
@@ -27,12 +30,25 @@ _choices = msgspec.json.Decoder(list[Fields]).decode
 _usage = msgspec.json.Decoder(Usage | None).decode
 _string = msgspec.json.Decoder(str | None).decode
 _NULL: Final = msgspec.Raw(b"null")
+
+
+class _Choice(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    """What must be known of an event or a whole answer that is passed on as it is."""
+
+    choices: list[_Choice] | None = None
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    error: msgspec.Raw = _NULL
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
 _FINISH_REASONS: Final = {
     "sensitive": msgspec.Raw(b'"content_filter"'),
     "model_context_window_exceeded": msgspec.Raw(b'"length"'),
 }
-_BARE_TAIL: Final = b"}}]"
-"""The end of a choice that holds nothing behind its delta."""
 _CHUNK: Final = b'"chat.completion.chunk"'
 _COMPLETION: Final = b'"chat.completion"'
 
@@ -55,48 +71,37 @@ class Rewrite:
     """What changes in every answer object: ``model`` replaces the upstream's name (None leaves it); ``normalise``
     makes Z.ai's objects what OpenAI's schema wants (``object``, an id with OpenAI's prefix, explicit nulls)."""
 
-    __slots__ = ("id", "model", "normalise")
+    __slots__ = ("empty", "id", "model", "normalise")
 
     def __init__(self, id: str, model: str | None, *, normalise: bool) -> None:
-        self.id = msgspec.Raw(_encode(id))
-        self.model = None if model is None else msgspec.Raw(_encode(model))
+        self.id = id
+        self.model = model
         self.normalise = normalise
-
-    @property
-    def empty(self) -> bool:
-        return self.model is None and not self.normalise
+        self.empty = model is None and not normalise
+        """Whether nothing changes."""
 
     def header(self, fields: Fields, object: bytes) -> Fields:
         """All of ``fields`` but ``choices`` and ``usage``, rewritten."""
         header = {name: value for name, value in fields.items() if name not in ("choices", "usage")}
         if self.normalise:
-            header["id"] = self.id
+            header["id"] = msgspec.Raw(_encode(self.id))
             header["object"] = msgspec.Raw(object)
         if self.model is not None:
-            header["model"] = self.model
+            header["model"] = msgspec.Raw(_encode(self.model))
         return header
 
 
-class _Form(NamedTuple):
-    """The octets that all plain events of a stream share before and behind the delta, what becomes of them, and the
-    keys that must not occur."""
-
-    head: bytes
-    new_head: bytes
-    tail: bytes
-    new_tail: bytes
-    absent: tuple[bytes, ...]
-
-
 class OpenAIReader:
-    """Reader (see ``contract.py``) for OpenAI's format; ``include_usage`` says whether the client asked for usage."""
+    """Reader (see ``contract.py``) for OpenAI's format; ``include_usage`` says whether the client asked for usage.
+    ``known`` is shared by all readers of an upstream."""
 
-    __slots__ = ("_finished", "_form", "_include_usage", "_rewrite", "_started", "done", "error", "usage")
+    __slots__ = ("_finished", "_include_usage", "_known", "_rewrite", "_started", "done", "error", "form", "usage")
 
-    def __init__(self, rewrite: Rewrite, *, include_usage: bool) -> None:
+    def __init__(self, rewrite: Rewrite, known: KnownForms, *, include_usage: bool) -> None:
         self._rewrite = rewrite
+        self._known = known
         self._include_usage = include_usage
-        self._form: _Form | None = None
+        self.form: Form | None = None
         """What the plain events of the stream have in common; None before the first."""
         self._started = False
         self._finished = False
@@ -105,16 +110,45 @@ class OpenAIReader:
         self.error: UpstreamError | None = None
 
     def feed(self, block: bytes) -> bytes:
-        # The first event, and the last ones, are read one by one; those between go the quick way.
-        if self._form is None:
+        # The last events are read one by one, and the first one of an unknown form; those between go the quick way.
+        form = self.form or self._guess_form(block)
+        if form is None:
             return self._feed_first(block)
-        if not block.endswith(DONE):
-            out = self._feed_alike(block)
-            if out is not None:
-                return out
+        out = form.apply(block)
+        if out is not None:
+            self._started = True
+            return out
         start = _last_events(block)
-        out = self._feed_alike(block[:start]) if start else None
-        return self._feed_slowly(block) if out is None else out + self._feed_slowly(block[start:])
+        if start:
+            out = form.apply(block[:start])
+            if out is not None:
+                self._started = True
+                return out + self._feed_slowly(block[start:])
+        return self._feed_slowly(block)
+
+    def _guess_form(self, block: bytes) -> Form | None:
+        """The form that this stream has if it is like the one before it."""
+        form = self._known.get((self._rewrite.empty, self._include_usage))
+        if form is not None and form.needs_head:
+            at = block.find(DELTA)
+            prefix = block[6:at]
+            if at < 0 or not block.startswith(b"data: {") or b"\n" in prefix or b'"usage"' in prefix:
+                return None
+            try:
+                form = form.with_head(*self._heads(prefix, DELTA))
+            except msgspec.DecodeError:
+                return None
+        self.form = form
+        return form
+
+    def _heads(self, prefix: bytes, mark: bytes) -> tuple[bytes, bytes]:
+        """The octets up to and with ``mark``, as they come and as the rewrite wants them."""
+        head = b"data: %b%b" % (prefix, mark)
+        if self._rewrite.empty:
+            return head, head
+        before = _fields(prefix.rstrip().rstrip(b",") + b"}")
+        header = _encode(self._rewrite.header(before, _CHUNK))
+        return head, b"data: %b,%b" % (header[:-1], mark)
 
     def _feed_first(self, block: bytes) -> bytes:
         """Event by event until the form of the stream is learnt, then the rest."""
@@ -132,29 +166,7 @@ class OpenAIReader:
         return b"".join(out)
 
     def _has_learnt(self) -> bool:
-        return self._form is not None
-
-    def _feed_alike(self, block: bytes) -> bytes | None:
-        """A block of events that all have the learnt form; None if they do not.
-
-        Each search costs about a nanosecond an octet, more than all the rest of a large block: there are as few as can
-        be. Head and tail leave only the delta open, so what says more than a delta does not pass as one.
-        """
-        form = self._form
-        if form is None:
-            return None
-        parts = block.split(form.head)
-        count = len(parts) - 1
-        if parts[0] or block.count(b"\n") != 2 * count:
-            return None
-        out = block if form.new_head == form.head else form.new_head.join(parts)
-        parts = out.split(form.tail)
-        if parts[-1] or len(parts) != count + 1:
-            return None
-        for key in form.absent:
-            if key in block:
-                return None
-        return out if form.new_tail == form.tail else form.new_tail.join(parts)
+        return self.form is not None
 
     def eof(self) -> bytes:
         if self._finished:
@@ -198,6 +210,8 @@ class OpenAIReader:
 
     def _event(self, data: bytes) -> bytes | None:
         """What ``data`` becomes; None if it stays as it is. Sets ``error`` if it reports one."""
+        if self.form is not None and self._rewrite.empty and self._passes(data):
+            return None
         fields = _fields(data)
         raw_choices = fields.get("choices", _NULL)
         if fields.get("error", _NULL) != _NULL or raw_choices == _NULL:
@@ -212,11 +226,28 @@ class OpenAIReader:
                 return b""
         self._started = True
         if not mapped and usage == _NULL and not self._finished:
-            form = self._form
-            if form is None or not data.startswith(form.head[6:]):
+            form = self.form
+            if form is None or not form.fits(b"data: %b\n\n" % data):
                 self._learn(data, fields, choices)
         ours = "usage" in fields and usage == _NULL and not self._include_usage
         return None if self._rewrite.empty and not mapped and not ours else self._write(fields, choices)
+
+    def _passes(self, data: bytes) -> bool:
+        """Whether ``data`` is a last event that stays as it is; what it says is noted then."""
+        event = _answer(data)
+        usage = event.usage
+        if event.error != _NULL or event.choices is None or not (event.choices or self._include_usage):
+            return False
+        finished = any(choice.finish_reason is not None for choice in event.choices)
+        if _must_change(event.choices) or (usage is None and not self._include_usage):
+            return False
+        if not finished and not isinstance(usage, Usage):
+            return False
+        if isinstance(usage, Usage):
+            self.usage = usage
+        self._finished = self._finished or finished
+        self._started = True
+        return True
 
     def _write(self, fields: Fields, choices: list[Fields]) -> bytes:
         """The event anew, as the rewrite wants it."""
@@ -254,30 +285,16 @@ class OpenAIReader:
 
     def _learn(self, data: bytes, fields: Fields, choices: list[Fields]) -> None:
         """Learn from a plain event what the following ones have in common with it."""
-        prefix, mark, _ = data.partition(b'"choices":')
-        head = new_head = b"data: %b%b" % (prefix, mark)
-        if not self._rewrite.empty:
-            before = _fields(prefix.rstrip().rstrip(b",") + b"}")
-            header = _encode(self._rewrite.header(before, _CHUNK))
-            new_head = b'data: %b,"choices":' % header[:-1]
-        tail, absent = _tail(data)
-        new_tail = tail
-        if self._rewrite.normalise and len(choices) == 1 and tail.startswith(_BARE_TAIL):
-            new_tail = b'},"logprobs":null,"finish_reason":null}]' + tail[len(_BARE_TAIL) :]
-        if "usage" in fields and not self._include_usage:
-            new_tail = new_tail.replace(b',"usage":null}', b"}")
-        self._form = _Form(head, new_head, tail, new_tail, absent)
-
-
-def _tail(data: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-    """The octets behind the delta, which the following events share, and the keys that must not occur in those."""
-    at = data.rfind(b'"finish_reason":')
-    if at >= 0:
-        return data[at:] + b"\n\n", ()
-    for tail in (_BARE_TAIL, _BARE_TAIL + b',"usage":null'):
-        if data.endswith(tail + b"}"):
-            return tail + b"}\n\n", (b'"finish_reason"',)
-    return b"}\n\n", (b'"finish_reason"', b'"usage"')
+        mark = DELTA if DELTA in data else b'"choices":'
+        head, new_head = self._heads(data[: data.index(mark)], mark)
+        self.form = learn(
+            data,
+            head,
+            new_head,
+            nulls=self._rewrite.normalise and len(choices) == 1,
+            usage_removed="usage" in fields and not self._include_usage,
+        )
+        self._known[self._rewrite.empty, self._include_usage] = self.form
 
 
 def _last_events(block: bytes) -> int:
@@ -293,36 +310,40 @@ def _last_events(block: bytes) -> int:
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     """A whole answer, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
     try:
+        if rewrite.empty:
+            answer = _answer(body)
+            if answer.choices is not None and answer.error == _NULL and not _must_change(answer.choices):
+                return body, answer.usage if isinstance(answer.usage, Usage) else None
         fields = _fields(body)
         raw_choices = fields.get("choices", _NULL)
         if fields.get("error", _NULL) != _NULL or raw_choices == _NULL:
             raise read_error(body, 200)
         usage = _usage(fields.get("usage", _NULL))
         choices = _choices(raw_choices)
-        changed = _map_whole_finish(choices)
-        if rewrite.empty and not changed:
-            return body, usage
+        _map_whole_finish(choices)
         if rewrite.normalise:
             for choice in choices:
                 _normalise_message(choice)
-        answer: dict[str, object] = {**rewrite.header(fields, _COMPLETION), "choices": choices}
+        rewritten: dict[str, object] = {**rewrite.header(fields, _COMPLETION), "choices": choices}
         if "usage" in fields:
-            answer["usage"] = fields["usage"]
-        return _encode(answer), usage
+            rewritten["usage"] = fields["usage"]
+        return _encode(rewritten), usage
     except (msgspec.DecodeError, RecursionError) as error:
         raise UpstreamError("the upstream's answer is no JSON completion") from error
 
 
-def _map_whole_finish(choices: list[Fields]) -> bool:
-    changed = False
+def _must_change(choices: list[_Choice]) -> bool:
+    """Whether a finish_reason is not one of OpenAI's."""
+    return any(choice.finish_reason in _FINISH_REASONS or choice.finish_reason == "network_error" for choice in choices)
+
+
+def _map_whole_finish(choices: list[Fields]) -> None:
     for choice in choices:
         reason = _string(choice.get("finish_reason", _NULL))
         if reason == "network_error":
             raise _network_error()
         if reason in _FINISH_REASONS:
             choice["finish_reason"] = _FINISH_REASONS[reason]
-            changed = True
-    return changed
 
 
 def _normalise_message(choice: Fields) -> None:

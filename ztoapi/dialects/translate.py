@@ -7,8 +7,6 @@ only place where the dialects are told apart.
 import datetime
 from typing import Protocol
 
-import msgspec
-
 from ztoapi.dialects import openai, zai_request, zai_web, zread
 from ztoapi.dialects.chunks import ChunkWriter
 from ztoapi.dialects.contract import Reader, Usage
@@ -20,19 +18,22 @@ from ztoapi.errors import UpstreamError
 __all__ = ["OpenAITranslation", "Terms", "Translation", "WebTranslation", "ZreadTranslation"]
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a translation needs to know beside the request."""
+class Terms:
+    """What a translation needs to know beside the request: the answer's ``id``, the time ``now`` (Unix seconds), the
+    upstream's name of the model, whether the client gets a ``stream``, ``thinking`` where the request does not say,
+    and how thoughts are shown."""
 
-    id: str
-    """The answer's id."""
-    now: float
-    """Unix seconds."""
-    upstream_model: str
-    stream: bool
-    """Whether the client gets a stream."""
-    thinking: bool | None
-    """Default where the request does not say."""
-    think_mode: ThinkMode
+    __slots__ = ("id", "now", "stream", "think_mode", "thinking", "upstream_model")
+
+    def __init__(
+        self, id: str, now: float, upstream_model: str, stream: bool, thinking: bool | None, think_mode: ThinkMode
+    ) -> None:
+        self.id = id
+        self.now = now
+        self.upstream_model = upstream_model
+        self.stream = stream
+        self.thinking = thinking
+        self.think_mode = think_mode
 
 
 class Translation(Protocol):
@@ -52,9 +53,11 @@ class Translation(Protocol):
 
 
 class OpenAITranslation:
-    """To upstreams that speak OpenAI's format; ``glm`` says that GLM's own rules apply (Z.ai)."""
+    """To upstreams that speak OpenAI's format; ``glm`` says that GLM's own rules apply (Z.ai). ``known`` is the
+    upstream's."""
 
-    def __init__(self, request: ChatRequest, terms: Terms, *, glm: bool) -> None:
+    def __init__(self, request: ChatRequest, terms: Terms, known: openai.KnownForms, *, glm: bool) -> None:
+        self._known = known
         self.streams = terms.stream
         self._include_usage = request.include_usage
         if glm:
@@ -67,7 +70,7 @@ class OpenAITranslation:
         self._rewrite = openai.Rewrite(terms.id, alias, normalise=glm)
 
     def reader(self) -> Reader:
-        return openai.OpenAIReader(self._rewrite, include_usage=self._include_usage)
+        return openai.OpenAIReader(self._rewrite, self._known, include_usage=self._include_usage)
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         return openai.completion(body, self._rewrite)

@@ -15,6 +15,7 @@ from ztoapi.dialects.chunks import DONE, ChunkWriter
 from ztoapi.dialects.contract import Usage
 from ztoapi.dialects.details import Snapshot, Source
 from ztoapi.dialects.events import events
+from ztoapi.dialects.forms import Form
 from ztoapi.dialects.refusals import reason
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.web_tools import ToolCalls
@@ -194,7 +195,18 @@ _ABSENT = frozenset({b"", _NULL, b"{}", b'""', b"false", b"[]"})
 class Reader:
     """Reads one web chat stream; see :class:`ztoapi.dialects.contract.Reader`."""
 
-    __slots__ = ("_include_usage", "_phase", "_snapshot", "_started", "_tools", "_writer", "done", "error", "usage")
+    __slots__ = (
+        "_include_usage",
+        "_phase",
+        "_snapshot",
+        "_started",
+        "_tools",
+        "_writer",
+        "done",
+        "error",
+        "form",
+        "usage",
+    )
 
     def __init__(self, writer: ChunkWriter, mode: ThinkMode, include_usage: bool) -> None:
         self._writer = writer
@@ -206,6 +218,7 @@ class Reader:
         self.usage: Usage | None = None
         self.done = False
         self.error: UpstreamError | None = None
+        self.form: Form | None = None
 
     @property
     def rewrites(self) -> int:

@@ -9,6 +9,7 @@ import msgspec
 from ztoapi.dialects.chunks import DONE, ChunkWriter
 from ztoapi.dialects.contract import Usage
 from ztoapi.dialects.events import events
+from ztoapi.dialects.forms import Form
 from ztoapi.dialects.refusals import reason, status_error
 from ztoapi.dialects.thinking import Layout, ThinkMode
 from ztoapi.dialects.zread_request import (
@@ -63,7 +64,7 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 class Reader:
     """Reads one zread stream; see :class:`ztoapi.dialects.contract.Reader`."""
 
-    __slots__ = ("_layout", "_round", "_round_chars", "_started", "_writer", "done", "error", "usage")
+    __slots__ = ("_layout", "_round", "_round_chars", "_started", "_writer", "done", "error", "form", "usage")
 
     def __init__(self, writer: ChunkWriter, mode: ThinkMode, include_usage: bool) -> None:
         del include_usage  # There are no counts to send, and invented ones would be believed.
@@ -76,6 +77,7 @@ class Reader:
         self.usage: Usage | None = None
         self.done = False
         self.error: UpstreamError | None = None
+        self.form: Form | None = None
 
     def feed(self, block: bytes) -> bytes:
         out: list[bytes] = []

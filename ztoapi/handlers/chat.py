@@ -40,6 +40,7 @@ class ChatHandler:
         self._clock = clock
         self._rules = RelayRules(
             max_tries=config.upstream.max_tries,
+            max_event_bytes=config.upstream.max_event_bytes,
             max_response_bytes=config.upstream.max_response_bytes,
             keepalive=config.server.sse_keepalive_seconds,
             keepalive_early=config.server.sse_keepalive_before_first_byte,
@@ -61,17 +62,20 @@ class ChatHandler:
         if upstream.platform.dialect == "zai_web":
             translation = WebTranslation(request, terms)
         else:
-            translation = OpenAITranslation(request, terms, glm=upstream.platform.dialect == "zai")
+            translation = OpenAITranslation(
+                request, terms, upstream.known_forms, glm=upstream.platform.dialect == "zai"
+            )
         Relay(exchange, self._client, upstream, translation, self._rules, stream=stream).start()
 
     def _terms(self, route: ModelRoute, stream: bool) -> Terms:
+        config = self._config
         return Terms(
-            id=f"chatcmpl-{self._next_id().decode('ascii')}",
-            now=self._clock(),
-            upstream_model=route.upstream,
-            stream=stream,
-            thinking=self._config.enable_thinking,
-            think_mode=self._config.think_mode,
+            f"chatcmpl-{self._next_id().decode('ascii')}",
+            self._clock(),
+            route.upstream,
+            stream,
+            config.enable_thinking,
+            config.think_mode,
         )
 
     async def _ask_zread(self, exchange: Exchange, request: ChatRequest, upstream: Upstream, terms: Terms) -> None:

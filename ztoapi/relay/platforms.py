@@ -6,6 +6,7 @@ import httpx
 
 from ztoapi import __version__
 from ztoapi.config.model import Platform
+from ztoapi.dialects.openai import KnownForms
 from ztoapi.errors import UpstreamError
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.transport import origin_of
@@ -20,6 +21,7 @@ class Upstream:
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
+        self.known_forms: KnownForms = {}
         url = httpx.URL(platform.chat_url)
         self._origin = origin_of(url)
         self._chat_target = url.raw_path

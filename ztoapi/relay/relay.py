@@ -17,9 +17,9 @@ from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.client import Call, Client
-from ztoapi.wire.buffer import Ring
+from ztoapi.wire.buffer import RingOverflow, Rings
 from ztoapi.wire.client import ResponseHead
-from ztoapi.wire.sse import take_events
+from ztoapi.wire.sse import EventBlocks
 
 __all__ = ["Relay", "RelayRules"]
 
@@ -32,13 +32,23 @@ _KEEPALIVE: Final = b": keepalive\n\n"
 
 
 class RelayRules:
-    """What the configuration says about relaying; seconds and octets."""
+    """What all relays of a worker share: what the configuration says (seconds and octets), and the rings."""
 
-    __slots__ = ("keepalive", "keepalive_early", "max_response_bytes", "max_tries")
+    __slots__ = ("keepalive", "keepalive_early", "max_event_bytes", "max_response_bytes", "max_tries", "rings")
 
-    def __init__(self, *, max_tries: int, max_response_bytes: int, keepalive: float, keepalive_early: bool) -> None:
+    def __init__(
+        self,
+        *,
+        max_tries: int,
+        max_event_bytes: int,
+        max_response_bytes: int,
+        keepalive: float,
+        keepalive_early: bool,
+    ) -> None:
         self.max_tries = max_tries
+        self.max_event_bytes = max_event_bytes
         self.max_response_bytes = max_response_bytes
+        self.rings = Rings(max_event_bytes)
         self.keepalive = keepalive
         self.keepalive_early = keepalive_early
 
@@ -57,6 +67,7 @@ class Relay:
     """See the module docstring. ``stream`` says whether the client gets a stream; ``path`` as in Upstream.request."""
 
     __slots__ = (
+        "_blocks",
         "_call",
         "_client",
         "_collector",
@@ -97,6 +108,7 @@ class Relay:
         self._rules = rules
         self._stream = stream
         self._path = path
+        self._blocks: EventBlocks | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._collector: Collector | None = None
         self._mode = _Mode.OVER
@@ -139,7 +151,7 @@ class Relay:
     # -- the exchange calls these ---------------------------------------------------------------------------------
 
     def _cancel(self) -> None:
-        self._mode = _Mode.OVER
+        self._end()
         if self._retry is not None:
             self._retry.cancel()
         self._call.cancel()
@@ -159,14 +171,36 @@ class Relay:
             return
         if not self._translation.streams:
             self._mode = _Mode.WHOLE
-        elif b"text/event-stream" in head.headers.get(b"content-type", b"text/event-stream").lower():
+        elif head.event_stream:
+            self._blocks = EventBlocks(self._rules.rings)
             self._mode = _Mode.EVENTS
 
-    def on_data(self, ring: Ring) -> None:
-        if self._mode is not _Mode.EVENTS:
-            self._keep(ring)
+    def on_data(self, payload: bytes) -> None:
+        blocks = self._blocks
+        if blocks is None:
+            self._keep(payload)
             return
-        block = take_events(ring)
+        form = self._reader.form
+        if form is not None and blocks.ring is None and self._collector is None:
+            # Nearly every read of a stream: whole events that say nothing but a delta.
+            out = form.apply(payload)
+            if out is not None:
+                exchange = self._exchange
+                if not exchange.streaming:
+                    exchange.start_stream()
+                exchange.write(out)
+                return
+        try:
+            block = blocks.feed(payload)
+        except RingOverflow:
+            self._call.cancel()
+            self._failed(
+                UpstreamError(
+                    f"the upstream sent an event larger than {self._rules.max_event_bytes} bytes",
+                    code="upstream_event_too_large",
+                )
+            )
+            return
         if not block:
             return
         reader = self._reader
@@ -240,9 +274,8 @@ class Relay:
             self._call.cancel()
             self._failed(error)
 
-    def _keep(self, ring: Ring) -> None:
+    def _keep(self, part: bytes) -> None:
         """Collect an answer that is not read event by event."""
-        part = ring.take_all()
         if self._mode is _Mode.OVER or (self._mode is _Mode.REFUSAL and self._size > _REFUSAL_BYTES):
             return
         self._parts.append(part)
@@ -258,7 +291,7 @@ class Relay:
 
     def _done(self, out: bytes) -> None:
         """The stream is complete; what the upstream still sends (its last chunk) only frees the connection."""
-        self._mode = _Mode.OVER
+        self._end()
         exchange = self._exchange
         self._note(self._reader.usage)
         if self._collector is not None:
@@ -295,7 +328,7 @@ class Relay:
 
     def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
         """A try has failed: another one, or the error to the client, after what came before it."""
-        self._mode = _Mode.OVER
+        self._end()
         exchange = self._exchange
         record = exchange.record
         record.upstream_code = error.upstream_code
@@ -312,6 +345,13 @@ class Relay:
                 exchange.start_stream()
             exchange.write(out)
         exchange.fail(error)
+
+    def _end(self) -> None:
+        """Nothing more is wanted of this try."""
+        self._mode = _Mode.OVER
+        if self._blocks is not None:
+            self._blocks.close()
+            self._blocks = None
 
     def _detach(self) -> None:
         exchange = self._exchange

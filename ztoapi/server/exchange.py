@@ -52,7 +52,9 @@ class Exchange:
         "_close",
         "_head",
         "_protocol",
+        "_sent",
         "_task",
+        "_write",
         "extra_headers",
         "finished",
         "gone",
@@ -79,6 +81,10 @@ class Exchange:
         self._close = not head.keep_alive
         self._chunked = head.http11
         self._head: bytes = b""
+        """The head of a stream, until its first piece goes out."""
+        self._sent = 0
+        self._write: Callable[[bytes], None] | None = None
+        """While a stream may be written: the transport's ``write``."""
         self._task: asyncio.Task[None] | None = None
         self.extra_headers: bytes = b""
         """Raw lines that every answer of this exchange carries (CORS); gates set it."""
@@ -151,6 +157,7 @@ class Exchange:
             return
         self._close = self._close or self._protocol.context.draining or not self._chunked
         self.streaming = True
+        self._write = self._protocol.transport.write
         self.record.status = 200
         self.record.stream = True
         self._head = stream_head(
@@ -164,30 +171,32 @@ class Exchange:
 
     def write(self, payload: bytes) -> None:
         """Send one piece of a stream: one HTTP chunk, one socket write."""
-        if self.finished or self.gone or not payload:
+        write = self._write
+        if write is None or not payload:
             return
-        self.record.bytes_out += len(payload)
-        data = b"%x\r\n%b\r\n" % (len(payload), payload) if self._chunked else payload
-        if not self.started:
-            self.started = True
-            self.record.first_byte = self.loop.time()
-            data = self._head + data
-        self._protocol.transport.write(data)
+        size = len(payload)
+        self._sent += size
+        data = b"%x\r\n%b\r\n" % (size, payload) if self._chunked else payload
+        write(self._begin(data) if self._head else data)
 
     def end(self, payload: bytes = b"", ending: Ending = Ending.DONE) -> None:
         """Send the last piece and the final chunk in one write."""
-        if self.finished or self.gone:
+        write = self._write
+        if write is None:
             return
-        self.record.bytes_out += len(payload)
+        self._sent += len(payload)
         data = payload
         if self._chunked:
             data = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
-        if not self.started:
-            self.started = True
-            self.record.first_byte = self.loop.time()
-            data = self._head + data
-        self._protocol.transport.write(data)
+        write(self._begin(data) if self._head else data)
         self.finish(ending)
+
+    def _begin(self, data: bytes) -> bytes:
+        """The first octets of a stream: ``data`` behind the head."""
+        head, self._head = self._head, b""
+        self.started = True
+        self.record.first_byte = self.loop.time()
+        return head + data
 
     def abort(self, ending: Ending = Ending.TRUNCATED) -> None:
         """Close the connection without the end of the answer: the client sees a truncated one."""
@@ -226,6 +235,7 @@ class Exchange:
         if self.finished or self.gone:
             return
         self.gone = True
+        self._write = None
         if not self.started:
             self.record.status = _CLIENT_CLOSED
         if self._task is not None:
@@ -250,7 +260,9 @@ class Exchange:
         if self.finished:
             return
         self.finished = True
+        self._write = None
         record = self.record
+        record.bytes_out += self._sent
         record.ending = ending
         record.finished = self.loop.time()
         if self.on_finish is not None:

@@ -3,6 +3,8 @@
 from collections import deque
 from typing import Final
 
+import msgspec
+
 from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
 
@@ -12,47 +14,26 @@ RECENT_RECORDS: Final = 1000
 """Records kept in memory: enough for a dashboard page, about 1 MB."""
 
 
-class RequestRecord:
+class RequestRecord(msgspec.Struct, gc=False):
     """What is known of one request. Times are loop seconds (monotonic); sizes are bytes."""
 
-    __slots__ = (
-        "attempts",
-        "bytes_in",
-        "bytes_out",
-        "ending",
-        "error_code",
-        "finished",
-        "first_byte",
-        "method",
-        "model",
-        "path",
-        "platform",
-        "request_id",
-        "started",
-        "status",
-        "stream",
-        "upstream_code",
-        "usage",
-    )
-
-    def __init__(self, request_id: str, method: str, path: str, started: float) -> None:
-        self.request_id = request_id
-        self.method = method
-        self.path = path
-        self.started = started
-        self.first_byte: float | None = None
-        self.finished: float | None = None
-        self.status = 0
-        self.ending: Ending | None = None
-        self.model: str | None = None
-        self.platform: str | None = None
-        self.stream = False
-        self.attempts = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.usage: Usage | None = None
-        self.error_code: str | None = None
-        self.upstream_code: str | None = None
+    request_id: str
+    method: str
+    path: str
+    started: float
+    first_byte: float | None = None
+    finished: float | None = None
+    status: int = 0
+    ending: Ending | None = None
+    model: str | None = None
+    platform: str | None = None
+    stream: bool = False
+    attempts: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    usage: Usage | None = None
+    error_code: str | None = None
+    upstream_code: str | None = None
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.path} {self.status} {self.ending and self.ending.value} x{self.attempts}>"

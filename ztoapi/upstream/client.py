@@ -15,8 +15,8 @@ from ztoapi.errors import Ending, UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Sink, Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
-from ztoapi.wire.buffer import Ring
-from ztoapi.wire.client import ResponseHead
+from ztoapi.wire.client import AnswerHeads, ResponseHead
+from ztoapi.wire.limits import LANDING_BYTES
 
 __all__ = ["Call", "Client", "NativeClient", "UpstreamRequest"]
 
@@ -81,6 +81,8 @@ class NativeClient:
         self.timeouts = Timeouts(
             config.first_byte_timeout_seconds, config.between_bytes_timeout_seconds, config.total_timeout_seconds
         )
+        self.landing = memoryview(bytearray(LANDING_BYTES))
+        self.heads = AnswerHeads()
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self.closed = False
@@ -180,7 +182,7 @@ class NativeCall:
         try:
             async with asyncio.timeout(seconds):
                 _, connection = await client.loop.create_connection(
-                    lambda: UpstreamConnection(client.loop, client.pool, client.config.max_event_bytes),
+                    lambda: UpstreamConnection(client.loop, client.pool, client.landing, client.heads),
                     origin.host,
                     origin.port,
                     ssl=client.tls_context() if origin.tls else None,
@@ -218,7 +220,7 @@ class NativeCall:
         connection.sink = self._sink
         self._sink.on_head(head)
 
-    def on_data(self, ring: Ring) -> None:
+    def on_data(self, payload: bytes) -> None:
         raise AssertionError("data before a head")
 
     def on_end(self) -> None:

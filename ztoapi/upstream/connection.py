@@ -1,7 +1,10 @@
 """One HTTP/1.1 connection to an upstream.
 
-Reads land in the connection's own preallocated ring; from there everything runs in the protocol callback: head,
-chunk walk, and the sink, which is whoever waits for the answer. No task, queue or future per read.
+All connections of a worker read into one preallocated landing buffer: from there to the sink everything runs in the
+protocol callback, and what must wait is copied out of it. So an idle stream holds no buffer, and one read is no larger
+than the landing buffer however much the kernel has.
+
+No task, queue or future per read.
 
 A connection is *idle* (in the pool, ``sink`` is None; reading goes on, so that the upstream's close is noticed at
 once) or *busy* with one request.
@@ -13,8 +16,7 @@ from typing import Final, Protocol, cast
 
 from ztoapi.errors import Ending, ProtocolError, UpstreamError
 from ztoapi.structures.deadlines import NEVER
-from ztoapi.wire.buffer import Ring, RingOverflow
-from ztoapi.wire.client import ClientWire, ResponseHead
+from ztoapi.wire.client import AnswerHeads, ClientWire, ResponseHead
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
 
 __all__ = ["Owner", "Sink", "Timeouts", "UpstreamConnection"]
@@ -28,8 +30,7 @@ class Sink(Protocol):
 
     def on_head(self, head: ResponseHead) -> None: ...
 
-    def on_data(self, ring: Ring) -> None:
-        """Payload lies in the ring; what is not taken stays there for the next call."""
+    def on_data(self, payload: bytes) -> None: ...
 
     def on_end(self) -> None: ...
 
@@ -64,9 +65,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_active",
         "_first_byte_deadline",
+        "_landing",
         "_last_activity",
         "_paused",
-        "_ring",
         "_timeouts",
         "_total_deadline",
         "_wire",
@@ -82,8 +83,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, max_event_bytes: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, landing: memoryview, heads: AnswerHeads) -> None:
         self.loop = loop
+        self._landing = landing
         self.owner = owner
         self.sink: Sink | None = None
         self.deadline = NEVER
@@ -91,8 +93,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.requests = 0
         self.answering = False
         """Whether any byte of the current answer has come."""
-        self._ring = Ring(limit=max_event_bytes)
-        self._wire = ClientWire()
+        self._wire = ClientWire(heads)
         self._active = False
         self._paused = False
         self._last_activity = 0.0
@@ -154,21 +155,20 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._ring.writable()
+        return self._landing
 
     def buffer_updated(self, nbytes: int) -> None:
+        data = self._landing[:nbytes].tobytes()
         sink = self.sink
         if sink is None:
             # Octets that nobody asked for: whatever they are, they must not become part of the next answer.
             self.transport.abort()
             return
-        ring = self._ring
-        ring.tail += nbytes
         self._active = self.answering = True
         wire = self._wire
         try:
             if wire.head is None:
-                head = wire.read_head(ring)
+                head = wire.read_head(data)
                 if head is None:
                     return
                 sink.on_head(head)
@@ -176,17 +176,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 sink = self.sink
                 if sink is None:
                     return
+                data = wire.rest
             if not wire.complete:
-                wire.read_body(ring)
-            if ring.end > ring.start and self.sink is sink:
-                sink.on_data(ring)
+                payload = wire.read_body(data)
+                if payload:
+                    sink.on_data(payload)
         except ProtocolError as error:
-            self._fail(_broken(f"the upstream's answer breaks HTTP: {error}"))
-            return
-        except RingOverflow:
-            self._fail(
-                _broken(f"the upstream sent an event larger than {ring.limit} bytes", "upstream_event_too_large")
-            )
+            self._fail(UpstreamError(f"the upstream's answer breaks HTTP: {error}", code="upstream_protocol_error"))
             return
         except Exception as error:  # noqa: BLE001 - the last frame: the loop would blame the upstream
             self._sink_failed(error)
@@ -261,13 +257,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.deadline = NEVER
         if self._paused:
             self.resume()
-        ring, transport = self._ring, self.transport
+        transport = self.transport
         if transport.get_write_buffer_size():
             # Answered before it had read the whole request (an early refusal): it may never read the rest, which
             # the next request would wait behind, and a graceful close too.
             transport.abort()
-        elif self._wire.keep_alive and ring.raw == ring.tail and not transport.is_closing():
-            ring.clear()
+        elif self._wire.keep_alive and not transport.is_closing():
             self.owner.connection_released(self)
         else:
             transport.close()
@@ -303,10 +298,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.loop.call_exception_handler(
             {"message": "the sink of an upstream answer failed", "exception": error, "protocol": self}
         )
-
-
-def _broken(message: str, code: str = "upstream_protocol_error") -> UpstreamError:
-    return UpstreamError(message, code=code)
 
 
 def _late(message: str) -> UpstreamError:

@@ -18,7 +18,6 @@ from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import Ending, UpstreamError
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.connection import Sink, Timeouts
-from ztoapi.wire.buffer import Ring, RingOverflow
 from ztoapi.wire.client import ResponseHead
 
 __all__ = ["HttpxClient"]
@@ -92,11 +91,6 @@ class HttpxCall:
             self._fail(error)
         except TimeoutError:
             self._fail(_late(f"the upstream's answer took longer than {total:g} s"))
-        except RingOverflow:
-            size = self._config.max_event_bytes
-            self._fail(
-                UpstreamError(f"the upstream sent an event larger than {size} bytes", code="upstream_event_too_large")
-            )
         except Exception as error:  # noqa: BLE001 - the last frame of the task: a callback of the sink has raised
             self._loop.call_exception_handler(
                 {"message": "the sink of an upstream answer failed", "exception": error, "task": self._task}
@@ -152,19 +146,12 @@ class HttpxCall:
             self._sink.on_end()
 
     async def _relay_body(self, response: httpx.Response) -> None:
-        ring = Ring(limit=self._config.max_event_bytes)
         await self._resume.wait()
         async for part in response.aiter_raw():
-            offset = 0
-            while offset < len(part) and not self._cancelled:
-                space = ring.writable()
-                count = min(len(space), len(part) - offset)
-                space[:count] = part[offset : offset + count]
-                ring.wrote(count)
-                ring.decoded_all()
-                offset += count
-                self._sink.on_data(ring)
-                await self._resume.wait()
+            # Once it is cancelled, httpx hears of it in the next wait, and closes the connection.
+            if not self._cancelled:
+                self._sink.on_data(part)
+            await self._resume.wait()
 
 
 def _is_tls(error: BaseException) -> bool:

@@ -14,7 +14,6 @@ from ztoapi.errors import Ending, UpstreamError
 from ztoapi.upstream.client import Call, Client, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.pool import Origin
-from ztoapi.wire.buffer import Ring
 from ztoapi.wire.client import ResponseHead
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES
 
@@ -86,10 +85,9 @@ class _Answer:
         if not self.head.done():
             self.head.set_result(head)
 
-    def on_data(self, ring: Ring) -> None:
-        part = ring.take_all()
-        self._parts.append(part)
-        self._size += len(part)
+    def on_data(self, payload: bytes) -> None:
+        self._parts.append(payload)
+        self._size += len(payload)
         if self._size > HIGH_WATER_BYTES:
             self.call.pause()
         self._wake.set()

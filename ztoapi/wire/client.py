@@ -6,17 +6,20 @@ octet, a bare LF, two framings or an unknown transfer coding is refused, because
 ends would hand one user's octets to another.
 """
 
+import functools
 import re
 from typing import Final
 
 from ztoapi.errors import ProtocolError
-from ztoapi.wire.buffer import Ring
 from ztoapi.wire.chunked import ChunkDecoder
 
-__all__ = ["ClientWire", "ResponseHead"]
+__all__ = ["AnswerHeads", "ClientWire", "ResponseHead"]
 
 MAX_HEAD_BYTES: Final = 65536
 """Upstream heads carry cookies and policies; Go's client allows 1 MiB, aiohttp 8 KiB a line."""
+MEMORY_BYTES: Final = 2048
+REMEMBERED_HEADS: Final = 64
+"""Heads that are remembered, and the longest of them. Parsing one costs 5 us, finding it a quarter of one."""
 MAX_INFORMATIONAL: Final = 8
 """1xx answers that are skipped; more is a loop."""
 
@@ -26,99 +29,139 @@ _NO_BODY = frozenset((204, 304))
 
 
 class ResponseHead:
-    """One parsed answer head. Header names are lower-case; repeated fields are joined with ``, ``."""
+    """One parsed answer head, never changed: heads of several answers may be one object. Header names are lower-case;
+    repeated fields are joined with ``, ``. ``content_length`` is None where the head does not give one."""
 
-    __slots__ = ("headers", "http11", "status")
+    __slots__ = ("chunked", "content_length", "event_stream", "headers", "keep_alive", "status")
 
     def __init__(self, status: int, headers: dict[bytes, bytes], http11: bool) -> None:
         self.status = status
         self.headers = headers
-        self.http11 = http11
+        connection = headers.get(b"connection", b"").lower()
+        self.keep_alive = b"close" not in connection and (http11 or b"keep-alive" in connection)
+        # Without a type it is taken for what was asked for.
+        self.event_stream = b"text/event-stream" in headers.get(b"content-type", b"text/event-stream").lower()
+        self.chunked = False
+        self.content_length: int | None = None
+
+
+class AnswerHeads:
+    """Parses answer heads, and does not parse again what any connection of the worker has just seen: a server that
+    streams sends the same head to everybody until the Date in it changes."""
+
+    def __init__(self) -> None:
+        self._parse_once = functools.lru_cache(REMEMBERED_HEADS)(_parse)
+
+    def parse(self, octets: bytes) -> ResponseHead:
+        """The head in ``octets``, its blank line left out. Raises ProtocolError."""
+        return _parse(octets) if len(octets) > MEMORY_BYTES else self._parse_once(octets)
 
 
 class ClientWire:
-    """Reads one answer after another out of ``ring``. Call ``start`` for each request that is sent."""
+    """Reads one answer after another. Call ``start`` for each request that is sent; then ``read_head`` with what comes
+    until it returns a head, then ``read_body`` with ``rest`` and what comes after it."""
 
-    __slots__ = ("_chunks", "_head_request", "_informational", "_left", "_searched", "complete", "head", "keep_alive")
+    __slots__ = (
+        "_chunks",
+        "_head_request",
+        "_heads",
+        "_held",
+        "_informational",
+        "_left",
+        "_searched",
+        "complete",
+        "head",
+        "keep_alive",
+        "rest",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, heads: AnswerHeads) -> None:
+        self._heads = heads
         self.start("GET")
 
     def start(self, method: str) -> None:
         """A request with ``method`` has been sent; its answer comes next."""
         self._head_request = method == "HEAD"
         self._informational = 0
+        self._held: bytes | bytearray = b""
         self._searched = 0
         self._chunks: ChunkDecoder | None = None
         self._left: int | None = None
         self.head: ResponseHead | None = None
+        self.rest = b""
+        """What came behind the head."""
         self.complete = False
         self.keep_alive = False
 
-    def read_head(self, ring: Ring) -> ResponseHead | None:
+    def read_head(self, data: bytes) -> ResponseHead | None:
         """The answer's head once it is whole, None before. Raises ProtocolError."""
+        held: bytes | bytearray = data
+        if self._held:
+            # A bytearray, which grows in place: a head may come octet by octet.
+            held = self._held
+            if not isinstance(held, bytearray):
+                held = bytearray(held)
+            held += data
+        start = 0
         while True:
-            end = ring.buf.find(b"\r\n\r\n", max(ring.raw + self._searched - 3, ring.raw), ring.tail)
+            end = held.find(b"\r\n\r\n", start + max(self._searched - 3, 0))
+            if (end if end >= 0 else len(held)) - start > MAX_HEAD_BYTES:
+                raise ProtocolError(502, f"the answer head is larger than {MAX_HEAD_BYTES} bytes")
             if end < 0:
-                self._searched = ring.tail - ring.raw
-                if self._searched > MAX_HEAD_BYTES:
-                    raise ProtocolError(502, f"the answer head is larger than {MAX_HEAD_BYTES} bytes")
-                if self._searched >= 5 and not ring.buf.startswith(b"HTTP/", ring.raw, ring.tail):
+                self._held = held[start:] if start else held
+                self._searched = len(self._held)
+                if self._searched >= 5 and not self._held.startswith(b"HTTP/"):
                     raise ProtocolError(502, "the answer is not HTTP/1.1")
                 return None
-            head = _parse(bytes(ring.view[ring.raw : end]))
-            ring.start = ring.end = ring.raw = end + 4
+            head = self._heads.parse(bytes(held[start:end]))
+            start = end + 4
             self._searched = 0
             if head.status >= 200:
                 break
             self._informational += 1
             if head.status == 101 or self._informational > MAX_INFORMATIONAL:
                 raise ProtocolError(502, "the answer is an upgrade or an endless row of interim answers")
+        self._held = b""
+        self.rest = bytes(held[start:])
         self.head = head
         self._frame(head)
-        if ring.raw == ring.tail:
-            ring.clear()
         return head
 
     def _frame(self, head: ResponseHead) -> None:
-        headers = head.headers
-        length = headers.get(b"content-length")
-        coding = headers.get(b"transfer-encoding")
-        connection = headers.get(b"connection", b"").lower()
-        self.keep_alive = b"close" not in connection and (head.http11 or b"keep-alive" in connection)
+        self.keep_alive = head.keep_alive
         if self._head_request or head.status in _NO_BODY:
-            self.complete = True
-        elif coding is not None:
-            if length is not None or coding.lower() != b"chunked" or not head.http11:
-                raise ProtocolError(502, "the answer's framing is ambiguous or unknown")
+            self._complete(self.rest)
+        elif head.chunked:
             self._chunks = ChunkDecoder()
-        elif length is not None:
-            values = {value.strip() for value in length.split(b",")}
-            value = values.pop()
-            if values or not value.isdigit() or len(value) > 18:
-                raise ProtocolError(502, "the answer's Content-Length is malformed")
-            self._left = int(value)
-            self.complete = self._left == 0
-        else:
+        elif head.content_length is None:
             self.keep_alive = False
-
-    def read_body(self, ring: Ring) -> bool:
-        """Turn what has been read into payload in ``ring``; True once the answer is complete. Raises ProtocolError."""
-        if self._chunks is not None:
-            self.complete = self._chunks.decode(ring)
-        elif self._left is not None:
-            count = ring.tail - ring.raw
-            if count > self._left:
-                count = self._left
-            self._left -= count
-            ring.end = ring.raw = ring.raw + count
-            self.complete = not self._left
+        elif head.content_length:
+            self._left = head.content_length
         else:
-            ring.decoded_all()
-        if self.complete and ring.raw != ring.tail:
+            self._complete(self.rest)
+
+    def read_body(self, data: bytes) -> bytes:
+        """The payload in ``data``, which may be its last. Not to be called once ``complete``. Raises ProtocolError."""
+        chunks = self._chunks
+        if chunks is not None:
+            payload = chunks.decode(data)
+            if chunks.done:
+                self._complete(chunks.rest)
+            return payload
+        left = self._left
+        if left is None:
+            return data
+        if len(data) < left:
+            self._left = left - len(data)
+            return data
+        self._complete(data[left:])
+        return data[:left]
+
+    def _complete(self, surplus: bytes) -> None:
+        self.complete = True
+        if surplus:
             # Octets behind the answer: nothing was asked for, so the connection cannot be trusted again.
             self.keep_alive = False
-        return self.complete
 
     def eof(self) -> bool:
         """The upstream has closed; True if that is where the answer ends, False if it was cut off."""
@@ -127,8 +170,8 @@ class ClientWire:
         return self.complete
 
 
-def _parse(head: bytes) -> ResponseHead:
-    lines = head.split(b"\r\n")
+def _parse(octets: bytes) -> ResponseHead:
+    lines = octets.split(b"\r\n")
     status = _STATUS_LINE.fullmatch(lines[0])
     if status is None:
         raise ProtocolError(502, "the answer's status line is malformed")
@@ -139,4 +182,18 @@ def _parse(head: bytes) -> ResponseHead:
             raise ProtocolError(502, "a header line of the answer is malformed")
         name, value = field[1].lower(), field[2].strip(b" \t")
         headers[name] = headers[name] + b", " + value if name in headers else value
-    return ResponseHead(int(status[2]), headers, status[1] == b"1")
+    http11 = status[1] == b"1"
+    head = ResponseHead(int(status[2]), headers, http11)
+    length = headers.get(b"content-length")
+    coding = headers.get(b"transfer-encoding")
+    if coding is not None:
+        if length is not None or coding.lower() != b"chunked" or not http11:
+            raise ProtocolError(502, "the answer's framing is ambiguous or unknown")
+        head.chunked = True
+    elif length is not None:
+        values = {value.strip() for value in length.split(b",")}
+        value = values.pop()
+        if values or not value.isdigit() or len(value) > 18:
+            raise ProtocolError(502, "the answer's Content-Length is malformed")
+        head.content_length = int(value)
+    return head

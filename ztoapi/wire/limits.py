@@ -12,11 +12,13 @@ __all__ = [
     "CHUNK_LINE_BYTES",
     "CHUNK_OVERHEAD_BYTES",
     "HIGH_WATER_BYTES",
+    "LANDING_BYTES",
     "LINGER_BYTES",
     "LOW_WATER_BYTES",
     "PIPELINE_BYTES",
     "RING_BYTES",
     "SOCKET_BUFFER_BYTES",
+    "SPARE_RINGS",
     "TRAILER_BYTES",
     "Limits",
 ]
@@ -34,16 +36,22 @@ goes on, because a paused transport does not notice that its peer has gone."""
 LINGER_BYTES: Final = 1048576
 """Octets read and dropped after a refusal, so that the kernel does not reset the connection before the refusal
 has been read. RFC 9112 section 9.6; nginx lingers the same way."""
-HIGH_WATER_BYTES: Final = 65536
+HIGH_WATER_BYTES: Final = 32768
 LOW_WATER_BYTES: Final = 16384
-"""Write marks. uvloop's own default low mark is 16 octets, which makes a slow reader flap."""
+"""Write marks. Past the high one the reading side pauses: a stalled stream holds that much and one read. uvloop's own
+default low mark is 16 octets, which makes a slow reader flap."""
 SOCKET_BUFFER_BYTES: Final = 131072
 """Kernel buffer toward a client, and from an upstream (the kernel takes twice that for its own books). Left to
 itself Linux lets each grow to 4 and 6 MiB, so that a thousand stalled streams held 2.3 GiB of kernel memory here.
 128 KiB carry 1.3 MB/s over a round trip of 100 ms, fifty times what a model writes."""
+LANDING_BYTES: Final = 32768
+"""Largest read from an upstream: two of the largest TLS records. A client that stalls leaves one such read waiting
+beside its full write buffer."""
 RING_BYTES: Final = 32768
-"""Preallocated ring of one upstream connection: two of the largest TLS records; pages that are never touched
-cost nothing."""
+"""One preallocated ring, in which an event waits for its rest: as large as a read."""
+SPARE_RINGS: Final = 16
+"""Rings that a worker keeps (512 KiB): a ring is borrowed only while an event is incomplete, which few streams have at
+the same time."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

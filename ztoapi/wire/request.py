@@ -7,7 +7,7 @@ A client on a kept connection sends the same head again and again, but for the l
 40 us, half of a plain request; :class:`HeadMemory` compares instead.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import h11
 
@@ -123,13 +123,6 @@ def _check_fields(request: RequestHead, limits: Limits) -> None:
             request.keep_alive = True
 
 
-class Known(NamedTuple):
-    """A head that has come again, and where it ends."""
-
-    head: RequestHead
-    end: int
-
-
 class HeadMemory:
     """The last head of one connection, cut in two at the digits of its only Content-Length.
 
@@ -165,14 +158,17 @@ class HeadMemory:
             return
         self._head = head
 
-    def recall(self, buffer: bytes) -> Known | None:
-        """The remembered head, if ``buffer`` begins with it. Raises ProtocolError (413) for too long a body."""
+    def recall(self, buffer: bytes) -> tuple[RequestHead, int] | None:
+        """The remembered head and where it ends, if ``buffer`` begins with it.
+
+        Raises ProtocolError (413) for too long a body.
+        """
         head = self._head
         if head is None or not buffer.startswith(self._before):
             return None
         start = len(self._before)
         if not self._after:
-            return Known(head, start)
+            return head, start
         stop = buffer.find(b"\r\n", start, start + _LENGTH_DIGITS + 2)
         digits = buffer[start:stop]
         if stop < 0 or not digits.isdigit() or not buffer.startswith(self._after, stop):
@@ -182,4 +178,4 @@ class HeadMemory:
             if length > self._limits.body_bytes:
                 raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes")
             head = head.with_length(length)
-        return Known(head, stop + len(self._after))
+        return head, stop + len(self._after)

@@ -9,18 +9,14 @@ A connection is in one of these states; only the methods below change it::
 """
 
 import enum
-from typing import Final
 
 from ztoapi.errors import ProtocolError
-from ztoapi.wire.buffer import Ring, RingOverflow
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.guard import check_partial_head
 from ztoapi.wire.limits import Limits
 from ztoapi.wire.request import HeadMemory, RequestHead, parse_head
 
 __all__ = ["ServerWire", "State"]
-
-_CHUNKED_RING_BYTES: Final = 16384
 
 
 class State(enum.Enum):
@@ -40,7 +36,7 @@ class ServerWire:
     ``next_request``. A ProtocolError leaves the connection BROKEN.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_filled", "_limits", "_memory", "_ring", "_searched", "body", "state")
+    __slots__ = ("_buffer", "_chunks", "_filled", "_limits", "_memory", "_searched", "body", "state")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -48,7 +44,6 @@ class ServerWire:
         self._buffer: bytes = b""
         self._searched = 0
         self._filled = 0
-        self._ring: Ring | None = None
         self._chunks: ChunkDecoder | None = None
         self.body: bytes | bytearray = b""
         self.state = State.HEAD
@@ -92,9 +87,10 @@ class ServerWire:
             self._searched = 0
         known = self._memory.recall(buffer)
         if known is not None:
+            head, end = known
             self._searched = 0
-            self._start_body(known.head, buffer, known.end)
-            return known.head
+            self._start_body(head, buffer, end)
+            return head
         end = buffer.find(b"\r\n\r\n", max(self._searched - 3, 0))
         if end < 0:
             check_partial_head(buffer, self._searched, self._limits)
@@ -110,8 +106,8 @@ class ServerWire:
 
     def _start_body(self, head: RequestHead, buffer: bytes, offset: int) -> None:
         if head.chunked:
-            self._ring = Ring(_CHUNKED_RING_BYTES, self._limits.body_bytes)
             self._chunks = ChunkDecoder()
+            self.body = bytearray()
         else:
             stop = offset + head.content_length
             if len(buffer) >= stop:
@@ -128,11 +124,11 @@ class ServerWire:
             self._receive_body(buffer[offset:])
 
     def _receive_body(self, data: bytes) -> None:
-        if self._ring is not None:
-            self._receive_chunks(self._ring, data)
-            return
         body = self.body
         assert isinstance(body, bytearray)
+        if self._chunks is not None:
+            self._receive_chunks(self._chunks, body, data)
+            return
         filled = self._filled
         count = min(len(data), len(body) - filled)
         body[filled : filled + count] = data if count == len(data) else data[:count]
@@ -141,23 +137,11 @@ class ServerWire:
             self._buffer = data[count:]
             self.state = State.IN_HAND
 
-    def _receive_chunks(self, ring: Ring, data: bytes) -> None:
-        assert self._chunks is not None
-        offset = 0
-        while offset < len(data):
-            space = ring.writable()
-            count = min(len(space), len(data) - offset)
-            space[:count] = data[offset : offset + count]
-            ring.wrote(count)
-            offset += count
-            done = self._chunks.decode(ring)
-            try:
-                ring.check_limit()
-            except RingOverflow as error:
-                raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes") from error
-            if done:
-                self._buffer = bytes(ring.view[ring.raw : ring.tail]) + data[offset:]
-                self.body = ring.take_all()
-                self._ring = self._chunks = None
-                self.state = State.IN_HAND
-                return
+    def _receive_chunks(self, chunks: ChunkDecoder, body: bytearray, data: bytes) -> None:
+        body += chunks.decode(data)
+        if len(body) > self._limits.body_bytes:
+            raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes")
+        if chunks.done:
+            self._buffer = chunks.rest
+            self._chunks = None
+            self.state = State.IN_HAND
