@@ -13,8 +13,8 @@ from tests.stack import Stack
 MIB = 1024 * 1024
 STREAMS = 1000
 PER_STALLED_STREAM_BYTES = 192 * 1024
-"""Write buffer (64 KiB and one block of 32), the upstream connection's ring (32 KiB), and the objects of both; the
-allocator keeps about a third more."""
+"""Write buffer (32 KiB and one read of 32), a ring (32 KiB) with the rest of a cut event, the objects of both
+connections; the allocator keeps about a third more."""
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from tests.upstream.scripted import (
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import NativeTransport, origin_of
+from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -183,7 +184,7 @@ async def test_a_reader_that_lags_holds_the_upstream_back(
     await talk_elsewhere(http)
     pieces = response.aiter_raw()
     first = await soon(anext(pieces))
-    assert len(first) <= 2 * 65536
+    assert len(first) <= HIGH_WATER_BYTES + LANDING_BYTES
     assert peer.transport.get_write_buffer_size() > 1_000_000
     assert first + b"".join([piece async for piece in pieces]) == body
     await response.aclose()
@@ -202,7 +203,7 @@ async def test_what_came_before_a_loss_is_read_before_the_error(
     with pytest.raises(httpx.RemoteProtocolError, match="in the middle of its answer"):
         async for piece in response.aiter_raw():
             received += len(piece)
-    assert received > 65536
+    assert received > HIGH_WATER_BYTES
     await response.aclose()
 
 

@@ -5,6 +5,7 @@ it (``"finish_reason":null}]}``). Raw quotes and line feeds cannot occur inside 
 apart into such heads and tails holds nothing else: no finish, no usage, no error. It need not be decoded.
 """
 
+import re
 from typing import Final
 
 __all__ = ["DELTA", "Form"]
@@ -14,7 +15,9 @@ DELTA: Final = b'"choices":[{"index":0,"delta":'
 _BARE_TAIL: Final = b"}}]"
 """The end of a choice that holds nothing behind its delta."""
 _FINISH: Final = b'"finish_reason"'
+_LOGPROBS: Final = b'"logprobs"'
 _USAGE: Final = b'"usage"'
+_NO_USAGE: Final = re.compile(rb',\s*"usage":\s*null\s*}$', re.MULTILINE)
 
 
 class Form:
@@ -87,7 +90,11 @@ def learn(data: bytes, head: bytes, new_head: bytes, *, nulls: bool, usage_remov
     """
     at = data.rfind(_FINISH)
     absent: tuple[bytes, ...] = ()
-    if at >= 0:
+    if at >= 0 and nulls:
+        # The tail begins with the brace that closes the delta, so that events with and without logprobs differ in it.
+        brace = data.rfind(b"}", 0, at)
+        tail = data[brace:] + b"\n\n"
+    elif at >= 0:
         tail = data[at:] + b"\n\n"
     elif data.endswith((_BARE_TAIL + b"}", _BARE_TAIL + b',"usage":null}')):
         tail = data[data.rindex(_BARE_TAIL) :] + b"\n\n"
@@ -98,8 +105,11 @@ def learn(data: bytes, head: bytes, new_head: bytes, *, nulls: bool, usage_remov
     new_tail = tail
     if nulls and tail.startswith(_BARE_TAIL):
         new_tail = b'},"logprobs":null,"finish_reason":null}]' + tail[len(_BARE_TAIL) :]
+    elif nulls and at >= 0 and _LOGPROBS not in tail:
+        new_tail = data[brace:at] + b'"logprobs":null,' + data[at:] + b"\n\n"
+        absent = (_LOGPROBS,)
     if usage_removed:
-        new_tail = new_tail.replace(b',"usage":null}', b"}")
+        new_tail = _NO_USAGE.sub(b"}", new_tail)
     if head == new_head and not absent:
         head = new_head = b""
     return Form(head, new_head, tail, new_tail, absent)

@@ -28,6 +28,7 @@ _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(Fields).decode
 _choices = msgspec.json.Decoder(list[Fields]).decode
 _usage = msgspec.json.Decoder(Usage | None).decode
+_any = msgspec.json.Decoder().decode
 _string = msgspec.json.Decoder(str | None).decode
 _NULL: Final = msgspec.Raw(b"null")
 
@@ -225,12 +226,13 @@ class OpenAIReader:
             if not choices and not self._include_usage:
                 return b""
         self._started = True
-        if not mapped and usage == _NULL and not self._finished:
-            form = self.form
-            if form is None or not form.fits(b"data: %b\n\n" % data):
-                self._learn(data, fields, choices)
         ours = "usage" in fields and usage == _NULL and not self._include_usage
-        return None if self._rewrite.empty and not mapped and not ours else self._write(fields, choices)
+        out = None if self._rewrite.empty and not mapped and not ours else self._write(fields, choices)
+        if not mapped and usage == _NULL and not self._finished:
+            event = b"data: %b\n\n" % data
+            if self.form is None or not self.form.fits(event):
+                self._learn(event, out or event, removed=ours, nulls=self._rewrite.normalise and len(choices) == 1)
+        return out
 
     def _passes(self, data: bytes) -> bool:
         """Whether ``data`` is a last event that stays as it is; what it says is noted then."""
@@ -283,18 +285,17 @@ class OpenAIReader:
                 changed = True
         return changed
 
-    def _learn(self, data: bytes, fields: Fields, choices: list[Fields]) -> None:
-        """Learn from a plain event what the following ones have in common with it."""
+    def _learn(self, event: bytes, out: bytes, *, removed: bool, nulls: bool) -> None:
+        """Learn from a plain event, which becomes ``out``, what the following ones have in common with it. A form that
+        would make something else of it is not kept."""
+        data = event[6:-2]
         mark = DELTA if DELTA in data else b'"choices":'
         head, new_head = self._heads(data[: data.index(mark)], mark)
-        self.form = learn(
-            data,
-            head,
-            new_head,
-            nulls=self._rewrite.normalise and len(choices) == 1,
-            usage_removed="usage" in fields and not self._include_usage,
-        )
-        self._known[self._rewrite.empty, self._include_usage] = self.form
+        form = learn(data, head, new_head, nulls=nulls, usage_removed=removed)
+        applied = form.apply(event)
+        if applied is None or _any(applied[6:]) != _any(out[6:]):
+            return
+        self.form = self._known[self._rewrite.empty, self._include_usage] = form
 
 
 def _last_events(block: bytes) -> int:

@@ -155,6 +155,7 @@ class Relay:
         if self._retry is not None:
             self._retry.cancel()
         self._call.cancel()
+        del self._call
 
     def _pause(self) -> None:
         self._call.pause()
@@ -354,8 +355,10 @@ class Relay:
             self._blocks = None
 
     def _detach(self) -> None:
+        """The exchange is about to end: cut what would make a cycle of it, the relay and the call."""
         exchange = self._exchange
         exchange.on_gone = exchange.on_pause = exchange.on_resume = None
+        del self._call
 
 
 def _backoff(attempt: int) -> float:

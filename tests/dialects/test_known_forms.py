@@ -1,0 +1,109 @@
+"""The form that a stream's plain events have is remembered for the next stream of that upstream.
+
+What was remembered must never show: a reader that knows the forms of earlier streams says what one says that knows
+nothing, also where the upstream's streams are of different kinds.
+"""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ztoapi.dialects.openai import KnownForms, OpenAIReader, Rewrite
+
+DONE = b"data: [DONE]\n\n"
+USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """How an upstream writes its chunks."""
+
+    id: str = "x1"
+    model: str = "glm-4.6"
+    spaced: bool = False
+    role: bool = False
+    finish: bool = False
+    logprobs: bool = False
+    usage: bool = False
+    trailing: bool = False
+    choices: int = 1
+
+    def chunk(self, text: str, finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
+        choice: dict[str, object] = {
+            "delta": {"role": "assistant", "content": text} if self.role else {"content": text}
+        }
+        if self.logprobs:
+            choice["logprobs"] = None
+        if self.finish or finish:
+            choice["finish_reason"] = finish
+        head: dict[str, object] = {"id": self.id, "object": "chat.completion.chunk", "created": 1, "model": self.model}
+        head["choices"] = [{"index": index, **choice} for index in range(self.choices)]
+        if usage or self.usage:
+            head["usage"] = usage
+        if self.trailing:
+            head["system_fingerprint"] = "fp"
+        return b"data: %b\n\n" % json.dumps(head, separators=(", ", ": ") if self.spaced else (",", ":")).encode()
+
+    def stream(self, texts: list[str], *, role: bool = True) -> list[bytes]:
+        first = [msgspec.structs.replace(self, role=True).chunk("")] if role else []
+        last = [self.chunk("", "stop"), self.chunk("", "stop", USAGE)][:: 1 if len(texts) % 2 else -1][:1]
+        return [*first, *(self.chunk(text) for text in texts), *last, DONE]
+
+
+kinds = st.builds(
+    Kind,
+    id=st.sampled_from(["x1", "y2"]),
+    model=st.sampled_from(["glm-4.6", "glm-4.5"]),
+    spaced=st.booleans(),
+    role=st.booleans(),
+    finish=st.booleans(),
+    logprobs=st.booleans(),
+    usage=st.booleans(),
+    trailing=st.booleans(),
+    choices=st.sampled_from([1, 1, 1, 2]),
+)
+texts = st.lists(st.sampled_from(["a", '"}}]}', "é\n\n", '"finish_reason":"stop"', '"usage":{', ""]), max_size=6)
+
+
+def said(known: KnownForms, blocks: list[bytes], rewrite: tuple[str | None, bool], include_usage: bool) -> bytes:
+    reader = OpenAIReader(Rewrite("chatcmpl-7", rewrite[0], normalise=rewrite[1]), known, include_usage=include_usage)
+    out = b"".join(reader.feed(block) for block in blocks)
+    assert reader.done and reader.error is None
+    return out
+
+
+def objects(out: bytes) -> list[object]:
+    return [json.loads(part[6:]) for part in out.split(b"\n\n")[:-2]]
+
+
+@given(
+    st.lists(st.tuples(kinds, texts, st.booleans(), st.integers(1, 4)), min_size=2, max_size=4),
+    st.sampled_from([(None, False), ("alias", False), ("alias", True)]),
+    st.booleans(),
+)
+def test_what_was_remembered_never_shows(
+    streams: list[tuple[Kind, list[str], bool, int]], rewrite: tuple[str | None, bool], include_usage: bool
+) -> None:
+    known: KnownForms = {}
+    for kind, words, role, size in streams:
+        events = kind.stream(words, role=role)
+        blocks = [b"".join(events[at : at + size]) for at in range(0, len(events), size)]
+        expected = objects(said({}, events, rewrite, include_usage))
+        assert objects(said({}, blocks, rewrite, include_usage)) == expected
+        again = said(known, blocks, rewrite, include_usage)
+        assert objects(again) == expected
+        if rewrite == (None, False) and include_usage:
+            assert again == b"".join(events)
+
+
+@pytest.mark.parametrize("rewrite", [(None, False), ("alias", True)])
+def test_the_next_stream_of_the_same_kind_is_not_decoded(rewrite: tuple[str | None, bool]) -> None:
+    known: KnownForms = {}
+    said(known, Kind(finish=True).stream(["a", "b"]), rewrite, True)
+    reader = OpenAIReader(Rewrite("chatcmpl-8", rewrite[0], normalise=rewrite[1]), known, include_usage=True)
+    reader.feed(Kind(id="another", finish=True).chunk("a"))
+    form = reader.form
+    assert form is not None
+    assert form.apply(Kind(id="another", finish=True).chunk("b")) is not None
