@@ -1,7 +1,6 @@
 """What is limited, and what a limiter answers. ``docs/decisions/0022-limits.md`` shows how it is used."""
 
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -70,8 +69,8 @@ class Scope:
     subjects: int
 
 
-Demand: TypeAlias = Sequence[tuple[Scope, str]]
-"""Whose limits a request has to pass: scopes, and the subject's name in each."""
+Demand: TypeAlias = tuple[tuple[Scope, str], ...]
+"""Whose limits a request has to pass: scopes, and the subject's name in each. No scope comes twice."""
 
 
 class Quota(NamedTuple):

@@ -3,17 +3,18 @@
 The integer is the theoretical arrival time (TAT): the moment at which the bucket will be full again. Taking moves it
 on by the cost; a taking that would move it further than the burst from now is refused and changes nothing.
 
-No fraction is lost, for time is counted on a clock of the rate's own. Its tick is a whole part of what one unit takes:
-``unit_ticks`` of them, the most that leave a tick no shorter than a nanosecond. A unit at 60 a second is 16666666 ticks
-of 1 + 4/10^8 ns; where a unit takes whole nanoseconds, a tick is one. The time on that clock is computed anew from the
-absolute time at every call, rounded down, so nothing adds up. Only a bucket found full starts at the next whole tick,
-not at the one before: that makes the bound strict, at the price of that tick.
+No fraction is lost, for time is counted on a clock of the rate's own, of which a unit takes ``unit_ticks``, a whole
+number. At 60 a second a unit takes 16666666 2/3 ns; a tick is a third of a nanosecond, and a unit 50000000 of them.
+Rates that would need ticks shorter than a tenth of a nanosecond get the shortest tick of at least a nanosecond of which
+a unit has a whole number: 10007 a second has 99930 of 1.00000049 ns. The time on such a clock is computed anew from
+the absolute time at every call, rounded down, so nothing adds up. Only a bucket found full starts at the next whole
+tick, not at the one before: that makes the bound strict, at the price of that tick.
 
 The bound: what is admitted in a window of t seconds, less what is given back in it, is never more than rate * t +
 burst. What :meth:`Rate.charge` adds beyond the burst is debt: it is paid by waiting.
 
-Times are nanoseconds of a clock that does not go back. Up to 10^9 units a second that clock is no faster than time, so
-a TAT fits 64 bits for 292 years of uptime, less the burst; a rate of n * 10^9 has an n-th of that.
+Times are nanoseconds of a clock that does not go back. With ticks of a nanosecond a TAT fits 64 bits for 292 years of
+uptime, less the burst; with the shortest ticks, for 29.
 """
 
 from math import gcd
@@ -26,8 +27,8 @@ FULL: Final = 0
 """The TAT of a bucket that nobody has taken from."""
 LAST_TICK: Final = 2**63 - 1
 """Debt ends here: a TAT fits a signed 64-bit integer."""
-_MOST_PER_NANOSECOND: Final = 10
-"""At that rate 64 bits last for 29 years of uptime. No gateway counts anything faster."""
+_TICKS_PER_NANOSECOND: Final = 10
+"""At most; also the fastest rate. No gateway counts anything faster, or runs for longer than its 64 bits then last."""
 _LONGEST_BURST_TICKS: Final = 2**61
 """73 years at the rate. More is a slip of the pen, and would leave too little of 64 bits to the time."""
 
@@ -38,7 +39,7 @@ class Rate:
     Immutable; the methods compute new TATs and keep none. Raises ValueError for what cannot be a rate.
     """
 
-    __slots__ = ("_denominator", "_numerator", "_whole", "burst", "burst_ticks", "limit", "period_ns", "unit_ticks")
+    __slots__ = ("_denominator", "_exact", "_numerator", "burst", "burst_ticks", "limit", "period_ns", "unit_ticks")
 
     def __init__(self, limit: int, period_ns: int, burst: int | None = None) -> None:
         self.limit = limit
@@ -47,31 +48,32 @@ class Rate:
         for name, value in (("limit", limit), ("period_ns", period_ns), ("burst", self.burst)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
-        if limit > _MOST_PER_NANOSECOND * period_ns:
-            raise ValueError(f"limit is {limit} in {period_ns} ns; it can be at most {_MOST_PER_NANOSECOND} in each")
-        self.unit_ticks = max(period_ns // limit, 1)
+        if limit > _TICKS_PER_NANOSECOND * period_ns:
+            raise ValueError(f"limit is {limit} in {period_ns} ns; it can be at most {_TICKS_PER_NANOSECOND} in each")
+        common = gcd(limit, period_ns)
+        exact = limit // common <= _TICKS_PER_NANOSECOND
+        self.unit_ticks = period_ns // common if exact else max(period_ns // limit, 1)
         self.burst_ticks = self.burst * self.unit_ticks
         if self.burst_ticks > _LONGEST_BURST_TICKS:
             raise ValueError(f"burst is {self.burst}: at this rate it would take decades to come back; take less")
         # Ticks for each nanosecond, as a fraction.
-        ticks = limit * self.unit_ticks
-        common = gcd(ticks, period_ns)
-        self._numerator, self._denominator = ticks // common, period_ns // common
-        self._whole = ticks == period_ns
+        common = gcd(limit * self.unit_ticks, period_ns)
+        self._numerator, self._denominator = limit * self.unit_ticks // common, period_ns // common
+        self._exact = exact
 
     def __repr__(self) -> str:
         return f"Rate({self.limit}, {self.period_ns}, {self.burst})"
 
     def take(self, tat: int, now: int, cost: int) -> int | None:
         """The TAT after taking ``cost`` units at ``now``, or None if the bucket holds fewer."""
-        ticks = now if self._whole else now * self._numerator // self._denominator
+        ticks = now * self._numerator if self._exact else now * self._numerator // self._denominator
         spent = cost * self.unit_ticks
         if tat > ticks:
             spent += tat
             return spent if spent - ticks <= self.burst_ticks else None
         if spent > self.burst_ticks:
             return None
-        return ticks + spent if self._whole else self._ceiling(now) + spent
+        return ticks + spent if self._exact else spent - -now * self._numerator // self._denominator
 
     def wait(self, tat: int, now: int, cost: int) -> int | None:
         """Nanoseconds after which ``cost`` units can be taken if nobody else takes any; None if more than the burst."""
@@ -86,9 +88,12 @@ class Rate:
         With this an estimate is settled (``charge(tat, now, used - estimate)``), and a stream charged for what it has
         sent. What is missing becomes debt. What is given back to a full bucket is lost.
         """
-        if amount < 0:
-            return max(tat + amount * self.unit_ticks, FULL)
-        return min(max(tat, self._ceiling(now)) + amount * self.unit_ticks, LAST_TICK)
+        if amount > 0:
+            start = self._ceiling(now)
+            if tat < start:
+                tat = start
+        tat += amount * self.unit_ticks
+        return FULL if tat < FULL else LAST_TICK if tat > LAST_TICK else tat
 
     def pause(self, tat: int, now: int) -> int:
         """Nanoseconds for which a stream must rest until it is out of debt."""

@@ -1,0 +1,197 @@
+"""One worker's limits: all or nothing over every scope, what a client is told, and bounded memory."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.limits.pieces import StillClock, requests, streams, tokens
+from ztoapi.limits.board import Board, BoardGrant, BoardLimiter
+from ztoapi.limits.model import IN_FLIGHT_WAIT_NS, Demand, Denial, InFlightLimit, RateLimit, Scope, Unit
+from ztoapi.structures.bucket import SECOND_NS, Rate
+
+GLOBAL = requests("global", 5)
+KEY = Scope(
+    "key",
+    (
+        RateLimit("key_requests", Unit.REQUESTS, Rate(4, SECOND_NS)),
+        RateLimit("key_tokens", Unit.TOKENS, Rate(100, SECOND_NS)),
+        InFlightLimit("key_streams", 3),
+    ),
+    8,
+)
+MODEL = tokens("model", 150)
+ALICE: Demand = ((GLOBAL, ""), (KEY, "alice"), (MODEL, "glm-4.6"))
+BOB: Demand = ((GLOBAL, ""), (KEY, "bob"), (MODEL, "glm-4.6"))
+
+
+def limiter(*scopes: Scope) -> tuple[BoardLimiter, StillClock]:
+    clock = StillClock()
+    return Board(scopes, clock=clock).limiter(0), clock
+
+
+def granted(answer: BoardGrant | Denial) -> BoardGrant:
+    assert isinstance(answer, BoardGrant), answer
+    return answer
+
+
+def denied(answer: BoardGrant | Denial) -> Denial:
+    assert isinstance(answer, Denial)
+    return answer
+
+
+NO_REQUEST = Scope("no_request", (InFlightLimit("no_request", 0),), 1)
+NO_TOKEN = tokens("no_token", 1)
+
+
+def standing(limits: BoardLimiter, demand: Demand) -> list[int]:
+    """What every limit of ``demand`` has left, seen by demands that cannot be granted."""
+    left: list[int] = []
+    for scope, subject in demand:
+        seen = {
+            quota.limit: quota.remaining
+            for refusing in (NO_REQUEST, NO_TOKEN)
+            for quota in denied(limits.take(((scope, subject), (refusing, "")), 10**6)).quotas
+        }
+        left += [seen[limit] for limit in scope.limits if limit in seen]
+    return left
+
+
+def test_a_denial_costs_nothing_anywhere() -> None:
+    limits, _ = limiter(GLOBAL, KEY, MODEL, NO_REQUEST, NO_TOKEN)
+    granted(limits.take(ALICE, 90))
+    before = standing(limits, ALICE), standing(limits, BOB)
+    for _ in range(100):
+        assert denied(limits.take(ALICE, 20)).limit is KEY.limits[1]
+        assert denied(limits.take(BOB, 61)).limit is MODEL.limits[0]
+    assert (standing(limits, ALICE), standing(limits, BOB)) == before == ([4, 3, 10, 2, 60], [4, 4, 100, 3, 60])
+
+
+def test_the_longest_wait_is_told_and_whose_it_is() -> None:
+    limits, clock = limiter(GLOBAL, KEY, MODEL)
+    granted(limits.take(ALICE, 100)).finish()
+    denial = denied(limits.take(ALICE, 80))
+    assert (denial.limit, denial.subject) == (KEY.limits[1], "alice")
+    assert denial.wait_ns == 800_000_000
+    clock.now += 799_999_999
+    denied(limits.take(ALICE, 80))
+    clock.now += 1
+    granted(limits.take(ALICE, 80))
+
+
+def test_a_request_greater_than_the_limit_is_told_that_waiting_is_no_use() -> None:
+    limits, _ = limiter(GLOBAL, KEY, MODEL)
+    denial = denied(limits.take(ALICE, 101))
+    assert (denial.limit, denial.wait_ns) == (KEY.limits[1], None)
+
+
+def test_too_many_in_flight() -> None:
+    limits, _ = limiter(KEY)
+    demand: Demand = ((KEY, "alice"),)
+    grants = [granted(limits.take(demand)) for _ in range(3)]
+    denial = denied(limits.take(demand))
+    assert (denial.limit, denial.wait_ns) == (KEY.limits[2], IN_FLIGHT_WAIT_NS)
+    grants[1].finish()
+    granted(limits.take(demand))
+    denied(limits.take(demand))
+
+
+def test_headers_have_the_tightest_limit_of_each_unit() -> None:
+    limits, _ = limiter(GLOBAL, KEY, MODEL)
+    grant = granted(limits.take(ALICE, 80))
+    assert grant.quota(Unit.REQUESTS) == (KEY.limits[0], 4, 3, 250_000_000)
+    assert grant.quota(Unit.TOKENS) == (KEY.limits[1], 100, 20, 800_000_000)
+    assert grant.quota(Unit.IN_FLIGHT) == (KEY.limits[2], 3, 2, IN_FLIGHT_WAIT_NS)
+    denial = denied(limits.take(BOB, 100))
+    assert denial.quota(Unit.TOKENS) == (MODEL.limits[0], 150, 70, 80 * SECOND_NS // 150 + 1)
+    assert denial.quota(Unit.BANDWIDTH) is None
+    assert granted(limits.take(())).quota(Unit.REQUESTS) is None
+
+
+@pytest.mark.parametrize(("used", "left"), [(None, 20), (80, 20), (30, 70), (0, 100), (100, 0), (150, 0)], ids=str)
+def test_an_estimate_is_settled(used: int | None, left: int) -> None:
+    limits, clock = limiter(KEY, NO_REQUEST, NO_TOKEN)
+    demand: Demand = ((KEY, "alice"),)
+    granted(limits.take(demand, 80)).finish(used)
+    assert standing(limits, demand) == [3, left, 3]
+    # What was used beyond the limit is paid for by waiting: 150 used, 100 back in a second.
+    clock.now += SECOND_NS
+    assert standing(limits, demand) == [4, 50 if used == 150 else 100, 3]
+
+
+def test_a_stream_is_paced_by_its_key() -> None:
+    bandwidth = Scope("key", (RateLimit("key_bandwidth", Unit.BANDWIDTH, Rate(10, SECOND_NS, burst=20)),), 8)
+    limits, clock = limiter(bandwidth)
+    one, two = (granted(limits.take(((bandwidth, "alice"),))) for _ in range(2))
+    other = granted(limits.take(((bandwidth, "bob"),)))
+    assert (one.charge(15), two.charge(15), other.charge(20)) == (0, SECOND_NS, 0)
+    clock.now += SECOND_NS
+    assert (one.charge(0), one.charge(1)) == (0, SECOND_NS // 10)
+
+
+def test_a_flood_of_names_shares_a_bucket_and_leaves_the_known_ones_theirs() -> None:
+    address = requests("address", 2, subjects=4)
+    limits, clock = limiter(address, KEY)
+
+    def ask(name: str) -> bool:
+        return isinstance(limits.take(((address, name),)), BoardGrant)
+
+    assert [ask("known") for _ in range(3)] == [True, True, False]
+    clock.now += SECOND_NS // 2
+    flood = sum(ask(f"stranger {number}") for number in range(1000))
+    # Seven rows of eight are left; the other names share one.
+    assert flood == 7 + 2
+    assert [ask("known") for _ in range(2)] == [True, False]
+    granted(limits.take(((KEY, "alice"),)))
+    # Rows of those that have been quiet for long enough are free again.
+    clock.now += SECOND_NS
+    assert sum(ask(f"newcomer {number}") for number in range(8)) == 8
+
+
+def test_a_row_with_requests_in_flight_is_not_given_away() -> None:
+    scope = Scope("address", (InFlightLimit("address_streams", 1),), 1)
+    limits, _ = limiter(scope)
+    kept = [granted(limits.take(((scope, name),))) for name in ("a", "b", "c")]
+    denied(limits.take(((scope, "d"),)))
+    assert [isinstance(limits.take(((scope, name),)), Denial) for name in ("a", "b", "c")] == [True] * 3
+    for grant in kept:
+        grant.finish()
+    for name in ("d", "e", "f"):
+        granted(limits.take(((scope, name),))).finish()
+
+
+def test_names_may_be_anything_and_are_never_forgotten_while_they_matter() -> None:
+    address = requests("address", 1, subjects=5000)
+    limits, _ = limiter(address)
+    names = [f"\udc80{number}\N{SNOWMAN}" * 10 for number in range(5000)]
+    assert all(isinstance(limits.take(((address, name),)), BoardGrant) for name in names)
+    assert all(isinstance(limits.take(((address, name),)), Denial) for name in names)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["alice", "bob"]), st.integers(0, 60), st.integers(0, 80), st.integers(0, 10**9)),
+        max_size=40,
+    )
+)
+def test_in_flight_comes_back_to_nothing_whatever_happens(history: list[tuple[str, int, int, int]]) -> None:
+    limits, clock = limiter(GLOBAL, KEY, MODEL, NO_REQUEST, NO_TOKEN)
+    open_grants: list[tuple[BoardGrant, int]] = []
+    for name, estimate, used, later in history:
+        clock.now += later
+        answer = limits.take(ALICE if name == "alice" else BOB, estimate)
+        if isinstance(answer, BoardGrant):
+            open_grants.append((answer, used))
+        elif open_grants:
+            grant, tokens_used = open_grants.pop(0)
+            grant.finish(tokens_used)
+    for grant, used in open_grants:
+        grant.finish(used)
+    clock.now += 60 * SECOND_NS
+    assert standing(limits, ALICE) == standing(limits, BOB) == [5, 4, 100, 3, 150]
+
+
+def test_a_board_says_what_is_wrong_with_it() -> None:
+    with pytest.raises(ValueError, match="two limits are called key_streams"):
+        Board([streams("key", 1), Scope("other", (InFlightLimit("key_streams", 1),), 1)])
+    with pytest.raises(ValueError, match="the scope key has room for 0 subjects"):
+        Board([requests("key", 1, subjects=0)])
