@@ -7,6 +7,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
+from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config, ServerConfig
 from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
@@ -33,10 +34,14 @@ _MODEL_PREFIX = "/v1/models/"
 
 
 class Application:
-    """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded."""
+    """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded.
 
-    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop) -> None:
+    ``keys`` are the client keys in force, for who reloads them; else they are what ``config`` says and stay so.
+    """
+
+    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop, keys: KeyRing | None = None) -> None:
         self.config = config
+        keys = keys or KeyRing(config)
         self.recorder = Recorder()
         self.context = ServerContext(
             loop, self._dispatch, admit=self._admit, limits=_limits(config.server), recorder=self.recorder
@@ -59,11 +64,11 @@ class Application:
         self._control = control
         upstreams = {platform.id: Upstream(platform) for platform in config.platforms}
         clock = self.context.wall_clock
-        chat = ChatHandler(config, upstreams, self.client, control, self.context.next_id, clock)
-        self._models = ModelsHandler(config, upstreams, control, clock)
+        auth = Auth(keys, clock)
+        chat = ChatHandler(config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of)
+        self._models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
         health = HealthHandler(self.context)
-        self._cors = Cors(config.cors_origins, open=not config.api_keys)
-        auth = Auth(tuple(key.reveal() for key in config.api_keys))
+        self._cors = Cors(config.cors_origins, open=not keys.required)
 
         # Gates in their order: the first refusal stands. Health passes none of them.
         self._gates: tuple[Gate, ...] = (self._cors.check, self._check_draining, auth.check)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.config.reading import loaded, platform, problems, tokens
 from ztoapi.config.load import load, variables_of
-from ztoapi.config.model import ServerConfig, UpstreamConfig
+from ztoapi.config.model import Secret, ServerConfig, UpstreamConfig
 from ztoapi.errors import ConfigError
 
 
@@ -55,7 +55,7 @@ def test_env_files_may_quote_export_and_comment(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("export ZAI_TOKEN=\"token\"  # why\nMODEL_NAME='a b'\nPORT=1 # x\nDEFAULT_KEY=\n")
     config = loaded(tmp_path).config
     assert tokens(config, "zai") == ["token"]
-    assert (config.model_name, config.server.port, config.api_keys) == ("a b", 1, ())
+    assert (config.model_name, config.server.port, config.default_key) == ("a b", 1, None)
 
 
 def test_all_problems_come_at_once_with_name_source_and_remedy(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_all_problems_come_at_once_with_name_source_and_remedy(tmp_path: Path) -
 @pytest.mark.parametrize("key", ["", "sk-your-key", "SK-YOUR-KEY", "good|sk-your-key"])
 def test_defect_12_a_public_bind_needs_a_key_of_ones_own(tmp_path: Path, key: str) -> None:
     assert "DEFAULT_KEY" in problems(tmp_path, HOST="0.0.0.0", DEFAULT_KEY=key)[0]
-    assert loaded(tmp_path, HOST="0.0.0.0", DEFAULT_KEY="my-own").config.api_keys[0].reveal() == "my-own"
+    assert loaded(tmp_path, HOST="0.0.0.0", DEFAULT_KEY="my-own").config.default_key == Secret("my-own")
 
 
 def test_defect_12_the_known_key_is_never_accepted_silently(tmp_path: Path) -> None:
@@ -193,7 +193,13 @@ def test_the_variables_of_a_kubernetes_service_called_ztoapi_are_no_options(tmp_
 
 def test_keys_of_both_variables_count(tmp_path: Path) -> None:
     config = loaded(tmp_path, DEFAULT_KEY="one", API_KEYS="two| one |three").config
-    assert [key.reveal() for key in config.api_keys] == ["one", "two", "three"]
+    assert config.default_key == Secret("one")
+    assert config.api_keys == (Secret("two"), Secret("one"), Secret("three"))
+
+
+def test_the_default_key_is_one(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, DEFAULT_KEY="one|two")
+    assert problem.startswith("DEFAULT_KEY (environment): is one key; several")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.2", "127.evil.example", "gateway.example"])

@@ -11,7 +11,7 @@ from ztoapi.config.model import Config, Secret
 
 __all__ = ["run"]
 
-_NAMED = {"platforms": "id", "routes": "public"}
+_NAMED = {"platforms": "id", "routes": "public", "keys": "name"}
 """Lists whose entries have a name, which is how ``Loaded.sources`` calls them."""
 
 

@@ -20,6 +20,7 @@ _CONFIG_OPTIONS = (
     "model_name",
     "transport",
     "think_mode",
+    "key_file",
 )
 
 
@@ -47,3 +48,4 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-name", default=None, help="name of the default model (glm-4.6)")
     parser.add_argument("--transport", default=None, help="native, or httpx for proxies (native)")
     parser.add_argument("--think-mode", default=None, help="reasoning of the web chat: reasoning, think, strip, raw")
+    parser.add_argument("--key-file", default=None, help="file of client keys (see ztoapi keys)")

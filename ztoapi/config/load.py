@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ztoapi.config import upstreams
-from ztoapi.config.model import Config, Secret, ServerConfig, UpstreamConfig
+from ztoapi.config.keyfile import read_key_file
+from ztoapi.config.model import ClientKey, Config, Secret, ServerConfig, UpstreamConfig
 from ztoapi.config.platform import is_loopback, usable_cores
-from ztoapi.config.sources import Problems, Sources, read_sources
-from ztoapi.config.values import convert, read_list
+from ztoapi.config.sources import Found, Problems, Sources, read_sources
+from ztoapi.config.values import convert, read_list, read_text
 from ztoapi.errors import ConfigError
 
-__all__ = ["Loaded", "load", "variables_of"]
+__all__ = ["Loaded", "find_key_file", "load", "variables_of"]
 
 _SHORT_NAMES: Final = {"host": "HOST", "port": "PORT", "workers": "WORKERS", "drain_seconds": "DRAIN_SECONDS"}
 _TOP_LEVEL: Final = {
@@ -25,6 +26,7 @@ _TOP_LEVEL: Final = {
     "zread_repository": "ZREAD_REPOSITORY",
     "dashboard_enabled": "DASHBOARD_ENABLED",
     "debug": "DEBUG_MODE",
+    "key_file": "ZTOAPI_KEY_FILE",
     "cors_origins": "ZTOAPI_CORS_ORIGINS",
 }
 _KEYS: Final = {"default_key": "DEFAULT_KEY", "api_keys": "API_KEYS"}
@@ -85,13 +87,25 @@ def load(
     _check_values(upstream, top, directory, sources, problems)
     routing = upstreams.read_upstreams(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     warnings = list(routing.warnings)
-    keys = _client_keys(sources, server.host, problems, warnings)
+    chosen = {key: _chosen_keys(sources, key, server.host, problems, warnings) for key in _KEYS}
+    keys: tuple[ClientKey, ...] = ()
+    if "key_file" in top:
+        top["key_file"] = str(directory / top["key_file"])
+        keys = _filed_keys(Path(top["key_file"]), sources, problems, warnings)
+    elif not any(chosen.values()) and not is_loopback(server.host):
+        problems.add(
+            "DEFAULT_KEY (not set)",
+            f"is needed: {server.host} is not loopback, and without a key anybody could use the tokens; "
+            "set it, name a key file (ZTOAPI_KEY_FILE), or listen on 127.0.0.1",
+        )
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
     config = Config(
         server=server,
         upstream=upstream,
-        api_keys=keys,
+        default_key=next(iter(chosen["default_key"]), None),
+        api_keys=chosen["api_keys"],
+        keys=keys,
         platforms=routing.platforms,
         default_platform=routing.default_platform,
         routes=routing.routes,
@@ -100,6 +114,24 @@ def load(
         **top,
     )
     return Loaded(config, sources.origins())
+
+
+def find_key_file(
+    arguments: Mapping[str, object], *, environ: Mapping[str, str], directory: Path, config_file: Path | None = None
+) -> Path:
+    """Where the key file is, or is to be, by the same sources as in :func:`load`; nothing else need be right.
+
+    Raises ConfigError.
+    """
+    problems = Problems()
+    sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
+    found = sources.find("key_file", _TOP_LEVEL["key_file"])
+    if found is None:
+        problems.add("key_file (not set)", "name the key file: --key-file FILE, ZTOAPI_KEY_FILE, or in ztoapi.toml")
+    name = None if found is None else read_text(found, problems)
+    if name is None or problems.lines:
+        raise ConfigError(tuple(problems.lines))
+    return directory / name
 
 
 def variables_of(struct: str, field: str) -> tuple[str, ...]:
@@ -155,30 +187,29 @@ def _check_values(
         problems.add(origins["cors_origins"], "each must be * or scheme://host[:port], without a path or a last slash")
 
 
-def _client_keys(sources: Sources, host: str, problems: Problems, warnings: list[str]) -> tuple[Secret, ...]:
-    """Client keys; refuses an address that others can reach without a key of the user's own (defect 12)."""
-    values: list[str] = []
-    for key, variable in _KEYS.items():
-        found = sources.find(key, variable)
-        if found is None:
-            continue
-        sources.used("api_keys", found)
-        keys = read_list(found, problems)
-        values += keys
-        if any(not one.isascii() or not one.isprintable() or " " in one for one in keys):
-            problems.add(found.where, "a key must be printable ASCII without blanks: it travels in a header")
-        if not any(one.lower().replace("_", "-") in _PLACEHOLDERS for one in keys):
-            continue
+def _chosen_keys(sources: Sources, key: str, host: str, problems: Problems, warnings: list[str]) -> tuple[Secret, ...]:
+    """DEFAULT_KEY or API_KEYS; refuses what others may know on an address that they can reach (defect 12)."""
+    found = sources.find(key, _KEYS[key])
+    if found is None:
+        return ()
+    sources.used(key, found)
+    keys = read_list(found, problems)
+    if any(not one.isascii() or not one.isprintable() or " " in one for one in keys):
+        problems.add(found.where, "a key must be printable ASCII without blanks: it travels in a header")
+    if key == "default_key" and len(keys) > 1:
+        problems.add(found.where, "is one key; several, with | between them, go into API_KEYS")
+    if any(one.lower().replace("_", "-") in _PLACEHOLDERS for one in keys):
         if is_loopback(host):
             warnings.append(f"{found.where}: this key stands in examples; choose another before others can connect")
         else:
             problems.add(
                 found.where, f"this key stands in examples, and {host} is not loopback: choose one of your own"
             )
-    if not values and not is_loopback(host):
-        problems.add(
-            "DEFAULT_KEY (not set)",
-            f"is needed: {host} is not loopback, and without a key anybody could use the tokens; "
-            "set it, or listen on 127.0.0.1",
-        )
-    return tuple(Secret(value) for value in dict.fromkeys(values))
+    return tuple(Secret(one) for one in keys)
+
+
+def _filed_keys(path: Path, sources: Sources, problems: Problems, warnings: list[str]) -> tuple[ClientKey, ...]:
+    keys = read_key_file(path, problems, warnings)
+    for key in keys:
+        sources.used(f"keys.{key.name}", Found(None, key.name, str(path)))
+    return keys

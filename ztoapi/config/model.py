@@ -4,6 +4,8 @@ The command line, the environment, the TOML file, the documentation and ``ztoapi
 classes; no option is listed anywhere else.
 """
 
+import datetime
+import fnmatch
 import hmac
 from typing import Literal
 
@@ -11,7 +13,17 @@ import msgspec
 
 from ztoapi.dialects.thinking import ThinkMode
 
-__all__ = ["Config", "DialectName", "ModelRoute", "Platform", "Secret", "ServerConfig", "UpstreamConfig"]
+__all__ = [
+    "ClientKey",
+    "Config",
+    "DialectName",
+    "KeyLimits",
+    "ModelRoute",
+    "Platform",
+    "Secret",
+    "ServerConfig",
+    "UpstreamConfig",
+]
 
 DialectName = Literal["openai", "zai", "zai_web", "zread"]
 
@@ -45,6 +57,50 @@ class Secret:
 
     def __format__(self, spec: str) -> str:
         return format(repr(self), spec)
+
+
+class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one client key may take; None is no limit of its own."""
+
+    requests_per_second: int | None = None
+    """Requests in a second."""
+    requests_per_minute: int | None = None
+    """Requests in a minute."""
+    burst: int | None = None
+    """Requests that may come at once; without it as many as the limit on requests allows in its time."""
+    tokens_per_minute: int | None = None
+    """Prompt and completion tokens in a minute."""
+    bandwidth_bytes_per_second: int | None = None
+    """Bytes of streamed answers in a second."""
+    max_concurrency: int | None = None
+    """Requests that may be in hand at the same time."""
+
+
+class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A client key, without the key: what requests that carry it may do, and the name they are recorded under."""
+
+    name: str
+    """Name in logs, metrics and records: ``default`` and ``api-key-1`` ... for DEFAULT_KEY and API_KEYS."""
+    id: str | None = None
+    """The public part of a key of the key file, which it is looked up by."""
+    hash: Secret | None = None
+    """Hash of a key of the key file, as ``config/keys.py`` writes it."""
+    models: tuple[str, ...] = ()
+    """Models that may be used, in lower case, ``*`` for any characters; empty for all."""
+    expires: datetime.datetime | None = None
+    """The first moment at which it is not accepted any more."""
+    revoked: bool = False
+    """Whether it has been revoked."""
+    limits: KeyLimits = KeyLimits()
+
+    def allows(self, model: str) -> bool:
+        """Whether it may use ``model``; names are compared without regard to case."""
+        wanted = model.lower()
+        return not self.models or any(fnmatch.fnmatchcase(wanted, pattern) for pattern in self.models)
+
+    def expired(self, now: float) -> bool:
+        """Whether its time is over at ``now`` (Unix seconds)."""
+        return self.expires is not None and now >= self.expires.timestamp()
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,8 +207,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     server: ServerConfig = msgspec.field(default_factory=ServerConfig)
     upstream: UpstreamConfig = msgspec.field(default_factory=UpstreamConfig)
+    default_key: Secret | None = None
+    """The client key called ``default``. Without any key none is asked for (accepted on a loopback bind only)."""
     api_keys: tuple[Secret, ...] = ()
-    """Client keys; empty means that no key is asked for (accepted on a loopback bind only)."""
+    """The client keys called ``api-key-1``, ``api-key-2`` ..."""
+    key_file: str | None = None
+    """File of client keys, as `ztoapi keys create` writes it; read again at SIGHUP."""
+    keys: tuple[ClientKey, ...] = ()
+    """Those of the key file."""
     platforms: tuple[Platform, ...] = ()
     default_platform: str = "zai"
     routes: tuple[ModelRoute, ...] = ()

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["TABLES", "Option", "parse"]
+__all__ = ["TABLES", "Option", "line_numbers", "parse"]
 
 TABLES = ("server", "upstream")
 """Tables whose entries are options; any other table is the value of one."""
@@ -25,7 +25,7 @@ class Option(NamedTuple):
 def parse(text: str) -> dict[str, Option]:
     """The options of a document. Raises tomllib.TOMLDecodeError."""
     document: dict[str, object] = tomllib.loads(text)
-    lines = _lines(text)
+    lines = line_numbers(text)
     options: dict[str, Option] = {}
     for key, value in document.items():
         entries = value if isinstance(value, Mapping) and key in TABLES else None
@@ -38,7 +38,7 @@ def parse(text: str) -> dict[str, Option]:
     return options
 
 
-def _lines(text: str) -> dict[str, int]:
+def line_numbers(text: str) -> dict[str, int]:
     """Where each key first stands. tomllib does not tell; text in a multi-line string that looks like a key may
     mislead this, which costs a wrong number in a message and nothing else."""
     lines: dict[str, int] = {}

@@ -1,13 +1,16 @@
 """POST /v1/chat/completions."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import httpx
+import msgspec
 
-from ztoapi.config.model import Config, ModelRoute
+from ztoapi.config.model import ClientKey, Config, ModelRoute
 from ztoapi.dialects import zread_request
 from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.dialects.translate import OpenAITranslation, Terms, Translation, WebTranslation, ZreadTranslation
+from ztoapi.errors import ApiError
 from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.relay import Relay, RelayRules
 from ztoapi.relay.zread import prepare
@@ -16,11 +19,17 @@ from ztoapi.upstream.client import Client
 
 __all__ = ["ChatHandler"]
 
+_ALSO_NAME_MODELS: Final = frozenset(("model", "models", "fallbacks"))
+"""Fields by which some upstream or other finds a model: Go's JSON decoder takes ``Model`` for ``model``, OpenRouter has
+``models``, LiteLLM ``fallbacks``."""
+
+_encode = msgspec.json.Encoder().encode
+
 
 class ChatHandler:
     """Chooses the upstream, translates, and hands the exchange to a relay.
 
-    ``next_id`` gives unique ids; ``clock`` Unix seconds.
+    ``next_id`` gives unique ids; ``clock`` Unix seconds; ``key_of`` the client's key, None where none is asked for.
     """
 
     def __init__(
@@ -31,6 +40,7 @@ class ChatHandler:
         steps: httpx.AsyncClient,
         next_id: Callable[[], bytes],
         clock: Callable[[], float],
+        key_of: Callable[[Exchange], ClientKey | None],
     ) -> None:
         self._config = config
         self._upstreams = upstreams
@@ -38,6 +48,7 @@ class ChatHandler:
         self._steps = steps
         self._next_id = next_id
         self._clock = clock
+        self._key_of = key_of
         self._rules = RelayRules(
             max_tries=config.upstream.max_tries,
             max_event_bytes=config.upstream.max_event_bytes,
@@ -50,6 +61,9 @@ class ChatHandler:
         """Answer one request. Raises ApiError for what is wrong with it."""
         request = decode_request(exchange.request.body)
         exchange.record.model = request.model
+        key = self._key_of(exchange)
+        if key is not None and key.models:
+            request = _permitted(request, key)
         stream = self._config.default_stream if request.stream is None else request.stream
         route = self._config.route(request.model)
         upstream = self._upstreams[route.platform]
@@ -83,3 +97,24 @@ class ChatHandler:
         path, body = await prepare(self._steps, upstream, request, target)
         translation = ZreadTranslation(request, terms, body)
         Relay(exchange, self._client, upstream, translation, self._rules, stream=terms.stream, path=path).start()
+
+
+def _permitted(request: ChatRequest, key: ClientKey) -> ChatRequest:
+    """The request as it may go on: written anew, for of a field that stands twice only the last has been looked at.
+
+    Raises ApiError: 403 as OpenAI answers a project that a model is not open to; 400 for other fields that name models.
+    """
+    if not key.allows(request.model):
+        raise ApiError(
+            f"the API key {key.name} does not have access to the model {request.model!r}; "
+            "GET /v1/models lists those that it has",
+            status=403,
+            code="model_not_found",
+            param="model",
+        )
+    for name in request.fields:
+        if name != "model" and name.lower() in _ALSO_NAME_MODELS:
+            raise ApiError(
+                f"{name} is not open to an API key that is for certain models: name the model in model", param=name
+            )
+    return ChatRequest(_encode(request.fields), request.fields)

@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 import msgspec
 
-from ztoapi.config.model import Config
+from ztoapi.config.model import ClientKey, Config
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.exchange import Exchange
@@ -44,28 +44,35 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ModelsHandler:
-    """``clock`` gives seconds; they only ever age the cache."""
+    """``clock`` gives seconds; they only ever age the cache. ``key_of`` tells the client's key, if any: what it may
+    not use is not listed for it."""
 
     def __init__(
-        self, config: Config, upstreams: Mapping[str, Upstream], client: httpx.AsyncClient, clock: Callable[[], float]
+        self,
+        config: Config,
+        upstreams: Mapping[str, Upstream],
+        client: httpx.AsyncClient,
+        clock: Callable[[], float],
+        key_of: Callable[[Exchange], ClientKey | None],
     ) -> None:
         self._upstreams = upstreams
         self._client = client
         self._clock = clock
+        self._key_of = key_of
         self._configured = [_Model(route.public, owned_by=route.platform) for route in config.routes]
         self._listed: dict[str, tuple[float, list[_Model]]] = {}
 
     def handle_list(self, exchange: Exchange) -> None:
-        exchange.spawn(self._list(exchange))
+        exchange.spawn(self._list(exchange, self._key_of(exchange)))
 
     def handle_one(self, exchange: Exchange, model: str) -> None:
-        exchange.spawn(self._one(exchange, model))
+        exchange.spawn(self._one(exchange, model, self._key_of(exchange)))
 
-    async def _list(self, exchange: Exchange) -> None:
-        exchange.respond(200, _encode(_ModelList(await self._models())))
+    async def _list(self, exchange: Exchange, key: ClientKey | None) -> None:
+        exchange.respond(200, _encode(_ModelList(await self._models(key))))
 
-    async def _one(self, exchange: Exchange, model: str) -> None:
-        for known in await self._models():
+    async def _one(self, exchange: Exchange, model: str, key: ClientKey | None) -> None:
+        for known in await self._models(key):
             if known.id.lower() == model.lower():
                 exchange.respond(200, _encode(known))
                 return
@@ -76,12 +83,12 @@ class ModelsHandler:
             param="model",
         )
 
-    async def _models(self) -> list[_Model]:
+    async def _models(self, key: ClientKey | None) -> list[_Model]:
         models = {model.id.lower(): model for model in self._configured}
         for upstream in self._upstreams.values():
             for model in await self._upstream_models(upstream):
                 models.setdefault(model.id.lower(), model)
-        return list(models.values())
+        return [model for model in models.values() if key is None or key.allows(model.id)]
 
     async def _upstream_models(self, upstream: Upstream) -> list[_Model]:
         platform = upstream.platform

@@ -1,34 +1,61 @@
 """Client keys. ``Authorization: Bearer KEY`` as OpenAI's clients send it, or ``x-api-key: KEY`` as Anthropic's do."""
 
-import hmac
+from collections.abc import Callable
+from typing import Final
 
+from ztoapi.config.keys import KeyRing
+from ztoapi.config.model import ClientKey
 from ztoapi.errors import ApiError
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["Auth"]
 
+_SCHEME: Final = b"bearer "
+
 
 class Auth:
-    """A gate: lets an exchange pass that carries one of ``keys``; without any key configured everybody passes, which
-    the configuration allows on a loopback bind only."""
+    """A gate: lets an exchange pass that carries one of ``keys``, and writes the key's name into its record.
 
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self._keys = tuple(key.encode("utf-8") for key in keys)
+    Without any key configured everybody passes, which the configuration allows on a loopback bind only. Nothing is
+    remembered between two requests of a connection, so that what a reload or ``clock`` (Unix seconds) ends, ends with
+    the next request.
+    """
+
+    def __init__(self, keys: KeyRing, clock: Callable[[], float]) -> None:
+        self._keys = keys
+        self._clock = clock
 
     def check(self, exchange: Exchange) -> ApiError | None:
-        """The refusal (401), or None. Takes the same time for every key, known or not."""
-        if not self._keys:
+        """The refusal (401), or None. Only who has the key is told that it has expired or was revoked."""
+        if not self._keys.required:
             return None
         headers = exchange.request.headers
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not given:
-            given = headers.get(b"x-api-key", b"")
+        given = headers.get(b"authorization", b"")
+        given = (given[len(_SCHEME) :] if given[: len(_SCHEME)].lower() == _SCHEME else b"").strip()
+        given = given or headers.get(b"x-api-key", b"")
         if not given:
             return _refusal("no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "missing_api_key")
-        known = False
-        for key in self._keys:
-            known |= hmac.compare_digest(key, given.strip())
-        return None if known else _refusal("the API key is not known here", "invalid_api_key")
+        key = self._keys.find(given)
+        if key is None:
+            return _refusal("the API key is not known here", "invalid_api_key")
+        exchange.record.key = key.name
+        if key.revoked:
+            return _refusal("the API key has been revoked: ask for a new one", "api_key_revoked")
+        if key.expired(self._clock()):
+            return _refusal(f"the API key expired at {key.expires}: ask for a new one", "api_key_expired")
+        return None
+
+    def key_of(self, exchange: Exchange) -> ClientKey | None:
+        """The key of an exchange that has passed; None where none is asked for.
+
+        Raises ApiError (401) if a reload has removed it since.
+        """
+        if not self._keys.required:
+            return None
+        key = self._keys.named(exchange.record.key or "")
+        if key is None:
+            raise _refusal("the API key is not known here", "invalid_api_key")
+        return key
 
 
 def _refusal(message: str, code: str) -> ApiError:

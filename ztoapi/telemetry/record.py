@@ -34,6 +34,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     usage: Usage | None = None
     error_code: str | None = None
     upstream_code: str | None = None
+    key: str | None = None
+    """Name of the client key; never the key itself."""
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.path} {self.status} {self.ending and self.ending.value} x{self.attempts}>"
