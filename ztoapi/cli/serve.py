@@ -9,6 +9,7 @@ from functools import partial
 from ztoapi import __version__
 from ztoapi.app import Application
 from ztoapi.cli.options import load_config
+from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
@@ -24,17 +25,19 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     server = config.server
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
-    make = partial(make_gateway, config)
+    keys = KeyRing(config)
+    make = partial(make_gateway, config, keys=keys)
     return run_workers(
         [Duty(sock, make) for sock in sockets],
         drain_seconds=server.drain_seconds,
-        started=lambda: print(_banner(config, sockets[0].getsockname()[1]), file=sys.stderr, flush=True),
+        started=lambda: print(_banner(config, keys, sockets[0].getsockname()[1]), file=sys.stderr, flush=True),
+        reload=None if config.key_file is None else keys.reload,
     )
 
 
-def make_gateway(config: Config, loop: asyncio.AbstractEventLoop) -> Application:
-    """One worker's gateway on ``loop``."""
-    return Application(config, loop)
+def make_gateway(config: Config, loop: asyncio.AbstractEventLoop, *, keys: KeyRing | None = None) -> Application:
+    """One worker's gateway on ``loop``; ``keys`` as in :class:`Application`."""
+    return Application(config, loop, keys)
 
 
 def set_up_logging(*, debug: bool) -> None:
@@ -46,10 +49,10 @@ def set_up_logging(*, debug: bool) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def _banner(config: Config, port: int) -> str:
+def _banner(config: Config, keys: KeyRing, port: int) -> str:
     server = config.server
     upstreams = ", ".join(f"{platform.id} ({platform.base_url})" for platform in config.platforms)
     return (
         f"ztoapi {__version__} on http://{server.host}:{port}/v1, {server.workers} worker(s), "
-        f"{'client keys required' if config.api_keys else 'no client key asked for'}; upstream {upstreams}"
+        f"{'client keys required' if keys.required else 'no client key asked for'}; upstream {upstreams}"
     )

@@ -6,6 +6,9 @@ that the kernel spreads connections and a worker that is started again takes ove
 SIGTERM and SIGINT drain, a second one ends at once. The supervisor passes them on, starts dead workers again with a
 back-off, and gives up when they cannot stay up. Workers hold the read end of a pipe that only the supervisor writes:
 when the supervisor is gone, however that came about, they drain too. Nobody is left behind.
+
+SIGHUP reloads, where there is something to reload; else it ends the process as it does any. The supervisor reloads
+first: what it cannot use no worker is told of, and a worker that it starts later has what it has.
 """
 
 import asyncio
@@ -52,6 +55,8 @@ class Service(Protocol):
 
 
 MakeService = Callable[[asyncio.AbstractEventLoop], Service]
+Reload = Callable[[], bool]
+"""Takes up a new configuration, or returns False and stays with what was. Called in every process for itself."""
 
 
 class Duty(NamedTuple):
@@ -68,24 +73,26 @@ def bind_all(host: str, port: int, workers: int, *, backlog: int) -> list[socket
     return [first, *(bind(host, port, backlog=backlog, reuse_port=True) for _ in range(workers - 1))]
 
 
-def run(duties: list[Duty], *, drain_seconds: float, started: Callable[[], None]) -> int:
-    """Serve, one worker for each of ``duties``, until told to stop; returns the exit code.
+def run(duties: list[Duty], *, drain_seconds: float, started: Callable[[], None], reload: Reload | None = None) -> int:
+    """Serve, one worker for each of ``duties``, until told to stop; returns the exit code. ``reload`` is for SIGHUP.
 
     0 after a drain, 1 when a second signal or the end of the drain time cut requests off, or workers did not stay up.
     ``started`` is called once everything listens.
     """
     if len(duties) == 1:
-        return _serve(duties[0], drain_seconds, None, started)
-    return _Supervisor(duties, drain_seconds).run(started)
+        return _serve(duties[0], drain_seconds, None, started, reload)
+    return _Supervisor(duties, drain_seconds, reload).run(started)
 
 
-def _serve(duty: Duty, drain_seconds: float, parent: int | None, started: Callable[[], None] | None) -> int:
+def _serve(
+    duty: Duty, drain_seconds: float, parent: int | None, started: Callable[[], None] | None, reload: Reload | None
+) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve_on_loop(duty, drain_seconds, parent, started))
+        return runner.run(_serve_on_loop(duty, drain_seconds, parent, started, reload))
 
 
 async def _serve_on_loop(
-    duty: Duty, drain_seconds: float, parent: int | None, started: Callable[[], None] | None
+    duty: Duty, drain_seconds: float, parent: int | None, started: Callable[[], None] | None, reload: Reload | None
 ) -> int:
     loop = asyncio.get_running_loop()
     stop, at_once = asyncio.Event(), asyncio.Event()
@@ -97,6 +104,10 @@ async def _serve_on_loop(
 
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop_or_hurry)
+    if reload is not None:
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        # A child has it blocked until here: one that came since the fork is not lost, nor is it the end.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     if parent is not None:
         _watch_parent(loop, parent, stop)
     service = duty.make(loop)
@@ -143,15 +154,17 @@ class _Worker:
 class _Supervisor:
     """Forks, watches, stops."""
 
-    def __init__(self, duties: list[Duty], drain_seconds: float) -> None:
+    def __init__(self, duties: list[Duty], drain_seconds: float, reload: Reload | None) -> None:
         self._workers = [_Worker(number, duty) for number, duty in enumerate(duties)]
         self._drain_seconds = drain_seconds
+        self._reload = reload
+        self._watched = _WATCHED if reload is None else {*_WATCHED, signal.SIGHUP}
         self._stopping = 0
         self._exit_code = 0
         self._pipe_read, self._pipe_write = os.pipe()
 
     def run(self, started: Callable[[], None]) -> int:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
         for worker in self._workers:
             self._fork(worker)
         started()
@@ -162,12 +175,14 @@ class _Supervisor:
     def _wait(self) -> None:
         pending = [worker.start_at for worker in self._workers if worker.start_at is not None]
         if pending and not self._stopping:
-            info = signal.sigtimedwait(_WATCHED, max(min(pending) - time.monotonic(), 0.0))
+            info = signal.sigtimedwait(self._watched, max(min(pending) - time.monotonic(), 0.0))
             number = None if info is None else info.si_signo
         else:
-            number = signal.sigwait(_WATCHED)
+            number = signal.sigwait(self._watched)
         if number in _STOP_SIGNALS:
             self._stop()
+        elif number == signal.SIGHUP and self._reload is not None and self._reload():
+            self._tell(signal.SIGHUP)
         self._reap()
         for worker in self._workers:
             if worker.start_at is not None and not self._stopping and worker.start_at <= time.monotonic():
@@ -188,7 +203,7 @@ class _Supervisor:
                 if other is not worker:
                     other.duty.sock.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-            code = _serve(worker.duty, self._drain_seconds, self._pipe_read, None)
+            code = _serve(worker.duty, self._drain_seconds, self._pipe_read, None, self._reload)
         except BaseException:  # noqa: BLE001 - the last frame of a process; the log is all that is left of it
             _log.exception("worker %d failed", worker.number)
         finally:
@@ -199,8 +214,12 @@ class _Supervisor:
         self._stopping += 1
         for worker in self._workers:
             worker.start_at = None
+        self._tell(_STOP_STEPS[min(self._stopping, len(_STOP_STEPS)) - 1])
+
+    def _tell(self, number: signal.Signals) -> None:
+        for worker in self._workers:
             if worker.pid:
-                os.kill(worker.pid, _STOP_STEPS[min(self._stopping, len(_STOP_STEPS)) - 1])
+                os.kill(worker.pid, number)
 
     def _reap(self) -> None:
         for worker in self._workers:
