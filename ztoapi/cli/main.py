@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from ztoapi import __version__
 from ztoapi.cli.options import add_config_options
@@ -45,6 +46,10 @@ def _run(args: argparse.Namespace) -> int:
         from ztoapi.cli import models
 
         return models.run(args)
+    if args.command == "keys":
+        from ztoapi.cli import keys
+
+        return keys.run(args)
     from ztoapi.cli import check
 
     return check.run(args)
@@ -77,7 +82,30 @@ def _parser() -> argparse.ArgumentParser:
     for command in (check, models):
         add_config_options(command)
         command.add_argument("--json", action="store_true", help="print JSON")
+
+    _add_keys(commands.add_parser("keys", help="make, list and revoke client keys"))
     return parser
+
+
+def _add_keys(keys: argparse.ArgumentParser) -> None:
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key, print it once, and put its hash into the key file")
+    listing = actions.add_parser("list", help="list the keys of the key file")
+    revoke = actions.add_parser("revoke", help="revoke a key")
+    for action in (create, listing, revoke):
+        action.add_argument("--key-file", default=None, metavar="FILE", help="instead of the configured one")
+        action.add_argument("--config", type=Path, default=None, metavar="FILE", help="instead of ztoapi.toml")
+    create.add_argument("--name", required=True, help="whose key it is; stands in logs and metrics")
+    create.add_argument("--models", default=None, help="models it is for, as in glm-4.6,glm-4.5* (all)")
+    create.add_argument("--expires", default=None, help="90d, 12h, 4w, or a date such as 2027-01-31 (never)")
+    create.add_argument("--requests-per-second", default=None, metavar="N")
+    create.add_argument("--requests-per-minute", default=None, metavar="N")
+    create.add_argument("--burst", default=None, metavar="N", help="requests that may come at once")
+    create.add_argument("--tokens-per-minute", default=None, metavar="N")
+    create.add_argument("--bandwidth-bytes-per-second", default=None, metavar="N")
+    create.add_argument("--max-concurrency", default=None, metavar="N", help="requests in hand at the same time")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    revoke.add_argument("name", metavar="NAME")
 
 
 def _port(text: str) -> int:

@@ -1,0 +1,146 @@
+"""``ztoapi keys``: makes, lists and revokes the client keys of the key file."""
+
+import argparse
+import datetime
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ztoapi.config.keyfile import (
+    add_key,
+    read_expiry,
+    read_key_file,
+    read_limits,
+    read_models,
+    read_name,
+    revoke_key,
+)
+from ztoapi.config.keys import new_key
+from ztoapi.config.load import find_key_file
+from ztoapi.config.model import ClientKey
+from ztoapi.config.sources import Found, Problems
+from ztoapi.errors import ConfigError
+from ztoapi.server.context import ServerContext
+
+__all__ = ["run"]
+
+_HEADINGS: Final = ("NAME", "ID", "STATE", "MODELS", "EXPIRES", "LIMITS")
+_TIME_FROM_NOW = re.compile(r"([0-9]{1,4})([hdw])")
+_HOURS: Final = {"h": 1, "d": 24, "w": 168}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what ``args.action`` says; returns 0. Raises ConfigError, OSError."""
+    path = find_key_file({"key_file": args.key_file}, environ=os.environ, directory=Path.cwd(), config_file=args.config)
+    now = datetime.datetime.fromtimestamp(int(ServerContext.wall_clock()), datetime.UTC)
+    if args.action == "create":
+        _create(args, path, now)
+    elif args.action == "list":
+        _list(args, path, now)
+    else:
+        _revoke(args, path)
+    return 0
+
+
+def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> None:
+    problems = Problems()
+    given = {
+        name: Found(value, f"--{name.replace('_', '-')}", "command line")
+        for name, value in vars(args).items()
+        if value is not None
+    }
+    read_name(given["name"], problems)
+    models = read_models(given["models"], problems) if "models" in given else ()
+    expires = _expiry(given["expires"], now, problems) if "expires" in given else None
+    limits: dict[str, object] = msgspec.to_builtins(read_limits(given, problems))
+    if problems.lines:
+        raise ConfigError(tuple(problems.lines))
+    key = new_key()
+    entry: dict[str, object] = {"id": key.id, "hash": key.hash}
+    if models:
+        entry["models"] = list(models)
+    if expires is not None:
+        entry["expires"] = expires
+    add_key(path, args.name, {**entry, **limits})
+    print(key.text, flush=True)
+    print(
+        f"This is the key of {args.name}; it is shown this once, {path} holds a hash of it. {_take_up()}",
+        file=sys.stderr,
+    )
+
+
+def _revoke(args: argparse.Namespace, path: Path) -> None:
+    if revoke_key(path, args.name):
+        print(f"{args.name} is revoked in {path}. {_take_up()}", file=sys.stderr)
+    else:
+        print(f"{args.name} was revoked before.", file=sys.stderr)
+
+
+def _take_up() -> str:
+    return "A gateway that runs takes it up at SIGHUP."
+
+
+def _list(args: argparse.Namespace, path: Path, now: datetime.datetime) -> None:
+    problems, warnings = Problems(), list[str]()
+    keys = read_key_file(path, problems, warnings)
+    if problems.lines:
+        raise ConfigError(tuple(problems.lines))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if args.json:
+        print(json.dumps([_entry(key, now) for key in keys], indent=2))
+        return
+    rows = [_HEADINGS, *(_row(key, now) for key in keys)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _entry(key: ClientKey, now: datetime.datetime) -> dict[str, object]:
+    return {
+        "name": key.name,
+        "id": key.id,
+        "state": _state(key, now),
+        "models": key.models or None,
+        "expires": None if key.expires is None else key.expires.isoformat(),
+        "limits": msgspec.to_builtins(key.limits),
+    }
+
+
+def _row(key: ClientKey, now: datetime.datetime) -> Sequence[str]:
+    limits: dict[str, int] = msgspec.to_builtins(key.limits)
+    return (
+        key.name,
+        str(key.id),
+        _state(key, now),
+        ",".join(key.models) or "all",
+        "never" if key.expires is None else key.expires.isoformat(),
+        " ".join(f"{name}={value}" for name, value in limits.items()) or "none",
+    )
+
+
+def _state(key: ClientKey, now: datetime.datetime) -> str:
+    if key.revoked:
+        return "revoked"
+    return "expired" if key.expired(now.timestamp()) else "active"
+
+
+def _expiry(found: Found, now: datetime.datetime, problems: Problems) -> datetime.datetime | None:
+    """A time from now, or a moment to come."""
+    text = str(found.value)
+    if match := _TIME_FROM_NOW.fullmatch(text):
+        expires: datetime.datetime | None = now + datetime.timedelta(hours=int(match[1]) * _HOURS[match[2]])
+    elif text[:1].isdigit() and "-" in text:
+        expires = read_expiry(found, problems)
+    else:
+        problems.add(found.where, "must be a time from now, such as 90d, 12h or 4w, or a date, such as 2027-01-31")
+        return None
+    if expires is not None and expires <= now:
+        problems.add(found.where, "is over already: give a time to come")
+    return expires
