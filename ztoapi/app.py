@@ -34,14 +34,12 @@ _MODEL_PREFIX = "/v1/models/"
 
 
 class Application:
-    """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded.
-
-    ``keys`` are the client keys in force, for who reloads them; else they are what ``config`` says and stay so.
-    """
+    """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
+    client keys in force, which may be shared with who reloads them."""
 
     def __init__(self, config: Config, loop: asyncio.AbstractEventLoop, keys: KeyRing | None = None) -> None:
         self.config = config
-        keys = keys or KeyRing(config)
+        self.keys = keys = keys or KeyRing(config)
         self.recorder = Recorder()
         self.context = ServerContext(
             loop, self._dispatch, admit=self._admit, limits=_limits(config.server), recorder=self.recorder

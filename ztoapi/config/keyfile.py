@@ -28,7 +28,7 @@ from typing import Final
 from ztoapi.config.model import ClientKey, KeyLimits, Secret
 from ztoapi.config.sources import Found, Problems, did_you_mean
 from ztoapi.config.tomlfile import line_numbers
-from ztoapi.config.values import convert, read_list, read_text
+from ztoapi.config.values import convert, read_list
 from ztoapi.errors import ConfigError
 
 __all__ = ["add_key", "read_expiry", "read_key_file", "read_limits", "read_models", "read_name", "revoke_key"]
@@ -106,16 +106,19 @@ def revoke_key(path: Path, name: str) -> bool:
         return True
 
 
-def read_name(found: Found, problems: Problems) -> None:
-    """Check the name of a key. One that cannot be a name may be a key by mistake, and is not repeated."""
+def read_name(found: Found, problems: Problems) -> bool:
+    """Whether a key may have this name. One that cannot be a name may be a key by mistake, and is not repeated."""
     name = found.value
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.startswith("sk-"):
         problems.add(
             found.where,
             "must be 1 to 64 letters, digits and . _ @ -, and begin with a letter or digit but not with sk-",
         )
-    elif _RESERVED.fullmatch(name):
+        return False
+    if _RESERVED.fullmatch(name):
         problems.add(found.where, f"{name} is a name of DEFAULT_KEY and API_KEYS: choose another")
+        return False
+    return True
 
 
 def read_models(found: Found, problems: Problems) -> tuple[str, ...]:
@@ -161,29 +164,33 @@ def read_limits(fields: Mapping[str, Found], problems: Problems) -> KeyLimits:
 def _read(text: str, path: Path, problems: Problems) -> tuple[ClientKey, ...]:
     try:
         document = _document(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError; an endless number is another
         problems.add(str(path), f"this is no TOML: {error}")
         return ()
     lines = line_numbers(text)
     keys: list[ClientKey] = []
     owners: dict[object, str] = {}
     for name, entry in document.items():
-        place = f"{path} line {lines.get(name, '?')}"
-        before = len(problems.lines)
-        read_name(Found(name, "the name of a key", place), problems)
-        if len(problems.lines) > before:
+        place = _place(path, lines, name)
+        if not read_name(Found(name, "the name of a key", place), problems):
             continue
         if not isinstance(entry, dict):
             problems.add(f"{name} ({place})", "must be a table: write [name of the key] and its fields below")
             continue
         fields = {
-            field: Found(value, f"{name}.{field}", f"{path} line {lines.get(f'{name}.{field}', lines.get(name, '?'))}")
+            field: Found(value, f"{name}.{field}", _place(path, lines, f"{name}.{field}", name))
             for field, value in entry.items()
         }
         keys.append(_read_key(name, place, fields, problems))
-        if "id" in fields and owners.setdefault(keys[-1].id, name) != name:
+        if keys[-1].id is not None and owners.setdefault(keys[-1].id, name) != name:
             problems.add(fields["id"].where, f"is the id of {owners[keys[-1].id]} too: {_MADE}")
     return tuple(keys)
+
+
+def _place(path: Path, lines: Mapping[str, int], *keys: str) -> str:
+    """The file, and the line of the first of ``keys`` that has one; blanks in quotes do not count there."""
+    numbers = (lines.get("".join(key.split())) for key in keys)
+    return next((f"{path} line {number}" for number in numbers if number is not None), str(path))
 
 
 def _read_key(name: str, place: str, fields: Mapping[str, Found], problems: Problems) -> ClientKey:
@@ -193,19 +200,25 @@ def _read_key(name: str, place: str, fields: Mapping[str, Found], problems: Prob
             if isinstance(fields[field].value, dict):
                 hint = f'; a name with a dot in it is written in quotes: ["{name}.{field}"]'
             problems.add(fields[field].where, f"there is no such field{hint}")
+    made: dict[str, str] = {}
     for field, form in (("id", _ID), ("hash", _HASH)):
-        if field not in fields:
+        value = fields[field].value if field in fields else None
+        if isinstance(value, str) and form.fullmatch(value):
+            made[field] = value
+        elif value is None:
             problems.add(f"{name}.{field} ({place})", f"is missing: {_MADE}")
-        elif not form.fullmatch(str(fields[field].value)):
+        else:
             problems.add(fields[field].where, f"is not as it was written: {_MADE}")
     revoked = fields.get("revoked")
+    if revoked is not None and not isinstance(revoked.value, bool):
+        problems.add(revoked.where, "must be true or false")
     return ClientKey(
         name=name,
-        id=read_text(fields["id"], problems) if "id" in fields else None,
-        hash=Secret(str(fields["hash"].value)) if "hash" in fields else None,
+        id=made.get("id"),
+        hash=Secret(made["hash"]) if "hash" in made else None,
         models=read_models(fields["models"], problems) if "models" in fields else (),
         expires=read_expiry(fields["expires"], problems) if "expires" in fields else None,
-        revoked=revoked is not None and bool(convert(revoked, "revoked", bool, problems)),
+        revoked=revoked is not None and revoked.value is True,
         limits=read_limits(fields, problems),
     )
 
@@ -245,7 +258,7 @@ def _replace(path: Path, text: str, meant: dict[str, object]) -> None:
     """Put ``text`` in the place of the file, if it says what is ``meant``: a reader sees the old or the new one."""
     try:
         right = _document(text) == meant
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         right = False
     if not right:
         raise ConfigError((f"{path}: is written in a way that this command cannot change: change it by hand",))

@@ -1,0 +1,201 @@
+"""``ztoapi keys``: what it prints, what it writes, what it refuses."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.keys.files import read
+from ztoapi.cli.main import main
+from ztoapi.config.keys import KeyRing
+from ztoapi.config.load import load
+from ztoapi.config.model import KeyLimits
+from ztoapi.server.context import ServerContext
+
+NOW = 1_795_435_200.0
+"""2026-11-23T12:00:00Z"""
+
+
+@pytest.fixture(autouse=True)
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "keys.toml"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", {"ZTOAPI_KEY_FILE": "keys.toml"})
+    monkeypatch.setattr(ServerContext, "wall_clock", staticmethod(lambda: NOW))
+    return path
+
+
+def test_a_key_is_printed_once_alone_and_works(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--name", "alice", "--models", "glm-4.6,GLM-4.5*", "--burst", "3",
+                 "--requests-per-minute", "60"]) == 0  # fmt: skip
+    shown = capsys.readouterr()
+    (text,) = shown.out.splitlines()
+    assert text not in shown.err
+    assert text not in path.read_text()
+    assert text[20:] not in path.read_text()
+    key = KeyRing(load({}, environ=os.environ, directory=Path.cwd()).config).find(text.encode())
+    assert key is not None
+    assert (key.name, key.models) == ("alice", ("glm-4.6", "glm-4.5*"))
+    assert key.limits == KeyLimits(requests_per_minute=60, burst=3)
+
+
+def test_every_limit_has_an_option(path: Path) -> None:
+    options = [f"--{name.replace('_', '-')}={number}" for number, name in enumerate(KeyLimits.__struct_fields__, 1)]
+    assert main(["keys", "create", "--name", "alice", *options]) == 0
+    assert list(vars_of(read(path)["alice"].limits)) == list(range(1, len(options) + 1))
+
+
+def vars_of(limits: KeyLimits) -> list[object]:
+    return [getattr(limits, name) for name in KeyLimits.__struct_fields__]
+
+
+@pytest.mark.parametrize(
+    ("expires", "written"),
+    [
+        ("90d", "2027-02-21T12:00:00+00:00"),
+        ("12h", "2026-11-24T00:00:00+00:00"),
+        ("4w", "2026-12-21T12:00:00+00:00"),
+        ("2027-01-31", "2027-01-31T00:00:00+00:00"),
+        ("2027-01-31T10:00:00+02:00", "2027-01-31T10:00:00+02:00"),
+    ],
+)
+def test_an_expiry_is_a_time_from_now_or_a_date(path: Path, expires: str, written: str) -> None:
+    assert main(["keys", "create", "--name", "alice", "--expires", expires]) == 0
+    key = read(path)["alice"]
+    assert key.expires is not None
+    assert key.expires.isoformat() == written
+
+
+def test_all_that_is_wrong_comes_at_once_and_nothing_is_written(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--name", "a b", "--models", ",", "--expires", "soon", "--burst", "x"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [line.strip().partition(":")[0] for line in shown.err.splitlines()[1:]] == [
+        "--name (command line)",
+        "--models (command line)",
+        "--expires (command line)",
+        "--burst (command line)",
+        "--burst (command line)",
+    ]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("expires", ["2026-11-23", "0d", "2026-11-23T12:00:00Z"])
+def test_an_expiry_lies_ahead(expires: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--name", "alice", "--expires", expires]) == 2
+    assert "--expires (command line): is over already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("expires", ["", "90", "d", "99999d", "-1d", "2027-13-01", "2027-01-31T00:00:00", "9999-99-99"])
+def test_an_expiry_that_is_no_time_is_refused(path: Path, expires: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "--name", "alice", f"--expires={expires}"]) == 2
+    assert "--expires (command line): must" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_keys_are_listed_with_their_state(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "--name", "alice", "--models", "glm-4.6", "--max-concurrency", "2", "--expires", "1d"])
+    main(["keys", "create", "--name", "bob"])
+    main(["keys", "revoke", "bob"])
+    path.write_text(path.read_text() + path.read_text().replace("alice", "carol").replace("bob", "dave"))
+    text = path.read_text().replace("2026-11-24", "2026-11-22")
+    ids = iter("abcdef")
+    path.write_text("".join(f'id = "{next(ids) * 12}"\n' if line.startswith("id") else line
+                            for line in text.splitlines(keepends=True)))  # fmt: skip
+    capsys.readouterr()
+    assert main(["keys", "list"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["NAME", "ID", "STATE", "MODELS", "EXPIRES", "LIMITS"]
+    assert [row[:3] for row in rows[1:]] == [
+        ["alice", "a" * 12, "expired"], ["bob", "b" * 12, "revoked"],
+        ["carol", "c" * 12, "expired"], ["dave", "d" * 12, "revoked"],
+    ]  # fmt: skip
+    assert rows[1][3:] == ["glm-4.6", "2026-11-22T12:00:00+00:00", "max_concurrency=2"]
+    assert rows[2][3:] == ["all", "never", "none"]
+
+
+def test_the_list_gives_json_without_hashes(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "--name", "alice", "--requests-per-second", "5"])
+    key = capsys.readouterr().out.strip()
+    assert main(["keys", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "name": "alice",
+            "id": key[7:19],
+            "state": "active",
+            "models": None,
+            "expires": None,
+            "limits": {"requests_per_second": 5},
+        }
+    ]
+
+
+def test_a_key_is_revoked_by_its_name(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "--name", "alice"])
+    assert main(["keys", "revoke", "alice"]) == 0
+    assert read(path)["alice"].revoked
+    assert main(["keys", "revoke", "alice"]) == 0
+    assert "was revoked before" in capsys.readouterr().err
+    assert main(["keys", "revoke", "alcie"]) == 2
+    assert "there is no key of this name" in (message := capsys.readouterr().err)
+    assert "did you mean alice?" in message
+
+
+def test_a_key_given_for_its_name_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "--name", "alice"])
+    text = capsys.readouterr().out.strip()
+    assert main(["keys", "revoke", text]) == 2
+    assert main(["keys", "create", "--name", text]) == 2
+    assert text not in capsys.readouterr().err
+
+
+def test_the_file_is_the_configured_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    (tmp_path / "ztoapi.toml").write_text("key_file = 'a.toml'\n[server]\nhost = '0.0.0.0'\n")
+    (tmp_path / "other.toml").write_text("key_file = 'b.toml'\n")
+    assert main(["keys", "create", "--name", "alice"]) == 0
+    assert main(["keys", "create", "--name", "alice", "--config", "other.toml"]) == 0
+    assert main(["keys", "create", "--name", "alice", "--key-file", "c.toml"]) == 0
+    assert sorted(path.name for path in tmp_path.glob("?.toml")) == ["a.toml", "b.toml", "c.toml"]
+
+
+def test_without_a_file_it_is_said_how_to_name_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    assert main(["keys", "list"]) == 2
+    assert "key_file (not set): name the key file: --key-file FILE, ZTOAPI_KEY_FILE" in capsys.readouterr().err
+    assert main(["keys", "create", "--name", "alice", "--key-file", "none/keys.toml"]) == 1
+    assert "none: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [["list"], ["create", "--name", "bob"], ["revoke", "alice"]])
+def test_a_broken_file_is_told_of_and_left_alone(
+    path: Path, action: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text("[alice]\nexpires = 1\n")
+    assert main(["keys", *action]) == 2
+    assert f"alice.expires ({path} line 2): must be a date" in capsys.readouterr().err
+    assert path.read_text() == "[alice]\nexpires = 1\n"
+
+
+def test_check_covers_the_key_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "--name", "alice", "--models", "glm-4.6"])
+    capsys.readouterr()
+    assert main(["check"]) == 0
+    shown = capsys.readouterr().out
+    assert f'key_file = "{path}"  # ZTOAPI_KEY_FILE (environment)' in shown
+    assert f'keys.alice.models = ["glm-4.6"]  # alice ({path})' in shown
+    assert "blake2b" not in shown
+    path.write_text("[alice]\nexpires = 1\n")
+    assert main(["check", "--port", "x"]) == 2
+    shown = capsys.readouterr().err
+    assert "--port (command line)" in shown
+    assert f"alice.expires ({path} line 2)" in shown
+
+
+def test_an_action_is_needed() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["keys"])
+    assert caught.value.code == 2

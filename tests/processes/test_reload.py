@@ -1,0 +1,136 @@
+"""SIGHUP: the key file is read again by every process, and no stream notices."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.keys.files import add, remove
+from tests.processes.gateway_process import GatewayProcess
+from tests.stack import Stack
+from ztoapi.config.keyfile import revoke_key
+
+BODY = {"model": "glm-4.6:itl=10:tokens=100", "messages": [{"role": "user", "content": "x"}], "stream": True}
+READ = r"client keys read from"
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Stack]:
+    with Stack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "keys.toml"
+
+
+def gateway(stack: Stack, path: Path | None, workers: str = "1") -> GatewayProcess:
+    upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
+    file = {} if path is None else {"ZTOAPI_KEY_FILE": str(path)}
+    return GatewayProcess(PLATFORM_ID="zai", UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", WORKERS=workers, **file)
+
+
+def statuses(process: GatewayProcess, key: str) -> set[int]:
+    """Of so many connections that each worker has had one."""
+    headers = {"authorization": f"Bearer {key}"}
+    answers = [httpx.get(f"{process.url}/v1/models", headers=headers) for _ in range(40)]
+    workers = {answer.headers["x-request-id"][:16] for answer in answers}
+    assert len(workers) == max(len(process.children()), 1)
+    return {answer.status_code for answer in answers}
+
+
+def reload(process: GatewayProcess, times: int = 1) -> None:
+    """Send SIGHUP; returns when each process has read the file for the ``times``-th time."""
+    workers = len(process.children())
+    process.kill(signal.SIGHUP)
+    process.wait_for_output(f"(?s)((?:{READ}.*){{{times * (workers + 1 if workers else 1)}}})")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stream_runs_on_across_a_reload_that_ends_its_key(simulator: Stack, path: Path, workers: str) -> None:
+    alice, bob, carol = (add(path, name) for name in ("alice", "bob", "carol"))
+    with gateway(simulator, path, workers) as process:
+        pids = process.children()
+        assert statuses(process, alice) == {200}
+        headers = {"authorization": f"Bearer {alice}"}
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=BODY, headers=headers) as response:
+            lines = response.iter_lines()
+            next(lines)
+            revoke_key(path, "alice")
+            remove(path, "bob")
+            dave = add(path, "dave")
+            reload(process)
+            assert [statuses(process, key) for key in (alice, bob, carol, dave)] == [{401}, {401}, {200}, {200}]
+            rest = [line for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert len(rest) >= 100
+        assert process.children() == pids
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+    assert all(key not in process.output for key in (alice, bob, carol, dave))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_broken_file_is_told_of_and_the_keys_stay(simulator: Stack, path: Path, workers: str) -> None:
+    alice = add(path, "alice")
+    good = path.read_text()
+    with gateway(simulator, path, workers) as process:
+        path.write_text(good.replace("[alice]", "[alice]\nexpires = 'soon'"))
+        process.kill(signal.SIGHUP)
+        process.wait_for_output(r"(the keys in force stay as they were)")
+        assert f"alice.expires ({path} line 2): must be a date" in process.output
+        assert statuses(process, alice) == {200}
+        path.write_text(good)
+        bob = add(path, "bob")
+        reload(process)
+        assert statuses(process, bob) == {200}
+        assert process.output.count("alice.expires") == 1
+
+
+def test_a_worker_that_is_started_again_has_the_keys_of_the_last_reload(simulator: Stack, path: Path) -> None:
+    """Of the last one that was good: not those of the start, nor a file that is broken by now."""
+    alice, bob = add(path, "alice"), add(path, "bob")
+    with gateway(simulator, path, "2") as process:
+        revoke_key(path, "alice")
+        reload(process)
+        path.write_text("broken")
+        for pid in process.children():
+            process.kill(signal.SIGKILL, pid)
+        process.wait_for_output(r"(?s)(starting it again.*starting it again)")
+        while len(process.children()) < 2:
+            pass
+        for _ in range(5):
+            assert statuses(process, alice) == {401}
+            assert statuses(process, bob) == {200}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_many_hangups_in_a_row_are_harmless(simulator: Stack, path: Path, workers: str) -> None:
+    alice = add(path, "alice")
+    with gateway(simulator, path, workers) as process:
+        pids = process.children()
+        for _ in range(50):
+            process.kill(signal.SIGHUP)
+            for pid in pids:
+                process.kill(signal.SIGHUP, pid)
+        assert statuses(process, alice) == {200}
+        assert process.children() == pids
+
+
+def test_without_a_key_file_a_hangup_is_the_end(simulator: Stack) -> None:
+    """As of a terminal that is closed."""
+    with gateway(simulator, None) as process:
+        process.kill(signal.SIGHUP)
+        assert process.wait() == -signal.SIGHUP
+
+
+def test_a_broken_file_at_the_start_is_refused_with_2(path: Path) -> None:
+    path.write_text("[alice]\nexpires = 1\n")
+    process = GatewayProcess(ZAI_TOKEN="t", PORT="0", ZTOAPI_KEY_FILE=str(path))
+    assert process.wait() == 2
+    output = process.wait_for_output(r"(?s)(.+alice\.hash.+)")
+    assert f"alice.expires ({path} line 2): must be a date" in output
+    process.__exit__(None, None, None)
