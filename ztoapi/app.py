@@ -13,10 +13,11 @@ from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.models import ModelsHandler
+from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
 from ztoapi.middleware.cors import Cors
 from ztoapi.relay.platforms import Upstream
-from ztoapi.server.context import ServerContext
+from ztoapi.server.context import ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.record import Recorder
 from ztoapi.upstream.client import Client, NativeClient
@@ -28,7 +29,7 @@ from ztoapi.wire.limits import Limits
 __all__ = ["Application"]
 
 Handler = Callable[[Exchange], None]
-Gate = Callable[[Exchange], ApiError | None]
+Gate = Callable[[Exchange], ApiError | Verdict | None]
 
 _MODEL_PREFIX = "/v1/models/"
 
@@ -68,8 +69,12 @@ class Application:
         health = HealthHandler(self.context)
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
-        # Gates in their order: the first refusal stands. Health passes none of them.
-        self._gates: tuple[Gate, ...] = (self._cors.check, self._check_draining, auth.check)
+        server = config.server
+        self.admission = Admission(
+            loop, most=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds
+        )
+        # Gates in their order: the first that does not let pass has the word. Health passes none of them.
+        self._gates: tuple[Gate, ...] = (self._cors.check, self._check_draining, auth.check, self.admission.check)
         self._routes: dict[str, dict[str, Handler]] = {
             "/v1/chat/completions": {"POST": chat.handle},
             "/v1/models": {"GET": self._models.handle_list},
@@ -84,7 +89,7 @@ class Application:
         await self._control.aclose()
         await self.client.close()
 
-    def _admit(self, exchange: Exchange) -> ApiError | None:
+    def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
         """Asked when the head is known, before the body."""
         request = exchange.request
         if request.path in self._open_routes:
@@ -92,9 +97,9 @@ class Application:
         for gate in self._gates:
             if request.method == "OPTIONS" and gate is not self._cors.check:
                 break
-            refusal = gate(exchange)
-            if refusal is not None:
-                return refusal
+            verdict = gate(exchange)
+            if verdict is not None:
+                return verdict
         return None
 
     def _dispatch(self, exchange: Exchange) -> None:

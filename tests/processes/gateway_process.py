@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -16,15 +17,20 @@ WAIT_SECONDS = 20.0
 
 
 class GatewayProcess:
-    """``environment`` is all it gets of one, besides PATH; ``url`` is where it listens."""
+    """``environment`` is all it gets of one, besides PATH; ``url`` is where it listens; ``open_files`` are its soft and
+    hard limit of them."""
+
+    open_files: tuple[int, int] | None = None
 
     def __init__(self, command: str = "serve", *arguments: str, **environment: str) -> None:
+        files = self.open_files
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ztoapi", command, *arguments],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
             cwd="/",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            preexec_fn=None if files is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files),
         )
         self.output = ""
 

@@ -1,6 +1,7 @@
 """Workers, signals and exit codes of real processes."""
 
 import os
+import re
 import select
 import signal
 from pathlib import Path
@@ -139,3 +140,23 @@ def test_demo_runs_and_ends_on_ctrl_c() -> None:
         process.kill(signal.SIGINT)
         assert process.wait() == 0
         assert all(gone(pid) for pid in children)
+
+
+class FewFiles(GatewayProcess):
+    open_files = (256, 1000)
+
+
+def test_the_limit_of_open_files_is_raised_and_a_shortage_is_said(simulator: Stack) -> None:
+    upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
+    process = FewFiles(UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", WORKERS="2")
+    with process:
+        assert "a worker may need 5220 open files" in process.output
+        assert "server.max_in_flight = 2048" in process.output
+        for pid in process.children():
+            limits = Path(f"/proc/{pid}/limits").read_text()
+            assert re.search(r"Max open files +1000 +1000 ", limits)
+
+
+def test_enough_open_files_are_not_spoken_of(simulator: Stack) -> None:
+    with gateway(simulator, ZTOAPI_MAX_IN_FLIGHT="10", ZTOAPI_MAX_IDLE_CONNECTIONS="10") as process:
+        assert "open files" not in process.output

@@ -11,10 +11,14 @@ from ztoapi.app import Application
 from ztoapi.cli.options import load_config
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
+from ztoapi.config.platform import raise_open_files
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 
 __all__ = ["make_gateway", "run", "set_up_logging"]
+
+_OTHER_FILES = 100
+"""Listening sockets, the event loop's own, log files, idle client connections; generous."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,6 +28,9 @@ def run(args: argparse.Namespace) -> int:
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     server = config.server
+    shortage = _shortage_of_files(config, raise_open_files())
+    if shortage is not None:
+        print(f"warning: {shortage}", file=sys.stderr)
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
     make = partial(make_gateway, config, keys=keys)
@@ -32,6 +39,19 @@ def run(args: argparse.Namespace) -> int:
         drain_seconds=server.drain_seconds,
         started=lambda: print(_banner(config, keys, sockets[0].getsockname()[1]), file=sys.stderr, flush=True),
         reload=None if config.key_file is None else keys.reload,
+    )
+
+
+def _shortage_of_files(config: Config, limit: int) -> str | None:
+    """What to say if ``limit`` open files are too few for what one worker may have in hand."""
+    server = config.server
+    needed = 2 * server.max_in_flight + server.max_queued + config.upstream.max_idle_connections + _OTHER_FILES
+    if limit >= needed:
+        return None
+    return (
+        f"a worker may need {needed} open files (two for each of server.max_in_flight = {server.max_in_flight} "
+        f"requests, those of its queue, idle upstream connections) and gets {limit}: raise the hard limit (ulimit -Hn, "
+        "LimitNOFILE= in systemd), or lower server.max_in_flight"
     )
 
 

@@ -141,6 +141,12 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Processes; ``auto`` is one for each usable core."""
     backlog: int = 2048
     """Connections that wait to be accepted, for each worker."""
+    max_in_flight: int = 2048
+    """Requests that one worker has in hand at a time; others wait in its queue."""
+    max_queued: int = 512
+    """Requests that wait for that, for each worker; 503 above it. 0: none waits."""
+    queue_seconds: float = 0.5
+    """Time that a request waits to be taken in hand; 503."""
     drain_seconds: float = 30.0
     """Time that requests in hand have to finish after SIGTERM."""
     head_timeout_seconds: float = 10.0

@@ -1,10 +1,16 @@
 """Facts about the host."""
 
+import contextlib
 import ipaddress
 import os
+import resource
 from pathlib import Path
+from typing import Final
 
-__all__ = ["is_loopback", "usable_cores"]
+__all__ = ["is_loopback", "raise_open_files", "usable_cores"]
+
+_MANY_FILES: Final = 1048576
+"""Where there is no limit: as many as Linux allows a process by default."""
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -13,6 +19,17 @@ def usable_cores(root: Path = Path("/")) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [cores, *(quota for group in _control_groups(root) if (quota := _quota(group)) is not None)]
     return max(1, int(min(quotas)))
+
+
+def raise_open_files() -> int:
+    """Raise the limit on open files (RLIMIT_NOFILE) of this process and its later children to the most; the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
+    # macOS refuses what its kern.maxfilesperproc does not allow, whatever the hard limit says.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
 
 
 def is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """What the connections of one worker share: settings, the application's two entry points, clock and books."""
 
 import asyncio
+import enum
 import itertools
 import secrets
 import time
@@ -17,12 +18,20 @@ if TYPE_CHECKING:
     from ztoapi.server.exchange import Exchange
     from ztoapi.server.protocol import HTTPProtocol
 
-__all__ = ["Admit", "Dispatch", "ServerContext"]
+__all__ = ["Admit", "Dispatch", "ServerContext", "Verdict"]
 
 TICK_SECONDS: Final = 0.25
 """How often deadlines are looked at: timers are that much late at worst."""
 
-Admit = Callable[["Exchange"], ApiError | None]
+
+class Verdict(enum.Enum):
+    """What may be said of a request that is neither let in nor refused."""
+
+    WAIT = enum.auto()
+    """It is held, its body unread, until ``Exchange.proceed`` or ``Exchange.reject`` is called."""
+
+
+Admit = Callable[["Exchange"], ApiError | Verdict | None]
 Dispatch = Callable[["Exchange"], None]
 
 
@@ -33,6 +42,7 @@ def admit_all(_: "Exchange") -> ApiError | None:
 
 class ServerContext:
     """``admit`` is asked when a head has come, before any of the body is waited for; a refusal it returns is sent.
+    An exchange that it says must wait is its to go on with.
     ``dispatch`` is called when the request is whole. ``deadlines`` may be shared with the upstream side."""
 
     def __init__(

@@ -51,6 +51,7 @@ class Exchange:
         "_chunked",
         "_close",
         "_head",
+        "_hold",
         "_protocol",
         "_sent",
         "_task",
@@ -63,6 +64,7 @@ class Exchange:
         "on_gone",
         "on_pause",
         "on_resume",
+        "pace",
         "paused",
         "record",
         "request",
@@ -86,8 +88,13 @@ class Exchange:
         self._write: Callable[[bytes], None] | None = None
         """While a stream may be written: the transport's ``write``."""
         self._task: asyncio.Task[None] | None = None
+        self._hold: asyncio.TimerHandle | None = None
+        """While the stream rests because it has been faster than ``pace`` allows."""
         self.extra_headers: bytes = b""
         """Raw lines that every answer of this exchange carries (CORS); gates set it."""
+        self.pace: Callable[[int], int] | None = None
+        """Told of each piece of a stream how many octets it has; returns for how many nanoseconds the stream must rest.
+        To be set before the stream starts."""
         self.started = False
         """Whether any octet of the answer has gone out."""
         self.streaming = False
@@ -107,6 +114,14 @@ class Exchange:
     def close_after(self) -> None:
         """End the connection with this answer."""
         self._close = True
+
+    def proceed(self) -> None:
+        """Go on with an exchange that had to wait to be admitted."""
+        self._protocol.proceed(self)
+
+    def reject(self, error: ApiError) -> None:
+        """Refuse an exchange that had to wait to be admitted."""
+        self._protocol.reject(self, error)
 
     def respond(
         self,
@@ -157,7 +172,7 @@ class Exchange:
             return
         self._close = self._close or self._protocol.context.draining or not self._chunked
         self.streaming = True
-        self._write = self._protocol.transport.write
+        self._write = self._protocol.transport.write if self.pace is None else self._write_at_pace
         self.record.status = 200
         self.record.stream = True
         self._head = stream_head(
@@ -190,6 +205,32 @@ class Exchange:
             data = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
         write(self._begin(data) if self._head else data)
         self.finish(ending)
+
+    def _write_at_pace(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+        assert self.pace is not None
+        rest = self.pace(len(data))
+        if rest and self._hold is None:
+            self._hold = self.loop.call_later(rest / 1e9, self._go_on)
+            if self.on_pause is not None:
+                self.on_pause()
+
+    def _go_on(self) -> None:
+        self._hold = None
+        if not self.paused and self.on_resume is not None:
+            self.on_resume()
+
+    def socket_full(self) -> None:
+        """The client's socket takes no more for now."""
+        self.paused = True
+        if self.on_pause is not None:
+            self.on_pause()
+
+    def socket_ready(self) -> None:
+        """The client's socket has room again."""
+        self.paused = False
+        if self._hold is None and self.on_resume is not None:
+            self.on_resume()
 
     def _begin(self, data: bytes) -> bytes:
         """The first octets of a stream: ``data`` behind the head."""
@@ -260,7 +301,9 @@ class Exchange:
         if self.finished:
             return
         self.finished = True
-        self._write = None
+        self._write = self.pace = None
+        if self._hold is not None:
+            self._hold.cancel()
         record = self.record
         record.bytes_out += self._sent
         record.ending = ending

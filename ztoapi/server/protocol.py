@@ -4,6 +4,7 @@ Phases, each with its own deadline (checked by the worker's scan, never reset by
 
     IDLE     nothing of a next request has come: closed without an answer
     HEAD     a head has begun: 408
+    QUEUED   a head has come and waits to be admitted: no deadline here, the queue has one
     BODY     a body is coming: 408 after the total time, or when it pauses for too long
     BUSY     a request is in hand: no deadline here, the handler has its own; a full socket has the stall timeout
     LINGER   a refusal has been sent and the sending side closed: what still comes is read and dropped
@@ -20,7 +21,7 @@ import socket
 from typing import Final, cast
 
 from ztoapi.errors import ApiError, Ending, ProtocolError
-from ztoapi.server.context import ServerContext
+from ztoapi.server.context import ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.wire.framing import CONTINUE, chunk, valid_request_id
@@ -40,12 +41,14 @@ class Phase(enum.Enum):
 
     IDLE = enum.auto()
     HEAD = enum.auto()
+    QUEUED = enum.auto()
     BODY = enum.auto()
     BUSY = enum.auto()
     LINGER = enum.auto()
     CLOSING = enum.auto()
 
 
+_NOT_READING: Final = (Phase.QUEUED, Phase.CLOSING)
 _BETWEEN_REQUESTS: Final = (Phase.IDLE, Phase.HEAD)
 
 
@@ -56,6 +59,7 @@ class HTTPProtocol(asyncio.Protocol):
         "_advancing",
         "_body_deadline",
         "_exchange",
+        "_expect_continue",
         "_half_closed",
         "_lingered",
         "_phase",
@@ -78,6 +82,7 @@ class HTTPProtocol(asyncio.Protocol):
         self.write_paused = False
         self._wire = ServerWire(context.limits)
         self._exchange: Exchange | None = None
+        self._expect_continue = False
         self._phase = Phase.IDLE
         self._advancing = False
         self._body_deadline = NEVER
@@ -146,7 +151,7 @@ class HTTPProtocol(asyncio.Protocol):
             # Requests that wait for room in the socket are still answered.
             self._half_closed = self.write_paused and self._wire.pending > 0
             return self._half_closed
-        if self._phase is not Phase.BUSY:
+        if self._wire.state is not State.IN_HAND:
             return False
         self._half_closed = True
         self._probe(exchange)
@@ -158,9 +163,7 @@ class HTTPProtocol(asyncio.Protocol):
         self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout
         exchange = self._exchange
         if exchange is not None:
-            exchange.paused = True
-            if exchange.on_pause is not None:
-                exchange.on_pause()
+            exchange.socket_full()
 
     def resume_writing(self) -> None:
         self.write_paused = False
@@ -170,9 +173,7 @@ class HTTPProtocol(asyncio.Protocol):
                 self._extend_body_deadline()
             else:
                 self._set_busy_deadline()
-            exchange.paused = False
-            if exchange.on_resume is not None:
-                exchange.on_resume()
+            exchange.socket_ready()
         elif self._phase is Phase.IDLE:
             self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout
             self._advance()
@@ -214,7 +215,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._refuse(error)
         finally:
             self._advancing = False
-        if self._read_paused and self._wire.pending <= PIPELINE_BYTES and self._phase is not Phase.CLOSING:
+        if self._read_paused and self._wire.pending <= PIPELINE_BYTES and self._phase not in _NOT_READING:
             self._read_paused = False
             self.transport.resume_reading()
         if self._half_closed and self._exchange is None and not (self.write_paused and self._wire.pending):
@@ -227,19 +228,37 @@ class HTTPProtocol(asyncio.Protocol):
         exchange = self._exchange = Exchange(self, head, client_id)
         self._phase = Phase.BUSY
         self._set_busy_deadline()
-        refusal = self.context.admit(exchange)
-        if refusal is not None:
+        self._expect_continue = head.expect_continue
+        verdict = self.context.admit(exchange)
+        if verdict is None:
+            self.proceed(exchange)
+        elif verdict is Verdict.WAIT:
+            self._phase = Phase.QUEUED
             if self._wire.state is State.BODY:
-                exchange.close_after()
-            exchange.fail(refusal)
-        elif self._wire.state is State.BODY:
-            self._phase = Phase.BODY
-            self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout
-            self._extend_body_deadline()
-            if head.expect_continue:
-                self.transport.write(CONTINUE)
+                self._read_paused = True
+                self.transport.pause_reading()
         else:
+            self.reject(exchange, verdict)
+
+    def proceed(self, exchange: Exchange) -> None:
+        """The exchange is admitted: read its body, or hand it over if that has come."""
+        if self._wire.state is not State.BODY:
             self._dispatch(exchange)
+            return
+        self._phase = Phase.BODY
+        self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout
+        self._extend_body_deadline()
+        if self._read_paused:
+            self._read_paused = False
+            self.transport.resume_reading()
+        if self._expect_continue:
+            self.transport.write(CONTINUE)
+
+    def reject(self, exchange: Exchange, refusal: ApiError) -> None:
+        """The exchange is not admitted: answer with ``refusal``, and read no body for it."""
+        if self._wire.state is State.BODY:
+            exchange.close_after()
+        exchange.fail(refusal)
 
     def _extend_body_deadline(self) -> None:
         idle = self.context.loop.time() + self.context.limits.body_idle_timeout

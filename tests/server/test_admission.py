@@ -1,0 +1,156 @@
+"""Overload: the cap on requests in hand, the queue before it, its time limit and what leaves it in other ways."""
+
+import json
+
+import pytest
+
+from tests.server.conftest import MakeWorker, Worker
+from tests.support.clock import Connection
+from ztoapi.errors import Ending
+from ztoapi.middleware.admission import Admission
+
+GET = b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n"
+LONG_WAIT = 5.0
+
+
+class Overloaded:
+    """A worker that takes ``most`` requests in hand and lets ``queued`` wait."""
+
+    def __init__(self, make: MakeWorker, most: int, queued: int) -> None:
+        self.admission: Admission
+        self.worker: Worker = make(admit=lambda exchange: self.admission.check(exchange))
+        self.admission = Admission(self.worker.loop.as_loop(), most=most, queued=queued, seconds=LONG_WAIT)
+
+    def ask(self, octets: bytes = GET) -> Connection:
+        connection = self.worker.connect()
+        connection.send(octets)
+        return connection
+
+    def answer(self, number: int = 0) -> None:
+        self.worker.held.pop(number).respond(200, b"yes")
+
+    @property
+    def books(self) -> tuple[int, int]:
+        return self.admission.in_flight, self.admission.waiting
+
+
+@pytest.fixture
+def busy(make_worker: MakeWorker) -> Overloaded:
+    """One place, two may wait; the place is taken."""
+    overloaded = Overloaded(make_worker, 1, 2)
+    overloaded.ask()
+    return overloaded
+
+
+def status(connection: Connection) -> int:
+    return int(connection.received.split(b" ", 2)[1]) if connection.received else 0
+
+
+def test_who_comes_to_a_full_queue_is_refused_at_once(busy: Overloaded) -> None:
+    waiting = [busy.ask(), busy.ask()]
+    refused = busy.ask()
+    assert [status(one) for one in waiting] == [0, 0]
+    assert status(refused) == 503
+    head, _, body = refused.received.partition(b"\r\n\r\n")
+    assert b"retry-after: 1\r\n" in head + b"\r\n"
+    assert json.loads(body)["error"]["code"] == "overloaded"
+    assert refused.is_open()
+    assert busy.books == (1, 2)
+    assert busy.admission.refused == 1
+    assert busy.worker.recorder.recent[0].ending is Ending.REJECTED
+
+
+def test_places_go_to_those_who_have_waited_longest(busy: Overloaded) -> None:
+    first, second = busy.ask(), busy.ask()
+    assert len(busy.worker.held) == 1
+    busy.answer()
+    assert busy.books == (1, 1)
+    busy.answer()
+    assert (status(first), status(second)) == (200, 0)
+    busy.answer()
+    assert status(second) == 200
+    assert busy.books == (0, 0)
+
+
+def test_who_waits_too_long_is_refused_and_the_others_wait_on(busy: Overloaded) -> None:
+    first = busy.ask()
+    busy.worker.loop.advance(LONG_WAIT / 2)
+    second = busy.ask()
+    busy.worker.loop.advance(LONG_WAIT / 2 - 0.01)
+    assert status(first) == 0
+    busy.worker.loop.advance(0.02)
+    assert (status(first), status(second)) == (503, 0)
+    busy.worker.loop.advance(LONG_WAIT / 2)
+    assert status(second) == 503
+    third = busy.ask()
+    busy.worker.loop.advance(LONG_WAIT + 0.01)
+    assert status(third) == 503
+    assert busy.books == (1, 0)
+    first.send(GET)
+    busy.answer()
+    assert len(busy.worker.held) == 1
+
+
+def test_a_body_is_not_read_before_it_is_admitted(busy: Overloaded) -> None:
+    head = b"POST /held HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\nexpect: 100-continue\r\n\r\n"
+    connection = busy.ask(head)
+    assert not connection.transport.is_reading()
+    assert connection.received == b""
+    busy.answer()
+    assert connection.received == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.send(b"x" * 100000)
+    assert len(busy.worker.held[0].request.body) == 100000
+
+
+def test_the_body_of_one_who_was_refused_is_dropped(busy: Overloaded) -> None:
+    connection = busy.ask(b"POST /held HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nabc")
+    busy.worker.loop.advance(LONG_WAIT + 0.01)
+    assert status(connection) == 503
+    assert connection.transport.is_reading() and connection.transport.write_closed
+
+
+def test_who_leaves_gives_up_its_place(busy: Overloaded) -> None:
+    first, second = busy.ask(), busy.ask()
+    first.transport.abort()
+    busy.worker.loop.advance(0.0)
+    assert busy.books == (1, 1)
+    assert busy.worker.recorder.recent[0].ending is Ending.CLIENT_DISCONNECT
+    busy.answer()
+    busy.answer()
+    assert status(second) == 200
+
+
+def test_who_leaves_while_in_hand_frees_the_place(busy: Overloaded) -> None:
+    waiting = busy.ask()
+    busy.worker.held.pop()
+    for connection in list(busy.worker.context.connections):
+        if connection is not waiting.protocol:
+            connection.transport.abort()
+    busy.worker.loop.advance(0.0)
+    assert busy.books == (1, 0)
+    busy.answer()
+    assert status(waiting) == 200
+
+
+def test_a_client_that_is_done_with_sending_keeps_its_place(busy: Overloaded) -> None:
+    connection = busy.ask()
+    connection.half_close()
+    assert connection.is_open()
+    busy.answer()
+    busy.answer()
+    assert b" 200 OK" in connection.received
+
+
+def test_a_long_queue_of_quick_answers_is_no_deep_recursion(make_worker: MakeWorker) -> None:
+    overloaded = Overloaded(make_worker, 1, 2000)
+    overloaded.ask()
+    quick = [overloaded.ask(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n") for _ in range(2000)]
+    overloaded.answer()
+    assert all(status(one) == 200 for one in quick)
+    assert overloaded.books == (0, 0)
+
+
+def test_without_a_queue_nobody_waits(make_worker: MakeWorker) -> None:
+    overloaded = Overloaded(make_worker, 1, 0)
+    overloaded.ask()
+    assert status(overloaded.ask()) == 503
