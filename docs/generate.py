@@ -5,7 +5,7 @@ import ast
 import itertools
 from pathlib import Path
 
-from ztoapi.config.load import variables_of
+from ztoapi.config.load import OPTIONS, variables_of
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- generated -->", "<!-- end -->"
@@ -29,7 +29,10 @@ def documented(path: Path, owner: str | None) -> list[tuple[str, str, str]]:
 
 def options(owner: str, table: str) -> str:
     lines = ["| TOML | environment | default | meaning |", "|---|---|---|---|"]
+    listed = OPTIONS[table][1] if table else None
     for name, default, text in documented(ROOT / "ztoapi/config/model.py", owner):
+        if listed is not None and name not in listed:
+            continue
         try:
             variables = ", ".join(f"`{variable}`" for variable in variables_of(table, name))
         except KeyError:
@@ -48,7 +51,13 @@ def render(name: str) -> str:
     """The whole file ``name`` as it should be."""
     text = (ROOT / "docs" / name).read_text("utf-8")
     if name == "configuration.md":
-        tables = [options("ServerConfig", "server"), options("UpstreamConfig", "upstream"), options("Config", "")]
+        tables = [
+            options("ServerConfig", "server"),
+            options("UpstreamConfig", "upstream"),
+            options("LimitsConfig", "limits"),
+            options("TrafficLimits", "limits.key"),
+            options("Config", ""),
+        ]
     else:
         tables = [constants("Limits"), constants(None)]
     parts = text.split(BEGIN)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.config.reading import loaded
 from ztoapi.config import upstreams
-from ztoapi.config.load import variables_of
-from ztoapi.config.model import Config, ServerConfig, UpstreamConfig
+from ztoapi.config.load import OPTIONS, variables_of
+from ztoapi.config.model import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,8 +27,10 @@ def test_the_toml_example_has_every_option_of_the_model() -> None:
             table = line.strip("[]") + "."
         elif option := re.match(r"#?([a-z_]+) = ", line):
             found.add(table + option[1])
-    structs = (("server", ServerConfig), ("upstream", UpstreamConfig))
-    assert found >= {f"{name}.{field}" for name, kind in structs for field in kind.__struct_fields__}
+    scopes = ("limits.global", "limits.model", "limits.address")
+    assert found >= {
+        f"{name}.{field}" for name, (_, fields) in OPTIONS.items() if name not in scopes for field in fields
+    }
     assert found >= {
         "default_stream",
         "enable_thinking",
@@ -50,8 +52,7 @@ def test_the_env_example_sets_nothing_and_names_what_exists(tmp_path: Path) -> N
     (tmp_path / ".env").write_text(text)
     assert loaded(tmp_path).sources == {}
     named = set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE))
-    structs = (("server", ServerConfig), ("upstream", UpstreamConfig))
-    known = {one for name, kind in structs for field in kind.__struct_fields__ for one in variables_of(name, field)}
+    known = {one for name, (_, fields) in OPTIONS.items() for field in fields for one in variables_of(name, field)}
     top = ("default_stream", "enable_thinking", "think_mode", "zread_repository", "dashboard_enabled", "debug")
     known |= {*upstreams.VARIABLES, "DEFAULT_KEY", "API_KEYS"} | {variables_of("", field)[0] for field in top}
     assert named <= known

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.config.reading import loaded, platform, problems, tokens
-from ztoapi.config.load import load, variables_of
-from ztoapi.config.model import Secret, ServerConfig, UpstreamConfig
+from ztoapi.config.load import OPTIONS, load, variables_of
+from ztoapi.config.model import Secret
 from ztoapi.errors import ConfigError
 
 
@@ -105,13 +105,17 @@ def test_a_configuration_file_that_is_named_must_exist(tmp_path: Path) -> None:
 
 def test_every_option_of_the_structs_can_be_set(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
-    for name, kind in (("server", ServerConfig), ("upstream", UpstreamConfig)):
-        for field in kind.__struct_fields__:
+    samples = {"ca_file": "ca.pem", "redis_url": "redis://h", "trusted_proxies": "10.0.0.0/8"}
+    for name, (kind, fields) in OPTIONS.items():
+        for field in fields:
+            if field == "burst":
+                continue  # It is refused alone.
             variable = variables_of(name, field)[0]
             default = getattr(kind(), field)
-            value = "ca.pem" if default is None else str(default).lower()
+            value = samples.get(field) or ("7" if default is None else str(default).lower())
             result = loaded(tmp_path, **{variable: value})
-            assert variable == f"ZTOAPI_{field.upper()}"
+            scope = name.upper().replace("LIMITS.", "") + "_" if "." in name else ""
+            assert variable == f"ZTOAPI_{scope}{field.upper()}"
             assert result.sources[f"{name}.{field}"] == f"{variable} (environment)"
             (tmp_path / "ztoapi.toml").write_text(
                 f"[{name}]\n{field} = {value if isinstance(default, bool) else repr(value)}\n"
@@ -217,3 +221,34 @@ def test_loopback_needs_no_key(tmp_path: Path, host: str) -> None:
 @pytest.mark.parametrize("key", ["cl\u00e9", "a b", "a\tb"])
 def test_a_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: str) -> None:
     assert problems(tmp_path, API_KEYS=key)[0].startswith("API_KEYS (environment): a key must be printable ASCII")
+
+
+def test_limits_of_each_scope_come_from_a_table_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "ztoapi.toml").write_text(
+        '[limits]\nredis_url = "redis://:secret@h"\n[limits.global]\nrequests_per_second = 500\n'
+        "[limits.address]\nmax_concurrency = 3\n"
+    )
+    config = loaded(tmp_path, ZTOAPI_KEY_TOKENS_PER_MINUTE="1000").config.limits
+    assert config.everybody.requests_per_second == 500
+    assert config.address.max_concurrency == 3
+    assert config.key.tokens_per_minute == 1000
+    assert config.model.max_concurrency is None
+    assert config.redis_url is not None and "secret" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[limits]\nredis_url = 'http://h'", "limits.redis_url (ztoapi.toml line 2): must be a URL such as redis://"),
+        ("[limits.key]\nburst = 0", "limits.key.burst (ztoapi.toml line 2): must be a whole number above 0"),
+        ("[limits.key]\nbrust = 1", "limits.key.brust (ztoapi.toml line 2): there is no such option; did you mean"),
+        ("[limits]\nkey = 1", "limits.key (ztoapi.toml line 2): must be a table: write [limits.key]"),
+        ("[limits.key]\nburst = 5", "limits.key.burst (ztoapi.toml line 2): needs requests_per_second or requests_per"),
+        ("[server]\ntrusted_proxies = ['x']", "server.trusted_proxies (ztoapi.toml line 2): each must be an address"),
+    ],
+)
+def test_wrong_limits_are_said(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "ztoapi.toml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path)
+    assert problem in error.value.problems[0]

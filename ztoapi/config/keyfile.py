@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from ztoapi.config.model import ClientKey, KeyLimits, Secret
+from ztoapi.config.model import ClientKey, Secret, TrafficLimits
 from ztoapi.config.sources import Found, Problems, did_you_mean
 from ztoapi.config.tomlfile import line_numbers
 from ztoapi.config.values import convert, read_list
@@ -33,7 +33,7 @@ from ztoapi.errors import ConfigError
 
 __all__ = ["add_key", "read_expiry", "read_key_file", "read_limits", "read_models", "read_name", "revoke_key"]
 
-_FIELDS: Final = ("id", "hash", "models", "expires", "revoked", *KeyLimits.__struct_fields__)
+_FIELDS: Final = ("id", "hash", "models", "expires", "revoked", *TrafficLimits.__struct_fields__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _RESERVED = re.compile(r"default|api-key-[0-9]+")
@@ -151,14 +151,14 @@ def read_expiry(found: Found, problems: Problems) -> datetime.datetime | None:
     return None
 
 
-def read_limits(fields: Mapping[str, Found], problems: Problems) -> KeyLimits:
+def read_limits(fields: Mapping[str, Found], problems: Problems) -> TrafficLimits:
     """Those of ``fields`` that are limits."""
     values: dict[str, typing.Any] = {
-        name: convert(fields[name], name, int, problems) for name in KeyLimits.__struct_fields__ if name in fields
+        name: convert(fields[name], name, int, problems) for name in TrafficLimits.__struct_fields__ if name in fields
     }
     if "burst" in fields and not {"requests_per_second", "requests_per_minute"} & fields.keys():
         problems.add(fields["burst"].where, "needs requests_per_second or requests_per_minute: it is a part of them")
-    return KeyLimits(**values)
+    return TrafficLimits(**values)
 
 
 def _read(text: str, path: Path, problems: Problems) -> tuple[ClientKey, ...]:

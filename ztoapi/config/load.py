@@ -1,5 +1,6 @@
 """Reads the whole configuration; reports everything that is wrong with it at once."""
 
+import ipaddress
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -10,15 +11,30 @@ import msgspec
 
 from ztoapi.config import upstreams
 from ztoapi.config.keyfile import read_key_file
-from ztoapi.config.model import ClientKey, Config, Secret, ServerConfig, UpstreamConfig
+from ztoapi.config.model import ClientKey, Config, LimitsConfig, Secret, ServerConfig, TrafficLimits, UpstreamConfig
 from ztoapi.config.platform import is_loopback, usable_cores
 from ztoapi.config.sources import Found, Problems, Sources, read_sources
 from ztoapi.config.values import convert, read_list, read_text
 from ztoapi.errors import ConfigError
 
-__all__ = ["Loaded", "find_key_file", "load", "variables_of"]
+__all__ = ["OPTIONS", "Loaded", "find_key_file", "load", "variables_of"]
 
-_SHORT_NAMES: Final = {"host": "HOST", "port": "PORT", "workers": "WORKERS", "drain_seconds": "DRAIN_SECONDS"}
+_SHORT_NAMES: Final = {
+    "server.host": "HOST",
+    "server.port": "PORT",
+    "server.workers": "WORKERS",
+    "server.drain_seconds": "DRAIN_SECONDS",
+    "limits.redis_url": "REDIS_URL",
+}
+_SCOPES: Final = {"global": "everybody", "key": "key", "model": "model", "address": "address"}
+"""The tables under ``limits``, and what LimitsConfig calls them: ``global`` is a word of Python's."""
+OPTIONS: Final[Mapping[str, tuple[type[msgspec.Struct], tuple[str, ...]]]] = {
+    "server": (ServerConfig, ServerConfig.__struct_fields__),
+    "upstream": (UpstreamConfig, UpstreamConfig.__struct_fields__),
+    "limits": (LimitsConfig, ("redis_url", "on_store_error", "ietf_headers")),
+    **{f"limits.{scope}": (TrafficLimits, TrafficLimits.__struct_fields__) for scope in _SCOPES},
+}
+"""The tables of options, and the options in each."""
 _TOP_LEVEL: Final = {
     "default_stream": "DEFAULT_STREAM",
     "enable_thinking": "ENABLE_THINKING",
@@ -50,6 +66,7 @@ _PLACEHOLDERS: Final = frozenset(
     )
 )
 """Keys that stand in examples, the first one was the default of the project before this one: known to everybody."""
+_REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+")
 
@@ -79,12 +96,12 @@ def load(
     problems = Problems()
     sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
     _check_names(sources, problems)
-    server = ServerConfig(**_read_fields(ServerConfig, "server", ServerConfig.__struct_fields__, sources, problems))
-    upstream = UpstreamConfig(
-        **_read_fields(UpstreamConfig, "upstream", UpstreamConfig.__struct_fields__, sources, problems)
-    )
+    values = {table: _read_fields(kind, table, fields, sources, problems) for table, (kind, fields) in OPTIONS.items()}
+    server, upstream = ServerConfig(**values["server"]), UpstreamConfig(**values["upstream"])
+    for scope, field in _SCOPES.items():
+        values["limits"][field] = TrafficLimits(**values[f"limits.{scope}"])
     top = _read_fields(Config, "", _TOP_LEVEL, sources, problems)
-    _check_values(upstream, top, directory, sources, problems)
+    _check_values(server, upstream, values["limits"], top, directory, sources, problems)
     routing = upstreams.read_upstreams(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     warnings = list(routing.warnings)
     chosen = {key: _chosen_keys(sources, key, server.host, problems, warnings) for key in _KEYS}
@@ -103,6 +120,7 @@ def load(
     config = Config(
         server=server,
         upstream=upstream,
+        limits=LimitsConfig(**values["limits"]),
         default_key=next(iter(chosen["default_key"]), None),
         api_keys=chosen["api_keys"],
         keys=keys,
@@ -135,21 +153,22 @@ def find_key_file(
 
 
 def variables_of(struct: str, field: str) -> tuple[str, ...]:
-    """The environment variables of an option of ``struct`` (server, upstream, or empty), the first one wins."""
+    """The environment variables of an option of ``struct`` (a table of OPTIONS, or empty), the first one wins."""
     if not struct:
         return (_TOP_LEVEL[field],)
-    own = f"ZTOAPI_{field.upper()}"
-    short = _SHORT_NAMES.get(field) if struct == "server" else None
+    _, _, scope = struct.partition(".")
+    own = f"ZTOAPI_{scope}_{field}".upper() if scope else f"ZTOAPI_{field.upper()}"
+    short = _SHORT_NAMES.get(f"{struct}.{field}")
     return (own,) if short is None else (own, short)
 
 
 def _check_names(sources: Sources, problems: Problems) -> None:
     keys = [*_TOP_LEVEL, *_KEYS, *upstreams.KEYS]
     variables = [*_TOP_LEVEL.values(), *_KEYS.values(), *upstreams.VARIABLES]
-    for struct, kind in (("server", ServerConfig), ("upstream", UpstreamConfig)):
-        for field in kind.__struct_fields__:
-            keys.append(f"{struct}.{field}")
-            variables += variables_of(struct, field)
+    for table, (_, fields) in OPTIONS.items():
+        for field in fields:
+            keys.append(f"{table}.{field}")
+            variables += variables_of(table, field)
     sources.check_names(keys, variables, problems)
 
 
@@ -175,16 +194,41 @@ def _read_fields(
 
 
 def _check_values(
-    upstream: UpstreamConfig, top: Mapping[str, typing.Any], directory: Path, sources: Sources, problems: Problems
+    server: ServerConfig,
+    upstream: UpstreamConfig,
+    limits: Mapping[str, typing.Any],
+    top: Mapping[str, typing.Any],
+    directory: Path,
+    sources: Sources,
+    problems: Problems,
 ) -> None:
     """What a type cannot say."""
     origins = sources.origins()
     if upstream.ca_file is not None and not (directory / upstream.ca_file).is_file():
         problems.add(origins["upstream.ca_file"], "there is no such file: name a file of certificates (PEM)")
+    if not all(_is_network(network) for network in server.trusted_proxies):
+        problems.add(origins["server.trusted_proxies"], "each must be an address or a network such as 10.0.0.0/8")
+    if "redis_url" in limits and not limits["redis_url"].reveal().startswith(_REDIS_SCHEMES):
+        problems.add(origins["limits.redis_url"], "must be a URL such as redis://:password@host:6379/0")
+    for scope, field in _SCOPES.items():
+        one: TrafficLimits = limits[field]
+        if one.burst is not None and one.requests_per_second is None and one.requests_per_minute is None:
+            problems.add(
+                origins[f"limits.{scope}.burst"],
+                "needs requests_per_second or requests_per_minute: it is a part of them",
+            )
     if not _REPOSITORY.fullmatch(top.get("zread_repository", "owner/name")):
         problems.add(origins["zread_repository"], "must be owner/name, such as vllm-project/vllm")
     if not all(_ORIGIN.fullmatch(origin) for origin in top.get("cors_origins", ())):
         problems.add(origins["cors_origins"], "each must be * or scheme://host[:port], without a path or a last slash")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _chosen_keys(sources: Sources, key: str, host: str, problems: Problems, warnings: list[str]) -> tuple[Secret, ...]:

@@ -17,11 +17,12 @@ __all__ = [
     "ClientKey",
     "Config",
     "DialectName",
-    "KeyLimits",
+    "LimitsConfig",
     "ModelRoute",
     "Platform",
     "Secret",
     "ServerConfig",
+    "TrafficLimits",
     "UpstreamConfig",
 ]
 
@@ -59,8 +60,8 @@ class Secret:
         return format(repr(self), spec)
 
 
-class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one client key may take; None is no limit of its own."""
+class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one may take: a key, a model, an address, or all together. None is no limit."""
 
     requests_per_second: int | None = None
     """Requests in a second."""
@@ -91,7 +92,8 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     """The first moment at which it is not accepted any more."""
     revoked: bool = False
     """Whether it has been revoked."""
-    limits: KeyLimits = KeyLimits()
+    limits: TrafficLimits = TrafficLimits()
+    """Limits of its own; where it has none, those of ``[limits.key]`` hold."""
 
     def allows(self, model: str) -> bool:
         """Whether it may use ``model``; names are compared without regard to case."""
@@ -147,6 +149,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that wait for that, for each worker; 503 above it. 0: none waits."""
     queue_seconds: float = 0.5
     """Time that a request waits to be taken in hand; 503."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks (10.0.0.0/8) of proxies whose `x-forwarded-for` is believed."""
     drain_seconds: float = 30.0
     """Time that requests in hand have to finish after SIGTERM."""
     head_timeout_seconds: float = 10.0
@@ -208,11 +212,31 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Needed to use Z.ai's coding endpoint, whose terms allow listed tools only."""
 
 
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may be asked for; a request must be within the limits of all its scopes."""
+
+    redis_url: Secret | None = None
+    """Redis or Valkey that several gateways share their limits by, e.g. `redis://:password@host:6379/0`."""
+    on_store_error: Literal["local", "deny"] = "local"
+    """While Redis is away: each gateway allows its own share, or nobody is let in."""
+    ietf_headers: bool = False
+    """Whether answers carry `RateLimit` and `RateLimit-Policy` beside OpenAI's `x-ratelimit-` fields."""
+    everybody: TrafficLimits = TrafficLimits()
+    """All requests together: `[limits.global]`."""
+    key: TrafficLimits = TrafficLimits()
+    """Each client key: `[limits.key]`."""
+    model: TrafficLimits = TrafficLimits()
+    """Each model: `[limits.model]`."""
+    address: TrafficLimits = TrafficLimits()
+    """Each client address: `[limits.address]`; IPv6 by its first 64 bits."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration of one gateway."""
 
     server: ServerConfig = msgspec.field(default_factory=ServerConfig)
     upstream: UpstreamConfig = msgspec.field(default_factory=UpstreamConfig)
+    limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     default_key: Secret | None = None
     """The client key called ``default``. Without any key none is asked for (accepted on a loopback bind only)."""
     api_keys: tuple[Secret, ...] = ()

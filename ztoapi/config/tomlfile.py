@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 __all__ = ["TABLES", "Option", "line_numbers", "parse"]
 
-TABLES = ("server", "upstream")
+TABLES = ("server", "upstream", "limits", "limits.global", "limits.key", "limits.model", "limits.address")
 """Tables whose entries are options; any other table is the value of one."""
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]")
@@ -24,18 +24,19 @@ class Option(NamedTuple):
 
 def parse(text: str) -> dict[str, Option]:
     """The options of a document. Raises tomllib.TOMLDecodeError."""
-    document: dict[str, object] = tomllib.loads(text)
     lines = line_numbers(text)
     options: dict[str, Option] = {}
-    for key, value in document.items():
-        entries = value if isinstance(value, Mapping) and key in TABLES else None
-        if entries is None:
-            options[key] = Option(value, lines.get(key))
-            continue
-        for name, inner in entries.items():
-            path = f"{key}.{name}"
-            options[path] = Option(inner, lines.get(path, lines.get(key)))
+    _flatten(tomllib.loads(text), "", lines, options)
     return options
+
+
+def _flatten(table: Mapping[str, object], prefix: str, lines: Mapping[str, int], options: dict[str, Option]) -> None:
+    for name, value in table.items():
+        path = prefix + name
+        if path in TABLES and isinstance(value, Mapping):
+            _flatten(value, f"{path}.", lines, options)
+        else:
+            options[path] = Option(value, lines.get(path, lines.get(path.rpartition(".")[0])))
 
 
 def line_numbers(text: str) -> dict[str, int]:

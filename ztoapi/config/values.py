@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Final
 
+from ztoapi.config.model import Secret
 from ztoapi.config.sources import Found, Problems
 
 __all__ = ["convert", "read_json_object", "read_list", "read_text", "split_list"]
@@ -47,6 +48,9 @@ def convert(found: Found, option: str, wanted: object, problems: Problems) -> ob
         return _boolean(found, problems)
     if wanted in (int, float):
         return _number(found, option, wanted is int, problems)
+    if wanted is Secret:
+        text = read_text(found, problems)
+        return None if text is None else Secret(text)
     if typing.get_origin(wanted) is tuple:
         return read_list(found, problems, separator=",")
     return read_text(found, problems)
