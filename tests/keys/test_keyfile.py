@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.keys.files import FAR_AWAY, add, problems, read
 from ztoapi.config.keyfile import add_key, read_key_file, revoke_key
-from ztoapi.config.model import KeyLimits
+from ztoapi.config.model import TrafficLimits
 from ztoapi.config.sources import Problems
 from ztoapi.errors import ConfigError
 
@@ -34,10 +34,10 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_every_field_is_read_back(path: Path) -> None:
-    limits = {name: number for number, name in enumerate(KeyLimits.__struct_fields__, 1)}
+    limits = {name: number for number, name in enumerate(TrafficLimits.__struct_fields__, 1)}
     add(path, "alice", models=["GLM-4.6", "glm-4.5*"], expires=FAR_AWAY, **limits)
     key = read(path)["alice"]
-    assert (key.models, key.expires, key.limits) == (("glm-4.6", "glm-4.5*"), FAR_AWAY, KeyLimits(**limits))
+    assert (key.models, key.expires, key.limits) == (("glm-4.6", "glm-4.5*"), FAR_AWAY, TrafficLimits(**limits))
     assert not key.revoked
 
 
@@ -46,7 +46,7 @@ def test_without_fields_a_key_is_for_everything(path: Path) -> None:
     key = read(path)["alice"]
     assert key.allows("anything")
     assert not key.expired(FAR_AWAY.timestamp())
-    assert key.limits == KeyLimits()
+    assert key.limits == TrafficLimits()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.keys.files import read
 from ztoapi.cli.main import main
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.load import load
-from ztoapi.config.model import KeyLimits
+from ztoapi.config.model import TrafficLimits
 from ztoapi.server.context import ServerContext
 
 NOW = 1_795_435_200.0
@@ -37,17 +37,17 @@ def test_a_key_is_printed_once_alone_and_works(path: Path, capsys: pytest.Captur
     key = KeyRing(load({}, environ=os.environ, directory=Path.cwd()).config).find(text.encode())
     assert key is not None
     assert (key.name, key.models) == ("alice", ("glm-4.6", "glm-4.5*"))
-    assert key.limits == KeyLimits(requests_per_minute=60, burst=3)
+    assert key.limits == TrafficLimits(requests_per_minute=60, burst=3)
 
 
 def test_every_limit_has_an_option(path: Path) -> None:
-    options = [f"--{name.replace('_', '-')}={number}" for number, name in enumerate(KeyLimits.__struct_fields__, 1)]
+    options = [f"--{name.replace('_', '-')}={number}" for number, name in enumerate(TrafficLimits.__struct_fields__, 1)]
     assert main(["keys", "create", "--name", "alice", *options]) == 0
     assert list(vars_of(read(path)["alice"].limits)) == list(range(1, len(options) + 1))
 
 
-def vars_of(limits: KeyLimits) -> list[object]:
-    return [getattr(limits, name) for name in KeyLimits.__struct_fields__]
+def vars_of(limits: TrafficLimits) -> list[object]:
+    return [getattr(limits, name) for name in TrafficLimits.__struct_fields__]
 
 
 @pytest.mark.parametrize(
