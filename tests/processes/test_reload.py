@@ -36,7 +36,8 @@ def gateway(stack: Stack, path: Path | None, workers: str = "1") -> GatewayProce
 def statuses(process: GatewayProcess, key: str) -> set[int]:
     """Of so many connections that each worker has had one."""
     headers = {"authorization": f"Bearer {key}"}
-    answers = [httpx.get(f"{process.url}/v1/models", headers=headers) for _ in range(40)]
+    with httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), headers=headers) as client:
+        answers = [client.get(f"{process.url}/v1/models") for _ in range(40)]
     workers = {answer.headers["x-request-id"][:16] for answer in answers}
     assert len(workers) == max(len(process.children()), 1)
     return {answer.status_code for answer in answers}
