@@ -64,7 +64,7 @@ def counters(count: int) -> memoryview:
 def the_last_unit() -> dict[str, int]:
     """Everybody takes from one bucket until it is empty, while time stands still."""
     key = scope(Rate(1000, SECOND_NS, BURST))
-    board = Board([key], WORKERS, StillClock())
+    board = Board([key], WORKERS, clock=StillClock())
     start = counters(1)
 
     def work(slot: int) -> int:
@@ -98,7 +98,7 @@ def the_last_unit() -> dict[str, int]:
 def the_last_stream() -> list[int]:
     """Everybody takes until no stream is left, and gives none back."""
     key = scope(Rate(10**6, SECOND_NS))
-    board = Board([key], WORKERS, StillClock())
+    board = Board([key], WORKERS, clock=StillClock())
     ready, start = counters(WORKERS), counters(1)
 
     def work(slot: int) -> int:
@@ -142,7 +142,7 @@ def the_real_clock() -> list[int]:
 def killed_anywhere() -> dict[str, int]:
     """Workers are killed at any moment, and started again in the same slot."""
     key = scope(Rate(1000, SECOND_NS, 10**9))
-    board = Board([key], WORKERS, StillClock())
+    board = Board([key], WORKERS, clock=StillClock())
     granted = counters(WORKERS)
     demand: Demand = ((key, "alice"),)
 
@@ -179,7 +179,7 @@ def killed_anywhere() -> dict[str, int]:
 def killed_with_the_lock() -> dict[str, int]:
     """One worker is killed while it holds the lock, with a stream of its own and one of another open."""
     key = scope(Rate(1000, SECOND_NS))
-    board = Board([key], 2, StillClock())
+    board = Board([key], 2, clock=StillClock())
     demand: Demand = ((key, "alice"),)
     held = counters(1)
     # Once only: board.limiter(0) says that whoever was worker 0 is dead.

@@ -32,6 +32,7 @@ from ztoapi.limits.model import (
     unit_of,
 )
 from ztoapi.limits.table import NO_KEY, Table, Words
+from ztoapi.structures.bucket import Rate
 
 __all__ = ["Board", "BoardGrant", "BoardLimiter"]
 
@@ -44,11 +45,20 @@ _REMEMBERED_DEMANDS: Final = 4096
 class Board:
     """Memory for the limits of ``scopes``. Made before the fork if there are several ``workers``.
 
-    Raises ValueError if two limits have the same name, or one has room for nobody.
+    With several ``machines`` it holds each rate of requests and tokens to this machine's share of it. Bandwidth and
+    requests in flight are each machine's own. Raises ValueError if two limits have the same name, or one has room for
+    nobody.
     """
 
-    def __init__(self, scopes: Sequence[Scope], workers: int = 1, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        scopes: Sequence[Scope],
+        workers: int = 1,
+        machines: int = 1,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self.workers = workers
+        self._machines = machines
         self.clock = clock
         self.lock = ProcessLock() if workers > 1 else threading.Lock()
         self._secret = secrets.token_bytes(_KEY_BYTES)
@@ -68,6 +78,13 @@ class Board:
             if isinstance(limit, InFlightLimit):
                 self._gauges.append(table)
             start = table.end
+
+    def rate(self, limit: RateLimit) -> Rate:
+        """What this machine holds ``limit`` to."""
+        rate = limit.rate
+        if self._machines == 1 or limit.unit is Unit.BANDWIDTH:
+            return rate
+        return Rate(rate.limit, rate.period_ns * self._machines, max(rate.burst // self._machines, 1))
 
     def _values(self, limit: Limit) -> int:
         return self.workers if isinstance(limit, InFlightLimit) else 1
@@ -101,9 +118,9 @@ class _Bucket:
     def __init__(self, board: Board, limit: RateLimit, subject: str, key: int) -> None:
         self._words = board.words
         self._table = board.tables[limit.name]
-        self.limit, self.rate, self.by_token = limit, limit.rate, limit.unit is Unit.TOKENS
+        self.limit, self.rate, self.by_token = limit, board.rate(limit), limit.unit is Unit.TOKENS
         self.subject, self.key, self.at = subject, key, self._table.shared + 1
-        self.take = limit.rate.take
+        self.take = self.rate.take
 
     def find(self, now: int) -> int:
         """Where the TAT is now; the lock is held. Loops that every request runs look at ``at`` first: 0.1 us."""

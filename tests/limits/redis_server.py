@@ -1,0 +1,59 @@
+"""A real redis-server of a test's own, on a socket in a directory: it can be killed, stopped and started again."""
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+__all__ = ["RedisServer"]
+
+
+class RedisServer:
+    """Listens at ``url`` while the context lasts. Skips the test where there is no redis-server."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.url = f"unix://{directory}/redis.sock"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, empty, and wait until it listens."""
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        if program is None:
+            pytest.skip("redis-server is not installed")
+        options = ["--port", "0", "--unixsocket", f"{self._directory}/redis.sock", "--dir", str(self._directory)]
+        self._process = subprocess.Popen(
+            [program, *options, "--save", "", "--appendonly", "no", "--enable-debug-command", "yes"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if "ready to accept connections" in line.lower():
+                return
+        raise AssertionError("redis-server ended at once")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def stop(self) -> None:
+        """As if the machine had stalled: connections stay, nothing answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)

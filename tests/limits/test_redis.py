@@ -1,0 +1,329 @@
+"""Several gateways on one redis-server: the bound over all of them, its losses, and what happens when it is away."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.limits.redis_server import RedisServer
+from ztoapi.limits.board import Board, BoardGrant
+from ztoapi.limits.lease import Lease
+from ztoapi.limits.model import Demand, Denial, Grant, InFlightLimit, OnStoreError, RateLimit, Scope, Unit
+from ztoapi.limits.redis_limiter import RedisGrant, RedisLimiter
+from ztoapi.structures.bucket import SECOND_NS, Rate
+
+HOUR_NS = 3600 * SECOND_NS
+GATEWAYS = 3
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+def hourly(name: str, requests: int, *, tokens: int = 10**6, streams: int = 10**6) -> Scope:
+    """Limits that time does not change while a test runs."""
+    limits = (
+        RateLimit(f"{name}_requests", Unit.REQUESTS, Rate(requests, HOUR_NS)),
+        RateLimit(f"{name}_tokens", Unit.TOKENS, Rate(tokens, HOUR_NS)),
+        InFlightLimit(f"{name}_streams", streams),
+    )
+    return Scope(name, limits, 1000)
+
+
+KEY = hourly("key", 100)
+MODEL = hourly("model", 1000, tokens=5000)
+ALICE: Demand = ((KEY, "alice"), (MODEL, "glm-4.6"))
+BOB: Demand = ((KEY, "bob"), (MODEL, "glm-4.6"))
+Use = Callable[[list[RedisLimiter]], Awaitable[None]]
+
+
+def run(
+    server: RedisServer,
+    use: Use,
+    *scopes: Scope,
+    gateways: int = 1,
+    on_store_error: OnStoreError = "local",
+) -> None:
+    """``use`` gets as many gateways, each a machine with a board of its own."""
+
+    async def main() -> None:
+        limiters = [
+            RedisLimiter(server.url, scopes, Board(scopes, machines=gateways).limiter(0), on_store_error=on_store_error)
+            for _ in range(gateways)
+        ]
+        for limiter in limiters:
+            await limiter.start()
+        try:
+            await use(limiters)
+        finally:
+            for limiter in limiters:
+                await limiter.close()
+
+    asyncio.run(main())
+
+
+async def decide(limiter: RedisLimiter, demand: Demand, tokens: int = 0) -> Grant | Denial:
+    return limiter.take(demand, tokens) or await limiter.ask(demand, tokens)
+
+
+async def a_moment() -> None:
+    """Let the loop do what it has to do."""
+    turn = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.001, turn.set_result, None)
+    await turn
+
+
+async def until(limiter: RedisLimiter, *, away: bool) -> None:
+    """Ask, as clients do, until the store is seen to be away, or back."""
+    while limiter.statistics().away != away:
+        answer = await decide(limiter, ALICE)
+        if not isinstance(answer, Denial):
+            answer.finish()
+        await a_moment()
+
+
+def lease(scope: Scope, number: int = 0) -> Lease:
+    limit = scope.limits[number]
+    assert isinstance(limit, RateLimit)
+    return Lease(limit, "")
+
+
+def test_gateways_together_admit_what_the_limit_says(server: RedisServer) -> None:
+    async def use(limiters: list[RedisLimiter]) -> None:
+        async def drain(limiter: RedisLimiter) -> int:
+            granted = 0
+            while not isinstance(answer := await decide(limiter, ALICE), Denial):
+                answer.finish()
+                granted += 1
+            assert answer.limit is KEY.limits[0]
+            assert answer.wait_ns is not None
+            assert answer.wait_ns > 0
+            return granted
+
+        granted = sum(await asyncio.gather(*map(drain, limiters)))
+        # Nothing beyond the burst; what falls short is what was set aside, and what leases hold at the end.
+        most = lease(KEY).most
+        assert 100 - most * (1 + GATEWAYS) <= granted <= 100
+        # Another key has its own.
+        assert not isinstance(await decide(limiters[0], BOB), Denial)
+
+    run(server, use, KEY, MODEL, gateways=GATEWAYS)
+
+
+def test_no_window_sees_more_than_rate_and_burst_over_all_gateways(server: RedisServer) -> None:
+    rate = Rate(2000, SECOND_NS, 50)
+    scope = Scope("key", (RateLimit("key_requests", Unit.REQUESTS, rate),), 8)
+    moments: list[int] = []
+
+    async def use(limiters: list[RedisLimiter]) -> None:
+        end = time.monotonic_ns() + SECOND_NS // 2
+
+        async def press(limiter: RedisLimiter) -> None:
+            while (now := time.monotonic_ns()) < end:
+                answer = limiter.take(((scope, "alice"),))
+                if answer is None:
+                    answer = await limiter.ask(((scope, "alice"),))
+                    now = time.monotonic_ns()
+                if isinstance(answer, RedisGrant):
+                    moments.append(now)
+                elif isinstance(answer, Denial):
+                    await a_moment()
+
+        await asyncio.gather(*map(press, limiters))
+        assert not any(limiter.statistics().failures for limiter in limiters)
+
+    run(server, use, scope, gateways=GATEWAYS)
+    moments.sort()
+    beyond, last = 0.0, moments[0]
+    for moment in moments:
+        beyond = max(beyond - (moment - last) * rate.limit / SECOND_NS, 0.0) + 1
+        last = moment
+        assert beyond <= rate.burst
+    assert len(moments) > 200
+
+
+def test_most_requests_wait_for_nobody(server: RedisServer) -> None:
+    scope = Scope("key", (RateLimit("key_requests", Unit.REQUESTS, Rate(100_000, SECOND_NS)),), 8)
+
+    async def use(limiters: list[RedisLimiter]) -> None:
+        for _ in range(2000):
+            assert not isinstance(await decide(limiters[0], ((scope, "alice"),)), Denial)
+        statistics = limiters[0].statistics()
+        assert statistics.decided_here + statistics.asked == 2000
+        assert statistics.asked < 100
+
+    run(server, use, scope)
+
+
+def test_a_denial_costs_nothing_anywhere(server: RedisServer) -> None:
+    async def use(limiters: list[RedisLimiter]) -> None:
+        one, other = limiters
+        assert isinstance(await decide(one, ALICE, 4000), RedisGrant)
+        for _ in range(50):
+            denial = await decide(one, ALICE, 4000)
+            assert isinstance(denial, Denial)
+            assert (denial.limit, denial.subject) == (MODEL.limits[1], "glm-4.6")
+        impossible = await decide(one, ALICE, 5000)
+        assert isinstance(impossible, Denial)
+        assert impossible.wait_ns is None
+        # Alice's requests are what they were: one is gone.
+        granted = 0
+        while isinstance(await decide(other, ((KEY, "alice"),)), RedisGrant):
+            granted += 1
+        assert granted >= lease(KEY).burst - 1 - 2 * lease(KEY).most
+
+    run(server, use, KEY, MODEL, gateways=2)
+
+
+def test_what_was_not_used_comes_back_to_every_gateway(server: RedisServer) -> None:
+    scope = hourly("key", 1000, tokens=1000)
+    demand: Demand = ((scope, "alice"),)
+
+    async def use(limiters: list[RedisLimiter]) -> None:
+        one, other = limiters
+        grant = await decide(one, demand, 900)
+        assert isinstance(grant, RedisGrant)
+        quota = grant.quota(Unit.TOKENS)
+        assert quota is not None
+        assert (quota.most, quota.remaining) == (999, 99)
+        assert isinstance(await decide(other, demand, 800), Denial)
+        grant.finish(50)
+        while isinstance(await decide(other, demand, 800), Denial):
+            await a_moment()
+        assert isinstance(await decide(one, demand, 800), Denial)
+
+    run(server, use, scope, gateways=2)
+
+
+def test_streams_in_flight_are_each_machines_own(server: RedisServer) -> None:
+    scope = hourly("key", 1000, streams=2)
+    demand: Demand = ((scope, "alice"),)
+
+    async def use(limiters: list[RedisLimiter]) -> None:
+        for limiter in limiters:
+            grants = [await decide(limiter, demand) for _ in range(2)]
+            denial = await decide(limiter, demand)
+            assert isinstance(denial, Denial)
+            assert denial.limit is scope.limits[2]
+            assert isinstance(grants[0], RedisGrant)
+            grants[0].finish()
+            assert isinstance(await decide(limiter, demand), RedisGrant)
+
+    run(server, use, scope, gateways=2)
+
+
+def test_a_store_that_has_forgotten_the_script_is_given_it_again(server: RedisServer) -> None:
+    async def use(limiters: list[RedisLimiter]) -> None:
+        async with Redis.from_url(server.url) as redis:
+            assert isinstance(await decide(limiters[0], ALICE), RedisGrant)
+            await redis.script_flush()
+            assert isinstance(await decide(limiters[0], BOB), RedisGrant)
+            assert limiters[0].statistics().failures == 0
+            # What it keeps goes away by itself, and shows no name.
+            keys = await redis.keys()
+            assert len(keys) == 6
+            assert not any(b"alice" in key for key in keys)
+            assert min([await redis.ttl(key) for key in keys]) >= 0
+
+    run(server, use, KEY, MODEL)
+
+
+@pytest.mark.parametrize("how", ["stopped", "asleep", "killed"])
+def test_nobody_waits_for_a_store_that_is_away_and_it_comes_back(server: RedisServer, how: str) -> None:
+    async def use(limiters: list[RedisLimiter]) -> None:
+        limiter = limiters[0]
+        assert isinstance(await decide(limiter, ALICE), RedisGrant)
+        sleeper = Redis.from_url(server.url, socket_timeout=30)
+        sleep = None
+        if how == "stopped":
+            server.stop()
+        elif how == "killed":
+            server.kill()
+        else:
+            await sleeper.ping()
+            # Untyped in redis-py.
+            command = sleeper.execute_command("DEBUG", "SLEEP", "0.7")  # type: ignore[no-untyped-call]
+            sleep = asyncio.ensure_future(command)
+        if how != "asleep":
+            # Many at once: one waits for the timeout, the others for it, and all are answered by the board.
+            demands: list[Demand] = [((KEY, f"key {number}"), (MODEL, "glm-4.6")) for number in range(200)]
+            answers = await asyncio.gather(*(limiter.ask(demand) for demand in demands))
+            assert {type(answer) for answer in answers} <= {BoardGrant, Denial}
+        await until(limiter, away=True)
+        assert isinstance(limiter.take(ALICE), BoardGrant)
+        asked = limiter.statistics().asked
+        if how == "stopped":
+            server.go_on()
+        elif how == "killed":
+            server.start()
+        await until(limiter, away=False)
+        assert limiter.statistics().asked <= asked + 1
+        assert isinstance(await decide(limiter, ((MODEL, "glm-4.6"),)), RedisGrant)
+        if sleep is not None:
+            await sleep
+        await sleeper.aclose()
+
+    run(server, use, KEY, MODEL)
+
+
+def test_without_a_store_a_machine_admits_its_share(server: RedisServer) -> None:
+    server.kill()
+
+    async def use(limiters: list[RedisLimiter]) -> None:
+        granted = 0
+        while isinstance(answer := limiters[0].take(ALICE), BoardGrant):
+            answer.finish()
+            granted += 1
+        assert granted == 100 // GATEWAYS
+
+    run(server, use, KEY, MODEL, gateways=GATEWAYS)
+    server.start()
+
+
+def test_without_a_store_nobody_is_let_in_if_that_is_the_choice(server: RedisServer) -> None:
+    server.kill()
+
+    async def use(limiters: list[RedisLimiter]) -> None:
+        denial = limiters[0].take(ALICE)
+        assert isinstance(denial, Denial)
+        assert (denial.limit, denial.wait_ns, denial.quotas) == (None, SECOND_NS, ())
+        server.start()
+        while limiters[0].statistics().away:
+            await a_moment()
+        assert isinstance(await decide(limiters[0], ALICE), RedisGrant)
+
+    run(server, use, KEY, MODEL, on_store_error="deny")
+
+
+def test_a_gateway_that_dies_takes_a_lease_with_it_and_no_more(server: RedisServer) -> None:
+    rate = Rate(100_000, HOUR_NS, burst=400)
+    scope = Scope("key", (RateLimit("key_requests", Unit.REQUESTS, rate),), 8)
+    demand: Demand = ((scope, "alice"),)
+
+    async def use(limiters: list[RedisLimiter]) -> None:
+        dead, alive = limiters
+        started = time.monotonic_ns()
+        used = 0
+        for _ in range(100):
+            used += isinstance(await decide(dead, demand), RedisGrant)
+            if used == 90:
+                await a_moment()
+        while isinstance(await decide(alive, demand), RedisGrant):
+            used += 1
+        brought = rate.limit * (time.monotonic_ns() - started) / HOUR_NS
+        ours = lease(scope)
+        assert ours.most == 28
+        assert ours.burst - 2 * ours.most <= used <= rate.burst + brought
+
+    run(server, use, scope, gateways=2)
+
+
+def test_a_limit_that_redis_cannot_count_is_refused() -> None:
+    scope = Scope("key", (RateLimit("key_tokens", Unit.TOKENS, Rate(999_983, HOUR_NS, 10**7)),), 1)
+    with pytest.raises(ValueError, match="the burst of key_tokens is too large"):
+        RedisLimiter("redis://127.0.0.1", (scope,), Board([scope]).limiter(0))
