@@ -22,7 +22,7 @@ from ztoapi.structures.bucket import SECOND_NS, Rate
 Json: TypeAlias = "int | list[int] | dict[str, int]"
 
 WORKERS = 4
-KILLS = 200
+KILLS = 60
 BURST = 3000
 MOST_STREAMS = 50
 
