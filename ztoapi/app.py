@@ -13,9 +13,13 @@ from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.models import ModelsHandler
+from ztoapi.limits.board import Board
+from ztoapi.limits.model import Limiter
+from ztoapi.limits.scopes import Scopes
 from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
 from ztoapi.middleware.cors import Cors
+from ztoapi.middleware.ratelimit import RateLimits
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.context import ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
@@ -36,9 +40,16 @@ _MODEL_PREFIX = "/v1/models/"
 
 class Application:
     """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
-    client keys in force, which may be shared with who reloads them."""
+    client keys in force, which may be shared with who reloads them; ``limiter`` is given where several workers have one
+    in common."""
 
-    def __init__(self, config: Config, loop: asyncio.AbstractEventLoop, keys: KeyRing | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        loop: asyncio.AbstractEventLoop,
+        keys: KeyRing | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
         self.recorder = Recorder()
@@ -64,7 +75,13 @@ class Application:
         upstreams = {platform.id: Upstream(platform) for platform in config.platforms}
         clock = self.context.wall_clock
         auth = Auth(keys, clock)
-        chat = ChatHandler(config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of)
+        scopes = Scopes(config.limits)
+        self.rate_limits: RateLimits | None = None
+        if scopes.all() or config.key_file is not None:
+            self.rate_limits = RateLimits(config, scopes, limiter or Board(scopes.all()).limiter(0))
+        chat = ChatHandler(
+            config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, self.rate_limits
+        )
         self._models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
         health = HealthHandler(self.context)
         self._cors = Cors(config.cors_origins, open=not keys.required)

@@ -1,9 +1,11 @@
 """Workers, signals and exit codes of real processes."""
 
+import json
 import os
 import re
 import select
 import signal
+import socket
 from pathlib import Path
 
 import httpx
@@ -13,6 +15,7 @@ from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
 
 BODY = {"model": "glm-4.6:itl=10:tokens=30", "messages": [{"role": "user", "content": "x"}], "stream": True}
+QUICK = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
 
 
 def gateway(stack: Stack, **environment: str) -> GatewayProcess:
@@ -160,3 +163,27 @@ def test_the_limit_of_open_files_is_raised_and_a_shortage_is_said(simulator: Sta
 def test_enough_open_files_are_not_spoken_of(simulator: Stack) -> None:
     with gateway(simulator, ZTOAPI_MAX_IN_FLIGHT="10", ZTOAPI_MAX_IDLE_CONNECTIONS="10") as process:
         assert "open files" not in process.output
+
+
+def test_workers_share_one_limit(simulator: Stack) -> None:
+    with gateway(simulator, WORKERS="2", ZTOAPI_GLOBAL_REQUESTS_PER_MINUTE="20") as process:
+        answers = [httpx.post(f"{process.url}/v1/chat/completions", json=QUICK) for _ in range(40)]
+        assert len({answer.headers["x-request-id"][:16] for answer in answers}) == 2
+        assert [answer.status_code for answer in answers].count(200) == 20
+
+
+def test_what_a_dead_worker_had_in_hand_comes_back(simulator: Stack) -> None:
+    with gateway(simulator, WORKERS="2", ZTOAPI_GLOBAL_MAX_CONCURRENCY="1") as process:
+        url = f"{process.url}/v1/chat/completions"
+        payload = json.dumps({**QUICK, "model": "glm-4.6:ttft=60000"}).encode()
+        with socket.create_connection(("127.0.0.1", process.port)) as client:
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(payload)
+            client.sendall(head + payload)
+            simulator.wait_for(lambda: simulator.simulator.stats.open_streams == 1)
+            assert httpx.post(url, json=QUICK).status_code == 429
+            for pid in process.children():
+                process.kill(signal.SIGKILL, pid)
+            process.wait_for_output(r"(?s)(starting it again.*starting it again)")
+            assert client.recv(1) == b""
+        simulator.wait_for(lambda: len(process.children()) == 2)
+        assert httpx.post(url, json=QUICK).status_code == 200

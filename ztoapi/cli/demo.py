@@ -4,7 +4,8 @@ import argparse
 import asyncio
 from functools import partial
 
-from ztoapi.cli.serve import make_gateway, set_up_logging
+from ztoapi.app import Application
+from ztoapi.cli.serve import set_up_logging
 from ztoapi.config.model import Config, ModelRoute, Platform, Secret, ServerConfig
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     return run_workers(
         [
             Duty(simulator_socket, make_simulator),
-            Duty(gateway_socket, partial(make_gateway, demo_config(port, simulator_port))),
+            Duty(gateway_socket, partial(Application, demo_config(port, simulator_port))),
         ],
         drain_seconds=_DRAIN_SECONDS,
         started=lambda: print(_text(port, simulator_port), flush=True),

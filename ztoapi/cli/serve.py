@@ -12,6 +12,8 @@ from ztoapi.cli.options import load_config
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
 from ztoapi.config.platform import raise_open_files
+from ztoapi.limits.board import Board
+from ztoapi.limits.scopes import Scopes
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 
@@ -33,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {shortage}", file=sys.stderr)
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
-    make = partial(make_gateway, config, keys=keys)
+    board = Board(Scopes(config.limits).all(), workers=len(sockets))
     return run_workers(
-        [Duty(sock, make) for sock in sockets],
+        [Duty(sock, partial(make_gateway, config, keys, board, slot)) for slot, sock in enumerate(sockets)],
         drain_seconds=server.drain_seconds,
         started=lambda: print(_banner(config, keys, sockets[0].getsockname()[1]), file=sys.stderr, flush=True),
         reload=None if config.key_file is None else keys.reload,
@@ -55,9 +57,11 @@ def _shortage_of_files(config: Config, limit: int) -> str | None:
     )
 
 
-def make_gateway(config: Config, loop: asyncio.AbstractEventLoop, *, keys: KeyRing | None = None) -> Application:
-    """One worker's gateway on ``loop``; ``keys`` as in :class:`Application`."""
-    return Application(config, loop, keys)
+def make_gateway(
+    config: Config, keys: KeyRing, board: Board, slot: int, loop: asyncio.AbstractEventLoop
+) -> Application:
+    """The gateway of worker ``slot`` on ``loop``; what the workers share was made before them."""
+    return Application(config, loop, keys, board.limiter(slot))
 
 
 def set_up_logging(*, debug: bool) -> None:

@@ -1,7 +1,7 @@
 """POST /v1/chat/completions."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import httpx
 import msgspec
@@ -26,10 +26,21 @@ _ALSO_NAME_MODELS: Final = frozenset(("model", "models", "fallbacks"))
 _encode = msgspec.json.Encoder().encode
 
 
+class Limits(Protocol):
+    """Who decides whether a request may be served now."""
+
+    def enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> bool:
+        """False: the decision takes :meth:`wait_to_enter`. Raises ApiError."""
+        ...
+
+    async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> None: ...
+
+
 class ChatHandler:
     """Chooses the upstream, translates, and hands the exchange to a relay.
 
-    ``next_id`` gives unique ids; ``clock`` Unix seconds; ``key_of`` the client's key, None where none is asked for.
+    ``next_id`` gives unique ids; ``clock`` Unix seconds; ``key_of`` the client's key, None where none is asked for;
+    ``limits`` is None where there are none.
     """
 
     def __init__(
@@ -41,6 +52,7 @@ class ChatHandler:
         next_id: Callable[[], bytes],
         clock: Callable[[], float],
         key_of: Callable[[Exchange], ClientKey | None],
+        limits: Limits | None,
     ) -> None:
         self._config = config
         self._upstreams = upstreams
@@ -49,6 +61,7 @@ class ChatHandler:
         self._next_id = next_id
         self._clock = clock
         self._key_of = key_of
+        self._limits = limits
         self._rules = RelayRules(
             max_tries=config.upstream.max_tries,
             max_event_bytes=config.upstream.max_event_bytes,
@@ -64,6 +77,18 @@ class ChatHandler:
         key = self._key_of(exchange)
         if key is not None and key.models:
             request = _permitted(request, key)
+        if self._limits is None or self._limits.enter(exchange, key, request):
+            self._begin(exchange, request)
+        else:
+            exchange.spawn(self._wait_to_enter(self._limits, exchange, key, request))
+
+    async def _wait_to_enter(
+        self, limits: Limits, exchange: Exchange, key: ClientKey | None, request: ChatRequest
+    ) -> None:
+        await limits.wait_to_enter(exchange, key, request)
+        self._begin(exchange, request)
+
+    def _begin(self, exchange: Exchange, request: ChatRequest) -> None:
         stream = self._config.default_stream if request.stream is None else request.stream
         route = self._config.route(request.model)
         upstream = self._upstreams[route.platform]

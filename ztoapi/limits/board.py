@@ -38,6 +38,10 @@ __all__ = ["Board", "BoardGrant", "BoardLimiter"]
 
 _WORD_BYTES: Final = 8
 _KEY_BYTES: Final = 32
+_LATE_TABLES: Final = 10_000
+"""Limits that may come after the start: those of new or changed keys."""
+_LATE_WORDS: Final = 1_000_000
+"""Room for them, which costs nothing before it is used: what 20,000 limits of single keys take with 16 workers."""
 _REMEMBERED_DEMANDS: Final = 4096
 """Demands of which a worker remembers where their rows are, about 2 KiB each; it forgets all when there are more."""
 
@@ -62,22 +66,57 @@ class Board:
         self.clock = clock
         self.lock = ProcessLock() if workers > 1 else threading.Lock()
         self._secret = secrets.token_bytes(_KEY_BYTES)
-        limits = [(limit, scope.subjects) for scope in scopes for limit in scope.limits]
-        for scope in scopes:
-            if scope.subjects < 1:
-                raise ValueError(f"the scope {scope.name} has room for {scope.subjects} subjects; give it at least 1")
-        size = sum(Table.size(subjects, self._values(limit)) for limit, subjects in limits)
-        self.words: Words = _shared(size) if workers > 1 else [0] * size
+        size = sum(Table.size(scope.subjects, self._values(limit)) for scope in scopes for limit in scope.limits)
+        size += Table.size(_LATE_TABLES, 1) + 1
+        self.words: Words = _shared(size + _LATE_WORDS) if workers > 1 else [0] * size
         self.tables: dict[str, Table] = {}
         self._gauges: list[Table] = []
-        start = 0
-        for limit, subjects in limits:
-            if limit.name in self.tables:
-                raise ValueError(f"two limits are called {limit.name}; give each a name of its own")
-            table = self.tables[limit.name] = Table(self.words, start, subjects, self._values(limit))
-            if isinstance(limit, InFlightLimit):
-                self._gauges.append(table)
-            start = table.end
+        # The first word says where the next table may lie, the directory where each of those lies that came late.
+        self._directory = Table(self.words, 1, _LATE_TABLES, 1)
+        start = self._directory.end
+        for scope in scopes:
+            for limit in scope.limits:
+                start = self._open(limit, scope, start).end
+        self.words[0] = start
+
+    def add(self, scope: Scope, slot: int) -> None:
+        """Take up a scope in worker ``slot`` that was not known when the board was made, such as that of a new key.
+        A limit of the same name, here or in another worker, is the same limit.
+
+        Raises ValueError as the constructor, MemoryError if there have been too many.
+        """
+        with self.lock:
+            for limit in scope.limits:
+                if limit.name in self.tables:
+                    continue
+                row = self._directory.find(self.key(limit.name), lambda _: False)
+                if row == self._directory.shared:
+                    raise MemoryError(f"there is no more room for limits such as {limit.name}: restart the gateway")
+                if self.words[row + 1] == 0:
+                    self.words[row + 1] = self._allocate(Table.size(scope.subjects, self._values(limit)))
+                table = self._open(limit, scope, self.words[row + 1])
+                if isinstance(limit, InFlightLimit):
+                    # What is there is of whoever had the number before.
+                    table.clear(slot)
+
+    def _allocate(self, size: int) -> int:
+        start = self.words[0]
+        if isinstance(self.words, list):
+            self.words += [0] * size
+        elif start + size > len(self.words):
+            raise MemoryError("there is no more room for limits: restart the gateway")
+        self.words[0] = start + size
+        return start
+
+    def _open(self, limit: Limit, scope: Scope, start: int) -> Table:
+        if scope.subjects < 1:
+            raise ValueError(f"the scope {scope.name} has room for {scope.subjects} subjects; give it at least 1")
+        if limit.name in self.tables:
+            raise ValueError(f"two limits are called {limit.name}; give each a name of its own")
+        table = self.tables[limit.name] = Table(self.words, start, scope.subjects, self._values(limit))
+        if isinstance(limit, InFlightLimit):
+            self._gauges.append(table)
+        return table
 
     def rate(self, limit: RateLimit) -> Rate:
         """What this machine holds ``limit`` to."""
@@ -190,6 +229,10 @@ class BoardLimiter:
         self._alone = board.workers == 1
         self._plans: dict[Demand, _Plan] = {}
 
+    def add(self, scope: Scope) -> None:
+        """See :meth:`Board.add`."""
+        self.board.add(scope, self._slot)
+
     def take(self, demand: Demand, tokens: int = 0) -> "BoardGrant | Denial":
         """Decides at once."""
         plan = self._plans.get(demand) or self._plan(demand)
@@ -265,6 +308,10 @@ class BoardGrant:
         self._limiter, self._plan, self._tokens, self._now = limiter, plan, tokens, now
         self._tats, self._counts, self._places = tats, counts, places
         self._finished = False
+
+    @property
+    def paced(self) -> bool:
+        return bool(self._plan.bandwidths)
 
     def quota(self, unit: Unit) -> Quota | None:
         quotas = self._plan.quotas(self._tats, self._counts, self._now)

@@ -85,6 +85,11 @@ class Quota(NamedTuple):
 class Grant(Protocol):
     """Leave to go ahead. It must be finished once, however the request ends."""
 
+    @property
+    def paced(self) -> bool:
+        """Whether there is a limit on bandwidth, so that what is streamed has to be charged."""
+        ...
+
     def quota(self, unit: Unit) -> Quota | None:
         """The tightest of the limits on ``unit`` (not BANDWIDTH) after this request; None if there is none."""
         ...
@@ -121,6 +126,10 @@ class Denial(NamedTuple):
 
 class Limiter(Protocol):
     """Decides over all limits of a request at once: either it passes every one, or it costs nothing at any."""
+
+    def add(self, scope: Scope) -> None:
+        """Take up a scope that was not known at the start. Raises MemoryError if there is no room for it."""
+        ...
 
     def take(self, demand: Demand, tokens: int = 0) -> Grant | Denial | None:
         """One request with an estimate of ``tokens``. None: this one has to :meth:`ask`, which waits for the network.

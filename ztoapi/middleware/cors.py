@@ -17,7 +17,11 @@ __all__ = ["Cors"]
 _LOOPBACK = rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?"
 _LOOPBACK_HOST = re.compile(_LOOPBACK, re.IGNORECASE)
 _LOOPBACK_ORIGIN = re.compile(rb"https?://" + _LOOPBACK, re.IGNORECASE)
-_EXPOSED: Final = b"access-control-expose-headers: x-request-id, retry-after, retry-after-ms\r\n"
+_EXPOSED: Final = (
+    b"access-control-expose-headers: x-request-id, retry-after, retry-after-ms, x-ratelimit-limit-requests, "
+    b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
+    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, ratelimit, ratelimit-policy\r\n"
+)
 _PREFLIGHT: Final = (
     b"access-control-allow-methods: GET, POST, HEAD, OPTIONS\r\n"
     b"access-control-allow-headers: %b\r\n"

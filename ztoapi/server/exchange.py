@@ -252,7 +252,8 @@ class Exchange:
         self._task.add_done_callback(self._handler_done)
 
     def _handler_done(self, task: asyncio.Task[None]) -> None:
-        self._task = None
+        if self._task is task:
+            self._task = None
         if task.cancelled():
             # Unless this exchange has cancelled it, something that the handler waited for was: nobody else answers.
             if not self.finished:

@@ -1,0 +1,85 @@
+"""What answers say of limits, what a request is estimated to take, and who a client is."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ztoapi.dialects.request import decode_request
+from ztoapi.limits.estimate import estimate
+from ztoapi.limits.fields import go_duration, ietf_fields, openai_fields
+from ztoapi.limits.model import Quota, RateLimit, Unit
+from ztoapi.structures.bucket import SECOND_NS, Rate
+
+LIMIT = RateLimit("key_requests_per_minute/alice/60/None", Unit.REQUESTS, Rate(60, 60 * SECOND_NS))
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "said"),
+    [
+        (0, "0s"),
+        (1, "1ms"),
+        (17_000_000, "17ms"),
+        (999_000_001, "1s"),
+        (1_200_000_000, "1.2s"),
+        (360 * SECOND_NS, "6m0s"),
+        (86_400_000_000, "1m26.4s"),
+        (3_600 * SECOND_NS, "1h0m0s"),
+        (3_661_005_000_000, "1h1m1.005s"),
+    ],
+)
+def test_times_are_said_as_go_says_them(nanoseconds: int, said: str) -> None:
+    assert go_duration(nanoseconds) == said
+
+
+@given(st.integers(0, 10**15))
+def test_a_time_is_never_said_too_short(nanoseconds: int) -> None:
+    said = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:([\d.]+)s)?|(\d+)ms", go_duration(nanoseconds))
+    assert said is not None
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in said.groups())
+    back = (hours * 3600 + minutes * 60 + seconds + milliseconds / 1000) * SECOND_NS
+    assert -1000 <= back - nanoseconds <= 1_001_000
+
+
+def test_fields_of_openai() -> None:
+    quota = Quota(LIMIT, 60, 59, SECOND_NS)
+    assert openai_fields(b"requests", quota) == (
+        b"x-ratelimit-limit-requests: 60\r\nx-ratelimit-remaining-requests: 59\r\nx-ratelimit-reset-requests: 1s\r\n"
+    )
+
+
+def test_fields_of_the_ietf() -> None:
+    quota = Quota(LIMIT, 60, 59, 1_000_000_001)
+    assert ietf_fields([quota]) == (
+        b'ratelimit-policy: "key_requests_per_minute";q=60;w=60\r\nratelimit: "key_requests_per_minute";r=59;t=2\r\n'
+    )
+    assert ietf_fields([]) == b""
+
+
+def request(**fields: str) -> bytes:
+    more = "".join(f',"{name}":{value}' for name, value in fields.items())
+    return f'{{"model":"m","messages":[{{"role":"user","content":"{"x" * 4000}"}}]{more}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "completion"),
+    [
+        ({}, 1024),
+        ({"max_tokens": "50"}, 50),
+        ({"max_completion_tokens": "7", "max_tokens": "50"}, 7),
+        ({"max_tokens": "null"}, 1024),
+        ({"max_tokens": "-1"}, 1024),
+        ({"max_tokens": "1e9"}, 1024),
+        ({"max_tokens": "9999999999"}, 1024),
+    ],
+)
+def test_an_estimate_is_prompt_and_longest_answer(fields: dict[str, str], completion: int) -> None:
+    body = request(**fields)
+    assert estimate(decode_request(body)) == len(body) // 4 + completion
+
+
+def test_pictures_are_not_counted_by_their_octets() -> None:
+    picture = '{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}]}'
+    body = f'{{"model":"m","max_tokens":1,"messages":[{picture % ("A" * 1_000_000)}]}}'.encode()
+    assert 1000 <= estimate(decode_request(body)) < 1100
