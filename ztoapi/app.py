@@ -75,10 +75,16 @@ class Application:
         upstreams = {platform.id: Upstream(platform) for platform in config.platforms}
         clock = self.context.wall_clock
         auth = Auth(keys, clock)
+        server = config.server
+        self.admission = Admission(
+            loop, most=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds
+        )
         scopes = Scopes(config.limits)
         self.rate_limits: RateLimits | None = None
         if scopes.all() or config.key_file is not None:
-            self.rate_limits = RateLimits(config, scopes, limiter or Board(scopes.all()).limiter(0))
+            self.rate_limits = RateLimits(
+                config, scopes, limiter or Board(scopes.all()).limiter(0), self.admission.leave
+            )
         chat = ChatHandler(
             config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, self.rate_limits
         )
@@ -86,10 +92,6 @@ class Application:
         health = HealthHandler(self.context)
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
-        server = config.server
-        self.admission = Admission(
-            loop, most=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds
-        )
         # Gates in their order: the first that does not let pass has the word. Health passes none of them.
         self._gates: tuple[Gate, ...] = (self._cors.check, self._check_draining, auth.check, self.admission.check)
         self._routes: dict[str, dict[str, Handler]] = {

@@ -120,7 +120,7 @@ def test_every_ending_files_one_record_and_runs_the_finisher_once(make_serving: 
             exchange = serving.held()
 
             def run(end=end, exchange=exchange) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-                exchange.on_finish = lambda: finished.append(exchange.request.path)
+                exchange.on_finish = lambda ended: finished.append(ended.request.path)
                 end(exchange)
                 end(exchange)
 

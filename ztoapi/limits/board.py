@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ztoapi.limits.fields import go_duration, openai_template
 from ztoapi.limits.lock import ProcessLock
 from ztoapi.limits.model import (
     IN_FLIGHT_WAIT_NS,
@@ -152,7 +153,7 @@ def _shared(size: int) -> "memoryview[int]":
 class _Bucket:
     """A rate limit of one subject; ``at`` is where its TAT was last seen, right after the key."""
 
-    __slots__ = ("_table", "_words", "at", "by_token", "key", "limit", "rate", "subject", "take")
+    __slots__ = ("_table", "_words", "at", "by_token", "fields", "key", "limit", "rate", "subject", "take")
 
     def __init__(self, board: Board, limit: RateLimit, subject: str, key: int) -> None:
         self._words = board.words
@@ -160,6 +161,7 @@ class _Bucket:
         self.limit, self.rate, self.by_token = limit, board.rate(limit), limit.unit is Unit.TOKENS
         self.subject, self.key, self.at = subject, key, self._table.shared + 1
         self.take = self.rate.take
+        self.fields = openai_template(limit)
 
     def find(self, now: int) -> int:
         """Where the TAT is now; the lock is held. Loops that every request runs look at ``at`` first: 0.1 us."""
@@ -168,8 +170,7 @@ class _Bucket:
         return self.at
 
     def quota(self, tat: int, now: int) -> Quota:
-        rate = self.rate
-        return Quota(self.limit, rate.burst, rate.remaining(tat, now), rate.reset(tat, now))
+        return Quota(self.limit, self.rate.burst, *self.rate.state(tat, now))
 
 
 class _Gauge:
@@ -199,7 +200,7 @@ class _Gauge:
 class _Plan:
     """All that a demand is held to."""
 
-    __slots__ = ("bandwidths", "buckets", "gauges")
+    __slots__ = ("bandwidths", "buckets", "gauges", "shown")
 
     def __init__(self, board: Board, demand: Demand) -> None:
         self.buckets: list[_Bucket] = []
@@ -213,6 +214,13 @@ class _Plan:
                 else:
                     buckets = self.bandwidths if limit.unit is Unit.BANDWIDTH else self.buckets
                     buckets.append(_Bucket(board, limit, subject, key))
+        self.shown: dict[Unit, int] = {}
+        """Of each unit the place among the buckets of the limit that holds the least: what a client is told of. To look
+        for the one with the least remaining would cost more than the decision."""
+        for place, bucket in enumerate(self.buckets):
+            unit = bucket.limit.unit
+            if unit not in self.shown or bucket.limit.rate.burst < self.buckets[self.shown[unit]].limit.rate.burst:
+                self.shown[unit] = place
 
     def quotas(self, tats: list[int], counts: list[int], now: int) -> tuple[Quota, ...]:
         quotas = [bucket.quota(tat, now) for bucket, tat in zip(self.buckets, tats, strict=True)]
@@ -314,8 +322,20 @@ class BoardGrant:
         return bool(self._plan.bandwidths)
 
     def quota(self, unit: Unit) -> Quota | None:
-        quotas = self._plan.quotas(self._tats, self._counts, self._now)
-        return next((quota for quota in quotas if unit_of(quota.limit) is unit), None)
+        if unit is Unit.IN_FLIGHT:
+            gauges = [gauge.quota(count) for gauge, count in zip(self._plan.gauges, self._counts, strict=True)]
+            return min(gauges, key=lambda quota: quota.remaining, default=None)
+        place = self._plan.shown.get(unit)
+        return None if place is None else self._plan.buckets[place].quota(self._tats[place], self._now)
+
+    def fields(self) -> bytes:
+        plan, tats, now = self._plan, self._tats, self._now
+        lines = b""
+        for place in plan.shown.values():
+            bucket = plan.buckets[place]
+            remaining, reset_ns = bucket.rate.state(tats[place], now)
+            lines += bucket.fields % (remaining, go_duration(reset_ns))
+        return lines
 
     def charge(self, amount: int) -> int:
         limiter, pause = self._limiter, 0

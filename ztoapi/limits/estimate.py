@@ -11,6 +11,8 @@ _BYTES_PER_TOKEN: Final = 4
 """OpenAI's rule of thumb for English; Chinese text has three bytes a character, and about two to a token."""
 _DEFAULT_COMPLETION_TOKENS: Final = 1024
 """What is set aside for an answer whose request names no limit; settled when the answer's usage is known."""
+_SMALL_BYTES: Final = 4096
+"""No picture fits in there that would matter."""
 _DATA_URI = re.compile(rb'"data:[^"]{64,}"')
 """A picture's octets are no text: it is counted as ..."""
 _TOKENS_PER_PICTURE: Final = 1000
@@ -21,7 +23,7 @@ def estimate(request: ChatRequest) -> int:
     """Tokens that a request may come to: its text, its pictures, and the longest answer it allows."""
     body = request.body
     size, pictures = len(body), 0
-    if b'"data:' in body:
+    if size > _SMALL_BYTES and b'"data:' in body:
         found = [len(one) for one in _DATA_URI.findall(body)]
         size, pictures = size - sum(found), len(found)
     return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + _completion_tokens(request)

@@ -10,23 +10,23 @@ from typing import Final
 from ztoapi.limits.model import InFlightLimit, Limit, Quota, RateLimit
 from ztoapi.structures.bucket import SECOND_NS
 
-__all__ = ["go_duration", "ietf_fields", "openai_fields", "said"]
+__all__ = ["go_duration", "ietf_fields", "openai_fields", "openai_template", "said"]
 
 _PERIODS: Final = {SECOND_NS: "second", 60 * SECOND_NS: "minute"}
 
 
-def go_duration(nanoseconds: int) -> str:
-    """A time as OpenAI's x-ratelimit-reset fields give it, rounded up to milliseconds: ``6m0s``, ``1.2s``, ``17ms``.
-    https://pkg.go.dev/time#Duration.String"""
+def go_duration(nanoseconds: int) -> bytes:
+    """A time as OpenAI's x-ratelimit-reset fields give it, rounded up, above a second to whole ones: ``6m0s``, ``2s``,
+    ``17ms``. https://pkg.go.dev/time#Duration.String"""
     milliseconds = -(-nanoseconds // 1_000_000)
     if milliseconds < 1000:
-        return f"{milliseconds}ms" if milliseconds else "0s"
-    minutes, rest = divmod(milliseconds, 60_000)
+        return b"%dms" % milliseconds if milliseconds else b"0s"
+    seconds = -(-milliseconds // 1000)
+    if seconds < 60:
+        return b"%ds" % seconds
+    minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours}h{minutes}m{seconds}"
-    return f"{minutes}m{seconds}" if minutes else seconds
+    return b"%dh%dm%ds" % (hours, minutes, seconds) if hours else b"%dm%ds" % (minutes, seconds)
 
 
 def said(limit: Limit) -> str:
@@ -35,11 +35,22 @@ def said(limit: Limit) -> str:
     return f"{limit.rate.limit} {limit.unit.value} a {_PERIODS[limit.rate.period_ns]}"
 
 
-def openai_fields(name: bytes, quota: Quota) -> bytes:
-    reset = go_duration(quota.reset_ns).encode("ascii")
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
-        name, quota.most, name, quota.remaining, name, reset,
+def openai_template(limit: RateLimit) -> bytes:
+    """OpenAI's fields of a limit on requests or tokens, with ``%d`` for what remains and ``%b`` for the time until all
+    of it does."""
+    name = limit.unit.value.encode("ascii")
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (
+        name, limit.rate.burst, name, name,
     )  # fmt: skip
+
+
+def openai_fields(quotas: Sequence[Quota]) -> bytes:
+    """OpenAI's fields of several limits, as far as it has some."""
+    return b"".join(
+        openai_template(quota.limit) % (quota.remaining, go_duration(quota.reset_ns))
+        for quota in quotas
+        if isinstance(quota.limit, RateLimit)
+    )
 
 
 def ietf_fields(quotas: Sequence[Quota]) -> bytes:

@@ -91,7 +91,12 @@ class Grant(Protocol):
         ...
 
     def quota(self, unit: Unit) -> Quota | None:
-        """The tightest of the limits on ``unit`` (not BANDWIDTH) after this request; None if there is none."""
+        """That of the limits on ``unit`` (not BANDWIDTH) which holds the least, after this request; None if there is
+        none."""
+        ...
+
+    def fields(self) -> bytes:
+        """OpenAI's header lines of :meth:`quota`, for requests and tokens."""
         ...
 
     def charge(self, amount: int) -> int:

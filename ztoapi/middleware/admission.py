@@ -33,7 +33,9 @@ class Admission:
         self._waiting: dict[Exchange, float] = {}
         self._handing_over = False
         self._timer: asyncio.TimerHandle | None = None
-        self._release: Callable[[], None] = self._leave
+        # Made once, not for every request.
+        self._leaving: Callable[[Exchange], None] = self.leave
+        self._forgetting: Callable[[Exchange], None] = self._forget
 
     @property
     def waiting(self) -> int:
@@ -44,18 +46,18 @@ class Admission:
         """None takes a place that the exchange gives back when it is finished."""
         if self.in_flight < self._most:
             self.in_flight += 1
-            exchange.on_finish = self._release
+            exchange.on_finish = self._leaving
             return None
         if len(self._waiting) >= self._queued:
             self.refused += 1
             return _overloaded()
         self._waiting[exchange] = self._loop.time() + self._seconds
-        exchange.on_finish = lambda: self._forget(exchange)
+        exchange.on_finish = self._forgetting
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._expire)
         return Verdict.WAIT
 
-    def _leave(self) -> None:
+    def leave(self, _: Exchange) -> None:
         """A place is free: it goes to the one that has waited longest."""
         self.in_flight -= 1
         if self._waiting and not self._handing_over:
@@ -69,7 +71,7 @@ class Admission:
                 exchange = next(iter(self._waiting))
                 del self._waiting[exchange]
                 self.in_flight += 1
-                exchange.on_finish = self._release
+                exchange.on_finish = self._leaving
                 exchange.proceed()
         finally:
             self._handing_over = False

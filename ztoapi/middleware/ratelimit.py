@@ -5,6 +5,7 @@ been read, because the model and the number of tokens stand in there.
 """
 
 import ipaddress
+from collections.abc import Callable
 from typing import Final
 
 from ztoapi.config.model import ClientKey, Config
@@ -20,19 +21,24 @@ from ztoapi.structures.bucket import SECOND_NS
 
 __all__ = ["RateLimits"]
 
-_UNITS: Final = {Unit.REQUESTS: b"requests", Unit.TOKENS: b"tokens"}
+_REMEMBERED: Final = 4096
+"""Demands that are remembered, about 0.5 KiB each; all are forgotten when there are more."""
+_UNITS: Final = (Unit.REQUESTS, Unit.TOKENS)
 _NAMES: Final = {"global": "the gateway", "key": "this API key", "model": "this model", "address": "this address"}
 
 
 class RateLimits:
-    """What the chat handler asks. ``denied`` counts denials by limit, ``granted`` the requests let in."""
+    """What the chat handler asks. ``release`` is called at the end of every exchange it has let in. ``denied`` counts
+    denials by limit, ``granted`` the requests let in."""
 
-    def __init__(self, config: Config, scopes: Scopes, limiter: Limiter) -> None:
+    def __init__(self, config: Config, scopes: Scopes, limiter: Limiter, release: Callable[[Exchange], None]) -> None:
         self._scopes = scopes
         self._limiter = limiter
-        self._added: set[Scope] = set(scopes.all())
+        self._known: dict[tuple[str | None, str, str], tuple[ClientKey | None, Demand, int]] = {}
         self._ietf = config.limits.ietf_headers
         self._proxies = tuple(ipaddress.ip_network(one) for one in config.server.trusted_proxies)
+        self._release = release
+        self._leave: Callable[[Exchange], None] = self._finish
         self.granted = 0
         self.denied: dict[str, int] = {}
 
@@ -42,8 +48,7 @@ class RateLimits:
         demand, most_tokens = self._demand(exchange, key, request.model)
         if not demand:
             return True
-        tokens = min(estimate(request), most_tokens) if most_tokens else 0
-        answer = self._limiter.take(demand, tokens)
+        answer = self._limiter.take(demand, min(estimate(request), most_tokens) if most_tokens else 0)
         if answer is None:
             return False
         self._take(exchange, answer)
@@ -52,13 +57,32 @@ class RateLimits:
     async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> None:
         """As :meth:`enter`, with the network."""
         demand, most_tokens = self._demand(exchange, key, request.model)
-        tokens = min(estimate(request), most_tokens) if most_tokens else 0
-        answer = await self._limiter.ask(demand, tokens)
+        answer = await self._limiter.ask(demand, min(estimate(request), most_tokens) if most_tokens else 0)
         self._take(exchange, answer)
 
     def _demand(self, exchange: Exchange, key: ClientKey | None, model: str) -> tuple[Demand, int]:
         """Whose limits hold, and the smallest burst of those on tokens: a request that is larger than the whole bucket
         takes a full one and leaves a debt, instead of never being let in."""
+        address = "" if self._scopes.address is None else client_address(exchange, self._proxies)
+        who = (exchange.record.key, model, address)
+        known = self._known.get(who)
+        # A reload makes new keys, which may have other limits.
+        if known is not None and known[0] is key:
+            return known[1], known[2]
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        demand = self._make_demand(key, model, address)
+        bursts = [
+            limit.rate.burst
+            for scope, _ in demand
+            for limit in scope.limits
+            if isinstance(limit, RateLimit) and limit.unit is Unit.TOKENS
+        ]
+        most_tokens = min(bursts, default=0)
+        self._known[who] = (key, demand, most_tokens)
+        return demand, most_tokens
+
+    def _make_demand(self, key: ClientKey | None, model: str, address: str) -> Demand:
         scopes = self._scopes
         demand: list[tuple[Scope, str]] = []
         if scopes.everybody is not None:
@@ -66,31 +90,40 @@ class RateLimits:
         if key is not None:
             scope = scopes.of_key(key)
             if scope is not None:
-                if scope not in self._added:
+                if scope is not scopes.key:
                     self._limiter.add(scope)
-                    self._added.add(scope)
                 demand.append((scope, key.name))
         if scopes.model is not None:
             demand.append((scopes.model, model.lower()))
         if scopes.address is not None:
-            demand.append((scopes.address, client_address(exchange, self._proxies)))
-        bursts = [
-            limit.rate.burst
-            for scope, _ in demand
-            for limit in scope.limits
-            if isinstance(limit, RateLimit) and limit.unit is Unit.TOKENS
-        ]
-        return tuple(demand), min(bursts, default=0)
+            demand.append((scopes.address, address))
+        return tuple(demand)
 
     def _take(self, exchange: Exchange, answer: Grant | Denial) -> None:
-        quotas = [(name, quota) for unit, name in _UNITS.items() if (quota := answer.quota(unit)) is not None]
-        exchange.extra_headers += b"".join([openai_fields(name, quota) for name, quota in quotas])
+        exchange.extra_headers += openai_fields(answer.quotas) if isinstance(answer, Denial) else answer.fields()
         if self._ietf:
-            exchange.extra_headers += ietf_fields([quota for _, quota in quotas])
+            quotas = [quota for unit in _UNITS if (quota := answer.quota(unit)) is not None]
+            exchange.extra_headers += ietf_fields(quotas)
         if isinstance(answer, Denial):
             raise self._refusal(answer)
         self.granted += 1
-        _Lease(exchange, answer)
+        exchange.grant = answer
+        exchange.on_finish = self._leave
+        if answer.paced:
+            exchange.pace = answer.charge
+
+    def _finish(self, exchange: Exchange) -> None:
+        """Give the grant back, and settle the tokens if they are known by now."""
+        grant, record = exchange.grant, exchange.record
+        if grant is not None:
+            if record.usage is not None:
+                grant.finish(record.usage.total_tokens)
+            elif record.status == 200:
+                grant.finish()
+            else:
+                # Nothing was generated, as far as anybody knows.
+                grant.finish(0)
+        self._release(exchange)
 
     def _refusal(self, denial: Denial) -> ApiError:
         limit = denial.limit
@@ -105,39 +138,14 @@ class RateLimits:
                 retry_after=1.0,
                 ending=Ending.REJECTED,
             )
-        wait = None if denial.wait_ns is None else denial.wait_ns / SECOND_NS
+        wait, remedy = None, "this request alone is more"
+        if denial.wait_ns is not None:
+            wait, remedy = denial.wait_ns / SECOND_NS, f"try again in {go_duration(denial.wait_ns).decode('ascii')}"
         return ApiError(
-            f"{_NAMES[name.partition('_')[0]]} may take {said(limit)}: "
-            + ("this request alone is more" if wait is None else f"try again in {go_duration(denial.wait_ns or 0)}"),
+            f"{_NAMES[name.partition('_')[0]]} may take {said(limit)}: {remedy}",
             status=429,
             type="tokens" if isinstance(limit, RateLimit) and limit.unit is Unit.TOKENS else "requests",
             code="concurrency_limit_exceeded" if isinstance(limit, InFlightLimit) else "rate_limit_exceeded",
             retry_after=wait,
             ending=Ending.RATE_LIMITED,
         )
-
-
-class _Lease:
-    """Gives a grant back when its exchange is finished, and settles the tokens if they are known by then."""
-
-    __slots__ = ("_before", "_exchange", "_grant")
-
-    def __init__(self, exchange: Exchange, grant: Grant) -> None:
-        self._exchange = exchange
-        self._grant = grant
-        self._before = exchange.on_finish
-        exchange.on_finish = self
-        if grant.paced:
-            exchange.pace = grant.charge
-
-    def __call__(self) -> None:
-        if self._before is not None:
-            self._before()
-        record = self._exchange.record
-        if record.usage is not None:
-            self._grant.finish(record.usage.total_tokens)
-        elif record.status == 200:
-            self._grant.finish()
-        else:
-            # Nothing was generated, as far as anybody knows.
-            self._grant.finish(0)

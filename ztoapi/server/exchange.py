@@ -8,7 +8,7 @@ once: it fills the record, runs ``on_finish`` and lets go of the connection.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.responses import error_body, error_event, error_headers
@@ -43,6 +43,12 @@ class Request:
         self.body: bytes | bytearray = b""
 
 
+class Grant(Protocol):
+    """Leave to be served: see ``ztoapi/limits``."""
+
+    def finish(self, tokens: int | None = None) -> None: ...
+
+
 class Exchange:
     """See the module docstring. ``on_gone`` is called once if the client leaves before the answer is complete;
     ``on_pause`` and ``on_resume`` when its socket is full and when it has room again."""
@@ -59,6 +65,7 @@ class Exchange:
         "extra_headers",
         "finished",
         "gone",
+        "grant",
         "loop",
         "on_finish",
         "on_gone",
@@ -104,7 +111,9 @@ class Exchange:
         self.on_gone: Callable[[], None] | None = None
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
-        self.on_finish: Callable[[], None] | None = None
+        self.on_finish: Callable[[Exchange], None] | None = None
+        self.grant: Grant | None = None
+        """What it was let in by; for who gives it back in ``on_finish``."""
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -310,7 +319,7 @@ class Exchange:
         record.ending = ending
         record.finished = self.loop.time()
         if self.on_finish is not None:
-            self.on_finish()
+            self.on_finish(self)
         self.on_gone = self.on_pause = self.on_resume = self.on_finish = None
         self._protocol.context.recorder.submit(record)
         self._protocol.answered(self, self._close)

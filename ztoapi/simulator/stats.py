@@ -79,7 +79,7 @@ class Stats:
     def _count_cancel(self) -> None:
         self._board.add(self._row, Cell.CANCELS)
 
-    def _count_end(self) -> None:
+    def _count_end(self, _: Exchange) -> None:
         self._board.add(self._row, Cell.OPEN, -1)
 
     def shown(self) -> dict[str, object]:

@@ -107,6 +107,14 @@ class Rate:
         """Nanoseconds until the bucket is full."""
         return max(self._moment(tat) - now, 0)
 
+    def state(self, tat: int, now: int) -> tuple[int, int]:
+        """:meth:`remaining` and :meth:`reset` at once."""
+        ahead = tat - -(-now * self._numerator // self._denominator)
+        if ahead <= 0:
+            return self.burst, 0
+        remaining = (self.burst_ticks - ahead) // self.unit_ticks if ahead < self.burst_ticks else 0
+        return remaining, -(-tat * self._denominator // self._numerator) - now
+
     def idle(self, tat: int, now: int) -> bool:
         """Whether the bucket is full, and so the same as a new one."""
         return tat <= now * self._numerator // self._denominator
