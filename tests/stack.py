@@ -72,6 +72,7 @@ class Stack:
         self.simulator_port = self._simulator_server.port
         config = config_for(self._simulator_server.port, self._platform, **self._variables)
         self.application = Application(config, self.loop)
+        await self.application.start()
         self.server = Server(self.application.context, bind("127.0.0.1", 0, backlog=2048))
         await self.server.start()
         self.port = self.server.port

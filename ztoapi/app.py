@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -13,8 +14,7 @@ from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.models import ModelsHandler
-from ztoapi.limits.board import Board
-from ztoapi.limits.model import Limiter
+from ztoapi.limits.board import Board, BoardLimiter
 from ztoapi.limits.scopes import Scopes
 from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
@@ -30,6 +30,9 @@ from ztoapi.upstream.httpx_client import HttpxClient
 from ztoapi.upstream.transport import NativeTransport
 from ztoapi.wire.limits import Limits
 
+if TYPE_CHECKING:
+    from ztoapi.limits.redis_limiter import RedisLimiter
+
 __all__ = ["Application"]
 
 Handler = Callable[[Exchange], None]
@@ -40,15 +43,15 @@ _MODEL_PREFIX = "/v1/models/"
 
 class Application:
     """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
-    client keys in force, which may be shared with who reloads them; ``limiter`` is given where several workers have one
-    in common."""
+    client keys in force, which may be shared with who reloads them; ``board`` is given where
+    several workers have limits in common."""
 
     def __init__(
         self,
         config: Config,
         loop: asyncio.AbstractEventLoop,
         keys: KeyRing | None = None,
-        limiter: Limiter | None = None,
+        board: BoardLimiter | None = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
@@ -79,12 +82,8 @@ class Application:
         self.admission = Admission(
             loop, most=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds
         )
-        scopes = Scopes(config.limits)
-        self.rate_limits: RateLimits | None = None
-        if scopes.all() or config.key_file is not None:
-            self.rate_limits = RateLimits(
-                config, scopes, limiter or Board(scopes.all()).limiter(0), self.admission.leave
-            )
+        self._redis: RedisLimiter | None = None
+        self.rate_limits = self._make_rate_limits(config, board)
         chat = ChatHandler(
             config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, self.rate_limits
         )
@@ -104,7 +103,23 @@ class Application:
             "/readyz": {"GET": health.handle_ready},
         }
 
+    def _make_rate_limits(self, config: Config, board: BoardLimiter | None) -> RateLimits | None:
+        scopes = Scopes(config.limits)
+        if not scopes.all() and config.key_file is None:
+            return None
+        board = board or Board(scopes.all(), machines=config.limits.gateways).limiter(0)
+        if config.limits.redis_url is not None:
+            self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, board, config)
+        return RateLimits(config, scopes, self._redis or board, self.admission.leave)
+
+    async def start(self) -> None:
+        """What takes the network before there are requests."""
+        if self._redis is not None:
+            await self._redis.start()
+
     async def close(self) -> None:
+        if self._redis is not None:
+            await self._redis.close()
         await self._control.aclose()
         await self.client.close()
 
@@ -176,6 +191,13 @@ def _limits(server: ServerConfig) -> Limits:
         write_stall_timeout=server.write_stall_timeout_seconds,
         linger=server.linger_seconds,
     )
+
+
+def _redis_limiter(url: str, scopes: Scopes, board: BoardLimiter, config: Config) -> "RedisLimiter":
+    # Most gateways have no Redis, and its client takes a while to import, and 7 MB.
+    from ztoapi.limits.redis_limiter import RedisLimiter
+
+    return RedisLimiter(url, tuple(scopes.all()), board, on_store_error=config.limits.on_store_error)
 
 
 def _tls(config: Config) -> ssl.SSLContext:

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from tests.keys.files import add
+from tests.limits.redis_server import RedisServer
 from tests.stack import Stack
 from ztoapi.errors import Ending
 
@@ -206,3 +207,35 @@ def test_zread_and_its_client_that_leaves(tmp_path: Path) -> None:
         for _ in range(2):
             response = httpx.post(stack.url + CHAT, json=body())
             assert response.status_code == 200, response.text
+
+
+def test_two_gateways_share_limits_by_redis(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as redis:
+        shared = {
+            "REDIS_URL": redis.url,
+            "ZTOAPI_KEY_REQUESTS_PER_MINUTE": "20",
+            "ZTOAPI_KEY_TOKENS_PER_MINUTE": "1000000",
+            "ZTOAPI_GATEWAYS": "2",
+        }
+        with limited(**shared) as one, limited(**shared) as other:
+            answers = [ask(stack) for _ in range(20) for stack in (one, other)]
+            granted = [answer.status_code for answer in answers].count(200)
+            # What a lease sets aside can be at the gateway that does not need it.
+            assert 16 <= granted <= 20
+            assert answers[0].headers["x-ratelimit-limit-requests"] == "20"
+            assert "this API key may take 20 requests a minute" in answers[-1].text
+            redis.kill()
+            # Each decides by its share then, which is a bucket of its own; the last refusal is believed for a moment.
+            assert 1 <= [ask(one).status_code for _ in range(12)].count(200) <= 10
+            redis.start()
+
+
+def test_without_redis_nobody_is_let_in_where_that_is_wanted(tmp_path: Path) -> None:
+    with limited(
+        REDIS_URL=f"unix://{tmp_path}/none.sock", ZTOAPI_ON_STORE_ERROR="deny", ZTOAPI_KEY_REQUESTS_PER_MINUTE="20"
+    ) as stack:
+        denied = ask(stack)
+        assert denied.status_code == 503
+        assert denied.json()["error"]["code"] == "limits_unavailable"
+        assert denied.headers["retry-after"] == "1"
+        assert httpx.get(stack.url + "/health").status_code == 200

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {shortage}", file=sys.stderr)
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
-    board = Board(Scopes(config.limits).all(), workers=len(sockets))
+    board = Board(Scopes(config.limits).all(), workers=len(sockets), machines=config.limits.gateways)
     return run_workers(
         [Duty(sock, partial(make_gateway, config, keys, board, slot)) for slot, sock in enumerate(sockets)],
         drain_seconds=server.drain_seconds,

@@ -31,7 +31,7 @@ _SCOPES: Final = {"global": "everybody", "key": "key", "model": "model", "addres
 OPTIONS: Final[Mapping[str, tuple[type[msgspec.Struct], tuple[str, ...]]]] = {
     "server": (ServerConfig, ServerConfig.__struct_fields__),
     "upstream": (UpstreamConfig, UpstreamConfig.__struct_fields__),
-    "limits": (LimitsConfig, ("redis_url", "on_store_error", "ietf_headers")),
+    "limits": (LimitsConfig, ("redis_url", "gateways", "on_store_error", "ietf_headers")),
     **{f"limits.{scope}": (TrafficLimits, TrafficLimits.__struct_fields__) for scope in _SCOPES},
 }
 """The tables of options, and the options in each."""

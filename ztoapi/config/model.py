@@ -217,6 +217,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     redis_url: Secret | None = None
     """Redis or Valkey that several gateways share their limits by, e.g. `redis://:password@host:6379/0`."""
+    gateways: int = 1
+    """How many gateways share that Redis: while it is away each allows so large a part of every limit."""
     on_store_error: Literal["local", "deny"] = "local"
     """While Redis is away: each gateway allows its own share, or nobody is let in."""
     ietf_headers: bool = False

@@ -21,6 +21,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "backlog": (1, 65535),
     "max_in_flight": (1, 1000000),
     "max_queued": (0, 1000000),
+    "gateways": (1, 10000),
     "max_tries": (1, 10),
     "max_head_fields": (1, 10000),
     "max_request_line_bytes": (64, 1048576),

@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from ztoapi.limits.board import BoardGrant, BoardLimiter, tightest
+from ztoapi.limits.fields import openai_fields
 from ztoapi.limits.lease import Lease, Reply, check
 from ztoapi.limits.model import Demand, Denial, Grant, InFlightLimit, OnStoreError, Quota, RateLimit, Scope, Unit
 from ztoapi.structures.bucket import SECOND_NS
@@ -129,11 +130,7 @@ class RedisLimiter:
         self._script = self._redis.register_script(_SCRIPT)
         self._here: dict[Scope, Scope] = {}
         for scope in scopes:
-            here = tuple(limit for limit in scope.limits if not _common(limit))
-            self._here[scope] = Scope(scope.name, here, scope.subjects)
-            for limit in scope.limits:
-                if isinstance(limit, RateLimit):
-                    check(limit)
+            self._know(scope)
         self._plans: dict[Demand, _Plan] = {}
         self._leases: dict[str, Lease] = {}
         self._low: dict[str, Lease] = {}
@@ -143,6 +140,17 @@ class RedisLimiter:
         self._away = True
         self._closing = False
         self._decided_here = self._asked = self._failures = 0
+
+    def _know(self, scope: Scope) -> None:
+        here = tuple(limit for limit in scope.limits if not _common(limit))
+        self._here[scope] = Scope(scope.name, here, scope.subjects)
+        for limit in scope.limits:
+            if isinstance(limit, RateLimit):
+                check(limit)
+
+    def add(self, scope: Scope) -> None:
+        self._board.add(scope)
+        self._know(scope)
 
     async def start(self) -> None:
         """Begin. A store that does not answer is away, and tried again."""
@@ -327,6 +335,13 @@ class RedisGrant:
     ) -> None:
         self._limiter, self._here, self._leases = limiter, here, leases
         self._tokens, self._quotas = tokens, quotas
+
+    @property
+    def paced(self) -> bool:
+        return self._here.paced
+
+    def fields(self) -> bytes:
+        return openai_fields(self._quotas)
 
     def quota(self, unit: Unit) -> Quota | None:
         for quota in self._quotas:

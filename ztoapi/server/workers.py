@@ -51,6 +51,8 @@ class Service(Protocol):
 
     context: ServerContext
 
+    async def start(self) -> None: ...
+
     async def close(self) -> None: ...
 
 
@@ -111,6 +113,7 @@ async def _serve_on_loop(
     if parent is not None:
         _watch_parent(loop, parent, stop)
     service = duty.make(loop)
+    await service.start()
     server = Server(service.context, duty.sock)
     await server.start()
     if started is not None:

@@ -57,6 +57,9 @@ class Simulator:
         self.context = ServerContext(loop, self.dispatch)
         self.context.connections = Connections(self.stats)
 
+    async def start(self) -> None:
+        """Nothing has to be made ready."""
+
     async def close(self) -> None:
         """Nothing is left open."""
 
