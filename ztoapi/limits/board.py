@@ -244,33 +244,44 @@ class BoardLimiter:
     def take(self, demand: Demand, tokens: int = 0) -> "BoardGrant | Denial":
         """Decides at once."""
         plan = self._plans.get(demand) or self._plan(demand)
-        now, words, alone = self.clock(), self.words, self._alone
+        now = self.clock()
         tats: list[int] = []
         counts: list[int] = []
         places: list[int] = []
         with self.lock:
-            for bucket in plan.buckets:
-                at = bucket.at
-                if words[at - 1] != bucket.key:
-                    at = bucket.find(now)
-                tat = bucket.take(words[at], now, tokens if bucket.by_token else 1)
-                if tat is None:
-                    return self._deny(plan, tokens, now)
-                tats.append(tat)
-            for gauge in plan.gauges:
-                at = gauge.at
-                if words[at - 1] != gauge.key:
-                    at = gauge.find()
-                count = words[at] if alone else gauge.count(at)
-                if count >= gauge.most:
-                    return self._deny(plan, tokens, now)
-                counts.append(count + 1)
-                places.append(at + self._slot)
-            for bucket, tat in zip(plan.buckets, tats):  # noqa: B905 - they are as long as each other; 0.2 us
-                words[bucket.at] = tat
-            for at in places:
-                words[at] += 1
-        return BoardGrant(self, plan, tokens, now, tats, counts, places)
+            granted = self._pass(plan, tokens, now, tats, counts, places)
+            if not granted:
+                tats = [self.words[bucket.find(now)] for bucket in plan.buckets]
+                counts = [gauge.count(gauge.find()) for gauge in plan.gauges]
+        if granted:
+            return BoardGrant(self, plan, tokens, now, tats, counts, places)
+        return _deny(plan, tokens, now, tats, counts)
+
+    def _pass(self, plan: _Plan, tokens: int, now: int, tats: list[int], counts: list[int], places: list[int]) -> bool:
+        """Take everywhere or nowhere, and note what then stands where; the lock is held."""
+        words, alone = self.words, self._alone
+        for bucket in plan.buckets:
+            at = bucket.at
+            if words[at - 1] != bucket.key:
+                at = bucket.find(now)
+            tat = bucket.take(words[at], now, tokens if bucket.by_token else 1)
+            if tat is None:
+                return False
+            tats.append(tat)
+        for gauge in plan.gauges:
+            at = gauge.at
+            if words[at - 1] != gauge.key:
+                at = gauge.find()
+            count = words[at] if alone else gauge.count(at)
+            if count >= gauge.most:
+                return False
+            counts.append(count + 1)
+            places.append(at + self._slot)
+        for bucket, tat in zip(plan.buckets, tats):  # noqa: B905 - they are as long as each other; 0.2 us
+            words[bucket.at] = tat
+        for at in places:
+            words[at] += 1
+        return True
 
     async def ask(self, demand: Demand, tokens: int = 0) -> "BoardGrant | Denial":
         """The same."""
@@ -281,21 +292,6 @@ class BoardLimiter:
             self._plans.clear()
         plan = self._plans[demand] = _Plan(self.board, demand)
         return plan
-
-    def _deny(self, plan: _Plan, tokens: int, now: int) -> Denial:
-        """Why; the lock is held."""
-        refusals: list[tuple[Limit, str, int | None]] = []
-        tats = [self.words[bucket.find(now)] for bucket in plan.buckets]
-        counts = [gauge.count(gauge.find()) for gauge in plan.gauges]
-        for bucket, tat in zip(plan.buckets, tats, strict=True):
-            wait = bucket.rate.wait(tat, now, tokens if bucket.by_token else 1)
-            if wait != 0:
-                refusals.append((bucket.limit, bucket.subject, wait))
-        for gauge, count in zip(plan.gauges, counts, strict=True):
-            if count >= gauge.most:
-                refusals.append((gauge.limit, gauge.subject, IN_FLIGHT_WAIT_NS))
-        limit, subject, longest = max(refusals, key=lambda refusal: float("inf") if refusal[2] is None else refusal[2])
-        return Denial(limit, subject, longest, plan.quotas(tats, counts, now))
 
 
 class BoardGrant:
@@ -363,6 +359,20 @@ class BoardGrant:
         # Without the lock: this worker alone writes the word, and what others read is at worst the count before.
         for at in self._places:
             words[at] -= 1
+
+
+def _deny(plan: _Plan, tokens: int, now: int, tats: list[int], counts: list[int]) -> Denial:
+    """Why, as things stood."""
+    refusals: list[tuple[Limit, str, int | None]] = []
+    for bucket, tat in zip(plan.buckets, tats, strict=True):
+        wait = bucket.rate.wait(tat, now, tokens if bucket.by_token else 1)
+        if wait != 0:
+            refusals.append((bucket.limit, bucket.subject, wait))
+    for gauge, count in zip(plan.gauges, counts, strict=True):
+        if count >= gauge.most:
+            refusals.append((gauge.limit, gauge.subject, IN_FLIGHT_WAIT_NS))
+    limit, subject, longest = max(refusals, key=lambda refusal: float("inf") if refusal[2] is None else refusal[2])
+    return Denial(limit, subject, longest, plan.quotas(tats, counts, now))
 
 
 def tightest(quotas: list[Quota]) -> tuple[Quota, ...]:
