@@ -22,7 +22,7 @@ __all__ = ["Lease", "Reply", "check"]
 _ASIDE_DIVISOR: Final = 10
 """A tenth of the burst at most is set aside: so much earlier a client that uses all of it at once is refused."""
 _LONGEST_NS: Final = SECOND_NS
-"""A lease that lasts a second asks once or twice in it: the network costs nothing then."""
+"""Longer leases would ask no less: a second of the rate is ahead of the network by far."""
 _BELIEVED_NS: Final = SECOND_NS // 4
 """For so long a refusal is believed, at most: somebody may give back what he did not use."""
 _MOST_DEBT: Final = 2**53
