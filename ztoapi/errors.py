@@ -12,7 +12,7 @@ they enter, and chained.
 
 import enum
 
-__all__ = ["ApiError", "ConfigError", "Ending", "ProtocolError", "UpstreamError", "ZtoapiError"]
+__all__ = ["ApiError", "ConfigError", "Ending", "Fault", "ProtocolError", "UpstreamError", "ZtoapiError"]
 
 
 class Ending(enum.Enum):
@@ -29,6 +29,31 @@ class Ending(enum.Enum):
     SLOW_CLIENT = "slow_client"
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
+
+
+class Fault(enum.Enum):
+    """Whose fault it is that an upstream did not serve a request: what becomes of the credential, and who may still
+    serve the request. The values are what statistics show."""
+
+    REQUEST = "request"
+    """The request's, the client's, our own, or perhaps so: says nothing of the credential."""
+    REFUSED = "refused"
+    """The upstream does not accept the credential: wrong, expired, locked."""
+    QUOTA = "quota"
+    """What the credential may use in a longer time is used up."""
+    THROTTLED = "throttled"
+    """The credential asks for too much of this model at once."""
+    EXCLUDED = "excluded"
+    """The credential may not use this model."""
+    OVERLOADED = "overloaded"
+    """The upstream has no room for this model."""
+    UPSTREAM = "upstream"
+    """The upstream cannot be reached, or fails."""
+
+    @property
+    def of_credential(self) -> bool:
+        """Whether another credential may well serve the same request at once."""
+        return self in (Fault.REFUSED, Fault.QUOTA, Fault.THROTTLED, Fault.EXCLUDED)
 
 
 class ZtoapiError(Exception):
@@ -87,7 +112,8 @@ class UpstreamError(ApiError):
     """The upstream refused, broke or fell silent.
 
     ``retryable`` says that the same request may succeed when it is tried again before any byte of an answer has
-    gone out; ``upstream_code`` is the provider's own code (a decimal string for Z.ai), kept for the record.
+    gone out; ``upstream_code`` is the provider's own code (a decimal string for Z.ai), kept for the record. ``fault``
+    is whose fault it was, ``reset_at`` (Unix seconds) when a used-up quota is whole again, if the upstream said so.
     """
 
     def __init__(
@@ -101,7 +127,16 @@ class UpstreamError(ApiError):
         ending: Ending = Ending.UPSTREAM_ERROR,
         retryable: bool = False,
         upstream_code: str | None = None,
+        fault: Fault = Fault.REQUEST,
+        reset_at: float | None = None,
     ) -> None:
         super().__init__(message, status=status, type=type, code=code, retry_after=retry_after, ending=ending)
         self.retryable = retryable
         self.upstream_code = upstream_code
+        self.fault = fault
+        self.reset_at = reset_at
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another credential or another model may serve the request."""
+        return self.retryable or self.fault.of_credential

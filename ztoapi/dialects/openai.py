@@ -15,7 +15,7 @@ from ztoapi.dialects.events import events
 from ztoapi.dialects.forms import DELTA, Form, learn
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zai_errors import read_error
-from ztoapi.errors import Ending, UpstreamError
+from ztoapi.errors import Ending, Fault, UpstreamError
 
 __all__ = ["KnownForms", "OpenAIReader", "Rewrite", "build", "completion"]
 
@@ -358,4 +358,9 @@ def _normalise_message(choice: Fields) -> None:
 
 
 def _network_error() -> UpstreamError:
-    return UpstreamError("the upstream lost its connection to the model", retryable=True, upstream_code="network_error")
+    return UpstreamError(
+        "the upstream lost its connection to the model",
+        retryable=True,
+        upstream_code="network_error",
+        fault=Fault.UPSTREAM,
+    )

@@ -6,7 +6,7 @@ it because both are web applications behind the same kind of edge: a status, a J
 
 import msgspec
 
-from ztoapi.errors import UpstreamError
+from ztoapi.errors import Fault, UpstreamError
 
 __all__ = ["reason", "status_error", "value_text"]
 
@@ -14,6 +14,8 @@ MESSAGE_CHARS = 300
 """How much of the upstream's own words is passed on: enough for a reason, not for a page."""
 
 BUSY = frozenset({500, 502, 503, 504, 529})
+_FAULTS = {502: Fault.UPSTREAM, 503: Fault.OVERLOADED, 504: Fault.UPSTREAM, 529: Fault.OVERLOADED}
+"""As in ``zai_errors.py``: a plain 500 may be the request's own doing."""
 _RATE_WORDS = ("too many requests", "concurrency", "rate limit", "rate_limit")
 
 
@@ -71,6 +73,7 @@ def status_error(upstream: str, status: int, code: str, text: str, retry_after: 
             retry_after=retry_after,
             retryable=True,
             upstream_code=own_code,
+            fault=Fault.THROTTLED,
         )
     if status == 401:
         # 502, not 401: it is the gateway's credential that was refused, and the client's own key is fine.
@@ -79,6 +82,7 @@ def status_error(upstream: str, status: int, code: str, text: str, retry_after: 
             type="authentication_error",
             code="upstream_authentication",
             upstream_code=own_code,
+            fault=Fault.REFUSED,
         )
     if status == 403:
         return UpstreamError(
@@ -103,6 +107,7 @@ def status_error(upstream: str, status: int, code: str, text: str, retry_after: 
         retry_after=retry_after,
         retryable=busy,
         upstream_code=own_code,
+        fault=_FAULTS.get(status, Fault.REQUEST),
     )
 
 

@@ -4,11 +4,13 @@ Codes: https://docs.z.ai/api-reference/api-code. A body is ``{"error": {"code", 
 ``{"code", "message"}`` in the published schema; both are read, and OpenAI's own shape with them.
 """
 
+import datetime
+import re
 from typing import Final, NamedTuple
 
 import msgspec
 
-from ztoapi.errors import Ending, UpstreamError
+from ztoapi.errors import Ending, Fault, UpstreamError
 
 __all__ = ["read_error", "refusal"]
 
@@ -20,38 +22,45 @@ class _Meaning(NamedTuple):
     status: int
     type: str
     code: str
+    fault: Fault
     retryable: bool = False
 
 
-_AUTH = _Meaning(502, "server_error", "upstream_auth_error")
-_ACCOUNT = _Meaning(502, "server_error", "upstream_account_error")
-_QUOTA = _Meaning(429, "insufficient_quota", "insufficient_quota")
-_INVALID = _Meaning(400, "invalid_request_error", "invalid_request")
-_FORBIDDEN = _Meaning(403, "permission_error", "upstream_forbidden")
-_POLICY = _Meaning(400, "invalid_request_error", "content_policy_violation")
-_LIMIT = _Meaning(429, "rate_limit_exceeded", "rate_limit_exceeded", True)
-_OVERLOAD = _Meaning(503, "server_error", "upstream_overloaded", True)
-_FAULT = _Meaning(502, "server_error", "upstream_error", True)
-_ODD = _Meaning(502, "server_error", "upstream_error")
+_AUTH = _Meaning(502, "server_error", "upstream_auth_error", Fault.REFUSED)
+_ACCOUNT = _Meaning(502, "server_error", "upstream_account_error", Fault.REFUSED)
+_QUOTA = _Meaning(429, "insufficient_quota", "insufficient_quota", Fault.QUOTA)
+_INVALID = _Meaning(400, "invalid_request_error", "invalid_request", Fault.REQUEST)
+_FORBIDDEN = _Meaning(403, "permission_error", "upstream_forbidden", Fault.REQUEST)
+_EXCLUDED = _Meaning(403, "permission_error", "upstream_forbidden", Fault.EXCLUDED)
+_RESTRICTED = _Meaning(403, "permission_error", "upstream_forbidden", Fault.QUOTA)
+_POLICY = _Meaning(400, "invalid_request_error", "content_policy_violation", Fault.REQUEST)
+_LIMIT = _Meaning(429, "rate_limit_exceeded", "rate_limit_exceeded", Fault.THROTTLED, True)
+_OVERLOAD = _Meaning(503, "server_error", "upstream_overloaded", Fault.OVERLOADED, True)
+_FAULT = _Meaning(502, "server_error", "upstream_error", Fault.UPSTREAM, True)
+_PERHAPS = _Meaning(502, "server_error", "upstream_error", Fault.REQUEST, True)
+"""A failure inside the upstream, which a request may bring about: one client must not cost the others a credential."""
+_ODD = _Meaning(502, "server_error", "upstream_error", Fault.REQUEST)
 """An answer with status 200 that is not what was asked for: the upstream may have worked for it, and would again."""
 
 _CODES: Final[dict[str, _Meaning]] = {
-    "500": _FAULT,
+    "500": _PERHAPS,
     **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), _AUTH),
     **dict.fromkeys(("1100", "1110", "1111", "1112", "1120", "1121"), _ACCOUNT),
     "1113": _QUOTA,
     **dict.fromkeys(("1200", "1210", "1212", "1213", "1214", "1215"), _INVALID),
-    "1211": _Meaning(404, "invalid_request_error", "model_not_found"),
-    **dict.fromkeys(("1220", "1221", "1222"), _FORBIDDEN),
-    "1230": _FAULT,
+    "1211": _Meaning(404, "invalid_request_error", "model_not_found", Fault.REQUEST),
+    "1220": _EXCLUDED,
+    **dict.fromkeys(("1221", "1222"), _FORBIDDEN),
+    "1230": _PERHAPS,
     "1231": _INVALID,
     "1234": _FAULT,
-    "1261": _Meaning(400, "invalid_request_error", "context_length_exceeded"),
+    "1261": _Meaning(400, "invalid_request_error", "context_length_exceeded", Fault.REQUEST),
     **dict.fromkeys(("1300", "1301"), _POLICY),
     **dict.fromkeys(("1302", "1303"), _LIMIT),
     **dict.fromkeys(("1304", "1308", "1309", "1310"), _QUOTA),
     **dict.fromkeys(("1305", "1312"), _OVERLOAD),
-    **dict.fromkeys(("1311", "1313"), _FORBIDDEN),
+    "1311": _EXCLUDED,
+    "1313": _RESTRICTED,
 }
 
 _STATUSES: Final[dict[int, _Meaning]] = {
@@ -59,19 +68,24 @@ _STATUSES: Final[dict[int, _Meaning]] = {
     401: _AUTH,
     402: _QUOTA,
     403: _FORBIDDEN,
-    404: _Meaning(404, "invalid_request_error", "model_not_found"),
-    408: _FAULT,
-    413: _Meaning(413, "invalid_request_error", "request_too_large"),
+    404: _Meaning(404, "invalid_request_error", "model_not_found", Fault.REQUEST),
+    408: _PERHAPS,
+    413: _Meaning(413, "invalid_request_error", "request_too_large", Fault.REQUEST),
     422: _INVALID,
     429: _LIMIT,
     434: _POLICY,
     435: _POLICY,
-    500: _FAULT,
+    500: _PERHAPS,
     502: _FAULT,
     503: _OVERLOAD,
     504: _FAULT,
     529: _OVERLOAD,
 }
+
+
+_RESET: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+_ZONE: Final = "+08:00"
+"""Z.ai writes times without a zone, and means Beijing's: https://github.com/can1357/oh-my-pi/issues/11014"""
 
 
 class _Error(msgspec.Struct):
@@ -112,6 +126,17 @@ def refusal(status: int, content_type: bytes, body: bytes, retry_after: float | 
     return _unreadable(body, status, retry_after)
 
 
+def _reset_at(text: str) -> float | None:
+    """When a quota is whole again (Unix seconds): "Your limit will reset at 2026-09-12 00:35:41"."""
+    found = _RESET.search(text)
+    if found is None:
+        return None
+    try:
+        return datetime.datetime.fromisoformat(found[0] + _ZONE).timestamp()
+    except ValueError:
+        return None
+
+
 def _unreadable(body: bytes, status: int, retry_after: float | None) -> UpstreamError:
     # An error page of a proxy or firewall; its text is of no use to the client and may be anything.
     what = "a page" if b"<html" in body[:1000].lower() else "an answer"
@@ -121,7 +146,7 @@ def _unreadable(body: bytes, status: int, retry_after: float | None) -> Upstream
 def _mapped(code: str | None, message: str | None, status: int, retry_after: float | None) -> UpstreamError:
     meaning = _CODES.get(code) if code is not None else None
     if meaning is None:
-        meaning = _STATUSES.get(status, _FAULT if status >= 500 else _INVALID if status >= 400 else _ODD)
+        meaning = _STATUSES.get(status, _PERHAPS if status >= 500 else _INVALID if status >= 400 else _ODD)
     text = (message or f"the upstream answered {status}")[:MESSAGE_CHARACTERS]
     if meaning is _AUTH:
         text = f"the upstream refused the gateway's token: {text}"
@@ -134,4 +159,6 @@ def _mapped(code: str | None, message: str | None, status: int, retry_after: flo
         ending=Ending.UPSTREAM_ERROR,
         retryable=meaning.retryable,
         upstream_code=code if code is not None else str(status),
+        fault=meaning.fault,
+        reset_at=_reset_at(text) if meaning is _QUOTA else None,
     )

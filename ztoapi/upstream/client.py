@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ztoapi.config.model import UpstreamConfig
-from ztoapi.errors import Ending, UpstreamError
+from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Sink, Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
@@ -247,6 +247,7 @@ def _unreachable(origin: Origin, reason: str, status: int, cause: BaseException)
         code="upstream_timeout" if status == 504 else "upstream_unreachable",
         ending=Ending.UPSTREAM_TIMEOUT if status == 504 else Ending.UPSTREAM_ERROR,
         retryable=True,
+        fault=Fault.UPSTREAM,
     )
     error.__cause__ = cause
     return error

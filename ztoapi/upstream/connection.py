@@ -14,7 +14,7 @@ import asyncio
 import socket
 from typing import Final, Protocol, cast
 
-from ztoapi.errors import Ending, ProtocolError, UpstreamError
+from ztoapi.errors import Ending, Fault, ProtocolError, UpstreamError
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.wire.client import AnswerHeads, ClientWire, ResponseHead
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
@@ -182,7 +182,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 if payload:
                     sink.on_data(payload)
         except ProtocolError as error:
-            self._fail(UpstreamError(f"the upstream's answer breaks HTTP: {error}", code="upstream_protocol_error"))
+            self._fail(
+                UpstreamError(
+                    f"the upstream's answer breaks HTTP: {error}", code="upstream_protocol_error", fault=Fault.UPSTREAM
+                )
+            )
             return
         except Exception as error:  # noqa: BLE001 - the last frame: the loop would blame the upstream
             self._sink_failed(error)
@@ -204,9 +208,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                     "the upstream closed the connection in the middle of its answer",
                     code="upstream_truncated",
                     ending=Ending.TRUNCATED,
+                    fault=Fault.UPSTREAM,
                 )
             else:
-                error = UpstreamError("the upstream closed the connection without an answer", code="upstream_closed")
+                error = UpstreamError(
+                    "the upstream closed the connection without an answer",
+                    code="upstream_closed",
+                    fault=Fault.UPSTREAM,
+                )
             error.__cause__ = exc
             self._report(error)
 
@@ -230,7 +239,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._total_deadline += now - self._last_activity
             self._last_activity = now
         elif now >= self._total_deadline:
-            self._fail(_late(f"the upstream's answer took longer than {timeouts.total:g} s"))
+            # A long answer is no sign of a failing upstream.
+            self._fail(_late(f"the upstream's answer took longer than {timeouts.total:g} s", Fault.REQUEST))
         elif self._active:
             self._active = False
             self._last_activity = now
@@ -300,8 +310,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         )
 
 
-def _late(message: str) -> UpstreamError:
-    return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT)
+def _late(message: str, fault: Fault = Fault.UPSTREAM) -> UpstreamError:
+    return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT, fault=fault)
 
 
 def _internal() -> UpstreamError:

@@ -15,7 +15,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from ztoapi.config.model import UpstreamConfig
-from ztoapi.errors import Ending, UpstreamError
+from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.connection import Sink, Timeouts
 from ztoapi.wire.client import ResponseHead
@@ -90,7 +90,7 @@ class HttpxCall:
         except UpstreamError as error:
             self._fail(error)
         except TimeoutError:
-            self._fail(_late(f"the upstream's answer took longer than {total:g} s"))
+            self._fail(_late(f"the upstream's answer took longer than {total:g} s", Fault.REQUEST))
         except Exception as error:  # noqa: BLE001 - the last frame of the task: a callback of the sink has raised
             self._loop.call_exception_handler(
                 {"message": "the sink of an upstream answer failed", "exception": error, "task": self._task}
@@ -168,14 +168,19 @@ def _broken_off(error: httpx.TransportError, answering: bool) -> UpstreamError:
     # httpx has one class for an upstream that goes away and for one that breaks HTTP; h11 and httpcore word it so.
     gone = not isinstance(error, httpx.RemoteProtocolError) or str(error).startswith(("peer closed", "Server disc"))
     if not gone:
-        return UpstreamError(f"the upstream's answer breaks HTTP: {error}", code="upstream_protocol_error")
+        return UpstreamError(
+            f"the upstream's answer breaks HTTP: {error}", code="upstream_protocol_error", fault=Fault.UPSTREAM
+        )
     if answering:
         return UpstreamError(
             "the upstream closed the connection in the middle of its answer",
             code="upstream_truncated",
             ending=Ending.TRUNCATED,
+            fault=Fault.UPSTREAM,
         )
-    return UpstreamError("the upstream closed the connection without an answer", code="upstream_closed")
+    return UpstreamError(
+        "the upstream closed the connection without an answer", code="upstream_closed", fault=Fault.UPSTREAM
+    )
 
 
 def _unreachable(message: str, status: int) -> UpstreamError:
@@ -185,8 +190,9 @@ def _unreachable(message: str, status: int) -> UpstreamError:
         code="upstream_timeout" if status == 504 else "upstream_unreachable",
         ending=Ending.UPSTREAM_TIMEOUT if status == 504 else Ending.UPSTREAM_ERROR,
         retryable=True,
+        fault=Fault.UPSTREAM,
     )
 
 
-def _late(message: str) -> UpstreamError:
-    return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT)
+def _late(message: str, fault: Fault = Fault.UPSTREAM) -> UpstreamError:
+    return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT, fault=fault)
