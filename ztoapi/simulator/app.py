@@ -104,6 +104,7 @@ class Simulator:
             self.stats.begin(exchange, "", decodable=_is_json(exchange.request.body))
             refuse(exchange, dialect, "1210", str(error))
             return
+        model += _token_settings(exchange)
         visit = self.stats.begin(exchange, model)
         name, plan = read_plan(model, self.options)
         if plan.fault_times and visit.times > plan.fault_times:
@@ -111,6 +112,13 @@ class Simulator:
         call = Call(exchange, name, plan, visit.number)
         if not befalls(call, dialect):
             dialect.answer(call)
+
+
+def _token_settings(exchange: Exchange) -> str:
+    """The settings that the token carries, as a model name does; they win over those of the name."""
+    token = exchange.request.headers.get(b"authorization", b"").removeprefix(b"Bearer ").decode("latin-1")
+    _, colon, settings = token.partition(":")
+    return colon + settings
 
 
 def _is_json(octets: bytes | bytearray) -> bool:

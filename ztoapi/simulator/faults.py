@@ -3,9 +3,11 @@
 How a refusal looks is the dialect's matter (:class:`Dialect`); the rest is HTTP and TCP, the same for all.
 """
 
+import datetime
+import re
 import socket
 import struct
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator.codes import REFUSALS
@@ -16,6 +18,11 @@ __all__ = ["Call", "Dialect", "befalls", "breaks_off", "refuse"]
 _HTML = b"<!DOCTYPE html><html><head><title>405</title></head><body>blocked by the edge</body></html>"
 _CAPTCHA = b'{"detail":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}'
 _BOTH_LENGTHS = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+
+
+_RESET: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+_ZONE_HOURS: Final = 8
+"""Z.ai names times as they are in Beijing, and does not say so."""
 
 
 class Call(NamedTuple):
@@ -47,11 +54,18 @@ def refuse(exchange: Exchange, dialect: Dialect, code: str, message: str = "", *
     exchange.respond(status, body, headers=headers)
 
 
+def _reset_time(seconds: int) -> str:
+    zone = datetime.timezone(datetime.timedelta(hours=_ZONE_HOURS))
+    now = datetime.datetime.now(zone)  # noqa: TID251 - people read it
+    return (now + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def befalls(call: Call, dialect: Dialect) -> bool:
     """The faults before the first byte; True if there is no answer to give any more."""
     exchange, fault = call.exchange, call.plan.fault
     if fault in REFUSALS:
-        refuse(exchange, dialect, fault, retry_after=call.plan.retry_after)
+        message = _RESET.sub(_reset_time(call.plan.reset), REFUSALS[fault].message) if call.plan.reset else ""
+        refuse(exchange, dialect, fault, message, retry_after=call.plan.retry_after)
     elif fault == "refuse":
         exchange.abort()
     elif fault == "reset":

@@ -1,7 +1,8 @@
 """What a simulated answer is like: the server's options, changed for one request by its model name.
 
 A model name may carry settings, ``name(:key=value)*``: ``glm-4.6:tokens=500:itl=2:fault=1302:fault_times=1``. The name
-before the first colon is the model; the keys are the fields of :class:`Plan`.
+before the first colon is the model; the keys are the fields of :class:`Plan`. A token may carry them too: so one of
+several credentials fails, and is counted by itself.
 """
 
 from typing import Annotated, Final
@@ -63,6 +64,8 @@ class Plan(msgspec.Struct, kw_only=True):
     """How many requests for this model string have the fault; 0 is all of them."""
     retry_after: _Count = 0
     """Seconds, sent as Retry-After with an error code."""
+    reset: _Count = 0
+    """Seconds from now to the time that 1308 and 1310 name as that of the reset."""
 
     @property
     def thinking_tokens(self) -> int:
