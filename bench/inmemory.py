@@ -10,7 +10,7 @@ from contextvars import Context
 from unittest.mock import patch
 
 from ztoapi.app import Application
-from ztoapi.config.model import Config, DialectName, ModelRoute, Platform, Secret
+from ztoapi.config.model import Config, Credential, DialectName, ModelRoute, Platform, Secret
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.upstream.connection import UpstreamConnection
@@ -111,7 +111,7 @@ class Gateway:
             base_url=base,
             chat_url=f"{base}/chat/completions",
             models_url=None,
-            tokens=(Secret("token"),),
+            credentials=(Credential(name=f"{dialect}-1", token=Secret("token")),),
             default_model="glm-4.6",
         )
         config = Config(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ztoapi.config.keys import KeyRing
-from ztoapi.config.model import Config, ServerConfig
+from ztoapi.config.model import Config, Platform, ServerConfig
 from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.health import HealthHandler
@@ -20,6 +20,7 @@ from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
 from ztoapi.middleware.cors import Cors
 from ztoapi.middleware.ratelimit import RateLimits
+from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.context import ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
@@ -33,7 +34,7 @@ from ztoapi.wire.limits import Limits
 if TYPE_CHECKING:
     from ztoapi.limits.redis_limiter import RedisLimiter
 
-__all__ = ["Application"]
+__all__ = ["Application", "make_board"]
 
 Handler = Callable[[Exchange], None]
 Gate = Callable[[Exchange], ApiError | Verdict | None]
@@ -43,8 +44,8 @@ _MODEL_PREFIX = "/v1/models/"
 
 class Application:
     """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
-    client keys in force, which may be shared with who reloads them; ``board`` is given where
-    several workers have limits in common."""
+    client keys in force, which may be shared with who reloads them; ``board`` (of :func:`make_board`) is given where
+    several workers count together."""
 
     def __init__(
         self,
@@ -75,8 +76,15 @@ class Application:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._control = control
-        upstreams = {platform.id: Upstream(platform) for platform in config.platforms}
         clock = self.context.wall_clock
+        if board is None and (
+            Scopes(config.limits).all() or config.key_file is not None or cap_scopes(config.platforms)
+        ):
+            board = make_board(config).limiter(0)
+        self.upstreams = upstreams = {
+            platform.id: Upstream(platform, loop, upstream, clock, _caps(platform, board))
+            for platform in config.platforms
+        }
         auth = Auth(keys, clock)
         server = config.server
         self.admission = Admission(
@@ -88,7 +96,7 @@ class Application:
             config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, self.rate_limits
         )
         self._models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
-        health = HealthHandler(self.context)
+        health = HealthHandler(self.context, self._refused)
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
         # Gates in their order: the first that does not let pass has the word. Health passes none of them.
@@ -105,9 +113,8 @@ class Application:
 
     def _make_rate_limits(self, config: Config, board: BoardLimiter | None) -> RateLimits | None:
         scopes = Scopes(config.limits)
-        if not scopes.all() and config.key_file is None:
+        if board is None or (not scopes.all() and config.key_file is None):
             return None
-        board = board or Board(scopes.all(), machines=config.limits.gateways).limiter(0)
         if config.limits.redis_url is not None:
             self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, board, config)
         return RateLimits(config, scopes, self._redis or board, self.admission.leave)
@@ -165,6 +172,11 @@ class Application:
         known = ", ".join([*self._routes, *self._open_routes])
         return ApiError(f"there is nothing at {path[:200]}; there is {known}", status=404, code="not_found")
 
+    def _refused(self) -> bool:
+        """Whether no credential of any platform is accepted by its upstream."""
+        now = self.context.loop.time()
+        return all(upstream.pool.refused(now) for upstream in self.upstreams.values())
+
     def _check_draining(self, exchange: Exchange) -> ApiError | None:
         if not self.context.draining:
             return None
@@ -176,6 +188,16 @@ class Application:
             retry_after=1.0,
             ending=Ending.SHUTDOWN,
         )
+
+
+def make_board(config: Config, workers: int = 1) -> Board:
+    """What the workers count together, made before they are forked."""
+    scopes = [*Scopes(config.limits).all(), *cap_scopes(config.platforms)]
+    return Board(scopes, workers, machines=config.limits.gateways)
+
+
+def _caps(platform: Platform, board: BoardLimiter | None) -> PlatformCaps | None:
+    return PlatformCaps(platform, board) if board is not None and cap_scopes([platform]) else None
 
 
 def _limits(server: ServerConfig) -> Limits:

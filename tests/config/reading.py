@@ -20,7 +20,7 @@ def platform(config: Config, name: str) -> Platform:
 
 
 def tokens(config: Config, name: str) -> list[str]:
-    return [token.reveal() for token in platform(config, name).tokens]
+    return [one.token.reveal() for one in platform(config, name).credentials if one.token is not None]
 
 
 def problems(directory: Path, **environ: str) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ def test_check_shows_each_value_with_its_source(
         'api_keys = ["***"]  # api_keys (ztoapi.toml line 2)',
         'default_platform = "zai"  # --upstream-url (command line)',
         'platforms.zai.base_url = "https://open.bigmodel.cn/api/paas/v4"  # --upstream-url (command line)',
-        'platforms.zai.tokens = ["***"]  # upstream_token (ztoapi.toml line 1)',
+        'platforms.zai.credentials = [{"name": "zai-1", "token": "***", "weight": 1.0, "max_in_flight": null, '
+        '"max_in_flight_per_model": {}}]  # upstream_token (ztoapi.toml line 1)',
         'routes.gpt-4o.platform = "zread"  # MODEL_PLATFORM_MAP (environment)',
         "warning: there is no token for the platform zread: set ZREAD_TOKEN",
         "the configuration is valid",
@@ -44,7 +45,7 @@ def test_check_gives_json(capsys: pytest.CaptureFixture[str]) -> None:
     shown = json.loads(capsys.readouterr().out)
     assert shown["config"]["server"]["workers"] == 2
     assert shown["sources"]["server.workers"] == "--workers (command line)"
-    assert shown["sources"]["platforms.zai.tokens"] == "default"
+    assert shown["sources"]["platforms.zai.credentials"] == "default"
     assert shown["config"]["warnings"]
 
 

@@ -13,7 +13,9 @@ from ztoapi.structures.retry_budget import WINDOW_SECONDS, RetryBudget
 )
 def test_it_counts_the_seconds_of_the_window(steps: list[tuple[float, bool]], share: float, least: int) -> None:
     budget = RetryBudget(share, least)
-    now, requests, retries, refused = 100.0, [], [], 0
+    now, refused = 100.0, 0
+    requests: list[int] = []
+    retries: list[int] = []
     for pause, retry in steps:
         now += pause
         first = int(now) - WINDOW_SECONDS + 1

@@ -6,7 +6,7 @@ from functools import partial
 
 from ztoapi.app import Application
 from ztoapi.cli.serve import set_up_logging
-from ztoapi.config.model import Config, ModelRoute, Platform, Secret, ServerConfig
+from ztoapi.config.model import Config, Credential, ModelRoute, Platform, Secret, ServerConfig
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
@@ -55,7 +55,7 @@ def demo_config(port: int, simulator_port: int) -> Config:
                 base_url=base,
                 chat_url=f"{base}/chat/completions",
                 models_url=f"{base}/models",
-                tokens=(Secret("demo"),),
+                credentials=(Credential(name="demo", token=Secret("demo")),),
                 default_model=_MODEL,
             ),
         ),

@@ -7,13 +7,12 @@ import sys
 from functools import partial
 
 from ztoapi import __version__
-from ztoapi.app import Application
+from ztoapi.app import Application, make_board
 from ztoapi.cli.options import load_config
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
 from ztoapi.config.platform import raise_open_files
 from ztoapi.limits.board import Board
-from ztoapi.limits.scopes import Scopes
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {shortage}", file=sys.stderr)
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
-    board = Board(Scopes(config.limits).all(), workers=len(sockets), machines=config.limits.gateways)
+    board = make_board(config, len(sockets))
     return run_workers(
         [Duty(sock, partial(make_gateway, config, keys, board, slot)) for slot, sock in enumerate(sockets)],
         drain_seconds=server.drain_seconds,

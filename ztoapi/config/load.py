@@ -74,7 +74,7 @@ _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+")
 class Loaded(NamedTuple):
     """The configuration, and for each value of it that is no default where it came from.
 
-    ``sources`` is keyed by the value's path: ``server.port``, ``api_keys``, ``platforms.zai.tokens``,
+    ``sources`` is keyed by the value's path: ``server.port``, ``api_keys``, ``platforms.zai.credentials``,
     ``routes.glm-4.6``.
     """
 
@@ -127,6 +127,7 @@ def load(
         platforms=routing.platforms,
         default_platform=routing.default_platform,
         routes=routing.routes,
+        fallbacks=routing.fallbacks,
         model_name=routing.model_name,
         warnings=tuple(warnings),
         **top,
@@ -163,7 +164,7 @@ def variables_of(struct: str, field: str) -> tuple[str, ...]:
 
 
 def _check_names(sources: Sources, problems: Problems) -> None:
-    keys = [*_TOP_LEVEL, *_KEYS, *upstreams.KEYS]
+    keys = [*_TOP_LEVEL, *_KEYS, *upstreams.KEYS, *upstreams.TABLES]
     variables = [*_TOP_LEVEL.values(), *_KEYS.values(), *upstreams.VARIABLES]
     for table, (_, fields) in OPTIONS.items():
         for field in fields:

@@ -7,6 +7,7 @@ classes; no option is listed anywhere else.
 import datetime
 import fnmatch
 import hmac
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from ztoapi.dialects.thinking import ThinkMode
 __all__ = [
     "ClientKey",
     "Config",
+    "Credential",
     "DialectName",
     "LimitsConfig",
     "ModelRoute",
@@ -105,8 +107,23 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
         return self.expires is not None and now >= self.expires.timestamp()
 
 
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the users' own tokens for a platform, and how it is used."""
+
+    name: str
+    """Name in logs, metrics and records: the platform's name and a number where none is given."""
+    token: Secret | None
+    """None: the platform is asked without one."""
+    weight: float = 1.0
+    """Its share of the requests, compared with the platform's other credentials."""
+    max_in_flight: int | None = None
+    """Most requests in flight, over all workers; None is no cap."""
+    max_in_flight_per_model: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """The same by the upstream's name of the model, in lower case; ``*`` is for each that is not named."""
+
+
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream: where it is, what it speaks, and the users' own tokens for it."""
+    """One upstream: where it is, what it speaks, and the credentials for it."""
 
     id: str
     """Name in MODEL_PLATFORM_MAP, metrics and records: zai, zai_web, zread, or openai for an unknown host."""
@@ -118,8 +135,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """Whole URL that chat requests are posted to (the talk URL for zread)."""
     models_url: str | None
     """Whole URL of the model list, or None where the upstream has none."""
-    tokens: tuple[Secret, ...] = ()
-    """Pool of tokens; never used for another platform."""
+    credentials: tuple[Credential, ...] = ()
+    """Never used for another platform."""
     default_model: str
     """Upstream model id for a client model that has no route of its own."""
 
@@ -199,7 +216,12 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     total_timeout_seconds: float = 600.0
     """Time for a whole answer; time in which the client is too slow does not count."""
     max_tries: int = 3
-    """Tries of one request, the first included; only failures before the first answer byte are tried again."""
+    """Tries of one request with one model, the first included; only failures before the first answer byte are tried
+    again."""
+    retry_budget_percent: int = 20
+    """Retries that each worker makes for every hundred requests to a platform; ten in ten seconds are always free."""
+    session_header: str | None = None
+    """Name of a request header: requests with the same value stay with one credential while it can serve them."""
     max_event_bytes: int = 16777216
     """Largest single SSE event that is accepted from an upstream."""
     max_response_bytes: int = 67108864
@@ -251,6 +273,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     default_platform: str = "zai"
     routes: tuple[ModelRoute, ...] = ()
     """Configured models, MODEL_NAME first."""
+    fallbacks: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """By model, in lower case: models that are asked instead when it cannot be had, in this order."""
     model_name: str = "glm-4.6"
     default_stream: bool = False
     """Used where a request has no ``stream`` key."""

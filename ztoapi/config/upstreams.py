@@ -1,18 +1,21 @@
-"""Platforms and model routes: which upstreams there are, where they are, whose tokens they have.
+"""Platforms and model routes: which upstreams there are, and where they are.
 
 A platform's URL and tokens are its own: nothing of one is ever used for another. UPSTREAM_URL and UPSTREAM_TOKEN
 belong to the default platform, which PLATFORM_ID names or the URL's host tells.
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from ztoapi.config.credentials import Credentials
 from ztoapi.config.endpoints import KINDS, Place, check_place, place_of, platform_of_host
-from ztoapi.config.model import ModelRoute, Platform, Secret
+from ztoapi.config.fallbacks import read_fallbacks
+from ztoapi.config.model import Credential, ModelRoute, Platform
 from ztoapi.config.routes import read_routes
 from ztoapi.config.sources import Found, Problems, Sources, did_you_mean
-from ztoapi.config.values import read_json_object, read_list, read_text
+from ztoapi.config.values import read_text
 
-__all__ = ["KEYS", "VARIABLES", "Upstreams", "read_upstreams"]
+__all__ = ["KEYS", "TABLES", "VARIABLES", "Upstreams", "read_upstreams"]
 
 KEYS: Final = (
     "platform_id",
@@ -26,16 +29,19 @@ KEYS: Final = (
     "upstream_model_id_default",
     *(f"{platform}_{what}" for platform in KINDS for what in ("token", "tokens", "upstream_url")),
 )
-VARIABLES: Final = tuple(key.upper() for key in KEYS)
+VARIABLES: Final = (*(key.upper() for key in KEYS), "MODEL_FALLBACKS")
+TABLES: Final = ("platforms", "fallbacks")
+"""Tables in TOML that are one value each: credentials by platform, and fallbacks by model."""
 _DEFAULT_MODEL: Final = "glm-4.6"
 
 
 class Upstreams(NamedTuple):
-    """The result: platforms, the default one's id, routes (MODEL_NAME's first), warnings."""
+    """The result: platforms, the default one's id, routes (MODEL_NAME's first), fallbacks by model, warnings."""
 
     platforms: tuple[Platform, ...]
     default_platform: str
     routes: tuple[ModelRoute, ...]
+    fallbacks: Mapping[str, tuple[str, ...]]
     model_name: str
     warnings: tuple[str, ...]
 
@@ -49,28 +55,29 @@ def read_upstreams(sources: Sources, problems: Problems, *, allow_coding: bool) 
     if main_model is not None:
         models[default] = main_model
     routes = read_routes(sources, default, model_name, main_model, models, problems)
-    mapped = _token_map(sources, problems)
+    credentials = Credentials(sources, problems)
     warnings: list[str] = []
     platforms: list[Platform] = []
     for name in [default, *(name for name in KINDS if name != default)]:
-        tokens = _tokens(sources, name, default, mapped.get(name, []), problems)
+        pool = credentials.of_platform(name, default)
         url = _url(sources, name, default)
         named = any(route.platform == name for route in routes)
-        if name != default and not named and not tokens and url is None:
+        if name != default and not named and not pool and url is None:
             continue
         place = _place(name, url, problems)
         if url is not None and place is not None:
             for field in ("base_url", "chat_url", "models_url"):
                 sources.used(f"platforms.{name}.{field}", url)
             check_place(name, url, place, allow_coding=allow_coding, problems=problems, warnings=warnings)
-        if not tokens and name != "openai":
+        if not pool and name != "openai":
             warnings.append(f"there is no token for the platform {name}: set {name.upper()}_TOKEN")
         if place is not None:
-            platforms.append(_platform(name, place, tokens, models[name]))
-    return Upstreams(tuple(platforms), default, routes, model_name, tuple(warnings))
+            platforms.append(_platform(name, place, pool or credentials.without_token(name), models[name]))
+    fallbacks = read_fallbacks(sources, routes, problems, any_model=KINDS[default].own_names)
+    return Upstreams(tuple(platforms), default, routes, fallbacks, model_name, tuple(warnings))
 
 
-def _platform(name: str, place: Place, tokens: tuple[Secret, ...], model: str) -> Platform:
+def _platform(name: str, place: Place, credentials: tuple[Credential, ...], model: str) -> Platform:
     kind = KINDS[name]
     return Platform(
         id=name,
@@ -78,7 +85,7 @@ def _platform(name: str, place: Place, tokens: tuple[Secret, ...], model: str) -
         base_url=place.base,
         chat_url=place.chat,
         models_url=None if kind.models_path is None else place.base + kind.models_path,
-        tokens=tokens,
+        credentials=credentials,
         default_model=model,
     )
 
@@ -124,44 +131,3 @@ def _place(name: str, url: Found | None, problems: Problems) -> Place | None:
         "server's base URL, such as http://127.0.0.1:8000/v1",
     )
     return None
-
-
-def _tokens(sources: Sources, name: str, default: str, mapped: list[Found], problems: Problems) -> tuple[Secret, ...]:
-    """The pool of one platform: every place that names it, in the order of precedence, each token once."""
-    found: list[Found | None] = []
-    if name == default:
-        found += [sources.find("upstream_token", "UPSTREAM_TOKEN"), sources.find("upstream_tokens", "UPSTREAM_TOKENS")]
-    # ZAI_TOKEN meant the web platform in the project before this one; there it goes if that is the default.
-    owner = "zai_web" if default == "zai_web" else "zai"
-    for other in KINDS:
-        if (owner if other == "zai" else other) == name:
-            found += [
-                sources.find(f"{other}_{what}", f"{other.upper()}_{what.upper()}") for what in ("token", "tokens")
-            ]
-    values: list[str] = []
-    for one in [*found, *mapped]:
-        if one is None:
-            continue
-        tokens = read_list(one, problems)
-        if any(not token.isascii() or not token.isprintable() or " " in token for token in tokens):
-            problems.add(one.where, "a token holds a character that no token has; copy it again, whole")
-        sources.used(f"platforms.{name}.tokens", one)
-        values += tokens
-    return tuple(Secret(value) for value in dict.fromkeys(values))
-
-
-def _token_map(sources: Sources, problems: Problems) -> dict[str, list[Found]]:
-    """PLATFORM_TOKEN_MAP by platform. Its keys are never shown: who mixes up the two sides has tokens there."""
-    found = sources.find("platform_token_map", "PLATFORM_TOKEN_MAP")
-    if found is None:
-        return {}
-    mapped: dict[str, list[Found]] = {}
-    entries = read_json_object(found, problems, example='{"zai": ["TOKEN", "TOKEN"]}')
-    for number, (key, value) in enumerate(entries.items(), 1):
-        name = key.strip().lower()
-        if name in KINDS:
-            mapped.setdefault(name, []).append(found._replace(value=value))
-        else:
-            hint = did_you_mean(name, KINDS)
-            problems.add(found.where, f"the key of entry {number} must be one of {', '.join(KINDS)}{hint}")
-    return mapped

@@ -23,6 +23,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "max_queued": (0, 1000000),
     "gateways": (1, 10000),
     "max_tries": (1, 10),
+    "retry_budget_percent": (0, 1000),
     "max_head_fields": (1, 10000),
     "max_request_line_bytes": (64, 1048576),
     "max_head_bytes": (256, 1048576),

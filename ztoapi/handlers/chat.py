@@ -1,6 +1,7 @@
 """POST /v1/chat/completions."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Protocol
 
 import httpx
@@ -10,12 +11,14 @@ from ztoapi.config.model import ClientKey, Config, ModelRoute
 from ztoapi.dialects import zread_request
 from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.dialects.translate import OpenAITranslation, Terms, Translation, WebTranslation, ZreadTranslation
-from ztoapi.errors import ApiError
+from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.platforms import Upstream
-from ztoapi.relay.relay import Relay, RelayRules
+from ztoapi.relay.relay import Relay
+from ztoapi.relay.rules import RelayRules
 from ztoapi.relay.zread import prepare
 from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.client import Client
+from ztoapi.upstream.connection import Timeouts
 
 __all__ = ["ChatHandler"]
 
@@ -68,7 +71,14 @@ class ChatHandler:
             max_response_bytes=config.upstream.max_response_bytes,
             keepalive=config.server.sse_keepalive_seconds,
             keepalive_early=config.server.sse_keepalive_before_first_byte,
+            timeouts=Timeouts(
+                config.upstream.first_byte_timeout_seconds,
+                config.upstream.between_bytes_timeout_seconds,
+                config.upstream.total_timeout_seconds,
+            ),
         )
+        session = config.upstream.session_header
+        self._session_header = None if session is None else session.lower().encode("ascii")
 
     def handle(self, exchange: Exchange) -> None:
         """Answer one request. Raises ApiError for what is wrong with it."""
@@ -78,7 +88,7 @@ class ChatHandler:
         if key is not None and key.models:
             request = _permitted(request, key)
         if self._limits is None or self._limits.enter(exchange, key, request):
-            self._begin(exchange, request)
+            self._begin(exchange, request, key)
         else:
             exchange.spawn(self._wait_to_enter(self._limits, exchange, key, request))
 
@@ -86,25 +96,82 @@ class ChatHandler:
         self, limits: Limits, exchange: Exchange, key: ClientKey | None, request: ChatRequest
     ) -> None:
         await limits.wait_to_enter(exchange, key, request)
-        self._begin(exchange, request)
+        self._begin(exchange, request, key)
 
-    def _begin(self, exchange: Exchange, request: ChatRequest) -> None:
+    def _begin(self, exchange: Exchange, request: ChatRequest, key: ClientKey | None) -> None:
+        others = self._config.fallbacks.get(request.model.lower(), ()) if self._config.fallbacks else ()
+        if key is not None and key.models:
+            others = tuple(other for other in others if key.allows(other))
         stream = self._config.default_stream if request.stream is None else request.stream
+        # Without fallbacks there is nothing to keep the request for.
+        otherwise = partial(self._stand_in, exchange, request, stream, others, None) if others else None
+        self._ask(exchange, request, stream, otherwise)
+
+    def _ask(
+        self,
+        exchange: Exchange,
+        request: ChatRequest,
+        stream: bool,
+        otherwise: Callable[[UpstreamError], bool] | None,
+    ) -> None:
+        """Ask the model that the request names. Raises ApiError."""
         route = self._config.route(request.model)
         upstream = self._upstreams[route.platform]
+        dialect = upstream.platform.dialect
         terms = self._terms(route, stream)
-        if upstream.platform.dialect == "zread":
-            exchange.record.stream = stream
-            exchange.spawn(self._ask_zread(exchange, request, upstream, terms))
-            return
         translation: Translation
-        if upstream.platform.dialect == "zai_web":
+        steps = None
+        if dialect == "zread":
+            target = zread_request.choose(request.fields, terms.upstream_model, self._config.zread_repository)
+            query = zread_request.query(request.fields)
+            steps = partial(prepare, self._steps, upstream.platform.base_url, query, target)
+            translation = ZreadTranslation(request, terms, b"")
+        elif dialect == "zai_web":
             translation = WebTranslation(request, terms)
         else:
-            translation = OpenAITranslation(
-                request, terms, upstream.known_forms, glm=upstream.platform.dialect == "zai"
-            )
-        Relay(exchange, self._client, upstream, translation, self._rules, stream=stream).start()
+            translation = OpenAITranslation(request, terms, upstream.known_forms, glm=dialect == "zai")
+        exchange.record.served_model = request.model
+        session = None if self._session_header is None else exchange.request.headers.get(self._session_header)
+        Relay(
+            exchange,
+            self._client,
+            upstream,
+            translation,
+            self._rules,
+            model=route.upstream,
+            stream=stream,
+            session=session,
+            steps=steps,
+            otherwise=otherwise,
+        ).start()
+
+    def _stand_in(
+        self,
+        exchange: Exchange,
+        request: ChatRequest,
+        stream: bool,
+        others: tuple[str, ...],
+        first: UpstreamError | None,
+        error: UpstreamError,
+    ) -> bool:
+        """Ask the next of ``others`` because of ``error``. When none of them answers, the client gets the ``first``
+        error: it is that of the model that it has asked for."""
+        if first is None:
+            if not error.elsewhere:
+                return False
+            first = error
+        elapsed = exchange.loop.time() - exchange.record.started
+        if not others or elapsed >= self._rules.timeouts.total:
+            exchange.fail(first)
+            return True
+        fields = {**request.fields, "model": msgspec.Raw(_encode(others[0]))}
+        otherwise = partial(self._stand_in, exchange, request, stream, others[1:], first)
+        try:
+            self._ask(exchange, ChatRequest(_encode(fields), fields), stream, otherwise)
+        except ApiError:
+            # The request is not one for this model, such as one without a repository for zread.
+            return self._stand_in(exchange, request, stream, others[1:], first, first)
+        return True
 
     def _terms(self, route: ModelRoute, stream: bool) -> Terms:
         config = self._config
@@ -116,12 +183,6 @@ class ChatHandler:
             config.enable_thinking,
             config.think_mode,
         )
-
-    async def _ask_zread(self, exchange: Exchange, request: ChatRequest, upstream: Upstream, terms: Terms) -> None:
-        target = zread_request.choose(request.fields, terms.upstream_model, self._config.zread_repository)
-        path, body = await prepare(self._steps, upstream, request, target)
-        translation = ZreadTranslation(request, terms, body)
-        Relay(exchange, self._client, upstream, translation, self._rules, stream=terms.stream, path=path).start()
 
 
 def _permitted(request: ChatRequest, key: ClientKey) -> ChatRequest:

@@ -92,13 +92,15 @@ class ModelsHandler:
 
     async def _upstream_models(self, upstream: Upstream) -> list[_Model]:
         platform = upstream.platform
-        if platform.models_url is None or (not platform.tokens and platform.dialect != "openai"):
+        if platform.models_url is None or not platform.credentials:
             return []
         good_until, models = self._listed.get(platform.id, (0.0, []))
         if self._clock() < good_until:
             return models
         try:
-            response = await self._client.get(platform.models_url, headers=upstream.headers(), timeout=_TIMEOUT_SECONDS)
+            response = await self._client.get(
+                platform.models_url, headers=upstream.spare_headers(), timeout=_TIMEOUT_SECONDS
+            )
             response.raise_for_status()
             models = _decode(response.content).data
         except (httpx.HTTPError, UpstreamError, msgspec.DecodeError) as error:

@@ -1,55 +1,106 @@
-"""The configured upstreams, ready for use: origin, target, tokens in turn, prebuilt request heads."""
+"""The configured upstreams, ready for use: origin, target, credentials with prebuilt request heads, retry budget."""
 
-import itertools
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Container
 
 import httpx
+import msgspec
 
 from ztoapi import __version__
-from ztoapi.config.model import Platform
+from ztoapi.config.model import Platform, UpstreamConfig
 from ztoapi.dialects.openai import KnownForms
-from ztoapi.errors import UpstreamError
+from ztoapi.errors import Fault, UpstreamError
+from ztoapi.relay.credentials import Caps, CredentialPool, CredentialStatistics, Lease, Unavailable
+from ztoapi.structures.retry_budget import RetryBudget
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.transport import origin_of
 
-__all__ = ["Upstream"]
+__all__ = ["Upstream", "UpstreamStatistics"]
 
 _USER_AGENT = f"ztoapi/{__version__}"
+_FREE_RETRIES = 10
+"""In the budget's window, whatever the traffic: one a second, so that a gateway of one person's retries at all."""
+
+_log = logging.getLogger(__name__)
+
+
+class UpstreamStatistics(msgspec.Struct, frozen=True):
+    """One platform in one worker."""
+
+    platform: str
+    credentials: tuple[CredentialStatistics, ...]
+    retries_refused: int
+    """Retries that the budget did not allow."""
 
 
 class Upstream:
-    """One platform. Requests take its tokens in turn, so that a second try uses another one where there is one."""
+    """One platform. ``clock`` gives Unix seconds; ``caps`` are those of its credentials."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        loop: asyncio.AbstractEventLoop,
+        config: UpstreamConfig,
+        clock: Callable[[], float],
+        caps: Caps | None = None,
+    ) -> None:
         self.platform = platform
         self.known_forms: KnownForms = {}
+        self.pool = CredentialPool([(one.name, one.weight) for one in platform.credentials], caps)
+        self.budget = RetryBudget(config.retry_budget_percent / 100, _FREE_RETRIES)
+        self._loop = loop
+        self._clock = clock
         url = httpx.URL(platform.chat_url)
         self._origin = origin_of(url)
         self._chat_target = url.raw_path
         self._base_target = httpx.URL(platform.base_url).raw_path.rstrip(b"/")
-        tokens: list[str | None] = [token.reveal() for token in platform.tokens]
-        if not tokens and platform.dialect == "openai":
-            tokens.append(None)
-        self._headers = itertools.cycle([_headers(token) for token in tokens])
-        self._heads = itertools.cycle([self._head(token) for token in tokens])
+        tokens = [None if one.token is None else one.token.reveal() for one in platform.credentials]
+        self._headers = [_headers(token) for token in tokens]
+        self._heads = [self._head(token) for token in tokens]
 
     def __repr__(self) -> str:
         return f"<Upstream {self.platform.id} {self._origin.authority}>"
 
-    def request(self, body: bytes | bytearray, *, path: str | None = None) -> UpstreamRequest:
-        """A POST of ``body`` to the chat URL, or to ``path`` under the base URL. Raises UpstreamError without a
-        token where one is needed."""
-        target = self._chat_target if path is None else self._base_target + path.encode("ascii")
-        head = next(self._heads, None)
-        if head is None:
-            raise self._no_token()
-        return UpstreamRequest(self._origin, "POST", b"POST %b%b%d\r\n\r\n" % (target, head, len(body)), body)
+    def acquire(self, now: float, model: str, tried: Container[int] = (), session: bytes | None = None) -> Lease:
+        """A credential for a request for ``model`` (the upstream's name). Raises UpstreamError if there is none."""
+        lease = self.pool.acquire(now, model.lower(), tried=tried, session=session)
+        if isinstance(lease, Unavailable):
+            raise self._unavailable(lease)
+        return lease
 
-    def headers(self) -> dict[str, str]:
-        """Header fields for other requests to the platform; takes the next token. Raises UpstreamError."""
-        headers = next(self._headers, None)
-        if headers is None:
-            raise self._no_token()
-        return headers
+    def request(self, lease: Lease, body: bytes | bytearray, *, path: str | None = None) -> UpstreamRequest:
+        """A POST of ``body`` to the chat URL, or to ``path`` under the base URL."""
+        target = self._chat_target if path is None else self._base_target + path.encode("ascii")
+        head = b"POST %b%b%d\r\n\r\n" % (target, self._heads[lease.number], len(body))
+        return UpstreamRequest(self._origin, "POST", head, body)
+
+    def headers(self, lease: Lease) -> dict[str, str]:
+        """Header fields for another request with the same credential."""
+        return self._headers[lease.number]
+
+    def spare_headers(self) -> dict[str, str]:
+        """Header fields for a request beside those of clients, such as for the list of models; there must be a
+        credential."""
+        return self._headers[self.pool.peek()]
+
+    def fail(self, lease: Lease, error: UpstreamError) -> None:
+        """A request with ``lease`` has ended in ``error``."""
+        name, wait = lease.name, error.retry_after
+        if error.reset_at is not None:
+            # One that is over already is a stale message, or a clock that differs: the ordinary time holds.
+            rest = error.reset_at - self._clock()
+            wait = rest if rest > 0 else None
+        if self.pool.fail(lease, self._loop.time(), error.fault, wait):
+            # Its own words may hold what the client sent: the code must do.
+            _log.warning(
+                "%s is out of use for now: %s (upstream code %s)", name, error.fault.value, error.upstream_code
+            )
+
+    def statistics(self) -> UpstreamStatistics:
+        """How the platform stands in this worker."""
+        return UpstreamStatistics(self.platform.id, self.pool.statistics(self._loop.time()), self.budget.refused)
 
     def _head(self, token: str | None) -> bytes:
         """What every request with ``token`` has between its target and its length."""
@@ -57,13 +108,38 @@ class Upstream:
         lines += [f"{name}: {value}" for name, value in _headers(token).items()]
         return "\r\n".join([*lines, "content-length: "]).encode("ascii")
 
-    def _no_token(self) -> UpstreamError:
+    def _unavailable(self, why: Unavailable) -> UpstreamError:
+        platform = self.platform.id
+        if not why.reasons:
+            return UpstreamError(
+                f"the gateway has no token for the platform {platform}: set "
+                f"{platform.upper()}_TOKEN (or UPSTREAM_TOKEN for the default platform)",
+                status=503,
+                code="token_unavailable",
+            )
+        # By number, not by name: a client need not know whose tokens serve it.
+        reasons = ", ".join(f"{count} {_REASONS[fault]}" for fault, count in why.reasons.items())
+        busy = why.reasons.keys() <= {None, Fault.THROTTLED}
         return UpstreamError(
-            f"the gateway has no token for the platform {self.platform.id}: set "
-            f"{self.platform.id.upper()}_TOKEN (or UPSTREAM_TOKEN for the default platform)",
-            status=503,
-            code="token_unavailable",
+            f"no credential of the platform {platform} can serve this model now: {reasons}; "
+            f"try again in {math.ceil(why.seconds)} s",
+            status=429 if busy else 503,
+            type="rate_limit_exceeded" if busy else "server_error",
+            code="rate_limit_exceeded" if busy else "upstream_unavailable",
+            retry_after=math.ceil(why.seconds),
+            retryable=True,
         )
+
+
+_REASONS = {
+    None: "in use as often as the caps allow",
+    Fault.REFUSED: "refused by the upstream",
+    Fault.QUOTA: "with its quota used up",
+    Fault.THROTTLED: "throttled by the upstream",
+    Fault.EXCLUDED: "without access to it",
+    Fault.OVERLOADED: "resting while the upstream is overloaded",
+    Fault.UPSTREAM: "resting while the upstream fails",
+}
 
 
 def _headers(token: str | None) -> dict[str, str]:

@@ -1,56 +1,34 @@
 """Relays one chat answer from an upstream to a client, from protocol callback to protocol callback.
 
 The relay is the sink of the upstream call and the owner of the exchange's callbacks. Per block of events it does one
-``feed`` of the reader and one write to the client; no task, queue, lock or log line. It is the place where a request
-is tried again (only before the first octet of an answer has gone out) and where every ending is decided.
+``feed`` of the reader and one write to the client; no task, queue, lock or log line. It is where every ending is
+decided; whether a request is tried again is the matter of ``tries.py``.
 """
 
 import asyncio
 import enum
-import secrets
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.contract import Reader, Usage
 from ztoapi.dialects.translate import Translation
-from ztoapi.errors import ApiError, UpstreamError
+from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.relay.platforms import Upstream
+from ztoapi.relay.rules import RelayRules, retry_after
+from ztoapi.relay.tries import Tries
 from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.client import Call, Client
-from ztoapi.wire.buffer import RingOverflow, Rings
+from ztoapi.upstream.connection import Timeouts
+from ztoapi.wire.buffer import RingOverflow
 from ztoapi.wire.client import ResponseHead
 from ztoapi.wire.sse import EventBlocks
 
-__all__ = ["Relay", "RelayRules"]
+__all__ = ["Relay"]
 
-_FIRST_BACKOFF_SECONDS: Final = 0.25
-_LONGEST_BACKOFF_SECONDS: Final = 5.0
-"""An upstream that asks for a longer wait than this is not waited for: the client is told, with retry-after."""
 _REFUSAL_BYTES: Final = 65536
 """As much of an error page is read as could hold a message."""
 _KEEPALIVE: Final = b": keepalive\n\n"
-
-
-class RelayRules:
-    """What all relays of a worker share: what the configuration says (seconds and octets), and the rings."""
-
-    __slots__ = ("keepalive", "keepalive_early", "max_event_bytes", "max_response_bytes", "max_tries", "rings")
-
-    def __init__(
-        self,
-        *,
-        max_tries: int,
-        max_event_bytes: int,
-        max_response_bytes: int,
-        keepalive: float,
-        keepalive_early: bool,
-    ) -> None:
-        self.max_tries = max_tries
-        self.max_event_bytes = max_event_bytes
-        self.max_response_bytes = max_response_bytes
-        self.rings = Rings(max_event_bytes)
-        self.keepalive = keepalive
-        self.keepalive_early = keepalive_early
 
 
 class _Mode(enum.Enum):
@@ -63,8 +41,15 @@ class _Mode(enum.Enum):
     OVER = enum.auto()
 
 
+Steps = Callable[[dict[str, str]], Awaitable[tuple[str, bytes]]]
+"""Given a credential's header fields, what must be done before the request itself: its path and its body."""
+Otherwise = Callable[[UpstreamError], bool]
+"""Told why no try has helped, before any answer; True if it has taken over the exchange."""
+
+
 class Relay:
-    """See the module docstring. ``stream`` says whether the client gets a stream; ``path`` as in Upstream.request."""
+    """See the module docstring. ``model`` and ``session`` as in Tries; ``stream`` says whether the client gets a
+    stream."""
 
     __slots__ = (
         "_blocks",
@@ -75,20 +60,20 @@ class Relay:
         "_head",
         "_kept_alive",
         "_mode",
+        "_otherwise",
         "_parts",
-        "_path",
         "_reader",
         "_retry",
         "_rules",
         "_size",
+        "_steps",
         "_stream",
         "_translation",
-        "_upstream",
+        "_tries",
     )
 
     _reader: Reader
     _head: ResponseHead
-    _call: Call
 
     def __init__(
         self,
@@ -98,18 +83,23 @@ class Relay:
         translation: Translation,
         rules: RelayRules,
         *,
+        model: str,
         stream: bool,
-        path: str | None = None,
+        session: bytes | None = None,
+        steps: Steps | None = None,
+        otherwise: Otherwise | None = None,
     ) -> None:
         self._exchange = exchange
         self._client = client
-        self._upstream = upstream
+        self._tries = Tries(exchange, upstream, model, most=rules.max_tries, timeouts=rules.timeouts, session=session)
         self._translation = translation
         self._rules = rules
         self._stream = stream
-        self._path = path
+        self._steps = steps
+        self._otherwise = otherwise
+        self._call: Call | None = None
         self._blocks: EventBlocks | None = None
-        self._retry: asyncio.TimerHandle | None = None
+        self._retry: asyncio.Handle | None = None
         self._collector: Collector | None = None
         self._mode = _Mode.OVER
         self._parts: list[bytes] = []
@@ -117,34 +107,59 @@ class Relay:
         self._kept_alive = 0.0
 
     def start(self) -> None:
-        """Take over the exchange. Raises ApiError if nothing can be sent at all."""
+        """Take over the exchange."""
         exchange = self._exchange
-        exchange.record.platform = self._upstream.platform.id
+        exchange.record.platform = self._tries.upstream.platform.id
         exchange.record.stream = self._stream
-        self._attempt()
         exchange.on_gone = self._cancel
         exchange.on_pause = self._pause
         exchange.on_resume = self._resume
+        try:
+            self._attempt()
+        except UpstreamError as error:
+            self._give_up(error)
 
     def _attempt(self) -> None:
-        self._retry = None
-        self._exchange.record.attempts += 1
+        timeouts = self._tries.begin()
         self._parts.clear()
         self._size = 0
+        if self._steps is not None:
+            self._exchange.spawn(self._take_steps(self._steps, timeouts))
+            return
+        try:
+            self._send(timeouts)
+        except BaseException:
+            self._tries.drop()
+            raise
+
+    def _send(self, timeouts: Timeouts | None, path: str | None = None) -> None:
         if self._translation.streams:
             self._reader = self._translation.reader()
             self._collector = None if self._stream else Collector()
         self._mode = _Mode.NOTHING
-        request = self._upstream.request(self._translation.body, path=self._path)
-        self._call = self._client.send(request, self)
+        tries = self._tries
+        request = tries.upstream.request(tries.lease, self._translation.body, path=path)
+        self._call = self._client.send(request, self, timeouts)
         if self._exchange.paused:
             self._call.pause()
 
-    def _try_again(self) -> None:
+    async def _take_steps(self, steps: Steps, timeouts: Timeouts | None) -> None:
+        try:
+            path, self._translation.body = await steps(self._tries.upstream.headers(self._tries.lease))
+            self._send(timeouts, path)
+        except UpstreamError as error:
+            self._failed(error)
+        except BaseException:
+            self._tries.drop()
+            raise
+
+    def _try_again(self, last: UpstreamError) -> None:
+        self._retry = None
         try:
             self._attempt()
-        except ApiError as error:
-            self._exchange.fail(error)
+        except UpstreamError:
+            # Others were quicker. What the upstream has said tells more.
+            self._give_up(last)
         except Exception as error:  # noqa: BLE001 - the last frame of a timer; it is logged and answered with 500
             self._exchange.crash(error)
 
@@ -154,14 +169,21 @@ class Relay:
         self._end()
         if self._retry is not None:
             self._retry.cancel()
-        self._call.cancel()
-        del self._call
+        self._hang_up()
+        self._tries.drop()
 
     def _pause(self) -> None:
-        self._call.pause()
+        if self._call is not None:
+            self._call.pause()
 
     def _resume(self) -> None:
-        self._call.resume()
+        if self._call is not None:
+            self._call.resume()
+
+    def _hang_up(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
 
     # -- the upstream call calls these ----------------------------------------------------------------------------
 
@@ -188,13 +210,13 @@ class Relay:
             if out is not None:
                 exchange = self._exchange
                 if not exchange.streaming:
-                    exchange.start_stream()
+                    self._start_stream()
                 exchange.write(out)
                 return
         try:
             block = blocks.feed(payload)
         except RingOverflow:
-            self._call.cancel()
+            self._hang_up()
             self._failed(
                 UpstreamError(
                     f"the upstream sent an event larger than {self._rules.max_event_bytes} bytes",
@@ -207,7 +229,7 @@ class Relay:
         reader = self._reader
         out = reader.feed(block)
         if reader.error is not None:
-            self._call.cancel()
+            self._hang_up()
             self._failed(reader.error, out)
         elif reader.done:
             self._done(out)
@@ -216,7 +238,7 @@ class Relay:
         elif out:
             exchange = self._exchange
             if not exchange.streaming:
-                exchange.start_stream()
+                self._start_stream()
             exchange.write(out)
 
     def on_end(self) -> None:
@@ -259,12 +281,17 @@ class Relay:
         self._kept_alive = seconds
         exchange.write(_KEEPALIVE)
 
+    def _start_stream(self) -> None:
+        """The first of an answer has come."""
+        self._tries.answered()
+        self._exchange.start_stream()
+
     # -- endings --------------------------------------------------------------------------------------------------
 
     def _refusal(self) -> UpstreamError:
         headers = self._head.headers
         return self._translation.refusal(
-            self._head.status, headers.get(b"content-type", b""), b"".join(self._parts), _retry_after(headers)
+            self._head.status, headers.get(b"content-type", b""), b"".join(self._parts), retry_after(headers)
         )
 
     def _collect(self, out: bytes) -> None:
@@ -272,7 +299,7 @@ class Relay:
         try:
             self._collector.feed(out)
         except UpstreamError as error:
-            self._call.cancel()
+            self._hang_up()
             self._failed(error)
 
     def _keep(self, part: bytes) -> None:
@@ -282,7 +309,7 @@ class Relay:
         self._parts.append(part)
         self._size += len(part)
         if self._size > self._rules.max_response_bytes:
-            self._call.cancel()
+            self._hang_up()
             self._failed(
                 UpstreamError(
                     f"the upstream's answer is larger than {self._rules.max_response_bytes} bytes",
@@ -302,9 +329,11 @@ class Relay:
             except UpstreamError as error:
                 self._failed(error)
                 return
+            self._tries.complete()
             self._detach()
             exchange.respond(200, body)
             return
+        self._tries.complete()
         if not exchange.streaming:
             exchange.start_stream()
         self._detach()
@@ -312,13 +341,13 @@ class Relay:
 
     def _answer_whole(self) -> None:
         self._mode = _Mode.OVER
-        parts = self._parts
         try:
-            body, usage = self._translation.completion(parts[0] if len(parts) == 1 else b"".join(parts))
+            body, usage = self._translation.completion(b"".join(self._parts))
         except UpstreamError as error:
             self._failed(error)
             return
         self._note(usage)
+        self._tries.complete()
         self._detach()
         self._exchange.respond(200, body)
 
@@ -328,19 +357,29 @@ class Relay:
             self._exchange.record.usage = usage
 
     def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
-        """A try has failed: another one, or the error to the client, after what came before it."""
-        self._end()
-        exchange = self._exchange
-        record = exchange.record
-        record.upstream_code = error.upstream_code
-        if self._translation.streams and self._stream:
+        """A try has failed: another one, or the end, after what came before it."""
+        if self._mode is _Mode.EVENTS and self._stream:
             self._note(self._reader.usage)
-        if not exchange.started and error.retryable and record.attempts < self._rules.max_tries:
-            delay = _backoff(record.attempts) if error.retry_after is None else error.retry_after
-            if delay <= _LONGEST_BACKOFF_SECONDS:
-                self._retry = exchange.loop.call_later(delay, self._try_again)
+        self._end()
+        if not self._translation.streams and error.ending is Ending.UPSTREAM_TIMEOUT:
+            # An answer that comes whole is silent until it is there, however well the upstream is.
+            error.fault = Fault.REQUEST
+        exchange = self._exchange
+        exchange.record.upstream_code = error.upstream_code
+        self._tries.fail(error)
+        if not exchange.started and error.elsewhere:
+            delay = self._tries.delay(error)
+            if delay is not None:
+                self._retry = exchange.loop.call_later(delay, self._try_again, error)
                 return
+        self._give_up(error, out)
+
+    def _give_up(self, error: UpstreamError, out: bytes = b"") -> None:
+        """No more tries: another model if there is one, or the error to the client."""
+        exchange = self._exchange
         self._detach()
+        if self._otherwise is not None and not exchange.started and self._otherwise(error):
+            return
         if out and self._collector is None:
             if not exchange.streaming:
                 exchange.start_stream()
@@ -358,16 +397,4 @@ class Relay:
         """The exchange is about to end: cut what would make a cycle of it, the relay and the call."""
         exchange = self._exchange
         exchange.on_gone = exchange.on_pause = exchange.on_resume = None
-        del self._call
-
-
-def _backoff(attempt: int) -> float:
-    """Seconds before the next try: doubled each time, half of it left to chance, so that clients do not march in
-    step."""
-    return _FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1) * (0.5 + secrets.randbelow(1000) / 2000)
-
-
-def _retry_after(headers: dict[bytes, bytes]) -> float | None:
-    """Retry-After in seconds; the HTTP-date form is not used by upstreams of ours and is ignored."""
-    value = headers.get(b"retry-after", b"")
-    return float(value) if value.isdigit() and len(value) < 7 else None
+        self._call = None

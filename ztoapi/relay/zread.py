@@ -3,21 +3,17 @@
 import httpx
 
 from ztoapi.dialects import zread, zread_request
-from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zread_request import Call, Target
-from ztoapi.errors import Ending, UpstreamError
-from ztoapi.relay.platforms import Upstream
+from ztoapi.errors import Ending, Fault, UpstreamError
 
 __all__ = ["prepare"]
 
 
 async def prepare(
-    client: httpx.AsyncClient, upstream: Upstream, request: ChatRequest, target: Target
+    client: httpx.AsyncClient, base: str, query: str, target: Target, headers: dict[str, str]
 ) -> tuple[str, bytes]:
-    """Path and body of the message call that asks the question. Raises ApiError."""
-    query = zread_request.query(request.fields)
-    headers = upstream.headers()
-    base = upstream.platform.base_url
+    """Path and body of the message call that asks the question, with the credential in ``headers``, whose the talk
+    is; ``base`` is the platform's base URL. Raises UpstreamError."""
 
     async def answer(call: Call) -> bytes:
         try:
@@ -33,9 +29,12 @@ async def prepare(
                 status=504,
                 code="upstream_timeout",
                 ending=Ending.UPSTREAM_TIMEOUT,
+                fault=Fault.UPSTREAM,
             ) from error
         except httpx.TransportError as error:
-            raise UpstreamError(f"zread.ai cannot be reached: {error}", code="upstream_unreachable") from error
+            raise UpstreamError(
+                f"zread.ai cannot be reached: {error}", code="upstream_unreachable", fault=Fault.UPSTREAM
+            ) from error
         if response.status_code != 200:
             wait = response.headers.get("retry-after", "")
             raise zread.refusal(

@@ -26,7 +26,11 @@ class RequestRecord(msgspec.Struct, gc=False):
     status: int = 0
     ending: Ending | None = None
     model: str | None = None
+    served_model: str | None = None
+    """The model that was asked last: another than ``model`` only where that had fallbacks."""
     platform: str | None = None
+    credential: str | None = None
+    """Name of the upstream credential that was used last; never the token."""
     stream: bool = False
     attempts: int = 0
     bytes_in: int = 0

@@ -1,0 +1,186 @@
+"""Which credential serves, and what becomes of it: the pool without clock or network."""
+
+from collections import Counter
+
+import pytest
+
+from tests.relay.requests_in_flight import Room, lent
+from ztoapi.errors import Fault
+from ztoapi.relay.cooling import COOLING
+from ztoapi.relay.credentials import CredentialPool, Unavailable
+from ztoapi.structures.breaker import State
+
+
+def serve(pool: CredentialPool, now: float, *, latency: float = 1.0, model: str = "m") -> str:
+    """One request from beginning to end."""
+    lease = lent(pool.acquire(now, model))
+    name = lease.name
+    pool.answered(lease, now + latency)
+    pool.complete(lease, now + latency)
+    return name
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (3.0, 1.0), (1.0, 2.0, 5.0), (0.5, 1.5)])
+def test_one_after_the_other_they_share_by_weight(weights: tuple[float, ...]) -> None:
+    pool = CredentialPool([(f"c{number}", weight) for number, weight in enumerate(weights)])
+    served = Counter(serve(pool, float(second)) for second in range(2000))
+    for number, weight in enumerate(weights):
+        assert abs(served[f"c{number}"] - 2000 * weight / sum(weights)) <= 2
+
+
+def test_all_at_once_they_share_by_weight() -> None:
+    pool = CredentialPool([("a", 3.0), ("b", 1.0)])
+    for _ in range(400):
+        lent(pool.acquire(0.0, "m"))
+    in_flight = {one.name: one.in_flight for one in pool.statistics(0.0)}
+    assert abs(in_flight["a"] - 300) <= 2
+
+
+def test_a_slow_one_is_left_alone_but_not_forgotten() -> None:
+    pool = CredentialPool([("quick", 1.0), ("slow", 1.0)])
+    served: Counter[str] = Counter()
+    for second in range(300):
+        lease = lent(pool.acquire(float(second), "m"))
+        served[lease.name] += 1
+        pool.answered(lease, second + (20.0 if lease.name == "slow" else 0.2))
+        pool.complete(lease, float(second))
+    assert 5 <= served["slow"] <= 15
+
+
+def test_one_without_a_history_gets_one_request_to_show_itself() -> None:
+    pool = CredentialPool([("known", 1.0), ("new", 1.0)])
+    for lease in [lent(pool.acquire(0.0, "m")), lent(pool.acquire(0.0, "m"))]:
+        if lease.name == "known":
+            pool.answered(lease, 0.1)
+        pool.drop(lease)
+    names = [lent(pool.acquire(1.0, "m")).name for _ in range(10)]
+    assert names[0] == "new"
+    assert names.count("known") >= 4
+
+
+def test_who_was_away_starts_where_the_others_are() -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    lease = lent(pool.acquire(0.0, "m"))
+    pool.fail(lease, 0.0, Fault.REFUSED)
+    for _ in range(100):
+        serve(pool, 1.0)
+    assert serve(pool, 100.0) in ("a", "b")
+    served = Counter(serve(pool, 101.0) for _ in range(20))
+    assert abs(served["a"] - served["b"]) <= 2
+
+
+@pytest.mark.parametrize("fault", list(COOLING))
+def test_each_fault_takes_out_what_it_concerns_for_its_time(fault: Fault) -> None:
+    rule = COOLING[fault]
+    pool = CredentialPool([("a", 1.0)])
+    for number in range(rule.failures):
+        news = pool.fail(lent(pool.acquire(0.0, "m")), 0.0, fault)
+        assert news == (number == rule.failures - 1)
+    answer = pool.acquire(0.0, "m")
+    assert isinstance(answer, Unavailable)
+    assert (answer.seconds, answer.reasons) == (rule.first, {fault: 1})
+    assert isinstance(pool.acquire(0.0, "other"), Unavailable) == (not rule.model)
+    probe = lent(pool.acquire(rule.first, "m"))
+    assert isinstance(pool.acquire(rule.first, "m"), Unavailable)
+    pool.fail(probe, rule.first, fault)
+    again = pool.acquire(rule.first, "m")
+    assert isinstance(again, Unavailable)
+    assert again.seconds == min(2 * rule.first, rule.longest)
+    probe = lent(pool.acquire(rule.first + again.seconds, "m"))
+    pool.answered(probe, rule.first + again.seconds)
+    lent(pool.acquire(rule.first + again.seconds, "m"))
+
+
+def test_the_request_s_own_fault_and_a_client_that_leaves_never_count() -> None:
+    pool = CredentialPool([("a", 1.0)])
+    for _ in range(1000):
+        assert not pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REQUEST)
+        pool.drop(lent(pool.acquire(0.0, "m")))
+    (one,) = pool.statistics(0.0)
+    assert (one.state, one.in_flight, one.failures) == (State.CLOSED, 0, {})
+
+
+def test_a_success_in_between_is_no_failure_in_a_row() -> None:
+    pool = CredentialPool([("a", 1.0)])
+    for _ in range(100):
+        for _ in range(COOLING[Fault.UPSTREAM].failures - 1):
+            pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.UPSTREAM)
+        serve(pool, 0.0)
+    assert pool.statistics(0.0)[0].state is State.CLOSED
+
+
+def test_the_upstream_s_own_wait_holds_up_to_an_hour_and_a_quota_s_to_its_end() -> None:
+    for fault, asked, waited in [
+        (Fault.THROTTLED, 7.0, 7.0),
+        (Fault.OVERLOADED, 7.0, 7.0),
+        (Fault.THROTTLED, 99999.0, 3600.0),
+        (Fault.QUOTA, 99999.0, 99999.0),
+    ]:
+        pool = CredentialPool([("a", 1.0)])
+        assert pool.fail(lent(pool.acquire(0.0, "m")), 0.0, fault, asked)
+        answer = pool.acquire(0.0, "m")
+        assert isinstance(answer, Unavailable)
+        assert answer.seconds == waited
+
+
+def test_what_was_tried_is_taken_again_only_where_there_is_nothing_else() -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    assert {lent(pool.acquire(0.0, "m", tried=(0,))).name for _ in range(10)} == {"b"}
+    assert lent(pool.acquire(0.0, "m", tried=(0, 1))).name in ("a", "b")
+
+
+def test_a_session_stays_and_moves_only_when_it_must() -> None:
+    names = [(f"c{number}", 1.0) for number in range(5)]
+    pool = CredentialPool(names)
+    sessions = [b"session-%d" % number for number in range(500)]
+
+    def homes() -> dict[bytes, str]:
+        return {session: lent(pool.acquire(0.0, "m", session=session)).name for session in sessions}
+
+    before = homes()
+    assert homes() == before
+    assert all(60 <= count <= 140 for count in Counter(before.values()).values())
+    pool.fail(lent(pool.acquire(0.0, "m", tried=(1, 2, 3, 4))), 0.0, Fault.REFUSED)
+    after = homes()
+    assert {session for session in sessions if after[session] != before[session]} == {
+        session for session in sessions if before[session] == "c0"
+    }
+    pool = CredentialPool([("heavy", 4.0), ("light", 1.0)])
+    assert 350 <= Counter(homes().values())["heavy"] <= 450
+
+
+def test_a_full_one_is_passed_over_and_nobody_waits() -> None:
+    room = Room({0: 2, 1: 1})
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)], room)
+    leases = [lent(pool.acquire(0.0, "m")) for _ in range(3)]
+    assert sorted(lease.name for lease in leases) == ["a", "a", "b"]
+    answer = pool.acquire(0.0, "m")
+    assert isinstance(answer, Unavailable)
+    assert (answer.seconds, answer.reasons) == (1.0, {None: 2})
+    pool.drop(leases[0])
+    lent(pool.acquire(0.0, "m"))
+
+
+def test_troubled_models_are_bounded() -> None:
+    pool = CredentialPool([("a", 1.0)])
+    for number in range(1000):
+        pool.fail(lent(pool.acquire(0.0, f"m{number}")), 0.0, Fault.THROTTLED)
+    assert len(pool.statistics(0.0)[0].models) == 64
+
+
+def test_a_lease_ends_once() -> None:
+    pool = CredentialPool([("a", 1.0)])
+    lease = lent(pool.acquire(0.0, "m"))
+    pool.complete(lease, 0.0)
+    with pytest.raises(AssertionError, match="once"):
+        pool.drop(lease)
+
+
+def test_only_a_pool_of_refused_credentials_is_refused() -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    for _ in range(2):
+        assert not pool.refused(0.0)
+        pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
+    assert pool.refused(0.0)
+    assert not pool.refused(COOLING[Fault.REFUSED].first)
+    assert not CredentialPool([]).refused(0.0)
