@@ -77,10 +77,7 @@ class Application:
         )
         self._control = control
         clock = self.context.wall_clock
-        if board is None and (
-            Scopes(config.limits).all() or config.key_file is not None or cap_scopes(config.platforms)
-        ):
-            board = make_board(config).limiter(0)
+        board = board or _own_board(config)
         self.upstreams = upstreams = {
             platform.id: Upstream(platform, loop, upstream, clock, _caps(platform, board))
             for platform in config.platforms
@@ -194,6 +191,12 @@ def make_board(config: Config, workers: int = 1) -> Board:
     """What the workers count together, made before they are forked."""
     scopes = [*Scopes(config.limits).all(), *cap_scopes(config.platforms)]
     return Board(scopes, workers, machines=config.limits.gateways)
+
+
+def _own_board(config: Config) -> BoardLimiter | None:
+    """That of a worker that is alone; None where nothing is counted."""
+    counts = Scopes(config.limits).all() or config.key_file is not None or cap_scopes(config.platforms)
+    return make_board(config).limiter(0) if counts else None
 
 
 def _caps(platform: Platform, board: BoardLimiter | None) -> PlatformCaps | None:

@@ -32,6 +32,12 @@ def client(shared: Stack) -> openai.OpenAI:
     return openai.OpenAI(base_url=shared.base_url, api_key="any", max_retries=0)
 
 
+@pytest.fixture
+def troubled(stack: Stack) -> openai.OpenAI:
+    """For faults that cost the gateway its credential."""
+    return openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+
+
 def test_create(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="glm-4.6", messages=MESSAGES)
     assert answer.object == "chat.completion"
@@ -157,18 +163,18 @@ def test_models(client: openai.OpenAI) -> None:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_error_classes(client: openai.OpenAI, model: str, error: type[Exception], stream: bool) -> None:
+def test_error_classes(troubled: openai.OpenAI, model: str, error: type[Exception], stream: bool) -> None:
     with pytest.raises(error) as caught:
-        client.chat.completions.create(model=model, messages=MESSAGES, stream=stream)
+        troubled.chat.completions.create(model=model, messages=MESSAGES, stream=stream)
     assert isinstance(caught.value, openai.APIStatusError)
     assert caught.value.request_id
 
 
 @pytest.mark.parametrize("fault", ["error_mid", "network_error", "garbage_mid", "truncate"])
-def test_an_error_in_the_stream_is_raised(client: openai.OpenAI, fault: str) -> None:
+def test_an_error_in_the_stream_is_raised(troubled: openai.OpenAI, fault: str) -> None:
     seen = 0
     with pytest.raises(openai.APIError):
-        for _ in client.chat.completions.create(model=f"glm-4.6:itl=1:fault={fault}", messages=MESSAGES, stream=True):
+        for _ in troubled.chat.completions.create(model=f"glm-4.6:itl=1:fault={fault}", messages=MESSAGES, stream=True):
             seen += 1
     assert seen > 1
 

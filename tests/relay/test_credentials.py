@@ -16,7 +16,7 @@ def serve(pool: CredentialPool, now: float, *, latency: float = 1.0, model: str 
     lease = lent(pool.acquire(now, model))
     name = lease.name
     pool.answered(lease, now + latency)
-    pool.complete(lease, now + latency)
+    pool.complete(lease)
     return name
 
 
@@ -43,7 +43,7 @@ def test_a_slow_one_is_left_alone_but_not_forgotten() -> None:
         lease = lent(pool.acquire(float(second), "m"))
         served[lease.name] += 1
         pool.answered(lease, second + (20.0 if lease.name == "slow" else 0.2))
-        pool.complete(lease, float(second))
+        pool.complete(lease)
     assert 5 <= served["slow"] <= 15
 
 
@@ -171,7 +171,7 @@ def test_troubled_models_are_bounded() -> None:
 def test_a_lease_ends_once() -> None:
     pool = CredentialPool([("a", 1.0)])
     lease = lent(pool.acquire(0.0, "m"))
-    pool.complete(lease, 0.0)
+    pool.complete(lease)
     with pytest.raises(AssertionError, match="once"):
         pool.drop(lease)
 

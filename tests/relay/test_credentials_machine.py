@@ -71,7 +71,7 @@ class Pooling(RuleBasedStateMachine):
         if isinstance(ending, Fault):
             self.pool.fail(lease, self.now, ending, asked)
         elif ending == "complete":
-            self.pool.complete(lease, self.now)
+            self.pool.complete(lease)
         else:
             self.pool.drop(lease)
 
@@ -89,7 +89,7 @@ class Pooling(RuleBasedStateMachine):
             )
             assert bool(probing) == half_open
             if one.state is State.HALF_OPEN:
-                assert len([lease for lease in out if lease._credential.breaker in lease._probes]) == 1  # type: ignore[union-attr]
+                assert len([lease for lease in out if lease._credential.breaker in lease._probes]) == 1
 
 
 TestPooling = Pooling.TestCase

@@ -19,7 +19,7 @@ No clock, no chance, no I/O: ``now`` is an argument (seconds that do not go back
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from ztoapi.errors import Fault
@@ -67,6 +67,7 @@ class _Credential:
         "failures",
         "in_flight",
         "latency",
+        "load",
         "models",
         "name",
         "number",
@@ -85,13 +86,16 @@ class _Credential:
         """``waiting`` of those in flight have no byte of an answer yet."""
         self.latency = PeakEwma(_DECAY_SECONDS)
         self.tag = 0.0
+        self.load = 0.0
+        """As of the last choice."""
         self.failures: Counter[Fault] = Counter()
 
 
 class Lease:
-    """One request with one credential; it ends in ``complete``, ``fail`` or ``drop`` of the pool, once."""
+    """One request with one credential, which has a ``name``, and a ``number`` in its pool; it ends in ``complete``,
+    ``fail`` or ``drop`` of the pool, once."""
 
-    __slots__ = ("_credential", "_give_back", "_model", "_probes", "_since")
+    __slots__ = ("_credential", "_ended", "_give_back", "_model", "_probes", "_since")
 
     def __init__(
         self,
@@ -101,44 +105,27 @@ class Lease:
         probes: tuple[_Circuit, ...],
         give_back: Callable[[], None] | None,
     ) -> None:
-        self._credential: _Credential | None = credential
+        self._credential = credential
         self._model = model
         self._since: float | None = since
         """When it was sent, until it is answered."""
         self._probes = probes
         self._give_back = give_back
-
-    @property
-    def credential(self) -> _Credential:
-        assert self._credential is not None, "a lease ends once"
-        return self._credential
+        self._ended = False
 
     @property
     def number(self) -> int:
-        """Number of the credential in the pool."""
-        return self.credential.number
+        return self._credential.number
 
     @property
     def name(self) -> str:
-        """Name of the credential."""
-        return self.credential.name
-
-    def answered(self, now: float) -> float | None:
-        """The first of an answer has come: a probe has passed. Returns the latency in seconds, the first time."""
-        since = self._since
-        if since is None:
-            return None
-        self._since = None
-        credential = self.credential
-        credential.waiting -= 1
-        for circuit in self._probes:
-            circuit.pass_probe()
-        self._probes = ()
-        return now - since
+        return self._credential.name
 
     def _end(self) -> _Credential:
         """Give the place back."""
-        credential, self._credential = self.credential, None
+        assert not self._ended, "a lease ends once"
+        self._ended = True
+        credential = self._credential
         credential.in_flight -= 1
         if self._since is not None:
             credential.waiting -= 1
@@ -188,23 +175,23 @@ class CredentialPool:
         return f"<CredentialPool {[(one.name, one.breaker.state.value, one.in_flight) for one in self._credentials]}>"
 
     def acquire(
-        self, now: float, model: str, *, tried: Container[int] = (), session: bytes | None = None
+        self, now: float, model: str, tried: Collection[int] = (), session: bytes | None = None
     ) -> Lease | Unavailable:
         """A credential for a request for ``model``; numbers in ``tried`` only if there is no other."""
-        full: list[int] = []
+        without = tried
         while True:
-            chosen = self._choose(now, model, tried, full, session)
-            if chosen is None and tried:
-                chosen = self._choose(now, model, (), full, session)
+            chosen = self._choose(now, model, without, session)
             if chosen is None:
-                return self._unavailable(now, model)
-            give_back = None
-            if self._caps is not None:
-                give_back = self._caps.take(chosen.number, model)
-                if give_back is None:
-                    full.append(chosen.number)
-                    continue
-            return self._lend(chosen, now, model, give_back)
+                if not tried:
+                    return self._unavailable(now, model)
+                # Caps that are reached are found so a second time, which is rare.
+                without = tried = ()
+            elif self._caps is None:
+                return self._lend(chosen, now, model, None)
+            elif (give_back := self._caps.take(chosen.number, model)) is not None:
+                return self._lend(chosen, now, model, give_back)
+            else:
+                without = (*without, chosen.number)
 
     def _lend(self, chosen: _Credential, now: float, model: str, give_back: Callable[[], None] | None) -> Lease:
         if chosen.tag < self._tag:
@@ -214,63 +201,73 @@ class CredentialPool:
         chosen.in_flight += 1
         chosen.waiting += 1
         chosen.requests += 1
-        probes: tuple[_Circuit, ...] = (chosen.breaker,) if chosen.breaker.enter() else ()
-        if chosen.models:
-            circuit = chosen.models.get(model)
-            if circuit is not None and circuit.enter():
-                probes += (circuit,)
+        probes: tuple[_Circuit, ...] = ()
+        if chosen.breaker.state is not State.CLOSED:
+            chosen.breaker.enter()
+            probes = (chosen.breaker,)
+        if chosen.models and (circuit := chosen.models.get(model)) is not None and circuit.enter():
+            probes += (circuit,)
         return Lease(chosen, model, now, probes, give_back)
 
-    def _choose(
-        self, now: float, model: str, tried: Container[int], full: list[int], session: bytes | None
-    ) -> _Credential | None:
+    def _choose(self, now: float, model: str, without: Collection[int], session: bytes | None) -> _Credential | None:
         closed, stale = State.CLOSED, now - _FRESH_SECONDS
-        fit: list[tuple[float, _Credential]] = []
+        fit: list[_Credential] = []
+        least = math.inf
         for one in self._credentials:
-            if (tried and one.number in tried) or (full and one.number in full):
+            if without and one.number in without:
                 continue
-            if one.breaker.state is not closed and not one.breaker.allows(now):
+            breaker = one.breaker
+            if breaker.state is not closed and not breaker.allows(now):
                 continue
             if one.models and (circuit := one.models.get(model)) is not None and not circuit.allows(now):
                 continue
-            latency = one.latency.value
-            if latency is None or one.latency.at < stale:
+            average = one.latency
+            latency = average.value
+            if latency is None or average.at < stale:
                 latency = self._typical if one.waiting else 0.0
-            fit.append((latency * (1.0 + one.in_flight * one.step), one))
+            load = one.load = latency * (1.0 + one.in_flight * one.step) if one.in_flight else latency
+            if load < least:
+                least = load
+            fit.append(one)
         if len(fit) < 2:
-            return fit[0][1] if fit else None
+            return fit[0] if fit else None
         if session is not None:
-            return max((one for _, one in fit), key=lambda one: _affinity(session, one.name, one.weight))
-        alike = min(fit, key=_load)[0] * ALIKE
-        best: _Credential | None = None
-        tag = least = 0.0
-        for load, one in fit:
-            if load <= alike:
-                tag = one.tag if one.tag > self._tag else self._tag
-                if best is None or tag < least:
-                    best, least = one, tag
+            return max(fit, key=lambda one: _affinity(session, one.name, one.weight))
+        least *= ALIKE
+        now_serving, best, first = self._tag, None, math.inf
+        for one in fit:
+            if one.load <= least:
+                tag = one.tag
+                if tag < now_serving:
+                    tag = now_serving
+                if tag < first:
+                    best, first = one, tag
         return best
 
-    def answered(self, lease: Lease, now: float, *, latency: bool = True) -> None:
-        """The first byte of an answer has come. ``latency`` says whether the time it took tells of the upstream, as it
-        does for streams, and not for answers that come whole."""
-        seconds = lease.answered(now)
-        if latency and seconds is not None:
-            self._typical = lease.credential.latency.observe(now, seconds)
+    def answered(self, lease: Lease, now: float) -> None:
+        """The first of a stream has come: how long it took tells of the upstream, and a probe has passed."""
+        since = lease._since
+        if since is not None:
+            lease._since = None
+            credential = lease._credential
+            credential.waiting -= 1
+            self._typical = credential.latency.observe(now, now - since)
+            for circuit in lease._probes:
+                circuit.pass_probe()
+            lease._probes = ()
 
-    def complete(self, lease: Lease, now: float) -> None:
+    def complete(self, lease: Lease) -> None:
         """The answer has come to its end."""
-        lease.answered(now)
         credential = lease._end()
+        for circuit in lease._probes:
+            circuit.pass_probe()
         breaker = credential.breaker
         if breaker.failures or breaker.trips:
             breaker.succeed()
-        if credential.models:
-            circuit = credential.models.get(lease._model)
-            if circuit is not None:
-                circuit.succeed()
-                if circuit.state is State.CLOSED:
-                    del credential.models[lease._model]
+        if credential.models and (troubled := credential.models.get(lease._model)) is not None:
+            troubled.succeed()
+            if troubled.state is State.CLOSED:
+                del credential.models[lease._model]
 
     def drop(self, lease: Lease) -> None:
         """The request has ended without saying anything of the credential."""
@@ -324,7 +321,7 @@ class CredentialPool:
             earliest = min(earliest, seconds or _BUSY_SECONDS)
         return Unavailable(earliest, reasons)
 
-    def wait(self, now: float, model: str, tried: Container[int] = ()) -> float:
+    def wait(self, now: float, model: str, tried: Collection[int] = ()) -> float:
         """Seconds until a credential whose number is not in ``tried`` may serve ``model``, caps aside; infinite if
         there is none."""
         others = [one for one in self._credentials if one.number not in tried]
@@ -366,10 +363,6 @@ def _obstacle(one: _Credential, now: float, model: str) -> tuple[float, Fault | 
     if not shut:
         return 0.0, None
     return max(max(circuit.until - now, 0.0) or _BUSY_SECONDS for circuit in shut), shut[0].fault
-
-
-def _load(entry: tuple[float, _Credential]) -> float:
-    return entry[0]
 
 
 def _affinity(session: bytes, name: str, weight: float) -> float:

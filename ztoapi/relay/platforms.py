@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 
 import httpx
 import msgspec
@@ -63,9 +63,9 @@ class Upstream:
     def __repr__(self) -> str:
         return f"<Upstream {self.platform.id} {self._origin.authority}>"
 
-    def acquire(self, now: float, model: str, tried: Container[int] = (), session: bytes | None = None) -> Lease:
+    def acquire(self, now: float, model: str, tried: Collection[int] = (), session: bytes | None = None) -> Lease:
         """A credential for a request for ``model`` (the upstream's name). Raises UpstreamError if there is none."""
-        lease = self.pool.acquire(now, model.lower(), tried=tried, session=session)
+        lease = self.pool.acquire(now, model.lower(), tried, session)
         if isinstance(lease, Unavailable):
             raise self._unavailable(lease)
         return lease

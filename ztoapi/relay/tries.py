@@ -77,7 +77,7 @@ class Tries:
 
     def complete(self) -> None:
         """The upstream has done its part."""
-        self.upstream.pool.complete(self.lease, self._exchange.loop.time())
+        self.upstream.pool.complete(self.lease)
         self._lease = None
 
     def drop(self) -> None:
