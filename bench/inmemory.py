@@ -10,7 +10,7 @@ from contextvars import Context
 from unittest.mock import patch
 
 from ztoapi.app import Application
-from ztoapi.config.model import Config, Credential, DialectName, ModelRoute, Platform, Secret
+from ztoapi.config.model import Config, Credential, DialectName, LimitsConfig, ModelRoute, Platform, Secret
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.upstream.connection import UpstreamConnection
@@ -102,7 +102,7 @@ class CountingLoop(asyncio.SelectorEventLoop):
 class Gateway:
     """One gateway with one client connection and one idle upstream connection."""
 
-    def __init__(self, dialect: DialectName = "zai") -> None:
+    def __init__(self, dialect: DialectName = "zai", limits: LimitsConfig | None = None) -> None:
         self.loop = CountingLoop()
         base = f"http://127.0.0.1:{_ORIGIN.port}{_PATHS[dialect]}"
         platform = Platform(
@@ -116,6 +116,7 @@ class Gateway:
         )
         config = Config(
             api_keys=(Secret("key"),),
+            limits=limits or LimitsConfig(),
             platforms=(platform,),
             default_platform=dialect,
             routes=(ModelRoute(public="glm-4.6", platform=dialect, upstream="glm-4.6"),),

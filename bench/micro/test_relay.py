@@ -1,4 +1,4 @@
-"""The relay and what it is made of, on transports that only count.
+"""The whole relay on transports that only count: from the socket's octets to the socket's octets.
 
 Times are for one machine and one moment; ``python -m bench.gate`` counts what does not change.
 """
@@ -6,40 +6,67 @@ Times are for one machine and one moment; ``python -m bench.gate`` counts what d
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.inmemory import Gateway, chunked, request, stream_head, zai_event
+from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
+from bench.micro.pieces import BURST, note
 from ztoapi.config.model import DialectName
-from ztoapi.wire.limits import Limits
-from ztoapi.wire.request import parse_head
+
+DIALECTS: list[DialectName] = ["openai", "zai"]
+EVENTS_OF_A_STREAM = 64
 
 
-@pytest.mark.parametrize("events", [1, 8])
-@pytest.mark.parametrize("dialect", ["zai", "openai"])
+@pytest.mark.parametrize("events", [1, BURST])
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_one_upstream_read(benchmark: BenchmarkFixture, dialect: DialectName, events: int) -> None:
     gateway = Gateway(dialect)
     gateway.ask(request(stream=True))
     gateway.answer(stream_head() + chunked(zai_event("The")))
-    benchmark(gateway.feeder(b"".join(chunked(zai_event(" word")) for _ in range(events))))
+    octets = b"".join(chunked(zai_event(" word")) for _ in range(events))
+    note(benchmark, f"relay: a read of {events}", octets=len(octets), events=events)
+    benchmark(gateway.feeder(octets))
+    assert gateway.client.last.count(b" word") == events
     gateway.close()
 
 
-def test_one_whole_request(benchmark: BenchmarkFixture) -> None:
-    body = (
-        b'{"id":"1","created":1767225600,"model":"glm-4.6","choices":[{"index":0,"message":{"role":"assistant",'
-        b'"content":"%b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":12,'
-        b'"total_tokens":21}}' % (b"x" * 800)
-    )
-    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    question = request(stream=False, prompt="hello " * 150)
+@pytest.mark.parametrize("reads", [1, EVENTS_OF_A_STREAM // BURST, EVENTS_OF_A_STREAM])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_stream_of_64_from_request_to_done(benchmark: BenchmarkFixture, dialect: DialectName, reads: int) -> None:
+    gateway, question = Gateway(dialect), request(stream=True)
+    events = [chunked(zai_event(" word")) for _ in range(EVENTS_OF_A_STREAM)]
+    size = EVENTS_OF_A_STREAM // reads
+    blocks = [b"".join(events[at : at + size]) for at in range(0, EVENTS_OF_A_STREAM, size)]
+    blocks[0] = stream_head() + blocks[0]
+    blocks.append(chunked(zai_end()) + b"0\r\n\r\n")
+
+    def stream() -> None:
+        gateway.ask(question)
+        for block in blocks:
+            gateway.answer(block)
+
+    note(benchmark, "relay: a stream of 64", events=EVENTS_OF_A_STREAM, reads=len(blocks))
+    benchmark(stream)
+    assert gateway.client.last.endswith(b"0\r\n\r\n")
+    gateway.close()
+
+
+@pytest.mark.parametrize("prompt", [800, 300_000])
+def test_unary(benchmark: BenchmarkFixture, prompt: int) -> None:
     gateway = Gateway()
+    question, answer = request(stream=False, prompt="x" * prompt), whole_answer("x" * 800)
 
     def exchange() -> None:
         gateway.ask(question)
         gateway.answer(answer)
 
+    note(benchmark, "relay: unary", request_octets=len(question), answer_octets=len(answer))
     benchmark(exchange)
+    assert b" 200 OK" in gateway.client.last
     gateway.close()
 
 
-def test_request_head(benchmark: BenchmarkFixture) -> None:
-    head = request(stream=True).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    benchmark(parse_head, head, Limits())
+def test_refusal(benchmark: BenchmarkFixture) -> None:
+    gateway = Gateway()
+    question = request(stream=False).replace(b"Bearer key", b"Bearer no!")
+    note(benchmark, "relay: unary", request_octets=len(question))
+    benchmark(gateway.ask, question)
+    assert b" 401 " in gateway.client.last
+    gateway.close()

@@ -4,6 +4,7 @@ https://docs.z.ai/api-reference/llm/chat-completion. Everything else, unknown ke
 a request that needs no change is passed on octet for octet.
 """
 
+import contextlib
 from typing import Final
 
 import msgspec
@@ -46,6 +47,14 @@ _NONE: Final = msgspec.Raw(b'"none"')
 _REQUIRED: Final = msgspec.Raw(b'"required"')
 _DEVELOPER: Final = msgspec.Raw(b'"developer"')
 _TOOL: Final = msgspec.Raw(b'"tool"')
+
+
+class _MessageHead(msgspec.Struct, gc=False):
+    role: str | None = None
+    name: str | None = None
+
+
+_heads = msgspec.json.Decoder(list[_MessageHead]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -57,10 +66,8 @@ def build(request: ChatRequest, *, model: str, stream: bool, thinking: bool | No
     fields = request.fields
     changed: Fields = {}
     _map_sampling(fields, changed)
-    # Looked for in the whole body, which takes no copy; what is found is looked at closely.
-    if b'"developer"' in request.body or b'"name"' in request.body:
-        _map_messages(fields, changed)
-    _map_tools(fields, changed, strict=b'"strict"' in request.body)
+    _map_messages(fields, changed)
+    _map_tools(fields, changed)
     if "response_format" in fields:
         _map_response_format(fields, changed)
     if request.enable_thinking is not None:
@@ -113,9 +120,12 @@ def _map_sampling(fields: Fields, changed: Fields) -> None:
 
 def _map_messages(fields: Fields, changed: Fields) -> None:
     """``developer`` becomes ``system``; a message's ``name`` is dropped."""
-    raw = bytes(fields["messages"])
-    if b'"developer"' not in raw and b'"name"' not in raw:
-        return
+    # One pass that makes nothing of the contents; looking for the words in 300 KB of source code takes twice as long.
+    with contextlib.suppress(msgspec.DecodeError):
+        heads = _heads(fields["messages"])
+        if not any(head.role == "developer" or (head.name is not None and head.role != "tool") for head in heads):
+            return
+    # Something is to be changed, or wrong: that is said in here.
     messages = decode_value(fields, "messages", list[Fields]) or []
     different = False
     for message in messages:
@@ -128,10 +138,10 @@ def _map_messages(fields: Fields, changed: Fields) -> None:
         changed["messages"] = _raw(messages)
 
 
-def _map_tools(fields: Fields, changed: Fields, *, strict: bool) -> None:
+def _map_tools(fields: Fields, changed: Fields) -> None:
     """GLM knows only ``auto``: ``none`` takes the tools away, a forced tool leaves just that one."""
     tools = None
-    if strict:
+    if "tools" in fields and b'"strict"' in bytes(fields["tools"]):
         tools = decode_value(fields, "tools", list[Fields])
         for tool in tools or ():
             function = decode_value(tool, "function", Fields)

@@ -1,0 +1,77 @@
+"""The token bucket, and all limits of a request together."""
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.inmemory import Gateway, request, whole_answer
+from bench.micro.pieces import note
+from ztoapi.config.model import LimitsConfig, TrafficLimits
+from ztoapi.limits.board import Board
+from ztoapi.limits.model import Demand, Denial, InFlightLimit, RateLimit, Scope, Unit
+from ztoapi.structures.bucket import FULL, SECOND_NS, Rate
+
+BATCH = 100
+PLENTY = 10**8
+WIDE = TrafficLimits(
+    requests_per_second=PLENTY, requests_per_minute=PLENTY, tokens_per_minute=PLENTY, max_concurrency=1000
+)
+LIMITS = {
+    "none": LimitsConfig(),
+    "requests of a key": LimitsConfig(key=TrafficLimits(requests_per_minute=PLENTY)),
+    "all of a key": LimitsConfig(key=WIDE),
+    "all of four scopes": LimitsConfig(everybody=WIDE, key=WIDE, model=WIDE, address=WIDE),
+}
+
+
+def test_token_bucket(benchmark: BenchmarkFixture) -> None:
+    rate = Rate(PLENTY, SECOND_NS)
+
+    def take() -> None:
+        tat = FULL
+        for now in range(BATCH):
+            tat = rate.take(tat, now, 1) or FULL
+
+    note(benchmark, "limits: pieces", takes=BATCH)
+    benchmark(take)
+
+
+def _scope(name: str) -> Scope:
+    rates = (
+        RateLimit(f"{name}_requests", Unit.REQUESTS, Rate(PLENTY, SECOND_NS)),
+        RateLimit(f"{name}_tokens", Unit.TOKENS, Rate(PLENTY, SECOND_NS, 10**10)),
+    )
+    return Scope(name, (*rates, InFlightLimit(f"{name}_streams", 1000)), 100)
+
+
+# The file of the lock between workers lives as long as they do; nobody closes it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("scopes", [1, 4])
+def test_decision(benchmark: BenchmarkFixture, scopes: int, workers: int) -> None:
+    known = [_scope(f"s{number}") for number in range(scopes)]
+    demand: Demand = tuple((scope, "subject") for scope in known)
+    limiter = Board(known, workers=workers).limiter(0)
+
+    def decide() -> None:
+        answer = limiter.take(demand, 1000)
+        assert not isinstance(answer, Denial)
+        answer.fields()
+        answer.finish(36)
+
+    note(benchmark, "limits: one decision, told and settled", limits=3 * scopes, workers=workers)
+    benchmark(decide)
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_whole_request_with(benchmark: BenchmarkFixture, limits: str) -> None:
+    gateway = Gateway(limits=LIMITS[limits])
+    question, answer = request(stream=False, prompt="x" * 800), whole_answer("x" * 800)
+
+    def exchange() -> None:
+        gateway.ask(question)
+        gateway.answer(answer)
+
+    note(benchmark, "limits: a whole request", requests=1)
+    benchmark(exchange)
+    assert b" 200 OK" in gateway.client.last
+    gateway.close()

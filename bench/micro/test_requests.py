@@ -1,0 +1,38 @@
+"""Request bodies: one pass over the JSON, and what each upstream is sent."""
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.micro.pieces import note
+from ztoapi.dialects import openai, zai_request
+from ztoapi.dialects.request import decode_request
+
+SIZES = {"1 KB": 1_000, "300 KB": 300_000, "4 MB": 4_000_000}
+
+
+def body(size: str) -> bytes:
+    """A conversation of about so many octets, with lines and quotes as in source code."""
+    line = r"    if name == \"world\":\n        return [value for value in values]\n"
+    text = line * (SIZES[size] // len(line) + 1)
+    return b'{"model":"glm-4.6","messages":[{"role":"user","content":"%b"}],"stream":true}' % text.encode()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_decode(benchmark: BenchmarkFixture, size: str) -> None:
+    octets = body(size)
+    note(benchmark, f"request of {size}", octets=len(octets))
+    assert benchmark(decode_request, octets).model == "glm-4.6"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_build_with_an_alias(benchmark: BenchmarkFixture, size: str) -> None:
+    request = decode_request(body(size))
+    note(benchmark, f"request of {size}", octets=len(request.body))
+    assert b'"other"' in benchmark(openai.build, request, model="other", stream=True)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_build_for_zai(benchmark: BenchmarkFixture, size: str) -> None:
+    request = decode_request(body(size))
+    note(benchmark, f"request of {size}", octets=len(request.body))
+    assert benchmark(zai_request.build, request, model="glm-4.6", stream=True, thinking=None)
