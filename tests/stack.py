@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import pathlib
+import tempfile
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Self, TypeVar
@@ -25,16 +26,20 @@ WAIT_SECONDS = 20.0
 """How long anything is waited for before a test fails; nothing takes this long."""
 
 
-def config_for(port: int, platform: str = "zai", **variables: str) -> Config:
-    """A configuration whose default platform is the simulator on ``port``; ``variables`` as in the environment."""
+def config_for(port: int, platform: str = "zai", *, toml: str = "", **variables: str) -> Config:
+    """A configuration whose default platform is the simulator on ``port``; ``variables`` as in the environment, with
+    PORT for the simulator's port in URLs; ``toml`` is what the file says."""
     environ = {
         "PLATFORM_ID": platform,
         "UPSTREAM_URL": f"http://127.0.0.1:{port}{BASES[platform]}",
         "UPSTREAM_TOKEN": "sim-token",
         "PORT": "0",
-        **variables,
+        **{name: value.replace(":PORT/", f":{port}/") for name, value in variables.items()},
     }
-    return load({}, environ=environ, directory=pathlib.Path("/nonexistent")).config
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory)
+        (path / "ztoapi.toml").write_text(toml)
+        return load({}, environ=environ, directory=path).config
 
 
 class Stack:
