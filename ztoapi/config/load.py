@@ -68,6 +68,7 @@ _PLACEHOLDERS: Final = frozenset(
 """Keys that stand in examples, the first one was the default of the project before this one: known to everybody."""
 _REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+")
 
 
@@ -207,6 +208,8 @@ def _check_values(
     origins = sources.origins()
     if upstream.ca_file is not None and not (directory / upstream.ca_file).is_file():
         problems.add(origins["upstream.ca_file"], "there is no such file: name a file of certificates (PEM)")
+    if upstream.session_header is not None and not _HEADER.fullmatch(upstream.session_header):
+        problems.add(origins["upstream.session_header"], "must be the name of a header, such as x-session-id")
     if not all(_is_network(network) for network in server.trusted_proxies):
         problems.add(origins["server.trusted_proxies"], "each must be an address or a network such as 10.0.0.0/8")
     if "redis_url" in limits and not limits["redis_url"].reveal().startswith(_REDIS_SCHEMES):
