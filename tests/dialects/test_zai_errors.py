@@ -1,8 +1,12 @@
 """Upstream errors in OpenAI's terms."""
 
+import json
+
 import pytest
 
+from ztoapi.dialects.refusals import status_error
 from ztoapi.dialects.zai_errors import read_error, refusal
+from ztoapi.errors import Fault
 
 
 @pytest.mark.parametrize(
@@ -52,3 +56,44 @@ def test_anything_can_be_read(body: bytes) -> None:
 def test_an_odd_answer_with_status_200_is_not_tried_again() -> None:
     error = refusal(200, b"application/json", b'{"choices":[]}', None)
     assert (error.status, error.retryable) == (502, False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "codes", "statuses"),
+    [
+        (Fault.REFUSED, "1000 1001 1002 1003 1004 1100 1110 1111 1112 1120 1121", "401"),
+        (Fault.QUOTA, "1113 1304 1308 1309 1310 1313", "402"),
+        (Fault.THROTTLED, "1302 1303", "429"),
+        (Fault.EXCLUDED, "1220 1311", ""),
+        (Fault.OVERLOADED, "1305 1312", "503 529"),
+        (Fault.UPSTREAM, "1234", "502 504"),
+        (
+            Fault.REQUEST,
+            "500 1200 1210 1211 1212 1213 1214 1215 1221 1222 1230 1231 1261 1300 1301",
+            "200 400 403 404 405 408 413 422 434 435 500 599",
+        ),
+    ],
+)
+def test_whose_fault_it_is(fault: Fault, codes: str, statuses: str) -> None:
+    for code in codes.split():
+        assert read_error(b'{"error":{"code":"%s","message":"m"}}' % code.encode(), 400).fault is fault, code
+    for status in statuses.split():
+        assert read_error(b'{"error":{"message":"m"}}', int(status)).fault is fault, status
+        if status not in ("402", "200"):
+            assert status_error("chat.z.ai", int(status), "", "", None).fault is fault, status
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "reset_at"),
+    [
+        # Both as seen; the time is Beijing's.
+        ("1308", "Usage limit reached for 5 hour. Your limit will reset at 2026-09-12 00:35:41", 1789144541.0),
+        ("1310", "\u60a8\u7684\u9650\u989d\u5c06\u5728 2026-09-12 00:35:41 \u91cd\u7f6e", 1789144541.0),
+        ("1308", "Usage limit reached for 5 hour.", None),
+        ("1308", "Your limit will reset at 2026-99-12 00:35:41", None),
+        ("1302", "Your limit will reset at 2026-09-12 00:35:41", None),
+    ],
+)
+def test_when_a_quota_is_whole_again(code: str, text: str, reset_at: float | None) -> None:
+    body = json.dumps({"error": {"code": code, "message": text}})
+    assert read_error(body.encode("utf-8"), 429).reset_at == reset_at

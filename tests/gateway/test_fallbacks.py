@@ -1,11 +1,14 @@
 """Other models in the place of one that cannot be had: what the client gets, and what is recorded."""
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.gateway.test_endings import CHAT, body
 from tests.gateway.test_upstream_credentials import ask
+from tests.keys.files import add
 from tests.stack import Stack
 from ztoapi.errors import Ending
 
@@ -82,13 +85,26 @@ def test_a_fault_of_the_client_s_is_answered_at_once(fault: str) -> None:
         assert stack.stats()["requests"] == 1
 
 
-def test_once_an_answer_has_begun_there_is_no_other() -> None:
-    model = "glm-4.6:itl=1:fault=truncate"
+@pytest.mark.parametrize("fault", ["truncate", "error_mid", "network_error"])
+def test_once_an_answer_has_begun_there_is_no_other(fault: str) -> None:
+    model = f"glm-4.6:itl=1:fault={fault}"
     with Stack(MODEL_FALLBACKS=fallbacks(model, "glm-4.5")) as stack:
         with pytest.raises(httpx.RemoteProtocolError):
             ask(stack, model, stream=True)
         assert stack.stats()["requests"] == 1
-        assert stack.record().ending is Ending.TRUNCATED
+        assert stack.record().ending is not Ending.DONE
+
+
+def test_a_key_for_certain_models_gets_no_other_by_a_fallback(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    key = add(path, "alice", models=["glm-4.6*", "glm-4.5-air"])
+    with Stack(
+        ZTOAPI_KEY_FILE=str(path), MODEL_FALLBACKS=fallbacks(BROKEN, "glm-4.5", "glm-4.5-air"), ZTOAPI_MAX_TRIES="1"
+    ) as stack:
+        response = httpx.post(stack.url + CHAT, json=body(BROKEN), headers={"authorization": f"Bearer {key}"})
+        assert response.status_code == 200
+        assert models_in(response) == {"glm-4.5-air"}
+        assert stack.stats()["by_model"] == {BROKEN: 1, "glm-4.5-air": 1}
 
 
 def test_a_model_that_does_not_fit_the_request_is_passed_over() -> None:

@@ -12,6 +12,7 @@ from tests.gateway.test_endings import CHAT, body, raw_request
 from tests.stack import Stack
 from ztoapi.errors import Ending, Fault
 from ztoapi.relay.credentials import CredentialStatistics
+from ztoapi.simulator.app import Options
 from ztoapi.structures.breaker import State
 
 GOOD = "good:tokens=7"
@@ -93,6 +94,24 @@ def test_the_other_dialects_use_the_same_pool(platform: str) -> None:
         last = stack.stats()["last_request"]
         assert isinstance(last, dict)
         assert last["headers"]["authorization"].endswith("ns=7")
+
+
+def test_all_steps_of_a_zread_question_are_taken_with_one_credential() -> None:
+    with Stack(
+        "zread", options=Options(api_key="right"), UPSTREAM_TOKEN="wrong|right", ZREAD_REPOSITORY="vllm-project/vllm"
+    ) as stack:
+        assert [ask(stack).status_code for _ in range(3)] == [200] * 3
+        wrong, right = credentials(stack, "zread")
+        assert (dict(wrong.failures), wrong.in_flight) == ({Fault.REFUSED: 1}, 0)
+        assert (right.requests, right.in_flight) == (3, 0)
+
+
+@pytest.mark.parametrize(("stream", "state"), [(True, State.OPEN), (False, State.CLOSED)])
+def test_silence_counts_where_a_stream_was_asked_for(stream: bool, state: State) -> None:
+    with Stack(ZTOAPI_FIRST_BYTE_TIMEOUT_SECONDS="0.2") as stack:
+        answers = ask_all(stack, 5, "glm-4.6:fault=hang", stream=stream)
+        assert [answer.status_code for answer in answers] == [504] * 5
+        assert credentials(stack)[0].state is state
 
 
 @pytest.mark.parametrize(
