@@ -16,7 +16,8 @@ from tests.loadtests.locust_process import Demo, Entry, LocustProcess
 
 pytestmark = pytest.mark.load
 
-SECONDS = 3
+SECONDS = 5
+"""All run at once on as few as two cores: time for some whole answers, and less than a limited tenant's wait of 6."""
 CALLER_DELTAS = 54
 """50 tokens and 4 of reasoning."""
 SCENARIOS = {
@@ -222,8 +223,11 @@ def test_an_error_event_is_a_failure_and_no_truncation(failing: dict[str, Finish
     assert run.code == 1
     assert run.entries["E2E"].failures == run.entries["E2E"].events > 0
     assert run.entries["truncation"].failures == 0
-    (fault,) = run.process.faults()["E2E"]
-    assert "in-band error upstream_truncated: " in fault
+    faults = run.process.faults()["E2E"]
+    truncated = {fault for fault in faults if "in-band error upstream_truncated: " in fault}
+    assert truncated
+    # How many requests find the circuit of an upstream that truncates every answer open depends on the machine's speed.
+    assert [fault for fault in faults - truncated if "no credential of the platform zai can serve" not in fault] == []
 
 
 def test_a_refusal_is_a_failure_with_its_status(failing: dict[str, Finished]) -> None:
