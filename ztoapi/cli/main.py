@@ -50,6 +50,10 @@ def _run(args: argparse.Namespace) -> int:
         from ztoapi.cli import keys
 
         return keys.run(args)
+    if args.command == "bench":
+        from ztoapi.cli import bench
+
+        return bench.run(args)
     from ztoapi.cli import check
 
     return check.run(args)
@@ -83,6 +87,18 @@ def _parser() -> argparse.ArgumentParser:
         add_config_options(command)
         command.add_argument("--json", action="store_true", help="print JSON")
 
+    bench = commands.add_parser("bench", help="measure what a running gateway adds to its upstream")
+    bench.add_argument("--config", type=Path, default=None, metavar="FILE", help="a TOML file instead of ztoapi.toml")
+    bench.add_argument(
+        "--url", default=None, help="base URL of the gateway (the configured one; http://127.0.0.1:9090/v1)"
+    )
+    bench.add_argument("--upstream", default=None, help="base URL of its upstream (the configured one)")
+    bench.add_argument("--model", default=None, help="model to ask for (the configured default model)")
+    bench.add_argument("--requests", type=_count, default=20, help="of each kind, to each of the two (20)")
+    bench.add_argument("--concurrency", type=_count, default=8, help="streams at once in the last part (8)")
+    bench.add_argument("--max-tokens", type=_count, default=32, help="of each answer (32)")
+    bench.add_argument("--json", action="store_true", help="print JSON")
+
     _add_keys(commands.add_parser("keys", help="make, list and revoke client keys"))
     return parser
 
@@ -111,6 +127,12 @@ def _add_keys(keys: argparse.ArgumentParser) -> None:
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError("must be a whole number from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 to 1000000")
     return int(text)
 
 

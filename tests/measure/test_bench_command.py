@@ -1,0 +1,116 @@
+"""``ztoapi bench`` against a real gateway in front of the simulator."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.stack import Stack
+from ztoapi.cli.main import main
+from ztoapi.simulator.app import Options
+
+REQUESTS = 4
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_KEY", raising=False)
+    monkeypatch.delenv("BENCH_UPSTREAM_KEY", raising=False)
+
+
+def bench(stack: Stack, *more: str) -> int:
+    where = ("--url", f"http://127.0.0.1:{stack.port}/v1", "--upstream", upstream_of(stack))
+    return main(["bench", *where, "--requests", str(REQUESTS), "--concurrency", "3", *more])
+
+
+def upstream_of(stack: Stack) -> str:
+    return f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
+
+
+def test_both_are_asked_the_same_and_everything_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with Stack(options=Options(ttft_ms=1, itl_ms=1, tokens=8)) as stack:
+        assert bench(stack, "--json") == 0
+        # Three parts to two arms, of which one is in front of the other, and a first request to each.
+        assert stack.stats()["requests"] == 6 * REQUESTS + 2
+    printed = capsys.readouterr()
+    report = json.loads(printed.out)
+    counts = {"unary": REQUESTS, "first_token": REQUESTS, "streams": REQUESTS}
+    assert report["answered"] == {"direct": counts, "gateway": counts}
+    assert report["failures"] == {"direct": {}, "gateway": {}}
+    for name in ("latency", "first_token"):
+        found = report[name]
+        for share in ("p50", "p90", "p99"):
+            assert found["added_ms"][share] == pytest.approx(found["gateway_ms"][share] - found["direct_ms"][share])
+    for name in ("direct", "gateway"):
+        streams = report["streams"][name]
+        assert streams["deltas_per_second"] > streams["streams_per_second"] > 0
+        assert streams["gap_p99_ms"] >= streams["gap_mean_ms"] > 0
+    assert "#" not in printed.err
+
+
+def test_the_table_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    with Stack(options=Options(ttft_ms=1, itl_ms=1, tokens=8)) as stack:
+        assert bench(stack) == 0
+    table = capsys.readouterr().out
+    for row in (
+        "latency, added",
+        "first token, added",
+        "streams/s",
+        "deltas/s",
+        "between deltas, p99, ms",
+        "jitter, ms",
+    ):
+        assert row in table
+    assert "FAILED" not in table
+
+
+def test_truncated_streams_are_failures_with_their_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    with Stack(options=Options(ttft_ms=1, itl_ms=1, tokens=8)) as stack:
+        assert bench(stack, "--json", "--model", "glm-4.6:fault=no_done") == 1
+    failures = json.loads(capsys.readouterr().out)["failures"]
+    assert failures["direct"] == {"truncated: no [DONE]": 2 * REQUESTS}
+
+
+def test_a_gateway_that_is_not_there_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Stack(options=Options(ttft_ms=1, itl_ms=1, tokens=8)) as stack:
+        url = f"http://127.0.0.1:{port}/v1"
+        assert main(["bench", "--url", url, "--upstream", upstream_of(stack), "--requests", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "latency: not measured" in out
+    assert "FAILED gateway, 4 times: cannot connect to the upstream" in out
+
+
+def test_a_wrong_key_is_told_with_its_status(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_KEY", "wrong")
+    with Stack(options=Options(ttft_ms=1, itl_ms=1, tokens=8), DEFAULT_KEY="right") as stack:
+        assert bench(stack) == 1
+    printed = capsys.readouterr()
+    assert "FAILED gateway" in printed.out
+    assert "status 401" in printed.out
+    assert "wrong" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--url", "nonsense", "--upstream", "http://127.0.0.1:1/v1"), "--url: 'nonsense/chat/completions' is not"),
+        (("--upstream", "ftp://127.0.0.1/v1"), "--upstream: 'ftp://127.0.0.1/v1/chat/completions' is not"),
+    ],
+)
+def test_a_wrong_address_is_named(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--requests", "--concurrency", "--max-tokens"])
+def test_counts_are_whole_and_positive(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["bench", option, "0"])
+    assert end.value.code == 2
+    assert "must be a whole number from 1" in capsys.readouterr().err

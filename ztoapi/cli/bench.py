@@ -1,0 +1,128 @@
+"""``ztoapi bench``: what a running gateway adds to its upstream. ``docs/bench-command.md`` is the manual."""
+
+import argparse
+import asyncio
+import json
+import os
+import ssl
+import sys
+from typing import Final
+
+from ztoapi.cli.options import load_config
+from ztoapi.config.model import Config
+from ztoapi.errors import ConfigError
+from ztoapi.measure.asking import Arm
+from ztoapi.measure.figures import Comparison
+from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, Plan
+from ztoapi.structures.deadlines import Deadlines
+from ztoapi.upstream.client import NativeClient
+
+__all__ = ["run"]
+
+_KEY: Final = "BENCH_KEY"
+_UPSTREAM_KEY: Final = "BENCH_UPSTREAM_KEY"
+"""Keys come by the environment: a command line is for everybody on the machine to read."""
+_BAR: Final = 30
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; 0 if every request was answered in full, 1 if not, 130 after Ctrl-C. Raises ConfigError."""
+    config = load_config(args).config
+    plan = _plan(args, config)
+    show = sys.stderr.isatty()
+    print(
+        f"{plan.total + 2} requests of at most {plan.max_tokens} tokens, half of them to {plan.arms[0].url} directly",
+        file=sys.stderr,
+    )
+    measurement = Measurement(plan, _draw if show else None)
+    interrupted = False
+    try:
+        asyncio.run(_measure(measurement, config))
+    except KeyboardInterrupt:
+        interrupted = True
+    if show:
+        print(file=sys.stderr)
+    print(json.dumps(measurement.report(), indent=2) if args.json else _text(measurement))
+    if interrupted:
+        return 130
+    return 1 if any(measurement.faults.values()) else 0
+
+
+async def _measure(measurement: Measurement, config: Config) -> None:
+    tls = ssl.create_default_context(cafile=config.upstream.ca_file)
+    client = NativeClient(asyncio.get_running_loop(), config.upstream, Deadlines(), tls=lambda: tls)
+    try:
+        await measurement.run(client)
+    finally:
+        await client.close()
+
+
+def _plan(args: argparse.Namespace, config: Config) -> Plan:
+    host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"
+    url = args.url or f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}/v1"
+    key = os.environ.get(_KEY) or next((k.reveal() for k in (config.default_key, *config.api_keys) if k), None)
+    upstream, upstream_key = args.upstream, os.environ.get(_UPSTREAM_KEY)
+    model = args.model or config.model_name
+    if upstream is None:
+        platform = next((one for one in config.platforms if one.id == config.default_platform), None)
+        if platform is None:
+            raise ConfigError(("--upstream: give the upstream's base URL; the configuration has none",))
+        if platform.dialect not in ("zai", "openai"):
+            raise ConfigError(
+                (f"--upstream: {platform.id} cannot be asked directly, it speaks no OpenAI form: give another URL",)
+            )
+        upstream = platform.chat_url
+        tokens = (one.token.reveal() for one in platform.credentials if one.token is not None)
+        upstream_key = upstream_key or next(tokens, None)
+    try:
+        gateway = Arm(GATEWAY, _chat(url), key)
+    except ValueError as error:
+        raise ConfigError((f"--url: {error}",)) from error
+    try:
+        direct = Arm(DIRECT, _chat(upstream), upstream_key)
+    except ValueError as error:
+        raise ConfigError((f"--upstream: {error}",)) from error
+    return Plan(direct, gateway, model, args.requests, args.concurrency, args.max_tokens)
+
+
+def _chat(url: str) -> str:
+    return url if url.endswith("/chat/completions") else url.rstrip("/") + "/chat/completions"
+
+
+def _draw(done: int, total: int) -> None:
+    full = _BAR * done // total
+    print(f"\r[{'#' * full}{'.' * (_BAR - full)}] {done}/{total}", end="", file=sys.stderr, flush=True)
+
+
+def _text(measurement: Measurement) -> str:
+    lines = [f"{'ms':<26}{'p50':>9}{'p90':>9}{'p99':>9}"]
+    for title, comparison in (("latency", measurement.latency), ("first token", measurement.first_token)):
+        lines += _compared(title, comparison)
+    lines.append("")
+    lines.append(f"{'streams at once':<26}{'direct':>12}{'gateway':>12}")
+    direct, gateway = measurement.streams(DIRECT), measurement.streams(GATEWAY)
+    for name, title in _ROWS.items():
+        cells = ("-" if one is None else f"{one[name]:.2f}" for one in (direct, gateway))
+        lines.append(f"{title:<26}" + "".join(f"{cell:>12}" for cell in cells))
+    for name, faults in measurement.faults.items():
+        lines += [f"FAILED {name}, {count} times: {fault}" for fault, count in faults.items()]
+    return "\n".join(lines)
+
+
+_ROWS: Final = {
+    "streams_per_second": "streams/s",
+    "deltas_per_second": "deltas/s",
+    "gap_mean_ms": "between deltas, mean, ms",
+    "gap_p99_ms": "between deltas, p99, ms",
+    "jitter_ms": "jitter, ms",
+}
+
+
+def _compared(title: str, comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return [f"{title}: not measured"]
+    rows = (("direct", comparison.direct_ms), ("gateway", comparison.gateway_ms), ("added", comparison.added_ms))
+    lines = [f"{f'{title}, {name}':<26}" + "".join(f"{value:>9.2f}" for value in values) for name, values in rows]
+    if not comparison.told:
+        lines.append(f"  the medians differ by less than the noise, {comparison.noise_ms:.2f} ms: ask more --requests")
+    return lines

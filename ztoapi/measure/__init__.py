@@ -1,0 +1,1 @@
+"""Measures what a running gateway adds to its upstream; ``ztoapi bench`` is its face."""

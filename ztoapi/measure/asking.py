@@ -1,0 +1,128 @@
+"""One request to one arm, timed at its reads. Both arms are asked by the same client with the same octets but for the
+address and the key, so what the client costs cancels out."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import httpx
+import msgspec
+
+from ztoapi.errors import UpstreamError
+from ztoapi.upstream.client import NativeClient, UpstreamRequest
+from ztoapi.upstream.pool import Origin
+from ztoapi.upstream.transport import origin_of
+from ztoapi.wire.client import ResponseHead
+
+__all__ = ["Answer", "Arm", "ask", "body_of"]
+
+_DELTA: Final = re.compile(rb'"(?:reasoning_)?content":\s?"[^"]')
+_SHOWN_BYTES: Final = 200
+
+
+class Arm:
+    """Somewhere to ask: the gateway, or its upstream directly. Raises ValueError for a URL that is none."""
+
+    def __init__(self, name: str, url: str, key: str | None) -> None:
+        parsed = httpx.URL(url)
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise ValueError(f"{url!r} is not an http or https URL")
+        self.name = name
+        self.url = url
+        self._origin: Origin = origin_of(parsed)
+        authorization = f"authorization: Bearer {key}\r\n" if key else ""
+        self._head = (
+            f"POST {parsed.raw_path.decode()} HTTP/1.1\r\nhost: {self._origin.authority}\r\n"
+            f"content-type: application/json\r\naccept-encoding: identity\r\n{authorization}content-length: "
+        ).encode()
+
+    def request(self, body: bytes) -> UpstreamRequest:
+        """The request for ``body``."""
+        return UpstreamRequest(self._origin, "POST", self._head + b"%d\r\n\r\n" % len(body), body)
+
+
+class Answer(NamedTuple):
+    """What came of one request: seconds until its end and its first delta, seconds between deltas that came by
+    different reads, the number of deltas, and what was wrong with it, or nothing."""
+
+    seconds: float
+    first_seconds: float | None
+    gaps: list[float]
+    deltas: int
+    fault: str
+
+
+class _Reader:
+    """The sink of one request."""
+
+    def __init__(self, clock: Callable[[], float], done: "asyncio.Future[None]") -> None:
+        self._clock = clock
+        self.done = done
+        self.status = 0
+        self.payload = bytearray()
+        self.reads: list[float] = []
+        self.deltas = 0
+        self.error = ""
+        self.end = 0.0
+
+    def on_head(self, head: ResponseHead) -> None:
+        self.status = head.status
+
+    def on_data(self, payload: bytes) -> None:
+        self.payload += payload
+        found = len(_DELTA.findall(payload))
+        if found:
+            self.deltas += found
+            self.reads.append(self._clock())
+
+    def on_end(self) -> None:
+        self._finish()
+
+    def on_error(self, error: UpstreamError) -> None:
+        self.error = str(error)
+        self._finish()
+
+    def on_idle(self, seconds: float) -> None:
+        """Nothing to do: the caller has a time limit of its own."""
+
+    def _finish(self) -> None:
+        self.end = self._clock()
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+def body_of(model: str, max_tokens: int, stream: bool) -> bytes:
+    """The request's body, the same for both arms."""
+    messages = [{"role": "user", "content": "Count slowly from one to one hundred, in words."}]
+    return msgspec.json.encode({"model": model, "messages": messages, "max_tokens": max_tokens, "stream": stream})
+
+
+async def ask(client: NativeClient, arm: Arm, body: bytes, *, stream: bool, timeout_seconds: float) -> Answer:
+    """Ask ``arm``. Whatever goes wrong is told in the answer's ``fault``."""
+    loop = asyncio.get_running_loop()
+    reader = _Reader(loop.time, loop.create_future())
+    start = loop.time()
+    call = client.send(arm.request(body), reader)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await reader.done
+    except TimeoutError:
+        return Answer(loop.time() - start, None, [], reader.deltas, f"no end within {timeout_seconds:g} s")
+    finally:
+        call.cancel()
+    gaps = [after - before for before, after in zip(reader.reads, reader.reads[1:], strict=False)]
+    first = reader.reads[0] - start if reader.reads else None
+    return Answer(reader.end - start, first, gaps, reader.deltas, _fault(reader, stream))
+
+
+def _fault(reader: _Reader, stream: bool) -> str:
+    if reader.error:
+        return reader.error
+    if reader.status != 200:
+        return f"status {reader.status}: {bytes(reader.payload[:_SHOWN_BYTES]).decode('utf-8', 'replace')}"
+    if stream:
+        if b'"error":' in reader.payload and b"[DONE]" not in reader.payload:
+            return "an error event in the stream"
+        return "" if b"data: [DONE]" in reader.payload else "truncated: no [DONE]"
+    return "" if reader.deltas else "no content in the answer"
