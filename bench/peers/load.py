@@ -1,13 +1,19 @@
 """The load of the comparison: closed loop, raw sockets, every answer checked to its end.
 
-``python -m bench.peers.load WORKLOAD PORT SECONDS`` prints one JSON line: units done, errors, percentiles of the
-latency and of the time to the first token in milliseconds, and, for paced streams, of the delay of each delta.
+``python -m bench.peers.load WORKLOAD PORT SECONDS [HEADERS]`` prints one JSON line: units done, errors, percentiles of
+the latency and of the time to the first token in milliseconds, for paced streams of the delay of each delta, and the
+share of a core that this program took: near 1 its latencies are its own. HEADERS is a JSON object of header fields.
+
+With the workload ``open`` it opens 1,000 streams, prints ``open`` when each has had a token, and holds them until its
+standard input is closed.
 """
 
 import asyncio
 import json
+import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Final, cast
 
 import msgspec
@@ -25,31 +31,35 @@ CONNECTIONS: Final = {
     "churn": 64,
     "single": 1,
     "single_stream": 1,
+    "open": 1000,
 }
-WORKLOADS: Final = tuple(CONNECTIONS)
+WORKLOADS: Final = tuple(workload for workload in CONNECTIONS if workload != "open")
+_STREAMS: Final = ("burst", "paced", "single_stream", "open")
+_MODELS: Final = {"paced": "paced", "open": "slow"}
 UNITS: Final = {"burst": "64-chunk stream", "paced": "chunk", "single_stream": "64-chunk stream"}
 """What CPU is divided by; a request where nothing is said."""
 _PROMPT: Final = {"prompt": "long context " * 23077}
 """About 300 KB."""
 
 
-def request(workload: str) -> bytes:
-    """The request of ``workload``, as openai-python sends it."""
-    stream = workload in ("burst", "paced", "single_stream")
+def request(workload: str, headers: Mapping[str, str]) -> bytes:
+    """The request of ``workload``, as openai-python sends it, with further ``headers``."""
+    stream = workload in _STREAMS
     body = msgspec.json.encode(
         {
             "messages": [{"role": "user", "content": _PROMPT.get(workload, "hello " * (10 if stream else 150))}],
-            "model": "paced" if workload == "paced" else "glm-4.6",
+            "model": _MODELS.get(workload, "glm-4.6"),
             "stream": stream,
         }
     )
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: identity\r\n"
         b"Connection: %b\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
         b"User-Agent: OpenAI/Python 3.54.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 3.54.0\r\n"
         b"X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
-        b"Authorization: Bearer key\r\nX-Stainless-Async: false\r\nContent-Length: %d\r\n\r\n%b"
-    ) % (b"close" if workload == "churn" else b"keep-alive", len(body), body)
+        b"Authorization: Bearer key\r\nX-Stainless-Async: false\r\n%bContent-Length: %d\r\n\r\n%b"
+    ) % (b"close" if workload == "churn" else b"keep-alive", more, len(body), body)
 
 
 class Meter:
@@ -92,7 +102,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, workload: str, octets: bytes, meter: Meter, deadline: float) -> None:
         self._workload = workload
-        self._stream = workload in ("burst", "paced", "single_stream")
+        self._stream = workload in _STREAMS
         self._octets = octets
         self._meter = meter
         self._deadline = deadline
@@ -162,10 +172,11 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def run(workload: str, port: int, seconds: float) -> dict[str, object]:
+async def run(workload: str, port: int, seconds: float, headers: Mapping[str, str]) -> dict[str, object]:
     """Load ``port`` for ``seconds``; requests that are under way then are finished."""
     meter = Meter()
-    octets = request(workload)
+    octets = request(workload, headers)
+    started, used = time.perf_counter(), time.process_time()
     loop = asyncio.get_running_loop()
     deadline = time.perf_counter() + seconds
 
@@ -183,8 +194,29 @@ async def run(workload: str, port: int, seconds: float) -> dict[str, object]:
                 meter.fail("connection closed")
 
     await asyncio.gather(*(one() for _ in range(CONNECTIONS[workload])))
-    return meter.shown()
+    busy = (time.process_time() - used) / (time.perf_counter() - started)
+    return {**meter.shown(), "load_busy": round(busy, 2)}
+
+
+async def hold(port: int, headers: Mapping[str, str]) -> None:
+    """Hold the streams of the workload ``open``."""
+    meter, octets, loop = Meter(), request("open", headers), asyncio.get_running_loop()
+    for _ in range(CONNECTIONS["open"]):
+        await loop.create_connection(lambda: Client("open", octets, meter, math.inf), "127.0.0.1", port)
+    while len(meter.first) < CONNECTIONS["open"]:  # noqa: ASYNC110 - an event for 1,000 streams would be more than this
+        await asyncio.sleep(0.05)
+    print("open", flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+def main() -> None:
+    workload, port, seconds, *rest = sys.argv[1:]
+    headers: dict[str, str] = json.loads(rest[0]) if rest else {}
+    if workload == "open":
+        uvloop.run(hold(int(port), headers))
+    else:
+        print(json.dumps(uvloop.run(run(workload, int(port), float(seconds), headers))))
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(run(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))))
+    main()

@@ -2,7 +2,8 @@
 
 ``python -m bench.peers.mock PORT``. It reads a request by its Content-Length and answers by what the body asks for:
 ``"stream":true`` gives 64 chunks, eight a write; a model ``paced`` 64 chunks of one write each, every 20 ms on an
-absolute schedule, each with the monotonic clock in it; anything else about 1 KB of JSON.
+absolute schedule, each with the monotonic clock in it; a model ``slow`` the same every second; anything else about
+1 KB of JSON.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ __all__ = ["CHUNKS", "GAP_SECONDS"]
 CHUNKS: Final = 64
 PER_WRITE: Final = 8
 GAP_SECONDS: Final = 0.02
+_SLOW_GAP_SECONDS: Final = 1.0
 _EVENT: Final = (
     b'data: {"id":"20261123120000aabbccddeeff0011","object":"chat.completion.chunk","created":1767225600,'
     b'"model":"glm-4.6","choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n'
@@ -57,6 +59,7 @@ class Mock(asyncio.Protocol):
         self._buffer = b""
         self._needed = 0
         self._start = 0.0
+        self._gap = GAP_SECONDS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -79,8 +82,9 @@ class Mock(asyncio.Protocol):
         self._buffer, self._needed = buffer[self._needed :], 0
         if b'"stream":true' not in body.replace(b" ", b""):
             self.transport.write(_WHOLE)
-        elif b"paced" in body:
+        elif b'"paced"' in body or b'"slow"' in body:
             self.transport.write(_HEAD)
+            self._gap = GAP_SECONDS if b'"paced"' in body else _SLOW_GAP_SECONDS
             self._start = self._loop.time()
             self._pace(0)
         else:
@@ -100,7 +104,7 @@ class Mock(asyncio.Protocol):
             self.transport.write(_LAST)
             return
         self.transport.write(chunk(_EVENT % (b"t=%d;" % time.monotonic_ns())))
-        self._loop.call_at(self._start + GAP_SECONDS * (number + 1), self._pace, number + 1)
+        self._loop.call_at(self._start + self._gap * (number + 1), self._pace, number + 1)
 
 
 async def serve(port: int) -> None:

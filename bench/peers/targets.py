@@ -1,7 +1,7 @@
-"""The gateways that are compared: how each is started, and how it is installed where it is missing.
+"""The gateways that are compared: how each is found, started and installed.
 
-One worker each, keep-alive on both sides, no request log to a terminal. ``python -m bench.peers --install`` prints the
-commands; a target whose program is missing is skipped with a word.
+One worker each, keep-alive on both sides, each with its defaults otherwise; no request log to a terminal. A target
+whose program is missing is skipped with a word. ``python -m bench.peers install NAME`` installs one.
 """
 
 import shutil
@@ -12,61 +12,84 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["DIRECT", "ROOT", "TARGETS", "Place", "Start", "Target"]
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+DIRECT = "direct"
+"""The mock called without a gateway: what added latencies are measured against."""
+ROOT = Path(__file__).resolve().parents[2]
+_SERVERS = Path(__file__).resolve().parent / "servers"
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Start(NamedTuple):
-    """A command and its environment, made for a port, the upstream's port, and a directory of its own."""
+    """A command and its environment."""
 
     command: list[str]
-    environment: Mapping[str, str] = MappingProxyType({})
+    environment: Mapping[str, str] = _NOTHING
+
+
+class Place(NamedTuple):
+    """Where one run takes place: the gateway's port, the mock's, a directory for files, the program's path."""
+
+    port: int
+    upstream: int
+    directory: Path
+    program: str
 
 
 class Target(NamedTuple):
-    """One gateway. ``version`` is a command whose output names it; ``workloads`` empty means all."""
+    """One gateway. ``program`` is looked for in the target's own directory of tools, beside this interpreter, then on
+    PATH; ``modules`` are what that interpreter must be able to import. ``install`` are the commands that bring it, with
+    ``{tools}`` for its directory; ``headers`` go with every request to it, with ``{upstream}`` for the mock's port."""
 
     name: str
     program: str
-    install: str
-    start: Callable[[int, int, Path], Start]
+    install: tuple[str, ...]
+    start: Callable[[Place], Start]
     version: tuple[str, ...]
-    without: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    headers: Mapping[str, str] = _NOTHING
 
-    def find(self) -> str | None:
+    def find(self, tools: Path) -> str | None:
         """The program's path, or None."""
-        beside = Path(sys.executable).parent / self.program
-        return str(beside) if beside.exists() else shutil.which(self.program)
+        own = tools / self.name
+        candidates = [own / "bin" / self.program, own / self.program, Path(sys.executable).parent / self.program]
+        path = next((str(one) for one in candidates if one.exists()), None) or shutil.which(self.program)
+        if path is None or not self.modules:
+            return path
+        check = subprocess.run([path, "-c", f"import {', '.join(self.modules)}"], capture_output=True, check=False)
+        return path if check.returncode == 0 else None
 
-    def version_text(self) -> str:
-        path = self.find()
+    def version_text(self, tools: Path) -> str:
+        """What the program says of its version."""
+        path = self.find(tools)
         if path is None:
             return "missing"
         result = subprocess.run([path, *self.version], capture_output=True, text=True, check=False)
-        return (result.stdout + result.stderr).strip().splitlines()[0] if result.stdout + result.stderr else "unknown"
+        lines = [line for line in (result.stdout + result.stderr).splitlines() if any(map(str.isdigit, line))]
+        return lines[-1].strip() if lines else "unknown"
 
 
-def _nginx(port: int, upstream: int, directory: Path) -> Start:
+def _nginx(place: Place) -> Start:
+    directory = place.directory
     (directory / "nginx.conf").write_text(
         f"""worker_processes 1; daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log;
 events {{ worker_connections 8192; }}
 http {{ access_log off; keepalive_requests 1000000000;
   client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory};
   uwsgi_temp_path {directory}; scgi_temp_path {directory};
-  upstream mock {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 1000000000; }}
-  server {{ listen 127.0.0.1:{port} backlog=2048; client_max_body_size 20m; client_body_buffer_size 1m;
+  upstream mock {{ server 127.0.0.1:{place.upstream}; keepalive 512; keepalive_requests 1000000000; }}
+  server {{ listen 127.0.0.1:{place.port} backlog=2048; client_max_body_size 20m; client_body_buffer_size 1m;
     location / {{ proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_buffering off; }}
   }} }}
 """
     )
-    return Start(["nginx", "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")])
+    return Start([place.program, "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")])
 
 
-def _haproxy(port: int, upstream: int, directory: Path) -> Start:
-    (directory / "haproxy.cfg").write_text(
+def _haproxy(place: Place) -> Start:
+    (place.directory / "haproxy.cfg").write_text(
         f"""global
   nbthread 1
   maxconn 8192
@@ -78,22 +101,29 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend in
-  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{place.port}
   default_backend mock
 backend mock
-  server one 127.0.0.1:{upstream}
+  server one 127.0.0.1:{place.upstream}
 """
     )
-    return Start(["haproxy", "-f", str(directory / "haproxy.cfg")])
+    return Start([place.program, "-f", str(place.directory / "haproxy.cfg")])
 
 
-def _ztoapi(transport: str) -> Callable[[int, int, Path], Start]:
-    def start(port: int, upstream: int, _: Path) -> Start:
+def _server(name: str) -> Callable[[Place], Start]:
+    def start(place: Place) -> Start:
+        return Start([place.program, str(_SERVERS / name), str(place.port), str(place.upstream)])
+
+    return start
+
+
+def _ztoapi(transport: str) -> Callable[[Place], Start]:
+    def start(place: Place) -> Start:
         return Start(
-            [sys.executable, "-m", "ztoapi", "serve", "--port", str(port), "--transport", transport],
+            [place.program, "-m", "ztoapi", "serve", "--port", str(place.port), "--transport", transport],
             {
                 "PYTHONPATH": str(ROOT),
-                "UPSTREAM_URL": f"http://127.0.0.1:{upstream}/v1",
+                "UPSTREAM_URL": f"http://127.0.0.1:{place.upstream}/v1",
                 "UPSTREAM_TOKEN": "token",
                 "DEFAULT_KEY": "key",
             },
@@ -102,9 +132,83 @@ def _ztoapi(transport: str) -> Callable[[int, int, Path], Start]:
     return start
 
 
+def _vllm_router(place: Place) -> Start:
+    options = ["--host", "127.0.0.1", "--port", str(place.port), "--policy", "round_robin", "--log-level", "error"]
+    return Start([place.program, "--worker-urls", f"http://127.0.0.1:{place.upstream}", *options])
+
+
+def _litellm(place: Place) -> Start:
+    (place.directory / "litellm.yaml").write_text(
+        f"""model_list:
+  - model_name: "*"
+    litellm_params:
+      model: "openai/*"
+      api_base: http://127.0.0.1:{place.upstream}/v1
+      api_key: token
+"""
+    )
+    options = ["--host", "127.0.0.1", "--port", str(place.port), "--num_workers", "1", "--telemetry", "False"]
+    return Start(
+        [place.program, "--config", str(place.directory / "litellm.yaml"), *options],
+        {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": "key", "LITELLM_LOG": "ERROR"},
+    )
+
+
+def _portkey(place: Place) -> Start:
+    server = Path(place.program).parents[1] / "@portkey-ai/gateway/build/start-server.js"
+    return Start(["node", str(server), f"--port={place.port}", "--headless"], {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1"})
+
+
+_PYTHON = Path(sys.executable).name
+_IMPORT_VERSION = "from importlib.metadata import version as v; print({})"
 TARGETS = (
-    Target("nginx", "nginx", "apt-get install nginx-light", _nginx, ("-v",)),
-    Target("haproxy", "haproxy", "apt-get install haproxy", _haproxy, ("-v",)),
-    Target("ztoapi", "ztoapi", "pip install -e .", _ztoapi("native"), ("--version",)),
-    Target("ztoapi --transport httpx", "ztoapi", "pip install -e .", _ztoapi("httpx"), ("--version",)),
+    Target("nginx", "nginx", ("apt-get install -y nginx-light",), _nginx, ("-v",)),
+    Target("haproxy", "haproxy", ("apt-get install -y haproxy",), _haproxy, ("-v",)),
+    Target("ztoapi", _PYTHON, ("pip install -e .",), _ztoapi("native"), ("-m", "ztoapi", "--version"), ("ztoapi",)),
+    Target(
+        "vllm-router",
+        "vllm-router",
+        (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install vllm-router"),
+        _vllm_router,
+        ("--version",),
+    ),
+    Target(
+        "aiohttp",
+        "python",
+        (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install aiohttp uvloop"),
+        _server("aiohttp_proxy.py"),
+        ("-c", _IMPORT_VERSION.format("'aiohttp', v('aiohttp')")),
+        ("aiohttp", "uvloop"),
+    ),
+    Target(
+        "ztoapi --transport httpx",
+        _PYTHON,
+        ("pip install -e .",),
+        _ztoapi("httpx"),
+        ("-m", "ztoapi", "--version"),
+        ("ztoapi",),
+    ),
+    Target(
+        "portkey",
+        "node_modules/.bin/gateway",
+        ("npm install --prefix {tools} @portkey-ai/gateway",),
+        _portkey,
+        ("--version",),
+        headers={"x-portkey-provider": "openai", "x-portkey-custom-host": "http://127.0.0.1:{upstream}/v1"},
+    ),
+    Target(
+        "starlette+httpx",
+        "python",
+        (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install starlette uvicorn httptools uvloop httpx"),
+        _server("starlette_proxy.py"),
+        ("-c", _IMPORT_VERSION.format("'starlette', v('starlette'), 'uvicorn', v('uvicorn'), 'httpx', v('httpx')")),
+        ("starlette", "uvicorn", "httptools", "uvloop", "httpx"),
+    ),
+    Target(
+        "litellm",
+        "litellm",
+        (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install 'litellm[proxy]'"),
+        _litellm,
+        ("--version",),
+    ),
 )

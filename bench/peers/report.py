@@ -1,0 +1,109 @@
+"""From measured rounds to figures: ratios within a round, medians over rounds, and what must not be told."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from bench.peers.load import CONNECTIONS, UNITS
+from bench.peers.targets import DIRECT
+
+__all__ = ["BASE", "BUSY", "Figure", "Result", "costs", "latencies", "markdown", "ratio"]
+
+BASE: Final = "nginx"
+BUSY: Final = 0.95
+"""Share of a core above which the mock or the load generator is what is measured."""
+_LATENCY: Final = {"single": "latency_ms", "single_stream": "ttft_ms"}
+Result = dict[str, Any]
+"""One target under one workload in one round; see ``measure`` in ``__main__.py``."""
+
+
+class Figure(NamedTuple):
+    """CPU of a target for one unit of work: microseconds, and the ratio to nginx (None without nginx)."""
+
+    cpu_us: float
+    ratio: float | None
+
+
+def _of(rounds: Iterable[Result], workload: str, target: str) -> list[Result]:
+    return [one for one in rounds if one["workload"] == workload and one["target"] == target]
+
+
+def costs(rounds: Sequence[Result], workload: str, target: str) -> Figure | str:
+    """The medians over rounds, or a word that says why there are none: a mock that was busier than its core allows
+    would make every gateway look alike."""
+    mine = _of(rounds, workload, target)
+    if not mine:
+        return "not measured"
+    good = {one["round"]: one["cpu_us"] for one in mine if one["mock_busy"] < BUSY and one["units"]}
+    if not good:
+        return "the mock was the bottleneck" if any(one["units"] for one in mine) else "no answer was right"
+    base = {one["round"]: one["cpu_us"] for one in _of(rounds, workload, BASE) if one["units"]}
+    ratios = [cpu / base[number] for number, cpu in good.items() if number in base]
+    return Figure(statistics.median(good.values()), statistics.median(ratios) if ratios else None)
+
+
+def ratio(rounds: Sequence[Result], workload: str, target: str) -> float | None:
+    """Times nginx, if that can be told."""
+    figure = costs(rounds, workload, target)
+    return None if isinstance(figure, str) else figure.ratio
+
+
+def latencies(rounds: Sequence[Result], workload: str, target: str, which: str) -> float | None:
+    """What a gateway adds on one connection, in milliseconds: its percentile ``which`` less that of the mock called
+    directly in the same round. None if it was not measured, or the load generator was too busy to tell."""
+    what = _LATENCY[workload]
+    direct = {one["round"]: one[what][which] for one in _of(rounds, workload, DIRECT) if one[what]}
+    added = [
+        one[what][which] - direct[one["round"]]
+        for one in _of(rounds, workload, target)
+        if one[what] and one["round"] in direct and one["load_busy"] < BUSY
+    ]
+    return statistics.median(added) if added else None
+
+
+def _median(results: list[Result], value: Callable[[Result], float | None]) -> float | None:
+    values = [found for one in results if (found := value(one)) is not None]
+    return statistics.median(values) if values else None
+
+
+def _delay(one: Result) -> float | None:
+    return one["delay_ms"]["p99"] if one["delay_ms"] and one["load_busy"] < BUSY else None
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def markdown(rounds: Sequence[Result], targets: Sequence[str], notes: Sequence[str]) -> str:
+    """The tables, with ``notes`` (machine, versions) below them."""
+    done = list(dict.fromkeys(one["workload"] for one in rounds if one["workload"] != "memory"))
+    loads = [workload for workload in done if not workload.startswith("single")]
+    lines = ["CPU of the whole process tree, times nginx in the same round (in brackets: microseconds), medians:", ""]
+    heads = [f"{workload}, a {UNITS.get(workload, 'request')}, {CONNECTIONS[workload]} conn." for workload in loads]
+    lines += [f"| | {' | '.join(heads)} | errors |", f"|---|{'--:|' * (len(heads) + 1)}"]
+    for target in targets:
+        cells = [_cost_cell(costs(rounds, workload, target)) for workload in loads]
+        errors = sum(sum(one["errors"].values()) for one in rounds if one["target"] == target and "errors" in one)
+        lines.append(f"| {target} | {' | '.join(cells)} | {errors} |")
+    lines += [
+        "",
+        "Added by the gateway on one connection (percentiles less those of the mock, called directly in the same",
+        "round), delay of each delta with 200 paced streams, resident memory of the process tree:",
+        "",
+        "| | latency p50, ms | p99 | first token p50, ms | p99 | delta p99, ms | MB idle | MB with 1,000 streams |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for target in targets:
+        added = [latencies(rounds, workload, target, which) for workload in _LATENCY for which in ("p50", "p99")]
+        memory = _of(rounds, "memory", target)
+        cells = [_shown(value, 2) for value in added]
+        cells.append(_shown(_median(_of(rounds, "paced", target), _delay), 1))
+        cells += [_shown(_median(memory, lambda one, key=key: one[key]), 0) for key in ("idle_mb", "streams_mb")]  # type: ignore[misc]  # mypy cannot infer a default
+        lines.append(f"| {target} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _cost_cell(figure: Figure | str) -> str:
+    if isinstance(figure, str):
+        return figure
+    return f"{figure.cpu_us:.1f} us" if figure.ratio is None else f"**{figure.ratio:.2f}** ({figure.cpu_us:.1f})"

@@ -1,0 +1,1 @@
+"""The programs of two arms, as a competent user of each framework would write them."""
