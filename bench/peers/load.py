@@ -136,7 +136,7 @@ class Client(asyncio.Protocol):
                 self._meter.delays.append((now - int(stamp)) / 1e9)
 
     def _complete(self, data: bytes) -> bool:
-        if self._stream:
+        if self._stream and self._parts[0].startswith(b"HTTP/1.1 200"):
             return data.endswith(b"0\r\n\r\n") or (len(data) < 5 and b"".join(self._parts[-3:]).endswith(b"0\r\n\r\n"))
         answer = data if len(self._parts) == 1 else b"".join(self._parts)
         head, mark, body = answer.partition(b"\r\n\r\n")
@@ -154,7 +154,7 @@ class Client(asyncio.Protocol):
         if not answer.startswith(b"HTTP/1.1 200"):
             meter.fail(answer[:16].decode("latin-1"))
         elif self._stream:
-            chunks = answer.count(b'"delta":{"content"')
+            chunks = answer.count(b'"content":"') - answer.count(b'"content":""')
             if chunks != CHUNKS or b"data: [DONE]" not in answer:
                 meter.fail(f"{chunks} chunks")
             meter.units += chunks if self._workload == "paced" else 1

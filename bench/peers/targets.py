@@ -40,7 +40,8 @@ class Place(NamedTuple):
 class Target(NamedTuple):
     """One gateway. ``program`` is looked for in the target's own directory of tools, beside this interpreter, then on
     PATH; ``modules`` are what that interpreter must be able to import. ``install`` are the commands that bring it, with
-    ``{tools}`` for its directory; ``headers`` go with every request to it, with ``{upstream}`` for the mock's port."""
+    ``{tools}`` for its directory; ``version`` is the command that tells the version, with ``{program}`` for the path;
+    ``headers`` go with every request to it, with ``{upstream}`` for the mock's port."""
 
     name: str
     program: str
@@ -65,7 +66,8 @@ class Target(NamedTuple):
         path = self.find(tools)
         if path is None:
             return "missing"
-        result = subprocess.run([path, *self.version], capture_output=True, text=True, check=False)
+        command = [word.replace("{program}", path) for word in self.version]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = [line for line in (result.stdout + result.stderr).splitlines() if any(map(str.isdigit, line))]
         return lines[-1].strip() if lines else "unknown"
 
@@ -162,22 +164,29 @@ def _portkey(place: Place) -> Start:
 _PYTHON = Path(sys.executable).name
 _IMPORT_VERSION = "from importlib.metadata import version as v; print({})"
 TARGETS = (
-    Target("nginx", "nginx", ("apt-get install -y nginx-light",), _nginx, ("-v",)),
-    Target("haproxy", "haproxy", ("apt-get install -y haproxy",), _haproxy, ("-v",)),
-    Target("ztoapi", _PYTHON, ("pip install -e .",), _ztoapi("native"), ("-m", "ztoapi", "--version"), ("ztoapi",)),
+    Target("nginx", "nginx", ("apt-get install -y nginx-light",), _nginx, ("{program}", "-v")),
+    Target("haproxy", "haproxy", ("apt-get install -y haproxy",), _haproxy, ("{program}", "-v")),
+    Target(
+        "ztoapi",
+        _PYTHON,
+        ("pip install -e .",),
+        _ztoapi("native"),
+        ("{program}", "-m", "ztoapi", "--version"),
+        ("ztoapi",),
+    ),
     Target(
         "vllm-router",
         "vllm-router",
         (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install vllm-router"),
         _vllm_router,
-        ("--version",),
+        ("{program}", "--version"),
     ),
     Target(
         "aiohttp",
         "python",
         (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install aiohttp uvloop"),
         _server("aiohttp_proxy.py"),
-        ("-c", _IMPORT_VERSION.format("'aiohttp', v('aiohttp')")),
+        ("{program}", "-c", _IMPORT_VERSION.format("'aiohttp', v('aiohttp')")),
         ("aiohttp", "uvloop"),
     ),
     Target(
@@ -185,7 +194,7 @@ TARGETS = (
         _PYTHON,
         ("pip install -e .",),
         _ztoapi("httpx"),
-        ("-m", "ztoapi", "--version"),
+        ("{program}", "-m", "ztoapi", "--version"),
         ("ztoapi",),
     ),
     Target(
@@ -193,7 +202,7 @@ TARGETS = (
         "node_modules/.bin/gateway",
         ("npm install --prefix {tools} @portkey-ai/gateway",),
         _portkey,
-        ("--version",),
+        ("node", "-p", "'@portkey-ai/gateway ' + require('{program}/../../@portkey-ai/gateway/package.json').version"),
         headers={"x-portkey-provider": "openai", "x-portkey-custom-host": "http://127.0.0.1:{upstream}/v1"},
     ),
     Target(
@@ -201,7 +210,11 @@ TARGETS = (
         "python",
         (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install starlette uvicorn httptools uvloop httpx"),
         _server("starlette_proxy.py"),
-        ("-c", _IMPORT_VERSION.format("'starlette', v('starlette'), 'uvicorn', v('uvicorn'), 'httpx', v('httpx')")),
+        (
+            "{program}",
+            "-c",
+            _IMPORT_VERSION.format("'starlette', v('starlette'), 'uvicorn', v('uvicorn'), 'httpx', v('httpx')"),
+        ),
         ("starlette", "uvicorn", "httptools", "uvloop", "httpx"),
     ),
     Target(
@@ -209,6 +222,6 @@ TARGETS = (
         "litellm",
         (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install 'litellm[proxy]'"),
         _litellm,
-        ("--version",),
+        ("env", "LITELLM_LOCAL_MODEL_COST_MAP=True", "{program}", "--version"),
     ),
 )
