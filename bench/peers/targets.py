@@ -69,7 +69,8 @@ class Target(NamedTuple):
         command = [word.replace("{program}", path) for word in self.version]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = [line for line in (result.stdout + result.stderr).splitlines() if any(map(str.isdigit, line))]
-        return lines[-1].strip() if lines else "unknown"
+        named = [line for line in lines if "ersion" in line] or lines
+        return named[-1].strip() if named else "unknown"
 
 
 def _nginx(place: Place) -> Start:
@@ -179,7 +180,7 @@ TARGETS = (
         "vllm-router",
         (f"{sys.executable} -m venv {{tools}}", "{tools}/bin/pip install vllm-router"),
         _vllm_router,
-        ("{program}", "--version"),
+        ("sh", "-c", '"$(dirname {program})"/pip show vllm-router'),
     ),
     Target(
         "aiohttp",
