@@ -292,6 +292,21 @@ def test_pipelined_answers_wait_for_a_slow_reader_and_all_arrive(make_serving: M
     assert [serving.record().path for _ in range(40)] == [f"/{number}" for number in range(40)]
 
 
+def test_the_last_answer_may_go_out_and_close_as_soon_as_a_slow_reader_makes_room(make_serving: MakeServing) -> None:
+    sizes = {"/large": 1 << 20, "/small": 1}
+    serving = make_serving(lambda exchange: exchange.respond(200, bytes(sizes[exchange.request.path])))
+    with serving.client(receive_buffer=4096) as client:
+        client.get("/large")
+        client.get("/small")
+        client.half_close()
+        serving.wait_for(lambda: bool(serving.context.connections) and connection_of(serving).write_paused)
+        # There is room again only when all has been sent: the close finds nothing more to wait for.
+        serving.run(lambda: connection_of(serving).transport.set_write_buffer_limits(high=65536, low=0))
+        assert len(client.answer().body) == sizes["/large"]
+        assert client.answer().body == b"\0"
+        assert client.rest() == b""
+
+
 # -- timers, as a client sees them ------------------------------------------------------------------------------------
 
 

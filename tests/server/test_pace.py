@@ -80,6 +80,7 @@ def test_the_end_of_a_rest_does_not_fill_a_full_socket(stream: Stream, worker: W
     worker.loop.advance(2.1)
     assert "resume" not in stream.heard
     stream.connection.transport.take(200_000)
+    worker.loop.advance(0.0)
     assert stream.heard[-1] == "resume"
 
 

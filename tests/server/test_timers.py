@@ -230,6 +230,7 @@ def test_what_waited_behind_a_full_socket_is_answered_once_there_is_room(worker:
     connection.send(GET % b"large" + GET % b"now" * 3)
     connection.transport.blocked = False
     connection.transport.take(len(connection.transport.queued))
+    worker.loop.advance(0.0)
     assert connection.received.count(b"HTTP/1.1 200 OK") == 4
     worker.loop.advance(just_before(LIMITS.keepalive_timeout))
     assert connection.is_open()

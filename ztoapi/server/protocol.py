@@ -167,15 +167,22 @@ class HTTPProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        exchange = self._exchange
-        if exchange is not None:
-            if self._phase is Phase.BODY:
-                self._extend_body_deadline()
-            else:
-                self._set_busy_deadline()
-            exchange.socket_ready()
-        elif self._phase is Phase.IDLE:
+        if self._phase is Phase.IDLE:
             self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout
+        elif self._phase is Phase.BODY:
+            self._extend_body_deadline()
+        elif self._exchange is not None:
+            self._set_busy_deadline()
+        # What goes on now may end in a close, and asyncio's transport loses a connection twice that is closed in here.
+        self.context.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """The client's socket has room again."""
+        if self.write_paused or self.transport.is_closing():
+            return
+        if self._exchange is not None:
+            self._exchange.socket_ready()
+        elif self._phase is Phase.IDLE:
             self._advance()
 
     def on_deadline(self, now: float) -> None:
