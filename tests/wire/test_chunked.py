@@ -45,10 +45,13 @@ def test_any_chunks_in_any_pieces_decode_to_what_was_encoded(
 looks_like_framing = st.sampled_from(
     [b"\r\n", b"0\r\n\r\n", b"\r\n0\r\n\r\n", b"a\r\n1\r\nb", b"1\r\nx\r\n", b"\r", b"\n"]
 )
+looks_like_an_event = st.sampled_from(
+    [b"data: 1\n\n", b"\n\n", b"x\r\n\n", b"0\r\n\n", b"a\nb\n\n", b"a\n\r\n", b"x" * 1022 + b"\n\n"]
+)
 
 
 @given(
-    st.lists(st.lists(looks_like_framing | st.binary(min_size=1, max_size=20), max_size=4)),
+    st.lists(st.lists(looks_like_framing | looks_like_an_event | st.binary(min_size=1, max_size=20), max_size=4)),
     st.sampled_from([b"0\r\n\r\n", b"00\r\n\r\n", b"0\r\nx: y\r\n\r\n"]),
     st.sampled_from([b"", b"1\r\nx\r\n0\r\n\r\n", b"\r\n"]),
     st.booleans(),
@@ -114,6 +117,12 @@ def test_trailers_are_dropped() -> None:
         b"0\r\n\n",
         b"0\r\nx: y\n\r\n",
         b"0\r\n\r\r\n\n",
+        b"2\r\na\n\n\r\n",
+        b"3\r\na\nb\n\r\n",
+        b"3\r\na\n\n\n\r\n",
+        b"3\r\na\n\nx\r\n",
+        b"3\na\n\n\r\n",
+        b"3\r\na\n\n\n",
     ],
 )
 def test_malformed_framing_is_refused_with_400_at_every_split(wire: bytes) -> None:

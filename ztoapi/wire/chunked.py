@@ -5,6 +5,7 @@ read is a size line or a trailer line that is not whole.
 """
 
 import re
+from io import BytesIO
 from typing import Final
 
 from ztoapi.errors import ProtocolError
@@ -20,6 +21,9 @@ _TRAILER: Final = -2
 _DONE: Final = -3
 _SIZES: Final = [b"%x" % size for size in range(1024)]
 """How sizes are usually written: a look-up costs a third of the formatting. Most events are smaller than this."""
+_SIZE_LINES: Final = [b"%x\r\n" % (size + 1) for size in range(1023)]
+"""The size line of a chunk that holds a line of so many octets and a blank one."""
+_LAST_LINES: Final = [b"0\r\n", b"\r\n"]
 
 
 class ChunkDecoder:
@@ -47,33 +51,37 @@ class ChunkDecoder:
             count = len(payload) - 2
             if 0 < count < len(_SIZES) and size == _SIZES[count] and payload[-2:] == b"\r\n":
                 return payload[:-2]
-            whole = self._decode_whole(data)
-            if whole is not None:
-                return whole
+            events = self._decode_events(data)
+            if events is not None:
+                return events
         return self._walk(data)
 
-    def _decode_whole(self, data: bytes) -> bytes | None:
-        """Whole chunks and nothing else, sizes without extensions, payload without CRLF; None where it is not so.
+    def _decode_events(self, data: bytes) -> bytes | None:
+        """Chunks of one event each, that of one line, and nothing else; None where it is not so.
 
-        Splitting at CRLF gives size, payload, size, payload, ..., nothing. Where each size is that of the payload
-        behind it, this is what the walk would find, at half its cost.
+        Servers of models write so, and then each chunk is four lines: the size, the event, a blank one, the chunk's
+        end. Where each size is that of the event behind it, what is found is what the walk would find, at a third of
+        its cost: a file's lines are found faster than anything that ``split`` can do.
         """
-        pieces = data.split(b"\r\n")
-        payloads = pieces[1::2]
-        if pieces[-1] or not len(pieces) & 1:
+        lines = list(BytesIO(data))
+        last = lines[-2:] == _LAST_LINES
+        if last:
+            del lines[-2:]
+        events = lines[1::4]
+        count = len(events)
+        if len(lines) != 4 * count or lines[2::4].count(b"\n") != count or lines[3::4].count(b"\r\n") != count:
             return None
         try:
-            sizes = list(map(_SIZES.__getitem__, map(len, payloads)))
+            sizes = list(map(_SIZE_LINES.__getitem__, map(len, events)))
         except IndexError:
             return None
-        if sizes != pieces[:-1:2]:
+        if sizes != lines[::4]:
             return None
-        if b"" in payloads:
-            if payloads.index(b"") != len(payloads) - 1:
-                return None
+        if last:
             self._left = _DONE
             self.done = True
-        return b"".join(payloads)
+        events.append(b"")
+        return b"\n".join(events)
 
     def _walk(self, data: bytes) -> bytes:
         if self._held:
