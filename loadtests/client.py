@@ -9,7 +9,8 @@ E2E            to the end, if whole deltas of the answer          whatever the r
 tokens/s       none                 deltas a second, rounded      -
 truncation     none                 -                             neither [DONE] nor an error event; one for each
                                                                   answer that began and was not left
-rate limited   to the refusal       seconds of Retry-After        no Retry-After
+rate limited   to the refusal: 429  seconds of Retry-After        no Retry-After
+overloaded     to the refusal: 503  seconds of Retry-After        no Retry-After; only where overload is expected
 disconnect     until it left        deltas until then             the answer had ended before
 ============== ==================== ============================= ==================================================
 
@@ -51,6 +52,8 @@ class StreamingUser(FastHttpUser):
     """Set apart from others by this in the event's names: ``E2E [label]``."""
     expects_rate_limits = False
     """Whether a 429 is part of the game, not a failure of the request."""
+    expects_overload = False
+    """The same of a 503."""
 
     _numbers: ClassVar[Iterator[int]] = itertools.count()
 
@@ -130,16 +133,20 @@ class StreamingUser(FastHttpUser):
             self._report("E2E", label, None, error=f"no answer: {cast('RestResponseContextManager', response).error!r}")
             return
         text = (response.text or "")[:_SHOWN_CHARACTERS]
-        if status != 429:
+        if status == 429:
+            name, expected = "rate limited", self.expects_rate_limits
+        elif status == 503 and self.expects_overload:
+            name, expected = "overloaded", True
+        else:
             self._report("E2E", label, None, error=f"status {status}: {text}")
             return
         asked = response.headers.get("retry-after") if response.headers is not None else None
         valid = isinstance(asked, str) and asked.isascii() and asked.isdigit()
         self.retry_after = float(str(asked)) if valid else 1.0
-        error = "" if valid else f"429 whose Retry-After is {asked!r}, not a number of seconds"
-        self._report("rate limited", label, time.perf_counter() - start, size=round(self.retry_after), error=error)
-        if not self.expects_rate_limits:
-            self._report("E2E", label, None, error=f"status 429: {text}")
+        error = "" if valid else f"{status} whose Retry-After is {asked!r}, not a number of seconds"
+        self._report(name, label, time.perf_counter() - start, size=round(self.retry_after), error=error)
+        if not expected:
+            self._report("E2E", label, None, error=f"status {status}: {text}")
 
     def _report(self, name: str, label: str, seconds: float | None, *, size: int = 0, error: str = "") -> None:
         labelled = f"{name} [{label}]" if label else name

@@ -16,6 +16,7 @@ __all__ = ["Demo", "Entry", "LocustProcess"]
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 50.0
+_LOOK_SECONDS = 0.2
 
 
 class Demo(GatewayProcess):
@@ -69,6 +70,14 @@ class LocustProcess:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+
+    def running(self) -> bool:
+        """Whether it has not ended; waits a moment if so."""
+        try:
+            self._process.wait(_LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def finish(self) -> int:
         """Wait for its end; returns the exit code. ``output`` is what it printed."""
