@@ -138,14 +138,8 @@ class Gateway:
         pool.connection_released(self._connection)
 
     def ask(self, octets: bytes) -> None:
-        """The client sends ``octets``, as few reads."""
-        at = 0
-        while at < len(octets):
-            room = self._protocol.get_buffer(-1)
-            size = min(len(room), len(octets) - at)
-            room[:size] = octets[at : at + size]
-            self._protocol.buffer_updated(size)
-            at += size
+        """The client sends ``octets``."""
+        self._protocol.data_received(octets)
 
     def answer(self, octets: bytes) -> None:
         """The upstream sends ``octets``, as one read."""

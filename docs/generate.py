@@ -1,10 +1,12 @@
 """Writes the option tables of ``configuration.md`` and ``limits.md`` from ``ztoapi/config/model.py`` and
-``ztoapi/wire/limits.py``: ``python docs/generate.py``. A test holds the files to what this gives."""
+``ztoapi/wire/limits.py``, and ``ztoapi/static/openapi.json`` from ``openapi.py``: ``python -m docs.generate``.
+Tests hold the files to what this gives."""
 
 import ast
 import itertools
 from pathlib import Path
 
+from docs import openapi
 from ztoapi.config.load import OPTIONS, variables_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,3 +71,4 @@ def render(name: str) -> str:
 if __name__ == "__main__":
     for name in ("configuration.md", "limits.md"):
         (ROOT / "docs" / name).write_text(render(name), "utf-8")
+    (ROOT / "ztoapi/static/openapi.json").write_text(openapi.render(), "utf-8")

@@ -2,18 +2,19 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import httpx
 
 from ztoapi.config.keys import KeyRing
-from ztoapi.config.model import Config, Platform, ServerConfig
+from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
 from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.models import ModelsHandler
+from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.limits.board import Board, BoardLimiter
 from ztoapi.limits.scopes import Scopes
 from ztoapi.middleware.admission import Admission
@@ -40,6 +41,7 @@ Handler = Callable[[Exchange], None]
 Gate = Callable[[Exchange], ApiError | Verdict | None]
 
 _MODEL_PREFIX = "/v1/models/"
+_ANY_METHOD = "GET, POST, HEAD, OPTIONS"
 
 
 class Application:
@@ -66,16 +68,7 @@ class Application:
         self.client: Client = (
             native if upstream.transport == "native" else HttpxClient(loop, upstream, tls=_tls(config))
         )
-        timeouts = Timeouts(
-            upstream.first_byte_timeout_seconds, upstream.between_bytes_timeout_seconds, upstream.total_timeout_seconds
-        )
-        control = httpx.AsyncClient(
-            transport=NativeTransport(self.client, timeouts),
-            timeout=upstream.first_byte_timeout_seconds,
-            # Nothing that one answer sets goes out with another request.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        )
-        self._control = control
+        self._control = control = _control_client(self.client, upstream)
         clock = self.context.wall_clock
         board = board or _own_board(config)
         self.upstreams = upstreams = {
@@ -106,7 +99,14 @@ class Application:
             "/health": {"GET": health.handle_health},
             "/livez": {"GET": health.handle_live},
             "/readyz": {"GET": health.handle_ready},
+            "/openapi.json": {"GET": FileHandler(STATIC / "openapi.json").handle},
         }
+        self._parts = self._add_page(Page("docs"), self._open_routes)
+
+    def _add_page(self, page: Page, routes: dict[str, dict[str, Handler]]) -> frozenset[str]:
+        """Serve ``page``; what is returned are paths that are no use to name to anybody."""
+        routes |= {path: {"GET": handler} for path, handler in page.files.items()}
+        return page.parts
 
     def _make_rate_limits(self, config: Config, board: BoardLimiter | None) -> RateLimits | None:
         scopes = Scopes(config.limits)
@@ -142,21 +142,15 @@ class Application:
 
     def _dispatch(self, exchange: Exchange) -> None:
         request = exchange.request
+        methods = self._routes.get(request.path) or self._find(request.path)
         if request.method == "OPTIONS":
-            self._cors.preflight(exchange)
+            self._cors.preflight(exchange, _ANY_METHOD if methods is None else _allowed(methods))
             return
-        methods = self._routes.get(request.path) or self._open_routes.get(request.path)
-        if methods is None:
-            path = "/v1" + request.path.removeprefix("/v1").rstrip("/")
-            if path.startswith(_MODEL_PREFIX) and len(path) > len(_MODEL_PREFIX):
-                methods = {"GET": lambda exchange: self._models.handle_one(exchange, path[len(_MODEL_PREFIX) :])}
-            else:
-                methods = self._routes.get(path) or self._open_routes.get(request.path.rstrip("/"))
         if methods is None:
             raise self._unknown_path(request.path)
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
-            allowed = ", ".join([*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"])
+            allowed = _allowed(methods)
             exchange.extra_headers += b"allow: %b\r\n" % allowed.encode("ascii")
             raise ApiError(
                 f"{request.path} does not take {request.method}; it takes {allowed}",
@@ -165,8 +159,18 @@ class Application:
             )
         handler(exchange)
 
+    def _find(self, whole: str) -> dict[str, Handler] | None:
+        """What serves a path that is none of ``_routes`` as it stands."""
+        methods = self._open_routes.get(whole)
+        if methods is not None:
+            return methods
+        path = "/v1" + whole.removeprefix("/v1").rstrip("/")
+        if path.startswith(_MODEL_PREFIX) and len(path) > len(_MODEL_PREFIX):
+            return {"GET": lambda exchange: self._models.handle_one(exchange, path[len(_MODEL_PREFIX) :])}
+        return self._routes.get(path) or self._open_routes.get(whole.rstrip("/"))
+
     def _unknown_path(self, path: str) -> ApiError:
-        known = ", ".join([*self._routes, *self._open_routes])
+        known = ", ".join(known for known in [*self._routes, *self._open_routes] if known not in self._parts)
         return ApiError(f"there is nothing at {path[:200]}; there is {known}", status=404, code="not_found")
 
     def _refused(self) -> bool:
@@ -187,10 +191,27 @@ class Application:
         )
 
 
+def _allowed(methods: Collection[str]) -> str:
+    return ", ".join([*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"])
+
+
 def make_board(config: Config, workers: int = 1) -> Board:
     """What the workers count together, made before they are forked."""
     scopes = [*Scopes(config.limits).all(), *cap_scopes(config.platforms)]
     return Board(scopes, workers, machines=config.limits.gateways)
+
+
+def _control_client(client: Client, upstream: UpstreamConfig) -> httpx.AsyncClient:
+    """For what is asked of upstreams beside chats, over the same connections."""
+    timeouts = Timeouts(
+        upstream.first_byte_timeout_seconds, upstream.between_bytes_timeout_seconds, upstream.total_timeout_seconds
+    )
+    return httpx.AsyncClient(
+        transport=NativeTransport(client, timeouts),
+        timeout=upstream.first_byte_timeout_seconds,
+        # Nothing that one answer sets goes out with another request.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+    )
 
 
 def _own_board(config: Config) -> BoardLimiter | None:

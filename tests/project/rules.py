@@ -98,7 +98,8 @@ def _asserts(function: Function) -> bool:
             return True
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func).rsplit(".", 1)[-1]
-            if name in _ASSERTING or name.startswith("assert_"):
+            # Playwright's expect(...).to_have_text(...) and the like.
+            if name in _ASSERTING or name.startswith(("assert_", "to_have_", "to_be_", "to_contain_")):
                 return True
     return False
 

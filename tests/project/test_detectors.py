@@ -177,7 +177,7 @@ def test_what_is_public_exists() -> None:
 
 @pytest.mark.parametrize("name", ["configuration.md", "limits.md"])
 def test_option_tables_are_current(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text("utf-8") == render(name), "run python docs/generate.py"
+    assert (ROOT / "docs" / name).read_text("utf-8") == render(name), "run python -m docs.generate"
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:

@@ -65,7 +65,14 @@ def test_a_test_without_assertion_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["assert x", "stack.wait_for(f)", "heard.assert_timeout()", "with pytest.raises(E): f()"]
+    "line",
+    [
+        "assert x",
+        "stack.wait_for(f)",
+        "heard.assert_timeout()",
+        "with pytest.raises(E): f()",
+        "expect(x).to_be_visible()",
+    ],
 )
 def test_what_counts_as_an_assertion(line: str) -> None:
     assert unasserted_tests(f"def test_a():\n    {line}") == []

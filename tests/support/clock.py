@@ -63,7 +63,7 @@ class FakeTransport(asyncio.Transport):
     def __init__(self, loop: ManualLoop) -> None:
         super().__init__({"peername": ("192.0.2.1", 4711)})
         self.loop = loop
-        self.protocol: HTTPProtocol
+        self.protocol: asyncio.Protocol
         self.sent = bytearray()
         self.queued = bytearray()
         self.blocked = False
@@ -135,17 +135,6 @@ class FakeTransport(asyncio.Transport):
         return self.reading and not self._closing
 
 
-def deliver(protocol: HTTPProtocol, octets: bytes) -> None:
-    """One read, in as many parts as ``protocol`` has room for."""
-    at = 0
-    while at < len(octets):
-        room = protocol.get_buffer(-1)
-        part = octets[at : at + len(room)]
-        room[: len(part)] = part
-        protocol.buffer_updated(len(part))
-        at += len(part)
-
-
 class Connection:
     """A client connection of ``context`` on a fake transport."""
 
@@ -161,7 +150,7 @@ class Connection:
         for at in range(0, len(octets), piece):
             if not self.transport.is_reading():
                 return at
-            deliver(self.protocol, octets[at : at + piece])
+            self.protocol.data_received(octets[at : at + piece])
         return len(octets)
 
     def half_close(self) -> None:

@@ -50,11 +50,6 @@ class Form:
         """Whether the one ``event``, with its blank line, has this form."""
         return self.apply(event) is not None
 
-    def end(self, block: bytes) -> int:
-        """Where the last event with this tail ends, 0 if there is none; what follows says something else."""
-        at = block.rfind(self._tail)
-        return at + self._tail_bytes if at >= 0 else 0
-
     def apply(self, block: bytes) -> bytes | None:
         """What becomes of ``block``, one or more whole events; None where one of them has another form.
 

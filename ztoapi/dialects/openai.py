@@ -50,7 +50,6 @@ _FINISH_REASONS: Final = {
     "sensitive": msgspec.Raw(b'"content_filter"'),
     "model_context_window_exceeded": msgspec.Raw(b'"length"'),
 }
-_NOT_OPENAI: Final = frozenset({*_FINISH_REASONS, "network_error"})
 _CHUNK: Final = b'"chat.completion.chunk"'
 _COMPLETION: Final = b'"chat.completion"'
 
@@ -120,8 +119,8 @@ class OpenAIReader:
         if out is not None:
             self._started = True
             return out
-        start = form.end(block)
-        if 0 < start < len(block):
+        start = _last_events(block)
+        if start:
             out = form.apply(block[:start])
             if out is not None:
                 self._started = True
@@ -238,21 +237,16 @@ class OpenAIReader:
     def _passes(self, data: bytes) -> bool:
         """Whether ``data`` is a last event that stays as it is; what it says is noted then."""
         event = _answer(data)
-        choices, usage = event.choices, event.usage
-        if event.error != _NULL or choices is None or not (choices or self._include_usage):
+        usage = event.usage
+        if event.error != _NULL or event.choices is None or not (event.choices or self._include_usage):
             return False
-        if usage is None and not self._include_usage:
+        finished = any(choice.finish_reason is not None for choice in event.choices)
+        if _must_change(event.choices) or (usage is None and not self._include_usage):
             return False
-        finished = False
-        for choice in choices:
-            if choice.finish_reason is not None:
-                finished = True
-                if choice.finish_reason in _NOT_OPENAI:
-                    return False
+        if not finished and not isinstance(usage, Usage):
+            return False
         if isinstance(usage, Usage):
             self.usage = usage
-        elif not finished:
-            return False
         self._finished = self._finished or finished
         self._started = True
         return True
@@ -304,6 +298,16 @@ class OpenAIReader:
         self.form = self._known[self._rewrite.empty, self._include_usage] = form
 
 
+def _last_events(block: bytes) -> int:
+    """Where the last three events begin: a finish, usage, [DONE]; 0 if there are no more."""
+    at = len(block) - 2
+    for _ in range(3):
+        at = block.rfind(b"\n\n", 0, at)
+        if at < 0:
+            return 0
+    return at + 2
+
+
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     """A whole answer, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
     try:
@@ -331,7 +335,7 @@ def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
 
 def _must_change(choices: list[_Choice]) -> bool:
     """Whether a finish_reason is not one of OpenAI's."""
-    return any(choice.finish_reason in _NOT_OPENAI for choice in choices)
+    return any(choice.finish_reason in _FINISH_REASONS or choice.finish_reason == "network_error" for choice in choices)
 
 
 def _map_whole_finish(choices: list[Fields]) -> None:

@@ -56,12 +56,12 @@ class Cors:
             )
         return None
 
-    def preflight(self, exchange: Exchange) -> None:
-        """Answer OPTIONS."""
+    def preflight(self, exchange: Exchange, allowed: str) -> None:
+        """Answer OPTIONS; ``allowed`` are the methods that the path takes."""
         asked = exchange.request.headers.get(b"access-control-request-headers", b"")
         if not _HEADER_NAMES.fullmatch(asked):
             asked = b"authorization, content-type"
-        exchange.respond(204, b"", headers=b"allow: GET, POST, HEAD, OPTIONS\r\n" + _PREFLIGHT % asked)
+        exchange.respond(204, b"", headers=b"allow: %b\r\n" % allowed.encode("ascii") + _PREFLIGHT % asked)
 
 
 def _refusal(message: str, code: str) -> ApiError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ztoapi.errors import ApiError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.record import Recorder
-from ztoapi.wire.limits import LANDING_BYTES, Limits
+from ztoapi.wire.limits import Limits
 
 if TYPE_CHECKING:
     from ztoapi.server.exchange import Exchange
@@ -61,8 +61,6 @@ class ServerContext:
         self.limits = limits or Limits()
         self.recorder = recorder or Recorder()
         self.deadlines = deadlines or Deadlines()
-        self.landing = memoryview(bytearray(LANDING_BYTES))
-        """Where the connections read what is no body of known length: it is taken out before the next one reads."""
         self.connections: set[HTTPProtocol] = set()
         self.draining = False
         self.date = b""

@@ -52,7 +52,7 @@ _NOT_READING: Final = (Phase.QUEUED, Phase.CLOSING)
 _BETWEEN_REQUESTS: Final = (Phase.IDLE, Phase.HEAD)
 
 
-class HTTPProtocol(asyncio.BufferedProtocol):
+class HTTPProtocol(asyncio.Protocol):
     """One client connection."""
 
     __slots__ = (
@@ -118,18 +118,7 @@ class HTTPProtocol(asyncio.BufferedProtocol):
         if exchange is not None:
             exchange.client_gone()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        room = self._wire.room
-        return self.context.landing if room is None or self._phase is not Phase.BODY else room
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._phase is Phase.BODY and self._wire.room is not None:
-            self._wire.placed(nbytes)
-            self._body_received()
-        else:
-            self._octets_received(self.context.landing[:nbytes].tobytes())
-
-    def _octets_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         if self._phase is Phase.LINGER:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
@@ -142,17 +131,14 @@ class HTTPProtocol(asyncio.BufferedProtocol):
             self._refuse(error)
             return
         if self._phase is Phase.BODY:
-            self._body_received()
+            if wire.state is State.IN_HAND:
+                self._dispatch(cast("Exchange", self._exchange))
+            else:
+                self._extend_body_deadline()
         elif self._exchange is None:
             self._advance()
         if wire.pending > PIPELINE_BYTES:
             self._hold_back()
-
-    def _body_received(self) -> None:
-        if self._wire.state is State.IN_HAND:
-            self._dispatch(cast("Exchange", self._exchange))
-        else:
-            self._extend_body_deadline()
 
     def _hold_back(self) -> None:
         if self._phase is not Phase.LINGER:

@@ -39,7 +39,7 @@ def fixed_head(
     status: int, content_type: bytes, length: int, *, date: bytes, request_id: bytes, headers: bytes, close: bool
 ) -> bytes:
     """The head of an answer whose length is known. ``headers`` are raw lines, each ended by CRLF."""
-    if status == 204:
+    if status in (204, 304):
         entity = b""
     else:
         entity = b"content-type: %b\r\ncontent-length: %d\r\n" % (content_type, length)

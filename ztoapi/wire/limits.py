@@ -45,8 +45,8 @@ SOCKET_BUFFER_BYTES: Final = 131072
 itself Linux lets each grow to 4 and 6 MiB, so that a thousand stalled streams held 2.3 GiB of kernel memory here.
 128 KiB carry 1.3 MB/s over a round trip of 100 ms, fifty times what a model writes."""
 LANDING_BYTES: Final = 32768
-"""Largest read, but for request bodies: two of the largest TLS records. A client that stalls leaves one such read
-waiting beside its full write buffer."""
+"""Largest read from an upstream: two of the largest TLS records. A client that stalls leaves one such read waiting
+beside its full write buffer."""
 RING_BYTES: Final = 32768
 """One preallocated ring, in which an event waits for its rest: as large as a read."""
 SPARE_RINGS: Final = 16

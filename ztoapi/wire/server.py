@@ -32,22 +32,20 @@ class ServerWire:
     """Reads requests off one connection, one at a time.
 
     ``receive_data`` takes octets; ``next_head`` and ``state`` say what they have become; ``body`` is whole once the
-    state is IN_HAND. What is missing of a body of known length may be read into ``room`` instead, which saves two
-    copies of it. Octets that follow the request in hand are kept (``pending`` counts them) until
+    state is IN_HAND. Octets that follow the request in hand are kept (``pending`` counts them) until
     ``next_request``. A ProtocolError leaves the connection BROKEN.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_limits", "_memory", "_searched", "body", "room", "state")
+    __slots__ = ("_buffer", "_chunks", "_filled", "_limits", "_memory", "_searched", "body", "state")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._memory = HeadMemory(limits)
         self._buffer: bytes = b""
         self._searched = 0
+        self._filled = 0
         self._chunks: ChunkDecoder | None = None
         self.body: bytes | bytearray = b""
-        self.room: memoryview | None = None
-        """Where the rest of the body belongs: octets read into it are told of by ``placed``."""
         self.state = State.HEAD
 
     @property
@@ -67,13 +65,6 @@ class ServerWire:
             self._buffer += data
         else:
             self._buffer = data
-
-    def placed(self, count: int) -> None:
-        """So many octets have been read into ``room``."""
-        assert self.room is not None
-        self.room = self.room[count:] if count < len(self.room) else None
-        if self.room is None:
-            self.state = State.IN_HAND
 
     def next_head(self) -> RequestHead | None:
         """The head of the next request, once it is whole (state HEAD only). Raises ProtocolError."""
@@ -126,23 +117,25 @@ class ServerWire:
                 return
             # Zeroed pages cost nothing until they are written: a declared length alone takes no memory.
             self.body = bytearray(head.content_length)
-            self.room = memoryview(self.body)
+            self._filled = 0
         self.state = State.BODY
         self._buffer = b""
         if len(buffer) > offset:
             self._receive_body(buffer[offset:])
 
     def _receive_body(self, data: bytes) -> None:
-        if self.room is None:
-            assert self._chunks is not None
-            assert isinstance(self.body, bytearray)
-            self._receive_chunks(self._chunks, self.body, data)
+        body = self.body
+        assert isinstance(body, bytearray)
+        if self._chunks is not None:
+            self._receive_chunks(self._chunks, body, data)
             return
-        count = min(len(data), len(self.room))
-        self.room[:count] = data if count == len(data) else data[:count]
-        self.placed(count)
-        if self.state is State.IN_HAND:
+        filled = self._filled
+        count = min(len(data), len(body) - filled)
+        body[filled : filled + count] = data if count == len(data) else data[:count]
+        self._filled = filled + count
+        if self._filled == len(body):
             self._buffer = data[count:]
+            self.state = State.IN_HAND
 
     def _receive_chunks(self, chunks: ChunkDecoder, body: bytearray, data: bytes) -> None:
         body += chunks.decode(data)

@@ -1,0 +1,38 @@
+"""Looking at a page: nothing may go wrong in it, and what it looked like is kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, ViewportSize
+
+__all__ = ["DESKTOP", "PHONE", "keep", "open_page"]
+
+DESKTOP: ViewportSize = {"width": 1360, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 780}
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "artifacts" / "screenshots"
+
+
+@contextmanager
+def open_page(
+    browser: Browser, url: str, *, size: ViewportSize = DESKTOP, dark: bool = False, language: str = "en-US"
+) -> Iterator[Page]:
+    """The page at ``url``. Errors, refusals by the Content-Security-Policy among them, and requests to other hosts fail
+    the test."""
+    context = browser.new_context(viewport=size, color_scheme="dark" if dark else "light", locale=language)
+    wrong: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    origin = url[: url.index("/", 8)]
+    page.on("request", lambda request: None if request.url.startswith((origin, "data:")) else wrong.append(request.url))
+    page.goto(url)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def keep(page: Page, name: str, *, whole: bool = False) -> None:
+    """Keep a screenshot, for people; CI keeps the directory."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole, animations="disabled")

@@ -1,0 +1,33 @@
+"""A gateway with a client key, and a browser."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.stack import Stack
+
+KEY = "YOUR_KEY"
+"""As in the lines to copy of the reference: they run as they stand."""
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Stack]:
+    with Stack(DEFAULT_KEY=KEY) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs chromium: apt-get install chromium")
+    # Chromium's sandbox does not start for root, which CI is.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()

@@ -1,0 +1,137 @@
+"""/openapi.json says what is true: it is valid, current and whole, and its lines run."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from docs import openapi
+from tests.pages.conftest import KEY
+from tests.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "ztoapi/static/openapi.json"
+DOCUMENT = json.loads(FILE.read_text("utf-8"))
+OPERATIONS = {
+    operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
+}
+PAGES = {"/docs", "/openapi.json"}
+WRONG: dict[str, tuple[object, ...]] = {
+    "model": (None, 1, "x" * 257),
+    "messages": (None, [], {}, "x"),
+    "stream": (1, "true"),
+    "stream_options": (1, {"include_usage": 1}),
+    "temperature": ("1", []),
+    "top_p": ("1", []),
+    "stop": (1, [1]),
+    "n": (0, 2, "1"),
+    "user": (1, {}),
+    "tool_choice": (1, "any", {"type": "function", "function": {"name": "missing"}}),
+    "response_format": ("text", {"type": 1}, {"type": "json_schema"}),
+    "enable_thinking": (1, "true"),
+}
+
+
+def test_the_file_is_current() -> None:
+    assert FILE.read_text("utf-8") == openapi.render(), "run python -m docs.generate"
+
+
+def test_it_is_valid() -> None:
+    assert DOCUMENT["openapi"] == "3.1.0"
+    validate(DOCUMENT)
+
+
+def test_every_route_is_in_it(gateway: Stack) -> None:
+    answer = httpx.get(f"{gateway.url}/nothing", headers={"authorization": f"Bearer {KEY}"})
+    said = answer.json()["error"]["message"].partition("; there is ")[2].split(", ")
+    assert set(said) - PAGES == {path for path in DOCUMENT["paths"] if "{" not in path}
+
+
+def test_every_status_that_the_gateway_gives_is_in_it() -> None:
+    """All ``status=`` that errors are made with."""
+    given: set[str] = set()
+    for path in (ROOT / "ztoapi").rglob("*.py"):
+        if "simulator" not in path.parts:
+            words = [word for node in ast.walk(ast.parse(path.read_text("utf-8"))) for word in keywords(node)]
+            given |= {str(number) for word in words for number in constants(word.value)}
+    assert len(given) > 5
+    documented = set(OPERATIONS["createChatCompletion"]["responses"])
+    assert given - documented == {"405"}
+    assert "405" in DOCUMENT["components"]["responses"]["BrokenRequest"]["description"]
+
+
+def keywords(node: ast.AST) -> list[ast.keyword]:
+    """``status=...`` of a call."""
+    return [word for word in node.keywords if word.arg == "status"] if isinstance(node, ast.Call) else []
+
+
+def constants(value: ast.expr) -> list[int]:
+    """The numbers that ``value`` may come to."""
+    if isinstance(value, ast.IfExp):
+        return constants(value.body) + constants(value.orelse)
+    return [value.value] if isinstance(value, ast.Constant) and isinstance(value.value, int) else []
+
+
+def test_a_preflight_is_told_what_the_path_takes(gateway: Stack) -> None:
+    allowed = {path: httpx.options(gateway.url + path).headers["allow"] for path in DOCUMENT["paths"]}
+    for path, methods in DOCUMENT["paths"].items():
+        first = "POST" if "post" in methods else "GET, HEAD"
+        assert allowed[path] == f"{first}, OPTIONS"
+
+
+@pytest.mark.parametrize("language", ["Shell", "Python", "JavaScript"])
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_the_lines_to_copy_run(gateway: Stack, tmp_path: Path, operation: str, language: str) -> None:
+    source = next(one["source"] for one in OPERATIONS[operation]["x-codeSamples"] if one["lang"] == language)
+    lines = source.replace(openapi.ORIGIN, gateway.url)
+    if language == "JavaScript" and "import OpenAI" in lines:
+        if not (ROOT / "tests/node/node_modules").is_dir():
+            pytest.skip("needs npm install in tests/node")
+        tmp_path = ROOT / "tests/node"
+    programs = {
+        "Shell": ["sh", "-c", lines],
+        "Python": [sys.executable, "-c", lines],
+        "JavaScript": ["node", "--input-type=module", "--eval", lines],
+    }
+    if shutil.which(programs[language][0]) is None or (language == "Shell" and shutil.which("curl") is None):
+        pytest.skip(f"needs {programs[language][0]} and curl")
+    result = subprocess.run(
+        programs[language],
+        cwd=tmp_path,
+        env={**os.environ, "NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+    assert "error" not in result.stdout
+
+
+@pytest.mark.parametrize(("name", "wrong"), [(name, wrong) for name in WRONG for wrong in WRONG[name]])
+def test_fields_that_the_gateway_looks_at_are_refused_where_the_reference_says_so(
+    gateway: Stack, name: str, wrong: object
+) -> None:
+    body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}], name: wrong}
+    answer = httpx.post(f"{gateway.base_url}/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+
+
+def test_schemathesis_finds_nothing(gateway: Stack, tmp_path: Path) -> None:
+    """Whatever the reference allows is answered as it says, and what it does not allow is refused."""
+    command = [
+        *(str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(Path(__file__).with_suffix(".toml"))),
+        *("run", f"{gateway.url}/openapi.json", "--header", f"Authorization: Bearer {KEY}", "--no-color"),
+    ]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    tested = re.search(r"Tested: (\d+)", result.stdout)
+    assert tested is not None and int(tested[1]) == len(OPERATIONS)
