@@ -1,0 +1,235 @@
+"""The telemetry board: rows, their labels and overflow, live records with writers in other processes, dead workers."""
+
+import multiprocessing
+import multiprocessing.synchronize
+
+import msgspec
+import pytest
+
+from ztoapi.errors import Ending
+from ztoapi.telemetry.board import Board, Slot, cut
+from ztoapi.telemetry.layout import (
+    CODES,
+    ERRORS,
+    FINISHED_START,
+    LABEL_VALUE_BYTES,
+    LIVE_BYTES,
+    LIVE_FINISHED,
+    LIVE_IN_FLIGHT,
+    MODELS,
+    OTHER,
+    SAMPLES,
+    SECOND_SUMS,
+    SECOND_WORDS,
+    SECONDS,
+    TABLES,
+    Cell,
+    Table,
+)
+from ztoapi.telemetry.live import LOST, make_live, read_live, reclaim, write_finished, write_in_flight
+from ztoapi.telemetry.record import RequestRecord
+
+NOW = 1_795_435_200.0
+LONGEST = "\N{SNOWMAN}" * 40_000
+
+
+def record(number: int, *, ended: bool = True) -> RequestRecord:
+    return RequestRecord(
+        f"request-{number}",
+        "POST",
+        "/v1/chat/completions",
+        float(number),
+        finished=number + 1.0 if ended else None,
+        ending=Ending.DONE if ended else None,
+        status=200,
+    )
+
+
+def test_rows_of_several_workers_add_up() -> None:
+    board = Board(2)
+    for number, count in ((0, 3), (1, 4)):
+        ints, floats = board.slot(number).row(MODELS, ("glm-4.6", "zai"))
+        ints[0] += count
+        floats[7] += 0.5
+    row = board.rows(MODELS)["glm-4.6", "zai"]
+    assert row[0] == 7
+    assert row[7] == 1.0
+
+
+def test_a_row_is_found_again_by_a_later_worker() -> None:
+    board = Board()
+    board.slot(0).row(CODES, ("/v1/models", "GET", "200"))[0][0] += 1
+    board.slot(0).row(CODES, ("/v1/models", "GET", "200"))[0][0] += 1
+    assert board.rows(CODES) == {("/v1/models", "GET", "200"): [2]}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_finds_no_room_is_counted_as_other(table: Table) -> None:
+    board = Board()
+    slot = board.slot(0)
+    for number in range(table.rows + 50):
+        ints, floats = slot.row(table, [str(number)] * len(table.labels))
+        if 0 in table.doubles:
+            floats[0] += 1
+        else:
+            ints[0] += 1
+    rows = board.rows(table)
+    assert len(rows) == table.rows
+    assert rows[(OTHER,) * len(table.labels)][0] == 51
+    assert sum(row[0] for row in rows.values()) == table.rows + 50
+    others = [one for one in TABLES if one is not table]
+    assert all(not board.rows(one) for one in others), "written beyond its table"
+
+
+@pytest.mark.parametrize("size", range(10))
+def test_cut_text_is_whole_characters(size: int) -> None:
+    assert (
+        cut("a\N{SNOWMAN}b\N{GRINNING FACE}", size).encode()
+        == "a\N{SNOWMAN}b\N{GRINNING FACE}".encode()[: [0, 1, 1, 1, 4, 5, 5, 5, 5, 9][size]]
+    )
+
+
+def test_label_values_of_any_length_and_content() -> None:
+    board = Board()
+    board.slot(0).row(CODES, (LONGEST, "a\x1fb", "\ud800"))[0][0] += 1
+    ((labels, row),) = board.rows(CODES).items()
+    assert labels == ("\N{SNOWMAN}" * (LABEL_VALUE_BYTES // 3), "a b", "?")
+    assert row == [1]
+
+
+def test_the_largest_live_record_has_room() -> None:
+    board = Board()
+    one = RequestRecord(
+        LONGEST, LONGEST, LONGEST, 1e300, whole=1.0, first_byte=2.5, finished=1e300, status=599, ending=Ending.DONE,
+        model=LONGEST, served_model=LONGEST, platform=LONGEST, credential=LONGEST, stream=True, attempts=1 << 60,
+        bytes_in=1 << 60, bytes_out=1 << 60, error_code=LONGEST, key=LONGEST, client=LONGEST,
+        user_agent=LONGEST.encode(),
+    )  # fmt: skip
+    assert len(msgspec.msgpack.encode(make_live(one, 0.0, 0.0))) <= LIVE_BYTES - 16
+    write_finished(board.slot(0), [one], 0.0)
+    (shown,) = read_live(board)
+    assert shown.path == "\N{SNOWMAN}" * 40
+
+
+def test_the_ring_keeps_the_newest() -> None:
+    board = Board(2)
+    write_finished(board.slot(0), [record(number) for number in range(LIVE_FINISHED + 20)], 0.0)
+    write_finished(board.slot(0), [record(number) for number in range(5000, 5010)], 0.0)
+    write_finished(board.slot(1), [record(9000)], 0.0)
+    shown = read_live(board)
+    assert len(shown) == LIVE_FINISHED + 1
+    assert [one.started for one in shown[:3]] == [9000.0, 5009.0, 5008.0]
+
+
+def test_requests_in_flight_come_first_and_once() -> None:
+    board = Board()
+    slot = board.slot(0)
+    write_in_flight(slot, [record(number, ended=False) for number in range(LIVE_IN_FLIGHT + 9)], 0.0, 500.0)
+    write_finished(slot, [record(3)], 0.0)
+    shown = read_live(board)
+    assert [one.ending for one in shown].count(None) == LIVE_IN_FLIGHT - 1
+    assert (shown[-1].id, shown[-1].ending) == ("request-3", "done")
+    assert shown[0].duration == 500.0 - shown[0].started
+
+
+def fill(slot: Slot, letter: int, stop: multiprocessing.synchronize.Event) -> None:
+    """Write records that are all one letter, of lengths that tell the letter."""
+    size = 300 + letter
+    while not stop.is_set():
+        for place in range(8):
+            slot.write_record(FINISHED_START + place * (LIVE_BYTES // 8), bytes([letter]) * size)
+            letter = 65 + (letter - 64) % 26
+            size = 300 + letter
+
+
+def test_records_are_never_torn() -> None:
+    """A writer in a process of its own overwrites what is being read, as fast as it can."""
+    context = multiprocessing.get_context("fork")
+    board, stop = Board(), context.Event()
+    slot = board.slot(0)
+    writer = context.Process(target=fill, args=(slot, 65, stop))
+    writer.start()
+    try:
+        seen = set()
+        for turn in range(1_000_000):
+            octets = slot.record(FINISHED_START + turn % 8 * (LIVE_BYTES // 8))
+            if octets is None:
+                continue
+            assert octets == octets[:1] * (300 + octets[0]), "torn"
+            seen.add(octets[0])
+            if turn >= 20_000 and len(seen) == 26:
+                break
+        assert len(seen) == 26
+    finally:
+        stop.set()
+        writer.join(10)
+    assert writer.exitcode == 0
+
+
+def count(slot: Slot, started: int, ended: int) -> None:
+    slot.ints[Cell.STARTED] += started
+    slot.row(CODES, ("/v1/models", "GET", "200"))[0][0] += ended
+
+
+def test_counts_of_several_writing_processes_are_exact() -> None:
+    context = multiprocessing.get_context("fork")
+    board = Board(3)
+
+    def work(slot: Slot) -> None:
+        for _ in range(20_000):
+            count(slot, 1, 1)
+
+    writers = [context.Process(target=work, args=(board.slot(number),)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        board.in_flight()
+    for writer in writers:
+        writer.join(10)
+    assert board.rows(CODES) == {("/v1/models", "GET", "200"): [60_000]}
+    assert board.in_flight() == 0
+
+
+def test_a_dead_worker_leaves_its_counts() -> None:
+    board = Board(2)
+    slot = board.slot(0)
+    slot.take_over(4711, NOW)
+    count(slot, started=10, ended=8)
+    slot.ints[Cell.STREAMS] = 2
+    slot.floats[Cell.CPU_SECONDS] = 5.0
+    slot.row(SAMPLES, ("ztoapi_client_connections", "", ""))[1][0] = 7.0
+    slot.row(SAMPLES, ("ztoapi_admission_refused", "", ""))[1][0] = 3.0
+    write_in_flight(slot, [record(1, ended=False), record(2, ended=False)], 0.0, 1.0)
+    slot.ints[FINISHED_START + 128 * 5] = 7
+    reclaim(board, 0, NOW)
+    assert board.in_flight() == 0
+    assert (board.total(Cell.LOST), board.total(Cell.RESTARTS), board.total(Cell.STREAMS)) == (2, 1, 0)
+    assert board.total_seconds(Cell.CPU_SECONDS_BEFORE) == 5.0
+    assert board.rows(CODES) == {("/v1/models", "GET", "200"): [8]}
+    assert board.samples() == {("ztoapi_admission_refused", "", ""): 3.0}
+    assert [one.ending for one in read_live(board)] == [LOST, LOST]
+    successor = board.slot(0)
+    successor.take_over(4712, NOW)
+    count(successor, started=1, ended=1)
+    assert board.rows(CODES) == {("/v1/models", "GET", "200"): [9]}
+    assert board.in_flight() == 0
+
+
+def test_seconds_are_kept_for_five_minutes() -> None:
+    board = Board()
+    slot = board.slot(0)
+    start = int(NOW)
+    for number in range(SECONDS + 10):
+        slot.write_second(start + number, [number] * (SECOND_WORDS - 1), [(SECOND_SUMS[0], 0.25)])
+    kept = list(slot.seconds(start + SECONDS + 9, SECONDS))
+    assert [at for at, _, _ in kept] == list(range(start + 10, start + SECONDS + 10))
+    assert kept[0][1][1] == 10
+    assert kept[0][2][0] == 0.25
+    assert list(slot.seconds(start + 2 * SECONDS + 100, SECONDS)) == []
+
+
+def test_error_rows_lie_behind_the_platforms() -> None:
+    """The tables do not overlap."""
+    ends = [table.end for table in TABLES]
+    assert [table.start for table in TABLES[1:]] == ends[:-1]
+    assert ERRORS in TABLES

@@ -1,0 +1,156 @@
+"""Live records: what a dashboard shows of one request. They have a fixed size, so their texts are cut.
+
+They are written by the worker's scan, four times a second, never on a request's path: at high rates most finished
+requests would be overwritten before anybody could look, and cost nothing so.
+"""
+
+from typing import Final
+
+import msgspec
+
+from ztoapi.telemetry.board import Board, Slot, cut
+from ztoapi.telemetry.layout import (
+    FINISHED_START,
+    IN_FLIGHT_START,
+    LIVE_FINISHED,
+    LIVE_IN_FLIGHT,
+    LIVE_WORDS,
+    Cell,
+)
+from ztoapi.telemetry.record import RequestRecord
+
+__all__ = ["LOST", "LiveRecord", "make_live", "read_live", "reclaim", "write_finished", "write_in_flight"]
+
+LOST: Final = "worker_died"
+"""The ending of what was in flight in a worker that died."""
+_NAME_BYTES: Final = 64
+_TEXT_BYTES: Final = 120
+"""Of an id, a path, a client's user agent. With the names and numbers the whole stays below 1,000 octets."""
+
+
+class LiveRecord(msgspec.Struct, array_like=True, gc=False, kw_only=True):
+    """One request. ``started`` is in Unix seconds, ``duration`` and ``time_to_first_token`` in seconds."""
+
+    id: str
+    started: float
+    method: str
+    path: str
+    model: str | None
+    platform: str | None
+    credential: str | None
+    key: str | None
+    client: str | None
+    user_agent: str | None
+    status: int
+    ending: str | None
+    phase: str
+    stream: bool
+    attempts: int
+    bytes_in: int
+    bytes_out: int
+    input_tokens: int | None
+    output_tokens: int | None
+    time_to_first_token: float | None
+    duration: float
+    error_code: str | None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(LiveRecord).decode
+
+
+def _name(text: str | None, size: int = _NAME_BYTES) -> str | None:
+    return None if text is None else cut(text, size)
+
+
+def make_live(record: RequestRecord, offset: float, now: float) -> LiveRecord:
+    """``offset`` is what turns monotonic seconds into Unix seconds; ``now`` is monotonic."""
+    ending, usage = record.ending, record.usage
+    phase = "done" if ending is not None else "streaming" if record.first_byte is not None else "waiting"
+    return LiveRecord(
+        id=cut(record.request_id, _TEXT_BYTES),
+        started=record.started + offset,
+        method=cut(record.method, 16),
+        path=cut(record.path, _TEXT_BYTES),
+        model=_name(record.served_model or record.model),
+        platform=_name(record.platform, 32),
+        credential=_name(record.credential),
+        key=_name(record.key),
+        client=_name(record.client),
+        user_agent=None
+        if record.user_agent is None
+        else cut(record.user_agent.decode("utf-8", "replace"), _TEXT_BYTES),
+        status=record.status,
+        ending=None if ending is None else ending.value,
+        phase=phase,
+        stream=record.stream,
+        attempts=record.attempts,
+        bytes_in=record.bytes_in,
+        bytes_out=record.bytes_out,
+        input_tokens=None if usage is None else usage.prompt_tokens,
+        output_tokens=None if usage is None else usage.completion_tokens,
+        time_to_first_token=record.time_to_first_token,
+        duration=max((record.finished or now) - record.started, 0.0),
+        error_code=_name(record.error_code, 48),
+    )
+
+
+def write_finished(slot: Slot, records: list[RequestRecord], offset: float) -> None:
+    """Put finished requests into the ring, oldest first."""
+    for record in records[-LIVE_FINISHED:]:
+        number = slot.ints[Cell.LIVE_WRITTEN]
+        live = make_live(record, offset, record.finished or 0.0)
+        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _encode(live))
+        slot.ints[Cell.LIVE_WRITTEN] = number + 1
+
+
+def write_in_flight(slot: Slot, records: list[RequestRecord], offset: float, now: float) -> None:
+    """Show these requests in flight, and no others."""
+    shown = records[:LIVE_IN_FLIGHT]
+    for place, record in enumerate(shown):
+        slot.write_record(IN_FLIGHT_START + place * LIVE_WORDS, _encode(make_live(record, offset, now)))
+    slot.ints[Cell.LIVE_SHOWN] = len(shown)
+
+
+def reclaim(board: Board, number: int, now: float) -> None:
+    """Worker ``number`` has died at ``now`` (Unix seconds). What it had in flight has ended; a record that it was in
+    the middle of is dropped."""
+    board.reclaim(number)
+    slot = board.slot(number)
+    ints = slot.ints
+    for place in range(LIVE_FINISHED):
+        at = FINISHED_START + place * LIVE_WORDS
+        if ints[at] & 1:
+            ints[at] = 0
+    for place in slot.shown_in_flight():
+        octets = slot.record(IN_FLIGHT_START + place * LIVE_WORDS)
+        if octets is None:
+            continue
+        live = _decode(octets)
+        live.phase, live.ending, live.duration = "done", LOST, max(now - live.started, 0.0)
+        number = ints[Cell.LIVE_WRITTEN]
+        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _encode(live))
+        ints[Cell.LIVE_WRITTEN] = number + 1
+    ints[Cell.LIVE_SHOWN] = 0
+
+
+def read_live(board: Board) -> list[LiveRecord]:
+    """All workers' records: those in flight first, then those that have ended; the newest first of each."""
+    running: list[LiveRecord] = []
+    ended: list[LiveRecord] = []
+    for slot in board.slots:
+        # In this order: what ends in between is seen twice, not never.
+        for place in slot.shown_in_flight():
+            _add(running, slot.record(IN_FLIGHT_START + place * LIVE_WORDS))
+        for number in slot.newest_finished():
+            _add(ended, slot.record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS))
+    over = {(one.id, one.started) for one in ended}
+    running = [one for one in running if (one.id, one.started) not in over]
+    for records in (running, ended):
+        records.sort(key=lambda one: one.started, reverse=True)
+    return running + ended
+
+
+def _add(records: list[LiveRecord], octets: bytes | None) -> None:
+    if octets is not None:
+        records.append(_decode(octets))

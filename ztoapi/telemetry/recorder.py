@@ -1,0 +1,238 @@
+"""Counts requests on the telemetry board: the one place where a finished request becomes numbers.
+
+All of it runs on the request's path: plain stores into cells that this worker alone writes, found by one lookup for
+what the request has in common with others. No lock, no object that outlives the call.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ztoapi.dialects.contract import Usage
+from ztoapi.errors import Ending
+from ztoapi.telemetry.board import Slot
+from ztoapi.telemetry.layout import (
+    CODES,
+    DURATION_EDGES_SECONDS,
+    ENDINGS,
+    ERRORS,
+    MODELS,
+    OTHER,
+    OVERHEAD_EDGES_SECONDS,
+    PLATFORMS,
+    ROUTES,
+    TTFT_EDGES_SECONDS,
+    Cell,
+    ModelCell,
+    PlatformCell,
+)
+from ztoapi.telemetry.record import Recorder, RequestRecord
+
+__all__ = ["OWN_ROUTES", "BoardRecorder", "is_own"]
+
+OWN_ROUTES: Final = frozenset(("/health", "/livez", "/readyz", "/metrics"))
+"""Routes by which others look after the gateway; these and what lies under /dashboard and /debug are counted by route,
+and are none of the requests that statistics speak of."""
+_METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
+_REMEMBERED: Final = 4096
+"""Combinations whose rows are remembered: paths and models come from clients. All are forgotten when there are more."""
+
+# Looked up on every request: attributes of an enumeration are slow.
+_STARTED: Final = int(Cell.STARTED)
+_STREAMS: Final = int(Cell.STREAMS)
+_BYTES_IN: Final = int(Cell.BYTES_IN)
+_BYTES_OUT: Final = int(Cell.BYTES_OUT)
+_OVERHEAD: Final = int(Cell.OVERHEAD)
+_OVERHEAD_BUCKETS: Final = _OVERHEAD + 1
+_REQUESTS: Final = int(ModelCell.REQUESTS)
+_FAILED: Final = int(ModelCell.FAILED)
+_CANCELLED: Final = int(ModelCell.CANCELLED)
+_INPUT: Final = int(ModelCell.INPUT)
+_OUTPUT: Final = int(ModelCell.OUTPUT)
+_SECONDS: Final = int(ModelCell.SECONDS)
+_TTFT: Final = int(ModelCell.TTFT)
+_TTFT_BUCKETS: Final = _TTFT + 1
+_GAPS: Final = int(ModelCell.GAPS)
+_ATTEMPTS: Final = int(PlatformCell.ATTEMPTS)
+_ENDS: Final = int(PlatformCell.ENDS)
+_DONE: Final = _ENDS + ENDINGS.index(Ending.DONE)
+_DURATION: Final = int(PlatformCell.DURATION)
+_DURATION_BUCKETS: Final = _DURATION + 1
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Rows(NamedTuple):
+    """Where a request is counted: as integers, and the same as doubles."""
+
+    code: "memoryview[int]"
+    route: "memoryview[int]"
+    route_sum: "memoryview[float]"
+    model: "memoryview[int] | None"
+    model_sums: "memoryview[float]"
+    platform: "memoryview[int] | None"
+    platform_sums: "memoryview[float]"
+
+
+class BoardRecorder(Recorder):
+    """``route_of`` gives the template of a path; ``models`` are those that are known from the configuration. Any other
+    is known once an upstream has served it; until then, and without room, it is counted as "other"."""
+
+    __slots__ = ("_floats", "_ints", "_known", "_route_of", "_rows", "_slot")
+
+    def __init__(self, slot: Slot, route_of: Callable[[str], str], models: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._slot = slot
+        self._ints, self._floats = slot.ints, slot.floats
+        self._route_of = route_of
+        self._known = {model.lower(): model for model in models}
+        self._rows: dict[tuple[str, str, int, str | None, str | None], _Rows] = {}
+
+    def begin(self) -> None:
+        self._ints[_STARTED] += 1
+
+    def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
+        model = self._rows_of(record).model
+        if model is None:
+            return None
+        self._ints[_STREAMS] += 1
+        return None if record.platform is None else model[_GAPS + 1 : ModelCell.COUNT]
+
+    def stall(self, record: RequestRecord, *, upstream: bool) -> None:
+        if record.platform is not None:
+            row, _ = self._slot.row(PLATFORMS, (record.platform,))
+            row[PlatformCell.UPSTREAM_STALLS if upstream else PlatformCell.CLIENT_STALLS] += 1
+
+    def submit(self, record: RequestRecord) -> None:
+        self.total += 1
+        self.recent.append(record)
+        finished = record.finished
+        if finished is None:
+            return
+        ints = self._ints
+        code, route, route_sum, model, model_sums, platform, platform_sums = self._rows_of(record)
+        seconds = finished - record.started
+        code[0] += 1
+        route[1 + bisect_left(DURATION_EDGES_SECONDS, seconds)] += 1
+        route_sum[0] += seconds
+        ints[_BYTES_IN] += record.bytes_in
+        ints[_BYTES_OUT] += record.bytes_out
+        ending = record.ending
+        if model is not None:
+            model[_REQUESTS] += 1
+            model_sums[_SECONDS] += seconds
+            if ending is not Ending.DONE:
+                model[_CANCELLED if ending is Ending.CLIENT_DISCONNECT else _FAILED] += 1
+            usage = record.usage
+            if usage is not None:
+                model[_INPUT] += usage.prompt_tokens
+                model[_OUTPUT] += usage.completion_tokens
+                if usage.prompt_tokens_details or usage.completion_tokens_details:
+                    _count_details(model, usage)
+        whole, first_byte = record.whole, record.first_byte
+        if first_byte is not None:
+            self._count_stream(record, first_byte, model, model_sums)
+        if platform is None:
+            return
+        platform[_DONE if ending is Ending.DONE else _ENDS + ENDINGS.index(ending or Ending.INTERNAL_ERROR)] += 1
+        attempts = record.attempts
+        platform[_ATTEMPTS] += attempts
+        if attempts > 1:
+            platform[PlatformCell.RETRIES] += attempts - 1
+        asked, answered, overhead = record.asked, record.answered, record.overhead
+        if asked is not None:
+            seconds = (answered or finished) - asked
+            platform[_DURATION_BUCKETS + bisect_left(DURATION_EDGES_SECONDS, seconds)] += 1
+            platform_sums[_DURATION] += seconds
+        if overhead is not None and answered is not None:
+            overhead += finished - answered
+            ints[_OVERHEAD_BUCKETS + bisect_left(OVERHEAD_EDGES_SECONDS, overhead)] += 1
+            self._floats[_OVERHEAD] += overhead
+        if record.error_code is not None and whole is not None and ending is not Ending.RATE_LIMITED:
+            error, _ = self._slot.row(ERRORS, (record.platform or "", record.upstream_code or record.error_code))
+            error[0] += 1
+
+    def _count_stream(
+        self,
+        record: RequestRecord,
+        first_byte: float,
+        model: "memoryview[int] | None",
+        model_sums: "memoryview[float]",
+    ) -> None:
+        if model is None:
+            return
+        self._ints[_STREAMS] -= 1
+        if record.whole is None:
+            return
+        seconds = first_byte - record.whole
+        model[_TTFT_BUCKETS + bisect_left(TTFT_EDGES_SECONDS, seconds)] += 1
+        model_sums[_TTFT] += seconds
+        if record.last_write is not None:
+            # The gaps between all writes are as long together as the time from the first one to the last one.
+            model_sums[_GAPS] += record.last_write - first_byte
+
+    def shows(self, record: RequestRecord) -> bool:
+        """Whether the request is one of those that people ask about."""
+        return not is_own(self._route_of(record.path))
+
+    # -- where things are counted -----------------------------------------------------------------------------------
+
+    def _rows_of(self, record: RequestRecord) -> _Rows:
+        model = record.served_model or record.model
+        rows = self._rows.get((record.path, record.method, record.status, model, record.platform))
+        return self._find(record, model) if rows is None else rows
+
+    def _find(self, record: RequestRecord, model: str | None) -> _Rows:
+        if len(self._rows) >= _REMEMBERED:
+            self._rows.clear()
+        slot, route = self._slot, self._route_of(record.path)
+        method = record.method if record.method in _METHODS else OTHER
+        code, _ = slot.row(CODES, (route, method, str(record.status)))
+        duration, duration_sum = slot.row(ROUTES, (route,))
+        model_row, model_sums = None, self._floats
+        if not is_own(route):
+            name = self._label(model, record) if model is not None else ""
+            model_row, model_sums = slot.row(MODELS, (name, record.platform or ""))
+        platform_row, platform_sums = None, self._floats
+        if record.platform is not None:
+            platform_row, platform_sums = slot.row(PLATFORMS, (record.platform,))
+        rows = _Rows(code, duration, duration_sum, model_row, model_sums, platform_row, platform_sums)
+        self._rows[(record.path, record.method, record.status, model, record.platform)] = rows
+        return rows
+
+    def _label(self, model: str, record: RequestRecord) -> str:
+        name = self._known.get(model.lower())
+        if name is not None:
+            return name
+        if record.status != 200 or record.platform is None or len(self._known) >= MODELS.rows:
+            return OTHER
+        # An upstream has it. Requests that failed before were counted as others; from now on they are this model's.
+        self._rows.clear()
+        self._known[model.lower()] = model
+        return model
+
+
+def is_own(route: str) -> bool:
+    """Whether ``route`` is there to look after the gateway."""
+    return route in OWN_ROUTES or route.startswith(("/dashboard", "/debug"))
+
+
+def _count_details(model: "memoryview[int]", usage: Usage) -> None:
+    try:
+        if usage.prompt_tokens_details:
+            prompt = msgspec.json.decode(usage.prompt_tokens_details, type=_PromptDetails | None)
+            model[ModelCell.CACHED] += 0 if prompt is None else prompt.cached_tokens or 0
+        if usage.completion_tokens_details:
+            completion = msgspec.json.decode(usage.completion_tokens_details, type=_CompletionDetails | None)
+            model[ModelCell.REASONING] += 0 if completion is None else completion.reasoning_tokens or 0
+    except (msgspec.ValidationError, OverflowError):
+        # An upstream may put there what it likes.
+        pass

@@ -1,0 +1,146 @@
+"""A worker's scan for telemetry: with each tick of the deadlines it writes live records and measures the loop's lag;
+once a second it notes the second and looks at its sources."""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from heapq import nsmallest
+from itertools import islice
+from typing import Final
+
+from ztoapi.telemetry.board import Slot
+from ztoapi.telemetry.layout import (
+    DURATION_EDGES_SECONDS,
+    GAP_EDGES_SECONDS,
+    LAG_EDGES_SECONDS,
+    LIVE_FINISHED,
+    LIVE_IN_FLIGHT,
+    MODELS,
+    OVERHEAD_EDGES_SECONDS,
+    ROUTES,
+    SAMPLES,
+    SECOND_SUMS,
+    TTFT_EDGES_SECONDS,
+    Cell,
+    ModelCell,
+    SecondCell,
+)
+from ztoapi.telemetry.live import write_finished, write_in_flight
+from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.recorder import BoardRecorder, is_own
+from ztoapi.telemetry.samples import SAMPLED, Kind, Source
+
+__all__ = ["Sampler"]
+
+_DURATION_SIZE: Final = len(DURATION_EDGES_SECONDS) + 2
+_TTFT_END: Final = ModelCell.TTFT + len(TTFT_EDGES_SECONDS) + 2
+_OVERHEAD_SIZE: Final = len(OVERHEAD_EDGES_SECONDS) + 2
+_GAPS_END: Final = ModelCell.GAPS + len(GAP_EDGES_SECONDS) + 2
+
+
+class Sampler:
+    """``tick`` is the time between two scans in seconds; ``in_flight`` gives the records of requests in flight;
+    ``clock`` Unix seconds. Told by the deadlines at each scan."""
+
+    deadline = 0.0
+
+    def __init__(
+        self,
+        slot: Slot,
+        recorder: BoardRecorder,
+        sources: Sequence[Source],
+        in_flight: Callable[[], Iterable[RequestRecord]],
+        *,
+        tick: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._slot = slot
+        self._recorder = recorder
+        self._sources = sources
+        self._in_flight = in_flight
+        self._tick = tick
+        self._clock = clock
+        self._flushed = 0
+        self._last_tick: float | None = None
+        self._second = int(clock())
+        self._before = self._counts()
+        self._cpu_before = time.process_time()
+        self._cpu_at = time.monotonic()
+        self._bases: dict[tuple[str, str, str], float] = {}
+
+    def on_deadline(self, now: float) -> None:
+        at = time.monotonic()
+        if self._last_tick is not None:
+            lag = max(at - self._last_tick - self._tick, 0.0)
+            self._slot.ints[Cell.LAG + 1 + bisect_left(LAG_EDGES_SECONDS, lag)] += 1
+            self._slot.floats[Cell.LAG] += lag
+        self._last_tick = at
+        self._flush()
+        second = int(self._clock())
+        if second != self._second:
+            self._note_second(second - 1)
+            self._second = second
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Bring up to date what this worker shows; for who is about to read the board."""
+        self._flush()
+        now = time.monotonic()
+        in_flight = list(self._in_flight())
+        records = [record for record in in_flight if self._recorder.shows(record)]
+        self._slot.ints[Cell.OWN_IN_FLIGHT] = len(in_flight) - len(records)
+        oldest = nsmallest(LIVE_IN_FLIGHT, records, key=lambda record: record.started)
+        write_in_flight(self._slot, oldest, self._clock() - now, now)
+        for source in self._sources:
+            for metric, value, first, second in source():
+                _, row = self._slot.row(SAMPLES, (metric, first, second))
+                if SAMPLED[metric].kind is Kind.COUNTER:
+                    # A predecessor of this worker may have counted before.
+                    value += self._bases.setdefault((metric, first, second), row[0])
+                row[0] = value
+
+    def _flush(self) -> None:
+        """Write what has ended since the last time."""
+        recorder = self._recorder
+        new = min(recorder.total - self._flushed, LIVE_FINISHED, len(recorder.recent))
+        self._flushed = recorder.total
+        if new:
+            newest = [record for record in islice(reversed(recorder.recent), new) if recorder.shows(record)]
+            write_finished(self._slot, newest[::-1], self._clock() - time.monotonic())
+
+    def _note_second(self, second: int) -> None:
+        at, cpu = time.monotonic(), time.process_time()
+        floats = self._slot.floats
+        floats[Cell.CPU_SECONDS] = cpu
+        floats[Cell.CPU_SHARE] = (cpu - self._cpu_before) / max(at - self._cpu_at, 0.001)
+        self._cpu_before, self._cpu_at = cpu, at
+        now = self._counts()
+        (numbers, sums), (old_numbers, old_sums) = now, self._before
+        self._before = now
+        ints = [a - b for a, b in zip(numbers, old_numbers, strict=True)]
+        ints[SecondCell.STREAMS - 1] = self._slot.ints[Cell.STREAMS]
+        self._slot.write_second(second, ints, [(p, a - b) for p, a, b in zip(SECOND_SUMS, sums, old_sums, strict=True)])
+
+    def _counts(self) -> tuple[list[int], list[float]]:
+        """The words of a second as they are since the start, behind the stamp; and the sums of its histograms, whose
+        words are 0 there."""
+        slot = self._slot
+        requests = failed = output = 0
+        ttft: list[float] = [0] * (len(TTFT_EDGES_SECONDS) + 2)
+        gaps: list[float] = [0] * (len(GAP_EDGES_SECONDS) + 2)
+        duration: list[float] = [0] * _DURATION_SIZE
+        for _, row in slot.rows(MODELS):
+            requests += int(row[ModelCell.REQUESTS])
+            failed += int(row[ModelCell.FAILED])
+            output += int(row[ModelCell.OUTPUT])
+            ttft = [a + b for a, b in zip(ttft, row[ModelCell.TTFT : _TTFT_END], strict=True)]
+            gaps = [a + b for a, b in zip(gaps, row[ModelCell.GAPS : _GAPS_END], strict=True)]
+        for (route,), row in slot.rows(ROUTES):
+            if not is_own(route):
+                duration = [a + b for a, b in zip(duration, row, strict=True)]
+        overhead = slot.histogram(Cell.OVERHEAD, _OVERHEAD_SIZE)
+        histograms = (duration, ttft, gaps, overhead)
+        ints = [requests, failed, 0, output]
+        for histogram in histograms:
+            ints += [0, *(int(count) for count in histogram[1:])]
+        return ints, [histogram[0] for histogram in histograms]
