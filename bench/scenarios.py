@@ -6,6 +6,7 @@ The protocol is that of ``docs/regression-gate.md``. Transports are in memory, c
 import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
+from unittest.mock import patch
 
 from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
 from ztoapi.config.model import DialectName
@@ -18,6 +19,9 @@ Step = Callable[[], object]
 Totals = Callable[[], Mapping[str, int]]
 
 _RECENT_RECORDS = 16
+_SECONDS = 1000.0
+_TICK_SECONDS = 0.001
+"""Telemetry's clock moves on by so much whenever it is looked at: durations are always the same."""
 _PROMPT_CHARACTERS = 300_000
 """A long conversation or a repository's worth of code, as agents send it with every turn."""
 _KILOBYTE_CHARACTERS = 800
@@ -27,6 +31,9 @@ _KILOBYTE_CHARACTERS = 800
 def _gateway(dialect: DialectName = "zai") -> tuple[Gateway, Totals]:
     """A gateway that remembers few past requests: its memory is full after the warm-up, and a request keeps nothing."""
     gateway = Gateway(dialect)
+    ticks = itertools.count(_SECONDS, _TICK_SECONDS).__next__
+    for module in ("server.exchange", "server.protocol", "telemetry.record"):
+        patch(f"ztoapi.{module}.monotonic", ticks).start()
     gateway.application.recorder.recent = deque(maxlen=_RECENT_RECORDS)
 
     def totals() -> Mapping[str, int]:
@@ -43,6 +50,7 @@ def _sure(step: Step, gateway: Gateway, expected: bytes) -> Step:
     """``step``, once it has shown that the client hears what is expected: an error would be quick work."""
     step()
     assert expected in gateway.client.last, gateway.client.last
+    gateway.count_high()
     return step
 
 

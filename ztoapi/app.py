@@ -1,8 +1,9 @@
 """The composition root and the map of the program: routes, gates and their order, and what serves them."""
 
 import asyncio
+import os
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,12 @@ import httpx
 
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
+from ztoapi.config.platform import is_loopback
 from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
+from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.health import HealthHandler
+from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.limits.board import Board, BoardLimiter
@@ -23,9 +27,14 @@ from ztoapi.middleware.cors import Cors
 from ztoapi.middleware.ratelimit import RateLimits
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.platforms import Upstream
-from ztoapi.server.context import ServerContext, Verdict
+from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
-from ztoapi.telemetry.record import Recorder
+from ztoapi.telemetry.board import Board as TelemetryBoard
+from ztoapi.telemetry.layout import OTHER
+from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.recorder import BoardRecorder
+from ztoapi.telemetry.sampler import Sampler
+from ztoapi.telemetry.samples import Sample, Source
 from ztoapi.upstream.client import Client, NativeClient
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.httpx_client import HttpxClient
@@ -46,8 +55,8 @@ _ANY_METHOD = "GET, POST, HEAD, OPTIONS"
 
 class Application:
     """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
-    client keys in force, which may be shared with who reloads them; ``board`` (of :func:`make_board`) is given where
-    several workers count together."""
+    client keys in force, which may be shared with who reloads them; ``board`` (of :func:`make_board`) and ``telemetry``
+    are given where several workers count together, of which this one is number ``slot``."""
 
     def __init__(
         self,
@@ -55,10 +64,14 @@ class Application:
         loop: asyncio.AbstractEventLoop,
         keys: KeyRing | None = None,
         board: BoardLimiter | None = None,
+        telemetry: TelemetryBoard | None = None,
+        slot: int = 0,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
-        self.recorder = Recorder()
+        self.telemetry = telemetry = telemetry or TelemetryBoard()
+        self._slot = telemetry.slot(slot)
+        self.recorder = BoardRecorder(self._slot, self._route_of, [route.public for route in config.routes])
         self.context = ServerContext(
             loop, self._dispatch, admit=self._admit, limits=_limits(config.server), recorder=self.recorder
         )
@@ -102,11 +115,31 @@ class Application:
             "/openapi.json": {"GET": FileHandler(STATIC / "openapi.json").handle},
         }
         self._parts = self._add_page(Page("docs"), self._open_routes)
+        self.sampler = self._watch(config)
 
     def _add_page(self, page: Page, routes: dict[str, dict[str, Handler]]) -> frozenset[str]:
         """Serve ``page``; what is returned are paths that are no use to name to anybody."""
         routes |= {path: {"GET": handler} for path, handler in page.files.items()}
         return page.parts
+
+    def _watch(self, config: Config) -> Sampler:
+        """Begin to write this worker's part of the telemetry board, and let it be read."""
+        context, board = self.context, self.telemetry
+        clock = context.wall_clock
+        self._slot.take_over(os.getpid(), clock())
+        sampler = Sampler(
+            self._slot, self.recorder, self._sources(), self._records_in_flight, tick=TICK_SECONDS, clock=clock
+        )
+        context.deadlines.add(sampler)
+        if is_loopback(config.server.host):
+            metrics = MetricsHandler(board, sampler.refresh, clock)
+            self._open_routes["/metrics"] = {"GET": metrics.handle}
+            if config.dashboard_enabled:
+                dashboard = DashboardHandler(board, sampler.refresh, clock, lambda: context.draining)
+                self._open_routes["/dashboard/stats"] = {"GET": dashboard.handle_stats}
+                self._open_routes["/dashboard/requests"] = {"GET": dashboard.handle_requests}
+                self._open_routes["/dashboard/events"] = {"GET": dashboard.handle_events}
+        return sampler
 
     def _make_rate_limits(self, config: Config, board: BoardLimiter | None) -> RateLimits | None:
         scopes = Scopes(config.limits)
@@ -168,6 +201,33 @@ class Application:
         if path.startswith(_MODEL_PREFIX) and len(path) > len(_MODEL_PREFIX):
             return {"GET": lambda exchange: self._models.handle_one(exchange, path[len(_MODEL_PREFIX) :])}
         return self._routes.get(path) or self._open_routes.get(whole.rstrip("/"))
+
+    def _route_of(self, path: str) -> str:
+        """The route that requests for ``path`` are counted under."""
+        if path in self._routes or path in self._open_routes:
+            return path
+        if path.rstrip("/") in self._open_routes:
+            return path.rstrip("/")
+        path = "/v1" + path.removeprefix("/v1").rstrip("/")
+        if path in self._routes:
+            return path
+        return f"{_MODEL_PREFIX}{{id}}" if path.startswith(_MODEL_PREFIX) else OTHER
+
+    def _records_in_flight(self) -> Iterator[RequestRecord]:
+        for connection in self.context.connections:
+            if connection.exchange is not None:
+                yield connection.exchange.record
+
+    def _sources(self) -> list[Source]:
+        """Who has something to show on the board: add the ``samples`` of what you make here."""
+        sources: list[Source] = [self._connection_samples, self.pool.samples, self.admission.samples]
+        sources += [upstream.samples for upstream in self.upstreams.values()]
+        if self.rate_limits is not None:
+            sources.append(self.rate_limits.samples)
+        return sources
+
+    def _connection_samples(self) -> Iterator[Sample]:
+        yield Sample("ztoapi_client_connections", len(self.context.connections))
 
     def _unknown_path(self, path: str) -> ApiError:
         known = ", ".join(known for known in [*self._routes, *self._open_routes] if known not in self._parts)

@@ -13,8 +13,11 @@ from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
 from ztoapi.config.platform import raise_open_files
 from ztoapi.limits.board import Board
+from ztoapi.server.context import ServerContext
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
+from ztoapi.telemetry.board import Board as TelemetryBoard
+from ztoapi.telemetry.live import reclaim
 
 __all__ = ["make_gateway", "run", "set_up_logging"]
 
@@ -35,8 +38,16 @@ def run(args: argparse.Namespace) -> int:
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
     board = make_board(config, len(sockets))
+    telemetry = TelemetryBoard(len(sockets))
     return run_workers(
-        [Duty(sock, partial(make_gateway, config, keys, board, slot)) for slot, sock in enumerate(sockets)],
+        [
+            Duty(
+                sock,
+                partial(make_gateway, config, keys, board, telemetry, slot),
+                partial(_bury, telemetry, slot),
+            )
+            for slot, sock in enumerate(sockets)
+        ],
         drain_seconds=server.drain_seconds,
         started=lambda: print(_banner(config, keys, sockets[0].getsockname()[1]), file=sys.stderr, flush=True),
         reload=None if config.key_file is None else keys.reload,
@@ -57,10 +68,14 @@ def _shortage_of_files(config: Config, limit: int) -> str | None:
 
 
 def make_gateway(
-    config: Config, keys: KeyRing, board: Board, slot: int, loop: asyncio.AbstractEventLoop
+    config: Config, keys: KeyRing, board: Board, telemetry: TelemetryBoard, slot: int, loop: asyncio.AbstractEventLoop
 ) -> Application:
     """The gateway of worker ``slot`` on ``loop``; what the workers share was made before them."""
-    return Application(config, loop, keys, board.limiter(slot))
+    return Application(config, loop, keys, board.limiter(slot), telemetry, slot)
+
+
+def _bury(telemetry: TelemetryBoard, slot: int) -> None:
+    reclaim(telemetry, slot, ServerContext.wall_clock())
 
 
 def set_up_logging(*, debug: bool) -> None:

@@ -5,12 +5,13 @@ on answering as many requests as it can, and those that it takes wait no longer 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.context import Verdict
 from ztoapi.server.exchange import Exchange
+from ztoapi.telemetry.samples import Sample
 
 __all__ = ["Admission"]
 
@@ -41,6 +42,11 @@ class Admission:
     def waiting(self) -> int:
         """Exchanges in the queue."""
         return len(self._waiting)
+
+    def samples(self) -> Iterator[Sample]:
+        """What telemetry shows of it."""
+        yield Sample("ztoapi_admission_waiting", self.waiting)
+        yield Sample("ztoapi_admission_refused", self.refused)
 
     def check(self, exchange: Exchange) -> ApiError | Verdict | None:
         """None takes a place that the exchange gives back when it is finished."""

@@ -5,7 +5,7 @@ been read, because the model and the number of tokens stand in there.
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ztoapi.config.model import ClientKey, Config
@@ -18,6 +18,7 @@ from ztoapi.limits.scopes import Scopes
 from ztoapi.server.address import client_address
 from ztoapi.server.exchange import Exchange
 from ztoapi.structures.bucket import SECOND_NS
+from ztoapi.telemetry.samples import Sample
 
 __all__ = ["RateLimits"]
 
@@ -41,6 +42,16 @@ class RateLimits:
         self._leave: Callable[[Exchange], None] = self._finish
         self.granted = 0
         self.denied: dict[str, int] = {}
+
+    def samples(self) -> Iterator[Sample]:
+        """What telemetry shows of it. A limit's scope is whom it holds for; one of a single key is a key's."""
+        yield Sample("ztoapi_ratelimit_decisions", self.granted, "granted", "all")
+        denied: dict[str, int] = {}
+        for name, count in self.denied.items():
+            scope = name.partition("_")[0]
+            denied[scope] = denied.get(scope, 0) + count
+        for scope, count in denied.items():
+            yield Sample("ztoapi_ratelimit_decisions", count, "denied", scope)
 
     def enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> bool:
         """Decide. False: only the common store can, ask :meth:`wait_to_enter`. Raises ApiError (429, or 503 without

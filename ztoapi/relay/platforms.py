@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 import httpx
 import msgspec
@@ -13,7 +13,9 @@ from ztoapi.config.model import Platform, UpstreamConfig
 from ztoapi.dialects.openai import KnownForms
 from ztoapi.errors import Fault, UpstreamError
 from ztoapi.relay.credentials import Caps, CredentialPool, CredentialStatistics, Lease, Unavailable
+from ztoapi.structures.breaker import State
 from ztoapi.structures.retry_budget import RetryBudget
+from ztoapi.telemetry.samples import CredentialState, Sample
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.transport import origin_of
 
@@ -101,6 +103,22 @@ class Upstream:
     def statistics(self) -> UpstreamStatistics:
         """How the platform stands in this worker."""
         return UpstreamStatistics(self.platform.id, self.pool.statistics(self._loop.time()), self.budget.refused)
+
+    def samples(self) -> Iterator[Sample]:
+        """What telemetry shows of it."""
+        platform, statistics = self.platform.id, self.statistics()
+        yield Sample("ztoapi_upstream_retries_refused", statistics.retries_refused, platform)
+        for one in statistics.credentials:
+            state = CredentialState.OK
+            if one.state is not State.CLOSED:
+                state = CredentialState.DISABLED if one.fault is Fault.REFUSED else CredentialState.COOLING
+            until = self._clock() + one.until if one.until else 0.0
+            yield Sample("ztoapi_credential_state", state, platform, one.name)
+            yield Sample("ztoapi_credential_in_flight", one.in_flight, platform, one.name)
+            yield Sample("ztoapi_credential_requests", one.requests, platform, one.name)
+            yield Sample("ztoapi_credential_failures", sum(one.failures.values()), platform, one.name)
+            yield Sample("ztoapi_credential_latency_seconds", one.latency or 0.0, platform, one.name)
+            yield Sample("ztoapi_credential_retry_timestamp_seconds", until, platform, one.name)
 
     def _head(self, token: str | None) -> bytes:
         """What every request with ``token`` has between its target and its length."""

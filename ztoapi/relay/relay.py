@@ -140,6 +140,7 @@ class Relay:
         tries = self._tries
         request = tries.upstream.request(tries.lease, self._translation.body, path=path)
         self._call = self._client.send(request, self, timeouts)
+        self._exchange.record.ask(alone=path is None)
         if self._exchange.paused:
             self._call.pause()
 
@@ -217,12 +218,7 @@ class Relay:
             block = blocks.feed(payload)
         except RingOverflow:
             self._hang_up()
-            self._failed(
-                UpstreamError(
-                    f"the upstream sent an event larger than {self._rules.max_event_bytes} bytes",
-                    code="upstream_event_too_large",
-                )
-            )
+            self._failed(_too_large("event", self._rules.max_event_bytes))
             return
         if not block:
             return
@@ -265,6 +261,7 @@ class Relay:
             self._failed(error)
 
     def on_idle(self, seconds: float) -> None:
+        self._exchange.idle(seconds)
         keepalive = self._rules.keepalive
         if not keepalive or self._mode is _Mode.OVER or not self._stream or self._exchange.paused:
             return
@@ -273,13 +270,12 @@ class Relay:
         if seconds - self._kept_alive < keepalive:
             return
         exchange = self._exchange
-        if not exchange.started:
-            if not self._rules.keepalive_early:
-                return
-            if not exchange.streaming:
-                exchange.start_stream()
+        if not exchange.started and not self._rules.keepalive_early:
+            return
+        if not exchange.streaming:
+            exchange.start_stream()
         self._kept_alive = seconds
-        exchange.write(_KEEPALIVE)
+        exchange.comment(_KEEPALIVE)
 
     def _start_stream(self) -> None:
         """The first of an answer has come."""
@@ -310,17 +306,13 @@ class Relay:
         self._size += len(part)
         if self._size > self._rules.max_response_bytes:
             self._hang_up()
-            self._failed(
-                UpstreamError(
-                    f"the upstream's answer is larger than {self._rules.max_response_bytes} bytes",
-                    code="upstream_response_too_large",
-                )
-            )
+            self._failed(_too_large("response", self._rules.max_response_bytes))
 
     def _done(self, out: bytes) -> None:
         """The stream is complete; what the upstream still sends (its last chunk) only frees the connection."""
         self._end()
         exchange = self._exchange
+        exchange.record.answer()
         self._note(self._reader.usage)
         if self._collector is not None:
             try:
@@ -341,6 +333,7 @@ class Relay:
 
     def _answer_whole(self) -> None:
         self._mode = _Mode.OVER
+        self._exchange.record.answer()
         try:
             body, usage = self._translation.completion(b"".join(self._parts))
         except UpstreamError as error:
@@ -398,3 +391,7 @@ class Relay:
         exchange = self._exchange
         exchange.on_gone = exchange.on_pause = exchange.on_resume = None
         self._call = None
+
+
+def _too_large(what: str, most: int) -> UpstreamError:
+    return UpstreamError(f"the upstream's {what} is larger than {most} bytes", code=f"upstream_{what}_too_large")

@@ -7,12 +7,15 @@ once: it fills the record, runs ``on_finish`` and lets go of the connection.
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.responses import error_body, error_event, error_headers
-from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
+from ztoapi.telemetry.record import USER_AGENT_BYTES, RequestRecord
 from ztoapi.wire.framing import LAST_CHUNK, chunk, fixed_head, stream_head
 from ztoapi.wire.request import RequestHead
 
@@ -24,6 +27,8 @@ __all__ = ["Exchange", "Request"]
 _log = logging.getLogger(__name__)
 _CLIENT_CLOSED: Final = 499
 """nginx's status for a client that went away; it only ever stands in records."""
+STALL_SECONDS: Final = 5.0
+"""A stream that stands still for so long counts as stalled: no model takes it between two tokens in ordinary work."""
 _JSON: Final = b"application/json"
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
@@ -56,10 +61,14 @@ class Exchange:
     __slots__ = (
         "_chunked",
         "_close",
+        "_full_since",
+        "_gaps",
         "_head",
         "_hold",
+        "_last",
         "_protocol",
         "_sent",
+        "_stalled",
         "_task",
         "_write",
         "extra_headers",
@@ -86,12 +95,23 @@ class Exchange:
         self.loop = loop
         self.request = Request(head, protocol.client)
         self.request_id = request_id.decode("ascii")
-        self.record = RequestRecord(self.request_id, head.method, head.path, loop.time())
+        self.record = record = RequestRecord(self.request_id, head.method, head.path, loop.time())
+        record.client = protocol.client
+        agent = head.headers.get(b"user-agent")
+        if agent is not None:
+            record.user_agent = agent[:USER_AGENT_BYTES]
+        protocol.context.recorder.begin()
         self._close = not head.keep_alive
         self._chunked = head.http11
         self._head: bytes = b""
         """The head of a stream, until its first piece goes out."""
         self._sent = 0
+        self._gaps: memoryview[int] | None = None
+        """Where the gaps between the pieces of a stream are counted."""
+        self._last: float | None = None
+        """When the last piece of a stream went out."""
+        self._full_since: float | None = None
+        self._stalled = False
         self._write: Callable[[bytes], None] | None = None
         """While a stream may be written: the transport's ``write``."""
         self._task: asyncio.Task[None] | None = None
@@ -200,6 +220,13 @@ class Exchange:
             return
         size = len(payload)
         self._sent += size
+        gaps = self._gaps
+        if gaps is not None:
+            now = monotonic()
+            gaps[bisect_left(GAP_EDGES_SECONDS, now - self._last)] += 1  # type: ignore[operator] # set with _gaps
+            self._last = now
+        elif self.record.first_byte is None:
+            self._begin_pieces()
         data = b"%x\r\n%b\r\n" % (size, payload) if self._chunked else payload
         write(self._begin(data) if self._head else data)
 
@@ -209,6 +236,12 @@ class Exchange:
         if write is None:
             return
         self._sent += len(payload)
+        if payload and self._gaps is not None and self._last is not None:
+            now = monotonic()
+            self._gaps[bisect_left(GAP_EDGES_SECONDS, now - self._last)] += 1
+            self._last = now
+        elif self.record.first_byte is None:
+            self._begin_pieces()
         data = payload
         if self._chunked:
             data = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
@@ -232,21 +265,49 @@ class Exchange:
     def socket_full(self) -> None:
         """The client's socket takes no more for now."""
         self.paused = True
+        self._full_since = self.loop.time()
         if self.on_pause is not None:
             self.on_pause()
 
     def socket_ready(self) -> None:
         """The client's socket has room again."""
         self.paused = False
+        self._end_stall()
         if self._hold is None and self.on_resume is not None:
             self.on_resume()
+
+    def _end_stall(self) -> None:
+        """The socket is full no longer, or nobody cares any more."""
+        since, self._full_since = self._full_since, None
+        if self.streaming and since is not None and self.loop.time() - since >= STALL_SECONDS:
+            self._protocol.context.recorder.stall(self.record, upstream=False)
+
+    def idle(self, seconds: float) -> None:
+        """The upstream has sent nothing for so long; told again and again while it lasts."""
+        if seconds < STALL_SECONDS:
+            self._stalled = False
+        elif self.started and not self._stalled:
+            self._stalled = True
+            self._protocol.context.recorder.stall(self.record, upstream=True)
 
     def _begin(self, data: bytes) -> bytes:
         """The first octets of a stream: ``data`` behind the head."""
         head, self._head = self._head, b""
         self.started = True
-        self.record.first_byte = self.loop.time()
         return head + data
+
+    def _begin_pieces(self) -> None:
+        """The first piece of a stream is about to go out."""
+        record = self.record
+        record.first_byte = self._last = monotonic()
+        self._gaps = self._protocol.context.recorder.begin_stream(record)
+
+    def comment(self, payload: bytes) -> None:
+        """Send something in a stream that is none of it, such as an SSE comment."""
+        if self._write is not None:
+            self._sent += len(payload)
+            data = chunk(payload) if self._chunked else payload
+            self._write(self._begin(data) if self._head else data)
 
     def abort(self, ending: Ending = Ending.TRUNCATED) -> None:
         """Close the connection without the end of the answer: the client sees a truncated one."""
@@ -317,7 +378,10 @@ class Exchange:
         record = self.record
         record.bytes_out += self._sent
         record.ending = ending
-        record.finished = self.loop.time()
+        record.finished = monotonic()
+        record.last_write = self._last
+        if self._full_since is not None:
+            self._end_stall()
         if self.on_finish is not None:
             self.on_finish(self)
         self.on_gone = self.on_pause = self.on_resume = self.on_finish = None

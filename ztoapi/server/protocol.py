@@ -18,6 +18,7 @@ kernel of a client that is gone reset the connection. HTTP/1.0 has no interim an
 import asyncio
 import enum
 import socket
+from time import monotonic
 from typing import Final, cast
 
 from ztoapi.errors import ApiError, Ending, ProtocolError
@@ -93,6 +94,11 @@ class HTTPProtocol(asyncio.Protocol):
 
     def __repr__(self) -> str:
         return f"<HTTPProtocol {self.client} {self._phase.name}>"
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The request in hand."""
+        return self._exchange
 
     @property
     def busy(self) -> bool:
@@ -282,7 +288,9 @@ class HTTPProtocol(asyncio.Protocol):
         self._set_busy_deadline()
         body = self._wire.body
         exchange.request.body = body
-        exchange.record.bytes_in = len(body)
+        record = exchange.record
+        record.bytes_in = len(body)
+        record.whole = monotonic()
         try:
             self.context.dispatch(exchange)
         except ApiError as error:

@@ -66,6 +66,8 @@ class Duty(NamedTuple):
 
     sock: socket.socket
     make: MakeService
+    died: Callable[[], None] | None = None
+    """Called in the supervisor when the worker has died and others go on."""
 
 
 def bind_all(host: str, port: int, workers: int, *, backlog: int) -> list[socket.socket]:
@@ -237,6 +239,8 @@ class _Supervisor:
         if self._stopping:
             self._exit_code = self._exit_code or (_FORCED_EXIT if code else 0)
             return
+        if worker.duty.died is not None:
+            worker.duty.died()
         lived = time.monotonic() - worker.started
         worker.quick_deaths = worker.quick_deaths + 1 if lived < _STABLE_SECONDS else 1
         if worker.quick_deaths >= _MAX_QUICK_DEATHS:

@@ -204,7 +204,7 @@ class Table(NamedTuple):
 
 
 CODES: Final = Table(Cell.COUNT, ("route", "method", "code"), 256, 1)
-ROUTES: Final = Table(CODES.end, ("route",), 32, _histogram(DURATION_EDGES_SECONDS), (0,))
+ROUTES: Final = Table(CODES.end, ("route",), 64, _histogram(DURATION_EDGES_SECONDS), (0,))
 MODELS: Final = Table(
     ROUTES.end,
     ("model", "platform"),

@@ -32,9 +32,9 @@ from ztoapi.telemetry.record import Recorder, RequestRecord
 
 __all__ = ["OWN_ROUTES", "BoardRecorder", "is_own"]
 
-OWN_ROUTES: Final = frozenset(("/health", "/livez", "/readyz", "/metrics"))
-"""Routes by which others look after the gateway; these and what lies under /dashboard and /debug are counted by route,
-and are none of the requests that statistics speak of."""
+OWN_ROUTES: Final = frozenset(("/health", "/livez", "/readyz", "/metrics", "/openapi.json"))
+"""Routes by which others look after the gateway; these and what lies under /dashboard, /debug and /docs are counted by
+route, and are none of the requests that statistics speak of."""
 _METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
 _REMEMBERED: Final = 4096
 """Combinations whose rows are remembered: paths and models come from clients. All are forgotten when there are more."""
@@ -222,7 +222,7 @@ class BoardRecorder(Recorder):
 
 def is_own(route: str) -> bool:
     """Whether ``route`` is there to look after the gateway."""
-    return route in OWN_ROUTES or route.startswith(("/dashboard", "/debug"))
+    return route in OWN_ROUTES or route.startswith(("/dashboard", "/debug", "/docs"))
 
 
 def _count_details(model: "memoryview[int]", usage: Usage) -> None:

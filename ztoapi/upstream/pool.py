@@ -5,9 +5,11 @@ the upstream has closed leaves the pool in the loop turn in which the close arri
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ztoapi.structures.deadlines import Deadlines
+from ztoapi.telemetry.samples import Sample
 from ztoapi.upstream.connection import UpstreamConnection
 
 __all__ = ["Origin", "Pool", "PoolStatistics"]
@@ -58,6 +60,13 @@ class Pool:
         # Not all minus the idle ones: a TLS connection that we have closed stays until its peer agrees.
         busy = sum(connection.sink is not None for connection in self._origins)
         return PoolStatistics(busy, sum(map(len, self._idle.values())), self._opened, self._reused)
+
+    def samples(self) -> Iterator[Sample]:
+        """What telemetry shows of it."""
+        statistics = self.statistics()
+        yield Sample("ztoapi_upstream_connections", statistics.busy, "busy")
+        yield Sample("ztoapi_upstream_connections", statistics.idle, "idle")
+        yield Sample("ztoapi_upstream_connections_opened", statistics.opened)
 
     def acquire(self, origin: Origin) -> UpstreamConnection | None:
         """An idle connection that is alive, now the caller's; None if there is none."""

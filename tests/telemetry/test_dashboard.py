@@ -1,0 +1,140 @@
+"""GET /dashboard/stats, /dashboard/requests and /dashboard/events."""
+
+import contextlib
+import json
+import threading
+
+import httpx
+import pytest
+
+from tests.stack import Stack
+from ztoapi.simulator.app import Options
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+OF_TIMES = {"average", "maximum", "p50", "p95", "p99"}
+
+
+def ask(stack: Stack, *, stream: bool = False, model: str = "glm-4.6") -> None:
+    body = {"model": model, "stream": stream, "messages": MESSAGES}
+    headers = {"user-agent": "tester/1", "authorization": "Bearer sk-test"}
+    httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers)
+
+
+def test_stats() -> None:
+    with Stack() as stack:
+        for stream in (False, True, True):
+            ask(stack, stream=stream)
+        httpx.get(f"{stack.url}/nothing")
+        httpx.get(f"{stack.url}/health")
+        stack.record(5)
+        stats = httpx.get(f"{stack.url}/dashboard/stats").json()
+    requests = stats["requests"]
+    assert (requests["total"], requests["succeeded"], requests["failed"], requests["in_flight"]) == (4, 3, 1, 0)
+    assert stats["status"] == {"200": 3, "404": 1}
+    assert stats["stream_ends"] == {"done": 3}
+    assert stats["models"][0]["model"] == "glm-4.6"
+    assert stats["models"][0]["requests"] == 3
+    assert stats["tokens"]["output"] > 0
+    assert stats["credentials"][0]["state"] == "ok"
+    assert stats["workers"][0]["alive"] is True
+    assert stats["cache"] is None
+    for name in ("duration", "time_to_first_token", "inter_token", "overhead"):
+        assert set(stats[name]) == OF_TIMES
+    assert all(len(values) == len(stats["series"]["seconds"]) for values in stats["series"].values())
+
+
+def test_seconds_show_in_the_series_and_the_quantiles() -> None:
+    with Stack() as stack:
+        ask(stack, stream=True)
+        number = stack.application.telemetry.slot(0)
+
+        def noted() -> bool:
+            from ztoapi.telemetry.layout import SecondCell
+
+            now = int(stack.application.context.wall_clock())
+            return any(row[SecondCell.REQUESTS] for _, row, _ in number.seconds(now, 60))
+
+        stack.wait_for(noted)
+        stats = httpx.get(f"{stack.url}/dashboard/stats").json()
+    assert sum(stats["series"]["requests"]) == 1
+    assert sum(stats["series"]["output_tokens"]) == stats["tokens"]["output"]
+    assert 0 < stats["time_to_first_token"]["p50"] <= stats["time_to_first_token"]["maximum"]
+    assert 0 < stats["duration"]["average"] < 10
+    assert stats["overhead"]["p50"] > 0
+
+
+def test_a_page_of_requests() -> None:
+    with Stack(API_KEYS="sk-test") as stack:
+        for number in range(5):
+            ask(stack, stream=number % 2 == 0)
+        httpx.get(f"{stack.base_url}/models")
+        stack.record(6)
+        url = f"{stack.url}/dashboard/requests"
+        first = httpx.get(url, params={"page_size": 4}).json()
+        second = httpx.get(url, params={"page_size": 4, "page": 2}).json()
+        refused = httpx.get(url, params={"status": "4xx"}).json()
+        of_model = httpx.get(url, params={"model": "glm-4.6", "q": "TESTER", "key": "api-key-1"}).json()
+    assert (first["total"], first["page"], first["page_size"]) == (6, 1, 4)
+    assert (len(first["requests"]), len(second["requests"])) == (4, 2)
+    started = [one["started"] for one in first["requests"] + second["requests"]]
+    assert started == sorted(started, reverse=True)
+    assert [one["path"] for one in refused["requests"]] == ["/v1/models"]
+    assert of_model["total"] == 5
+    one = of_model["requests"][0]
+    assert (one["ending"], one["phase"], one["user_agent"], one["key"]) == ("done", "done", "tester/1", "api-key-1")
+    assert one["client"].startswith("127.0.0.1:")
+    assert one["duration"] >= one["time_to_first_token"] > 0
+    assert one["output_tokens"] > 0
+
+
+@pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=-1", "page=%D9%A3"])
+def test_a_question_that_makes_no_sense(query: str) -> None:
+    with Stack() as stack:
+        answer = httpx.get(f"{stack.url}/dashboard/requests?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] in ("page", "page_size")
+
+
+def test_requests_in_flight_are_shown() -> None:
+    with Stack(options=Options(ttft_ms=60_000.0)) as stack, httpx.Client() as client:
+        asking = threading.Thread(target=lambda: _ask_in_vain(client, stack), daemon=True)
+        asking.start()
+        stack.wait_for(lambda: any(record.asked for record in stack.application._records_in_flight()))
+        page = httpx.get(f"{stack.url}/dashboard/requests").json()
+        stats = httpx.get(f"{stack.url}/dashboard/stats").json()
+    (one,) = page["requests"]
+    assert (one["phase"], one["ending"], one["model"], one["attempts"]) == ("waiting", None, "glm-4.6", 1)
+    assert stats["requests"]["in_flight"] == 1
+
+
+def _ask_in_vain(client: httpx.Client, stack: Stack) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        client.post(f"{stack.base_url}/chat/completions", json={"model": "glm-4.6", "messages": MESSAGES}, timeout=60)
+
+
+def test_events_tell_the_stats_and_what_has_changed() -> None:
+    with Stack() as stack, httpx.stream("GET", f"{stack.url}/dashboard/events") as events:
+        assert events.headers["content-type"].startswith("text/event-stream")
+        seen: list[tuple[str, dict[str, dict[str, int]]]] = []
+        asked = False
+        name = ""
+        for line in events.iter_lines():
+            kind, _, rest = line.partition(": ")
+            if kind == "event":
+                name = rest
+            elif kind == "data":
+                seen.append((name, json.loads(rest)))
+                if not asked:
+                    ask(stack)
+                    asked = True
+                if seen[-1][0] == "stats" and seen[-1][1]["requests"]["total"] == 1:
+                    break
+    assert [name for name, _ in seen][:2] == ["stats", "requests"]
+    assert seen[0][1]["requests"]["in_flight"] == 0, "the page itself is none of the requests"
+    assert seen[-1][1]["requests"]["streams"] == 0
+
+
+def test_no_dashboard_where_it_is_turned_off() -> None:
+    with Stack(DASHBOARD_ENABLED="false") as stack:
+        assert httpx.get(f"{stack.url}/dashboard/stats").status_code == 404
+        assert httpx.get(f"{stack.url}/metrics").status_code == 200

@@ -1,0 +1,135 @@
+"""GET /dashboard/stats, /dashboard/requests and /dashboard/events: what the dashboard page shows, as JSON."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from ztoapi.errors import ApiError
+from ztoapi.server.exchange import Exchange
+from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.live import LiveRecord, read_live
+from ztoapi.telemetry.stats import Json, make_stats
+
+__all__ = ["DashboardHandler"]
+
+_EVENT_SECONDS: Final = 1.0
+"""How often the page is told: as often as there is a new second to show."""
+_PAGE_SIZE: Final = 20
+_LARGEST_PAGE: Final = 500
+_FILTERS: Final = ("model", "ending", "key", "path")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """Which requests are wanted. The texts must be equal to the record's; ``text`` occurs in any of its fields."""
+
+    page: int
+    page_size: int
+    status: str | None
+    text: str | None
+    equal: tuple[tuple[str, str], ...]
+
+
+class DashboardHandler:
+    """Any worker answers for all. ``refresh`` and ``clock`` as in MetricsHandler; ``draining`` ends event streams."""
+
+    def __init__(
+        self,
+        board: Board,
+        refresh: Callable[[], None],
+        clock: Callable[[], float],
+        draining: Callable[[], bool],
+    ) -> None:
+        self._board = board
+        self._refresh = refresh
+        self._clock = clock
+        self._draining = draining
+
+    def handle_stats(self, exchange: Exchange) -> None:
+        exchange.spawn(self._answer(exchange, self._stats))
+
+    def handle_requests(self, exchange: Exchange) -> None:
+        """A page of live records. Raises ApiError for a question that makes no sense."""
+        question = _question(exchange)
+        exchange.spawn(self._answer(exchange, lambda: self._requests(question)))
+
+    def handle_events(self, exchange: Exchange) -> None:
+        """Server-sent events: the stats once a second, the newest requests whenever they have changed."""
+        exchange.spawn(self._stream(exchange))
+
+    async def _answer(self, exchange: Exchange, make: Callable[[], bytes]) -> None:
+        self._refresh()
+        exchange.respond(200, await asyncio.to_thread(make), headers=b"cache-control: no-store\r\n")
+
+    def _stats(self) -> bytes:
+        return _encode(make_stats(self._board, self._clock()))
+
+    def _requests(self, question: _Question) -> bytes:
+        found = [record for record in read_live(self._board) if _matches(record, question)]
+        first = (question.page - 1) * question.page_size
+        return _encode(
+            {
+                "requests": [_shown(record) for record in found[first : first + question.page_size]],
+                "total": len(found),
+                "page": question.page,
+                "page_size": question.page_size,
+            }
+        )
+
+    async def _stream(self, exchange: Exchange) -> None:
+        exchange.start_stream(headers=b"cache-control: no-store\r\n")
+        newest = _Question(1, _PAGE_SIZE, None, None, ())
+        last = b""
+        while not self._draining():
+            # A page that cannot keep up misses some: nothing piles up for it.
+            if not exchange.paused:
+                self._refresh()
+                stats = await asyncio.to_thread(self._stats)
+                requests = await asyncio.to_thread(self._requests, newest)
+                out = b"event: stats\ndata: %b\n\n" % stats
+                if requests != last:
+                    out += b"event: requests\ndata: %b\n\n" % requests
+                    last = requests
+                exchange.write(out)
+            await asyncio.sleep(_EVENT_SECONDS)
+        exchange.end()
+
+
+def _shown(record: LiveRecord) -> Json:
+    """With names, which the board's records do without."""
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+def _question(exchange: Exchange) -> _Question:
+    given = {name: values[-1] for name, values in parse_qs(exchange.request.query.decode("utf-8", "replace")).items()}
+    equal = tuple((name, given[name]) for name in _FILTERS if name in given)
+    size = _number(given, "page_size", _PAGE_SIZE)
+    return _Question(
+        _number(given, "page", 1), min(size, _LARGEST_PAGE), given.get("status"), given.get("q", "").lower(), equal
+    )
+
+
+def _number(given: dict[str, str], name: str, default: int) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9])):
+        raise ApiError(f"{name} must be a whole number from 1 on", param=name)
+    return int(text[:9])
+
+
+def _matches(record: LiveRecord, question: _Question) -> bool:
+    """A status may be one (429) or a class of them (4xx)."""
+    if any((getattr(record, name) or "") != value for name, value in question.equal):
+        return False
+    status = str(record.status)
+    if question.status and question.status not in (status, f"{status[0]}xx"):
+        return False
+    if not question.text:
+        return True
+    texts = (record.id, record.path, record.model, record.key, record.client, record.user_agent, record.error_code)
+    return any(question.text in text.lower() for text in texts if text)
