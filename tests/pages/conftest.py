@@ -19,9 +19,10 @@ def gateway() -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium. While it is there no test can run an event loop in this thread: Playwright has one running. So
+    it ends with the module."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs chromium: apt-get install chromium")
