@@ -21,6 +21,7 @@ from ztoapi.handlers.models import ModelsHandler
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.limits.board import Board, BoardLimiter
 from ztoapi.limits.scopes import Scopes
+from ztoapi.middleware.admin import AdminGate
 from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
 from ztoapi.middleware.cors import Cors
@@ -75,24 +76,20 @@ class Application:
         self.context = ServerContext(
             loop, self._dispatch, admit=self._admit, limits=_limits(config.server), recorder=self.recorder
         )
-        upstream = config.upstream
-        native = NativeClient(loop, upstream, self.context.deadlines, tls=lambda: _tls(config))
+        native = NativeClient(loop, config.upstream, self.context.deadlines, tls=lambda: _tls(config))
         self.pool = native.pool
         self.client: Client = (
-            native if upstream.transport == "native" else HttpxClient(loop, upstream, tls=_tls(config))
+            native if config.upstream.transport == "native" else HttpxClient(loop, config.upstream, tls=_tls(config))
         )
-        self._control = control = _control_client(self.client, upstream)
+        self._control = control = _control_client(self.client, config.upstream)
         clock = self.context.wall_clock
         board = board or _own_board(config)
         self.upstreams = upstreams = {
-            platform.id: Upstream(platform, loop, upstream, clock, _caps(platform, board))
+            platform.id: Upstream(platform, loop, config.upstream, clock, _caps(platform, board))
             for platform in config.platforms
         }
         auth = Auth(keys, clock)
-        server = config.server
-        self.admission = Admission(
-            loop, most=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds
-        )
+        self.admission = _admission(config.server, loop)
         self._redis: RedisLimiter | None = None
         self.rate_limits = self._make_rate_limits(config, board)
         chat = ChatHandler(
@@ -100,6 +97,7 @@ class Application:
         )
         self._models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
         health = HealthHandler(self.context, self._refused)
+        self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
         # Gates in their order: the first that does not let pass has the word. Health passes none of them.
@@ -114,6 +112,8 @@ class Application:
             "/readyz": {"GET": health.handle_ready},
             "/openapi.json": {"GET": FileHandler(STATIC / "openapi.json").handle},
         }
+        # For operators; these pass the admin gate alone, so that they answer under overload too.
+        self._admin_routes: dict[str, dict[str, Handler]] = {}
         self._parts = self._add_page(Page("docs"), self._open_routes)
         self.sampler = self._watch(config)
 
@@ -131,14 +131,13 @@ class Application:
             self._slot, self.recorder, self._sources(), self._records_in_flight, tick=TICK_SECONDS, clock=clock
         )
         context.deadlines.add(sampler)
-        if is_loopback(config.server.host):
-            metrics = MetricsHandler(board, sampler.refresh, clock)
-            self._open_routes["/metrics"] = {"GET": metrics.handle}
-            if config.dashboard_enabled:
-                dashboard = DashboardHandler(board, sampler.refresh, clock, lambda: context.draining)
-                self._open_routes["/dashboard/stats"] = {"GET": dashboard.handle_stats}
-                self._open_routes["/dashboard/requests"] = {"GET": dashboard.handle_requests}
-                self._open_routes["/dashboard/events"] = {"GET": dashboard.handle_events}
+        metrics = MetricsHandler(board, sampler.refresh, clock)
+        self._admin_routes["/metrics"] = {"GET": metrics.handle}
+        if config.dashboard_enabled:
+            dashboard = DashboardHandler(board, sampler.refresh, clock, lambda: context.draining)
+            self._admin_routes["/dashboard/stats"] = {"GET": dashboard.handle_stats}
+            self._admin_routes["/dashboard/requests"] = {"GET": dashboard.handle_requests}
+            self._admin_routes["/dashboard/events"] = {"GET": dashboard.handle_events}
         return sampler
 
     def _make_rate_limits(self, config: Config, board: BoardLimiter | None) -> RateLimits | None:
@@ -165,6 +164,8 @@ class Application:
         request = exchange.request
         if request.path in self._open_routes:
             return None
+        if self._admin_methods(request.path) is not None:
+            return self._admin.check(exchange)
         for gate in self._gates:
             if request.method == "OPTIONS" and gate is not self._cors.check:
                 break
@@ -194,7 +195,7 @@ class Application:
 
     def _find(self, whole: str) -> dict[str, Handler] | None:
         """What serves a path that is none of ``_routes`` as it stands."""
-        methods = self._open_routes.get(whole)
+        methods = self._open_routes.get(whole) or self._admin_methods(whole)
         if methods is not None:
             return methods
         path = "/v1" + whole.removeprefix("/v1").rstrip("/")
@@ -202,12 +203,15 @@ class Application:
             return {"GET": lambda exchange: self._models.handle_one(exchange, path[len(_MODEL_PREFIX) :])}
         return self._routes.get(path) or self._open_routes.get(whole.rstrip("/"))
 
+    def _admin_methods(self, path: str) -> dict[str, Handler] | None:
+        """What serves operators at ``path``: whatever is found here passes the admin gate first."""
+        return self._admin_routes.get(path) or self._admin_routes.get(path.rstrip("/"))
+
     def _route_of(self, path: str) -> str:
         """The route that requests for ``path`` are counted under."""
-        if path in self._routes or path in self._open_routes:
-            return path
-        if path.rstrip("/") in self._open_routes:
-            return path.rstrip("/")
+        for known in (path, path.rstrip("/")):
+            if known in self._routes or known in self._open_routes or known in self._admin_routes:
+                return known
         path = "/v1" + path.removeprefix("/v1").rstrip("/")
         if path in self._routes:
             return path
@@ -230,7 +234,8 @@ class Application:
         yield Sample("ztoapi_client_connections", len(self.context.connections))
 
     def _unknown_path(self, path: str) -> ApiError:
-        known = ", ".join(known for known in [*self._routes, *self._open_routes] if known not in self._parts)
+        served = [*self._routes, *self._open_routes, *self._admin_routes]
+        known = ", ".join(known for known in served if known not in self._parts)
         return ApiError(f"there is nothing at {path[:200]}; there is {known}", status=404, code="not_found")
 
     def _refused(self) -> bool:
@@ -282,6 +287,10 @@ def _own_board(config: Config) -> BoardLimiter | None:
 
 def _caps(platform: Platform, board: BoardLimiter | None) -> PlatformCaps | None:
     return PlatformCaps(platform, board) if board is not None and cap_scopes([platform]) else None
+
+
+def _admission(server: ServerConfig, loop: asyncio.AbstractEventLoop) -> Admission:
+    return Admission(loop, most=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds)
 
 
 def _limits(server: ServerConfig) -> Limits:

@@ -21,6 +21,7 @@ SECRETS = {
     "UPSTREAM_TOKENS": f"{CANARY}-5",
     "ZAI_TOKEN": f"{CANARY}-6",
     "ZREAD_TOKENS": f"{CANARY}-7",
+    "ADMIN_KEY": f"{CANARY}-10",
     "PLATFORM_TOKEN_MAP": json.dumps({"zread": f"{CANARY}-8", "zai_web": [f"{CANARY}-9"]}),
 }
 

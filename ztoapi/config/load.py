@@ -45,7 +45,7 @@ _TOP_LEVEL: Final = {
     "key_file": "ZTOAPI_KEY_FILE",
     "cors_origins": "ZTOAPI_CORS_ORIGINS",
 }
-_KEYS: Final = {"default_key": "DEFAULT_KEY", "api_keys": "API_KEYS"}
+_KEYS: Final = {"default_key": "DEFAULT_KEY", "api_keys": "API_KEYS", "admin_key": "ADMIN_KEY"}
 _PLACEHOLDERS: Final = frozenset(
     (
         "sk-your-key",
@@ -110,12 +110,14 @@ def load(
     if "key_file" in top:
         top["key_file"] = str(directory / top["key_file"])
         keys = _filed_keys(Path(top["key_file"]), sources, problems, warnings)
-    elif not any(chosen.values()) and not is_loopback(server.host):
+    elif not chosen["default_key"] and not chosen["api_keys"] and not is_loopback(server.host):
         problems.add(
             "DEFAULT_KEY (not set)",
             f"is needed: {server.host} is not loopback, and without a key anybody could use the tokens; "
             "set it, name a key file (ZTOAPI_KEY_FILE), or listen on 127.0.0.1",
         )
+    if {*chosen["admin_key"]} & {*chosen["default_key"], *chosen["api_keys"]}:
+        problems.add("ADMIN_KEY", "is a client key too, so that every client could see what operators see: choose another")
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
     config = Config(
@@ -124,6 +126,7 @@ def load(
         limits=LimitsConfig(**values["limits"]),
         default_key=next(iter(chosen["default_key"]), None),
         api_keys=chosen["api_keys"],
+        admin_key=next(iter(chosen["admin_key"]), None),
         keys=keys,
         platforms=routing.platforms,
         default_platform=routing.default_platform,
@@ -236,7 +239,7 @@ def _is_network(text: str) -> bool:
 
 
 def _chosen_keys(sources: Sources, key: str, host: str, problems: Problems, warnings: list[str]) -> tuple[Secret, ...]:
-    """DEFAULT_KEY or API_KEYS; refuses what others may know on an address that they can reach (defect 12)."""
+    """DEFAULT_KEY, API_KEYS or ADMIN_KEY; refuses what others may know on an address that they can reach (defect 12)."""
     found = sources.find(key, _KEYS[key])
     if found is None:
         return ()
@@ -246,6 +249,8 @@ def _chosen_keys(sources: Sources, key: str, host: str, problems: Problems, warn
         problems.add(found.where, "a key must be printable ASCII without blanks: it travels in a header")
     if key == "default_key" and len(keys) > 1:
         problems.add(found.where, "is one key; several, with | between them, go into API_KEYS")
+    if key == "admin_key" and len(keys) > 1:
+        problems.add(found.where, "is one key, without a | in it")
     if any(one.lower().replace("_", "-") in _PLACEHOLDERS for one in keys):
         if is_loopback(host):
             warnings.append(f"{found.where}: this key stands in examples; choose another before others can connect")

@@ -269,6 +269,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """File of client keys, as `ztoapi keys create` writes it; read again at SIGHUP."""
     keys: tuple[ClientKey, ...] = ()
     """Those of the key file."""
+    admin_key: Secret | None = None
+    """What operators send to see metrics, the dashboard's figures and the profiler. Without one only this host sees them,
+    and only on a loopback bind."""
     platforms: tuple[Platform, ...] = ()
     default_platform: str = "zai"
     routes: tuple[ModelRoute, ...] = ()

@@ -1,16 +1,14 @@
 """Client keys. ``Authorization: Bearer KEY`` as OpenAI's clients send it, or ``x-api-key: KEY`` as Anthropic's do."""
 
 from collections.abc import Callable
-from typing import Final
 
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import ClientKey
 from ztoapi.errors import ApiError
+from ztoapi.server.authorization import bearer_key
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["Auth"]
-
-_SCHEME: Final = b"bearer "
 
 
 class Auth:
@@ -30,9 +28,7 @@ class Auth:
         if not self._keys.required:
             return None
         headers = exchange.request.headers
-        given = headers.get(b"authorization", b"")
-        given = (given[len(_SCHEME) :] if given[: len(_SCHEME)].lower() == _SCHEME else b"").strip()
-        given = given or headers.get(b"x-api-key", b"")
+        given = bearer_key(headers) or headers.get(b"x-api-key", b"")
         if not given:
             return _refusal("no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "missing_api_key")
         key = self._keys.find(given)

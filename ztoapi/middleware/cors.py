@@ -10,13 +10,12 @@ import re
 from typing import Final
 
 from ztoapi.errors import ApiError
+from ztoapi.server.address import LOOPBACK_AUTHORITY
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["Cors"]
 
-_LOOPBACK = rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?"
-_LOOPBACK_HOST = re.compile(_LOOPBACK, re.IGNORECASE)
-_LOOPBACK_ORIGIN = re.compile(rb"https?://" + _LOOPBACK, re.IGNORECASE)
+_LOOPBACK_ORIGIN = re.compile(rb"https?://" + LOOPBACK_AUTHORITY.pattern, re.IGNORECASE)
 _EXPOSED: Final = (
     b"access-control-expose-headers: x-request-id, retry-after, retry-after-ms, x-ratelimit-limit-requests, "
     b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
@@ -41,7 +40,7 @@ class Cors:
     def check(self, exchange: Exchange) -> ApiError | None:
         """Refuse (403) what must not ask; else note the header lines that the answer carries."""
         headers = exchange.request.headers
-        if self._open and not _LOOPBACK_HOST.fullmatch(headers.get(b"host", b"localhost")):
+        if self._open and not LOOPBACK_AUTHORITY.fullmatch(headers.get(b"host", b"localhost")):
             return _refusal("without client keys only loopback names are served: set DEFAULT_KEY", "host_not_allowed")
         origin = headers.get(b"origin")
         if origin is None:

@@ -1,12 +1,18 @@
 """Which address a client has, behind proxies too."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ztoapi.server.exchange import Exchange
 
-__all__ = ["Network", "client_address"]
+__all__ = ["LOOPBACK_AUTHORITY", "Network", "client_address"]
+
+LOOPBACK_AUTHORITY: Final = re.compile(
+    rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE
+)
+"""A Host field that names this host in a way that no name server can."""
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -1,0 +1,72 @@
+"""Operators' figures: who sees them."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.config.reading import problems
+from tests.stack import Stack
+
+PATHS = ("/metrics", "/metrics/", "/dashboard/stats", "/dashboard/stats/", "/dashboard/requests", "/dashboard/events")
+KEY = {"authorization": "Bearer admin"}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_with_an_admin_key_nobody_else_sees_them(path: str) -> None:
+    with Stack(ADMIN_KEY="admin", DEFAULT_KEY="client") as stack:
+        for headers in ({}, {"authorization": "Bearer client"}, {"x-api-key": "admin"}, {"authorization": "admin"}):
+            refused = httpx.get(stack.url + path, headers=headers)
+            assert refused.status_code == 401
+            assert refused.json()["error"]["code"] == "admin_key_required"
+        with httpx.stream("GET", stack.url + path, headers=KEY) as answer:
+            assert answer.status_code == 200
+
+
+def test_the_admin_key_is_no_client_key() -> None:
+    with Stack(ADMIN_KEY="admin", DEFAULT_KEY="client") as stack:
+        assert httpx.get(f"{stack.base_url}/models", headers=KEY).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-forwarded-for": "127.0.0.1"},
+        {"x-real-ip": "127.0.0.1"},
+        {"forwarded": "for=127.0.0.1"},
+        {"via": "1.1 proxy"},
+        {"host": "rebound.example"},
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:1"},
+    ],
+)
+def test_without_an_admin_key_they_are_for_this_host(headers: dict[str, str]) -> None:
+    with Stack(DEFAULT_KEY="client") as stack:
+        assert httpx.get(f"{stack.url}/metrics").status_code == 200
+        assert httpx.get(f"{stack.url}/metrics", headers={"origin": stack.url}).status_code == 200
+        refused = httpx.get(f"{stack.url}/metrics", headers=headers)
+        assert refused.status_code == 403
+        assert "ADMIN_KEY" in refused.json()["error"]["message"]
+
+
+def test_on_another_address_they_are_closed_without_an_admin_key() -> None:
+    with Stack(HOST="0.0.0.0", DEFAULT_KEY="client") as stack:
+        assert httpx.get(f"{stack.url}/metrics").status_code == 403
+    with Stack(HOST="0.0.0.0", DEFAULT_KEY="client", ADMIN_KEY="admin") as stack:
+        assert httpx.get(f"{stack.url}/metrics", headers={**KEY, "host": "gateway.example"}).status_code == 200
+
+
+def test_they_answer_while_requests_are_refused() -> None:
+    with Stack(ADMIN_KEY="admin", ZTOAPI_MAX_IN_FLIGHT="1", ZTOAPI_MAX_QUEUED="0") as stack:
+        body = {"model": "glm-4.6:itl=5:tokens=100000", "messages": [{"role": "user", "content": "x"}], "stream": True}
+        with httpx.stream("POST", f"{stack.base_url}/chat/completions", json=body) as response:
+            lines = response.iter_lines()
+            next(lines)
+            assert httpx.post(f"{stack.base_url}/chat/completions", json=body).status_code == 503
+            assert httpx.get(f"{stack.url}/metrics", headers=KEY).status_code == 200
+
+
+def test_an_admin_key_is_one_key_that_is_nobody_elses(tmp_path: Path) -> None:
+    assert "client key too" in problems(tmp_path, ADMIN_KEY="same", API_KEYS="other|same")[0]
+    assert "is one key" in problems(tmp_path, ADMIN_KEY="one|two")[0]

@@ -1,0 +1,55 @@
+"""Who may see what operators see: metrics, the dashboard's figures, the profiler.
+
+With an admin key whoever carries it, and nobody else. Without one whoever is on this host: the gateway listens on
+loopback, and the request has not come through a proxy, nor from a page of another origin, nor by a name that merely
+resolves to this host (DNS rebinding).
+"""
+
+import hmac
+from typing import Final
+
+from ztoapi.config.model import Secret
+from ztoapi.errors import ApiError
+from ztoapi.server.address import LOOPBACK_AUTHORITY
+from ztoapi.server.authorization import bearer_key
+from ztoapi.server.exchange import Exchange
+
+__all__ = ["AdminGate"]
+
+_FORWARDING: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
+"""What proxies add: the connection is theirs, the request is not."""
+
+
+class AdminGate:
+    """A gate. ``key`` is the admin key; ``loopback`` says that only this host can connect."""
+
+    def __init__(self, key: Secret | None, *, loopback: bool) -> None:
+        self._key = None if key is None else key.encode()
+        self._loopback = loopback
+
+    def check(self, exchange: Exchange) -> ApiError | None:
+        """The refusal, or None: 401 without the key, 403 where no key would help."""
+        headers = exchange.request.headers
+        if self._key is not None:
+            given = bearer_key(headers)
+            if not given:
+                return _refusal(401, "no admin key was given: send it as 'Authorization: Bearer ADMIN_KEY'")
+            if not hmac.compare_digest(given, self._key):
+                return _refusal(401, "this is not the admin key")
+            return None
+        if not self._loopback:
+            return _refusal(403, "operators' figures are closed without an admin key: set ADMIN_KEY")
+        if any(name in headers for name in _FORWARDING):
+            return _refusal(403, "operators' figures are closed to proxies without an admin key: set ADMIN_KEY")
+        host = headers.get(b"host", b"localhost")
+        if not LOOPBACK_AUTHORITY.fullmatch(host):
+            return _refusal(403, "without an admin key only loopback names are served: set ADMIN_KEY")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower()):
+            return _refusal(403, "pages of other origins may not ask without an admin key: set ADMIN_KEY")
+        return None
+
+
+def _refusal(status: int, message: str) -> ApiError:
+    kind = "authentication_error" if status == 401 else "permission_error"
+    return ApiError(message, status=status, type=kind, code="admin_key_required")
