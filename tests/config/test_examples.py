@@ -54,7 +54,9 @@ def test_the_env_example_sets_nothing_and_names_what_exists(tmp_path: Path) -> N
     named = set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE))
     known = {one for name, (_, fields) in OPTIONS.items() for field in fields for one in variables_of(name, field)}
     top = ("default_stream", "enable_thinking", "think_mode", "zread_repository", "dashboard_enabled", "debug")
-    known |= {*upstreams.VARIABLES, "DEFAULT_KEY", "API_KEYS", "ADMIN_KEY"} | {variables_of("", field)[0] for field in top}
+    known |= {*upstreams.VARIABLES, "DEFAULT_KEY", "API_KEYS", "ADMIN_KEY"} | {
+        variables_of("", field)[0] for field in top
+    }
     assert named <= known
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.MULTILINE))
     assert "model_name" in loaded(tmp_path).sources

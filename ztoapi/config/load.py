@@ -117,7 +117,9 @@ def load(
             "set it, name a key file (ZTOAPI_KEY_FILE), or listen on 127.0.0.1",
         )
     if {*chosen["admin_key"]} & {*chosen["default_key"], *chosen["api_keys"]}:
-        problems.add("ADMIN_KEY", "is a client key too, so that every client could see what operators see: choose another")
+        problems.add(
+            "ADMIN_KEY", "is a client key too, so that every client could see what operators see: choose another"
+        )
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
     config = Config(
@@ -239,7 +241,7 @@ def _is_network(text: str) -> bool:
 
 
 def _chosen_keys(sources: Sources, key: str, host: str, problems: Problems, warnings: list[str]) -> tuple[Secret, ...]:
-    """DEFAULT_KEY, API_KEYS or ADMIN_KEY; refuses what others may know on an address that they can reach (defect 12)."""
+    """DEFAULT_KEY, API_KEYS or ADMIN_KEY; refuses what others may know where they can connect (defect 12)."""
     found = sources.find(key, _KEYS[key])
     if found is None:
         return ()

@@ -270,8 +270,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[ClientKey, ...] = ()
     """Those of the key file."""
     admin_key: Secret | None = None
-    """What operators send to see metrics, the dashboard's figures and the profiler. Without one only this host sees them,
-    and only on a loopback bind."""
+    """What operators send to see metrics, the dashboard's figures and the profiler. Without one this host alone sees
+    them, and only on a loopback bind."""
     platforms: tuple[Platform, ...] = ()
     default_platform: str = "zai"
     routes: tuple[ModelRoute, ...] = ()

@@ -9,9 +9,7 @@ from ztoapi.server.exchange import Exchange
 
 __all__ = ["LOOPBACK_AUTHORITY", "Network", "client_address"]
 
-LOOPBACK_AUTHORITY: Final = re.compile(
-    rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE
-)
+LOOPBACK_AUTHORITY: Final = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 """A Host field that names this host in a way that no name server can."""
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
