@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ztoapi.config import upstreams
+from ztoapi.config import redis_url, upstreams
 from ztoapi.config.keyfile import read_key_file
 from ztoapi.config.model import ClientKey, Config, LimitsConfig, Secret, ServerConfig, TrafficLimits, UpstreamConfig
 from ztoapi.config.platform import is_loopback, usable_cores
@@ -66,7 +66,6 @@ _PLACEHOLDERS: Final = frozenset(
     )
 )
 """Keys that stand in examples, the first one was the default of the project before this one: known to everybody."""
-_REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+")
@@ -217,8 +216,8 @@ def _check_values(
         problems.add(origins["upstream.session_header"], "must be the name of a header, such as x-session-id")
     if not all(_is_network(network) for network in server.trusted_proxies):
         problems.add(origins["server.trusted_proxies"], "each must be an address or a network such as 10.0.0.0/8")
-    if "redis_url" in limits and not limits["redis_url"].reveal().startswith(_REDIS_SCHEMES):
-        problems.add(origins["limits.redis_url"], "must be a URL such as redis://:password@host:6379/0")
+    if "redis_url" in limits and (fault := redis_url.fault_of(limits["redis_url"].reveal())) is not None:
+        problems.add(origins["limits.redis_url"], fault)
     for scope, field in _SCOPES.items():
         one: TrafficLimits = limits[field]
         if one.burst is not None and one.requests_per_second is None and one.requests_per_minute is None:
