@@ -230,6 +230,18 @@ def test_two_gateways_share_limits_by_redis(tmp_path: Path) -> None:
             redis.start()
 
 
+def test_more_tokens_than_there_can_be_take_the_whole_bucket_of_redis_or_of_a_share(tmp_path: Path) -> None:
+    with (
+        RedisServer(tmp_path) as redis,
+        limited(REDIS_URL=redis.url, ZTOAPI_GATEWAYS="4", ZTOAPI_KEY_TOKENS_PER_MINUTE="1000") as stack,
+    ):
+        for key in ("one", "two"):
+            first = ask(stack, max_tokens=100_000, key=key)
+            assert first.status_code == 200
+            assert first.headers["x-ratelimit-remaining-tokens"] == "0"
+            redis.kill()
+
+
 def test_without_redis_nobody_is_let_in_where_that_is_wanted(tmp_path: Path) -> None:
     with limited(
         REDIS_URL=f"unix://{tmp_path}/none.sock", ZTOAPI_ON_STORE_ERROR="deny", ZTOAPI_KEY_REQUESTS_PER_MINUTE="20"

@@ -48,12 +48,19 @@ def run(
     *scopes: Scope,
     gateways: int = 1,
     on_store_error: OnStoreError = "local",
+    timeout_seconds: float = 0.05,
 ) -> None:
     """``use`` gets as many gateways, each a machine with a board of its own."""
 
     async def main() -> None:
         limiters = [
-            RedisLimiter(server.url, scopes, Board(scopes, machines=gateways).limiter(0), on_store_error=on_store_error)
+            RedisLimiter(
+                server.url,
+                scopes,
+                Board(scopes, machines=gateways).limiter(0),
+                on_store_error=on_store_error,
+                timeout_seconds=timeout_seconds,
+            )
             for _ in range(gateways)
         ]
         for limiter in limiters:
@@ -76,6 +83,15 @@ async def a_moment() -> None:
     turn = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.001, turn.set_result, None)
     await turn
+
+
+async def turns(count: int) -> None:
+    """So many turns of the loop, of no length."""
+    loop = asyncio.get_running_loop()
+    for _ in range(count):
+        turn = loop.create_future()
+        loop.call_soon(turn.set_result, None)
+        await turn
 
 
 async def until(limiter: RedisLimiter, *, away: bool) -> None:
@@ -231,6 +247,45 @@ def test_a_store_that_has_forgotten_the_script_is_given_it_again(server: RedisSe
             assert min([await redis.ttl(key) for key in keys]) >= 0
 
     run(server, use, KEY, MODEL)
+
+
+def test_many_at_once_do_not_make_the_store_look_away(server: RedisServer) -> None:
+    async def use(limiters: list[RedisLimiter]) -> None:
+        limiter = limiters[0]
+        demands: list[Demand] = [((KEY, f"key {number}"), (MODEL, "glm-4.6")) for number in range(1500)]
+        answers = await asyncio.gather(*(limiter.ask(demand) for demand in demands))
+        # Those that would wait for too long behind the others are decided here.
+        assert {RedisGrant} <= {type(answer) for answer in answers} <= {RedisGrant, BoardGrant, Denial}
+        assert (limiter.statistics().failures, limiter.statistics().away) == (0, False)
+
+    # One after the other they would take longer than this, and no call for many of them does.
+    run(server, use, KEY, MODEL, timeout_seconds=0.2)
+
+
+def test_a_client_that_leaves_at_any_moment_leaves_nothing_behind(server: RedisServer) -> None:
+    scope = hourly("key", 1000, tokens=1000, streams=1)
+    demand: Demand = ((scope, "alice"),)
+
+    async def use(limiters: list[RedisLimiter]) -> None:
+        limiter = limiters[0]
+        answered = 0
+        for number in range(60):
+            task = asyncio.ensure_future(limiter.ask(demand, 100))
+            await turns(number)
+            answered += task.done()
+            task.cancel()
+            for answer in await asyncio.gather(task, return_exceptions=True):
+                if isinstance(answer, RedisGrant):
+                    answer.finish(0)
+            answer = await decide(limiter, demand, 10)
+            assert isinstance(answer, RedisGrant)
+            answer.finish(0)
+        assert 0 < answered < 60
+        # The store hears of the tokens a moment later.
+        while isinstance(await decide(limiter, demand, 950), Denial):
+            await a_moment()
+
+    run(server, use, scope, timeout_seconds=30)
 
 
 @pytest.mark.parametrize("how", ["stopped", "asleep", "killed"])

@@ -241,6 +241,10 @@ class BoardLimiter:
         """See :meth:`Board.add`."""
         self.board.add(scope, self._slot)
 
+    def burst(self, limit: RateLimit) -> int:
+        """That of this machine's share."""
+        return self.board.rate(limit).burst
+
     def take(self, demand: Demand, tokens: int = 0) -> "BoardGrant | Denial":
         """Decides at once."""
         plan = self._plans.get(demand) or self._plan(demand)

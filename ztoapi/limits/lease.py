@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from ztoapi.limits.model import Quota, RateLimit, Unit
 from ztoapi.structures.bucket import FULL, SECOND_NS
 
-__all__ = ["Lease", "Reply", "check"]
+__all__ = ["Lease", "Reply", "check", "most_at_once"]
 
 _ASIDE_DIVISOR: Final = 10
 """A tenth of the burst at most is set aside: so much earlier a client that uses all of it at once is refused."""
@@ -52,9 +52,8 @@ class Lease:
         digest = hashlib.blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).hexdigest()
         # A bucket of another rate counts otherwise. One hash tag, so that a cluster keeps all in one place.
         self.key = f"ztoapi:{{limits}}:{limit.name}:{rate.limit}/{rate.period_ns}:{digest}"
-        in_longest = -(-rate.limit * _LONGEST_NS // rate.period_ns)
-        self.most = min(rate.burst // _ASIDE_DIVISOR, in_longest)
-        self.burst = rate.burst - self.most
+        self.burst = most_at_once(limit)
+        self.most = rate.burst - self.burst
         self.lifetime_ns = min(self.most * rate.period_ns // rate.limit, _LONGEST_NS)
         common = gcd(rate.limit * 1000, rate.period_ns)
         self._unit, self._per_microsecond = rate.period_ns // common, rate.limit * 1000 // common
@@ -92,13 +91,15 @@ class Lease:
         """The wait, if the store has lately refused as much; else 0."""
         return self._refused_until - now if cost >= self._refused and now < self._believed_until else 0
 
-    def order(self, cost: int, now: int) -> tuple[int, ...]:
-        """Ask for ``cost``, and for as much ahead as was used lately, twice; and settle what is owed."""
+    def order(self, cost: int, now: int, *, ahead: bool = True) -> tuple[int, ...]:
+        """Ask for ``cost``, and with ``ahead`` for as much as was used lately, twice; and settle what is owed."""
         owed, self.owed = self.owed, 0
-        self._batch = min(self.most, 2 * (self._used + cost))
-        self._used = 0
-        ahead = max(self._batch - self.held(now), 0)
-        return self._unit, self._per_microsecond, self.burst, cost, ahead, owed
+        more = 0
+        if ahead:
+            self._batch = min(self.most, 2 * (self._used + cost))
+            self._used = 0
+            more = max(self._batch - self.held(now), 0)
+        return self._unit, self._per_microsecond, self.burst, cost, more, owed
 
     def answered(self, reply: Reply, cost: int, sent: int, now: int) -> None:
         """``reply`` came to an order of ``cost`` made at ``sent``: from then on what is beyond it counts."""
@@ -111,16 +112,18 @@ class Lease:
         rate = self.limit.rate
         self._tat = rate.charge(FULL, now, self.burst - min(reply.left + self.held(now), self.burst))
 
-    def give_back(self, cost: int, sent: int) -> None:
-        """What was granted at ``sent`` for a request is not used by it."""
-        if cost:
-            self._lots.append((sent + self.lifetime_ns, cost))
-
     def quota(self, now: int) -> Quota:
         """How the common bucket stands, as far as is known here."""
         rate = self.limit.rate
         left = max(rate.remaining(self._tat, now) - self.most, 0)
         return Quota(self.limit, self.burst, left, rate.reset(self._tat, now))
+
+
+def most_at_once(limit: RateLimit) -> int:
+    """The most units that one request can take: what the common bucket holds."""
+    rate = limit.rate
+    in_longest = -(-rate.limit * _LONGEST_NS // rate.period_ns)
+    return rate.burst - min(rate.burst // _ASIDE_DIVISOR, in_longest)
 
 
 def check(limit: RateLimit) -> None:

@@ -136,6 +136,10 @@ class Limiter(Protocol):
         """Take up a scope that was not known at the start. Raises MemoryError if there is no room for it."""
         ...
 
+    def burst(self, limit: RateLimit) -> int:
+        """The most units of ``limit`` that one request can ever take."""
+        ...
+
     def take(self, demand: Demand, tokens: int = 0) -> Grant | Denial | None:
         """One request with an estimate of ``tokens``. None: this one has to :meth:`ask`, which waits for the network.
 

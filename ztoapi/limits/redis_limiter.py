@@ -1,8 +1,8 @@
-"""The limiter of many machines: common buckets in Redis or Valkey, used by leases.
+"""The limiter of many machines: common buckets in Redis or Valkey (:mod:`ztoapi.limits.redis_store`), used by leases.
 
 Most requests are decided by what this worker holds (:mod:`ztoapi.limits.lease`), without waiting. One task asks for
-more in the background, and settles what requests really used. A request that finds too little asks for itself, for all
-its limits at once and with a timeout; one call at a time, for what the first brings may do for the rest.
+more, and settles what requests really used. A request that finds too little has it ask for that request, for all its
+limits at once. There is one call at a time, which goes for many requests; what it brings may do for others.
 
 Requests in flight and bandwidth are left to each machine's board: a stream lasts for minutes, so its slot cannot be
 leased, and to keep it alive in the store would cost a call every few seconds for every stream.
@@ -15,17 +15,16 @@ second, and an answer ends it.
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from typing import Final, NamedTuple
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from ztoapi.limits.board import BoardGrant, BoardLimiter, tightest
 from ztoapi.limits.fields import openai_fields
-from ztoapi.limits.lease import Lease, Reply, check
+from ztoapi.limits.lease import Lease, Reply, check, most_at_once
 from ztoapi.limits.model import Demand, Denial, Grant, InFlightLimit, OnStoreError, Quota, RateLimit, Scope, Unit
+from ztoapi.limits.redis_store import Order, Store
 from ztoapi.structures.bucket import SECOND_NS
 
 __all__ = ["RedisGrant", "RedisLimiter", "Statistics"]
@@ -35,50 +34,14 @@ _TIMEOUT_SECONDS: Final = 0.05
 _PROBE_SECONDS: Final = 0.5
 _ROUND_SECONDS: Final = 0.01
 """Between two rounds in the background, so that many requests settle in one call."""
+_MOST_AT_ONCE: Final = 64
+"""Requests that one call asks for: with all their limits that takes about 10 ms, far from the timeout."""
 _REMEMBERED: Final = 65536
 """Leases and demands that are remembered; all are forgotten when there are more, which wastes what they hold."""
 _LEAST_TOKENS: Final = 1
 """A request without an estimate must find one token, or a debt would never be noticed."""
 _AWAY_WAIT_NS: Final = SECOND_NS
 """What a client is told to wait when nobody may decide."""
-
-_SCRIPT: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local debts, enough = {}, true
-local function order(i) return unpack(ARGV, i * 6 - 5, i * 6) end
-for i, key in ipairs(KEYS) do
-  local unit, back, burst, need, ahead, owed = order(i)
-  local kept = redis.call('HMGET', key, 'debt', 'at')
-  local debt = tonumber(kept[1] or 0)
-  -- A clock that was set back brings nothing, and is not waited for.
-  debt = math.max(debt - math.max(now - tonumber(kept[2] or now), 0) * back, 0)
-  debts[i] = math.max(debt + owed * unit, 0)
-  if tonumber(need) > 0 and debts[i] + need * unit > burst * unit then enough = false end
-end
-local replies = {}
-for i, key in ipairs(KEYS) do
-  local unit, back, burst, need, ahead, owed = order(i)
-  local debt, granted, wait = debts[i], 0, 0
-  local room = math.max(math.floor((burst * unit - debt) / unit), 0)
-  if enough then
-    granted = math.min(need + ahead, math.max(room, need))
-    debt = debt + granted * unit
-  elseif debt + need * unit > burst * unit then
-    wait = math.ceil((debt + (need - burst) * unit) / back)
-  end
-  if debt > 0 then
-    redis.call('HSET', key, 'debt', string.format('%.0f', debt), 'at', string.format('%.0f', now))
-    redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(debt / back / 1000) + 1000))
-  else
-    redis.call('DEL', key)
-  end
-  replies[i] = {granted, room - granted, wait}
-end
-return replies
-"""
-"""For each key six numbers (:meth:`Lease.order`): all that is needed is granted or nothing, and what is asked for ahead
-as far as it goes. Answers with units granted, units left, and the microseconds to wait."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,13 +57,24 @@ class Statistics(NamedTuple):
 
 
 class _Plan:
-    """All that a demand is held to: in the store, and on this machine."""
+    """All that a demand is held to: in the store, and on this machine. ``most_tokens`` is the most that a request can
+    take here while the store is away."""
 
-    __slots__ = ("here", "leases")
+    __slots__ = ("here", "leases", "most_tokens")
 
-    def __init__(self, leases: list[Lease], here: Demand) -> None:
+    def __init__(self, leases: list[Lease], here: Demand, most_tokens: int) -> None:
         self.leases = leases
         self.here = here
+        self.most_tokens = most_tokens
+
+
+class _Question:
+    """A request that waits for the store."""
+
+    __slots__ = ("answer", "demand", "tokens")
+
+    def __init__(self, demand: Demand, tokens: int, answer: asyncio.Future[Grant | Denial]) -> None:
+        self.demand, self.tokens, self.answer = demand, tokens, answer
 
 
 class RedisLimiter:
@@ -121,21 +95,16 @@ class RedisLimiter:
     ) -> None:
         self._board, self._clock = board, board.clock
         self._on_store_error, self._timeout = on_store_error, timeout_seconds
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._script = self._redis.register_script(_SCRIPT)
+        self._store = Store(url, timeout_seconds, board.clock)
         self._here: dict[Scope, Scope] = {}
         for scope in scopes:
             self._know(scope)
         self._plans: dict[Demand, _Plan] = {}
         self._leases: dict[str, Lease] = {}
         self._low: dict[str, Lease] = {}
+        self._questions: deque[_Question] = deque()
         self._work = asyncio.Event()
-        self._turn = asyncio.Lock()
+        self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._away = True
         self._closing = False
@@ -152,11 +121,12 @@ class RedisLimiter:
         self._board.add(scope)
         self._know(scope)
 
+    def burst(self, limit: RateLimit) -> int:
+        return most_at_once(limit) if _common(limit) else self._board.burst(limit)
+
     async def start(self) -> None:
         """Begin. A store that does not answer is away, and tried again."""
         self._away = not await self._probe()
-        if self._away:
-            _log.warning("the limits' store does not answer; %s", self._consequence())
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -168,7 +138,7 @@ class RedisLimiter:
                 await self._task
         if not self._away:
             await self._round()
-        await self._redis.aclose()
+        await self._store.close()
 
     def statistics(self) -> Statistics:
         return Statistics(self._decided_here, self._asked, self._failures, self._away)
@@ -177,7 +147,7 @@ class RedisLimiter:
         if self._away:
             return self._without(demand, tokens)
         tokens = max(tokens, _LEAST_TOKENS)
-        plan = self._plans.get(demand) or self._plan(demand)
+        plan = self._plan(demand)
         now, short = self._clock(), False
         for lease in plan.leases:
             cost = lease.cost(tokens)
@@ -189,42 +159,64 @@ class RedisLimiter:
             return None
         here = self._board.take(plan.here)
         if isinstance(here, Denial):
-            return here._replace(quotas=here.quotas + self._quotas(plan, now))
+            return here._replace(quotas=here.quotas + self._quotas(plan.leases, now))
         for lease in plan.leases:
             lease.use(lease.cost(tokens), now)
             if lease.low(now):
                 self._ask_later(lease)
         self._decided_here += 1
-        return RedisGrant(self, here, plan.leases, tokens, self._quotas(plan, now))
+        return RedisGrant(self, here, plan.leases, tokens, self._quotas(plan.leases, now))
 
     async def ask(self, demand: Demand, tokens: int = 0) -> Grant | Denial:
+        if self._away:
+            return self._without(demand, tokens)
+        loop = asyncio.get_running_loop()
+        question = _Question(demand, tokens, loop.create_future())
+        # Behind many others it may be too late for this one, which is no fault of the store's.
+        timer = loop.call_later(self._timeout, self._answer_without, question)
+        self._questions.append(question)
+        self._work.set()
+        self._hurry.set()
         try:
-            async with asyncio.timeout(self._timeout), self._turn:
-                plan = self._plans.get(demand) or self._plan(demand)
-                return self.take(demand, tokens) or await self._ask(plan, max(tokens, _LEAST_TOKENS))
-        except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
-        return self._without(demand, tokens)
+            return await question.answer
+        except asyncio.CancelledError:
+            # The client has left. If the answer was there already, nobody else gives it back.
+            if not question.answer.cancelled() and not isinstance(answer := question.answer.result(), Denial):
+                answer.finish(0)
+            raise
+        finally:
+            timer.cancel()
 
-    async def _ask(self, plan: _Plan, tokens: int) -> Grant | Denial:
-        """Ask for the whole cost, whatever is held: then all of it is granted at one moment, or nothing is."""
-        self._asked += 1
-        costs = [lease.cost(tokens) for lease in plan.leases]
-        sent = self._clock()
-        replies = await self._call(plan.leases, costs)
-        now = self._clock()
-        refusals = [(reply.wait_ns, lease) for reply, lease in zip(replies, plan.leases, strict=True) if reply.wait_ns]
+    def _answer_without(self, question: _Question) -> None:
+        if not question.answer.done():
+            question.answer.set_result(self._without(question.demand, question.tokens))
+
+    def _answer(self, question: _Question, order: Order, replies: list[Reply]) -> None:
+        """Say what the store has said."""
+        refusals = [(reply.wait_ns, lease) for reply, lease in zip(replies, order.leases, strict=True) if reply.wait_ns]
         if refusals:
-            wait, lease = max(refusals, key=lambda refusal: refusal[0])
-            return Denial(lease.limit, lease.subject, wait, self._quotas(plan, now))
-        here = self._board.take(plan.here)
-        if isinstance(here, Denial):
-            for lease, cost in zip(plan.leases, costs, strict=True):
-                lease.give_back(cost, sent)
-            return here._replace(quotas=here.quotas + self._quotas(plan, now))
-        return RedisGrant(self, here, plan.leases, tokens, self._quotas(plan, now))
+            if not question.answer.done():
+                wait, lease = max(refusals, key=lambda refusal: refusal[0])
+                quotas = self._quotas(order.leases, self._clock())
+                question.answer.set_result(Denial(lease.limit, lease.subject, wait, quotas))
+            return
+        here = None if question.answer.done() else self._board.take(self._plan(question.demand).here)
+        if here is None or isinstance(here, Denial):
+            for lease, cost in zip(order.leases, order.costs, strict=True):
+                lease.owed -= cost
+                self._ask_later(lease)
+        if here is not None:
+            quotas = self._quotas(order.leases, self._clock())
+            question.answer.set_result(
+                here._replace(quotas=here.quotas + quotas)
+                if isinstance(here, Denial)
+                else RedisGrant(self, here, order.leases, max(question.tokens, _LEAST_TOKENS), quotas)
+            )
 
     def _plan(self, demand: Demand) -> _Plan:
+        known = self._plans.get(demand)
+        if known is not None:
+            return known
         if max(len(self._plans), len(self._leases)) >= _REMEMBERED:
             self._plans.clear()
             self._leases.clear()
@@ -234,7 +226,9 @@ class RedisLimiter:
                 if isinstance(limit, RateLimit) and _common(limit):
                     lease = Lease(limit, subject)
                     leases.append(self._leases.setdefault(lease.key, lease))
-        plan = self._plans[demand] = _Plan(leases, tuple((self._here[scope], subject) for scope, subject in demand))
+        here = tuple((self._here[scope], subject) for scope, subject in demand)
+        most_tokens = min((self._board.burst(lease.limit) for lease in leases if lease.by_token), default=0)
+        plan = self._plans[demand] = _Plan(leases, here, most_tokens)
         return plan
 
     def _deny(self, plan: _Plan, tokens: int, now: int) -> Denial:
@@ -246,14 +240,17 @@ class RedisLimiter:
                 longest = wait, lease
         assert longest is not None, "somebody refused"
         wait, lease = longest
-        return Denial(lease.limit, lease.subject, None if wait == float("inf") else int(wait), self._quotas(plan, now))
+        quotas = self._quotas(plan.leases, now)
+        return Denial(lease.limit, lease.subject, None if wait == float("inf") else int(wait), quotas)
 
-    def _quotas(self, plan: _Plan, now: int) -> tuple[Quota, ...]:
-        return tightest([lease.quota(now) for lease in plan.leases])
+    @staticmethod
+    def _quotas(leases: list[Lease], now: int) -> tuple[Quota, ...]:
+        return tightest([lease.quota(now) for lease in leases])
 
     def _without(self, demand: Demand, tokens: int) -> Grant | Denial:
         if self._on_store_error == "local":
-            return self._board.take(demand, tokens)
+            plan = self._plan(demand)
+            return self._board.take(demand, min(tokens, plan.most_tokens))
         return Denial(None, "", _AWAY_WAIT_NS, ())
 
     def settle(self, leases: list[Lease], difference: int) -> None:
@@ -267,26 +264,16 @@ class RedisLimiter:
         self._low[lease.key] = lease
         self._work.set()
 
-    async def _call(self, leases: list[Lease], costs: list[int]) -> list[Reply]:
-        sent = self._clock()
-        orders = [lease.order(cost, sent) for lease, cost in zip(leases, costs, strict=True)]
-        answer = await self._script(
-            keys=[lease.key for lease in leases], args=[number for order in orders for number in order]
-        )
-        now = self._clock()
-        replies = [Reply(granted, left, wait * 1000) for granted, left, wait in answer]
-        refused = any(reply.wait_ns for reply in replies)
-        for lease, cost, reply in zip(leases, costs, replies, strict=True):
-            lease.answered(reply, 0 if refused and not reply.wait_ns else cost, sent, now)
-        return replies
-
     async def _run(self) -> None:
         # A call that is cancelled may answer with an error of its own, so that nothing of the cancelling is left.
         while not self._closing:
             if not self._away:
                 await self._work.wait()
                 await self._round()
-                await asyncio.sleep(_ROUND_SECONDS)
+                # What is only to be settled can wait for more; who wants an answer cannot.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_ROUND_SECONDS):
+                        await self._hurry.wait()
                 continue
             await asyncio.sleep(_PROBE_SECONDS)
             if await self._probe():
@@ -294,29 +281,68 @@ class RedisLimiter:
                 _log.warning("the limits' store is back")
 
     async def _round(self) -> None:
-        """Ask for what is low, and settle what is owed."""
+        """Ask for those who wait and for what is low, and settle what is owed."""
         self._work.clear()
+        self._hurry.clear()
+        asked = self._next_questions()
         low, self._low = list(self._low.values()), {}
-        if not low or self._away:
+        orders = [order for _, order in asked]
+        if low:
+            orders.append(Order(low, [0] * len(low)))
+        if not orders:
             return
         try:
-            async with asyncio.timeout(self._timeout), self._turn:
-                await self._call(low, [0] * len(low))
+            async with asyncio.timeout(self._timeout):
+                replies = await self._store.call(orders)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
+            for question in (*(question for question, _ in asked), *self._questions):
+                self._answer_without(question)
+            self._questions.clear()
+            return
+        for (question, order), found in zip(asked, replies, strict=False):
+            self._answer(question, order, found)
+        if self._questions:
+            self._work.set()
+            self._hurry.set()
+
+    def _next_questions(self) -> list[tuple[_Question, Order]]:
+        """Those that the next call is to ask. Of requests with the same demand one asks: what it brings, or the refusal
+        that it meets with, may do for the others."""
+        asked: list[tuple[_Question, Order]] = []
+        plans: set[_Plan] = set()
+        later: list[_Question] = []
+        while self._questions and len(asked) + len(later) < _MOST_AT_ONCE:
+            question = self._questions.popleft()
+            if question.answer.done():
+                continue
+            answer = self.take(question.demand, question.tokens)
+            plan = self._plan(question.demand)
+            if answer is not None:
+                question.answer.set_result(answer)
+            elif plan in plans:
+                later.append(question)
+            else:
+                plans.add(plan)
+                # The whole cost, whatever is held: then all of it is granted at one moment, or nothing is.
+                costs = [lease.cost(max(question.tokens, _LEAST_TOKENS)) for lease in plan.leases]
+                asked.append((question, Order(plan.leases, costs)))
+                self._asked += 1
+        self._questions.extendleft(reversed(later))
+        return asked
 
     async def _probe(self) -> bool:
         try:
             async with asyncio.timeout(self._timeout):
-                await self._script(keys=[], args=[])
-        except (RedisError, OSError, TimeoutError):
-            self._failures += 1
+                await self._store.probe()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
             return False
         return True
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        if not self._away:
+        if not self._away or self._task is None:
             self._away = True
             _log.warning("the limits' store is away (%s); %s", str(error) or type(error).__name__, self._consequence())
         self._work.set()

@@ -84,7 +84,7 @@ class RateLimits:
             self._known.clear()
         demand = self._make_demand(key, model, address)
         bursts = [
-            limit.rate.burst
+            self._limiter.burst(limit)
             for scope, _ in demand
             for limit in scope.limits
             if isinstance(limit, RateLimit) and limit.unit is Unit.TOKENS

@@ -1,0 +1,116 @@
+"""The common buckets of many machines in Redis or Valkey: one script, which is atomic and goes by the store's clock."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+
+from ztoapi.limits.lease import Lease, Reply
+
+__all__ = ["Order", "Store"]
+
+_SCRIPT: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local debts, enough = {}, true
+local function order(i) return unpack(ARGV, i * 6 - 5, i * 6) end
+for i, key in ipairs(KEYS) do
+  local unit, back, burst, need, ahead, owed = order(i)
+  local kept = redis.call('HMGET', key, 'debt', 'at')
+  local debt = tonumber(kept[1] or 0)
+  -- A clock that was set back brings nothing, and is not waited for.
+  debt = math.max(debt - math.max(now - tonumber(kept[2] or now), 0) * back, 0)
+  debts[i] = math.max(debt + owed * unit, 0)
+  if tonumber(need) > 0 and debts[i] + need * unit > burst * unit then enough = false end
+end
+local replies = {}
+for i, key in ipairs(KEYS) do
+  local unit, back, burst, need, ahead, owed = order(i)
+  local debt, granted, wait = debts[i], 0, 0
+  local room = math.max(math.floor((burst * unit - debt) / unit), 0)
+  if enough then
+    granted = math.min(need + ahead, math.max(room, need))
+    debt = debt + granted * unit
+  elseif debt + need * unit > burst * unit then
+    wait = math.ceil((debt + (need - burst) * unit) / back)
+  end
+  if debt > 0 then
+    redis.call('HSET', key, 'debt', string.format('%.0f', debt), 'at', string.format('%.0f', now))
+    redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(debt / back / 1000) + 1000))
+  else
+    redis.call('DEL', key)
+  end
+  replies[i] = {granted, room - granted, wait}
+end
+return replies
+"""
+"""For each key six numbers (:meth:`Lease.order`): all that is needed is granted or nothing, and what is asked for ahead
+as far as it goes. Answers with units granted, units left, and the microseconds to wait."""
+
+
+class Order(NamedTuple):
+    """What one call asks for: of each lease so much, all or nothing."""
+
+    leases: list[Lease]
+    costs: list[int]
+
+
+class Store:
+    """The store at ``url`` (``redis://``, ``rediss://`` or ``unix://``). ``clock`` is this machine's, in nanoseconds.
+
+    Whatever takes longer than the timeout, or fails, raises RedisError or OSError; nothing is tried again.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._redis: Redis = Redis.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._script = self._redis.register_script(_SCRIPT)
+
+    async def probe(self) -> None:
+        """Show that it is there, and give it the script if it has not got it."""
+        await self._script(keys=[], args=[])
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def call(self, orders: Sequence[Order]) -> list[list[Reply]]:
+        """Have all orders filled, in one go; the leases know of it then."""
+        sent = self._clock()
+        ahead: set[str] = set()
+        calls: list[tuple[list[str], list[int]]] = []
+        for order in orders:
+            numbers: list[int] = []
+            for lease, cost in zip(order.leases, order.costs, strict=True):
+                # Ahead once in a call: a lease never holds more than what is set aside.
+                numbers += lease.order(cost, sent, ahead=lease.key not in ahead)
+                ahead.add(lease.key)
+            calls.append(([lease.key for lease in order.leases], numbers))
+        try:
+            answers = await self._evaluate(calls)
+        except NoScriptError:
+            await self.probe()
+            answers = await self._evaluate(calls)
+        now = self._clock()
+        replies: list[list[Reply]] = []
+        for order, answer in zip(orders, answers, strict=True):
+            found = [Reply(granted, left, wait * 1000) for granted, left, wait in answer]
+            refused = any(reply.wait_ns for reply in found)
+            for lease, cost, reply in zip(order.leases, order.costs, found, strict=True):
+                lease.answered(reply, 0 if refused and not reply.wait_ns else cost, sent, now)
+            replies.append(found)
+        return replies
+
+    async def _evaluate(self, calls: list[tuple[list[str], list[int]]]) -> list[list[tuple[int, int, int]]]:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for keys, numbers in calls:
+                pipeline.evalsha(self._script.sha, len(keys), *keys, *numbers)
+            answers: list[list[tuple[int, int, int]]] = await pipeline.execute()
+        return answers
