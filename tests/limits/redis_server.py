@@ -1,8 +1,14 @@
 """A real redis-server of a test's own, on a socket in a directory: it can be killed, stopped and started again."""
 
+import asyncio
+import queue
 import shutil
 import signal
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -54,6 +60,39 @@ class RedisServer:
     def stop(self) -> None:
         """As if the machine had stalled: connections stay, nothing answers."""
         self._process.send_signal(signal.SIGSTOP)
+
+    @contextmanager
+    def far_away(self, seconds: float) -> Iterator[None]:
+        """While it lasts ``url`` leads to the server by a way on which each answer takes so long."""
+        near = self.url
+        self.url = f"{near}.far"
+        started: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+
+        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+            loop = asyncio.get_running_loop()
+            while octets := await reader.read(65536):
+                loop.call_later(delay, writer.write, octets)
+            writer.close()
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            from_server, to_server = await asyncio.open_unix_connection(near.removeprefix("unix://"))
+            await asyncio.gather(pump(reader, to_server, 0), pump(from_server, writer, seconds))
+
+        async def listen() -> None:
+            end = asyncio.Event()
+            async with await asyncio.start_unix_server(relay, self.url.removeprefix("unix://")):
+                started.put(partial(asyncio.get_running_loop().call_soon_threadsafe, end.set))
+                await end.wait()
+
+        thread = threading.Thread(target=lambda: asyncio.run(listen()))
+        thread.start()
+        finish = started.get()
+        try:
+            yield
+        finally:
+            finish()
+            thread.join()
+            self.url = near
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)

@@ -34,6 +34,8 @@ _TIMEOUT_SECONDS: Final = 0.05
 _PROBE_SECONDS: Final = 0.5
 _ROUND_SECONDS: Final = 0.01
 """Between two rounds in the background, so that many requests settle in one call."""
+_STALL_SECONDS: Final = 0.01
+"""A timeout that is noticed so late was this process's own doing: it was busy, and the answer may be there unread."""
 _MOST_AT_ONCE: Final = 64
 """Requests that one call asks for: with all their limits that takes about 10 ms, far from the timeout."""
 _REMEMBERED: Final = 65536
@@ -291,11 +293,14 @@ class RedisLimiter:
             orders.append(Order(low, [0] * len(low)))
         if not orders:
             return
+        loop = asyncio.get_running_loop()
+        late = loop.time() + self._timeout + _STALL_SECONDS
         try:
             async with asyncio.timeout(self._timeout):
                 replies = await self._store.call(orders)
         except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
+            if loop.time() < late:
+                self._failed(error)
             for question in (*(question for question, _ in asked), *self._questions):
                 self._answer_without(question)
             self._questions.clear()
