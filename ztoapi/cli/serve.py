@@ -17,6 +17,7 @@ from ztoapi.server.context import ServerContext
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 from ztoapi.telemetry.board import Board as TelemetryBoard
+from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
 
 __all__ = ["make_gateway", "run", "set_up_logging"]
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
                 sock,
                 partial(make_gateway, config, keys, board, telemetry, slot),
                 partial(_bury, telemetry, slot),
+                partial(_beat, telemetry, slot),
             )
             for slot, sock in enumerate(sockets)
         ],
@@ -76,6 +78,10 @@ def make_gateway(
 
 def _bury(telemetry: TelemetryBoard, slot: int) -> None:
     reclaim(telemetry, slot, ServerContext.wall_clock())
+
+
+def _beat(telemetry: TelemetryBoard, slot: int) -> float:
+    return telemetry.slot(slot).floats[Cell.BEAT]
 
 
 def set_up_logging(*, debug: bool) -> None:

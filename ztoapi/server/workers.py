@@ -9,6 +9,9 @@ when the supervisor is gone, however that came about, they drain too. Nobody is 
 
 SIGHUP reloads, where there is something to reload; else it ends the process as it does any. The supervisor reloads
 first: what it cannot use no worker is told of, and a worker that it starts later has what it has.
+
+A service manager that watches (:mod:`ztoapi.server.notify`) hears from the event loop of a worker that is alone. From
+several it hears the supervisor, which kills a worker whose loop stands still: the others, and their streams, live on.
 """
 
 import asyncio
@@ -25,6 +28,7 @@ import uvloop
 
 from ztoapi.server.context import ServerContext
 from ztoapi.server.listener import Server, bind
+from ztoapi.server.notify import CHECKS_PER_WATCHDOG, Notifier
 
 __all__ = ["Duty", "Service", "bind_all", "run"]
 
@@ -40,6 +44,7 @@ _STABLE_SECONDS: Final = 10.0
 _MAX_QUICK_DEATHS: Final = 5
 """Quick deaths in a row after which a worker is broken, not unlucky."""
 _FORCED_EXIT: Final = 1
+_NEVER: Final = float("inf")
 _COLLECT_AFTER_OBJECTS: Final = 50000
 """Objects more than before at which the youngest are looked through (Python: 700): what 1,500 requests in hand have."""
 
@@ -68,6 +73,8 @@ class Duty(NamedTuple):
     make: MakeService
     died: Callable[[], None] | None = None
     """Called in the supervisor when the worker has died and others go on."""
+    beat: Callable[[], float] | None = None
+    """Gives the supervisor a number that changes with each tick of the worker's loop."""
 
 
 def bind_all(host: str, port: int, workers: int, *, backlog: int) -> list[socket.socket]:
@@ -84,26 +91,42 @@ def run(duties: list[Duty], *, drain_seconds: float, started: Callable[[], None]
     ``started`` is called once everything listens.
     """
     if len(duties) == 1:
-        return _serve(duties[0], drain_seconds, None, started, reload)
+        return _serve(duties[0], drain_seconds, _Alone(Notifier(os.environ), started), reload)
     return _Supervisor(duties, drain_seconds, reload).run(started)
 
 
-def _serve(
-    duty: Duty, drain_seconds: float, parent: int | None, started: Callable[[], None] | None, reload: Reload | None
-) -> int:
+class _Alone(NamedTuple):
+    """What a worker does that has no supervisor to do it."""
+
+    notifier: Notifier
+    started: Callable[[], None]
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.started()
+        self.notifier.send("READY=1")
+        if self.notifier.check_seconds is not None:
+            self._live(loop, self.notifier.check_seconds)
+
+    def _live(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self.notifier.send("WATCHDOG=1")
+        loop.call_later(seconds, self._live, loop, seconds)
+
+
+def _serve(duty: Duty, drain_seconds: float, parent: _Alone | int, reload: Reload | None) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve_on_loop(duty, drain_seconds, parent, started, reload))
+        return runner.run(_serve_on_loop(duty, drain_seconds, parent, reload))
 
 
-async def _serve_on_loop(
-    duty: Duty, drain_seconds: float, parent: int | None, started: Callable[[], None] | None, reload: Reload | None
-) -> int:
+async def _serve_on_loop(duty: Duty, drain_seconds: float, parent: _Alone | int, reload: Reload | None) -> int:
+    """``parent`` is the pipe of the supervisor, where there is one."""
     loop = asyncio.get_running_loop()
     stop, at_once = asyncio.Event(), asyncio.Event()
 
     def stop_or_hurry() -> None:
         if stop.is_set():
             at_once.set()
+        elif isinstance(parent, _Alone):
+            parent.notifier.send("STOPPING=1")
         stop.set()
 
     for number in _STOP_SIGNALS:
@@ -112,14 +135,14 @@ async def _serve_on_loop(
         loop.add_signal_handler(signal.SIGHUP, reload)
         # A child has it blocked until here: one that came since the fork is not lost, nor is it the end.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-    if parent is not None:
+    if isinstance(parent, int):
         _watch_parent(loop, parent, stop)
     service = duty.make(loop)
     await service.start()
     server = Server(service.context, duty.sock)
     await server.start()
-    if started is not None:
-        started()
+    if isinstance(parent, _Alone):
+        parent.begin(loop)
     _tune_collector()
     await stop.wait()
     clean = await server.drain(drain_seconds, at_once)
@@ -154,6 +177,18 @@ class _Worker:
         self.started = 0.0
         self.quick_deaths = 0
         self.start_at: float | None = None
+        self.beat = 0.0
+        self.still_checks = 0
+
+    def stands_still(self) -> bool:
+        """Whether its loop has not turned for the time of the watchdog. What counts is that several checks in a row
+        saw the same beat, not how old it is: when the machine was suspended, everybody's is old."""
+        if not self.pid or self.duty.beat is None:
+            return False
+        beat = self.duty.beat()
+        self.still_checks = self.still_checks + 1 if beat == self.beat else 0
+        self.beat = beat
+        return self.still_checks >= CHECKS_PER_WATCHDOG
 
 
 class _Supervisor:
@@ -167,23 +202,21 @@ class _Supervisor:
         self._stopping = 0
         self._exit_code = 0
         self._pipe_read, self._pipe_write = os.pipe()
+        self._notifier = Notifier(os.environ)
+        self._check_at = _NEVER if self._notifier.check_seconds is None else time.monotonic()
 
     def run(self, started: Callable[[], None]) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
         for worker in self._workers:
             self._fork(worker)
         started()
+        self._notifier.send("READY=1")
         while any(worker.pid for worker in self._workers) or not self._stopping:
             self._wait()
         return self._exit_code
 
     def _wait(self) -> None:
-        pending = [worker.start_at for worker in self._workers if worker.start_at is not None]
-        if pending and not self._stopping:
-            info = signal.sigtimedwait(self._watched, max(min(pending) - time.monotonic(), 0.0))
-            number = None if info is None else info.si_signo
-        else:
-            number = signal.sigwait(self._watched)
+        number = self._next_signal()
         if number in _STOP_SIGNALS:
             self._stop()
         elif number == signal.SIGHUP and self._reload is not None and self._reload():
@@ -192,10 +225,30 @@ class _Supervisor:
         for worker in self._workers:
             if worker.start_at is not None and not self._stopping and worker.start_at <= time.monotonic():
                 self._fork(worker)
+        if self._check_at <= time.monotonic():
+            self._check()
+
+    def _next_signal(self) -> int | None:
+        """The next one that comes; None once something else is due."""
+        due = min([self._check_at, *(worker.start_at for worker in self._workers if worker.start_at is not None)])
+        if due == _NEVER:
+            return signal.sigwait(self._watched)
+        info = signal.sigtimedwait(self._watched, max(due - time.monotonic(), 0.0))
+        return None if info is None else info.si_signo
+
+    def _check(self) -> None:
+        assert self._notifier.check_seconds is not None
+        self._notifier.send("WATCHDOG=1")
+        self._check_at = time.monotonic() + self._notifier.check_seconds
+        for worker in self._workers:
+            if not self._stopping and worker.stands_still():
+                _log.error("worker %d stands still: killing it", worker.number)
+                os.kill(worker.pid, signal.SIGKILL)
 
     def _fork(self, worker: _Worker) -> None:
         worker.start_at = None
         worker.started = time.monotonic()
+        worker.still_checks = 0
         worker.pid = os.fork()
         if worker.pid == 0:
             self._run_child(worker)
@@ -208,7 +261,7 @@ class _Supervisor:
                 if other is not worker:
                     other.duty.sock.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-            code = _serve(worker.duty, self._drain_seconds, self._pipe_read, None, self._reload)
+            code = _serve(worker.duty, self._drain_seconds, self._pipe_read, self._reload)
         except BaseException:  # noqa: BLE001 - the last frame of a process; the log is all that is left of it
             _log.exception("worker %d failed", worker.number)
         finally:
@@ -217,6 +270,7 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._stopping += 1
+        self._notifier.send("STOPPING=1")
         for worker in self._workers:
             worker.start_at = None
         self._tell(_STOP_STEPS[min(self._stopping, len(_STOP_STEPS)) - 1])

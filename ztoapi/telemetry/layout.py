@@ -128,7 +128,9 @@ class Cell(enum.IntEnum):
     LAG = OVERHEAD + _histogram(OVERHEAD_EDGES_SECONDS)
     OWN_IN_FLIGHT = LAG + _histogram(LAG_EDGES_SECONDS)
     """Of the requests in flight those that look after the gateway, as of the last scan."""
-    COUNT = OWN_IN_FLIGHT + 1
+    BEAT = OWN_IN_FLIGHT + 1
+    """When the worker last looked at its deadlines, on the monotonic clock (a double)."""
+    COUNT = BEAT + 1
 
 
 class ModelCell(enum.IntEnum):

@@ -74,7 +74,7 @@ class Sampler:
             lag = max(at - self._last_tick - self._tick, 0.0)
             self._slot.ints[Cell.LAG + 1 + bisect_left(LAG_EDGES_SECONDS, lag)] += 1
             self._slot.floats[Cell.LAG] += lag
-        self._last_tick = at
+        self._last_tick = self._slot.floats[Cell.BEAT] = at
         self._flush()
         second = int(self._clock())
         if second != self._second:
