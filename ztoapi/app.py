@@ -31,6 +31,7 @@ from ztoapi.relay.platforms import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.board import Board as TelemetryBoard
+from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import OTHER
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BoardRecorder
@@ -57,7 +58,8 @@ _ANY_METHOD = "GET, POST, HEAD, OPTIONS"
 class Application:
     """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
     client keys in force, which may be shared with who reloads them; ``board`` (of :func:`make_board`) and ``telemetry``
-    are given where several workers count together, of which this one is number ``slot``."""
+    are given where several workers count together, of which this one is number ``slot``; ``history`` is of that board,
+    and None where none is kept."""
 
     def __init__(
         self,
@@ -67,11 +69,13 @@ class Application:
         board: BoardLimiter | None = None,
         telemetry: TelemetryBoard | None = None,
         slot: int = 0,
+        history: History | None = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
         self.telemetry = telemetry = telemetry or TelemetryBoard()
         self._slot = telemetry.slot(slot)
+        self._history = history
         self.recorder = BoardRecorder(self._slot, self._route_of, [route.public for route in config.routes])
         self.context = ServerContext(
             loop, self._dispatch, admit=self._admit, limits=_limits(config.server), recorder=self.recorder
@@ -134,10 +138,11 @@ class Application:
         metrics = MetricsHandler(board, sampler.refresh, clock)
         self._admin_routes["/metrics"] = {"GET": metrics.handle}
         if config.dashboard_enabled:
-            dashboard = DashboardHandler(board, sampler.refresh, clock, lambda: context.draining)
+            dashboard = DashboardHandler(board, sampler.refresh, clock, lambda: context.draining, self._history)
             self._admin_routes["/dashboard/stats"] = {"GET": dashboard.handle_stats}
             self._admin_routes["/dashboard/requests"] = {"GET": dashboard.handle_requests}
             self._admin_routes["/dashboard/events"] = {"GET": dashboard.handle_events}
+            self._admin_routes["/dashboard/history"] = {"GET": dashboard.handle_history}
         return sampler
 
     def _make_rate_limits(self, config: Config, board: BoardLimiter | None) -> RateLimits | None:
@@ -149,7 +154,9 @@ class Application:
         return RateLimits(config, scopes, self._redis or board, self.admission.leave)
 
     async def start(self) -> None:
-        """What takes the network before there are requests."""
+        """What takes the network, or a thread, before there are requests."""
+        if self._history is not None:
+            self._history.start(self._slot.number)
         if self._redis is not None:
             await self._redis.start()
 
@@ -158,6 +165,8 @@ class Application:
             await self._redis.close()
         await self._control.aclose()
         await self.client.close()
+        if self._history is not None:
+            await asyncio.to_thread(self._history.close)
 
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
         """Asked when the head is known, before the body."""
@@ -228,6 +237,8 @@ class Application:
         sources += [upstream.samples for upstream in self.upstreams.values()]
         if self.rate_limits is not None:
             sources.append(self.rate_limits.samples)
+        if self._history is not None:
+            sources.append(self._history.samples)
         return sources
 
     def _connection_samples(self) -> Iterator[Sample]:

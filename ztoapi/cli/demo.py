@@ -2,14 +2,19 @@
 
 import argparse
 import asyncio
+import tempfile
 from functools import partial
+from pathlib import Path
 
 from ztoapi.app import Application
-from ztoapi.cli.serve import set_up_logging
+from ztoapi.cli.serve import bury, set_up_logging
 from ztoapi.config.model import Config, Credential, ModelRoute, Platform, Secret, ServerConfig
+from ztoapi.server.context import ServerContext
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
+from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.history import History
 
 __all__ = ["demo_config", "run"]
 
@@ -33,14 +38,19 @@ def run(args: argparse.Namespace) -> int:
     def make_simulator(loop: asyncio.AbstractEventLoop) -> Simulator:
         return Simulator(options, loop)
 
-    return run_workers(
-        [
-            Duty(simulator_socket, make_simulator),
-            Duty(gateway_socket, partial(Application, demo_config(port, simulator_port))),
-        ],
-        drain_seconds=_DRAIN_SECONDS,
-        started=lambda: print(_text(port, simulator_port), flush=True),
-    )
+    board = Board()
+    with tempfile.TemporaryDirectory(prefix="ztoapi-demo-") as directory:
+        history = History(Path(directory) / "history.db", board, ServerContext.wall_clock)
+        history.create()
+
+        def make_gateway(loop: asyncio.AbstractEventLoop) -> Application:
+            return Application(demo_config(port, simulator_port), loop, telemetry=board, history=history)
+
+        return run_workers(
+            [Duty(simulator_socket, make_simulator), Duty(gateway_socket, make_gateway, partial(bury, board, 0))],
+            drain_seconds=_DRAIN_SECONDS,
+            started=lambda: print(_text(port, simulator_port), flush=True),
+        )
 
 
 def demo_config(port: int, simulator_port: int) -> Config:

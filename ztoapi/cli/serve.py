@@ -3,8 +3,12 @@
 import argparse
 import asyncio
 import logging
+import os
+import sqlite3
 import sys
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 from ztoapi import __version__
 from ztoapi.app import Application, make_board
@@ -12,18 +16,22 @@ from ztoapi.cli.options import load_config
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
 from ztoapi.config.platform import raise_open_files
+from ztoapi.errors import ConfigError
 from ztoapi.limits.board import Board
 from ztoapi.server.context import ServerContext
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 from ztoapi.telemetry.board import Board as TelemetryBoard
+from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
 
-__all__ = ["make_gateway", "run", "set_up_logging"]
+__all__ = ["bury", "make_gateway", "run", "set_up_logging"]
 
 _OTHER_FILES = 100
 """Listening sockets, the event loop's own, log files, idle client connections; generous."""
+_AUTO = "auto"
+"""As history_file: the usual place."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,12 +48,13 @@ def run(args: argparse.Namespace) -> int:
     keys = KeyRing(config)
     board = make_board(config, len(sockets))
     telemetry = TelemetryBoard(len(sockets))
+    history = _make_history(config, telemetry)
     return run_workers(
         [
             Duty(
                 sock,
-                partial(make_gateway, config, keys, board, telemetry, slot),
-                partial(_bury, telemetry, slot),
+                partial(make_gateway, config, keys, board, telemetry, history, slot),
+                partial(bury, telemetry, slot),
                 partial(_beat, telemetry, slot),
             )
             for slot, sock in enumerate(sockets)
@@ -70,13 +79,54 @@ def _shortage_of_files(config: Config, limit: int) -> str | None:
 
 
 def make_gateway(
-    config: Config, keys: KeyRing, board: Board, telemetry: TelemetryBoard, slot: int, loop: asyncio.AbstractEventLoop
+    config: Config,
+    keys: KeyRing,
+    board: Board,
+    telemetry: TelemetryBoard,
+    history: History | None,
+    slot: int,
+    loop: asyncio.AbstractEventLoop,
 ) -> Application:
     """The gateway of worker ``slot`` on ``loop``; what the workers share was made before them."""
-    return Application(config, loop, keys, board.limiter(slot), telemetry, slot)
+    return Application(config, loop, keys, board.limiter(slot), telemetry, slot, history)
 
 
-def _bury(telemetry: TelemetryBoard, slot: int) -> None:
+def _make_history(config: Config, telemetry: TelemetryBoard) -> History | None:
+    """Raises ConfigError if the file that the configuration names is of no use; without one it is only a pity."""
+    path = _history_file(config, os.environ)
+    if path is None:
+        return None
+    history = History(path, telemetry, ServerContext.wall_clock)
+    try:
+        history.create()
+    except (OSError, sqlite3.Error, ValueError) as error:
+        what = f"history_file: {path} cannot be used: {error}"
+        if config.history_file != _AUTO:
+            raise ConfigError((what,)) from error
+        print(f"warning: {what}; no history is kept (name another file, or none)", file=sys.stderr)
+        return None
+    return history
+
+
+def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:
+    if config.history_file != _AUTO:
+        return None if config.history_file == "none" else Path(config.history_file)
+    if not config.server.port:
+        # Whoever listens at a port of its own each time has no history.
+        return None
+    if state := environ.get("STATE_DIRECTORY"):
+        directory = Path(state.partition(":")[0])
+    elif state := environ.get("XDG_STATE_HOME"):
+        directory = Path(state) / "ztoapi"
+    elif home := environ.get("HOME"):
+        directory = Path(home) / ".local" / "state" / "ztoapi"
+    else:
+        return None
+    return directory / f"history-{config.server.port}.db"
+
+
+def bury(telemetry: TelemetryBoard, slot: int) -> None:
+    """Worker ``slot`` has died."""
     reclaim(telemetry, slot, ServerContext.wall_clock())
 
 

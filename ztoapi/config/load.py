@@ -41,6 +41,7 @@ _TOP_LEVEL: Final = {
     "think_mode": "THINK_TAGS_MODE",
     "zread_repository": "ZREAD_REPOSITORY",
     "dashboard_enabled": "DASHBOARD_ENABLED",
+    "history_file": "ZTOAPI_HISTORY_FILE",
     "debug": "DEBUG_MODE",
     "key_file": "ZTOAPI_KEY_FILE",
     "cors_origins": "ZTOAPI_CORS_ORIGINS",

@@ -289,6 +289,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """owner/name that zread questions are about where the request names none."""
     dashboard_enabled: bool = True
     """Whether there is a dashboard."""
+    history_file: str = "auto"
+    """SQLite file that counts are kept in, by the hour. `auto`: `history-PORT.db` in `$STATE_DIRECTORY` (systemd),
+    `$XDG_STATE_HOME/ztoapi` or `~/.local/state/ztoapi`. `none` keeps none."""
     debug: bool = False
     """More messages for operators; never tokens or bodies."""
     cors_origins: tuple[str, ...] = ("*",)

@@ -1,15 +1,17 @@
-"""GET /dashboard/stats, /dashboard/requests and /dashboard/events: what the dashboard page shows, as JSON."""
+"""GET /dashboard/stats, /requests, /history and /events: what the dashboard page shows, as JSON."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qs
 
 import msgspec
 
-from ztoapi.errors import ApiError
+from ztoapi.errors import ApiError, Ending
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.history import History, no_history
 from ztoapi.telemetry.live import LiveRecord, read_live
 from ztoapi.telemetry.stats import Json, make_stats
 
@@ -35,7 +37,8 @@ class _Question(msgspec.Struct, frozen=True):
 
 
 class DashboardHandler:
-    """Any worker answers for all. ``refresh`` and ``clock`` as in MetricsHandler; ``draining`` ends event streams."""
+    """Any worker answers for all. ``refresh`` and ``clock`` as in MetricsHandler; ``draining`` ends event streams;
+    ``history`` is None where none is kept."""
 
     def __init__(
         self,
@@ -43,11 +46,13 @@ class DashboardHandler:
         refresh: Callable[[], None],
         clock: Callable[[], float],
         draining: Callable[[], bool],
+        history: History | None,
     ) -> None:
         self._board = board
         self._refresh = refresh
         self._clock = clock
         self._draining = draining
+        self._history = history
 
     def handle_stats(self, exchange: Exchange) -> None:
         exchange.spawn(self._answer(exchange, self._stats))
@@ -56,6 +61,10 @@ class DashboardHandler:
         """A page of live records. Raises ApiError for a question that makes no sense."""
         question = _question(exchange)
         exchange.spawn(self._answer(exchange, lambda: self._requests(question)))
+
+    def handle_history(self, exchange: Exchange) -> None:
+        """Hours and days, up to this moment."""
+        exchange.spawn(self._answer(exchange, self._read_history))
 
     def handle_events(self, exchange: Exchange) -> None:
         """Server-sent events: the stats once a second, the newest requests whenever they have changed."""
@@ -79,6 +88,21 @@ class DashboardHandler:
                 "page_size": question.page_size,
             }
         )
+
+    def _read_history(self) -> bytes:
+        if self._history is None:
+            return _encode(no_history())
+        self._history.save()
+        try:
+            return _encode(self._history.read())
+        except sqlite3.Error as error:
+            raise ApiError(
+                f"the history cannot be read: {error}",
+                status=503,
+                type="server_error",
+                code="history_unavailable",
+                ending=Ending.INTERNAL_ERROR,
+            ) from error
 
     async def _stream(self, exchange: Exchange) -> None:
         exchange.start_stream(headers=b"cache-control: no-store\r\n")

@@ -134,7 +134,7 @@ class Cell(enum.IntEnum):
 
 
 class ModelCell(enum.IntEnum):
-    """A row of MODELS. What is saved is what the history has already."""
+    """A row of MODELS."""
 
     REQUESTS = 0
     FAILED = 1
@@ -146,9 +146,7 @@ class ModelCell(enum.IntEnum):
     REASONING = 6
     SECONDS = 7
     """Sum of the requests' durations (a double)."""
-    SAVED = 8
-    """Here begin as many cells again: the same, as the history has it."""
-    TTFT = 2 * SAVED
+    TTFT = 8
     GAPS = TTFT + _histogram(TTFT_EDGES_SECONDS)
     COUNT = GAPS + _histogram(GAP_EDGES_SECONDS)
 
@@ -212,7 +210,7 @@ MODELS: Final = Table(
     ("model", "platform"),
     128,
     ModelCell.COUNT,
-    (ModelCell.SECONDS, ModelCell.SAVED + ModelCell.SECONDS, ModelCell.TTFT, ModelCell.GAPS),
+    (ModelCell.SECONDS, ModelCell.TTFT, ModelCell.GAPS),
 )
 PLATFORMS: Final = Table(MODELS.end, ("platform",), 32, PlatformCell.COUNT, (PlatformCell.DURATION,))
 ERRORS: Final = Table(PLATFORMS.end, ("platform", "code"), 256, 1)

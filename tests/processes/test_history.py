@@ -1,0 +1,78 @@
+"""``ztoapi serve`` keeps its history: over restarts, and when workers or the whole gateway are killed."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.processes.gateway_process import GatewayProcess
+from tests.stack import Stack
+from ztoapi.server.listener import bind
+
+BODY = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Stack]:
+    with Stack() as stack:
+        yield stack
+
+
+def gateway(simulator: Stack, **environment: str) -> GatewayProcess:
+    upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
+    return GatewayProcess(
+        **{"PLATFORM_ID": "zai", "UPSTREAM_URL": upstream, "ZAI_TOKEN": "t", "PORT": "0", **environment}
+    )
+
+
+def ask(process: GatewayProcess, times: int) -> None:
+    # Each by a connection of its own, so that all workers have some.
+    for _ in range(times):
+        assert httpx.post(f"{process.url}/v1/chat/completions", json=BODY).status_code == 200
+
+
+def requests_of(process: GatewayProcess) -> int:
+    history = httpx.get(f"{process.url}/dashboard/history").json()
+    assert history["kept"]
+    assert sum(one["requests"] for one in history["hours"]) == sum(one["requests"] for one in history["days"])
+    return sum(one["requests"] for one in history["hours"])
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_history_survives_restarts_and_dead_workers(simulator: Stack, tmp_path: Path, workers: str) -> None:
+    environment = {"ZTOAPI_HISTORY_FILE": str(tmp_path / "history.db"), "WORKERS": workers}
+    with gateway(simulator, **environment) as process:
+        ask(process, 9)
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+    with gateway(simulator, **environment) as process:
+        ask(process, 6)
+        assert requests_of(process) == 15
+        for pid in process.children()[:1]:
+            process.kill(signal.SIGKILL, pid)
+            process.wait_for_output(r"(starting it again)")
+        ask(process, 5)
+        assert requests_of(process) == 20
+    with gateway(simulator, **environment) as process:
+        assert requests_of(process) == 20
+
+
+def test_a_named_file_that_is_of_no_use_is_an_error(simulator: Stack) -> None:
+    process = gateway(simulator, ZTOAPI_HISTORY_FILE="/proc/nowhere/history.db")
+    assert process.wait() == 2
+    process.wait_for_output(r"(history_file: /proc/nowhere/history\.db cannot be used)")
+    process.__exit__(None, None, None)
+
+
+def test_the_usual_place(simulator: Stack, tmp_path: Path) -> None:
+    with bind("127.0.0.1", 0, backlog=1, reuse_port=True) as reserved:
+        port = str(reserved.getsockname()[1])
+    with gateway(simulator, PORT=port, HOME=str(tmp_path)) as process:
+        ask(process, 1)
+        assert requests_of(process) == 1
+    assert (tmp_path / ".local" / "state" / "ztoapi" / f"history-{port}.db").is_file()
+    with gateway(simulator, PORT=port, HOME=str(tmp_path), STATE_DIRECTORY="/proc/nowhere") as process:
+        assert "no history is kept" in process.output
+        assert httpx.get(f"{process.url}/dashboard/history").json()["kept"] is False

@@ -1,0 +1,251 @@
+"""The history: every count saved once, by whichever process, whoever dies; hours and days as they are shown."""
+
+import multiprocessing
+import multiprocessing.synchronize
+import os
+import secrets
+import signal
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.stack import Stack
+from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.history import HISTORY_DAYS, HISTORY_HOURS, History
+from ztoapi.telemetry.layout import MODELS, TTFT_EDGES_SECONDS, Cell, ModelCell
+
+NOW = 1_795_392_000.0 + 9 * 3600.0
+HOUR, DAY = 3600, 86400
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "of" / "history.db"
+
+
+def opened(path: Path, board: Board, clock: Callable[[], float]) -> History:
+    history = History(path, board, clock)
+    history.create()
+    return history
+
+
+def count(board: Board, requests: int = 1, *, model: str = "glm-4.6", slot: int = 0, failed: int = 0) -> None:
+    ints, floats = board.slot(slot).row(MODELS, (model, "zai"))
+    ints[ModelCell.REQUESTS] += requests
+    ints[ModelCell.FAILED] += failed
+    ints[ModelCell.OUTPUT] += 10 * requests
+    floats[ModelCell.SECONDS] += 0.5 * requests
+
+
+def shown(history: History, which: str = "hours") -> list[tuple[int, int, int]]:
+    """Start, requests and failed of each bucket."""
+    buckets = history.read()[which]
+    assert isinstance(buckets, list)
+    return [(one["start"], one["requests"], one["failed"]) for one in buckets]
+
+
+def test_counts_are_saved_once_and_in_their_hour(path: Path, clock: Clock) -> None:
+    board = Board(2)
+    history = opened(path, board, clock)
+    count(board, 3)
+    count(board, 4, slot=1, failed=1)
+    history.save()
+    history.save()
+    assert shown(history) == [(NOW, 7, 1)]
+    clock.now += HOUR - 5
+    count(board)
+    history.save()
+    clock.now += 5
+    count(board)
+    history.save()
+    assert shown(history) == [(NOW, 9, 1), (NOW + HOUR, 0, 0)], "what had come by the end of an hour is that hour's"
+    clock.now += 2 * HOUR + 10
+    count(board, 2)
+    history.save()
+    assert shown(history) == [(NOW, 9, 1), (NOW + HOUR, 0, 0), (NOW + 2 * HOUR, 0, 0), (NOW + 3 * HOUR, 2, 0)]
+    assert shown(history, "days") == [(NOW - 9 * HOUR, 11, 1)]
+
+
+def test_another_process_goes_on_with_the_file(path: Path, clock: Clock) -> None:
+    for _ in range(3):
+        board = Board()
+        history = opened(path, board, clock)
+        count(board, 5)
+        history.close()
+    assert shown(history) == [(NOW, 15, 0)]
+
+
+def test_gateways_may_share_a_file(path: Path, clock: Clock) -> None:
+    boards = Board(), Board()
+    histories = [opened(path, board, clock) for board in boards]
+    for _ in range(2):
+        for board, history in zip(boards, histories, strict=True):
+            count(board, 2)
+            history.save()
+    assert shown(histories[0]) == [(NOW, 8, 0)]
+
+
+def test_what_a_bucket_says(path: Path, clock: Clock) -> None:
+    board = Board()
+    history = opened(path, board, clock)
+    count(board, 2)
+    count(board, 1, model="glm-4.5")
+    ints, _ = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
+    place = ModelCell.TTFT + 1 + TTFT_EDGES_SECONDS.index(0.5)
+    ints[place] += 1
+    history.save()
+    ints[place] += 1
+    ints[ModelCell.GAPS - 1] += 2
+    ints[ModelCell.CANCELLED] += 1
+    history.save()
+    buckets = history.read()["hours"]
+    assert isinstance(buckets, list)
+    (bucket,) = buckets
+    assert (bucket["requests"], bucket["cancelled"], bucket["output_tokens"]) == (3, 1, 30)
+    assert bucket["average_seconds"] == 0.5
+    assert bucket["time_to_first_token"] == {"p50": 0.5, "p95": 80.0, "p99": 80.0}
+    assert bucket["inter_token"] == {"p50": None, "p95": None, "p99": None}
+    assert [(one["model"], one["requests"]) for one in bucket["models"]] == [("glm-4.5", 1), ("glm-4.6", 2)]
+
+
+def test_requests_lost_with_a_worker_have_failed(path: Path, clock: Clock) -> None:
+    board = Board(2)
+    history = opened(path, board, clock)
+    board.slot(1).ints[Cell.STARTED] += 3
+    history.save()
+    board.reclaim(1)
+    history.save()
+    assert shown(history) == [(NOW, 3, 3)]
+
+
+def test_what_is_old_goes(path: Path, clock: Clock) -> None:
+    board = Board()
+    history = opened(path, board, clock)
+    count(board)
+    history.save()
+    clock.now += HISTORY_HOURS * HOUR + 10
+    count(board)
+    history.save()
+    assert sum(number for _, number, _ in shown(history)) == 1
+    assert sum(number for _, number, _ in shown(history, "days")) == 2
+    clock.now += HISTORY_DAYS * DAY - HISTORY_HOURS * HOUR
+    count(board)
+    history.save()
+    assert sum(number for _, number, _ in shown(history, "days")) == 2
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT min(start) FROM hours").fetchone() == (NOW + HISTORY_HOURS * HOUR,)
+
+
+def test_a_gateway_without_requests_is_not_forgotten(path: Path, clock: Clock) -> None:
+    idle, busy = Board(), Board()
+    count(idle)
+    histories = [opened(path, board, clock) for board in (idle, busy)]
+    for _ in range(HISTORY_DAYS + 1):
+        for history in histories:
+            history.save()
+        clock.now += DAY
+        count(busy)
+    count(idle)
+    histories[0].save()
+    assert shown(histories[0], "days")[-1][1] == 1
+
+
+def test_a_disk_that_fails_is_told_of_and_made_up_for(
+    path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = Board()
+    history = opened(path, board, clock)
+    path.rename(path.with_name("away"))
+    path.mkdir()
+    count(board)
+    for _ in range(2):
+        history.save()
+    problem = history.problem
+    assert problem is not None
+    assert [sample.value for sample in history.samples()] == [0.0]
+    assert len(caplog.records) == 1
+    path.rmdir()
+    path.with_name("away").rename(path)
+    history.save()
+    assert history.problem is None
+    assert shown(history) == [(NOW, 1, 0)]
+
+
+def test_a_file_of_something_else_is_left_alone(path: Path, clock: Clock) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"of somebody else" * 100)
+    with pytest.raises(sqlite3.DatabaseError):
+        opened(path, Board(), clock)
+    path.unlink()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 7")
+    with pytest.raises(ValueError, match="format 7"):
+        opened(path, Board(), clock)
+
+
+FORK = multiprocessing.get_context("fork")
+WRITERS, SAVERS, DEATHS = 2, 2, 12
+
+
+def _count_on(board: Board, slot: int, stop: multiprocessing.synchronize.Event) -> None:
+    # One cell: a worker that is killed between two is in the middle of its update.
+    ints, _ = board.slot(slot).row(MODELS, ("glm-4.6", "zai"))
+    while not stop.is_set():
+        ints[ModelCell.REQUESTS] += 1
+
+
+def _save_on(history: History, saved: multiprocessing.synchronize.Semaphore) -> None:
+    while True:
+        history.save()
+        saved.release()
+
+
+def test_nothing_is_lost_or_counted_twice_whoever_dies(path: Path, clock: Clock) -> None:
+    """Workers count, others save as fast as they can and are killed at any moment."""
+    board = Board(WRITERS)
+    history = opened(path, board, clock)
+    stop, saved = FORK.Event(), FORK.Semaphore(0)
+    writers = [FORK.Process(target=_count_on, args=(board, slot, stop)) for slot in range(WRITERS)]
+    savers = [FORK.Process(target=_save_on, args=(history, saved)) for _ in range(SAVERS)]
+    for process in writers + savers:
+        process.start()
+    try:
+        for death in range(DEATHS):
+            for _ in range(1 + secrets.randbelow(4)):
+                assert saved.acquire(timeout=20)
+            victim = savers[death % SAVERS]
+            os.kill(victim.pid or 0, signal.SIGKILL)
+            victim.join()
+            savers[death % SAVERS] = FORK.Process(target=_save_on, args=(history, saved))
+            savers[death % SAVERS].start()
+        stop.set()
+    finally:
+        for process in savers:
+            process.kill()
+        for process in writers + savers:
+            process.join()
+    history.save()
+    counted = int(board.rows(MODELS)["glm-4.6", "zai"][ModelCell.REQUESTS])
+    assert counted > 1000
+    assert shown(history) == [(NOW, counted, 0)]
+
+
+def test_without_a_file_there_is_none() -> None:
+    with Stack() as stack:
+        assert httpx.get(f"{stack.url}/dashboard/history").json() == {"kept": False, "hours": [], "days": []}

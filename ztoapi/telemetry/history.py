@@ -1,0 +1,287 @@
+"""What was counted, by the hour, in a SQLite file: for a dashboard that shows more than this process has seen.
+
+Everything on the board only ever grows. A save takes what has come since the last one and adds it to the hour, and in
+the same transaction notes the totals that it has added so far. Whoever saves next, in whichever process, goes on from
+there: nothing is added twice or left out, whoever dies at whatever moment. So every worker may save; as a rule the
+lowest one that lives does, in a thread of its own, and each once more when it ends. Several gateways may share a file.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import Final
+
+import msgspec
+
+from ztoapi.structures.histogram import quantile
+from ztoapi.telemetry.board import Board, Labels, Row
+from ztoapi.telemetry.layout import GAP_EDGES_SECONDS, MODELS, TTFT_EDGES_SECONDS, Cell, ModelCell
+from ztoapi.telemetry.samples import Sample
+
+__all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "no_history"]
+
+Json = dict[str, object]
+
+HISTORY_HOURS: Final = 7 * 24
+"""Hours that are shown one by one, the current one included."""
+HISTORY_DAYS: Final = 30
+"""Days (UTC) that are shown, today included; hours are kept as long."""
+_HOUR: Final = 3600
+_DAY: Final = 24 * _HOUR
+_SAVE_SECONDS: Final = 10
+"""What may be lost when the power fails, or everything is killed at once. Saves are aligned to it, so that one falls on
+the end of every hour."""
+_IDLE_SECONDS: Final = _DAY
+"""A gateway without requests says so often that it is there: the totals of one that is not are dropped."""
+_BUSY_SECONDS: Final = 5.0
+"""Time for another process to end its save, which takes milliseconds."""
+_FORMAT: Final = 1
+"""Of the file, in SQLite's user_version."""
+_SUMS: Final = (
+    "requests", "failed", "cancelled", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "seconds",
+)  # fmt: skip
+"""Columns of the first cells of a row of MODELS."""
+_HISTOGRAMS: Final = {
+    "time_to_first_token": (ModelCell.TTFT + 1, TTFT_EDGES_SECONDS),
+    "inter_token": (ModelCell.GAPS + 1, GAP_EDGES_SECONDS),
+}
+"""Columns that hold a JSON object of the bucket's upper edge and its count; where the counts lie in the row."""
+_ABOVE: Final = "inf"
+_COLUMNS: Final = (*_SUMS, *_HISTOGRAMS)
+
+_SCHEMA: Final = f"""
+    CREATE TABLE hours (
+        start INTEGER NOT NULL, model TEXT NOT NULL, platform TEXT NOT NULL,
+        {", ".join(f"{name} {'REAL' if name == 'seconds' else 'INTEGER'} NOT NULL" for name in _SUMS)},
+        {", ".join(f"{name} TEXT NOT NULL" for name in _HISTOGRAMS)},
+        PRIMARY KEY (start, model, platform)
+    ) WITHOUT ROWID;
+    CREATE TABLE gateways (id TEXT PRIMARY KEY, seen REAL NOT NULL, totals BLOB NOT NULL) WITHOUT ROWID;
+    PRAGMA user_version = {_FORMAT};
+"""
+_ADD: Final = f"""
+    INSERT INTO hours VALUES ({", ".join("?" * (3 + len(_COLUMNS)))}) ON CONFLICT DO UPDATE SET
+    {", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)},
+    {", ".join(f"{name} = excluded.{name}" for name in _HISTOGRAMS)}
+"""
+
+_log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+_Totals = list[tuple[Labels, Row]]
+_decode_totals = msgspec.json.Decoder(_Totals).decode
+_Counts = dict[str, int]
+_decode_counts = msgspec.json.Decoder(_Counts).decode
+
+
+class History:
+    """``board`` is what is saved, ``clock`` gives Unix seconds. To be made before the workers are forked, who each call
+    :meth:`start` and :meth:`close`; the rest is for threads other than the event loop's."""
+
+    def __init__(self, path: Path, board: Board, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._board = board
+        self._clock = clock
+        self._gateway = token_hex(8)
+        self._saved: dict[Labels, Row] = {}
+        self._saved_at = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.problem: str | None = None
+        """Why the last save failed."""
+
+    def create(self) -> None:
+        """Make the file if there is none. Raises OSError or sqlite3.Error; ValueError for a file of another format."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._open() as database, _transaction(database):
+            (found,) = database.execute("PRAGMA user_version").fetchone()
+            if not found:
+                for statement in _SCHEMA.split(";"):
+                    database.execute(statement)
+            elif found != _FORMAT:
+                raise ValueError(f"it has format {found}, and this version of ztoapi writes format {_FORMAT}")
+
+    def start(self, worker: int) -> None:
+        """Begin to save what all workers count, unless one with a lower number than ``worker`` lives to do so."""
+        self._thread = threading.Thread(target=self._run, args=(worker,), name="history", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Save once more, and end. It waits for the disk."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.save()
+
+    def _run(self, worker: int) -> None:
+        while not self._stop.wait(_SAVE_SECONDS - self._clock() % _SAVE_SECONDS):
+            if not any(slot.ints[Cell.PID] for slot in self._board.slots[:worker]):
+                self.save()
+
+    def samples(self) -> Iterator[Sample]:
+        yield Sample("ztoapi_store_up", float(self.problem is None), "history")
+
+    def save(self) -> None:
+        """Add what has been counted since the last save. What fails is logged, and made up for by the next one."""
+        try:
+            if self._clock() - self._saved_at >= _IDLE_SECONDS or self._totals() != self._saved:
+                self._save()
+        except sqlite3.Error as error:
+            if self.problem is None:
+                _log.warning("the history cannot be saved: %s: %s", self._path, error)
+            self.problem = str(error)
+        else:
+            if self.problem is not None:
+                _log.info("the history is saved again: %s", self._path)
+            self.problem = None
+
+    def _save(self) -> None:
+        with self._open() as database, _transaction(database):
+            # Read inside the transaction, or another process may have saved more than is read here.
+            now, totals = self._clock(), self._totals()
+            found = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self._gateway,)).fetchone()
+            seen, octets = found or (now, b"[]")
+            before = dict(_decode_totals(octets))
+            hour = _floor(max(seen, now - _SAVE_SECONDS), _HOUR)
+            for labels, row in totals.items():
+                known = before.get(labels)
+                if row != known:
+                    _add(
+                        database,
+                        hour,
+                        labels,
+                        row if known is None else [a - b for a, b in zip(row, known, strict=True)],
+                    )
+            database.execute(
+                "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)", (self._gateway, now, _encode([*totals.items()]))
+            )
+            database.execute("DELETE FROM hours WHERE start < ?", (_first_day(now),))
+            database.execute("DELETE FROM gateways WHERE seen < ?", (_first_day(now),))
+        self._saved, self._saved_at = totals, now
+
+    def _totals(self) -> dict[Labels, Row]:
+        """By model and platform. What was lost with a worker has failed, and no model is known of it."""
+        totals = self._board.rows(MODELS)
+        lost = self._board.total(Cell.LOST)
+        if lost:
+            row = totals.setdefault(("", ""), [0] * ModelCell.COUNT)
+            row[ModelCell.REQUESTS] += lost
+            row[ModelCell.FAILED] += lost
+        return totals
+
+    def read(self) -> Json:
+        """The hours and days up to now, from the first of them that has anything on. Raises sqlite3.Error."""
+        now = self._clock()
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT * FROM hours WHERE start >= ? ORDER BY start", (_first_day(now),)
+            ).fetchall()
+        first_hour = _floor(now, _HOUR) - (HISTORY_HOURS - 1) * _HOUR
+        hours = _buckets((row for row in rows if row[0] >= first_hour), _HOUR, now)
+        return {"kept": True, "hours": hours, "days": _buckets(rows, _DAY, now)}
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one task: none may outlive a fork, or be used by two threads."""
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            yield database
+
+
+def no_history() -> Json:
+    """What is shown where none is kept."""
+    return {"kept": False, "hours": [], "days": []}
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """One that writes from its start, so that nobody writes between what it reads and what it writes."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+def _add(database: sqlite3.Connection, hour: int, labels: Labels, row: Row) -> None:
+    known = database.execute(
+        f"SELECT {', '.join(_HISTOGRAMS)} FROM hours WHERE (start, model, platform) = (?, ?, ?)",
+        (hour, *labels),
+    ).fetchone() or ("{}", "{}")
+    histograms = []
+    for text, (start, edges) in zip(known, _HISTOGRAMS.values(), strict=True):
+        counts = _decode_counts(text)
+        for edge, count in zip((*map(str, edges), _ABOVE), row[start:], strict=False):
+            if count:
+                counts[edge] = counts.get(edge, 0) + int(count)
+        histograms.append(_encode(counts).decode("ascii"))
+    database.execute(_ADD, (hour, *labels, *row[: len(_SUMS)], *histograms))
+
+
+# -- as it is shown ---------------------------------------------------------------------------------------------------
+
+
+class _Sums:
+    """What several rows of the file come to."""
+
+    def __init__(self) -> None:
+        self._sums: list[float] = [0] * len(_SUMS)
+        self._histograms: tuple[_Counts, ...] = ({}, {})
+
+    def add(self, row: tuple[float | str, ...]) -> None:
+        self._sums = [a + float(b) for a, b in zip(self._sums, row[3:], strict=False)]
+        for counts, text in zip(self._histograms, row[3 + len(_SUMS) :], strict=True):
+            for edge, count in _decode_counts(str(text)).items():
+                counts[edge] = counts.get(edge, 0) + count
+
+    def shown(self) -> Json:
+        *numbers, seconds = self._sums
+        shown: Json = {name: int(number) for name, number in zip(_SUMS, numbers, strict=False)}
+        shown["average_seconds"] = seconds / numbers[0] if numbers[0] else None
+        for (name, (_, edges)), counts in zip(_HISTOGRAMS.items(), self._histograms, strict=True):
+            shown[name] = _quantiles(edges, counts)
+        return shown
+
+
+def _quantiles(edges: Iterable[float], counts: Mapping[str, int]) -> Json:
+    """The edges may have been others when a part of ``counts`` was saved."""
+    above = counts.get(_ABOVE, 0)
+    by_edge = {float(edge): count for edge, count in counts.items() if edge != _ABOVE}
+    every = sorted({*edges, *by_edge})
+    ordered = [*(by_edge.get(edge, 0) for edge in every), above]
+    return {f"p{share}": quantile(every, ordered, share / 100) for share in (50, 95, 99)}
+
+
+def _buckets(rows: Iterable[tuple[float | str, ...]], size: int, now: float) -> list[Json]:
+    """The rows, in the order of time, by buckets of ``size`` seconds; none in between is left out."""
+    together: dict[int, _Sums] = {}
+    by_model: dict[int, dict[str, _Sums]] = {}
+    for row in rows:
+        start, model = _floor(float(row[0]), size), str(row[1])
+        together.setdefault(start, _Sums()).add(row)
+        if model:
+            by_model.setdefault(start, {}).setdefault(model, _Sums()).add(row)
+    if not together:
+        return []
+    return [
+        {
+            "start": start,
+            **together.get(start, _Sums()).shown(),
+            "models": [{"model": model, **sums.shown()} for model, sums in sorted(by_model.get(start, {}).items())],
+        }
+        for start in range(min(together), int(now) + 1, size)
+    ]
+
+
+def _floor(at: float, size: int) -> int:
+    return int(at // size * size)
+
+
+def _first_day(now: float) -> int:
+    return _floor(now, _DAY) - (HISTORY_DAYS - 1) * _DAY
