@@ -1,0 +1,53 @@
+"""Prometheus' configuration, rules and queries, as promtool sees them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from tests.deploy.expressions import panels, rule_expressions, scaler_expressions, written_out
+from tests.deploy.tools import DEPLOY, run
+
+PACKAGE = "Debian package prometheus"
+FILES = DEPLOY / "prometheus"
+
+
+def test_the_configuration_is_right(tmp_path: Path) -> None:
+    """With the file of the key, which promtool looks for."""
+    shutil.copytree(FILES, tmp_path, dirs_exist_ok=True)
+    config = tmp_path / "prometheus.yml"
+    key = tmp_path / "key"
+    key.write_text("secret")
+    text = config.read_text("utf-8")
+    assert text.count("/run/secrets/ztoapi-admin-key") == 1
+    config.write_text(text.replace("/run/secrets/ztoapi-admin-key", str(key)), "utf-8")
+    assert "SUCCESS" in run("promtool", PACKAGE, "check", "config", "--lint-fatal", config)
+
+
+def test_rules_pass_their_own_tests() -> None:
+    run("promtool", PACKAGE, "check", "rules", "--lint-fatal", FILES / "recording.yml", FILES / "alerts.yml")
+    assert "SUCCESS" in run("promtool", PACKAGE, "test", "rules", FILES / "tests.yml")
+
+
+def test_every_alert_is_tested_both_ways() -> None:
+    alerts = {name for name, _ in rule_expressions() if ":" not in name}
+    fires: set[str] = set()
+    silent: list[set[str]] = []
+    for case in yaml.safe_load((FILES / "tests.yml").read_text("utf-8"))["tests"]:
+        tested = {one["alertname"]: one.get("exp_alerts", []) for one in case["alert_rule_test"]}
+        fires |= {name for name, expected in tested.items() if expected}
+        silent.append({name for name, expected in tested.items() if not expected})
+    assert fires == alerts
+    assert alerts in silent
+
+
+def test_every_query_can_be_parsed(tmp_path: Path) -> None:
+    queries = [expression for panel in panels() for expression in panel.expressions]
+    queries += [*scaler_expressions()]
+    assert len(queries) > 40
+    rules = [{"record": f"query:{number}", "expr": written_out(query)} for number, query in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    file.write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    assert f"{len(queries)} rules found" in run("promtool", PACKAGE, "check", "rules", file)
+    assert all("$" not in rule["expr"] for rule in rules)
