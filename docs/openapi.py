@@ -464,11 +464,31 @@ SCHEMAS: Object = {
     },
     "Health": {
         "type": "object",
-        "required": ["status", "timestamp", "version"],
+        "required": ["status", "timestamp", "version", "checks"],
         "properties": {
-            "status": {"enum": ["ok", "draining"]},
+            "status": {
+                "enum": ["ok", "warn", "fail"],
+                "description": "`warn`: requests are served, and somebody should look at the checks. `fail`: none are, "
+                "because the gateway shuts down or no upstream can be used.",
+            },
             "timestamp": {"type": "string", "format": "date-time"},
             "version": {"type": "string"},
+            "checks": {
+                "type": "object",
+                "description": "By part and what is looked at: `gateway:requests`; `upstream:` and a platform; where "
+                "there is one, `redis:limits` and `history:saves`. As the worker that answers sees it.",
+                "additionalProperties": {"type": "array", "items": schema("Check"), "minItems": 1, "maxItems": 1},
+            },
+        },
+    },
+    "Check": {
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": {"enum": ["pass", "warn", "fail"]},
+            "observedValue": {"type": "integer", "minimum": 0},
+            "observedUnit": {"enum": ["requests", "credentials"]},
+            "output": {"type": "string", "description": "What is wrong."},
         },
     },
     "Status": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
@@ -651,7 +671,9 @@ def health() -> Object:
     return {
         "operationId": "health",
         "tags": ["Health"],
-        "summary": "Status, time and version",
+        "summary": "Status, time, version and checks of the parts",
+        "description": "For monitors and people, in the form of draft-inadarei-api-health-check. The status code is "
+        "200 whatever the body says; `/readyz` is for load balancers, `/livez` for what restarts processes.",
         "security": [],
         "responses": {"200": answer("The gateway runs.", schema("Health")), **errors()},
         "x-codeSamples": read("/health", key=False),

@@ -31,6 +31,7 @@ from ztoapi.relay.platforms import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.board import Board as TelemetryBoard
+from ztoapi.telemetry.checks import Checks, passed_or_warn
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import OTHER
 from ztoapi.telemetry.record import RequestRecord
@@ -100,7 +101,7 @@ class Application:
             config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, self.rate_limits
         )
         self._models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
-        health = HealthHandler(self.context, self._refused)
+        health = HealthHandler(self.context, self._refused, self._checks())
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
@@ -233,7 +234,7 @@ class Application:
 
     def _sources(self) -> list[Source]:
         """Who has something to show on the board: add the ``samples`` of what you make here."""
-        sources: list[Source] = [self._connection_samples, self.pool.samples, self.admission.samples]
+        sources: list[Source] = [self._own_samples, self.pool.samples, self.admission.samples]
         sources += [upstream.samples for upstream in self.upstreams.values()]
         if self.rate_limits is not None:
             sources.append(self.rate_limits.samples)
@@ -241,8 +242,20 @@ class Application:
             sources.append(self._history.samples)
         return sources
 
-    def _connection_samples(self) -> Iterator[Sample]:
+    def _own_samples(self) -> Iterator[Sample]:
         yield Sample("ztoapi_client_connections", len(self.context.connections))
+        if self._redis is not None:
+            yield Sample("ztoapi_store_up", float(not self._redis.statistics().away), "redis")
+
+    def _checks(self) -> Checks:
+        """What ``/health`` tells, by part."""
+        checks: Checks = {f"upstream:{platform}": upstream.check for platform, upstream in self.upstreams.items()}
+        if (redis := self._redis) is not None:
+            output = "it does not answer"
+            checks["redis:limits"] = lambda: passed_or_warn(not redis.statistics().away, output)
+        if self._history is not None:
+            checks["history:saves"] = self._history.check
+        return checks
 
     def _unknown_path(self, path: str) -> ApiError:
         served = [*self._routes, *self._open_routes, *self._admin_routes]

@@ -45,12 +45,6 @@ def test_head_works_where_get_does(shared: Stack, path: str) -> None:
     assert head.headers["content-length"] == got.headers["content-length"]
 
 
-def test_health_tells_status_time_and_version(shared: Stack) -> None:
-    health = httpx.get(shared.url + "/health").json()
-    assert health["status"] == "ok"
-    assert set(health) == {"status", "timestamp", "version"}
-
-
 @pytest.mark.parametrize(
     ("content", "param"),
     [

@@ -176,14 +176,13 @@ def test_a_disk_that_fails_is_told_of_and_made_up_for(
     count(board)
     for _ in range(2):
         history.save()
-    problem = history.problem
-    assert problem is not None
+    assert history.check().status == "warn"
     assert [sample.value for sample in history.samples()] == [0.0]
     assert len(caplog.records) == 1
     path.rmdir()
     path.with_name("away").rename(path)
     history.save()
-    assert history.problem is None
+    assert history.check().status == "pass"
     assert shown(history) == [(NOW, 1, 0)]
 
 

@@ -331,6 +331,10 @@ class CredentialPool:
         """Number of a credential that is well, if there is one."""
         return next((one.number for one in self._credentials if one.breaker.state is State.CLOSED), 0)
 
+    def usable(self, now: float) -> int:
+        """How many may serve a request, caps and models aside."""
+        return sum(one.breaker.allows(now) for one in self._credentials)
+
     def refused(self, now: float) -> bool:
         """Whether the upstream has refused every credential, and it is not yet time to ask again."""
         return bool(self._credentials) and all(

@@ -15,6 +15,7 @@ from ztoapi.errors import Fault, UpstreamError
 from ztoapi.relay.credentials import Caps, CredentialPool, CredentialStatistics, Lease, Unavailable
 from ztoapi.structures.breaker import State
 from ztoapi.structures.retry_budget import RetryBudget
+from ztoapi.telemetry.checks import Check
 from ztoapi.telemetry.samples import CredentialState, Sample
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.transport import origin_of
@@ -103,6 +104,18 @@ class Upstream:
     def statistics(self) -> UpstreamStatistics:
         """How the platform stands in this worker."""
         return UpstreamStatistics(self.platform.id, self.pool.statistics(self._loop.time()), self.budget.refused)
+
+    def check(self) -> Check:
+        """What ``/health`` tells of it."""
+        now = self._loop.time()
+        usable, every = self.pool.usable(now), len(self.pool)
+        if not every:
+            output: str | None = "no token is configured for it"
+        elif self.pool.refused(now):
+            output = "it refuses every credential"
+        else:
+            output = None if usable == every else f"{every - usable} of {every} credentials rest, or are refused"
+        return Check("pass" if output is None else "warn" if usable else "fail", usable, "credentials", output)
 
     def samples(self) -> Iterator[Sample]:
         """What telemetry shows of it."""

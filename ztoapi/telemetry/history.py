@@ -7,6 +7,7 @@ lowest one that lives does, in a thread of its own, and each once more when it e
 """
 
 import logging
+import mmap
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ import msgspec
 
 from ztoapi.structures.histogram import quantile
 from ztoapi.telemetry.board import Board, Labels, Row
+from ztoapi.telemetry.checks import Check, passed_or_warn
 from ztoapi.telemetry.layout import GAP_EDGES_SECONDS, MODELS, TTFT_EDGES_SECONDS, Cell, ModelCell
 from ztoapi.telemetry.samples import Sample
 
@@ -90,8 +92,8 @@ class History:
         self._saved_at = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.problem: str | None = None
-        """Why the last save failed."""
+        self._failing = mmap.mmap(-1, 1)
+        """Of all workers: 1 while saves fail."""
 
     def create(self) -> None:
         """Make the file if there is none. Raises OSError or sqlite3.Error; ValueError for a file of another format."""
@@ -122,7 +124,11 @@ class History:
                 self.save()
 
     def samples(self) -> Iterator[Sample]:
-        yield Sample("ztoapi_store_up", float(self.problem is None), "history")
+        yield Sample("ztoapi_store_up", float(not self._failing[0]), "history")
+
+    def check(self) -> Check:
+        """What ``/health`` tells of it."""
+        return passed_or_warn(not self._failing[0], "counts cannot be saved at present")
 
     def save(self) -> None:
         """Add what has been counted since the last save. What fails is logged, and made up for by the next one."""
@@ -130,13 +136,13 @@ class History:
             if self._clock() - self._saved_at >= _IDLE_SECONDS or self._totals() != self._saved:
                 self._save()
         except sqlite3.Error as error:
-            if self.problem is None:
+            if not self._failing[0]:
                 _log.warning("the history cannot be saved: %s: %s", self._path, error)
-            self.problem = str(error)
+            self._failing[0] = 1
         else:
-            if self.problem is not None:
+            if self._failing[0]:
                 _log.info("the history is saved again: %s", self._path)
-            self.problem = None
+            self._failing[0] = 0
 
     def _save(self) -> None:
         with self._open() as database, _transaction(database):

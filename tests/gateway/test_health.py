@@ -1,0 +1,89 @@
+"""GET /health: what it says of each part, and of the whole."""
+
+import asyncio
+import datetime
+from pathlib import Path
+
+import httpx
+
+from tests.limits.redis_server import RedisServer
+from tests.stack import Stack
+from ztoapi import __version__
+
+BODY = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
+
+
+def health(stack: Stack) -> dict[str, str]:
+    """The whole's status, and that of each part."""
+    answer = httpx.get(stack.url + "/health")
+    assert answer.status_code == 200
+    checks = {name: one["status"] for name, (one,) in answer.json()["checks"].items()}
+    return {"": answer.json()["status"], **checks}
+
+
+def ask(stack: Stack) -> int:
+    return httpx.post(f"{stack.base_url}/chat/completions", json=BODY).status_code
+
+
+def test_a_gateway_that_is_well() -> None:
+    with Stack(UPSTREAM_TOKEN="a|b") as stack:
+        shown = httpx.get(stack.url + "/health").json()
+        now = stack.application.context.wall_clock()
+    assert shown.pop("version") == __version__
+    timestamp = datetime.datetime.fromisoformat(shown.pop("timestamp"))
+    assert timestamp.utcoffset() == datetime.timedelta(0)
+    assert 0 <= now - timestamp.timestamp() < 60
+    assert shown == {
+        "status": "ok",
+        "checks": {
+            "gateway:requests": [{"status": "pass", "observedValue": 1, "observedUnit": "requests"}],
+            "upstream:zai": [{"status": "pass", "observedValue": 2, "observedUnit": "credentials"}],
+        },
+    }
+
+
+def test_a_credential_that_is_refused_is_told_of_without_its_name() -> None:
+    with Stack(UPSTREAM_TOKEN="secret-one:fault=1000|good") as stack:
+        while stack.application.upstreams["zai"].pool.usable(stack.loop.time()) == 2:
+            ask(stack)
+        assert health(stack) == {"": "warn", "gateway:requests": "pass", "upstream:zai": "warn"}
+        text = httpx.get(stack.url + "/health").text
+    assert "zai-1" not in text
+    assert "secret" not in text
+
+
+def test_an_upstream_without_a_usable_credential_fails_and_alone_takes_the_gateway_with_it() -> None:
+    bad = "a:fault=1000"
+    with Stack(UPSTREAM_TOKEN=bad) as stack:
+        assert ask(stack) == 502
+        assert health(stack) == {"": "fail", "gateway:requests": "pass", "upstream:zai": "fail"}
+    with Stack(UPSTREAM_TOKEN=bad, ZREAD_TOKEN="z", ZREAD_UPSTREAM_URL="http://127.0.0.1:PORT/api/v1") as stack:
+        assert ask(stack) == 502
+        shown = health(stack)
+    assert shown == {"": "warn", "gateway:requests": "pass", "upstream:zai": "fail", "upstream:zread": "pass"}
+
+
+def test_a_gateway_that_shuts_down_fails() -> None:
+    with Stack() as stack:
+        streamed = {**BODY, "model": "glm-4.6:itl=20:tokens=20", "stream": True}
+        with httpx.stream("POST", f"{stack.base_url}/chat/completions", json=streamed) as response:
+            next(response.iter_lines())
+            asyncio.run_coroutine_threadsafe(stack.server.drain(10, asyncio.Event()), stack.loop)
+            stack.wait_for(lambda: stack.application.context.draining)
+            assert health(stack) == {"": "fail", "gateway:requests": "fail", "upstream:zai": "pass"}
+
+
+def test_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as redis:
+        with Stack(REDIS_URL=redis.url, ZTOAPI_GLOBAL_REQUESTS_PER_SECOND="1000") as stack:
+            assert health(stack)["redis:limits"] == "pass"
+            assert 'ztoapi_store_up{store="redis"} 1.0' in httpx.get(f"{stack.url}/metrics").text
+            redis.kill()
+            limiter = stack.application._redis
+            assert limiter is not None
+            while not limiter.statistics().away:
+                ask(stack)
+            shown = health(stack)
+            assert (shown[""], shown["redis:limits"]) == ("warn", "warn")
+            assert 'ztoapi_store_up{store="redis"} 0.0' in httpx.get(f"{stack.url}/metrics").text
+            redis.start()
