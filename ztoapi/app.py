@@ -30,6 +30,7 @@ from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
+from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import Board as TelemetryBoard
 from ztoapi.telemetry.checks import Checks, passed_or_warn
 from ztoapi.telemetry.history import History
@@ -60,7 +61,7 @@ class Application:
     """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
     client keys in force, which may be shared with who reloads them; ``board`` (of :func:`make_board`) and ``telemetry``
     are given where several workers count together, of which this one is number ``slot``; ``history`` is of that board,
-    and None where none is kept."""
+    and None where none is kept; ``access_log`` is this worker's own."""
 
     def __init__(
         self,
@@ -71,13 +72,14 @@ class Application:
         telemetry: TelemetryBoard | None = None,
         slot: int = 0,
         history: History | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
         self.telemetry = telemetry = telemetry or TelemetryBoard()
         self._slot = telemetry.slot(slot)
-        self._history = history
-        self.recorder = BoardRecorder(self._slot, self._route_of, [route.public for route in config.routes])
+        self._history, self._access_log = history, access_log
+        self.recorder = BoardRecorder(self._slot, self._route_of, _public(config), access_log)
         self.context = ServerContext(
             loop, self._dispatch, admit=self._admit, limits=_limits(config.server), recorder=self.recorder
         )
@@ -158,6 +160,9 @@ class Application:
         """What takes the network, or a thread, before there are requests."""
         if self._history is not None:
             self._history.start(self._slot.number)
+        if self._access_log is not None:
+            self._access_log.start()
+            self.context.deadlines.add(self._access_log)
         if self._redis is not None:
             await self._redis.start()
 
@@ -168,6 +173,9 @@ class Application:
         await self.client.close()
         if self._history is not None:
             await asyncio.to_thread(self._history.close)
+        if self._access_log is not None:
+            # Last: whatever was cut off has ended by now. It may take a while.
+            await self.context.loop.run_in_executor(None, self._access_log.close)
 
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
         """Asked when the head is known, before the body."""
@@ -240,6 +248,8 @@ class Application:
             sources.append(self.rate_limits.samples)
         if self._history is not None:
             sources.append(self._history.samples)
+        if self._access_log is not None:
+            sources.append(self._access_log.samples)
         return sources
 
     def _own_samples(self) -> Iterator[Sample]:
@@ -278,6 +288,10 @@ class Application:
             retry_after=1.0,
             ending=Ending.SHUTDOWN,
         )
+
+
+def _public(config: Config) -> list[str]:
+    return [route.public for route in config.routes]
 
 
 def _allowed(methods: Collection[str]) -> str:

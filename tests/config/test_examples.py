@@ -53,7 +53,15 @@ def test_the_env_example_sets_nothing_and_names_what_exists(tmp_path: Path) -> N
     assert loaded(tmp_path).sources == {}
     named = set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE))
     known = {one for name, (_, fields) in OPTIONS.items() for field in fields for one in variables_of(name, field)}
-    top = ("default_stream", "enable_thinking", "think_mode", "zread_repository", "dashboard_enabled", "debug")
+    top = (
+        "default_stream",
+        "enable_thinking",
+        "think_mode",
+        "zread_repository",
+        "dashboard_enabled",
+        "debug",
+        "access_log",
+    )
     known |= {*upstreams.VARIABLES, "DEFAULT_KEY", "API_KEYS", "ADMIN_KEY"} | {
         variables_of("", field)[0] for field in top
     }

@@ -17,8 +17,8 @@ WAIT_SECONDS = 20.0
 
 
 class GatewayProcess:
-    """``environment`` is all it gets of one, besides PATH; ``url`` is where it listens; ``open_files`` are its soft and
-    hard limit of them."""
+    """``environment`` is all it gets of one, besides PATH; unless it says otherwise there is no access log. ``url`` is
+    where it listens; ``open_files`` are its soft and hard limit of them."""
 
     open_files: tuple[int, int] | None = None
 
@@ -26,7 +26,12 @@ class GatewayProcess:
         files = self.open_files
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ztoapi", command, *arguments],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "ZTOAPI_ACCESS_LOG": "off",
+                **environment,
+            },
             cwd="/",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -60,6 +65,11 @@ class GatewayProcess:
             octets = os.read(stream, 65536) if ready else b""
             assert octets, f"never printed {pattern}: {self.output}"
             self.output += octets.decode()
+
+    def rest(self) -> str:
+        """What it printed since the last look, once it has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.read().decode()
 
     @property
     def pid(self) -> int:

@@ -21,6 +21,7 @@ _CONFIG_OPTIONS = (
     "transport",
     "think_mode",
     "key_file",
+    "access_log",
 )
 
 
@@ -49,3 +50,4 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transport", default=None, help="native, or httpx for proxies (native)")
     parser.add_argument("--think-mode", default=None, help="reasoning of the web chat: reasoning, think, strip, raw")
     parser.add_argument("--key-file", default=None, help="file of client keys (see ztoapi keys)")
+    parser.add_argument("--access-log", default=None, help="stdout, stderr, a file, or off (stdout)")

@@ -19,12 +19,14 @@ from ztoapi.config.platform import raise_open_files
 from ztoapi.errors import ConfigError
 from ztoapi.limits.board import Board
 from ztoapi.server.context import ServerContext
-from ztoapi.server.workers import Duty, bind_all
+from ztoapi.server.workers import Duty, Reload, bind_all
 from ztoapi.server.workers import run as run_workers
+from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import Board as TelemetryBoard
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
+from ztoapi.telemetry.sink import Sink
 
 __all__ = ["bury", "make_gateway", "run", "set_up_logging"]
 
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     shortage = _shortage_of_files(config, raise_open_files())
     if shortage is not None:
         print(f"warning: {shortage}", file=sys.stderr)
+    sink = _make_sink(config)
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
     board = make_board(config, len(sockets))
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         [
             Duty(
                 sock,
-                partial(make_gateway, config, keys, board, telemetry, history, slot),
+                partial(make_gateway, config, keys, board, telemetry, history, sink, slot),
                 partial(bury, telemetry, slot),
                 partial(_beat, telemetry, slot),
             )
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         ],
         drain_seconds=server.drain_seconds,
         started=lambda: print(_banner(config, keys, sockets[0].getsockname()[1]), file=sys.stderr, flush=True),
-        reload=None if config.key_file is None else keys.reload,
+        reload=_reload(config, keys, sink),
     )
 
 
@@ -84,11 +87,43 @@ def make_gateway(
     board: Board,
     telemetry: TelemetryBoard,
     history: History | None,
+    sink: Sink | None,
     slot: int,
     loop: asyncio.AbstractEventLoop,
 ) -> Application:
     """The gateway of worker ``slot`` on ``loop``; what the workers share was made before them."""
-    return Application(config, loop, keys, board.limiter(slot), telemetry, slot, history)
+    log = None
+    if sink is not None:
+        wanted = config.access_log_format
+        text = wanted == "text" or (wanted == "auto" and sink.terminal)
+        log = AccessLog(sink, ServerContext.wall_clock, text=text)
+    return Application(config, loop, keys, board.limiter(slot), telemetry, slot, history, log)
+
+
+def _make_sink(config: Config) -> Sink | None:
+    """Where the access log goes. Raises ConfigError."""
+    if config.access_log == "off":
+        return None
+    try:
+        return Sink(config.access_log)
+    except OSError as error:
+        raise ConfigError((f"access_log: {config.access_log} cannot be written: {error.strerror}",)) from error
+
+
+def _reload(config: Config, keys: KeyRing, sink: Sink | None) -> Reload | None:
+    """What SIGHUP does; None if there is nothing for it to do."""
+    steps: list[Reload] = []
+    if config.key_file is not None:
+        steps.append(keys.reload)
+    if sink is not None and sink.path is not None:
+        steps.append(sink.reopen)
+
+    def reload() -> bool:
+        # All of them, whatever the first one comes to.
+        done = [step() for step in steps]
+        return any(done)
+
+    return reload if steps else None
 
 
 def _make_history(config: Config, telemetry: TelemetryBoard) -> History | None:
@@ -135,7 +170,7 @@ def _beat(telemetry: TelemetryBoard, slot: int) -> float:
 
 
 def set_up_logging(*, debug: bool) -> None:
-    """Operators' messages go to standard error; requests are not logged here."""
+    """Operators' messages go to standard error; requests have a log of their own."""
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -42,6 +42,8 @@ _TOP_LEVEL: Final = {
     "zread_repository": "ZREAD_REPOSITORY",
     "dashboard_enabled": "DASHBOARD_ENABLED",
     "history_file": "ZTOAPI_HISTORY_FILE",
+    "access_log": "ZTOAPI_ACCESS_LOG",
+    "access_log_format": "ZTOAPI_ACCESS_LOG_FORMAT",
     "debug": "DEBUG_MODE",
     "key_file": "ZTOAPI_KEY_FILE",
     "cors_origins": "ZTOAPI_CORS_ORIGINS",
@@ -107,6 +109,8 @@ def load(
     warnings = list(routing.warnings)
     chosen = {key: _chosen_keys(sources, key, server.host, problems, warnings) for key in _KEYS}
     keys: tuple[ClientKey, ...] = ()
+    if top.get("access_log", "off") not in ("off", "stdout", "stderr"):
+        top["access_log"] = str(directory / top["access_log"])
     if "key_file" in top:
         top["key_file"] = str(directory / top["key_file"])
         keys = _filed_keys(Path(top["key_file"]), sources, problems, warnings)

@@ -292,6 +292,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     history_file: str = "auto"
     """SQLite file that counts are kept in, by the hour. `auto`: `history-PORT.db` in `$STATE_DIRECTORY` (systemd),
     `$XDG_STATE_HOME/ztoapi` or `~/.local/state/ztoapi`. `none` keeps none."""
+    access_log: str = "stdout"
+    """Where each request leaves a line: `stdout`, `stderr`, a file (opened anew at SIGHUP), or `off`."""
+    access_log_format: Literal["auto", "json", "text"] = "auto"
+    """``auto`` is text on a terminal, else JSON."""
     debug: bool = False
     """More messages for operators; never tokens or bodies."""
     cors_origins: tuple[str, ...] = ("*",)

@@ -30,7 +30,7 @@ from ztoapi.server.context import ServerContext
 from ztoapi.server.listener import Server, bind
 from ztoapi.server.notify import CHECKS_PER_WATCHDOG, Notifier
 
-__all__ = ["Duty", "Service", "bind_all", "run"]
+__all__ = ["Duty", "Reload", "Service", "bind_all", "run"]
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _STOP_STEPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)

@@ -85,6 +85,11 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
     "ztoapi_cache_requests": SampledMetric(Kind.COUNTER, ("result",), "What the response cache did for requests."),
     "ztoapi_cache_bytes": SampledMetric(Kind.SUM, (), "Octets that the response cache holds."),
     "ztoapi_cache_entries": SampledMetric(Kind.SUM, (), "Answers that the response cache holds."),
+    "ztoapi_access_log_dropped": SampledMetric(
+        Kind.COUNTER,
+        (),
+        "Requests without a line in the access log, which could not be written fast enough, or at all.",
+    ),
     "ztoapi_store_up": SampledMetric(Kind.MIN, ("store",), "Whether the common store answers."),
 }
 

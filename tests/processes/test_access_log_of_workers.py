@@ -1,0 +1,170 @@
+"""The access log of ``ztoapi serve``: every request has a line, across workers, rotation and shutdown."""
+
+import concurrent.futures
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.processes.gateway_process import GatewayProcess
+from tests.stack import Stack
+
+CANARY = "canary-5b1e"
+CHAT = {"model": "glm-4.6:itl=1:tokens=5", "messages": [{"role": "user", "content": f"{CANARY}-body"}]}
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Stack]:
+    with Stack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+def gateway(stack: Stack, where: str, **environment: str) -> GatewayProcess:
+    upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
+    return GatewayProcess(
+        PLATFORM_ID="zai", UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", ZTOAPI_ACCESS_LOG=where, **environment
+    )
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def ask(process: GatewayProcess, count: int, first: int = 0) -> set[str]:
+    """That many requests over connections of their own, each with an id; returns the ids."""
+    ids = {f"request-{number}" for number in range(first, first + count)}
+
+    def one(name: str) -> None:
+        headers = {"x-request-id": name, "user-agent": "a" * 100}
+        client.post(f"{process.url}/v1/chat/completions", json=CHAT, headers=headers).raise_for_status()
+
+    once = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(limits=once) as client, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(one, ids):
+            pass
+    return ids
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_each_request_has_a_line_when_the_gateway_has_ended(simulator: Stack, path: Path, workers: str) -> None:
+    with gateway(simulator, str(path), WORKERS=workers) as process:
+        ids = ask(process, 60)
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+    written = lines(path)
+    assert len(written) == 60
+    assert {line["request_id"] for line in written} == ids
+    assert {line["status"] for line in written} == {200}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hangup_opens_the_file_anew(simulator: Stack, path: Path, workers: str) -> None:
+    old = path.with_suffix(".1")
+    with gateway(simulator, str(path), WORKERS=workers) as process:
+        first = ask(process, 20)
+        path.rename(old)
+        second = ask(process, 20, first=20)
+        process.kill(signal.SIGHUP)
+        while not path.exists() or not _all_have_it_open(process, path):
+            pass
+        third = ask(process, 20, first=40)
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+    assert {line["request_id"] for line in lines(old) + lines(path)} == first | second | third
+    assert {line["request_id"] for line in lines(path)} >= third
+
+
+def _all_have_it_open(process: GatewayProcess, path: Path) -> bool:
+    """Whether each process has ``path`` open as it is now."""
+    wanted = path.stat().st_ino
+    return all(
+        wanted in {file.stat().st_ino for file in Path(f"/proc/{pid}/fd").iterdir() if file.exists()}
+        for pid in [process.pid, *process.children()]
+    )
+
+
+def test_a_broken_key_file_does_not_keep_the_log_from_being_rotated(simulator: Stack, path: Path) -> None:
+    keys = path.with_name("keys.toml")
+    keys.write_text("")
+    with gateway(simulator, str(path), ZTOAPI_KEY_FILE=str(keys), WORKERS="2") as process:
+        keys.write_text("broken")
+        path.rename(path.with_suffix(".1"))
+        process.kill(signal.SIGHUP)
+        while not path.exists() or not _all_have_it_open(process, path):
+            pass
+        assert "the keys in force stay as they were" in process.wait_for_output(r"(the keys in force.*)")
+
+
+def test_no_secret_and_no_body_is_in_any_line(simulator: Stack, path: Path) -> None:
+    secrets = {
+        "ZAI_TOKEN": f"{CANARY}-token",
+        "DEFAULT_KEY": f"{CANARY}-key",
+        "ADMIN_KEY": f"{CANARY}-admin",
+    }
+    environment = {"PLATFORM_ID": "zai", "UPSTREAM_URL": f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"}
+    with GatewayProcess(PORT="0", ZTOAPI_ACCESS_LOG=str(path), DEBUG_MODE="true", **environment, **secrets) as process:
+        with httpx.Client() as client:
+            for key in (f"{CANARY}-key", f"{CANARY}-wrong"):
+                headers = {"authorization": f"Bearer {key}"}
+                for stream in (True, False):
+                    client.post(f"{process.url}/v1/chat/completions", json={**CHAT, "stream": stream}, headers=headers)
+                client.get(f"{process.url}/v1/models?key={key}", headers={"x-api-key": key})
+        httpx.get(f"{process.url}/metrics", headers={"authorization": f"Bearer {CANARY}-admin"})
+        with socket.create_connection(("127.0.0.1", process.port)) as broken:
+            broken.sendall(f"GET / HTTP/1.1\r\nauthorization {CANARY}-broken\r\n\r\n".encode())
+            assert broken.recv(100).startswith(b"HTTP/1.1 400")
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+        process.output += process.rest()
+    written = lines(path)
+    assert len(written) == 8
+    assert {line.get("key") for line in written} == {"default", None}
+    assert {line.get("credential") for line in written} == {"zai-1", None}
+    assert CANARY not in path.read_text("utf-8")
+    assert CANARY not in process.output
+
+
+@pytest.mark.parametrize("where", ["stdout", "stderr"])
+def test_standard_streams_get_lines_too(simulator: Stack, where: str) -> None:
+    with gateway(simulator, where, WORKERS="2") as process:
+        ids = ask(process, 30)
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+        process.output += process.rest()
+    shown = [json.loads(line) for line in process.output.splitlines() if line.startswith("{")]
+    assert {line["request_id"] for line in shown} == ids
+
+
+def test_text_on_demand(simulator: Stack, path: Path) -> None:
+    with gateway(simulator, str(path), ZTOAPI_ACCESS_LOG_FORMAT="text") as process:
+        ask(process, 1)
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+    assert '"POST /v1/chat/completions" 200 done ' in path.read_text("utf-8")
+
+
+def test_a_reader_that_takes_nothing_does_not_stop_the_gateway(simulator: Stack) -> None:
+    """Its standard output is a pipe here, which nobody reads from."""
+    with gateway(simulator, "stdout") as process:
+        with httpx.Client() as client:
+            for _ in range(400):
+                assert client.get(f"{process.url}/v1/models", headers={"user-agent": "a" * 120}).status_code == 200
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_a_file_that_cannot_be_opened_is_refused_with_2(simulator: Stack, path: Path) -> None:
+    process = gateway(simulator, str(path / "no" / "access.log"))
+    assert process.wait() == 2
+    assert "access.log cannot be written: No such file or directory" in process.wait_for_output("(?s)(.+)")
+    process.__exit__(None, None, None)

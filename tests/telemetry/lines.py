@@ -1,0 +1,34 @@
+"""Records for the access log, and what it wrote of them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ztoapi.errors import Ending
+from ztoapi.telemetry.access_log import AccessLog
+from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.sink import Sink
+
+__all__ = ["UNIX_SECONDS", "log_to", "make_record", "read_whole"]
+
+UNIX_SECONDS = 1_795_435_200.25
+
+
+def make_record(request_id: str = "id-1", path: str = "/v1/chat/completions", **more: object) -> RequestRecord:
+    """Of a request that has ended after 1.5 s."""
+    record = RequestRecord(request_id, "POST", path, 1000.0)
+    record.client, record.status, record.ending, record.finished = "127.0.0.1:5", 200, Ending.DONE, 1001.5
+    for name, value in more.items():
+        setattr(record, name, value)
+    return record
+
+
+def log_to(where: str, clock: Callable[[], float] = lambda: UNIX_SECONDS, *, text: bool = False) -> AccessLog:
+    log = AccessLog(Sink(where), clock, text=text)
+    log.start()
+    return log
+
+
+def read_whole(path: Path | str) -> str:
+    with open(os.fspath(path), encoding="utf-8", newline="\n") as file:
+        return file.read()

@@ -1,0 +1,102 @@
+"""The access log of one worker: one line for each request that has ended.
+
+On a request's path a record is put into a queue, nothing else. A thread makes lines of what has come and writes them:
+a disk or a reader that is slow stops no request. The queue is bounded; what finds no room is counted.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Final
+
+from ztoapi.telemetry.access_line import AccessLine, json_lines, make_line, text_lines
+from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.samples import Sample
+from ztoapi.telemetry.sink import Sink
+
+__all__ = ["AccessLog"]
+
+WAITING_RECORDS: Final = 10000
+"""More than a worker can serve in a second; about 10 MB while nothing can be written."""
+BATCH_RECORDS: Final = 64
+"""Lines of one write. To make them takes a fifth of a millisecond, in which the loop cannot run."""
+CLOSE_SECONDS: Final = 2.0
+"""How long the end of a worker waits for what is still to be written."""
+
+_log = logging.getLogger(__name__)
+
+
+class AccessLog:
+    """Lines as ``text`` or JSON to ``sink``; ``clock`` gives Unix seconds. The deadlines wake the thread, so that lines
+    are out within a tick."""
+
+    deadline = 0.0
+
+    def __init__(self, sink: Sink, clock: Callable[[], float], *, text: bool) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._encode: Callable[[list[AccessLine]], bytes] = text_lines if text else json_lines
+        self._waiting: deque[RequestRecord] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._refused = 0
+        self._lost = 0
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+
+    def __repr__(self) -> str:
+        return f"<AccessLog {self._sink!r} {len(self._waiting)} waiting, {self.dropped} dropped>"
+
+    @property
+    def dropped(self) -> int:
+        """Requests without a line: the queue was full, or the sink did not take it."""
+        return self._refused + self._lost
+
+    def start(self) -> None:
+        """Begin to write; to be called in the process that the requests come to."""
+        self._thread.start()
+
+    def add(self, record: RequestRecord) -> None:
+        """A request has ended; its record does not change any more."""
+        if len(self._waiting) < WAITING_RECORDS:
+            self._waiting.append(record)
+        else:
+            self._refused += 1
+
+    def on_deadline(self, now: float) -> None:
+        if self._waiting:
+            self._wake.set()
+
+    def close(self) -> None:
+        """Write what is left, for as long as :data:`CLOSE_SECONDS`; blocks meanwhile."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            _log.error("the access log is stuck: %d requests have no line", len(self._waiting))
+
+    def samples(self) -> Iterator[Sample]:
+        """What telemetry shows of it."""
+        yield Sample("ztoapi_access_log_dropped", self.dropped)
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            self._wake.wait()
+            self._wake.clear()
+            # Looked at first: what has come before the end is written.
+            closing = self._closing
+            while self._waiting:
+                self._write_batch()
+
+    def _write_batch(self) -> None:
+        count = min(len(self._waiting), BATCH_RECORDS)
+        offset = self._clock() - monotonic()
+        records = [self._waiting.popleft() for _ in range(count)]
+        try:
+            lines = self._encode([make_line(record, offset) for record in records])
+            self._lost += lines.count(b"\n", self._sink.write(lines))
+        except Exception:  # noqa: BLE001 - the last frame of the thread, which must live on; it is logged
+            self._lost += count
+            _log.exception("%d lines of the access log are lost", count)
