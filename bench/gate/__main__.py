@@ -3,6 +3,7 @@ regression. ``docs/regression-gate.md`` is the manual."""
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,16 +27,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 fine, 1 a regression or a budget that does not hold, 2 a refusal."""
     args = _parser().parse_args(arguments)
     try:
+        _check_files(args)
         outcome = _compare(args)
-    except GateError as error:
+        print(outcome.markdown(), end="")
+        if args.markdown:
+            args.markdown.write_text(outcome.markdown(), "utf-8")
+        if args.json:
+            args.json.write_text(json.dumps(outcome.json(), indent=1) + "\n", "utf-8")
+    except (GateError, OSError, subprocess.SubprocessError) as error:
+        # None of these says anything of the code that is measured: a traceback would exit as a regression does.
         print(f"bench.gate: {error}", file=sys.stderr)
         return _REFUSAL
-    print(outcome.markdown(), end="")
-    if args.markdown:
-        args.markdown.write_text(outcome.markdown(), "utf-8")
-    if args.json:
-        args.json.write_text(json.dumps(outcome.json(), indent=1) + "\n", "utf-8")
     return _REGRESSION if outcome.failures else 0
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """What is to be written can be: known before a minute of counting, not after it."""
+    for option in ("save", "json", "markdown"):
+        file: Path | None = getattr(args, option)
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            raise GateError(f"--{option}: {file} cannot be written: name a file in a folder that there is")
 
 
 def _compare(args: argparse.Namespace) -> Outcome:

@@ -118,6 +118,8 @@ def test_a_budget_overrules_the_base(foreign: Project) -> None:
         (["--package", "src/other"], "there is no src/other in "),
         (["halving"], "no scenario is called halving; there is doubling"),
         (["--baseline", "pyproject.toml"], "write one with --save"),
+        (["--json", "nowhere/gate.json"], "--json: nowhere/gate.json cannot be written"),
+        (["--markdown", "perf"], "--markdown: perf cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_refused(
