@@ -25,18 +25,18 @@ class Kind(msgspec.Struct, frozen=True):
     spaced: bool = False
     role: bool = False
     finish: bool = False
+    finish_first: bool = False
     logprobs: bool = False
     usage: bool = False
     trailing: bool = False
     choices: int = 1
 
     def chunk(self, text: str, finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
-        choice: dict[str, object] = {
-            "delta": {"role": "assistant", "content": text} if self.role else {"content": text}
-        }
+        choice: dict[str, object] = {"finish_reason": finish} if self.finish_first else {}
+        choice["delta"] = {"role": "assistant", "content": text} if self.role else {"content": text}
         if self.logprobs:
             choice["logprobs"] = None
-        if self.finish or finish:
+        if not self.finish_first and (self.finish or finish):
             choice["finish_reason"] = finish
         head: dict[str, object] = {"id": self.id, "object": "chat.completion.chunk", "created": 1, "model": self.model}
         head["choices"] = [{"index": index, **choice} for index in range(self.choices)]
@@ -59,12 +59,16 @@ kinds = st.builds(
     spaced=st.booleans(),
     role=st.booleans(),
     finish=st.booleans(),
+    finish_first=st.booleans(),
     logprobs=st.booleans(),
     usage=st.booleans(),
     trailing=st.booleans(),
     choices=st.sampled_from([1, 1, 1, 2]),
 )
-texts = st.lists(st.sampled_from(["a", '"}}]}', "é\n\n", '"finish_reason":"stop"', '"usage":{', ""]), max_size=6)
+texts = st.lists(
+    st.sampled_from(["a", '"}}]}', "é\n\n", '"finish_reason":"stop"', "finish_reason", "logprobs", '"usage":{', ""]),
+    max_size=6,
+)
 
 
 def said(known: KnownForms, blocks: list[bytes], rewrite: tuple[str | None, bool], include_usage: bool) -> bytes:

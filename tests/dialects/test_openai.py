@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ztoapi.dialects.openai import OpenAIReader, Rewrite, build, completion
@@ -102,6 +102,7 @@ def test_any_grouping_of_events_says_the_same(sizes: list[int], include_usage: b
 
 
 @given(st.lists(st.text(), min_size=1, max_size=6))
+@example(["finish_reason", "logprobs", "usage"])
 def test_defect_01_text_survives_untouched(texts: list[str]) -> None:
     reader = zai_reader()
     out = b"".join(reader.feed(delta(text)) for text in texts) + reader.feed(finish() + DONE)

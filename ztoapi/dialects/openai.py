@@ -293,7 +293,11 @@ class OpenAIReader:
         head, new_head = self._heads(data[: data.index(mark)], mark)
         form = learn(data, head, new_head, nulls=nulls, usage_removed=removed)
         applied = form.apply(event)
-        if applied is None or _any(applied[6:]) != _any(out[6:]):
+        try:
+            if applied is None or _any(applied[6:]) != _any(out[6:]):
+                return
+        except msgspec.DecodeError:
+            # A form that makes no JSON: this event has a key's name as its text, or its keys in an unusual order.
             return
         self.form = self._known[self._rewrite.empty, self._include_usage] = form
 
