@@ -4,12 +4,12 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import parse_qs
 
 import msgspec
 
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.query import read_query, whole_number
 from ztoapi.telemetry.board import Board
 from ztoapi.telemetry.history import History, no_history
 from ztoapi.telemetry.live import LiveRecord, read_live
@@ -21,6 +21,7 @@ _EVENT_SECONDS: Final = 1.0
 """How often the page is told: as often as there is a new second to show."""
 _PAGE_SIZE: Final = 20
 _LARGEST_PAGE: Final = 500
+_LAST_PAGE: Final = 1_000_000
 _FILTERS: Final = ("model", "ending", "key", "path")
 
 _encode = msgspec.json.Encoder().encode
@@ -129,21 +130,11 @@ def _shown(record: LiveRecord) -> Json:
 
 
 def _question(exchange: Exchange) -> _Question:
-    given = {name: values[-1] for name, values in parse_qs(exchange.request.query.decode("utf-8", "replace")).items()}
+    given = read_query(exchange)
     equal = tuple((name, given[name]) for name in _FILTERS if name in given)
-    size = _number(given, "page_size", _PAGE_SIZE)
-    return _Question(
-        _number(given, "page", 1), min(size, _LARGEST_PAGE), given.get("status"), given.get("q", "").lower(), equal
-    )
-
-
-def _number(given: dict[str, str], name: str, default: int) -> int:
-    text = given.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9])):
-        raise ApiError(f"{name} must be a whole number from 1 on", param=name)
-    return int(text[:9])
+    page = whole_number(given, "page", 1, low=1, high=_LAST_PAGE)
+    size = whole_number(given, "page_size", _PAGE_SIZE, low=1, high=_LARGEST_PAGE)
+    return _Question(page, size, given.get("status"), given.get("q", "").lower(), equal)
 
 
 def _matches(record: LiveRecord, question: _Question) -> bool:
