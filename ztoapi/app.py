@@ -18,6 +18,7 @@ from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
+from ztoapi.handlers.profiling import ProfilingHandler
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.limits.board import Board, BoardLimiter
 from ztoapi.limits.scopes import Scopes
@@ -138,6 +139,10 @@ class Application:
             self._slot, self.recorder, self._sources(), self._records_in_flight, tick=TICK_SECONDS, clock=clock
         )
         context.deadlines.add(sampler)
+        profiling = ProfilingHandler(self._slot.number, STATIC, context.loop, lambda: context.draining)
+        self._admin_routes |= profiling.routes
+        # Its index has the others.
+        self._parts |= profiling.routes.keys() - {"/debug/pprof"}
         metrics = MetricsHandler(board, sampler.refresh, clock)
         self._admin_routes["/metrics"] = {"GET": metrics.handle}
         if config.dashboard_enabled:
