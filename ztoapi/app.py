@@ -122,13 +122,15 @@ class Application:
         }
         # For operators; these pass the admin gate alone, so that they answer under overload too.
         self._admin_routes: dict[str, dict[str, Handler]] = {}
-        self._parts = self._add_page(Page("docs"), self._open_routes)
+        self._parts = self._add_pages(config)
         self.sampler = self._watch(config)
 
-    def _add_page(self, page: Page, routes: dict[str, dict[str, Handler]]) -> frozenset[str]:
-        """Serve ``page``; what is returned are paths that are no use to name to anybody."""
-        routes |= {path: {"GET": handler} for path, handler in page.files.items()}
-        return page.parts
+    def _add_pages(self, config: Config) -> frozenset[str]:
+        """Serve pages, which hold no secret; what is returned are paths that are no use to name to anybody."""
+        pages = [Page(name) for name in (("docs", "dashboard") if config.dashboard_enabled else ("docs",))]
+        for page in pages:
+            self._open_routes |= {path: {"GET": handler} for path, handler in page.files.items()}
+        return frozenset().union(*(page.parts for page in pages))
 
     def _watch(self, config: Config) -> Sampler:
         """Begin to write this worker's part of the telemetry board, and let it be read."""

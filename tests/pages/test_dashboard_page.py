@@ -1,0 +1,358 @@
+"""/dashboard in a real browser, in front of a gateway that serves real requests."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.pages.browsing import PHONE, keep, open_page
+from tests.processes.gateway_process import GatewayProcess
+from tests.stack import Stack
+from ztoapi.server.listener import Server, bind
+from ztoapi.simulator.app import Options
+from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.history import History
+from ztoapi.telemetry.layout import MODELS, ModelCell
+
+HOUR = 3600
+HOSTILE = "<img src=x onerror=alert(1)>"
+CUT_OFF = "ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY"
+"""What Chromium writes to its console about a gateway that is away."""
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Stack]:
+    """It has answered, failed, and been spoken to by somebody with bad intentions."""
+    with Stack(options=Options(itl_ms=1.0)) as stack:
+        for _ in range(3):
+            ask(stack)
+        ask(stack, model="glm-4.5:fault=500")
+        ask(stack, model=HOSTILE, agent=HOSTILE)
+        httpx.get(f"{stack.url}/nothing/{HOSTILE}")
+        yield stack
+
+
+def ask(stack: Stack, *, model: str = "glm-4.6", agent: str = "tester/1") -> None:
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    httpx.post(f"{stack.base_url}/chat/completions", json=body, headers={"user-agent": agent})
+
+
+def wait_until_live(page: Page) -> None:
+    expect(page.locator("html")).to_have_attribute("data-link", "live")
+    expect(page.locator("#version")).not_to_be_empty()
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("#requests-table tbody tr")
+
+
+def plot(page: Page, title: str) -> Locator:
+    return page.get_by_role("slider", name=title, exact=True)
+
+
+def test_charts_and_figures_move_under_load(browser: Browser) -> None:
+    with Stack(options=Options(itl_ms=1.0)) as stack, open_page(browser, f"{stack.url}/dashboard") as page:
+        wait_until_live(page)
+        expect(page.get_by_text("No requests yet")).to_be_visible()
+        expect(
+            page.locator(".chart", has=page.get_by_text("Time to first token")).get_by_text("No data")
+        ).to_be_visible()
+        for _ in range(4):
+            ask(stack)
+        expect(page.locator("#now-rate small")).to_have_text("4 in all")
+        for title in ("Requests per second", "Output tokens per second", "Time to first token", "Time between tokens"):
+            line = plot(page, title).locator(".line").first
+            # The drawing is 100 high, and 0 is at its top: some point is above the foot.
+            expect(line).to_have_attribute("d", re.compile(r"[ML]\d+ \d\d?\.\d"))
+        expect(rows(page)).to_have_count(4)
+        expect(page.locator("#statuses")).to_contain_text("200")
+        expect(page.locator("#ends")).to_contain_text("done")
+        expect(page.locator("#latency tbody tr").first).not_to_contain_text("\N{EN DASH}")
+        before = plot(page, "Requests per second").locator(".line").first.get_attribute("d")
+        expect(plot(page, "Requests per second").locator(".line").first).not_to_have_attribute("d", before or "")
+
+
+def shown(first: int, last: int, total: int) -> str:
+    return f"{first}\N{EN DASH}{last} of {total}"
+
+
+def test_requests_are_filtered_and_paged(browser: Browser) -> None:
+    with Stack() as stack:
+        for number in range(23):
+            ask(stack, agent=f"agent-{number}")
+        ask(stack, model="glm-4.5:fault=500")
+        with open_page(browser, f"{stack.url}/dashboard") as page:
+            wait_until_live(page)
+            expect(page.locator("#range")).to_have_text(shown(1, 20, 24))
+            page.get_by_role("button", name="Older").click()
+            expect(page.locator("#range")).to_have_text(shown(21, 24, 24))
+            expect(rows(page)).to_have_count(4)
+            page.get_by_role("button", name="Newer").click()
+            expect(rows(page)).to_have_count(20)
+            page.get_by_role("combobox", name="Status").select_option("5xx")
+            expect(rows(page)).to_have_count(1)
+            expect(rows(page)).to_contain_text("glm-4.5:fault=500")
+            expect(page.locator("#said")).to_have_text("1 requests found.")
+            page.get_by_role("button", name="Clear").click()
+            expect(page.locator("#range")).to_have_text(shown(1, 20, 24))
+            page.get_by_role("searchbox", name="Search").fill("AGENT-7")
+            expect(rows(page)).to_have_count(1)
+            page.get_by_role("searchbox", name="Search").fill("nobody has this")
+            expect(page.get_by_text("No request matches.")).to_be_visible()
+            page.get_by_role("button", name="Clear").click()
+            page.get_by_role("combobox", name="Ending").select_option("upstream error")
+            expect(rows(page)).to_have_count(1)
+            page.get_by_role("button", name="Clear").click()
+            page.get_by_role("combobox", name="Model").select_option("glm-4.6")
+            expect(page.locator("#range")).to_have_text(shown(1, 20, 23))
+            # A filtered page stays up to date, too.
+            ask(stack)
+            expect(page.locator("#range")).to_have_text(shown(1, 20, 24))
+
+
+def test_a_request_is_opened_and_closed_by_keyboard(browser: Browser, gateway: Stack) -> None:
+    with open_page(browser, f"{gateway.url}/dashboard") as page:
+        wait_until_live(page)
+        button = rows(page).first.get_by_role("button")
+        name = button.get_attribute("aria-label") or ""
+        button.focus()
+        page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog", name="Request")
+        expect(dialog).to_be_visible()
+        expect(dialog).to_contain_text("Request id")
+        expect(dialog.locator("dd").first).not_to_be_empty()
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        expect(button).to_be_focused()
+        # A row that somebody stands on does not move away.
+        ask(gateway)
+        expect(page.locator("#held")).to_be_visible()
+        expect(button).to_have_attribute("aria-label", name)
+        page.keyboard.press("Shift+Tab")
+        ask(gateway)
+        expect(page.locator("#held")).to_be_hidden()
+        expect(button).not_to_have_attribute("aria-label", name)
+
+
+def test_what_clients_say_stays_text(browser: Browser, gateway: Stack) -> None:
+    with open_page(browser, f"{gateway.url}/dashboard") as page:
+        wait_until_live(page)
+        page.get_by_role("searchbox", name="Search").fill("onerror")
+        expect(rows(page)).to_have_count(2)
+        row = rows(page).filter(has=page.get_by_role("cell", name=HOSTILE, exact=True))
+        row.get_by_role("cell", name=HOSTILE, exact=True).click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_text(HOSTILE)).to_have_count(2)  # as the model, and as the user agent
+        keep(page, "dashboard-detail")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_role("combobox", name="Model").select_option(HOSTILE)
+        expect(rows(page)).to_have_count(1)
+        expect(page.locator("#models")).to_contain_text(HOSTILE)
+        assert page.locator("img").count() == 0
+
+
+def test_a_chart_is_read_by_keyboard(browser: Browser, gateway: Stack) -> None:
+    with open_page(browser, f"{gateway.url}/dashboard") as page:
+        wait_until_live(page)
+        chart = plot(page, "Time to first token")
+        expect(chart).to_have_attribute("aria-valuetext", re.compile("p50 .* highest"))
+        chart.focus()
+        page.keyboard.press("ArrowLeft")
+        expect(chart).to_have_attribute("aria-valuetext", re.compile(r"^\d\d:\d\d:\d\d: p99 .*, p50"))
+        # The others point at the same second.
+        expect(plot(page, "Duration")).to_have_attribute("aria-valuetext", re.compile(r"^\d\d:\d\d:\d\d:"))
+        page.keyboard.press("Home")
+        expect(chart).to_have_attribute("aria-valuenow", "0")
+        page.keyboard.press("Escape")
+        expect(plot(page, "Duration")).to_have_attribute("aria-valuetext", re.compile("highest"))
+
+
+def test_it_asks_for_the_admin_key(browser: Browser) -> None:
+    with (
+        Stack(ADMIN_KEY="sk-admin") as stack,
+        open_page(browser, f"{stack.url}/dashboard", expected="status of 401") as page,
+    ):
+        key = page.get_by_role("textbox", name="Admin key")
+        expect(key).to_be_focused()
+        expect(page.get_by_role("main")).to_be_hidden()
+        keep(page, "dashboard-key")
+        key.fill("falscher Schlüssel 密钥")
+        key.press("Enter")
+        expect(page.get_by_text("This is not the admin key.")).to_be_visible()
+        key.fill("sk-admin")
+        page.get_by_role("button", name="Open").click()
+        wait_until_live(page)
+        expect(page.get_by_role("main")).to_be_visible()
+        page.get_by_role("searchbox", name="Search").fill("x")
+        expect(page.get_by_text("No request matches.")).to_be_visible()
+        page.reload()
+        wait_until_live(page)
+        assert page.evaluate("localStorage.length") == 0, "the key is kept for the tab alone"
+
+
+def test_it_says_why_no_key_would_help(browser: Browser, gateway: Stack) -> None:
+    context = browser.new_context(extra_http_headers={"x-forwarded-for": "192.0.2.1"})
+    page = context.new_page()
+    page.goto(f"{gateway.url}/dashboard")
+    expect(page.get_by_text("closed to proxies without an admin key")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Admin key")).to_be_hidden()
+    context.set_extra_http_headers({})
+    page.get_by_role("button", name="Try again").click()
+    wait_until_live(page)
+    context.close()
+
+
+def test_it_connects_again_when_the_connection_is_cut(browser: Browser, gateway: Stack) -> None:
+    with open_page(browser, f"{gateway.url}/dashboard", expected=CUT_OFF) as page:
+        wait_until_live(page)
+        gateway.call(cut(gateway))
+        expect(page.locator("#said")).to_have_text("Connection lost. It is tried again by itself.")
+        expect(page.locator("#said")).to_have_text("Connected.")
+        wait_until_live(page)
+
+
+async def cut(stack: Stack) -> None:
+    for connection in list(stack.application.context.connections):
+        connection.transport.abort()
+
+
+def test_it_connects_again_when_the_gateway_comes_back(browser: Browser) -> None:
+    with Stack() as stack, open_page(browser, f"{stack.url}/dashboard", expected=CUT_OFF) as page:
+        wait_until_live(page)
+        stack.call(stack.server.close())
+        expect(page.locator("#link")).to_have_text(re.compile(r"Connection lost, next try in \d+ s"))
+        keep(page, "dashboard-lost")
+        stack.application.context.draining = False
+        stack.server = Server(stack.application.context, bind("127.0.0.1", stack.port, backlog=16))
+        stack.call(stack.server.start())
+        expect(page.locator("#link")).to_have_text("Live", timeout=20_000)
+        ask(stack)
+        expect(page.locator("#now-rate small")).to_have_text("1 in all")
+
+
+def test_it_pauses(browser: Browser) -> None:
+    with Stack() as stack, open_page(browser, f"{stack.url}/dashboard") as page:
+        wait_until_live(page)
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator("#link")).to_have_text("Paused")
+        # Its connection is gone: nothing more can come.
+        stack.wait_for(lambda: not any(one.exchange for one in stack.application.context.connections))
+        ask(stack)
+        expect(page.locator("#now-rate small")).to_have_text("0 in all")
+        page.get_by_role("button", name="Resume").click()
+        expect(page.locator("#now-rate small")).to_have_text("1 in all")
+
+
+def test_it_speaks_chinese(browser: Browser, gateway: Stack) -> None:
+    with open_page(browser, f"{gateway.url}/dashboard", language="zh-CN") as page:
+        wait_until_live(page)
+        expect(page.get_by_role("heading", level=1)).to_have_text("仪表盘")
+        expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        expect(page.get_by_role("slider", name="每秒请求数")).to_be_visible()
+        keep(page, "dashboard-chinese", whole=True)
+        page.get_by_role("button", name="English").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Dashboard")
+        expect(plot(page, "Requests per second")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Dashboard")
+
+
+def test_both_languages_say_everything(browser: Browser, gateway: Stack) -> None:
+    """The same keys, with the same values put in; and all that the page asks for are there."""
+    with open_page(browser, f"{gateway.url}/dashboard") as page:
+        tables: list[dict[str, str]] = page.evaluate(
+            "Promise.all([import('/dashboard/english.js'), import('/dashboard/chinese.js')])"
+            ".then(([one, other]) => [one.english, other.chinese])"
+        )
+        used: list[str] = page.evaluate(
+            "[...document.querySelectorAll('[data-text], [data-label], [data-hint]')].flatMap("
+            "node => [node.dataset.text, node.dataset.label, node.dataset.hint]).filter(Boolean)"
+        )
+    english, chinese = tables
+    assert english.keys() == chinese.keys()
+    for key, text in english.items():
+        assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", chinese[key])), key
+    assert set(used) <= english.keys()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_has_two_themes(browser: Browser, gateway: Stack, dark: bool) -> None:
+    with open_page(browser, f"{gateway.url}/dashboard", dark=dark) as page:
+        wait_until_live(page)
+        expect(rows(page).first).to_be_visible()
+        shade = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        keep(page, f"dashboard-{'dark' if dark else 'light'}", whole=True)
+        page.get_by_role("button", name="Theme: auto").click()
+        page.get_by_role("button", name="Theme: light").click()
+        expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+        assert (page.evaluate("getComputedStyle(document.body).backgroundColor") == shade) is dark
+
+
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_it_fits_a_phone(browser: Browser, gateway: Stack, language: str) -> None:
+    with open_page(browser, f"{gateway.url}/dashboard", size=PHONE, language=language) as page:
+        wait_until_live(page)
+        expect(rows(page).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        keep(page, f"dashboard-phone-{language[:2]}", whole=True)
+        rows(page).first.get_by_role("button").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert page.evaluate("document.querySelector('dialog').scrollWidth") <= PHONE["width"]
+        keep(page, f"dashboard-phone-detail-{language[:2]}")
+
+
+def test_hours_and_days_are_shown(browser: Browser, gateway: Stack, tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    now = int(gateway.call(unix_time(gateway)))
+    keep_hours(path, now)
+    upstream = f"http://127.0.0.1:{gateway.simulator_port}/api/paas/v4"
+    variables = {"PLATFORM_ID": "zai", "UPSTREAM_URL": upstream, "ZAI_TOKEN": "t", "PORT": "0"}
+    with (
+        GatewayProcess(**variables, ZTOAPI_HISTORY_FILE=str(path)) as process,
+        open_page(browser, f"{process.url}/dashboard") as page,
+    ):
+        history = page.get_by_role("region", name="History")
+        expect(history).to_be_visible()
+        requests = history.get_by_role("slider", name="Requests")
+        requests.focus()
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowLeft")
+        expect(requests).to_have_attribute("aria-valuetext", re.compile("all 110, cancelled 0, failed 11$"))
+        page.keyboard.press("Escape")
+        history.scroll_into_view_if_needed()
+        keep(page, "dashboard-history")
+        history.get_by_role("button", name="30 days").click()
+        expect(requests).to_have_attribute("aria-valuemax", "29")
+        expect(history.get_by_role("button", name="30 days")).to_have_attribute("aria-pressed", "true")
+
+
+async def unix_time(stack: Stack) -> float:
+    return stack.application.context.wall_clock()
+
+
+def keep_hours(path: Path, now: int) -> None:
+    """A history of ten days, in which the last hour but one had 110 requests."""
+    board, at = Board(), now - 240 * HOUR
+    history = History(path, board, lambda: at)
+    history.create()
+    row, sums = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
+    for number in range(240):
+        at = now - (240 - number) * HOUR
+        requests = 110 if number == 239 else 40 + 7 * (number % 24)
+        row[ModelCell.REQUESTS] += requests
+        row[ModelCell.FAILED] += requests // 10
+        row[ModelCell.INPUT] += 90 * requests
+        row[ModelCell.OUTPUT] += 60 * requests
+        sums[ModelCell.SECONDS] += 1.5 * requests
+        history.save()
+
+
+def test_there_is_none_where_it_is_turned_off() -> None:
+    with Stack(DASHBOARD_ENABLED="false") as stack:
+        for path in ("/dashboard", "/dashboard/", "/dashboard/page.js"):
+            assert httpx.get(stack.url + path).status_code == 404
+        assert httpx.get(f"{stack.url}/docs").status_code == 200

@@ -1,0 +1,73 @@
+// The admin key: kept for this tab, sent with every question, asked for when the gateway wants it.
+
+import { byId, setText } from "./dom.js";
+import { translate } from "./language.js";
+
+const KEPT = "ztoapi-admin-key";
+const main = byId("main");
+const form = byId("access");
+let key = null;
+
+function read() {
+  try {
+    return sessionStorage.getItem(KEPT);
+  } catch {
+    return key;
+  }
+}
+
+function keep(value) {
+  key = value;
+  try {
+    if (value === null) sessionStorage.removeItem(KEPT);
+    else sessionStorage.setItem(KEPT, value);
+  } catch { /* it holds for this page only */ }
+}
+
+/** Header fields hold octets; fetch() refuses other characters, and the gateway is to say that the key is wrong. */
+const octets = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+
+/** fetch() with the key, if there is one. */
+export function ask(url, options = {}) {
+  const known = read();
+  return fetch(url, known === null ? options : { ...options, headers: { authorization: `Bearer ${octets(known)}` } });
+}
+
+/** Show the form: `response` is the refusal. With 403 no key would help, and the gateway says what does. */
+export async function showForm(response) {
+  const closed = response.status === 403;
+  const tried = read() !== null;
+  if (!closed) keep(null);
+  byId("access-why").dataset.text = closed ? "access.closed" : tried ? "access.wrong" : "access.needed";
+  byId("access-go").dataset.text = closed ? "access.again" : "access.open";
+  byId("access-key").hidden = closed;
+  byId("key").disabled = closed;
+  byId("key").setAttribute("aria-invalid", String(tried && !closed));
+  byId("access-said").hidden = !closed;
+  if (closed) {
+    const body = await response.json().catch(() => null);
+    setText(byId("access-said"), body?.error?.message ?? "403");
+  }
+  translate(form);
+  form.hidden = false;
+  main.hidden = true;
+  (closed ? byId("access-go") : byId("key")).focus();
+}
+
+/** `onKey` is called when there is a key to try. */
+export function watchForm(onKey) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!byId("key").disabled) keep(byId("key").value.trim());
+    byId("key").value = "";
+    onKey();
+  });
+}
+
+export function hideForm() {
+  if (form.hidden) return;
+  const inside = form.contains(document.activeElement);
+  form.hidden = true;
+  main.hidden = false;
+  if (inside) main.focus();
+}

@@ -1,0 +1,187 @@
+// Charts over time, as SVG: lines or bars over a fixed grid. What moves each second is the `d` of paths and a few texts,
+// so nothing on the page is laid out anew.
+
+import { el, setText, svg } from "./dom.js";
+import { NONE } from "./format.js";
+import { name, say } from "./language.js";
+
+const HEIGHT = 100; // of the drawing; it is stretched to its box, and lines keep their width
+const FAR = 30; // columns that Page Up and Page Down move by
+const RECENT = 10; // columns in which the newest value is looked for, where the last ones have none
+
+const STEPS = [1, 1.2, 1.6, 2, 4, 6, 8, 10]; // times a power of ten: round numbers, whose halves are round too
+
+/** The smallest round number that is at least `value`. */
+function ceiling(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return STEPS.map((step) => step * power).find((step) => step >= value * 0.999);
+}
+
+/** The moment that all charts of a group point at: Unix seconds, or null for the newest. */
+export class Cursor {
+  constructor() {
+    this.at = null;
+    this.charts = [];
+  }
+
+  point(at) {
+    if (at === this.at) return;
+    this.at = at;
+    this.charts.forEach((chart) => chart.drawCursor());
+  }
+}
+
+/**
+ * `title` is the key of its heading, `series` are words of the group "series", `format` makes text of a value, `when`
+ * of a time, `ticks` gives the texts below; `bars` instead of lines. A screen reader has it as a slider over time that
+ * says the values.
+ */
+export class Chart {
+  constructor({ title, series, format, when, ticks, cursor, bars = false, floor = 0 }) {
+    Object.assign(this, { title, series, format, when, ticks, cursor, bars, floor, times: [], values: [] });
+    this.paths = series.map((one) => [svg("path", { class: `area ${one}` }), svg("path", { class: `line ${one}` })]);
+    this.line = svg("path", { class: "cursor" });
+    this.grid = svg("path", { class: "grid" });
+    this.svg = svg("svg", { viewBox: `0 0 1 ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      this.grid, this.paths.flat(), this.line);
+    this.top = el("span", { class: "y" });
+    this.middle = el("span", { class: "y middle" });
+    this.empty = el("span", { class: "empty", "data-text": "chart.empty" }, say("chart.empty"));
+    this.plot = el("div", {
+      class: "plot", role: "slider", tabindex: "0", "aria-valuemin": "0",
+      pointermove: (event) => this.pointAt(event), pointerleave: () => this.cursor.point(null),
+      keydown: (event) => this.press(event), blur: () => this.cursor.point(null),
+    }, this.svg, this.top, this.middle, this.empty);
+    this.shown = series.map(() => el("b"));
+    this.names = series.map(() => el("span"));
+    this.time = el("span", { class: "quiet time" });
+    this.heading = el("h3", { "data-text": title }, say(title));
+    this.legend = el("ul", { class: "legend" }, series.map((one, at) =>
+      el("li", {}, el("i", { class: one }), series.length > 1 ? this.names[at] : null, this.shown[at])));
+    this.axis = el("div", { class: "x quiet", "aria-hidden": "true" });
+    this.element = el("figure", { class: "chart card" },
+      el("figcaption", {}, this.heading, this.time, this.legend), this.plot, this.axis);
+    cursor.charts.push(this);
+  }
+
+  /**
+   * `times` are the columns, in Unix seconds; `values` has a list for each series, with null where there is none. Where
+   * what is drawn is something else, such as sums, it is in `drawn`; the first lies below the others.
+   */
+  show(times, values, drawn = values) {
+    this.times = times;
+    this.values = values;
+    this.highest = drawn.flat().reduce((most, value) => Math.max(most, value ?? 0), 0);
+    this.scale = ceiling(Math.max(this.highest, this.floor));
+    const some = values.some((list) => list.some((value) => value !== null));
+    this.empty.hidden = some;
+    this.svg.setAttribute("viewBox", `0 0 ${this.width()} ${HEIGHT}`);
+    this.grid.setAttribute("d", `M0 0H${this.width()}M0 ${HEIGHT / 2}H${this.width()}`);
+    drawn.forEach((list, at) => {
+      const [area, line] = this.bars ? ["", this.barsPath(list)] : this.linePaths(list);
+      this.paths[at][0].setAttribute("d", area);
+      this.paths[at][1].setAttribute("d", line);
+    });
+    setText(this.top, some ? this.format(this.scale) : "");
+    setText(this.middle, some ? this.format(this.scale / 2) : "");
+    this.axisTexts();
+    this.drawCursor();
+  }
+
+  width() {
+    return this.bars ? this.times.length : Math.max(this.times.length - 1, 1);
+  }
+
+  y(value) {
+    return (HEIGHT * (1 - value / this.scale)).toFixed(1);
+  }
+
+  linePaths(list) {
+    let line = "";
+    let area = "";
+    let start = -1;
+    for (let at = 0; at <= list.length; at += 1) {
+      const value = at < list.length ? list[at] : null;
+      if (value !== null) {
+        line += start < 0 ? `M${at} ${this.y(value)}h0` : `L${at} ${this.y(value)}`;
+        area += start < 0 ? `M${at} ${HEIGHT}V${this.y(value)}` : `L${at} ${this.y(value)}`;
+        if (start < 0) start = at;
+      } else if (start >= 0) {
+        area += `V${HEIGHT}Z`;
+        start = -1;
+      }
+    }
+    return [area, line];
+  }
+
+  barsPath(list) {
+    return list.map((value, at) => (value ? `M${at + 0.12} ${HEIGHT}V${this.y(value)}h.76V${HEIGHT}Z` : "")).join("");
+  }
+
+  axisTexts() {
+    const texts = this.ticks(this.times);
+    while (this.axis.children.length < texts.length) this.axis.append(el("span"));
+    while (this.axis.children.length > texts.length) this.axis.lastChild.remove();
+    texts.forEach((text, at) => setText(this.axis.children[at], text));
+  }
+
+  // -- the cursor ------------------------------------------------------------------------------------------------
+
+  column() {
+    if (this.cursor.at === null || !this.times.length) return null;
+    const first = this.times[0];
+    const step = this.times.length > 1 ? this.times[1] - first : 1;
+    return Math.min(Math.max(Math.round((this.cursor.at - first) / step), 0), this.times.length - 1);
+  }
+
+  pointAt(event) {
+    const box = this.plot.getBoundingClientRect();
+    const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+    const at = this.bars ? Math.floor(share * this.times.length) : Math.round(share * (this.times.length - 1));
+    this.cursor.point(this.times[Math.min(at, this.times.length - 1)] ?? null);
+  }
+
+  press(event) {
+    const last = this.times.length - 1;
+    const now = this.column() ?? last;
+    const moves = { ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, PageDown: now - FAR, PageUp: now + FAR, Home: 0, End: last };
+    if (event.key === "Escape") this.cursor.point(null);
+    else if (event.key in moves && last >= 0) this.cursor.point(this.times[Math.min(Math.max(moves[event.key], 0), last)]);
+    else return;
+    event.preventDefault();
+  }
+
+  /** Of one series: at the cursor, else the newest. */
+  valueOf(list, column) {
+    if (column !== null) return list[column] ?? null;
+    return list.slice(-RECENT).findLast((value) => value !== null) ?? null;
+  }
+
+  drawCursor() {
+    const column = this.column();
+    const x = column === null ? 0 : this.bars ? column + 0.5 : column;
+    this.line.setAttribute("d", column === null ? "" : `M${x} 0V${HEIGHT}`);
+    const when = column === null ? "" : this.when(this.times[column]);
+    setText(this.time, when);
+    const texts = this.values.map((list) => {
+      const value = this.valueOf(list, column);
+      return value === null ? NONE : this.format(value);
+    });
+    texts.forEach((text, at) => setText(this.shown[at], text));
+    this.series.forEach((one, at) => setText(this.names[at], name("series", one)));
+    this.describe(when, texts, column);
+  }
+
+  /** For screen readers. What is new each second is not said to somebody who stands on the chart. */
+  describe(when, texts, column) {
+    if (column === null && document.activeElement === this.plot && this.plot.hasAttribute("aria-valuetext")) return;
+    const last = Math.max(this.times.length - 1, 0);
+    const values = this.series.map((one, at) => `${this.series.length > 1 ? `${name("series", one)} ` : ""}${texts[at] ?? NONE}`).join(", ");
+    const said = column === null ? say("chart.summary", { values, highest: this.format(this.highest ?? 0) }) : `${when}: ${values}`;
+    this.plot.setAttribute("aria-label", say(this.title));
+    this.plot.setAttribute("aria-valuemax", String(last));
+    this.plot.setAttribute("aria-valuenow", String(column ?? last));
+    this.plot.setAttribute("aria-valuetext", said);
+  }
+}

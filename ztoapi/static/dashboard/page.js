@@ -1,0 +1,110 @@
+// Brings the parts together: the stream's events to what shows them, and the buttons of the header.
+
+import { ask, hideForm, showForm, watchForm } from "./access.js";
+import { byId, setText } from "./dom.js";
+import { History } from "./history.js";
+import { say, switchLanguage, translate } from "./language.js";
+import { Panels } from "./panels.js";
+import { Requests } from "./requests.js";
+import { EventStream } from "./stream.js";
+
+translate();
+
+let stats = null;
+let drawing = false;
+let paused = false;
+let lost = false;
+let state = "connecting";
+let until = 0; // milliseconds of the page's clock at which the next try is made
+const announce = (text) => setText(byId("said"), text);
+const panels = new Panels();
+const requests = new Requests(announce);
+const history = new History();
+
+/** Once for each frame at most, and not at all while nobody can see it. */
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    if (stats) panels.show(stats);
+  });
+}
+
+function receive(event, value) {
+  if (event === "stats") {
+    stats = value;
+    requests.offer(value.models);
+    draw();
+  } else if (event === "requests") {
+    requests.take(value);
+  }
+}
+
+const MOODS = { live: "good", waiting: "bad", refused: "bad", paused: "warn", connecting: "" };
+
+function showState() {
+  const link = byId("link");
+  link.className = `badge ${MOODS[state]}`;
+  setText(link, say(`link.${state}`, { seconds: Math.max(Math.ceil((until - performance.now()) / 1000), 0) }));
+}
+
+function changed(next, more) {
+  // While it tries again in vain, what is said is how long it still waits, not that it is about to connect.
+  if (next === "connecting" && lost) return;
+  if (next === "waiting") {
+    until = performance.now() + more * 1000;
+    if (!lost) announce(say("said.lost"));
+    lost = true;
+  } else {
+    if (next === "live" && lost) announce(say("said.live"));
+    lost = false;
+  }
+  state = next;
+  document.documentElement.dataset.link = next;
+  if (next === "refused") showForm(more);
+  if (next === "live") {
+    hideForm();
+    history.fetch();
+  }
+  showState();
+}
+
+const stream = new EventStream("dashboard/events", { ask, onEvent: receive, onState: changed });
+
+function pause() {
+  paused = !paused;
+  requests.paused = paused;
+  byId("pause").setAttribute("aria-pressed", String(paused));
+  byId("pause").dataset.text = paused ? "resume" : "pause";
+  setText(byId("pause"), say(byId("pause").dataset.text));
+  if (paused) {
+    stream.stop();
+    announce(say("said.paused"));
+    changed("paused");
+  } else {
+    stream.start();
+  }
+}
+
+const theme = byId("theme");
+const showTheme = (name) => {
+  theme.dataset.text = `theme.${name}`;
+  setText(theme, say(theme.dataset.text));
+};
+
+showTheme(window.ztoapiTheme.get());
+theme.addEventListener("click", () => showTheme(window.ztoapiTheme.next()));
+byId("pause").addEventListener("click", pause);
+byId("language").addEventListener("click", () => {
+  switchLanguage();
+  translate();
+  byId("language").lang = byId("language").textContent === "English" ? "en" : "zh-CN";
+  showState();
+  requests.draw();
+  history.draw();
+  draw();
+});
+setInterval(() => state === "waiting" && showState(), 1000);
+watchForm(() => stream.start());
+stream.start();

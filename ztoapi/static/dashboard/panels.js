@@ -1,0 +1,202 @@
+// Everything that is drawn from one set of statistics, but for the requests.
+
+import { Chart, Cursor } from "./charts.js";
+import { byId, el, setText } from "./dom.js";
+import { NONE, amount, bytes, clock, count, duration, durationParts, percent, span } from "./format.js";
+import { name, say } from "./language.js";
+import { Bars, badge, Table } from "./table.js";
+
+const WINDOW = 300; // seconds that charts show, as many as the gateway keeps
+const TICKS = 5;
+const MUCH_CPU = 0.9; // of a core: above it the worker is what limits
+const MANY_ERRORS = 0.05;
+const SOME_ERRORS = 0.01;
+const LATE = 0.1; // seconds of loop lag that clients notice
+
+const minutes = () => Array.from({ length: TICKS + 1 }, (_, at) =>
+  (at === TICKS ? say("chart.now") : say("chart.minutes", { count: TICKS - at })));
+const perSecond = (value) => amount(value);
+
+const CHARTS = [
+  ["requests", perSecond, { requests: "requests", failed: "failed" }, 2],
+  ["streams", count, { streams: "streams" }, 4],
+  ["tokens", count, { output: "output_tokens" }, 10],
+  ["ttft", duration, { p99: "ttft_p99", p50: "ttft_p50" }, 0],
+  ["inter_token", duration, { p99: "inter_token_p99", p50: "inter_token_p50" }, 0],
+  ["duration", duration, { p99: "duration_p99", p50: "duration_p50" }, 0],
+];
+
+export class Panels {
+  constructor() {
+    const cursor = new Cursor();
+    this.charts = CHARTS.map(([title, format, lists, floor]) => ({
+      lists: Object.values(lists),
+      chart: new Chart({
+        title: `chart.${title}`, series: Object.keys(lists), format, when: clock, ticks: minutes, cursor, floor,
+      }),
+    }));
+    byId("charts").append(...this.charts.map(({ chart }) => chart.element));
+    this.latency = put("latency", new Table({ label: "latency", columns: LATENCY, keyOf: (row) => row.name, none: "chart.empty" }));
+    this.credentials = put("credentials", new Table({ label: "credentials", columns: CREDENTIALS, keyOf: (one) => `${one.platform} ${one.credential}`, none: "none.credentials" }));
+    this.workers = put("workers", new Table({ label: "workers", columns: WORKERS, keyOf: (one) => one.number, none: "none.workers" }));
+    this.models = put("models", new Table({ label: "models", columns: MODELS, keyOf: (one) => one.model, none: "none.models" }));
+    this.statuses = put("statuses", new Bars({ label: "statuses", none: "none.statuses" }));
+    this.ends = put("ends", new Bars({ label: "ends", none: "none.ends" }));
+    this.errors = put("errors", new Bars({ label: "errors", none: "none.errors" }));
+    this.limits = LIMITS.map(([title, rows]) => group(title, rows));
+    byId("limit-groups").append(...this.limits.map((one) => one.element));
+  }
+
+  show(stats) {
+    setText(byId("version"), stats.version);
+    byId("version").hidden = false;
+    setText(byId("uptime"), say("uptime", { span: span(stats.uptime) }));
+    this.figures(stats);
+    this.drawCharts(stats);
+    this.latency.show(["time_to_first_token", "inter_token", "duration", "overhead"].map((word) => ({ name: word, ...stats[word] })));
+    this.statuses.show(Object.entries(stats.status).map(([code, value]) => ({
+      key: code, name: code, value, text: count(value), mood: code >= "500" ? "bad" : code >= "400" ? "warn" : "good",
+    })));
+    this.ends.show(sorted(stats.stream_ends).map(([word, value]) => ({
+      key: word, name: name("ending", word), value, text: count(value), mood: word === "done" ? "good" : word === "client_disconnect" ? "warn" : "bad",
+    })));
+    this.errors.show(sorted(stats.upstream.errors).map(([code, value]) => ({ key: code, name: code, value, text: count(value), mood: "bad" })));
+    this.credentials.show(stats.credentials.map((one) => ({ ...one, now: stats.now })));
+    this.workers.show(stats.workers);
+    this.models.show(stats.models);
+    this.limits.forEach((one) => one.show(stats));
+  }
+
+  figures({ requests, time_to_first_token: first, overhead, tokens }) {
+    figure("rate", amount(requests.per_second), "req/s", say("now.rate.more", { total: count(requests.total) }));
+    figure("flight", count(requests.in_flight), "", say("now.flight.more", { streams: count(requests.streams), waiting: count(requests.waiting) }));
+    figure("errors", ...percent(requests.error_rate).split("\u202f"), say("now.errors.more", { failed: count(requests.failed), cancelled: count(requests.cancelled) }));
+    byId("now-errors").dataset.mood = requests.error_rate >= MANY_ERRORS ? "bad" : requests.error_rate >= SOME_ERRORS ? "warn" : "";
+    figure("ttft", ...durationParts(first.p50), say("now.p99", { value: duration(first.p99) }));
+    figure("tokens", amount(tokens.output_per_second), "tok/s", say("now.tokens.more", { input: count(tokens.input), output: count(tokens.output) }));
+    figure("overhead", ...durationParts(overhead.p50), say("now.p99", { value: duration(overhead.p99) }));
+  }
+
+  /** The right edge is the newest second, whether or not anything was noted in it. */
+  drawCharts({ series, now }) {
+    const last = Math.max(Math.floor(now) - 1, ...series.seconds.slice(-1));
+    const times = Array.from({ length: WINDOW }, (_, at) => last - WINDOW + 1 + at);
+    const first = series.seconds[0] ?? 0;
+    for (const { chart, lists } of this.charts) {
+      chart.show(times, lists.map((list) => times.map((at) => series[list][at - first] ?? null)));
+    }
+  }
+}
+
+const sorted = (counts) => Object.entries(counts).sort((one, other) => other[1] - one[1]);
+
+function put(id, part) {
+  byId(id).append(part.element);
+  return part;
+}
+
+function figure(id, value, unit, more) {
+  const box = byId(`now-${id}`);
+  setText(box.querySelector("b"), value);
+  setText(box.querySelector("i"), unit ?? "");
+  setText(box.querySelector("small"), more);
+}
+
+// -- tables ----------------------------------------------------------------------------------------------------------
+
+const LATENCY = [
+  { head: "col.what", class: "c-what", text: (one) => name("latency", one.name) },
+  ...["average", "p50", "p95", "p99", "maximum"].map((word) => (
+    { head: `col.${word}`, class: `number c-${word}`, text: (one) => duration(one[word]) })),
+];
+
+const STATE_MOODS = { ok: "good", cooling: "warn", disabled: "bad" };
+
+function stateText(one) {
+  const state = name("state", one.state);
+  return one.until === null ? state : say("state.until", { state, span: span(one.until - one.now) });
+}
+
+const CREDENTIALS = [
+  { head: "col.credential", class: "cut", text: (one) => `${one.platform} / ${one.credential}` },
+  { head: "col.state", class: "c-state", show: (cell, one) => badge(cell, stateText(one), STATE_MOODS[one.state] ?? "") },
+  { head: "col.in_flight", class: "number c-more", text: (one) => count(one.in_flight) },
+  { head: "col.requests", class: "number", text: (one) => count(one.requests) },
+  { head: "col.failed", class: "number", text: (one) => count(one.failed) },
+  { head: "col.latency", class: "number c-more", text: (one) => duration(one.latency) },
+];
+
+/** A share of one core, with a bar. */
+function cpu(cell, one) {
+  if (!cell.firstElementChild) cell.append(el("span"), el("i", { class: "meter", "aria-hidden": "true" }, el("i")));
+  setText(cell.firstElementChild, one.alive ? percent(one.cpu) : NONE);
+  const bar = cell.lastElementChild.firstElementChild;
+  bar.style.transform = `scaleX(${one.alive ? Math.min(one.cpu, 1).toFixed(3) : 0})`;
+  bar.className = one.cpu >= MUCH_CPU ? "bad" : "";
+}
+
+const workerName = (one) => say(one.alive ? "worker.pid" : "worker.gone", { number: one.number, pid: one.pid });
+
+const WORKERS = [
+  { head: "col.worker", class: "cut", text: workerName },
+  { head: "col.cpu", class: "number c-cpu", show: cpu },
+  { head: "col.memory", class: "number", text: (one) => bytes(one.memory_bytes) },
+  { head: "col.files", class: "number c-more", text: (one) => count(one.open_files) },
+  { head: "col.in_flight", class: "number c-more", text: (one) => count(one.in_flight) },
+  { head: "col.lag", class: "number", show: (cell, one) => {
+    setText(cell, duration(one.loop_lag_p99));
+    cell.classList.toggle("bad", one.loop_lag_p99 >= LATE);
+  } },
+];
+
+const MODELS = [
+  { head: "col.model", class: "cut", text: (one) => one.model },
+  { head: "col.requests", class: "number", text: (one) => count(one.requests) },
+  { head: "col.failed", class: "number", text: (one) => count(one.failed) },
+  { head: "col.output", class: "number", text: (one) => count(one.output_tokens) },
+];
+
+// -- limits and connections ------------------------------------------------------------------------------------------
+
+const LIMITS = [
+  ["rate", [
+    ["granted", (stats) => count(stats.rate_limits.granted)],
+    ["denied", (stats) => count(stats.rate_limits.denied)]]],
+  ["admission", [
+    ["waiting", (stats) => count(stats.admission.waiting)],
+    ["refused", (stats) => count(stats.admission.refused)]]],
+  ["upstream", [
+    ["busy", (stats) => count(stats.upstream.busy)],
+    ["idle", (stats) => count(stats.upstream.idle)],
+    ["retries", (stats) => count(stats.upstream.retries)]]],
+  ["stalls", [
+    ["by_upstream", (stats) => count(stats.stalls.upstream)],
+    ["by_client", (stats) => count(stats.stalls.client)]]],
+  ["tokens", [
+    ["cached", (stats) => count(stats.tokens.cached)],
+    ["reasoning", (stats) => count(stats.tokens.reasoning)]]],
+  ["network", [
+    ["connections", (stats) => count(stats.requests.connections)],
+    ["in", (stats) => bytes(stats.network.bytes_in)],
+    ["out", (stats) => bytes(stats.network.bytes_out)]]],
+  ["cache", [
+    ["state", ({ cache }) => (cache ? null : say("limits.off"))],
+    ["hit", ({ cache }) => cache && count(cache.hit)],
+    ["miss", ({ cache }) => cache && count(cache.miss)],
+    ["shared", ({ cache }) => cache && count(cache.shared)],
+    ["bypass", ({ cache }) => cache && count(cache.bypass)],
+    ["held", ({ cache }) => cache && say("limits.entries", { count: count(cache.entries), size: bytes(cache.bytes) })]]],
+];
+
+/** A heading with names and values; a value of null leaves its line out. */
+function group(title, rows) {
+  const values = rows.map(() => el("dd"));
+  const lines = rows.map(([word], at) => el("div", {}, el("dt", { "data-text": `limits.${word}` }, say(`limits.${word}`)), values[at]));
+  const element = el("div", {}, el("h3", { "data-text": `limits.${title}` }, say(`limits.${title}`)), el("dl", {}, lines));
+  const show = (stats) => rows.forEach(([, text], at) => {
+    const shown = text(stats);
+    lines[at].hidden = shown === null;
+    setText(values[at], shown ?? "");
+  });
+  return { element, show };
+}

@@ -1,0 +1,227 @@
+// The requests: newest first, filtered, by pages, and one in full.
+
+import { ask } from "./access.js";
+import { byId, el, setText } from "./dom.js";
+import { NONE, amount, bytes, clock, count, duration, moment } from "./format.js";
+import { name, say } from "./language.js";
+import { badge, Table } from "./table.js";
+
+const PAGE_SIZE = 20; // what the event stream brings
+const AGAIN_MS = 2000; // a page that the event stream does not bring is asked for so often
+const TYPING_MS = 250;
+const MODELS = 100; // more than these would make no choice
+
+const FAILED = new Set(["upstream_error", "upstream_timeout", "truncated", "internal_error", "worker_died"]);
+const ENDINGS = ["done", "client_error", "rejected", "rate_limited", "upstream_error", "upstream_timeout", "truncated",
+  "client_disconnect", "slow_client", "shutdown", "internal_error", "worker_died"];
+
+const keyOf = (record) => `${record.id} ${record.started}`;
+const statusMood = (record) => (record.status >= 500 ? "bad" : record.status >= 400 ? "warn" : record.status ? "good" : null);
+const orNone = (text) => (text === null || text === "" ? NONE : text);
+
+/** What has become of it: the phase while it runs, then the ending; and its colour. */
+function outcome(record) {
+  if (record.ending === null) return [name("phase", record.phase), "live"];
+  if (record.ending === "done") return [name("ending", "done"), "good"];
+  return [name("ending", record.ending), FAILED.has(record.ending) ? "bad" : "warn"];
+}
+
+function tokens(record) {
+  if (record.input_tokens === null && record.output_tokens === null) return NONE;
+  return `${count(record.input_tokens)} → ${count(record.output_tokens)}`;
+}
+
+function openButton(cell, record) {
+  if (!cell.firstElementChild) cell.append(el("button", { type: "button", class: "open" }));
+  setText(cell.firstElementChild, clock(record.started));
+  const label = `${clock(record.started)} ${say("open.request", { id: record.id })}`;
+  if (cell.firstElementChild.getAttribute("aria-label") !== label) cell.firstElementChild.setAttribute("aria-label", label);
+}
+
+const COLUMNS = [
+  { head: "col.started", class: "c-started", show: openButton },
+  { head: "col.status", class: "c-status", show: (cell, one) => badge(cell, one.status ? String(one.status) : NONE, statusMood(one)) },
+  { head: "col.state", class: "c-outcome", show: (cell, one) => badge(cell, ...outcome(one)) },
+  { head: "col.model", class: "c-model cut", text: (one) => one.model ?? `${one.method} ${one.path}` },
+  { head: "col.key", class: "c-key cut", text: (one) => orNone(one.key) },
+  { head: "col.client", class: "c-client cut", text: (one) => orNone(one.client) },
+  { head: "col.tokens", class: "c-tokens number", text: tokens },
+  { head: "col.ttft", class: "c-ttft number", text: (one) => duration(one.time_to_first_token) },
+  { head: "col.duration", class: "c-duration number", text: (one) => duration(one.duration) },
+];
+
+/** Tokens a second while the answer was being written. */
+function speed(record) {
+  const taken = record.duration - (record.time_to_first_token ?? 0);
+  if (!record.stream || !record.output_tokens || !(taken > 0)) return NONE;
+  return `${amount(record.output_tokens / taken)} tok/s`;
+}
+
+const DETAILS = {
+  id: (one) => one.id,
+  started: (one) => moment(one.started),
+  request: (one) => `${one.method} ${one.path}`,
+  status: (one) => (one.status ? String(one.status) : NONE),
+  ending: (one) => outcome(one)[0],
+  error_code: (one) => orNone(one.error_code),
+  model: (one) => orNone(one.model),
+  platform: (one) => orNone(one.platform),
+  credential: (one) => orNone(one.credential),
+  attempts: (one) => count(one.attempts),
+  key: (one) => orNone(one.key),
+  client: (one) => orNone(one.client),
+  user_agent: (one) => orNone(one.user_agent),
+  kind: (one) => say(one.stream ? "detail.stream" : "detail.whole"),
+  time_to_first_token: (one) => duration(one.time_to_first_token),
+  duration: (one) => duration(one.duration),
+  input_tokens: (one) => count(one.input_tokens),
+  output_tokens: (one) => count(one.output_tokens),
+  speed,
+  bytes_in: (one) => bytes(one.bytes_in),
+  bytes_out: (one) => bytes(one.bytes_out),
+};
+
+export class Requests {
+  constructor(announce) {
+    this.announce = announce;
+    this.page = 1;
+    this.found = { requests: [], total: 0 };
+    this.opened = null;
+    this.models = new Set();
+    this.asking = null;
+    this.paused = false;
+    this.table = new Table({
+      label: "requests", columns: COLUMNS, keyOf, none: "table.none", onOpen: (record) => this.open(record),
+    });
+    byId("requests-table").append(this.table.element);
+    this.form = byId("filter");
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+    this.form.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.turn(1), TYPING_MS);
+    });
+    this.form.addEventListener("reset", () => setTimeout(() => this.turn(1)));
+    byId("newer").addEventListener("click", () => this.turn(this.page - 1));
+    byId("older").addEventListener("click", () => this.turn(this.page + 1));
+    this.details = Object.keys(DETAILS).map((key) => [key, el("dd")]);
+    byId("detail-list").append(...this.details.flatMap(([key, value]) =>
+      [el("dt", { "data-text": `detail.${key}` }, say(`detail.${key}`)), value]));
+    byId("detail-close").addEventListener("click", () => byId("detail").close());
+    byId("detail").addEventListener("close", () => (this.opened = null));
+    // A click beside the box is one on what is around it.
+    byId("detail").addEventListener("click", (event) => event.target === byId("detail") && byId("detail").close());
+    this.addOptions(byId("filter-ending"), ENDINGS, (word) => name("ending", word));
+    setInterval(() => this.isLive() || this.paused || document.hidden || this.fetch(), AGAIN_MS);
+  }
+
+  // -- what is shown ---------------------------------------------------------------------------------------------
+
+  filters() {
+    return [...new FormData(this.form)].filter(([, value]) => value.trim() !== "");
+  }
+
+  /** Whether the event stream brings what is to be shown. */
+  isLive() {
+    return this.page === 1 && this.filters().length === 0;
+  }
+
+  /** From the event stream: the newest page of all requests. */
+  take(found) {
+    this.newest = found;
+    if (this.isLive()) this.receive(found);
+  }
+
+  /** Somebody who points at a row, or stands on one, does not want it to move away. */
+  isHeld() {
+    const body = this.table.body;
+    return body.contains(document.activeElement) || (matchMedia("(hover: hover)").matches && body.matches(":hover"));
+  }
+
+  receive(found, { turned = false } = {}) {
+    const held = !turned && this.isHeld();
+    byId("held").classList.toggle("unheld", !held);
+    this.follow(found);
+    if (held) return;
+    this.found = found;
+    this.draw();
+  }
+
+  draw() {
+    const { requests, total } = this.found;
+    const words = this.filters().length ? "table.nothing" : "table.none";
+    this.table.empty.dataset.text = words;
+    setText(this.table.empty, say(words));
+    this.table.show(requests);
+    const first = (this.page - 1) * PAGE_SIZE;
+    const range = { first: count(first + 1), last: count(first + requests.length), total: count(total) };
+    setText(byId("range"), requests.length ? say("page.range", range) : say("page.zero"));
+    byId("newer").disabled = this.page === 1;
+    byId("older").disabled = first + requests.length >= total;
+    byId("clear").disabled = this.filters().length === 0;
+    this.nameOptions(byId("filter-ending"), (word) => name("ending", word));
+    if (this.opened) this.detail(this.opened);
+  }
+
+  /** Keep the opened request up to date. */
+  follow(found) {
+    const same = this.opened && found.requests.find((record) => keyOf(record) === keyOf(this.opened));
+    if (same) this.detail(same);
+  }
+
+  async turn(page) {
+    clearTimeout(this.typing);
+    this.page = Math.max(page, 1);
+    if (this.isLive() && this.newest && !this.paused) this.receive(this.newest, { turned: true });
+    else await this.fetch({ turned: true });
+    if (this.filters().length) this.announce(say("said.found", { count: count(this.found.total) }));
+  }
+
+  async fetch({ turned = false } = {}) {
+    if (this.asking && !turned) return;
+    this.asking?.abort();
+    const mine = (this.asking = new AbortController());
+    const question = new URLSearchParams([...this.filters(), ["page", this.page], ["page_size", PAGE_SIZE]]);
+    try {
+      const response = await ask(`dashboard/requests?${question}`, { signal: mine.signal, cache: "no-store" });
+      if (!response.ok) throw new Error(String(response.status));
+      const found = await response.json();
+      if (mine === this.asking) this.receive(found, { turned });
+      setText(byId("requests-wrong"), "");
+    } catch (error) {
+      // The event stream says when the gateway is away; this is for a question that it would not answer.
+      if (/^\d+$/.test(error.message)) setText(byId("requests-wrong"), say("table.failed", { reason: error.message }));
+    } finally {
+      if (mine === this.asking) this.asking = null;
+    }
+  }
+
+  // -- the choices -----------------------------------------------------------------------------------------------
+
+  /** Models to choose from: those of the statistics, but for the one that stands for all others. */
+  offer(models) {
+    const fresh = models.map((one) => one.model).filter((model) => model !== "other" && !this.models.has(model));
+    const room = fresh.slice(0, MODELS - this.models.size);
+    room.forEach((model) => this.models.add(model));
+    this.addOptions(byId("filter-model"), room, (model) => model);
+  }
+
+  addOptions(select, values, nameOf) {
+    select.append(...values.map((value) => el("option", { value }, nameOf(value))));
+  }
+
+  nameOptions(select, nameOf) {
+    for (const option of select.options) if (option.value) setText(option, nameOf(option.value));
+  }
+
+  // -- one request -----------------------------------------------------------------------------------------------
+
+  open(record) {
+    this.detail(record);
+    byId("detail").showModal();
+  }
+
+  detail(record) {
+    this.opened = record;
+    for (const [key, value] of this.details) setText(value, DETAILS[key](record));
+  }
+}

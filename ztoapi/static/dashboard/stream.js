@@ -1,0 +1,101 @@
+// Server-sent events over fetch(), because an EventSource cannot carry a key. It connects again by itself.
+
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 15000;
+const SILENCE_MS = 10000; // the server speaks once a second: after so long the connection is dead, whatever TCP says
+
+/** Octets come in, events go out: { event, data }. */
+class Parser {
+  constructor() {
+    this.text = new TextDecoder();
+    this.rest = "";
+  }
+
+  feed(octets) {
+    const blocks = (this.rest + this.text.decode(octets, { stream: true })).split("\n\n");
+    this.rest = blocks.pop();
+    return blocks.map((block) => {
+      const found = { event: "message", data: "" };
+      for (const line of block.split("\n")) {
+        const [, field, value] = /^(\w*): ?(.*)$/s.exec(line) ?? [];
+        if (field === "event") found.event = value;
+        else if (field === "data") found.data += value;
+      }
+      return found;
+    });
+  }
+}
+
+/**
+ * `ask` is fetch() with whatever the server wants to see; `onEvent(event, data)` gets the JSON of each event; `onState`
+ * gets "connecting", "live", "waiting" (and the seconds to the next try) or "refused" (and the response).
+ */
+export class EventStream {
+  constructor(url, { ask, onEvent, onState }) {
+    Object.assign(this, { url, ask, onEvent, onState });
+    this.wait = FIRST_WAIT_MS;
+    this.running = null;
+    this.timer = 0;
+    window.addEventListener("online", () => this.hurry());
+    document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
+  }
+
+  start() {
+    this.stop();
+    this.wait = FIRST_WAIT_MS;
+    this.connect();
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.running?.abort();
+    this.running = null;
+  }
+
+  /** Do not wait for the next try. */
+  hurry() {
+    if (this.timer) this.start();
+  }
+
+  async connect() {
+    this.timer = 0;
+    const mine = (this.running = new AbortController());
+    this.live = false;
+    this.onState("connecting");
+    try {
+      const response = await this.ask(this.url, { signal: mine.signal, cache: "no-store" });
+      if (response.status === 401 || response.status === 403) {
+        if (mine === this.running) this.onState("refused", response);
+        return;
+      }
+      if (response.ok) await this.read(response.body.getReader(), mine);
+    } catch {
+      // Cut, refused, or stopped by us: the same is done about all of them.
+    }
+    if (mine === this.running) this.later();
+  }
+
+  async read(reader, mine) {
+    const parser = new Parser();
+    for (;;) {
+      const silence = setTimeout(() => mine.abort(), SILENCE_MS);
+      const { value, done } = await reader.read().finally(() => clearTimeout(silence));
+      if (done || mine !== this.running) return;
+      for (const { event, data } of parser.feed(value)) {
+        if (!this.live) this.onState("live");
+        this.live = true;
+        this.wait = FIRST_WAIT_MS;
+        this.onEvent(event, JSON.parse(data));
+      }
+    }
+  }
+
+  later() {
+    // Pages that lost the same gateway do not come back in the same instant.
+    const spread = this.wait * (0.75 + Math.random() / 2);
+    this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
+    this.timer = setTimeout(() => this.connect(), spread);
+    this.onState("waiting", spread / 1000);
+  }
+}

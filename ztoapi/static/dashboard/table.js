@@ -1,0 +1,106 @@
+// Tables and lists whose rows stay the same elements while their values change: focus, selection and scroll stay too.
+
+import { el, setText } from "./dom.js";
+import { say } from "./language.js";
+
+const ROWS = 8; // as many fit without scrolling
+
+/** Whether somebody may have to scroll `box`, who may have a keyboard alone. */
+function scrollable(box, may) {
+  if (may) box.tabIndex = 0;
+  else box.removeAttribute("tabindex");
+}
+
+/** Make the children of `parent` those of `records`, in this order, by key; `make(key)` and `update(node, record)`. */
+export function reconcile(parent, nodes, records, keyOf, make, update) {
+  const wanted = new Set(records.map(keyOf));
+  for (const [key, node] of nodes) {
+    if (!wanted.has(key)) {
+      node.remove();
+      nodes.delete(key);
+    }
+  }
+  let place = parent.firstElementChild;
+  for (const record of records) {
+    const key = keyOf(record);
+    let node = nodes.get(key);
+    if (!node) nodes.set(key, (node = make(key)));
+    update(node, record);
+    if (node === place) place = place.nextElementSibling;
+    else parent.insertBefore(node, place);
+  }
+}
+
+/**
+ * A table. A column has a `head` (a key), a `class`, and `show(cell, record)`, or `text(record)` for cells of plain
+ * text. The first column is the row's heading. `none` is the key of what is said where there are no rows.
+ */
+export class Table {
+  constructor({ label, columns, keyOf, none, onOpen = null }) {
+    Object.assign(this, { columns, keyOf, onOpen, nodes: new Map() });
+    this.body = el("tbody");
+    this.empty = el("p", { class: "empty", "data-text": none }, say(none));
+    this.table = el("table", {},
+      el("thead", {}, el("tr", {}, columns.map((column) =>
+        el("th", { scope: "col", class: column.class, "data-text": column.head }, say(column.head))))),
+      this.body);
+    this.element = el("div", { class: "table", role: "group", "data-label": label, "aria-label": say(label) }, this.table, this.empty);
+  }
+
+  show(records) {
+    this.records = new Map(records.map((record) => [this.keyOf(record), record]));
+    reconcile(this.body, this.nodes, records, this.keyOf, (key) => this.row(key), (row, record) => this.fill(row, record));
+    scrollable(this.element, records.length > ROWS && !this.onOpen);
+    this.table.hidden = records.length === 0;
+    this.empty.hidden = records.length > 0;
+  }
+
+  row(key) {
+    const cells = this.columns.map((column, at) => el(at ? "td" : "th", { class: column.class, scope: at ? null : "row" }));
+    if (!this.onOpen) return el("tr", {}, cells);
+    return el("tr", { class: "opens", click: () => this.onOpen(this.records.get(key)) }, cells);
+  }
+
+  fill(row, record) {
+    this.columns.forEach((column, at) => {
+      const cell = row.children[at];
+      if (column.show) column.show(cell, record);
+      else setText(cell, column.text(record));
+    });
+  }
+}
+
+/** Names with a number each, and a bar for its part of the largest. */
+export class Bars {
+  constructor({ label, none }) {
+    this.nodes = new Map();
+    this.list = el("ul", { class: "bars" });
+    this.empty = el("p", { class: "empty", "data-text": none }, say(none));
+    this.element = el("div", { class: "table", role: "group", "data-label": label, "aria-label": say(label) }, this.list, this.empty);
+  }
+
+  /** `items` have a `key`, a `name`, a `value`, what is shown of it (`text`) and perhaps a `mood`: good, warn, bad. */
+  show(items) {
+    const most = Math.max(1, ...items.map((item) => item.value));
+    reconcile(this.list, this.nodes, items, (item) => item.key,
+      () => el("li", {}, el("span"), el("b"), el("i", { "aria-hidden": "true" })),
+      (node, item) => {
+        setText(node.children[0], item.name);
+        setText(node.children[1], item.text);
+        node.children[2].className = item.mood ?? "";
+        node.children[2].style.transform = `scaleX(${(item.value / most).toFixed(4)})`;
+      });
+    scrollable(this.element, items.length > ROWS);
+    this.list.hidden = items.length === 0;
+    this.empty.hidden = items.length > 0;
+  }
+}
+
+/** A short word in a colour, or with null as plain text: the cell's only child. */
+export function badge(cell, text, mood) {
+  if (!cell.firstElementChild) cell.append(el("span"));
+  const node = cell.firstElementChild;
+  const wanted = mood === null ? "" : `badge ${mood}`.trim();
+  if (node.className !== wanted) node.className = wanted;
+  setText(node, text);
+}
