@@ -162,3 +162,7 @@ def test_a_line_stays_below_what_a_pipe_takes_at_once() -> None:
     )
     assert len(json_lines([make_line(record, OFFSET)])) < 4096
     assert len(text_lines([make_line(record, OFFSET)])) < 4096
+
+
+def test_the_trace_stands_there() -> None:
+    assert as_json(make_record(trace_id="4bf92f3577b34da6a3ce929d0e0e4736"))["trace_id"].startswith("4bf9")

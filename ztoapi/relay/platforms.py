@@ -73,15 +73,19 @@ class Upstream:
             raise self._unavailable(lease)
         return lease
 
-    def request(self, lease: Lease, body: bytes | bytearray, *, path: str | None = None) -> UpstreamRequest:
-        """A POST of ``body`` to the chat URL, or to ``path`` under the base URL."""
+    def request(
+        self, lease: Lease, body: bytes | bytearray, lines: bytes = b"", *, path: str | None = None
+    ) -> UpstreamRequest:
+        """A POST of ``body`` to the chat URL, or to ``path`` under the base URL. ``lines`` are raw header lines of this
+        request alone, each ended by CRLF."""
         target = self._chat_target if path is None else self._base_target + path.encode("ascii")
-        head = b"POST %b%b%d\r\n\r\n" % (target, self._heads[lease.number], len(body))
+        head = b"POST %b%b%d\r\n%b\r\n" % (target, self._heads[lease.number], len(body), lines)
         return UpstreamRequest(self._origin, "POST", head, body)
 
-    def headers(self, lease: Lease) -> dict[str, str]:
-        """Header fields for another request with the same credential."""
-        return self._headers[lease.number]
+    def headers(self, lease: Lease, lines: bytes = b"") -> dict[str, str]:
+        """Header fields for another request with the same credential, and those of ``lines``."""
+        own = (line.partition(": ") for line in lines.decode("ascii").splitlines())
+        return {**self._headers[lease.number], **{name: value for name, _, value in own}}
 
     def spare_headers(self) -> dict[str, str]:
         """Header fields for a request beside those of clients, such as for the list of models; there must be a

@@ -138,7 +138,7 @@ class Relay:
             self._collector = None if self._stream else Collector()
         self._mode = _Mode.NOTHING
         tries = self._tries
-        request = tries.upstream.request(tries.lease, self._translation.body, path=path)
+        request = tries.upstream.request(tries.lease, self._translation.body, self._exchange.trace, path=path)
         self._call = self._client.send(request, self, timeouts)
         self._exchange.record.ask(alone=path is None)
         if self._exchange.paused:
@@ -146,7 +146,8 @@ class Relay:
 
     async def _take_steps(self, steps: Steps, timeouts: Timeouts | None) -> None:
         try:
-            path, self._translation.body = await steps(self._tries.upstream.headers(self._tries.lease))
+            headers = self._tries.upstream.headers(self._tries.lease, self._exchange.trace)
+            path, self._translation.body = await steps(headers)
             self._send(timeouts, path)
         except UpstreamError as error:
             self._failed(error)

@@ -18,6 +18,7 @@ from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
 from ztoapi.telemetry.record import USER_AGENT_BYTES, RequestRecord
 from ztoapi.wire.framing import LAST_CHUNK, chunk, fixed_head, stream_head
 from ztoapi.wire.request import RequestHead
+from ztoapi.wire.trace import TRACEPARENT, field_lines, read_trace
 
 if TYPE_CHECKING:
     from ztoapi.server.protocol import HTTPProtocol
@@ -87,6 +88,7 @@ class Exchange:
         "request_id",
         "started",
         "streaming",
+        "trace",
     )
 
     def __init__(self, protocol: "HTTPProtocol", head: RequestHead, request_id: bytes) -> None:
@@ -100,6 +102,11 @@ class Exchange:
         agent = head.headers.get(b"user-agent")
         if agent is not None:
             record.user_agent = agent[:USER_AGENT_BYTES]
+        self.trace: bytes = b""
+        """Raw lines that tell an upstream what trace the request belongs to."""
+        if TRACEPARENT in head.headers and (trace := read_trace(head.headers)) is not None:
+            record.trace_id = trace.trace_id
+            self.trace = field_lines(trace.value, trace.state)
         protocol.context.recorder.begin()
         self._close = not head.keep_alive
         self._chunked = head.http11

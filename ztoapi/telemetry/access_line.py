@@ -52,6 +52,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     ttft_ms: float | None = None
     overhead_ms: float | None = None
     error_code: str | None = None
+    trace_id: str | None = None
     user_agent: str | None = None
 
 
@@ -91,6 +92,7 @@ def make_line(record: RequestRecord, offset: float) -> AccessLine:
         None if first is None or whole is None or not record.stream else _milliseconds(first - whole),
         None if overhead is None else _milliseconds(overhead),
         code if code is None or len(code) <= _NAME_CHARACTERS else code[:_NAME_CHARACTERS],
+        record.trace_id,
         None if agent is None else agent.decode("utf-8", "backslashreplace"),
     )
 

@@ -57,6 +57,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     """Address and port of the connection."""
     user_agent: bytes | None = None
     """As the client sent it: any octets; cut at :data:`USER_AGENT_BYTES`."""
+    trace_id: str | None = None
+    """Of the trace that the request belongs to, in hexadecimal."""
 
     def ask(self, *, alone: bool) -> None:
         """The upstream is asked now. ``alone``: without having been asked something else first."""
