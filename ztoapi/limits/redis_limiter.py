@@ -31,6 +31,8 @@ __all__ = ["RedisGrant", "RedisLimiter", "Statistics"]
 
 _TIMEOUT_SECONDS: Final = 0.05
 """A call takes 0.1 ms on a local network; a client notices 50."""
+_CONNECT_SECONDS: Final = 1.0
+"""To connect may take several ways to the store and back, with TLS above all. Nobody waits for it but the start."""
 _PROBE_SECONDS: Final = 0.5
 _ROUND_SECONDS: Final = 0.01
 """Between two rounds in the background, so that many requests settle in one call."""
@@ -97,7 +99,7 @@ class RedisLimiter:
     ) -> None:
         self._board, self._clock = board, board.clock
         self._on_store_error, self._timeout = on_store_error, timeout_seconds
-        self._store = Store(url, timeout_seconds, board.clock)
+        self._store = Store(url, board.clock)
         self._here: dict[Scope, Scope] = {}
         for scope in scopes:
             self._know(scope)
@@ -338,6 +340,8 @@ class RedisLimiter:
 
     async def _probe(self) -> bool:
         try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await self._store.probe()
             async with asyncio.timeout(self._timeout):
                 await self._store.probe()
         except (RedisError, OSError, TimeoutError) as error:

@@ -61,17 +61,12 @@ class Order(NamedTuple):
 class Store:
     """The store at ``url`` (``redis://``, ``rediss://`` or ``unix://``). ``clock`` is this machine's, in nanoseconds.
 
-    Whatever takes longer than the timeout, or fails, raises RedisError or OSError; nothing is tried again.
+    What fails raises RedisError or OSError, and nothing is tried again. Time is in the caller's hand.
     """
 
-    def __init__(self, url: str, timeout_seconds: float, clock: Callable[[], int]) -> None:
+    def __init__(self, url: str, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._redis: Redis = Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
         self._script = self._redis.register_script(_SCRIPT)
 
     async def probe(self) -> None:
