@@ -79,6 +79,9 @@ def test_the_image_runs_what_serves_and_not_as_root() -> None:
     assert instructions("USER") == ["10001:10001"]
     command = json.loads(instructions("ENTRYPOINT")[0]) + json.loads(instructions("CMD")[0])
     assert command == ["ztoapi", "serve"]
+    # The history outlives the container: it is where the compose file keeps a volume.
+    (volume,) = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]["ztoapi"]["volumes"]
+    assert volume.partition(":")[2] == variables()["STATE_DIRECTORY"]
     environment = {name: variables()[name] for name in ("HOST", "PORT")}
     # Open to the network it refuses to start without a key for clients.
     process = GatewayProcess(*command[1:], ZAI_TOKEN="t", **environment)

@@ -1,12 +1,16 @@
 """The Kubernetes manifests, by Kubernetes' own schemas, and how their figures fit together."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from tests.deploy.tools import DEPLOY, run
+from tests.processes.gateway_process import GatewayProcess
+from tests.stack import Stack
 from ztoapi import __version__
 
 FOLDER = DEPLOY / "kubernetes"
@@ -78,3 +82,20 @@ def test_names_that_manifests_call_each_other_by() -> None:
         assert manifest(path)["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     (endpoint,) = manifest("monitoring/servicemonitor.yaml")["spec"]["endpoints"]
     assert endpoint["port"] == service["ports"][0]["name"]
+
+
+def test_a_gateway_that_drains_is_unready_and_alive_until_its_streams_are_done() -> None:
+    """What the probes see between SIGTERM and the end."""
+    with Stack() as stack:
+        upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
+        with GatewayProcess(PLATFORM_ID="zai", UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0") as process:
+            body = {"model": "glm-4.6:fault=hang_mid", "messages": [{"role": "user", "content": "x"}], "stream": True}
+            with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=body) as stream:
+                lines = stream.iter_lines()
+                next(lines)
+                assert httpx.get(f"{process.url}/readyz").status_code == 200
+                process.kill(signal.SIGTERM)
+                while httpx.get(f"{process.url}/readyz").status_code != 503:
+                    pass
+                assert httpx.get(f"{process.url}/livez").status_code == 200
+            assert process.wait() == 0
