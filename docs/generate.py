@@ -58,6 +58,7 @@ def render(name: str) -> str:
             options("UpstreamConfig", "upstream"),
             options("LimitsConfig", "limits"),
             options("TrafficLimits", "limits.key"),
+            options("CacheConfig", "cache"),
             options("Config", ""),
         ]
     else:

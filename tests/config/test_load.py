@@ -108,13 +108,13 @@ def test_every_option_of_the_structs_can_be_set(tmp_path: Path) -> None:
     samples = {"ca_file": "ca.pem", "redis_url": "redis://h", "trusted_proxies": "10.0.0.0/8"}
     for name, (kind, fields) in OPTIONS.items():
         for field in fields:
-            if field == "burst":
-                continue  # It is refused alone.
+            if field in ("burst", "redis"):
+                continue  # They are refused alone.
             variable = variables_of(name, field)[0]
             default = getattr(kind(), field)
             value = samples.get(field) or ("7" if default is None else str(default).lower())
             result = loaded(tmp_path, **{variable: value})
-            scope = name.upper().replace("LIMITS.", "") + "_" if "." in name else ""
+            scope = name.upper().replace("LIMITS.", "") + "_" if "." in name or name == "cache" else ""
             assert variable == f"ZTOAPI_{scope}{field.upper()}"
             assert result.sources[f"{name}.{field}"] == f"{variable} (environment)"
             (tmp_path / "ztoapi.toml").write_text(
@@ -122,6 +122,11 @@ def test_every_option_of_the_structs_can_be_set(tmp_path: Path) -> None:
             )
             assert loaded(tmp_path).sources[f"{name}.{field}"] == f"{name}.{field} (ztoapi.toml line 2)"
             (tmp_path / "ztoapi.toml").unlink()
+
+
+def test_answers_are_shared_by_a_redis_that_is_named(tmp_path: Path) -> None:
+    assert "set REDIS_URL" in problems(tmp_path, ZTOAPI_CACHE_REDIS="1")[0]
+    assert loaded(tmp_path, ZTOAPI_CACHE_REDIS="1", REDIS_URL="redis://h").config.cache.redis
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,16 @@ import msgspec
 
 from ztoapi.config import redis_url, upstreams
 from ztoapi.config.keyfile import read_key_file
-from ztoapi.config.model import ClientKey, Config, LimitsConfig, Secret, ServerConfig, TrafficLimits, UpstreamConfig
+from ztoapi.config.model import (
+    CacheConfig,
+    ClientKey,
+    Config,
+    LimitsConfig,
+    Secret,
+    ServerConfig,
+    TrafficLimits,
+    UpstreamConfig,
+)
 from ztoapi.config.platform import is_loopback, usable_cores
 from ztoapi.config.sources import Found, Problems, Sources, read_sources
 from ztoapi.config.values import convert, read_list, read_text
@@ -32,6 +41,7 @@ OPTIONS: Final[Mapping[str, tuple[type[msgspec.Struct], tuple[str, ...]]]] = {
     "server": (ServerConfig, ServerConfig.__struct_fields__),
     "upstream": (UpstreamConfig, UpstreamConfig.__struct_fields__),
     "limits": (LimitsConfig, ("redis_url", "gateways", "on_store_error", "ietf_headers")),
+    "cache": (CacheConfig, CacheConfig.__struct_fields__),
     **{f"limits.{scope}": (TrafficLimits, TrafficLimits.__struct_fields__) for scope in _SCOPES},
 }
 """The tables of options, and the options in each."""
@@ -105,6 +115,8 @@ def load(
         values["limits"][field] = TrafficLimits(**values[f"limits.{scope}"])
     top = _read_fields(Config, "", _TOP_LEVEL, sources, problems)
     _check_values(server, upstream, values["limits"], top, directory, sources, problems)
+    if values["cache"].get("redis") and "redis_url" not in values["limits"]:
+        problems.add(sources.origins()["cache.redis"], "needs a Redis: set REDIS_URL, or limits.redis_url")
     routing = upstreams.read_upstreams(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     warnings = list(routing.warnings)
     chosen = {key: _chosen_keys(sources, key, server.host, problems, warnings) for key in _KEYS}
@@ -130,6 +142,7 @@ def load(
         server=server,
         upstream=upstream,
         limits=LimitsConfig(**values["limits"]),
+        cache=CacheConfig(**values["cache"]),
         default_key=next(iter(chosen["default_key"]), None),
         api_keys=chosen["api_keys"],
         admin_key=next(iter(chosen["admin_key"]), None),
@@ -167,7 +180,8 @@ def variables_of(struct: str, field: str) -> tuple[str, ...]:
     """The environment variables of an option of ``struct`` (a table of OPTIONS, or empty), the first one wins."""
     if not struct:
         return (_TOP_LEVEL[field],)
-    _, _, scope = struct.partition(".")
+    # What is in [cache] is called enabled, shared, redis: too little by itself.
+    scope = struct if struct == "cache" else struct.partition(".")[2]
     own = f"ZTOAPI_{scope}_{field}".upper() if scope else f"ZTOAPI_{field.upper()}"
     short = _SHORT_NAMES.get(f"{struct}.{field}")
     return (own,) if short is None else (own, short)

@@ -15,6 +15,7 @@ import msgspec
 from ztoapi.dialects.thinking import ThinkMode
 
 __all__ = [
+    "CacheConfig",
     "ClientKey",
     "Config",
     "Credential",
@@ -255,12 +256,30 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Each client address: `[limits.address]`; IPv6 by its first 64 bits."""
 
 
+class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers that are kept, to be given again to the same question."""
+
+    enabled: bool = False
+    """Whether there is a response cache."""
+    max_bytes: int = 67108864
+    """Memory for answers, in each worker; answers on their way may take as much again."""
+    max_entry_bytes: int = 1048576
+    """A larger answer is not kept."""
+    ttl_seconds: float = 3600.0
+    """Time for which an answer is given again."""
+    shared: bool = False
+    """Whether one client key may be given the answers that another one got."""
+    redis: bool = False
+    """Whether workers and gateways share answers by `limits.redis_url`."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration of one gateway."""
 
     server: ServerConfig = msgspec.field(default_factory=ServerConfig)
     upstream: UpstreamConfig = msgspec.field(default_factory=UpstreamConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
+    cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
     default_key: Secret | None = None
     """The client key called ``default``. Without any key none is asked for (accepted on a loopback bind only)."""
     api_keys: tuple[Secret, ...] = ()

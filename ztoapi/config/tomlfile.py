@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 __all__ = ["TABLES", "Option", "line_numbers", "parse"]
 
-TABLES = ("server", "upstream", "limits", "limits.global", "limits.key", "limits.model", "limits.address")
+TABLES = ("server", "upstream", "limits", "limits.global", "limits.key", "limits.model", "limits.address", "cache")
 """Tables whose entries are options; any other table is the value of one."""
 
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]")

@@ -7,15 +7,20 @@ from typing import Final, Protocol
 import httpx
 import msgspec
 
+from ztoapi.cache.policy import Use, use_of
+from ztoapi.cache.question import digest
 from ztoapi.config.model import ClientKey, Config, ModelRoute
 from ztoapi.dialects import zread_request
 from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.dialects.translate import OpenAITranslation, Terms, Translation, WebTranslation, ZreadTranslation
 from ztoapi.errors import ApiError, UpstreamError
+from ztoapi.relay.asker import Asker
+from ztoapi.relay.flights import Flights
 from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.relay import Relay
 from ztoapi.relay.rules import RelayRules
 from ztoapi.relay.zread import prepare
+from ztoapi.server.authorization import client_key
 from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
@@ -43,7 +48,7 @@ class ChatHandler:
     """Chooses the upstream, translates, and hands the exchange to a relay.
 
     ``next_id`` gives unique ids; ``clock`` Unix seconds; ``key_of`` the client's key, None where none is asked for;
-    ``limits`` is None where there are none.
+    ``limits`` is None where there are none, ``flights`` without a response cache.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class ChatHandler:
         clock: Callable[[], float],
         key_of: Callable[[Exchange], ClientKey | None],
         limits: Limits | None,
+        flights: Flights | None,
     ) -> None:
         self._config = config
         self._upstreams = upstreams
@@ -65,6 +71,7 @@ class ChatHandler:
         self._clock = clock
         self._key_of = key_of
         self._limits = limits
+        self._flights = flights
         self._rules = RelayRules(
             max_tries=config.upstream.max_tries,
             max_event_bytes=config.upstream.max_event_bytes,
@@ -103,13 +110,45 @@ class ChatHandler:
         if key is not None and key.models:
             others = tuple(other for other in others if key.allows(other))
         stream = self._config.default_stream if request.stream is None else request.stream
+        if self._flights is None:
+            self._ask_first(exchange, request, stream, others)
+        else:
+            self._fly(self._flights, exchange, request, stream, others, key)
+
+    def _fly(
+        self,
+        flights: Flights,
+        exchange: Exchange,
+        request: ChatRequest,
+        stream: bool,
+        others: tuple[str, ...],
+        key: ClientKey | None,
+    ) -> None:
+        """Answer by way of the response cache."""
+        config, headers = self._config, exchange.request.headers
+        route = config.route(request.model)
+        platform = self._upstreams[route.platform].platform
+        # The web services look things up, and take no heed of what would have them say the same again.
+        use = use_of(request, headers, repeatable=platform.dialect in ("openai", "zai"))
+        question = None
+        if use is not Use.NONE:
+            # The key itself, for a name may be given to another one.
+            whose = "" if key is None or config.cache.shared else client_key(headers).hex()
+            where = (platform.id, platform.chat_url, route.upstream)
+            how = (config.enable_thinking, config.think_mode, config.zread_repository, others)
+            question = digest(request.body, stream=stream, terms=(whose, *where, *how))
+        flights.serve(
+            exchange, question, use, stream=stream, ask=lambda asker: self._ask_first(asker, request, stream, others)
+        )
+
+    def _ask_first(self, exchange: Asker, request: ChatRequest, stream: bool, others: tuple[str, ...]) -> None:
         # Without fallbacks there is nothing to keep the request for.
         otherwise = partial(self._stand_in, exchange, request, stream, others, None) if others else None
         self._ask(exchange, request, stream, otherwise)
 
     def _ask(
         self,
-        exchange: Exchange,
+        exchange: Asker,
         request: ChatRequest,
         stream: bool,
         otherwise: Callable[[UpstreamError], bool] | None,
@@ -147,7 +186,7 @@ class ChatHandler:
 
     def _stand_in(
         self,
-        exchange: Exchange,
+        exchange: Asker,
         request: ChatRequest,
         stream: bool,
         others: tuple[str, ...],

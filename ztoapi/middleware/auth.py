@@ -1,11 +1,11 @@
-"""Client keys. ``Authorization: Bearer KEY`` as OpenAI's clients send it, or ``x-api-key: KEY`` as Anthropic's do."""
+"""Client keys: who may ask at all."""
 
 from collections.abc import Callable
 
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import ClientKey
 from ztoapi.errors import ApiError
-from ztoapi.server.authorization import bearer_key
+from ztoapi.server.authorization import client_key
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["Auth"]
@@ -27,8 +27,7 @@ class Auth:
         """The refusal (401), or None. Only who has the key is told that it has expired or was revoked."""
         if not self._keys.required:
             return None
-        headers = exchange.request.headers
-        given = bearer_key(headers) or headers.get(b"x-api-key", b"")
+        given = client_key(exchange.request.headers)
         if not given:
             return _refusal("no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "missing_api_key")
         key = self._keys.find(given)

@@ -19,7 +19,7 @@ _LOOPBACK_ORIGIN = re.compile(rb"https?://" + LOOPBACK_AUTHORITY.pattern, re.IGN
 _EXPOSED: Final = (
     b"access-control-expose-headers: x-request-id, retry-after, retry-after-ms, x-ratelimit-limit-requests, "
     b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
-    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, ratelimit, ratelimit-policy\r\n"
+    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, ratelimit, ratelimit-policy, x-ztoapi-cache\r\n"
 )
 _PREFLIGHT: Final = (
     b"access-control-allow-methods: GET, POST, HEAD, OPTIONS\r\n"

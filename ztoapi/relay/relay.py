@@ -14,10 +14,10 @@ from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.contract import Reader, Usage
 from ztoapi.dialects.translate import Translation
 from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.relay.asker import Asker
 from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.rules import RelayRules, retry_after
 from ztoapi.relay.tries import Tries
-from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.client import Call, Client
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.wire.buffer import RingOverflow
@@ -77,7 +77,7 @@ class Relay:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: Asker,
         client: Client,
         upstream: Upstream,
         translation: Translation,

@@ -90,6 +90,7 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
         (),
         "Requests without a line in the access log, which could not be written fast enough, or at all.",
     ),
+    "ztoapi_store_failures": SampledMetric(Kind.COUNTER, ("store",), "Calls of the common store that failed."),
     "ztoapi_store_up": SampledMetric(Kind.MIN, ("store",), "Whether the common store answers."),
 }
 

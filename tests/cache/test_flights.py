@@ -1,0 +1,378 @@
+"""Single flight: one request to the upstream for all who ask the same at a time, and what each of them is told when
+the upstream, or one of them, fails."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.cache.asking import ask, cached, counts, send
+from tests.cache.upstream import Upstream, UpstreamCall, event
+from tests.stack import Stack
+from tests.support.serving import Answer, Client
+from ztoapi.errors import Ending
+from ztoapi.telemetry.record import RequestRecord
+
+RESULT = "x-ztoapi-cache"
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as upstream:
+        yield upstream
+
+
+@contextmanager
+def flying(upstream: Upstream, **variables: str) -> Iterator[Stack]:
+    with cached("openai", UPSTREAM_URL=upstream.url, **variables) as stack:
+        yield stack
+
+
+def in_hand(stack: Stack, count: int) -> None:
+    """Wait until so many requests are in hand."""
+    connections = stack.application.context.connections
+    stack.wait_for(
+        lambda: sum(one.exchange is not None and one.exchange.record.whole is not None for one in connections) == count
+    )
+
+
+@contextmanager
+def clients(stack: Stack, count: int, *, stream: bool, model: str = "m") -> Iterator[list[Client]]:
+    """So many clients that have asked the same, one after the other."""
+    with ExitStack() as all_of_them:
+        asking = []
+        for number in range(count):
+            client = all_of_them.enter_context(Client(stack.port))
+            send(client, stream=stream, model=model)
+            in_hand(stack, number + 1)
+            asking.append(client)
+        yield asking
+
+
+def records(stack: Stack, count: int) -> list[RequestRecord]:
+    stack.record(count)
+    return sorted(stack.application.recorder.recent, key=lambda record: record.started)[:count]
+
+
+def results(answers: list[Answer]) -> list[str]:
+    return [answer.headers[RESULT] for answer in answers]
+
+
+def landed(stack: Stack) -> bool:
+    """Whether nothing is left of any flight."""
+    flights = stack.application.flights
+    assert flights is not None
+    return not flights.in_flight and flights.recorded_bytes == 0
+
+
+def test_a_whole_answer_is_for_all_who_wait_for_it(upstream: Upstream) -> None:
+    with flying(upstream) as stack, clients(stack, 5, stream=False) as asking:
+        upstream.call().answer("Hi")
+        answers = [client.answer() for client in asking]
+        assert results(answers) == ["miss", "shared", "shared", "shared", "shared"]
+        assert len({answer.body for answer in answers}) == 1
+        assert b'"Hi"' in answers[0].body
+        assert upstream.is_asked_no_more()
+        first, *others = records(stack, 5)
+        assert (first.attempts, first.platform, first.cache) == (1, "openai", "miss")
+        assert first.usage is not None and first.usage.total_tokens == 12
+        for record in others:
+            assert (record.attempts, record.platform, record.cache) == (0, None, "shared")
+            assert record.usage is not None and record.usage.total_tokens == 0
+        assert (counts(stack)["miss"], counts(stack)["shared"]) == (1, 4)
+        assert ask(stack, model="m").headers[RESULT] == "hit"
+        assert landed(stack)
+
+
+def test_who_comes_late_to_a_stream_is_sent_what_there_is_and_goes_on_from_there(upstream: Upstream) -> None:
+    with flying(upstream) as stack, Client(stack.port) as first, Client(stack.port) as second:
+        send(first, model="m", stream=True)
+        call = upstream.call()
+        call.start()
+        call.say("one")
+        assert first.until(event("one"))
+        send(second, model="m", stream=True)
+        # Before anything else comes.
+        assert second.until(event("one")).startswith(b"HTTP/1.1 200 OK")
+        call.say("two")
+        assert first.until(event("two")) and second.until(event("two"))
+        call.finish()
+        assert b"data: [DONE]\n\n" in first.until(b"0\r\n\r\n")
+        assert b"data: [DONE]\n\n" in second.until(b"0\r\n\r\n")
+        hit = ask(stack, model="m", stream=True)
+        assert hit.headers[RESULT] == "hit"
+        assert hit.content.startswith(event("one") + event("two"))
+        assert upstream.is_asked_no_more()
+        assert landed(stack)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_first_one_leaves_and_the_others_hear_nothing_of_it(upstream: Upstream, stream: bool) -> None:
+    with flying(upstream) as stack, clients(stack, 3, stream=stream) as (first, second, third):
+        call = upstream.call()
+        if stream:
+            call.start()
+            call.say("one")
+            for client in (first, second, third):
+                client.until(event("one"))
+        first.reset()
+        in_hand(stack, 2)
+        if stream:
+            call.finish()
+            assert b"data: [DONE]\n\n" in second.until(b"0\r\n\r\n")
+            assert b"data: [DONE]\n\n" in third.until(b"0\r\n\r\n")
+        else:
+            call.answer("Hi")
+            assert results([second.answer(), third.answer()]) == ["shared", "shared"]
+        gone, paying, free = records(stack, 3)
+        assert gone.ending is Ending.CLIENT_DISCONNECT
+        assert (gone.attempts, paying.attempts) == (1, 0)
+        assert (paying.ending, paying.platform, paying.credential) == (Ending.DONE, "openai", gone.credential)
+        assert paying.usage is not None and paying.usage.total_tokens == 12
+        assert free.usage is not None and free.usage.total_tokens == 0
+        assert ask(stack, model="m", stream=stream).headers[RESULT] == "hit"
+        assert upstream.is_asked_no_more()
+        assert landed(stack)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_upstream_is_left_when_the_last_one_has_gone(upstream: Upstream, stream: bool) -> None:
+    with flying(upstream) as stack, clients(stack, 2, stream=stream) as (first, second):
+        call = upstream.call()
+        if stream:
+            call.start()
+            call.say("one")
+            second.until(event("one"))
+        first.reset()
+        in_hand(stack, 1)
+        second.reset()
+        assert call.has_been_left()
+        assert [record.ending for record in records(stack, 2)] == [Ending.CLIENT_DISCONNECT] * 2
+        assert counts(stack)["entries"] == 0
+        assert landed(stack)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_question_that_is_wrong_is_wrong_for_all(upstream: Upstream, stream: bool) -> None:
+    with flying(upstream) as stack, clients(stack, 3, stream=stream) as asking:
+        upstream.call().refuse(b"400 Bad Request")
+        answers = [client.answer() for client in asking]
+        assert [answer.status for answer in answers] == [400] * 3
+        assert results(answers) == ["miss", "shared", "shared"]
+        assert upstream.is_asked_no_more()
+        assert counts(stack)["entries"] == 0
+        assert landed(stack)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_when_the_upstream_fails_those_who_have_waited_are_asked_for_once_more(
+    upstream: Upstream, stream: bool
+) -> None:
+    with flying(upstream, ZTOAPI_MAX_TRIES="1") as stack, clients(stack, 4, stream=stream) as asking:
+        upstream.call().refuse(b"503 Service Unavailable")
+        answers = [asking[0].answer()]
+        call = upstream.call()
+        if stream:
+            call.start()
+            call.finish()
+        else:
+            call.answer("Hi")
+        answers += [client.answer() for client in asking[1:]]
+        assert [answer.status for answer in answers] == [503, 200, 200, 200]
+        assert results(answers) == ["miss", "miss", "shared", "shared"]
+        assert [record.attempts for record in records(stack, 4)] == [1, 1, 0, 0]
+        assert landed(stack)
+
+
+def test_an_upstream_that_keeps_failing_is_not_asked_for_one_after_the_other(upstream: Upstream) -> None:
+    with flying(upstream, ZTOAPI_MAX_TRIES="1") as stack, clients(stack, 6, stream=False) as asking:
+        upstream.call().refuse(b"503 Service Unavailable")
+        upstream.call().refuse(b"503 Service Unavailable")
+        assert [client.answer().status for client in asking] == [503] * 6
+        assert upstream.is_asked_no_more()
+        assert counts(stack)["miss"] == 2
+        assert landed(stack)
+
+
+def test_when_the_upstream_breaks_off_all_who_have_heard_something_are_told(upstream: Upstream) -> None:
+    with flying(upstream) as stack, clients(stack, 2, stream=True) as asking:
+        call = upstream.call()
+        call.start()
+        call.say("one")
+        for client in asking:
+            client.until(event("one"))
+        call.break_off()
+        for client in asking:
+            rest = client.rest()
+            assert b'"error"' in rest
+            assert b"[DONE]" not in rest
+        assert [record.ending for record in records(stack, 2)] == [Ending.TRUNCATED] * 2
+        assert upstream.is_asked_no_more()
+        assert counts(stack)["entries"] == 0
+        assert landed(stack)
+
+
+def test_keys_and_those_who_want_a_fresh_answer_fly_alone(upstream: Upstream) -> None:
+    with flying(upstream) as stack, ExitStack() as all_of_them:
+        calls: list[tuple[Client, UpstreamCall]] = []
+        for key, fields in (("one", ""), ("two", ""), ("one", "cache-control: no-cache\r\n")):
+            client = all_of_them.enter_context(Client(stack.port))
+            send(client, model="m", stream=False, key=key, fields=fields)
+            calls.append((client, upstream.call()))
+        for number, (client, call) in enumerate(calls):
+            call.answer(f"answer {number}")
+            answer = client.answer()
+            assert answer.headers[RESULT] == "miss"
+            assert f"answer {number}".encode() in answer.body
+        assert landed(stack)
+
+
+def test_a_slow_reader_does_not_hold_up_the_others(upstream: Upstream) -> None:
+    with (
+        flying(upstream, ZTOAPI_CACHE_MAX_ENTRY_BYTES="50000000") as stack,
+        Client(stack.port, receive_buffer=4096) as slow,
+        Client(stack.port) as quick,
+    ):
+        send(slow, model="m", stream=True)
+        call = upstream.call()
+        call.start()
+        send(quick, model="m", stream=True)
+        call.say("one")
+        quick.until(event("one"))
+        fill(stack, call, slow, quick)
+        call.say("end")
+        quick.until(event("end"))
+        call.finish()
+        assert quick.until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        # It has it all, at its own pace.
+        answer = slow.answer()
+        assert answer.complete
+        assert answer.body == ask(stack, model="m", stream=True).content
+        assert landed(stack)
+
+
+def fill(stack: Stack, call: UpstreamCall, slow: Client, quick: Client) -> None:
+    """Have the upstream say more than all buffers on the way to ``slow`` hold, while ``quick`` reads."""
+    slow_port = slow.sock.getsockname()[1]
+    connections = stack.application.context.connections
+    for number in range(2000):
+        call.say(f"{number} " + "x" * 8000)
+        quick.until(b'"%d x' % number)
+        if any(one.write_paused and one.client.endswith(f":{slow_port}") for one in connections):
+            break
+    else:
+        raise AssertionError("the slow client's socket never was full")
+    # Much more than lies in any buffer.
+    for number in range(2000, 2200):
+        call.say(f"{number} " + "x" * 8000)
+        quick.until(b'"%d x' % number)
+
+
+def test_what_is_too_large_is_not_kept_and_the_slowest_has_the_upstream_wait(upstream: Upstream) -> None:
+    with (
+        flying(upstream, ZTOAPI_CACHE_MAX_ENTRY_BYTES="10000") as stack,
+        Client(stack.port, receive_buffer=4096) as slow,
+        Client(stack.port) as quick,
+    ):
+        send(slow, model="m", stream=True)
+        call = upstream.call()
+        call.start()
+        send(quick, model="m", stream=True)
+        call.say("one")
+        quick.until(event("one"))
+        flights = stack.application.flights
+        assert flights is not None
+        call.takes_no_more()
+        assert flights.recorded_bytes == 0
+        assert not flights.in_flight
+        slow.close()
+        # The quick one has the rest now.
+        call.finish_later()
+        answer = quick.until(b"0\r\n\r\n")
+        assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        assert counts(stack)["entries"] == 0
+
+
+def test_a_lone_slow_reader_has_the_upstream_wait(upstream: Upstream) -> None:
+    with flying(upstream) as stack, Client(stack.port, receive_buffer=4096) as slow:
+        send(slow, model="m", stream=True)
+        call = upstream.call()
+        call.start()
+        call.takes_no_more()
+        flights = stack.application.flights
+        assert flights is not None
+        assert flights.recorded_bytes < 1_500_000
+        slow.close()
+        assert call.has_been_left()
+        stack.wait_for(lambda: landed(stack))
+
+
+def test_answers_on_their_way_are_bounded_together(upstream: Upstream) -> None:
+    with (
+        flying(upstream, ZTOAPI_CACHE_MAX_BYTES="30000") as stack,
+        Client(stack.port) as one,
+        Client(stack.port) as other,
+    ):
+        calls = []
+        for number, client in enumerate((one, other)):
+            send(client, f"question {number}", model="m", stream=True)
+            call = upstream.call()
+            call.start()
+            call.say("x" * 20000)
+            client.until(b'"finish_reason":null}]}\n\n')
+            calls.append(call)
+        flights = stack.application.flights
+        assert flights is not None
+        assert 20000 < flights.recorded_bytes < 30000
+        for client, call in zip((one, other), calls, strict=True):
+            call.finish()
+            assert client.until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        assert counts(stack)["entries"] == 1
+        assert landed(stack)
+
+
+def test_the_drain_ends_a_flight_for_each_of_its_riders(upstream: Upstream) -> None:
+    with flying(upstream) as stack, clients(stack, 2, stream=True) as asking:
+        call = upstream.call()
+        call.start()
+        call.say("one")
+        for client in asking:
+            client.until(event("one"))
+        stack.call(cut_off(stack))
+        for client in asking:
+            assert b'"shutdown"' in client.rest()
+        assert call.has_been_left()
+        assert landed(stack)
+
+
+async def cut_off(stack: Stack) -> None:
+    hurry = asyncio.Event()
+    hurry.set()
+    await stack.server.drain(0.0, hurry)
+
+
+def test_an_upstream_that_takes_steps_goes_on_without_the_first_one() -> None:
+    with cached("zread", ZREAD_REPOSITORY="a/b") as stack, Client(stack.port) as first, Client(stack.port) as second:
+        for number, client in enumerate((first, second), 1):
+            send(client, model="glm-4.6:ttft=100", stream=True, fields=f"{RESULT}: on\r\n")
+            in_hand(stack, number)
+        first.reset()
+        answer = second.answer()
+        assert (answer.status, answer.headers[RESULT]) == (200, "shared")
+        assert b"data: [DONE]\n\n" in answer.body
+
+
+def test_comments_keep_riders_alive(upstream: Upstream) -> None:
+    with (
+        flying(upstream, ZTOAPI_SSE_KEEPALIVE_SECONDS="0.1", ZTOAPI_SSE_KEEPALIVE_BEFORE_FIRST_BYTE="1") as stack,
+        clients(stack, 2, stream=True) as asking,
+    ):
+        call = upstream.call()
+        for client in asking:
+            client.until(b": keepalive\n\n")
+        call.start()
+        call.finish()
+        for client in asking:
+            client.until(b"data: [DONE]\n\n")
+        assert b"keepalive" not in ask(stack, model="m", stream=True).content

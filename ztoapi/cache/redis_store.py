@@ -1,0 +1,144 @@
+"""Answers that many workers and gateways share, in Redis or Valkey.
+
+A request that finds nothing in its worker's memory asks here once, for at most as long as :data:`_READ_SECONDS`. The
+first failure of a call says that the store is away: then nobody asks, and what is to be kept is kept in memory alone.
+One task writes, behind the requests' back, and looks twice a second whether a store that is away has come back.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from ztoapi.telemetry.samples import Sample
+
+__all__ = ["Found", "RedisStore"]
+
+_READ_SECONDS: Final = 0.1
+"""An answer of 1 MB takes 10 ms at 1 Gbit/s. Who asks for a completion does not notice a tenth of a second."""
+_WRITE_SECONDS: Final = 1.0
+_PROBE_SECONDS: Final = 0.5
+_MOST_ASKING: Final = 64
+"""Requests of a worker that ask at a time, each on a connection; others go on as if nothing had been found."""
+_MOST_WAITING: Final = 64
+"""Answers that wait to be written; more are not written."""
+_PREFIX: Final = b"ztoapi:answer:"
+
+_log = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """An answer, and for how many seconds it may be given."""
+
+    answer: bytes
+    seconds: float
+
+
+class RedisStore:
+    """The store at ``url`` (``redis://``, ``rediss://`` or ``unix://``); ``ttl_seconds`` is how long answers are kept.
+    ``up`` says whether it is there."""
+
+    def __init__(self, url: str, ttl_seconds: float) -> None:
+        self._redis: Redis = Redis.from_url(
+            url, socket_timeout=_WRITE_SECONDS, socket_connect_timeout=_READ_SECONDS, retry=Retry(NoBackoff(), 0)
+        )
+        self._ttl_ms = max(int(ttl_seconds * 1000), 1)
+        self._waiting: deque[tuple[bytes, bytes]] = deque()
+        self._work = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._asking = 0
+        self._failures = 0
+        self.up = False
+
+    def samples(self) -> Iterator[Sample]:
+        """What telemetry shows of it."""
+        yield Sample("ztoapi_store_up", float(self.up), "cache")
+        yield Sample("ztoapi_store_failures", self._failures, "cache")
+
+    async def start(self) -> None:
+        """Begin. A store that does not answer is away, and tried again."""
+        self.up = await self._probe()
+        if not self.up:
+            _log.warning("the cache's store does not answer; answers are kept in memory alone")
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._redis.aclose()
+
+    async def get(self, key: bytes) -> Found | None:
+        """The answer under ``key``. None also where that cannot be told."""
+        if not self.up or self._asking >= _MOST_ASKING:
+            return None
+        self._asking += 1
+        try:
+            async with asyncio.timeout(_READ_SECONDS), self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.get(_PREFIX + key)
+                pipeline.pttl(_PREFIX + key)
+                answer, left_ms = await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+            return None
+        finally:
+            self._asking -= 1
+        return Found(answer, left_ms / 1000.0) if answer is not None and left_ms > 0 else None
+
+    def put(self, key: bytes, answer: bytes) -> None:
+        """Keep ``answer``, soon, if the store is there and not behind."""
+        if self.up and len(self._waiting) < _MOST_WAITING:
+            self._waiting.append((key, answer))
+            self._work.set()
+
+    async def _run(self) -> None:
+        # A call that is cancelled may answer with an error of its own, so that nothing of the cancelling is left.
+        while not self._closing:
+            if self.up:
+                await self._work.wait()
+                self._work.clear()
+                while self._waiting:
+                    await self._write(*self._waiting.popleft())
+                continue
+            await asyncio.sleep(_PROBE_SECONDS)
+            self.up = await self._probe()
+            if self.up:
+                _log.warning("the cache's store is back")
+
+    async def _write(self, key: bytes, answer: bytes) -> None:
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await self._redis.set(_PREFIX + key, answer, px=self._ttl_ms)
+        except ResponseError:
+            # It is there, but takes nothing now: out of memory, or a replica. Reading goes on.
+            self._failures += 1
+        except (RedisError, OSError, TimeoutError) as error:
+            self._failed(error)
+
+    async def _probe(self) -> bool:
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                await self._redis.ping()
+        except (RedisError, OSError, TimeoutError):
+            self._failures += 1
+            return False
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        if self.up:
+            self.up = False
+            self._waiting.clear()
+            # The task waits for work, and has some now.
+            self._work.set()
+            _log.warning("the cache's store is away (%s)", str(error) or type(error).__name__)

@@ -1,0 +1,48 @@
+"""Whom a relay answers."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Protocol
+
+from ztoapi.errors import ApiError
+from ztoapi.server.exchange import Request
+from ztoapi.telemetry.record import RequestRecord
+
+__all__ = ["Asker"]
+
+
+class Asker(Protocol):
+    """The :class:`~ztoapi.server.exchange.Exchange` of one client; or, with a response cache, a
+    :class:`~ztoapi.relay.flight.Flight`, on which several ride."""
+
+    loop: asyncio.AbstractEventLoop
+    started: bool
+    streaming: bool
+    paused: bool
+    on_gone: Callable[[], None] | None
+    on_pause: Callable[[], None] | None
+    on_resume: Callable[[], None] | None
+
+    @property
+    def record(self) -> RequestRecord: ...
+
+    @property
+    def request(self) -> Request: ...
+
+    def respond(self, status: int, body: bytes) -> None: ...
+
+    def fail(self, error: ApiError) -> None: ...
+
+    def crash(self, error: BaseException) -> None: ...
+
+    def start_stream(self) -> None: ...
+
+    def write(self, payload: bytes) -> None: ...
+
+    def end(self, payload: bytes = b"") -> None: ...
+
+    def comment(self, payload: bytes) -> None: ...
+
+    def idle(self, seconds: float) -> None: ...
+
+    def spawn(self, handler: Coroutine[object, object, None]) -> None: ...
