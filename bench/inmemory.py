@@ -10,7 +10,7 @@ from contextvars import Context
 from unittest.mock import patch
 
 from ztoapi.app import Application
-from ztoapi.config.model import Config, Credential, DialectName, LimitsConfig, ModelRoute, Platform, Secret
+from ztoapi.config.model import CacheConfig, Config, Credential, DialectName, LimitsConfig, ModelRoute, Platform, Secret
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.telemetry.layout import TABLES, Cell
@@ -103,7 +103,9 @@ class CountingLoop(asyncio.SelectorEventLoop):
 class Gateway:
     """One gateway with one client connection and one idle upstream connection."""
 
-    def __init__(self, dialect: DialectName = "zai", limits: LimitsConfig | None = None) -> None:
+    def __init__(
+        self, dialect: DialectName = "zai", limits: LimitsConfig | None = None, cache: CacheConfig | None = None
+    ) -> None:
         self.loop = CountingLoop()
         base = f"http://127.0.0.1:{_ORIGIN.port}{_PATHS[dialect]}"
         platform = Platform(
@@ -118,6 +120,7 @@ class Gateway:
         config = Config(
             api_keys=(Secret("key"),),
             limits=limits or LimitsConfig(),
+            cache=cache or CacheConfig(),
             platforms=(platform,),
             default_platform=dialect,
             routes=(ModelRoute(public="glm-4.6", platform=dialect, upstream="glm-4.6"),),
@@ -173,11 +176,12 @@ class Gateway:
         self.loop.close()
 
 
-def request(*, stream: bool, prompt: str = "hello") -> bytes:
-    """A chat request as openai-python sends it."""
-    body = b'{"messages":[{"role":"user","content":"%b"}],"model":"glm-4.6","stream":%b}' % (
+def request(*, stream: bool, prompt: str = "hello", more: bytes = b"") -> bytes:
+    """A chat request as openai-python sends it; ``more`` are fields of its body, each after a comma."""
+    body = b'{"messages":[{"role":"user","content":"%b"}],"model":"glm-4.6","stream":%b%b}' % (
         prompt.encode("ascii"),
         b"true" if stream else b"false",
+        more,
     )
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nAccept-Encoding: gzip, deflate\r\n"

@@ -1,0 +1,92 @@
+"""The response cache: what a hit costs beside the request it saves, and what it costs to keep an answer."""
+
+import itertools
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
+from bench.micro.pieces import note
+from ztoapi.cache.question import digest
+from ztoapi.config.model import CacheConfig
+from ztoapi.structures.lru import Lru
+
+ON = CacheConfig(enabled=True)
+BATCH = 100
+DETERMINISTIC = b',"temperature":0'
+CHUNKS = 64
+
+
+def _stream_parts() -> list[bytes]:
+    """Each chunk in a read of its own."""
+    return [
+        stream_head() + chunked(zai_event("The")),
+        *(chunked(zai_event(" word")) for _ in range(CHUNKS)),
+        chunked(zai_end()) + b"0\r\n\r\n",
+    ]
+
+
+@pytest.mark.parametrize("characters", [800, 300_000])
+def test_question(benchmark: BenchmarkFixture, characters: int) -> None:
+    body = request(stream=True, prompt="x" * characters, more=DETERMINISTIC).partition(b"\r\n\r\n")[2]
+    note(benchmark, "cache: the question of a request", characters=characters)
+    assert benchmark(lambda: digest(body, stream=True, terms=("key", "zai", "glm-4.6", None))) is not None
+
+
+def test_lru(benchmark: BenchmarkFixture) -> None:
+    lru = Lru(BATCH * 1000)
+    keys = [number.to_bytes(32, "big") for number in range(2 * BATCH)]
+
+    def put_and_get() -> None:
+        for key in keys[:BATCH]:
+            lru.put(key, b"answer", 1.0, 100.0)
+            lru.get(key, 2.0)
+
+    note(benchmark, "cache: pieces", puts=BATCH, gets=BATCH)
+    benchmark(put_and_get)
+
+
+@pytest.mark.parametrize("cache", ["off", "bypass", "miss", "hit"])
+def test_whole_answer(benchmark: BenchmarkFixture, cache: str) -> None:
+    gateway = Gateway(cache=None if cache == "off" else ON)
+    answer = whole_answer("x" * 800)
+    more = b"" if cache == "bypass" else DETERMINISTIC
+    fixed = request(stream=False, prompt="x" * 800, more=more)
+    # Each miss has a question of its own; all are of one length.
+    questions = (request(stream=False, prompt=f"{number:08d}" * 100, more=more) for number in itertools.count())
+
+    def ask_again() -> None:
+        gateway.ask(fixed)
+        gateway.answer(answer)
+
+    def ask_anew() -> None:
+        gateway.ask(next(questions))
+        gateway.answer(answer)
+
+    ask_again()
+    note(benchmark, "cache: a whole answer", requests=1)
+    benchmark({"hit": lambda: gateway.ask(fixed), "miss": ask_anew}.get(cache, ask_again))
+    assert (b"x-ztoapi-cache: %b\r\n" % cache.encode() in gateway.client.last) is (cache != "off")
+    gateway.close()
+
+
+@pytest.mark.parametrize("cache", ["off", "miss", "hit"])
+def test_stream(benchmark: BenchmarkFixture, cache: str) -> None:
+    gateway = Gateway(cache=None if cache == "off" else ON)
+    feeders = [gateway.feeder(part) for part in _stream_parts()]
+    fixed = request(stream=True, prompt="x" * 800, more=DETERMINISTIC)
+    questions = (request(stream=True, prompt=f"{number:08d}" * 100, more=DETERMINISTIC) for number in itertools.count())
+
+    def stream(question: bytes) -> None:
+        gateway.ask(question)
+        for feed in feeders:
+            feed()
+
+    stream(fixed)
+    note(benchmark, "cache: a stream", chunks=CHUNKS)
+    if cache == "hit":
+        benchmark(lambda: gateway.ask(fixed))
+    else:
+        benchmark(lambda: stream(next(questions)))
+    assert b"[DONE]" in gateway.client.last
+    gateway.close()
