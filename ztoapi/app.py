@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ztoapi.config.keys import KeyRing
-from ztoapi.config.model import CacheConfig, Config, Platform, ServerConfig, UpstreamConfig
+from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
 from ztoapi.config.platform import is_loopback
 from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
@@ -28,7 +28,7 @@ from ztoapi.middleware.auth import Auth
 from ztoapi.middleware.cors import Cors
 from ztoapi.middleware.ratelimit import RateLimits
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
-from ztoapi.relay.flights import Flights
+from ztoapi.relay.flights import make_flights
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
@@ -48,7 +48,6 @@ from ztoapi.upstream.transport import NativeTransport
 from ztoapi.wire.limits import Limits
 
 if TYPE_CHECKING:
-    from ztoapi.cache.redis_store import RedisStore
     from ztoapi.limits.redis_limiter import RedisLimiter
 
 __all__ = ["Application", "make_board"]
@@ -102,7 +101,7 @@ class Application:
         self.admission = _admission(config.server, loop)
         self._redis: RedisLimiter | None = None
         limits = self.rate_limits = self._make_rate_limits(config, board)
-        self._store, self.flights = self._make_cache(config, loop)
+        self.flights = make_flights(config, loop)
         chat = ChatHandler(
             config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, limits, self.flights
         )
@@ -166,15 +165,6 @@ class Application:
             self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, board, config)
         return RateLimits(config, scopes, self._redis or board, self.admission.leave)
 
-    @staticmethod
-    def _make_cache(config: Config, loop: asyncio.AbstractEventLoop) -> "tuple[RedisStore | None, Flights | None]":
-        """The response cache, and what it shares with others."""
-        cache, url = config.cache, config.limits.redis_url
-        if not cache.enabled:
-            return None, None
-        store = _redis_store(url.reveal(), cache) if cache.redis and url is not None else None
-        return store, Flights(cache, loop, store)
-
     async def start(self) -> None:
         """What takes the network, or a thread, before there are requests."""
         if self._history is not None:
@@ -184,14 +174,14 @@ class Application:
             self.context.deadlines.add(self._access_log)
         if self._redis is not None:
             await self._redis.start()
-        if self._store is not None:
-            await self._store.start()
+        if self.flights is not None:
+            await self.flights.start()
 
     async def close(self) -> None:
         if self._redis is not None:
             await self._redis.close()
-        if self._store is not None:
-            await self._store.close()
+        if self.flights is not None:
+            await self.flights.close()
         await self._control.aclose()
         await self.client.close()
         if self._history is not None:
@@ -275,8 +265,6 @@ class Application:
             sources.append(self._access_log.samples)
         if self.flights is not None:
             sources.append(self.flights.samples)
-        if self._store is not None:
-            sources.append(self._store.samples)
         return sources
 
     def _own_samples(self) -> Iterator[Sample]:
@@ -290,7 +278,7 @@ class Application:
         output = "it does not answer"
         if (redis := self._redis) is not None:
             checks["redis:limits"] = lambda: passed_or_warn(not redis.statistics().away, output)
-        if (store := self._store) is not None:
+        if self.flights is not None and (store := self.flights.store) is not None:
             checks["redis:cache"] = lambda: passed_or_warn(store.up, output)
         if self._history is not None:
             checks["history:saves"] = self._history.check
@@ -380,12 +368,6 @@ def _redis_limiter(url: str, scopes: Scopes, board: BoardLimiter, config: Config
     from ztoapi.limits.redis_limiter import RedisLimiter
 
     return RedisLimiter(url, tuple(scopes.all()), board, on_store_error=config.limits.on_store_error)
-
-
-def _redis_store(url: str, cache: CacheConfig) -> "RedisStore":
-    from ztoapi.cache.redis_store import RedisStore
-
-    return RedisStore(url, cache.ttl_seconds)
 
 
 def _tls(config: Config) -> ssl.SSLContext:

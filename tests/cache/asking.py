@@ -22,7 +22,7 @@ def body(text: str = "Hello", **more: object) -> dict[str, object]:
 
 @contextmanager
 def cached(platform: str = "zai", **variables: str) -> Iterator[Stack]:
-    with Stack(platform, ZTOAPI_CACHE_ENABLED="1", API_KEYS="one|two", **variables) as stack:
+    with Stack(platform, options=None, ZTOAPI_CACHE_ENABLED="1", API_KEYS="one|two", **variables) as stack:
         yield stack
 
 

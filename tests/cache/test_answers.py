@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -71,7 +72,7 @@ def test_another_way_to_write_it_is_the_same_question() -> None:
 @pytest.mark.parametrize(
     "change", [{"top_p": 0.5}, {"max_tokens": 5}, {"stream": True}, {"model": "glm-4.5"}, {"user": "u"}, {"seed": 1}]
 )
-def test_another_question_is_asked(change: dict[str, object]) -> None:
+def test_another_question_is_asked(change: dict[str, Any]) -> None:
     with cached() as stack:
         ask(stack)
         assert ask(stack, **change).headers[RESULT] == "miss"
@@ -88,7 +89,7 @@ def test_another_question_is_asked(change: dict[str, object]) -> None:
         {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]},
     ],
 )
-def test_what_leaves_nothing_to_chance_is_kept(more: dict[str, object]) -> None:
+def test_what_leaves_nothing_to_chance_is_kept(more: dict[str, Any]) -> None:
     with cached() as stack:
         assert [ask(stack, **more).headers[RESULT] for _ in range(2)] == ["miss", "hit"]
 
@@ -105,7 +106,7 @@ def test_what_leaves_nothing_to_chance_is_kept(more: dict[str, object]) -> None:
         {"tools": "none"},
     ],
 )
-def test_what_leaves_something_to_chance_is_not_unless_the_client_says_so(more: dict[str, object]) -> None:
+def test_what_leaves_something_to_chance_is_not_unless_the_client_says_so(more: dict[str, Any]) -> None:
     with cached("openai") as stack:
         assert [ask(stack, **more).headers[RESULT] for _ in range(2)] == ["bypass", "bypass"]
         refused = ask(stack, **more).status_code != 200

@@ -353,11 +353,16 @@ async def cut_off(stack: Stack) -> None:
 
 
 def test_an_upstream_that_takes_steps_goes_on_without_the_first_one() -> None:
-    with cached("zread", ZREAD_REPOSITORY="a/b") as stack, Client(stack.port) as first, Client(stack.port) as second:
+    with (
+        cached("zread", ZREAD_REPOSITORY="a/b", UPSTREAM_TOKEN="any:ttft=2000") as stack,
+        Client(stack.port) as first,
+        Client(stack.port) as second,
+    ):
         for number, client in enumerate((first, second), 1):
-            send(client, model="glm-4.6:ttft=100", stream=True, fields=f"{RESULT}: on\r\n")
+            send(client, stream=True, fields=f"{RESULT}: on\r\n")
             in_hand(stack, number)
         first.reset()
+        in_hand(stack, 1)
         answer = second.answer()
         assert (answer.status, answer.headers[RESULT]) == (200, "shared")
         assert b"data: [DONE]\n\n" in answer.body

@@ -54,6 +54,7 @@ def full_record() -> RequestRecord:
         key="alice",
         stream=True,
         attempts=2,
+        cache="miss",
         bytes_in=90,
         bytes_out=1234,
         usage=Usage(9, 12, 21),
@@ -80,6 +81,7 @@ def test_a_line_has_what_is_known_of_a_request() -> None:
         "credential": "zai-1",
         "stream": True,
         "attempts": 2,
+        "cache": "miss",
         "input_tokens": 9,
         "output_tokens": 12,
         "ttft_ms": 250.0,
@@ -104,7 +106,7 @@ def test_text_is_for_people() -> None:
     assert as_text(full_record()) == (
         '2026-11-23T12:00:00.250Z 127.0.0.1:5 "POST /v1/chat/completions" 200 done 1500.0ms request_id=id-1 '
         "bytes_in=90 bytes_out=1234 key=alice model=fast served_model=glm-4.6 platform=zai credential=zai-1 "
-        "stream=true attempts=2 input_tokens=9 output_tokens=12 ttft_ms=250.0 overhead_ms=0.123 "
+        "stream=true attempts=2 cache=miss input_tokens=9 output_tokens=12 ttft_ms=250.0 overhead_ms=0.123 "
         'user_agent="OpenAI/Python 3.54.0"\n'
     )
 

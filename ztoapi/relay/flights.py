@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from ztoapi.cache.policy import Use
-from ztoapi.config.model import CacheConfig
+from ztoapi.config.model import CacheConfig, Config
 from ztoapi.dialects.contract import Usage
 from ztoapi.relay.asker import Asker
 from ztoapi.relay.flight import Flight, Rider
@@ -21,7 +21,7 @@ from ztoapi.telemetry.samples import Sample
 if TYPE_CHECKING:
     from ztoapi.cache.redis_store import RedisStore
 
-__all__ = ["Flights"]
+__all__ = ["Flights", "make_flights"]
 
 _PIECE_BYTES: Final = 16384
 """A stream that is kept is sent in pieces of about that size, as long as the client's socket takes them."""
@@ -35,7 +35,7 @@ class Flights:
         self._most_each = config.max_entry_bytes
         self._ttl = config.ttl_seconds
         self._clock = loop.time
-        self._store = store
+        self.store = store
         self._kept = Lru(config.max_bytes)
         self._flights: dict[bytes, Flight] = {}
         self._counts: dict[str, int] = {}
@@ -48,6 +48,17 @@ class Flights:
             yield Sample("ztoapi_cache_requests", count, result)
         yield Sample("ztoapi_cache_bytes", self._kept.bytes)
         yield Sample("ztoapi_cache_entries", len(self._kept))
+        if self.store is not None:
+            yield from self.store.samples()
+
+    async def start(self) -> None:
+        """Look for the store."""
+        if self.store is not None:
+            await self.store.start()
+
+    async def close(self) -> None:
+        if self.store is not None:
+            await self.store.close()
 
     @property
     def in_flight(self) -> int:
@@ -76,8 +87,8 @@ class Flights:
             flight.join(exchange)
             return
         flight = self._flights[question] = Flight(self, question, ask, [exchange])
-        if self._store is not None and self._store.up:
-            flight.spawn(self._look(flight, self._store, stream))
+        if self.store is not None and self.store.up:
+            flight.spawn(self._look(flight, self.store, stream))
         else:
             flight.depart()
 
@@ -128,13 +139,26 @@ class Flights:
             return
         now = self._clock()
         self._kept.put(flight.key, answer, now, now + self._ttl)
-        if self._store is not None:
-            self._store.put(flight.key, answer)
+        if self.store is not None:
+            self.store.put(flight.key, answer)
 
     def fly_again(self, flight: Flight, riders: list[Rider]) -> None:
         """What ``flight`` has not brought these riders, another one may."""
         another = self._flights[flight.key] = Flight(self, flight.key, flight.ask, riders)
         another.depart()
+
+
+def make_flights(config: Config, loop: asyncio.AbstractEventLoop) -> Flights | None:
+    """Those of one worker; None where there is no response cache."""
+    cache, url = config.cache, config.limits.redis_url
+    if not cache.enabled:
+        return None
+    if not cache.redis or url is None:
+        return Flights(cache, loop, None)
+    # Its client takes a while to import, and 7 MB.
+    from ztoapi.cache.redis_store import RedisStore
+
+    return Flights(cache, loop, RedisStore(url.reveal(), cache.ttl_seconds))
 
 
 class _Replay:

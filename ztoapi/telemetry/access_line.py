@@ -47,6 +47,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     credential: str | None = None
     stream: bool = False
     attempts: int = 0
+    cache: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     ttft_ms: float | None = None
@@ -87,6 +88,7 @@ def make_line(record: RequestRecord, offset: float) -> AccessLine:
         record.credential,
         record.stream,
         record.attempts,
+        record.cache,
         None if usage is None else usage.prompt_tokens,
         None if usage is None else usage.completion_tokens,
         None if first is None or whole is None or not record.stream else _milliseconds(first - whole),

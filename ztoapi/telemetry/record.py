@@ -52,8 +52,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     error_code: str | None = None
     upstream_code: str | None = None
     cache: str | None = None
-    """What the response cache has done: ``hit``, ``miss``, ``shared`` (with a request in flight), ``bypass``; None where
-    there is none. After a hit there are no attempts: the upstream has not been asked."""
+    """What the response cache has done: ``hit``, ``miss``, ``shared`` (with a request in flight), ``bypass``; None
+    where there is none. After a hit there are no attempts: the upstream has not been asked."""
     key: str | None = None
     """Name of the client key; never the key itself."""
     client: str | None = None
