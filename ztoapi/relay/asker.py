@@ -19,6 +19,7 @@ class Asker(Protocol):
     started: bool
     streaming: bool
     paused: bool
+    trace: bytes
     on_gone: Callable[[], None] | None
     on_pause: Callable[[], None] | None
     on_resume: Callable[[], None] | None

@@ -102,6 +102,7 @@ class Flight:
         "riders",
         "started",
         "streaming",
+        "trace",
     )
 
     def __init__(
@@ -128,6 +129,7 @@ class Flight:
         self.loop = first.loop
         self.request: Request = first.request
         self.record: RequestRecord = first.record
+        self.trace = first.trace
 
     # -- riders -------------------------------------------------------------------------------------------------------
 
@@ -164,7 +166,7 @@ class Flight:
     def _put_first(self, rider: Rider) -> None:
         record = rider.exchange.record
         record.usage = None
-        self.request, self.record = rider.exchange.request, record
+        self.request, self.record, self.trace = rider.exchange.request, record, rider.exchange.trace
 
     def leave(self, rider: Rider) -> None:
         """A client has gone."""
