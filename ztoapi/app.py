@@ -93,10 +93,7 @@ class Application:
         self._control = control = _control_client(self.client, config.upstream)
         clock = self.context.wall_clock
         board = board or _own_board(config)
-        self.upstreams = upstreams = {
-            platform.id: Upstream(platform, loop, config.upstream, clock, _caps(platform, board))
-            for platform in config.platforms
-        }
+        self.upstreams = upstreams = self._make_upstreams(config, board)
         auth = Auth(keys, clock)
         self.admission = _admission(config.server, loop)
         self._redis: RedisLimiter | None = None
@@ -126,6 +123,13 @@ class Application:
         self._admin_routes: dict[str, dict[str, Handler]] = {}
         self._parts = self._add_pages(config)
         self.sampler = self._watch(config)
+
+    def _make_upstreams(self, config: Config, board: BoardLimiter | None) -> dict[str, Upstream]:
+        loop, clock = self.context.loop, self.context.wall_clock
+        return {
+            platform.id: Upstream(platform, loop, config.upstream, clock, _caps(platform, board))
+            for platform in config.platforms
+        }
 
     def _add_pages(self, config: Config) -> frozenset[str]:
         """Serve pages, which hold no secret; what is returned are paths that are no use to name to anybody."""

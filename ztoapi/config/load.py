@@ -114,9 +114,7 @@ def load(
     for scope, field in _SCOPES.items():
         values["limits"][field] = TrafficLimits(**values[f"limits.{scope}"])
     top = _read_fields(Config, "", _TOP_LEVEL, sources, problems)
-    _check_values(server, upstream, values["limits"], top, directory, sources, problems)
-    if values["cache"].get("redis") and "redis_url" not in values["limits"]:
-        problems.add(sources.origins()["cache.redis"], "needs a Redis: set REDIS_URL, or limits.redis_url")
+    _check_values(server, upstream, values, top, directory, sources, problems)
     routing = upstreams.read_upstreams(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     warnings = list(routing.warnings)
     chosen = {key: _chosen_keys(sources, key, server.host, problems, warnings) for key in _KEYS}
@@ -221,7 +219,7 @@ def _read_fields(
 def _check_values(
     server: ServerConfig,
     upstream: UpstreamConfig,
-    limits: Mapping[str, typing.Any],
+    values: Mapping[str, Mapping[str, typing.Any]],
     top: Mapping[str, typing.Any],
     directory: Path,
     sources: Sources,
@@ -229,6 +227,9 @@ def _check_values(
 ) -> None:
     """What a type cannot say."""
     origins = sources.origins()
+    limits = values["limits"]
+    if values["cache"].get("redis") and "redis_url" not in limits:
+        problems.add(origins["cache.redis"], "needs a Redis: set REDIS_URL, or limits.redis_url")
     if upstream.ca_file is not None and not (directory / upstream.ca_file).is_file():
         problems.add(origins["upstream.ca_file"], "there is no such file: name a file of certificates (PEM)")
     if upstream.session_header is not None and not _HEADER.fullmatch(upstream.session_header):
