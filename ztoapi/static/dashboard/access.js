@@ -4,7 +4,7 @@ import { byId, setText } from "./dom.js";
 import { translate } from "./language.js";
 
 const KEPT = "ztoapi-admin-key";
-const main = byId("main");
+const figures = byId("figures");
 const form = byId("access");
 let key = null;
 
@@ -50,7 +50,7 @@ export async function showForm(response) {
   }
   translate(form);
   form.hidden = false;
-  main.hidden = true;
+  figures.hidden = true;
   (closed ? byId("access-go") : byId("key")).focus();
 }
 
@@ -68,6 +68,6 @@ export function hideForm() {
   if (form.hidden) return;
   const inside = form.contains(document.activeElement);
   form.hidden = true;
-  main.hidden = false;
-  if (inside) main.focus();
+  figures.hidden = false;
+  if (inside) byId("main").focus();
 }

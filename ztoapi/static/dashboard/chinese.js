@@ -19,7 +19,7 @@ export const chinese = {
   "said.lost": "连接断开，将自动重试。",
   "said.live": "已连接。",
   "said.paused": "已暂停。",
-  "said.found": "找到 {count} 个请求。",
+  "said.found": "符合条件的请求：{count}。",
   uptime: "已运行 {span}",
 
   "access.title": "管理密钥",
@@ -84,6 +84,7 @@ export const chinese = {
   "open.request": "请求 {id} 的详情",
 
   "col.started": "开始",
+  "col.outcome": "结果",
   "col.status": "状态",
   "col.method": "方法",
   "col.path": "路径",

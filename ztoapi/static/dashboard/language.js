@@ -34,6 +34,7 @@ export function name(group, word) {
 /** Write what stands in the page itself: `data-text` is an element's text, `data-label` its name, `data-hint` its placeholder. */
 export function translate(root = document) {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  document.title = `${say("title")} · ztoapi`;
   for (const node of root.querySelectorAll("[data-text]")) setText(node, say(node.dataset.text));
   for (const node of root.querySelectorAll("[data-label]")) node.setAttribute("aria-label", say(node.dataset.label));
   for (const node of root.querySelectorAll("[data-hint]")) node.setAttribute("placeholder", say(node.dataset.hint));

@@ -41,7 +41,7 @@ function openButton(cell, record) {
 const COLUMNS = [
   { head: "col.started", class: "c-started", show: openButton },
   { head: "col.status", class: "c-status", show: (cell, one) => badge(cell, one.status ? String(one.status) : NONE, statusMood(one)) },
-  { head: "col.state", class: "c-outcome", show: (cell, one) => badge(cell, ...outcome(one)) },
+  { head: "col.outcome", class: "c-outcome", show: (cell, one) => badge(cell, ...outcome(one)) },
   { head: "col.model", class: "c-model cut", text: (one) => one.model ?? `${one.method} ${one.path}` },
   { head: "col.key", class: "c-key cut", text: (one) => orNone(one.key) },
   { head: "col.client", class: "c-client cut", text: (one) => orNone(one.client) },

@@ -81,7 +81,7 @@ async function copy(text, button) {
 }
 
 function codeBox(title, text) {
-  const pre = el("pre", { tabindex: "0", role: "region", "aria-label": title }, text);
+  const pre = el("pre", { tabindex: "0", role: "group", "aria-label": title }, text);
   const button = el("button", { type: "button", class: "plain", click: () => copy(pre.textContent, button) }, "Copy");
   return { pre, box: el("div", { class: "card code" }, el("header", {}, el("span", {}, title), el("div", { class: "grow" }), button), pre) };
 }
