@@ -1,6 +1,5 @@
 """The telemetry board as the JSON of ``/dashboard/stats``. Durations are in seconds; None is "no data"."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -178,13 +177,28 @@ def _series(seconds: _Seconds) -> Json:
         "streams": [row[SecondCell.STREAMS] for row in rows.values()],
         "output_tokens": [row[SecondCell.OUTPUT] for row in rows.values()],
     }
-    short = {"time_to_first_token": "ttft"}
-    for name, share in itertools.product(("time_to_first_token", "inter_token", "duration"), (0.5, 0.99)):
+    for name, short in (("time_to_first_token", "ttft"), ("inter_token", "inter_token"), ("duration", "duration")):
         edges, place = SECOND_HISTOGRAMS[name], _PLACES[name]
-        shown[f"{short.get(name, name)}_p{round(share * 100)}"] = [
-            quantile(edges, row[place], share) for row in rows.values()
-        ]
+        counts = _trailing([row[place] for row in rows.values()])
+        for share in (0.5, 0.99):
+            shown[f"{short}_p{round(share * 100)}"] = [quantile(edges, each, share) for each in counts]
     return shown
+
+
+def _trailing(counts: list[Sequence[int]]) -> list[Sequence[int]]:
+    """For each second the sum of the last ``_RATE_SECONDS``: of the few requests of one second there is no p99."""
+    sums: list[Sequence[int]] = []
+    for at, newest in enumerate(counts):
+        total: Sequence[int] = newest
+        if at:
+            oldest = counts[at - _RATE_SECONDS] if at >= _RATE_SECONDS else ()
+            total = sums[-1]
+            if any(newest):
+                total = [a + b for a, b in zip(total, newest, strict=True)]
+            if any(oldest):
+                total = [a - b for a, b in zip(total, oldest, strict=True)]
+        sums.append(total)
+    return sums
 
 
 # -- the parts --------------------------------------------------------------------------------------------------------
