@@ -267,8 +267,8 @@ def test_to_connect_may_take_longer_than_a_call(server: RedisServer) -> None:
         assert limiters[0].statistics() == (0, 0, 0, False)
 
     # A call is one way there and back; the first one takes several.
-    with server.far_away(seconds=0.12):
-        run(server, use, KEY, MODEL, timeout_seconds=0.3)
+    with server.far_away(seconds=0.06):
+        run(server, use, KEY, MODEL, timeout_seconds=0.2)
 
 
 def test_a_stall_of_ones_own_does_not_make_the_store_look_away(server: RedisServer) -> None:
