@@ -1,14 +1,18 @@
 """Leases of several gateways on one common bucket, with time in the test's hand."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ztoapi.limits.lease import Lease, Reply
+from ztoapi.config.sources import Found, Problems
+from ztoapi.config.values import convert
+from ztoapi.limits.lease import Lease, Reply, check
 from ztoapi.limits.model import RateLimit, Unit
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
 START_NS = 10**15
 GATEWAYS = 3
+MOST = 10**8
+"""The fastest rate and the largest burst that a configuration may have."""
 
 
 class Store:
@@ -72,6 +76,20 @@ def test_no_window_sees_more_than_rate_and_burst(rate: Rate, history: list[tuple
             total += cost
             # The store counts microseconds: two that differ by less may lie on both sides of one.
             assert (total - rate.burst) * rate.period_ns <= rate.limit * (end - start + 1000)
+
+
+@given(st.integers(1, MOST), st.integers(1, MOST), st.sampled_from([SECOND_NS, 60 * SECOND_NS]))
+@example(MOST - 1, MOST, 60 * SECOND_NS)
+def test_every_rate_that_can_be_configured_can_be_counted(limit: int, burst: int, period_ns: int) -> None:
+    check(RateLimit("key_requests", Unit.REQUESTS, Rate(limit, period_ns, burst)))
+    assert f"from 1 to {MOST}" in too_large()
+
+
+def too_large() -> str:
+    """What is said of a configured rate that is too large."""
+    problems = Problems()
+    convert(Found(None, str(MOST + 1), ""), "tokens_per_minute", int, problems)
+    return problems.lines[0]
 
 
 def test_what_is_not_used_in_time_is_lost() -> None:

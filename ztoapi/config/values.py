@@ -32,8 +32,10 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "max_body_bytes": (1024, 1073741824),
     "max_idle_connections": (0, 1000000),
     "max_idle_per_origin": (0, 1000000),
+    **dict.fromkeys(("requests_per_second", "requests_per_minute", "burst", "tokens_per_minute"), (1, 100000000)),
 }
-"""Smallest and largest value of an option; of others by their unit, below."""
+"""Smallest and largest value of an option; of others by their unit, below. Rates are such that Redis, which has 53 bits
+for a whole number, can count them exactly."""
 _MAX_SECONDS: Final = 86400.0
 """A day. Whoever writes more means no limit, which there is not."""
 _MAX_NUMBER: Final = 1073741824.0
