@@ -223,6 +223,13 @@ def test_loopback_needs_no_key(tmp_path: Path, host: str) -> None:
     assert loaded(tmp_path, HOST=host).config.api_keys == ()
 
 
+def test_a_variable_is_likened_by_what_is_its_own(tmp_path: Path) -> None:
+    """All begin with ZTOAPI_, which is no resemblance."""
+    foo, brust = problems(tmp_path, ZTOAPI_FOO="1", ZTOAPI_KEY_BRUST="1")
+    assert foo == "ZTOAPI_FOO (environment): there is no such option"
+    assert brust.endswith("did you mean ZTOAPI_KEY_BURST?")
+
+
 @pytest.mark.parametrize("key", ["cl\u00e9", "a b", "a\tb"])
 def test_a_key_that_no_header_can_carry_is_refused(tmp_path: Path, key: str) -> None:
     assert problems(tmp_path, API_KEYS=key)[0].startswith("API_KEYS (environment): a key must be printable ASCII")
@@ -245,7 +252,7 @@ def test_limits_of_each_scope_come_from_a_table_of_their_own(tmp_path: Path) -> 
     ("text", "problem"),
     [
         ("[limits]\nredis_url = 'http://h'", "limits.redis_url (ztoapi.toml line 2): must be a URL such as redis://"),
-        ("[limits.key]\nburst = 0", "limits.key.burst (ztoapi.toml line 2): must be a whole number above 0"),
+        ("[limits.key]\nburst = 0", "limits.key.burst (ztoapi.toml line 2): must be a whole number from 1 to 1"),
         ("[limits.key]\nbrust = 1", "limits.key.brust (ztoapi.toml line 2): there is no such option; did you mean"),
         ("[limits]\nkey = 1", "limits.key (ztoapi.toml line 2): must be a table: write [limits.key]"),
         ("[limits.key]\nburst = 5", "limits.key.burst (ztoapi.toml line 2): needs requests_per_second or requests_per"),

@@ -95,13 +95,14 @@ class Sources:
         for layer in self._layers:
             for name, found in layer.items():
                 if name.startswith("ZTOAPI_") and name not in own:
-                    problems.add(found.where, f"there is no such option{did_you_mean(name, own)}")
+                    problems.add(found.where, f"there is no such option{did_you_mean(name, own, after='ZTOAPI_')}")
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint at the one of ``known`` that ``name`` resembles, or nothing."""
-    close = difflib.get_close_matches(name, sorted(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
+def did_you_mean(name: str, known: Iterable[str], after: str = "") -> str:
+    """A hint at the one of ``known`` that ``name`` resembles in what stands after ``after``, or nothing."""
+    rest = {one.removeprefix(after): one for one in sorted(known)}
+    close = difflib.get_close_matches(name.removeprefix(after), rest, 1)
+    return f"; did you mean {rest[close[0]]}?" if close else ""
 
 
 def read_sources(
