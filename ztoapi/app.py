@@ -197,9 +197,10 @@ class Application:
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
         """Asked when the head is known, before the body."""
         request = exchange.request
-        if request.path in self._open_routes:
+        path = request.path
+        if path in self._open_routes or (path.endswith("/") and path.rstrip("/") in self._open_routes):
             return None
-        if self._admin_methods(request.path) is not None:
+        if self._admin_methods(path) is not None:
             return self._admin.check(exchange)
         for gate in self._gates:
             if request.method == "OPTIONS" and gate is not self._cors.check:

@@ -40,7 +40,7 @@ def test_health_is_answered_and_places_come_back() -> None:
         assert refused.status_code == 503
         assert refused.headers["retry-after"] == "1"
         assert refused.json()["error"]["code"] == "overloaded"
-        for path in ("/health", "/livez", "/readyz"):
+        for path in ("/health", "/health/", "/livez", "/readyz"):
             assert httpx.get(stack.url + path).status_code == 200
         for client in held:
             client.close()
