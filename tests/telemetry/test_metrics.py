@@ -116,3 +116,13 @@ def test_forms_by_accept() -> None:
         "memory_alloc_mb", "workers", "uptime_seconds", "total_requests", "avg_response_time_ms",
     }  # fmt: skip
     assert head.status_code == 200 and not head.content
+
+
+def test_streams_in_flight_are_shown() -> None:
+    with Stack() as stack:
+        body = {"model": "glm-4.6:fault=hang_mid", "stream": True, "messages": MESSAGES}
+        with httpx.stream("POST", f"{stack.base_url}/chat/completions", json=body) as response:
+            next(response.iter_lines())
+            assert value(scrape(stack.url), "ztoapi_streams_in_flight") == 1
+        stack.record(2)
+        assert value(scrape(stack.url), "ztoapi_streams_in_flight") == 0

@@ -48,6 +48,8 @@ _READS: Final = 20
 
 def cut(text: str, size: int) -> str:
     """``text``, of at most ``size`` octets of UTF-8 and whole characters."""
+    if text.isascii():
+        return text[:size]
     octets = text.encode("utf-8", "replace")
     return octets[:size].decode("utf-8", "ignore") if len(octets) > size else octets.decode("utf-8")
 

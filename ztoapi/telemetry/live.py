@@ -1,7 +1,8 @@
-"""Live records: what a dashboard shows of one request. They have a fixed size, so their texts are cut.
+"""Live records: what a dashboard shows of one request. They have a fixed size, so that texts may have to be cut.
 
-They are written by the worker's scan, four times a second, never on a request's path: at high rates most finished
-requests would be overwritten before anybody could look, and cost nothing so.
+They are written by the worker's scan, four times a second, never on a request's path, and of what has ended since the
+last scan the newest :data:`NEWEST`: more than anybody could read, and at high rates most would be overwritten before
+anybody looked.
 """
 
 from typing import Final
@@ -12,20 +13,27 @@ from ztoapi.telemetry.board import Board, Slot, cut
 from ztoapi.telemetry.layout import (
     FINISHED_START,
     IN_FLIGHT_START,
+    LIVE_BYTES,
     LIVE_FINISHED,
     LIVE_IN_FLIGHT,
     LIVE_WORDS,
+    WORD_BYTES,
     Cell,
 )
 from ztoapi.telemetry.record import RequestRecord
 
-__all__ = ["LOST", "LiveRecord", "make_live", "read_live", "reclaim", "write_finished", "write_in_flight"]
+__all__ = ["LOST", "NEWEST", "LiveRecord", "read_live", "reclaim", "write_finished", "write_in_flight"]
 
 LOST: Final = "worker_died"
 """The ending of what was in flight in a worker that died."""
-_NAME_BYTES: Final = 64
-_TEXT_BYTES: Final = 120
-"""Of an id, a path, a client's user agent. With the names and numbers the whole stays below 1,000 octets."""
+NEWEST: Final = 50
+"""Finished requests that one scan writes at most: 200 a second."""
+_ROOM: Final = LIVE_BYTES - 2 * WORD_BYTES
+_TEXT_BYTES: Final = {
+    "id": 120, "method": 16, "path": 120, "model": 64, "platform": 32, "credential": 64, "key": 64, "client": 64,
+    "user_agent": 120, "error_code": 48,
+}  # fmt: skip
+"""What is left of each text where all together find no room. With the numbers that is less than 1,000 octets."""
 
 
 class LiveRecord(msgspec.Struct, array_like=True, gc=False, kw_only=True):
@@ -59,30 +67,23 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(LiveRecord).decode
 
 
-def _name(text: str | None, size: int = _NAME_BYTES) -> str | None:
-    return None if text is None else cut(text, size)
-
-
-def make_live(record: RequestRecord, offset: float, now: float) -> LiveRecord:
+def _encoded(record: RequestRecord, offset: float, now: float) -> bytes:
     """``offset`` is what turns monotonic seconds into Unix seconds; ``now`` is monotonic."""
-    ending, usage = record.ending, record.usage
-    phase = "done" if ending is not None else "streaming" if record.first_byte is not None else "waiting"
-    return LiveRecord(
-        id=cut(record.request_id, _TEXT_BYTES),
+    ending, usage, agent = record.ending, record.usage, record.user_agent
+    live = LiveRecord(
+        id=record.request_id,
         started=record.started + offset,
-        method=cut(record.method, 16),
-        path=cut(record.path, _TEXT_BYTES),
-        model=_name(record.served_model or record.model),
-        platform=_name(record.platform, 32),
-        credential=_name(record.credential),
-        key=_name(record.key),
-        client=_name(record.client),
-        user_agent=None
-        if record.user_agent is None
-        else cut(record.user_agent.decode("utf-8", "replace"), _TEXT_BYTES),
+        method=record.method,
+        path=record.path,
+        model=record.served_model or record.model,
+        platform=record.platform,
+        credential=record.credential,
+        key=record.key,
+        client=record.client,
+        user_agent=None if agent is None else agent.decode("utf-8", "replace"),
         status=record.status,
         ending=None if ending is None else ending.value,
-        phase=phase,
+        phase="done" if ending is not None else "streaming" if record.first_byte is not None else "waiting",
         stream=record.stream,
         attempts=record.attempts,
         bytes_in=record.bytes_in,
@@ -91,16 +92,26 @@ def make_live(record: RequestRecord, offset: float, now: float) -> LiveRecord:
         output_tokens=None if usage is None else usage.completion_tokens,
         time_to_first_token=record.time_to_first_token,
         duration=max((record.finished or now) - record.started, 0.0),
-        error_code=_name(record.error_code, 48),
+        error_code=record.error_code,
     )
+    octets = _encode(live)
+    return octets if len(octets) <= _ROOM else _encode(_shortened(live))
+
+
+def _shortened(live: LiveRecord) -> LiveRecord:
+    for name, size in _TEXT_BYTES.items():
+        text = getattr(live, name)
+        if text is not None:
+            setattr(live, name, cut(text, size))
+    return live
 
 
 def write_finished(slot: Slot, records: list[RequestRecord], offset: float) -> None:
-    """Put finished requests into the ring, oldest first."""
-    for record in records[-LIVE_FINISHED:]:
+    """Put finished requests, the oldest first, into the ring."""
+    for record in records:
         number = slot.ints[Cell.LIVE_WRITTEN]
-        live = make_live(record, offset, record.finished or 0.0)
-        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _encode(live))
+        octets = _encoded(record, offset, 0.0)
+        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, octets)
         slot.ints[Cell.LIVE_WRITTEN] = number + 1
 
 
@@ -108,7 +119,7 @@ def write_in_flight(slot: Slot, records: list[RequestRecord], offset: float, now
     """Show these requests in flight, and no others."""
     shown = records[:LIVE_IN_FLIGHT]
     for place, record in enumerate(shown):
-        slot.write_record(IN_FLIGHT_START + place * LIVE_WORDS, _encode(make_live(record, offset, now)))
+        slot.write_record(IN_FLIGHT_START + place * LIVE_WORDS, _encoded(record, offset, now))
     slot.ints[Cell.LIVE_SHOWN] = len(shown)
 
 

@@ -42,7 +42,6 @@ _REMEMBERED: Final = 4096
 
 # Looked up on every request: attributes of an enumeration are slow.
 _STARTED: Final = int(Cell.STARTED)
-_STREAMS: Final = int(Cell.STREAMS)
 _BYTES_IN: Final = int(Cell.BYTES_IN)
 _BYTES_OUT: Final = int(Cell.BYTES_OUT)
 _OVERHEAD: Final = int(Cell.OVERHEAD)
@@ -59,6 +58,9 @@ _GAPS: Final = int(ModelCell.GAPS)
 _ATTEMPTS: Final = int(PlatformCell.ATTEMPTS)
 _ENDS: Final = int(PlatformCell.ENDS)
 _DONE: Final = _ENDS + ENDINGS.index(Ending.DONE)
+_GAPS_END: Final = int(ModelCell.COUNT)
+_ENDED: Final = Ending.DONE
+_GONE: Final = Ending.CLIENT_DISCONNECT
 _DURATION: Final = int(PlatformCell.DURATION)
 _DURATION_BUCKETS: Final = _DURATION + 1
 
@@ -81,6 +83,8 @@ class _Rows(NamedTuple):
     model_sums: "memoryview[float]"
     platform: "memoryview[int] | None"
     platform_sums: "memoryview[float]"
+    gaps: "memoryview[int] | None"
+    """The buckets of the model's gaps, where an upstream was asked."""
 
 
 class BoardRecorder(Recorder):
@@ -105,11 +109,7 @@ class BoardRecorder(Recorder):
         self._ints[_STARTED] += 1
 
     def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
-        model = self._rows_of(record).model
-        if model is None:
-            return None
-        self._ints[_STREAMS] += 1
-        return None if record.platform is None else model[_GAPS + 1 : ModelCell.COUNT]
+        return self._rows_of(record).gaps
 
     def stall(self, record: RequestRecord, *, upstream: bool) -> None:
         if record.platform is not None:
@@ -125,7 +125,7 @@ class BoardRecorder(Recorder):
         if finished is None:
             return
         ints = self._ints
-        code, route, route_sum, model, model_sums, platform, platform_sums = self._rows_of(record)
+        code, route, route_sum, model, model_sums, platform, platform_sums, _ = self._rows_of(record)
         seconds = finished - record.started
         code[0] += 1
         route[1 + bisect_left(DURATION_EDGES_SECONDS, seconds)] += 1
@@ -136,8 +136,8 @@ class BoardRecorder(Recorder):
         if model is not None:
             model[_REQUESTS] += 1
             model_sums[_SECONDS] += seconds
-            if ending is not Ending.DONE:
-                model[_CANCELLED if ending is Ending.CLIENT_DISCONNECT else _FAILED] += 1
+            if ending is not _ENDED:
+                model[_CANCELLED if ending is _GONE else _FAILED] += 1
             usage = record.usage
             if usage is not None:
                 model[_INPUT] += usage.prompt_tokens
@@ -149,7 +149,7 @@ class BoardRecorder(Recorder):
             self._count_stream(record, first_byte, model, model_sums)
         if platform is None:
             return
-        platform[_DONE if ending is Ending.DONE else _ENDS + ENDINGS.index(ending or Ending.INTERNAL_ERROR)] += 1
+        platform[_DONE if ending is _ENDED else _ENDS + ENDINGS.index(ending or Ending.INTERNAL_ERROR)] += 1
         attempts = record.attempts
         platform[_ATTEMPTS] += attempts
         if attempts > 1:
@@ -174,10 +174,7 @@ class BoardRecorder(Recorder):
         model: "memoryview[int] | None",
         model_sums: "memoryview[float]",
     ) -> None:
-        if model is None:
-            return
-        self._ints[_STREAMS] -= 1
-        if record.whole is None:
+        if model is None or record.whole is None:
             return
         seconds = first_byte - record.whole
         model[_TTFT_BUCKETS + bisect_left(TTFT_EDGES_SECONDS, seconds)] += 1
@@ -208,10 +205,11 @@ class BoardRecorder(Recorder):
         if not is_own(route):
             name = self._label(model, record) if model is not None else ""
             model_row, model_sums = slot.row(MODELS, (name, record.platform or ""))
-        platform_row, platform_sums = None, self._floats
+        platform_row, platform_sums, gaps = None, self._floats, None
         if record.platform is not None:
             platform_row, platform_sums = slot.row(PLATFORMS, (record.platform,))
-        rows = _Rows(code, duration, duration_sum, model_row, model_sums, platform_row, platform_sums)
+            gaps = None if model_row is None else model_row[_GAPS + 1 : _GAPS_END]
+        rows = _Rows(code, duration, duration_sum, model_row, model_sums, platform_row, platform_sums, gaps)
         self._rows[(record.path, record.method, record.status, model, record.platform)] = rows
         return rows
 

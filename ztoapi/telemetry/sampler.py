@@ -13,7 +13,6 @@ from ztoapi.telemetry.layout import (
     DURATION_EDGES_SECONDS,
     GAP_EDGES_SECONDS,
     LAG_EDGES_SECONDS,
-    LIVE_FINISHED,
     LIVE_IN_FLIGHT,
     MODELS,
     OVERHEAD_EDGES_SECONDS,
@@ -25,7 +24,7 @@ from ztoapi.telemetry.layout import (
     ModelCell,
     SecondCell,
 )
-from ztoapi.telemetry.live import write_finished, write_in_flight
+from ztoapi.telemetry.live import NEWEST, write_finished, write_in_flight
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BoardRecorder, is_own
 from ztoapi.telemetry.samples import SAMPLED, Kind, Source
@@ -89,6 +88,7 @@ class Sampler:
         in_flight = list(self._in_flight())
         records = [record for record in in_flight if self._recorder.shows(record)]
         self._slot.ints[Cell.OWN_IN_FLIGHT] = len(in_flight) - len(records)
+        self._slot.ints[Cell.STREAMS] = sum(record.first_byte is not None for record in records)
         oldest = nsmallest(LIVE_IN_FLIGHT, records, key=lambda record: record.started)
         write_in_flight(self._slot, oldest, self._clock() - now, now)
         for source in self._sources:
@@ -102,7 +102,7 @@ class Sampler:
     def _flush(self) -> None:
         """Write what has ended since the last time."""
         recorder = self._recorder
-        new = min(recorder.total - self._flushed, LIVE_FINISHED, len(recorder.recent))
+        new = min(recorder.total - self._flushed, NEWEST, len(recorder.recent))
         self._flushed = recorder.total
         if new:
             newest = [record for record in islice(reversed(recorder.recent), new) if recorder.shows(record)]

@@ -1,0 +1,110 @@
+"""What telemetry takes: on the path of a request and of a piece of a stream, in a worker's scan, and for who reads.
+
+The cost on the path is what "counted" takes more than "not counted".
+"""
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.inmemory import Gateway, chunked, request, stream_head, zai_event
+from bench.micro.pieces import note
+from ztoapi.dialects.contract import Usage
+from ztoapi.errors import Ending
+from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.layout import LIVE_IN_FLIGHT, MODELS, ModelCell
+from ztoapi.telemetry.live import NEWEST, write_finished, write_in_flight
+from ztoapi.telemetry.prometheus import render
+from ztoapi.telemetry.record import Recorder, RequestRecord
+from ztoapi.telemetry.recorder import BoardRecorder
+from ztoapi.telemetry.stats import make_stats
+
+BATCH = 10
+NOW = 1_795_435_200.0
+
+
+def record(*, stream: bool) -> RequestRecord:
+    """Of a request that an upstream has answered."""
+    return RequestRecord(
+        "5b3c0f6a7a0d4a0e00000001", "POST", "/v1/chat/completions", 1.0, whole=1.0001, asked=1.0002, overhead=0.0001,
+        answered=1.5, first_byte=1.2 if stream else None, last_write=1.5 if stream else None, finished=1.5001,
+        status=200, ending=Ending.DONE, model="glm-4.6", served_model="glm-4.6", platform="zai", credential="zai-1",
+        stream=stream, attempts=1, bytes_in=800, bytes_out=12_000, usage=Usage(9, 12, 21), key="default",
+        client="127.0.0.1:40000", user_agent=b"OpenAI/Python 3.54.0",
+    )  # fmt: skip
+
+
+def recorder(board: Board, *, counted: bool) -> Recorder:
+    return BoardRecorder(board.slot(0), lambda path: path, ["glm-4.6"]) if counted else Recorder()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("counted", [False, True], ids=["not-counted", "counted"])
+def test_a_request(benchmark: BenchmarkFixture, counted: bool, stream: bool) -> None:
+    board = Board()
+    recording, one = recorder(board, counted=counted), record(stream=stream)
+
+    def serve() -> None:
+        for _ in range(BATCH):
+            recording.begin()
+            if stream:
+                recording.begin_stream(one)
+            recording.submit(one)
+
+    note(benchmark, "telemetry: a request", requests=BATCH)
+    benchmark(serve)
+    rows = board.rows(MODELS)
+    assert (rows["glm-4.6", "zai"][ModelCell.REQUESTS] if counted else len(rows)) == (recording.total if counted else 0)
+
+
+@pytest.mark.parametrize("counted", [False, True], ids=["not-counted", "counted"])
+def test_a_piece_of_a_stream(benchmark: BenchmarkFixture, counted: bool) -> None:
+    gateway = Gateway()
+    application = gateway.application
+    if not counted:
+        application.context.recorder = Recorder()
+    gateway.ask(request(stream=True))
+    gateway.answer(stream_head() + chunked(zai_event("The")))
+    (connection,) = application.context.connections
+    exchange, piece = connection.exchange, zai_event(" word")
+    assert exchange is not None
+
+    def write() -> None:
+        for _ in range(BATCH):
+            exchange.write(piece)
+
+    note(benchmark, "telemetry: a piece of a stream", pieces=BATCH)
+    benchmark(write)
+    gaps = [row[ModelCell.GAPS + 1 : ModelCell.COUNT] for row in application.telemetry.rows(MODELS).values()]
+    assert any(map(sum, gaps)) is counted
+    gateway.close()
+
+
+def test_scan_of_finished_requests(benchmark: BenchmarkFixture) -> None:
+    board, ended = Board(), [record(stream=True) for _ in range(NEWEST)]
+    slot = board.slot(0)
+    note(benchmark, "telemetry: a scan", requests=NEWEST)
+    benchmark(write_finished, slot, ended, 0.0)
+    assert len(slot.newest_finished()) >= NEWEST
+
+
+def test_scan_of_requests_in_flight(benchmark: BenchmarkFixture) -> None:
+    board, running = Board(), [record(stream=True) for _ in range(LIVE_IN_FLIGHT)]
+    slot = board.slot(0)
+    note(benchmark, "telemetry: a scan", requests=LIVE_IN_FLIGHT)
+    benchmark(write_in_flight, slot, running, 0.0, 2.0)
+    assert len(slot.shown_in_flight()) == LIVE_IN_FLIGHT
+
+
+def test_scrape(benchmark: BenchmarkFixture) -> None:
+    board = Board()
+    recorder(board, counted=True).submit(record(stream=True))
+    note(benchmark, "telemetry: who reads", workers=1)
+    text, _ = benchmark(render, board, "text/plain", compress=False)
+    assert b"ztoapi_tokens_total" in text
+
+
+def test_stats(benchmark: BenchmarkFixture) -> None:
+    board = Board()
+    recorder(board, counted=True).submit(record(stream=True))
+    note(benchmark, "telemetry: who reads", workers=1)
+    assert benchmark(make_stats, board, NOW)["models"]
