@@ -8,7 +8,7 @@ import ssl
 import sys
 from typing import Final
 
-from ztoapi.cli.options import load_config
+from ztoapi.cli.options import load_config, own_origin
 from ztoapi.config.model import Config
 from ztoapi.errors import ConfigError
 from ztoapi.measure.asking import Arm
@@ -58,8 +58,7 @@ async def _measure(measurement: Measurement, config: Config) -> None:
 
 
 def _plan(args: argparse.Namespace, config: Config) -> Plan:
-    host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"
-    url = args.url or f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}/v1"
+    url = args.url or f"{own_origin(config)}/v1"
     key = os.environ.get(_KEY) or next((k.reveal() for k in (config.default_key, *config.api_keys) if k), None)
     upstream, upstream_key = args.upstream, os.environ.get(_UPSTREAM_KEY)
     model = args.model or config.model_name

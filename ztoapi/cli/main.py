@@ -54,6 +54,10 @@ def _run(args: argparse.Namespace) -> int:
         from ztoapi.cli import bench
 
         return bench.run(args)
+    if args.command == "top":
+        from ztoapi.cli import top
+
+        return top.run(args)
     from ztoapi.cli import check
 
     return check.run(args)
@@ -98,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--concurrency", type=_count, default=8, help="streams at once in the last part (8)")
     bench.add_argument("--max-tokens", type=_count, default=32, help="of each answer (32)")
     bench.add_argument("--json", action="store_true", help="print JSON")
+
+    top = commands.add_parser("top", help="watch a running gateway; the admin key is read from ADMIN_KEY")
+    top.add_argument("--config", type=Path, default=None, metavar="FILE", help="a TOML file instead of ztoapi.toml")
+    top.add_argument("--url", default=None, help="origin of the gateway (the configured one; http://127.0.0.1:9090)")
+    top.add_argument("--once", action="store_true", help="print one look and end")
+    top.add_argument("--json", action="store_true", help="print the figures as JSON and end")
 
     _add_keys(commands.add_parser("keys", help="make, list and revoke client keys"))
     return parser

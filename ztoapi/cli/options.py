@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ztoapi.config.load import Loaded
+    from ztoapi.config.model import Config
 
-__all__ = ["add_config_options", "load_config"]
+__all__ = ["add_config_options", "load_config", "own_origin"]
 
 _CONFIG_OPTIONS = (
     "host",
@@ -35,6 +36,12 @@ def load_config(args: argparse.Namespace) -> "Loaded":
         directory=Path.cwd(),
         config_file=args.config,
     )
+
+
+def own_origin(config: "Config") -> str:
+    """Where the gateway of ``config`` is reached from this host."""
+    host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

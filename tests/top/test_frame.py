@@ -1,0 +1,107 @@
+"""Frames of ``ztoapi top``: whatever the figures are, each line fits."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ztoapi.cli.figures import Credential, Page, Request, Requests, Series, Stats, Times, Tokens, Worker
+from ztoapi.cli.terminal import keys_of
+from ztoapi.cli.top_frame import View, clean, cut, render
+
+NOTHING = Times(None, None, None, None)
+
+
+def stats(*, workers: int = 1, credentials: int = 1) -> Stats:
+    return Stats(
+        version="1",
+        now=1_800_000_000.0,
+        uptime=90_000.0,
+        window="5m",
+        requests=Requests(12_345, 3, 2, 4, 2, 0, 9, 1.5, 0.125),
+        duration=Times(0.001, 1.5, 99.0, 120.0),
+        time_to_first_token=NOTHING,
+        inter_token=NOTHING,
+        overhead=NOTHING,
+        tokens=Tokens(1_234_567, 10, 0.0),
+        rate_limits={"granted": 1, "denied": 7},
+        workers=[Worker(number, 100 + number, 0.5, 42_000_000, 30, 2, 0.0012) for number in range(workers)],
+        credentials=[
+            Credential("zai", f"c{number}", "cooling", 1, 5, 2, 0.2, 1_800_000_061.0) for number in range(credentials)
+        ],
+        series=Series([0, 1, 8, 4], [0, 0]),
+    )
+
+
+def request(**fields: str) -> Request:
+    given = {"path": "/v1/x", "model": "m", "key": "k", "client": "c", "user_agent": "a", "ending": "done", **fields}
+    return Request(
+        1_800_000_000.0, status=200, phase="done", output_tokens=3, time_to_first_token=0.1, duration=2.0, **given
+    )
+
+
+def texts(
+    width: int, height: int | None, page: Page, view: View | None = None, shown: Stats | None = None
+) -> list[str]:
+    return [line.text for line in render(shown or stats(), page, view or View("http://g"), width, height)]
+
+
+def columns(text: str) -> int:
+    """As a terminal counts them."""
+    return sum(
+        0 if unicodedata.category(one) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(one) in "WF" else 1
+        for one in text
+    )
+
+
+@given(st.text(), st.integers(0, 50))
+def test_a_cut_text_has_its_width_and_nothing_that_is_not_seen(text: str, width: int) -> None:
+    shown = cut(text, width)
+    assert columns(shown) == width
+    assert shown.isprintable()
+    assert len(shown) <= 3 * width + 1
+
+
+@given(st.text(), st.text(), st.text(), st.integers(1, 200), st.integers(1, 60))
+def test_every_line_fits(model: str, agent: str, key: str, width: int, height: int) -> None:
+    page = Page([request(model=model, user_agent=agent, key=key)], 1)
+    lines = texts(width, height, page)
+    assert len(lines) == height
+    assert {columns(line) for line in lines} == {width}
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "\x9b31m", "\x00", "\x7f", "\u202e", "\u2066", "\u2028", "\ud800", "\n"])
+def test_what_speaks_to_a_terminal_is_replaced(text: str) -> None:
+    assert clean(f"a{text}b").startswith("a\ufffd")
+
+
+def test_figures() -> None:
+    shown = "\n".join(texts(160, None, Page([request()], 1)))
+    for part in ("12.3k so far", "12.5% of the last minute", "7 over a limit", "1.23M in", "42 MB", "up 25h00m"):
+        assert part in shown
+    assert "cooling for 1m01s" in shown
+    assert "\u2581\u2582\u2588\u2585 max 8" in shown
+    assert "1.00 ms   1.50 s  99.00 s    2m00s" in shown
+
+
+def test_long_lists_leave_room_for_requests() -> None:
+    page = Page([request()], 1)
+    lines = texts(100, 40, page, shown=stats(workers=64, credentials=64))
+    assert sum(line.startswith("and 57 more") for line in lines) == 2
+    assert any("/v1" in line or " m " in line for line in lines)
+    whole = texts(100, None, page, shown=stats(workers=64))
+    assert sum(line.startswith("63 ") for line in whole) == 1
+
+
+def test_a_problem_stands_above_the_last_figures() -> None:
+    lines = texts(100, 40, Page([], 0), View("http://g", problem="no answer\x1b[2J"))
+    assert lines[1].startswith("no answer\ufffd[2J")
+    assert any("so far" in line for line in lines)
+    assert len(render(None, None, View("http://g", problem="x"), 40, 10)) == 10
+
+
+def test_keys() -> None:
+    assert keys_of("q\x1b[A\x1bOBp\x1b[6~x\x1b[99~j") == ["quit", "up", "down", "pause", "page down", "down"]
+    assert keys_of("") == []
