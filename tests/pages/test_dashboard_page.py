@@ -1,6 +1,7 @@
 """/dashboard in a real browser, in front of a gateway that serves real requests."""
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +136,22 @@ def test_a_request_is_opened_and_closed_by_keyboard(browser: Browser, gateway: S
         ask(gateway)
         expect(page.locator("#held")).to_be_hidden()
         expect(button).not_to_have_attribute("aria-label", name)
+
+
+def test_an_opened_request_is_followed_to_its_end(browser: Browser) -> None:
+    body = b'{"model": "glm-4.6:ttft=60000", "stream": true, "messages": [{"role": "user", "content": "x"}]}'
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body)
+    with Stack() as stack, open_page(browser, f"{stack.url}/dashboard") as page:
+        wait_until_live(page)
+        with socket.create_connection(("127.0.0.1", stack.port)) as client:
+            client.sendall(head + body)
+            rows(page).get_by_text("waiting").click()
+            outcome = page.get_by_role("dialog").locator("dt", has_text="Outcome").locator("+ dd")
+            expect(outcome).to_have_text("waiting")
+            # When it ends, these are newer, and fill the page that the event stream brings.
+            for _ in range(20):
+                ask(stack)
+        expect(outcome).to_have_text("client left")
 
 
 def test_what_clients_say_stays_text(browser: Browser, gateway: Stack) -> None:

@@ -101,8 +101,10 @@ def test_requests_in_flight_are_shown() -> None:
         asking.start()
         stack.wait_for(lambda: any(record.asked for record in stack.application._records_in_flight()))
         page = httpx.get(f"{stack.url}/dashboard/requests").json()
+        again = httpx.get(f"{stack.url}/dashboard/requests").json()
         stats = httpx.get(f"{stack.url}/dashboard/stats").json()
     (one,) = page["requests"]
+    assert again["requests"][0]["started"] == one["started"], "the page knows a request by its id and start"
     assert (one["phase"], one["ending"], one["model"], one["attempts"]) == ("waiting", None, "glm-4.6", 1)
     assert stats["requests"]["in_flight"] == 1
 

@@ -31,6 +31,8 @@ from ztoapi.telemetry.samples import SAMPLED, Kind, Source
 
 __all__ = ["Sampler"]
 
+_STEP_SECONDS: Final = 0.1
+"""A clock that was set by so much has been set; less is what reading two clocks takes."""
 _DURATION_SIZE: Final = len(DURATION_EDGES_SECONDS) + 2
 _TTFT_END: Final = ModelCell.TTFT + len(TTFT_EDGES_SECONDS) + 2
 _OVERHEAD_SIZE: Final = len(OVERHEAD_EDGES_SECONDS) + 2
@@ -59,6 +61,7 @@ class Sampler:
         self._in_flight = in_flight
         self._tick = tick
         self._clock = clock
+        self._offset = clock() - time.monotonic()
         self._flushed = 0
         self._last_tick: float | None = None
         self._second = int(clock())
@@ -90,7 +93,7 @@ class Sampler:
         self._slot.ints[Cell.OWN_IN_FLIGHT] = len(in_flight) - len(records)
         self._slot.ints[Cell.STREAMS] = sum(record.first_byte is not None for record in records)
         oldest = nsmallest(LIVE_IN_FLIGHT, records, key=lambda record: record.started)
-        write_in_flight(self._slot, oldest, self._clock() - now, now)
+        write_in_flight(self._slot, oldest, self._unix_offset(), now)
         for source in self._sources:
             for metric, value, first, second in source():
                 _, row = self._slot.row(SAMPLES, (metric, first, second))
@@ -99,6 +102,14 @@ class Sampler:
                     value += self._bases.setdefault((metric, first, second), row[0])
                 row[0] = value
 
+    def _unix_offset(self) -> float:
+        """From monotonic to Unix seconds: the same each time, so that a request has one start however often it is
+        shown."""
+        offset = self._clock() - time.monotonic()
+        if abs(offset - self._offset) > _STEP_SECONDS:
+            self._offset = offset
+        return self._offset
+
     def _flush(self) -> None:
         """Write what has ended since the last time."""
         recorder = self._recorder
@@ -106,7 +117,7 @@ class Sampler:
         self._flushed = recorder.total
         if new:
             newest = [record for record in islice(reversed(recorder.recent), new) if recorder.shows(record)]
-            write_finished(self._slot, newest[::-1], self._clock() - time.monotonic())
+            write_finished(self._slot, newest[::-1], self._unix_offset())
 
     def _note_second(self, second: int) -> None:
         at, cpu = time.monotonic(), time.process_time()

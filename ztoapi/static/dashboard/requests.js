@@ -159,13 +159,22 @@ export class Requests {
     byId("older").disabled = first + requests.length >= total;
     byId("clear").disabled = this.filters().length === 0;
     this.nameOptions(byId("filter-ending"), (word) => name("ending", word));
-    if (this.opened) this.detail(this.opened);
+    if (this.opened) this.detail(this.opened); // the language may have changed
   }
 
-  /** Keep the opened request up to date. */
-  follow(found) {
-    const same = this.opened && found.requests.find((record) => keyOf(record) === keyOf(this.opened));
-    if (same) this.detail(same);
+  /** Keep the opened request up to date until it has ended, wherever it is by now. */
+  async follow(found) {
+    const one = this.opened;
+    if (!one || one.ending !== null) return;
+    const same = (record) => keyOf(record) === keyOf(one);
+    const known = found.requests.find(same) ?? (await this.look({ q: one.id }).catch(() => null))?.requests.find(same);
+    if (known && this.opened === one) this.detail(known);
+  }
+
+  async look(question, signal) {
+    const response = await ask(`dashboard/requests?${new URLSearchParams(question)}`, { signal, cache: "no-store" });
+    if (!response.ok) throw new Error(String(response.status));
+    return response.json();
   }
 
   async turn(page) {
@@ -180,11 +189,9 @@ export class Requests {
     if (this.asking && !turned) return;
     this.asking?.abort();
     const mine = (this.asking = new AbortController());
-    const question = new URLSearchParams([...this.filters(), ["page", this.page], ["page_size", PAGE_SIZE]]);
+    const question = [...this.filters(), ["page", this.page], ["page_size", PAGE_SIZE]];
     try {
-      const response = await ask(`dashboard/requests?${question}`, { signal: mine.signal, cache: "no-store" });
-      if (!response.ok) throw new Error(String(response.status));
-      const found = await response.json();
+      const found = await this.look(question, mine.signal);
       if (mine === this.asking) this.receive(found, { turned });
       setText(byId("requests-wrong"), "");
     } catch (error) {
