@@ -107,6 +107,20 @@ def test_a_mistake_is_named_by_its_path(tmp_path: Path, toml: str, path: str, wo
     assert words in line
 
 
+def test_a_mistake_is_named_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "ztoapi.toml").write_text(
+        "[platforms.zai]\nmax_in_flight = 5\n"
+        "[[platforms.zai.credentials]]\ntoken = 'a'\n"
+        "[[platforms.zai.credentials]]\ntoken = 'b'\nweight = 0\nmax_in_flight_per_model = { 'glm-4.6' = 0 }\n"
+        "[fallbacks]\nx = ['y']\n'glm-4.6' = 1\n"
+    )
+    assert [line.partition(":")[0] for line in problems(tmp_path)] == [
+        "platforms.zai.credentials[2].weight (ztoapi.toml line 7)",
+        "platforms.zai.credentials[2].max_in_flight_per_model.glm-4.6 (ztoapi.toml line 8)",
+        "fallbacks.glm-4.6 (ztoapi.toml line 11)",
+    ]
+
+
 def test_fallbacks_from_the_environment_and_unknown_models(tmp_path: Path) -> None:
     value = json.dumps({"glm-4.6": ["glm-4.5"]})
     assert loaded(tmp_path, MODEL_FALLBACKS=value).config.fallbacks == {"glm-4.6": ("glm-4.5",)}

@@ -69,7 +69,7 @@ class Credentials:
 
     def _add(self, path: str, what: str) -> None:
         assert self._found is not None
-        self._problems.add(f"{path} ({self._found.source})", what)
+        self._problems.add(self._found.within(path), what)
 
     def _read_tables(self) -> dict[str, dict[str, object]]:
         if self._found is None:

@@ -22,7 +22,7 @@ def read_fallbacks(
     known = {route.public.lower(): route.public for route in routes}
     fallbacks: dict[str, tuple[str, ...]] = {}
     for model, value in read_json_object(found, problems, example=_EXAMPLE).items():
-        where = f"fallbacks.{model} ({found.source})" if found.name == "fallbacks" else f"{found.where}, {model}"
+        where = found.within(f"fallbacks.{model}") if found.name == "fallbacks" else f"{found.where}, {model}"
         others = [value] if isinstance(value, str) else value
         if not isinstance(others, list) or not others or not all(isinstance(one, str) and one for one in others):
             problems.add(where, "must be a list of models, such as " + _EXAMPLE)
@@ -37,7 +37,7 @@ def read_fallbacks(
     for model in fallbacks:
         circle = _circle(model, fallbacks)
         if circle is not None:
-            where = f"fallbacks.{model} ({found.source})" if found.name == "fallbacks" else f"{found.where}, {model}"
+            where = found.within(f"fallbacks.{model}") if found.name == "fallbacks" else f"{found.where}, {model}"
             problems.add(where, f"goes in a circle ({' -> '.join(circle)}): an overload would go round in it")
             break
     return fallbacks

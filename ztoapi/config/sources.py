@@ -25,15 +25,24 @@ _SERVICE_LINK_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 class Found(NamedTuple):
-    """A value as it was written, and where: ``where`` names the option and its source for people."""
+    """A value as it was written, and where: ``where`` names the option and its source for people. ``places`` are the
+    sources of what a file says, by their dotted keys."""
 
     value: object
     name: str
     source: str
+    places: Mapping[str, str] = {}
 
     @property
     def where(self) -> str:
         return f"{self.name} ({self.source})"
+
+    def within(self, path: str) -> str:
+        """As ``where``, for a part of the value, as near as its place is known."""
+        known = path
+        while known and known not in self.places:
+            known = known.rpartition(".")[0]
+        return f"{path} ({self.places.get(known, self.source)})"
 
 
 class Problems:
@@ -142,12 +151,14 @@ def _read_toml(directory: Path, config_file: Path | None, problems: Problems) ->
     path = config_file or directory / "ztoapi.toml"
     name = path.name if config_file is None else str(config_file)
     try:
-        options = tomlfile.parse(_read_text(path, name, problems, required=config_file is not None) or "")
+        text = _read_text(path, name, problems, required=config_file is not None) or ""
+        options = tomlfile.parse(text)
     except tomllib.TOMLDecodeError as error:
         problems.add(name, f"this is no TOML: {error}")
         return {}
+    places = {key: f"{name} line {line}" for key, line in tomlfile.line_numbers(text).items()}
     return {
-        key: Found(option.value, key, name if option.line is None else f"{name} line {option.line}")
+        key: Found(option.value, key, name if option.line is None else f"{name} line {option.line}", places)
         for key, option in options.items()
     }
 

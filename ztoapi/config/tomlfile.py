@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ __all__ = ["TABLES", "Option", "line_numbers", "parse"]
 TABLES = ("server", "upstream", "limits", "limits.global", "limits.key", "limits.model", "limits.address", "cache")
 """Tables whose entries are options; any other table is the value of one."""
 
-_HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]")
+_HEADER = re.compile(r"\s*\[(\[)?([^\[\]]+)\]")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _NO_PART_OF_A_NAME = re.compile(r"""[\s"']""")
 
@@ -40,13 +41,18 @@ def _flatten(table: Mapping[str, object], prefix: str, lines: Mapping[str, int],
 
 
 def line_numbers(text: str) -> dict[str, int]:
-    """Where each key first stands. tomllib does not tell; text in a multi-line string that looks like a key may
-    mislead this, which costs a wrong number in a message and nothing else."""
+    """Where each key first stands; tables in a list are called ``x[1]``, ``x[2]``. tomllib does not tell; text in a
+    multi-line string that looks like a key may mislead this, which costs a wrong number in a message, nothing else."""
     lines: dict[str, int] = {}
     table = ""
+    entries: Counter[str] = Counter()
     for number, line in enumerate(text.split("\n"), 1):
         if header := _HEADER.match(line):
-            table = _plain(header[1])
+            table = _plain(header[2])
+            if header[1]:
+                entries[table] += 1
+                lines.setdefault(table, number)
+                table += f"[{entries[table]}]"
             lines.setdefault(table, number)
         elif key := _KEY.match(line):
             path = _plain(key[1])
