@@ -49,6 +49,7 @@ from ztoapi.wire.limits import Limits
 
 if TYPE_CHECKING:
     from ztoapi.limits.redis_limiter import RedisLimiter
+    from ztoapi.telemetry.tracing import Tracer
 
 __all__ = ["Application", "make_board"]
 
@@ -63,7 +64,7 @@ class Application:
     """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
     client keys in force, which may be shared with who reloads them; ``board`` (of :func:`make_board`) and ``telemetry``
     are given where several workers count together, of which this one is number ``slot``; ``history`` is of that board,
-    and None where none is kept; ``access_log`` is this worker's own."""
+    and None where none is kept; ``access_log`` and ``tracer`` are this worker's own."""
 
     def __init__(
         self,
@@ -75,16 +76,16 @@ class Application:
         slot: int = 0,
         history: History | None = None,
         access_log: AccessLog | None = None,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
         self.telemetry = telemetry = telemetry or TelemetryBoard()
         self._slot = telemetry.slot(slot)
-        self._history, self._access_log = history, access_log
-        self.recorder = BoardRecorder(self._slot, self._route_of, _public(config), access_log)
-        self.context = ServerContext(
-            loop, self._dispatch, admit=self._admit, limits=_limits(config.server), recorder=self.recorder
-        )
+        self._history, self._access_log, self._tracer = history, access_log, tracer
+        readers = [one.add for one in (access_log, tracer) if one is not None]
+        self.recorder = BoardRecorder(self._slot, self._route_of, _public(config), readers)
+        self.context = self._make_context(loop, config)
         native = NativeClient(loop, config.upstream, self.context.deadlines, tls=lambda: _tls(config))
         self.pool = native.pool
         self.client: Client = (
@@ -161,6 +162,16 @@ class Application:
             self._admin_routes["/dashboard/history"] = {"GET": dashboard.handle_history}
         return sampler
 
+    def _make_context(self, loop: asyncio.AbstractEventLoop, config: Config) -> ServerContext:
+        return ServerContext(
+            loop,
+            self._dispatch,
+            admit=self._admit,
+            limits=_limits(config.server),
+            recorder=self.recorder,
+            tracer=self._tracer,
+        )
+
     def _make_rate_limits(self, config: Config, board: BoardLimiter | None) -> RateLimits | None:
         scopes = Scopes(config.limits)
         if board is None or (not scopes.all() and config.key_file is None):
@@ -193,6 +204,8 @@ class Application:
         if self._access_log is not None:
             # Last: whatever was cut off has ended by now. It may take a while.
             await self.context.loop.run_in_executor(None, self._access_log.close)
+        if self._tracer is not None:
+            await self.context.loop.run_in_executor(None, self._tracer.close)
 
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
         """Asked when the head is known, before the body."""

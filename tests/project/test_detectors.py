@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from tests.project.rules import (
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ztoapi"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+EXTRAS = {"opentelemetry": PACKAGE / "telemetry" / "tracing.py"}
+"""What an extra brings, and the module that needs it."""
+IMPORTABLE = [path for path in MODULES if all(path != EXTRAS[one] or importlib.util.find_spec(one) for one in EXTRAS)]
 TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
 MAX_LINES = 400
 MAX_STRING_CHARACTERS = 2000
@@ -119,7 +123,7 @@ def test_files_speak_of_the_project_only() -> None:
 
 def test_importing_does_nothing(tmp_path: Path) -> None:
     """Every module can be imported with sockets, files for writing and processes out of reach."""
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES if path.stem != "__main__"]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in IMPORTABLE if path.stem != "__main__"]
     script = (
         "import sys\n"
         "def hook(event, args):\n"
@@ -162,11 +166,13 @@ def test_every_dependency_is_used_and_every_import_declared() -> None:
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 imported.add(node.module.split(".")[0])
-    assert imported - sys.stdlib_module_names - {"ztoapi"} == declared
+    assert imported - sys.stdlib_module_names - {"ztoapi", *EXTRAS} == declared
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    assert {name for name in EXTRAS if any(line.startswith(name) for line in extras)} == imported & {*EXTRAS}
 
 
 def test_what_is_public_exists() -> None:
-    for path in MODULES:
+    for path in IMPORTABLE:
         if path.stem in ("__main__", "__init__"):
             continue
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ztoapi import __version__
 from ztoapi.app import Application, make_board
@@ -27,6 +28,9 @@ from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
 from ztoapi.telemetry.sink import Sink
+
+if TYPE_CHECKING:
+    from ztoapi.telemetry.tracing import Tracer
 
 __all__ = ["bury", "make_gateway", "run", "set_up_logging"]
 
@@ -47,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     if shortage is not None:
         print(f"warning: {shortage}", file=sys.stderr)
     sink = _make_sink(config)
+    if config.otlp_endpoint is not None:
+        # Once, before there are workers.
+        _tracer_class()
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
     board = make_board(config, len(sockets))
@@ -97,7 +104,20 @@ def make_gateway(
         wanted = config.access_log_format
         text = wanted == "text" or (wanted == "auto" and sink.terminal)
         log = AccessLog(sink, ServerContext.wall_clock, text=text)
-    return Application(config, loop, keys, board.limiter(slot), telemetry, slot, history, log)
+    tracer = None
+    if config.otlp_endpoint is not None:
+        tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
+    return Application(config, loop, keys, board.limiter(slot), telemetry, slot, history, log, tracer)
+
+
+def _tracer_class() -> "type[Tracer]":
+    """Raises ConfigError without OpenTelemetry, which most gateways do without."""
+    try:
+        from ztoapi.telemetry.tracing import Tracer
+    except ImportError as error:
+        what = f"otlp_endpoint: OpenTelemetry is not installed ({error}): pip install 'ztoapi[otel]'"
+        raise ConfigError((what,)) from error
+    return Tracer
 
 
 def _make_sink(config: Config) -> Sink | None:

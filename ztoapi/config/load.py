@@ -54,6 +54,7 @@ _TOP_LEVEL: Final = {
     "history_file": "ZTOAPI_HISTORY_FILE",
     "access_log": "ZTOAPI_ACCESS_LOG",
     "access_log_format": "ZTOAPI_ACCESS_LOG_FORMAT",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
     "debug": "DEBUG_MODE",
     "key_file": "ZTOAPI_KEY_FILE",
     "cors_origins": "ZTOAPI_CORS_ORIGINS",
@@ -81,6 +82,7 @@ _PLACEHOLDERS: Final = frozenset(
 """Keys that stand in examples, the first one was the default of the project before this one: known to everybody."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_ENDPOINT = re.compile(r"https?://[^\s?#]+")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+")
 
 
@@ -247,6 +249,8 @@ def _check_values(
             )
     if not _REPOSITORY.fullmatch(top.get("zread_repository", "owner/name")):
         problems.add(origins["zread_repository"], "must be owner/name, such as vllm-project/vllm")
+    if not _ENDPOINT.fullmatch(top.get("otlp_endpoint", "http://localhost:4318")):
+        problems.add(origins["otlp_endpoint"], "must be a URL such as http://localhost:4318 (OTLP over HTTP, not gRPC)")
     if not all(_ORIGIN.fullmatch(origin) for origin in top.get("cors_origins", ())):
         problems.add(origins["cors_origins"], "each must be * or scheme://host[:port], without a path or a last slash")
 

@@ -315,6 +315,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Where each request leaves a line: `stdout`, `stderr`, a file (opened anew at SIGHUP), or `off`."""
     access_log_format: Literal["auto", "json", "text"] = "auto"
     """``auto`` is text on a terminal, else JSON."""
+    otlp_endpoint: str | None = None
+    """Base URL of an OpenTelemetry collector (OTLP over HTTP) that traces are sent to; needs `ztoapi[otel]`."""
     debug: bool = False
     """More messages for operators; never tokens or bodies."""
     cors_origins: tuple[str, ...] = ("*",)

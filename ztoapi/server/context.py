@@ -7,18 +7,19 @@ import secrets
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ztoapi.errors import ApiError
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.telemetry.record import Recorder
+from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.limits import Limits
+from ztoapi.wire.trace import Trace
 
 if TYPE_CHECKING:
     from ztoapi.server.exchange import Exchange
     from ztoapi.server.protocol import HTTPProtocol
 
-__all__ = ["Admit", "Dispatch", "ServerContext", "Verdict"]
+__all__ = ["Admit", "Dispatch", "ServerContext", "Tracer", "Verdict"]
 
 TICK_SECONDS: Final = 0.25
 """How often deadlines are looked at: timers are that much late at worst."""
@@ -33,6 +34,12 @@ class Verdict(enum.Enum):
 
 Admit = Callable[["Exchange"], ApiError | Verdict | None]
 Dispatch = Callable[["Exchange"], None]
+
+
+class Tracer(Protocol):
+    """Takes part in traces: see ``telemetry/tracing.py``."""
+
+    def begin(self, record: RequestRecord, caller: Trace | None) -> bytes: ...
 
 
 def admit_all(_: "Exchange") -> ApiError | None:
@@ -54,6 +61,7 @@ class ServerContext:
         limits: Limits | None = None,
         recorder: Recorder | None = None,
         deadlines: Deadlines | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.loop = loop
         self.dispatch = dispatch
@@ -61,6 +69,7 @@ class ServerContext:
         self.limits = limits or Limits()
         self.recorder = recorder or Recorder()
         self.deadlines = deadlines or Deadlines()
+        self.tracer = tracer
         self.connections: set[HTTPProtocol] = set()
         self.draining = False
         self.date = b""

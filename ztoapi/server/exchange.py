@@ -104,7 +104,9 @@ class Exchange:
             record.user_agent = agent[:USER_AGENT_BYTES]
         self.trace: bytes = b""
         """Raw lines that tell an upstream what trace the request belongs to."""
-        if TRACEPARENT in head.headers and (trace := read_trace(head.headers)) is not None:
+        if protocol.context.tracer is not None:
+            self.trace = protocol.context.tracer.begin(record, read_trace(head.headers))
+        elif TRACEPARENT in head.headers and (trace := read_trace(head.headers)) is not None:
             record.trace_id = trace.trace_id
             self.trace = field_lines(trace.value, trace.state)
         protocol.context.recorder.begin()

@@ -2,18 +2,28 @@
 
 from collections import deque
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
 
-__all__ = ["USER_AGENT_BYTES", "Recorder", "RequestRecord"]
+__all__ = ["USER_AGENT_BYTES", "Recorder", "RequestRecord", "Spans"]
 
 USER_AGENT_BYTES: Final = 120
 RECENT_RECORDS: Final = 1000
 """Records kept in memory: enough for a dashboard page, about 1 MB."""
+
+
+class Spans(NamedTuple):
+    """Ids of the spans of a traced request, made before it is known what will be in them; ``caller`` is whose span they
+    are in, ``state`` what it has sent as tracestate."""
+
+    server: int
+    client: int
+    caller: int | None
+    state: str
 
 
 class RequestRecord(msgspec.Struct, gc=False):
@@ -62,6 +72,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     """As the client sent it: any octets; cut at :data:`USER_AGENT_BYTES`."""
     trace_id: str | None = None
     """Of the trace that the request belongs to, in hexadecimal."""
+    spans: Spans | None = None
+    """Where traces are sent, and this one is wanted."""
 
     def ask(self, *, alone: bool) -> None:
         """The upstream is asked now. ``alone``: without having been asked something else first."""

@@ -12,7 +12,6 @@ import msgspec
 
 from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
-from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import Slot
 from ztoapi.telemetry.layout import (
     CODES,
@@ -89,16 +88,20 @@ class _Rows(NamedTuple):
 
 class BoardRecorder(Recorder):
     """``route_of`` gives the template of a path; ``models`` are those that are known from the configuration. Any other
-    is known once an upstream has served it; until then, and without room, it is counted as "other". ``log`` is given
-    every record too."""
+    is known once an upstream has served it; until then, and without room, it is counted as "other". ``readers``
+    are given every record too."""
 
-    __slots__ = ("_floats", "_ints", "_known", "_log", "_route_of", "_rows", "_slot")
+    __slots__ = ("_floats", "_ints", "_known", "_readers", "_route_of", "_rows", "_slot")
 
     def __init__(
-        self, slot: Slot, route_of: Callable[[str], str], models: Iterable[str] = (), log: AccessLog | None = None
+        self,
+        slot: Slot,
+        route_of: Callable[[str], str],
+        models: Iterable[str] = (),
+        readers: Iterable[Callable[[RequestRecord], None]] = (),
     ) -> None:
         super().__init__()
-        self._log = log
+        self._readers = tuple(readers)
         self._slot = slot
         self._ints, self._floats = slot.ints, slot.floats
         self._route_of = route_of
@@ -119,8 +122,9 @@ class BoardRecorder(Recorder):
     def submit(self, record: RequestRecord) -> None:
         self.total += 1
         self.recent.append(record)
-        if self._log is not None:
-            self._log.add(record)
+        if self._readers:
+            for read in self._readers:
+                read(record)
         finished = record.finished
         if finished is None:
             return
