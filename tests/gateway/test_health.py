@@ -67,7 +67,8 @@ def test_a_gateway_that_shuts_down_fails() -> None:
     with Stack() as stack:
         streamed = {**BODY, "model": "glm-4.6:itl=20:tokens=20", "stream": True}
         with httpx.stream("POST", f"{stack.base_url}/chat/completions", json=streamed) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()
+            next(lines)
             asyncio.run_coroutine_threadsafe(stack.server.drain(10, asyncio.Event()), stack.loop)
             stack.wait_for(lambda: stack.application.context.draining)
             assert health(stack) == {"": "fail", "gateway:requests": "fail", "upstream:zai": "pass"}

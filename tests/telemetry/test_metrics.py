@@ -122,7 +122,8 @@ def test_streams_in_flight_are_shown() -> None:
     with Stack() as stack:
         body = {"model": "glm-4.6:fault=hang_mid", "stream": True, "messages": MESSAGES}
         with httpx.stream("POST", f"{stack.base_url}/chat/completions", json=body) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()
+            next(lines)
             assert value(scrape(stack.url), "ztoapi_streams_in_flight") == 1
         stack.record(2)
         assert value(scrape(stack.url), "ztoapi_streams_in_flight") == 0
