@@ -76,7 +76,11 @@ class RedisServer:
 
         async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             from_server, to_server = await asyncio.open_unix_connection(near.removeprefix("unix://"))
-            await asyncio.gather(pump(reader, to_server, 0), pump(from_server, writer, seconds))
+            try:
+                await asyncio.gather(pump(reader, to_server, 0), pump(from_server, writer, seconds))
+            finally:
+                writer.close()
+                to_server.close()
 
         async def listen() -> None:
             end = asyncio.Event()

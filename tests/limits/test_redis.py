@@ -17,6 +17,8 @@ from ztoapi.structures.bucket import SECOND_NS, Rate
 
 HOUR_NS = 3600 * SECOND_NS
 GATEWAYS = 3
+PATIENCE_SECONDS = 10.0
+"""A busy machine takes its time, which is not what most of these tests are about."""
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def run(
     *scopes: Scope,
     gateways: int = 1,
     on_store_error: OnStoreError = "local",
-    timeout_seconds: float = 0.05,
+    timeout_seconds: float = PATIENCE_SECONDS,
 ) -> None:
     """``use`` gets as many gateways, each a machine with a board of its own."""
 
@@ -160,7 +162,7 @@ def test_no_window_sees_more_than_rate_and_burst_over_all_gateways(server: Redis
         beyond = max(beyond - (moment - last) * rate.limit / SECOND_NS, 0.0) + 1
         last = moment
         assert beyond <= rate.burst
-    assert len(moments) > 200
+    assert len(moments) > rate.burst
 
 
 def test_most_requests_wait_for_nobody(server: RedisServer) -> None:
@@ -283,7 +285,7 @@ def test_a_stall_of_ones_own_does_not_make_the_store_look_away(server: RedisServ
             await asking
         assert (limiter.statistics().failures, limiter.statistics().away) == (0, False)
 
-    run(server, use, KEY, MODEL)
+    run(server, use, KEY, MODEL, timeout_seconds=0.05)
 
 
 def test_a_client_that_leaves_at_any_moment_leaves_nothing_behind(server: RedisServer) -> None:
@@ -309,7 +311,7 @@ def test_a_client_that_leaves_at_any_moment_leaves_nothing_behind(server: RedisS
         while isinstance(await decide(limiter, demand, 950), Denial):
             await a_moment()
 
-    run(server, use, scope, timeout_seconds=30)
+    run(server, use, scope)
 
 
 @pytest.mark.parametrize("how", ["stopped", "asleep", "killed"])
@@ -347,7 +349,7 @@ def test_nobody_waits_for_a_store_that_is_away_and_it_comes_back(server: RedisSe
             await sleep
         await sleeper.aclose()
 
-    run(server, use, KEY, MODEL)
+    run(server, use, KEY, MODEL, timeout_seconds=0.05)
 
 
 def test_without_a_store_a_machine_admits_its_share(server: RedisServer) -> None:
