@@ -78,6 +78,7 @@ def _text(port: int, simulator_port: int) -> str:
     return f"""ztoapi demo: a gateway in front of a simulated Z.ai
 
   gateway     http://{_HOST}:{port}/v1
+  dashboard   http://{_HOST}:{port}/dashboard
   simulator   http://{_HOST}:{simulator_port}/sim/stats
 
 Try it:

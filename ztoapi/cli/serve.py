@@ -201,7 +201,8 @@ def set_up_logging(*, debug: bool) -> None:
 def _banner(config: Config, keys: KeyRing, port: int) -> str:
     server = config.server
     upstreams = ", ".join(f"{platform.id} ({platform.base_url})" for platform in config.platforms)
+    dashboard = f"; dashboard http://{server.host}:{port}/dashboard" if config.dashboard_enabled else ""
     return (
         f"ztoapi {__version__} on http://{server.host}:{port}/v1, {server.workers} worker(s), "
-        f"{'client keys required' if keys.required else 'no client key asked for'}; upstream {upstreams}"
+        f"{'client keys required' if keys.required else 'no client key asked for'}; upstream {upstreams}{dashboard}"
     )
