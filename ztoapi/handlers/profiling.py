@@ -154,18 +154,19 @@ class ProfilingHandler:
         self._respond(exchange, _encode({"tracing": False}))
 
     def handle_heap(self, exchange: Exchange) -> None:
-        """Raises ApiError: 409 while nothing is traced."""
+        """Raises ApiError for a question that makes no sense."""
         top = whole_number(self._query(exchange), "top", _TOP, low=1, high=_LONGEST_TOP)
-        if not self._heap.tracing:
+        exchange.spawn(self._report(exchange, top))
+
+    async def _report(self, exchange: Exchange, top: int) -> None:
+        """Raises ApiError: 409 while nothing is traced."""
+        report = await asyncio.to_thread(self._heap.report, top)
+        if report is None:
             raise ApiError(
                 f"worker {self._number} traces no allocations: POST {_PREFIX}/heap/start first",
                 status=409,
                 code="heap_not_traced",
             )
-        exchange.spawn(self._report(exchange, top))
-
-    async def _report(self, exchange: Exchange, top: int) -> None:
-        report = await asyncio.to_thread(self._heap.report, top)
         self._respond(exchange, _pretty(report))
 
     def _query(self, exchange: Exchange) -> dict[str, str]:

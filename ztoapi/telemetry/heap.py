@@ -53,13 +53,9 @@ class Heap:
         self._last: dict[Place, _Held] = {}
         self._last_at: float | None = None
 
-    @property
-    def tracing(self) -> bool:
-        return tracemalloc.is_tracing()
-
     def start(self) -> None:
         """Begin to trace."""
-        if not self.tracing:
+        if not tracemalloc.is_tracing():
             self._began = time.monotonic()
             tracemalloc.start()
 
@@ -68,12 +64,16 @@ class Heap:
         tracemalloc.stop()
         self._last, self._last_at = {}, None
 
-    def report(self, most: int) -> HeapReport:
-        """What is held by now, at most ``most`` lines of each list; only while tracing. To be called outside the event
-        loop."""
+    def report(self, most: int) -> HeapReport | None:
+        """What is held by now, at most ``most`` lines of each list; None if nothing is traced. To be called outside the
+        event loop."""
         in_use, peak = tracemalloc.get_traced_memory()
         ignored = (tracemalloc.Filter(False, tracemalloc.__file__), tracemalloc.Filter(False, __file__))
-        snapshot = tracemalloc.take_snapshot().filter_traces(ignored)
+        try:
+            snapshot = tracemalloc.take_snapshot().filter_traces(ignored)
+        except RuntimeError:
+            # What it says where nothing is traced. Asking first would not help: it may end at any time.
+            return None
         found: dict[Place, _Held] = {}
         for one in snapshot.statistics("lineno"):
             frame = one.traceback[0]
