@@ -197,6 +197,13 @@ HEADERS: Object = {
     ),
     "ratelimit": field("Limits that hold, as the IETF draft has them; where `ietf_headers` is set.", '"key";r=50;t=30'),
     "ratelimit-policy": field("Their rates; where `ietf_headers` is set.", '"key";q=100;w=60'),
+    "x-ztoapi-cache": field(
+        "What the response cache has done, where there is one: given what it had (`hit`), or what another "
+        "request was waiting for (`shared`); asked the upstream (`miss`); nothing (`bypass`).",
+        "hit",
+        type="string",
+        enum=["hit", "shared", "miss", "bypass"],
+    ),
     **{
         name: field(
             f"{description} Where there is a limit on {unit}.",
@@ -218,6 +225,19 @@ PARAMETERS: Object = {
         "in": "header",
         "description": "An id of the client's, which the answer repeats if it is 1 to 128 of `A-Z a-z 0-9 _.:/+=-`, "
         "else a new one is made.",
+        "schema": {"type": "string"},
+    },
+    "Cache": {
+        "name": "x-ztoapi-cache",
+        "in": "header",
+        "description": "`on`: where there is a response cache, an answer that was given before will do, also where the "
+        "request leaves something to chance. Without it, temperature 0, `do_sample` false or a `seed` say so.",
+        "schema": {"type": "string"},
+    },
+    "CacheControl": {
+        "name": "cache-control",
+        "in": "header",
+        "description": "`no-store`: the response cache keeps out of it. `no-cache`: a new answer, which is kept.",
         "schema": {"type": "string"},
     },
 }
@@ -476,7 +496,7 @@ SCHEMAS: Object = {
             "checks": {
                 "type": "object",
                 "description": "By part and what is looked at: `gateway:requests`; `upstream:` and a platform; where "
-                "there is one, `redis:limits` and `history:saves`. As the worker that answers sees it.",
+                "there is one, `redis:limits`, `redis:cache` and `history:saves`. As the worker that answers sees it.",
                 "additionalProperties": {"type": "array", "items": schema("Check"), "minItems": 1, "maxItems": 1},
             },
         },
@@ -535,7 +555,11 @@ def chat() -> Object:
         "usage": {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10},
     }  # fmt: skip
     whole = answer(
-        "The answer: whole, or with `stream` as events.", schema("ChatCompletion"), *RATE, example=completion
+        "The answer: whole, or with `stream` as events.",
+        schema("ChatCompletion"),
+        *RATE,
+        "x-ztoapi-cache",
+        example=completion,
     )
     content = whole["content"]
     assert isinstance(content, dict)
@@ -567,7 +591,7 @@ def chat() -> Object:
         "description": "As OpenAI has it. What GLM does not know is mapped where it has an equivalent, else dropped; "
         "to plain OpenAI-compatible upstreams the request goes as it came.",
         "security": CLIENT_KEY,
-        "parameters": [ref("parameters", "RequestId")],
+        "parameters": [ref("parameters", name) for name in ("RequestId", "Cache", "CacheControl")],
         "requestBody": {
             "required": True,
             "content": {

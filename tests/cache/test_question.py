@@ -131,6 +131,11 @@ def test_what_two_readers_could_read_differently_is_no_question(body: bytes) -> 
     assert digest(body, stream=False, terms=()) is None
 
 
+def test_a_body_that_would_take_long_is_no_question() -> None:
+    bodies = [b'{"a":"%b"}' % (b"x" * size) for size in (2**20 - 8, 2**20 - 7)]
+    assert [digest(body, stream=False, terms=()) is None for body in bodies] == [False, True]
+
+
 def test_numbers_are_told_apart_as_they_are_written() -> None:
     bodies = [b'{"a":1}', b'{"a":1.0}', b'{"a":true}', b'{"a":"1"}', b'{"a":null}', b'{"a":-0.0}', b'{"a":0}']
     bodies += [b'{"a":-0}', b'{"a":0.1}', b'{"a":0.1000000000000000000001}', b'{"a":1e400}', b'{"a":2e400}']

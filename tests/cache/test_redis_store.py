@@ -131,6 +131,8 @@ def test_requests_do_not_wait_for_a_store_that_is_away_and_it_is_taken_up_again(
         assert all(answer.status_code == 200 for answer in answers)
         until(lambda: store(stack)["ztoapi_store_up"] == 0, stack)
         assert store(stack)["ztoapi_store_failures"] >= 1
+        checks = httpx.get(stack.url + "/health").json()["checks"]
+        assert checks["redis:cache"][0]["status"] == "warn"
         if how == "stopped":
             redis.go_on()
         else:

@@ -175,8 +175,9 @@ class Flight:
         if not self.riders:
             if self._task is not None:
                 self._task.cancel()
-            if self.on_gone is not None:
-                self.on_gone()
+            gone, self.on_gone, self.on_pause, self.on_resume = self.on_gone, None, None, None
+            if gone is not None:
+                gone()
             return
         if was_first and not self.over:
             before = self.record
