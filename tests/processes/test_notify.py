@@ -12,8 +12,8 @@ import pytest
 from tests.processes.gateway_process import WAIT_SECONDS, GatewayProcess
 from ztoapi.server.notify import Notifier
 
-SHORT = "400000"
-"""A watchdog's time in microseconds."""
+SHORT = "2000000"
+"""A watchdog's time in microseconds: a check in two ticks of a worker, so that a well one passes on a busy machine."""
 
 
 class Manager:
