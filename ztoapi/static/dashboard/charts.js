@@ -34,7 +34,7 @@ export class Cursor {
 
 /**
  * `title` is the key of its heading, `series` are words of the group "series", `format` makes text of a value, `when`
- * of a time, `ticks` gives the texts below; `bars` instead of lines. A screen reader has it as a slider over time that
+ * of a time, `ticks` gives what is written below, as columns and texts; `bars` instead of lines. A screen reader has it as a slider over time that
  * says the values.
  */
 export class Chart {
@@ -59,7 +59,7 @@ export class Chart {
     this.heading = el("h3", { "data-text": title }, say(title));
     this.legend = el("ul", { class: "legend" }, series.map((one, at) =>
       el("li", {}, el("i", { class: one }), series.length > 1 ? this.names[at] : null, this.shown[at])));
-    this.axis = el("div", { class: "x quiet", "aria-hidden": "true" });
+    this.axis = el("div", { class: `x quiet ${bars ? "of-bars" : ""}`, "aria-hidden": "true" });
     this.element = el("figure", { class: "chart card" },
       el("figcaption", {}, this.heading, this.time, this.legend), this.plot, this.axis);
     cursor.charts.push(this);
@@ -123,7 +123,10 @@ export class Chart {
     const texts = this.ticks(this.times);
     while (this.axis.children.length < texts.length) this.axis.append(el("span"));
     while (this.axis.children.length > texts.length) this.axis.lastChild.remove();
-    texts.forEach((text, at) => setText(this.axis.children[at], text));
+    texts.forEach(([column, text], at) => {
+      this.axis.children[at].style.left = `${(100 * column) / this.width()}%`;
+      setText(this.axis.children[at], text);
+    });
   }
 
   // -- the cursor ------------------------------------------------------------------------------------------------

@@ -6,10 +6,9 @@ import { byId } from "./dom.js";
 import { count, date, day, dayDate, duration, hour } from "./format.js";
 
 const AGAIN_MS = 60000; // no hour is over in less
-const TICKS = 7;
-const SPANS = { 
-  hours: { step: 3600, columns: 168, when: hour, date },
-  days: { step: 86400, columns: 30, when: day, date: dayDate },
+const SPANS = {
+  hours: { step: 3600, columns: 168, when: hour, date, marked: (at) => new Date(at * 1000).getHours() === 0 },
+  days: { step: 86400, columns: 30, when: day, date: dayDate, marked: (at) => (at / 86400) % 5 === 0 },
 };
 
 /** What is said of each hour or day, and what is drawn of it: bars with their parts in front of them. */
@@ -49,9 +48,11 @@ export class History {
     this.draw();
   }
 
+  /** Where days begin; not so far right that the text would stick out. */
   ticks(times) {
-    const step = Math.max(Math.floor(times.length / TICKS), 1);
-    return times.filter((_, at) => at % step === 0).slice(0, TICKS).map(SPANS[this.span].date);
+    const { marked, date } = SPANS[this.span];
+    return times.map((at, column) => [column, at]).filter(([column, at]) => marked(at) && column < 0.92 * times.length)
+      .map(([column, at]) => [column, date(at)]);
   }
 
   /** A gateway that keeps no history has none to show. */

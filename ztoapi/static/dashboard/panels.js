@@ -14,7 +14,7 @@ const SOME_ERRORS = 0.01;
 const LATE = 0.1; // seconds of loop lag that clients notice
 
 const minutes = () => Array.from({ length: TICKS + 1 }, (_, at) =>
-  (at === TICKS ? say("chart.now") : say("chart.minutes", { count: TICKS - at })));
+  [(at * (WINDOW - 1)) / TICKS, at === TICKS ? say("chart.now") : say("chart.minutes", { count: TICKS - at })]);
 const perSecond = (value) => amount(value);
 
 const CHARTS = [
