@@ -76,6 +76,30 @@ def test_charts_and_figures_move_under_load(browser: Browser) -> None:
         expect(plot(page, "Requests per second").locator(".line").first).not_to_have_attribute("d", before or "")
 
 
+def test_cache_limits_and_credentials_are_shown(browser: Browser) -> None:
+    with (
+        Stack(
+            ZTOAPI_CACHE_ENABLED="1", UPSTREAM_TOKEN="sim-token:fault=1000", ZTOAPI_GLOBAL_REQUESTS_PER_MINUTE="1"
+        ) as stack,
+        open_page(browser, f"{stack.url}/dashboard") as page,
+    ):
+        wait_until_live(page)
+        limits = page.locator("#limit-groups")
+        expect(limits.locator("div:has(> h3:text('Response cache')) dt:visible")).to_have_text(
+            ["Hits", "Misses", "Shared", "Bypassed", "Holds"]
+        )
+        expect(page.locator("#credentials tbody tr")).to_contain_text("in use")
+        ask(stack)
+        expect(page.locator("#credentials tbody tr")).to_contain_text("refused")
+        expect(page.locator("#credentials tbody tr")).to_contain_text("left")
+        expect(limits.locator("div:has(> dt:text('Bypassed')) dd")).to_have_text("1")
+        ask(stack)
+        expect(limits.locator("div:has(> dt:text('Granted')) dd")).to_have_text("1")
+        expect(limits.locator("div:has(> dt:text('Denied')) dd")).to_have_text("1")
+        expect(page.locator("#errors")).to_contain_text("1000")
+        expect(page.locator("#now-errors")).to_have_attribute("data-mood", "bad")
+
+
 def shown(first: int, last: int, total: int) -> str:
     return f"{first}\N{EN DASH}{last} of {total}"
 

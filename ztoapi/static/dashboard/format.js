@@ -27,6 +27,10 @@ export function count(value) {
   return value < 1e6 ? number(value, { maximumFractionDigits: 0 }) : number(value, { notation: "compact", maximumFractionDigits: 2 });
 }
 
+/** A whole number; from ten thousand on in short. */
+export const brief = (value) =>
+  (value < 1e4 ? count(value) : number(value, { notation: "compact", maximumSignificantDigits: 3 }));
+
 /** A number that may be small, such as a rate. */
 export function amount(value) {
   if (value === null || value === undefined) return NONE;

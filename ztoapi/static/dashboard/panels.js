@@ -2,19 +2,18 @@
 
 import { Chart, Cursor } from "./charts.js";
 import { byId, el, setText } from "./dom.js";
-import { NONE, amount, bytes, clock, count, duration, durationParts, percent, span } from "./format.js";
+import { NONE, amount, brief, bytes, clock, count, duration, durationParts, percent, span } from "./format.js";
 import { name, say } from "./language.js";
 import { Bars, badge, Table } from "./table.js";
 
 const WINDOW = 300; // seconds that charts show, as many as the gateway keeps
-const TICKS = 5;
 const MUCH_CPU = 0.9; // of a core: above it the worker is what limits
 const MANY_ERRORS = 0.05;
 const SOME_ERRORS = 0.01;
 const LATE = 0.1; // seconds of loop lag that clients notice
 
-const minutes = () => Array.from({ length: TICKS + 1 }, (_, at) =>
-  [(at * (WINDOW - 1)) / TICKS, at === TICKS ? say("chart.now") : say("chart.minutes", { count: TICKS - at })]);
+const minutes = () => [4, 3, 2, 1, 0].map((count) =>
+  [WINDOW - 1 - 60 * count, count ? say("chart.minutes", { count }) : say("chart.now")]);
 const perSecond = (value) => amount(value);
 
 const CHARTS = [
@@ -68,12 +67,12 @@ export class Panels {
   }
 
   figures({ requests, time_to_first_token: first, overhead, tokens }) {
-    figure("rate", amount(requests.per_second), "req/s", say("now.rate.more", { total: count(requests.total) }));
+    figure("rate", amount(requests.per_second), "req/s", say("now.rate.more", { total: brief(requests.total) }));
     figure("flight", count(requests.in_flight), "", say("now.flight.more", { streams: count(requests.streams), waiting: count(requests.waiting) }));
-    figure("errors", ...percent(requests.error_rate).split("\u202f"), say("now.errors.more", { failed: count(requests.failed), cancelled: count(requests.cancelled) }));
+    figure("errors", ...percent(requests.error_rate).split("\u202f"), say("now.errors.more", { failed: brief(requests.failed), cancelled: brief(requests.cancelled) }));
     byId("now-errors").dataset.mood = requests.error_rate >= MANY_ERRORS ? "bad" : requests.error_rate >= SOME_ERRORS ? "warn" : "";
     figure("ttft", ...durationParts(first.p50), say("now.p99", { value: duration(first.p99) }));
-    figure("tokens", amount(tokens.output_per_second), "tok/s", say("now.tokens.more", { input: count(tokens.input), output: count(tokens.output) }));
+    figure("tokens", amount(tokens.output_per_second), "tok/s", say("now.tokens.more", { input: brief(tokens.input), output: brief(tokens.output) }));
     figure("overhead", ...durationParts(overhead.p50), say("now.p99", { value: duration(overhead.p99) }));
   }
 
