@@ -239,6 +239,7 @@ def test_it_says_why_no_key_would_help(browser: Browser, gateway: Stack) -> None
     context = browser.new_context(extra_http_headers={"x-forwarded-for": "192.0.2.1"})
     page = context.new_page()
     page.goto(f"{gateway.url}/dashboard")
+    expect(page.get_by_text("whatever the key")).to_be_visible()
     expect(page.get_by_text("closed to proxies without an admin key")).to_be_visible()
     expect(page.get_by_role("textbox", name="Admin key")).to_be_hidden()
     context.set_extra_http_headers({})
