@@ -109,7 +109,7 @@ class Cell(enum.IntEnum):
     LOST = 3
     """Requests that were in flight in workers that died."""
     STREAMS = 4
-    """Streamed answers in flight, as of the last scan."""
+    """Streamed answers in flight."""
     BYTES_IN = 5
     BYTES_OUT = 6
     RESTARTS = 7

@@ -41,6 +41,7 @@ _REMEMBERED: Final = 4096
 
 # Looked up on every request: attributes of an enumeration are slow.
 _STARTED: Final = int(Cell.STARTED)
+_STREAMS: Final = int(Cell.STREAMS)
 _BYTES_IN: Final = int(Cell.BYTES_IN)
 _BYTES_OUT: Final = int(Cell.BYTES_OUT)
 _OVERHEAD: Final = int(Cell.OVERHEAD)
@@ -112,7 +113,10 @@ class BoardRecorder(Recorder):
         self._ints[_STARTED] += 1
 
     def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
-        return self._rows_of(record).gaps
+        rows = self._rows_of(record)
+        if rows.model is not None:
+            self._ints[_STREAMS] += 1
+        return rows.gaps
 
     def stall(self, record: RequestRecord, *, upstream: bool) -> None:
         if record.platform is not None:
@@ -178,7 +182,10 @@ class BoardRecorder(Recorder):
         model: "memoryview[int] | None",
         model_sums: "memoryview[float]",
     ) -> None:
-        if model is None or record.whole is None:
+        if model is None:
+            return
+        self._ints[_STREAMS] -= 1
+        if record.whole is None:
             return
         seconds = first_byte - record.whole
         model[_TTFT_BUCKETS + bisect_left(TTFT_EDGES_SECONDS, seconds)] += 1

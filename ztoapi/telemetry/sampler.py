@@ -91,7 +91,6 @@ class Sampler:
         in_flight = list(self._in_flight())
         records = [record for record in in_flight if self._recorder.shows(record)]
         self._slot.ints[Cell.OWN_IN_FLIGHT] = len(in_flight) - len(records)
-        self._slot.ints[Cell.STREAMS] = sum(record.first_byte is not None for record in records)
         oldest = nsmallest(LIVE_IN_FLIGHT, records, key=lambda record: record.started)
         write_in_flight(self._slot, oldest, self._unix_offset(), now)
         for source in self._sources:
