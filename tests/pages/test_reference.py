@@ -25,7 +25,7 @@ OPERATIONS = {
 }
 PAGES = {"/docs", "/openapi.json"}
 OPERATORS = ("/metrics", "/dashboard", "/debug")
-"""What operators read is none of the API that clients are told of: docs/metrics.md and docs/profiling.md have it."""
+"""What operators read is none of the API that clients are told of: docs/monitoring.md and docs/profiling.md have it."""
 OF_OPERATORS = ("simulator", "profiling.py")
 WRONG: dict[str, tuple[object, ...]] = {
     "model": (None, 1, "x" * 257),

@@ -91,9 +91,13 @@ def test_promtool_finds_nothing_to_complain_of() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian package prometheus)")
-    with Stack() as stack:
-        ask(stack, stream=True)
+    with Stack(ZTOAPI_GLOBAL_REQUESTS_PER_SECOND="1000", UPSTREAM_TOKEN="a:fault=1000|b") as stack:
+        for number in range(12):
+            ask(stack, stream=number % 2 == 0, model=("glm-4.6", 'glm-"\\\n', "glm-4.6:fault=500")[number % 3])
+        httpx.get(f"{stack.url}/nowhere")
+        stack.record(13)
         text = httpx.get(f"{stack.url}/metrics").text
+    assert "ztoapi_upstream_errors_total{" in text
     checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
