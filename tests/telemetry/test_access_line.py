@@ -168,3 +168,9 @@ def test_a_line_stays_below_what_a_pipe_takes_at_once() -> None:
 
 def test_the_trace_stands_there() -> None:
     assert as_json(make_record(trace_id="4bf92f3577b34da6a3ce929d0e0e4736"))["trace_id"].startswith("4bf9")
+
+
+def test_half_a_surrogate_pair_spoils_no_line() -> None:
+    record = make_record(model="a\ud800b")
+    assert as_json(record)["model"] == "a\\ud800b"
+    assert r'model="a\\ud800b"' in as_text(record)
