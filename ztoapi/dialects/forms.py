@@ -8,6 +8,8 @@ apart into such heads and tails holds nothing else: no finish, no usage, no erro
 import re
 from typing import Final
 
+from ztoapi.wire.chunked import CHUNK_LINES, CHUNK_SIZES
+
 __all__ = ["DELTA", "Form"]
 
 DELTA: Final = b'"choices":[{"index":0,"delta":'
@@ -16,6 +18,8 @@ _BARE_TAIL: Final = b"}}]"
 """The end of a choice that holds nothing behind its delta."""
 _FINISH: Final = b'"finish_reason"'
 _LOGPROBS: Final = b'"logprobs"'
+_LF: Final = 10
+"""Looked for as a number: for octets in octets Python 3.11 first makes an error, 0.2 us that ``find`` does not cost."""
 _USAGE: Final = b'"usage"'
 _NO_USAGE: Final = re.compile(rb',\s*"usage":\s*null\s*}$', re.MULTILINE)
 
@@ -24,7 +28,20 @@ class Form:
     """The octets that all plain events share before and behind the delta, what becomes of them, and the keys that
     must not occur. Without ``head`` any will do: the tail alone shows that nothing but a delta is said."""
 
-    __slots__ = ("_absent", "_between", "_head", "_head_bytes", "_new_head", "_new_tail", "_tail", "_tail_bytes")
+    __slots__ = (
+        "_absent",
+        "_added",
+        "_between",
+        "_chunk_end",
+        "_chunk_end_bytes",
+        "_head",
+        "_head_bytes",
+        "_new_head",
+        "_new_tail",
+        "_seam",
+        "_tail",
+        "_tail_bytes",
+    )
 
     def __init__(self, head: bytes, new_head: bytes, tail: bytes, new_tail: bytes, absent: tuple[bytes, ...]) -> None:
         self._head = head
@@ -34,6 +51,10 @@ class Form:
         self._tail_bytes = len(tail)
         self._new_tail = new_tail
         self._absent = absent
+        self._chunk_end = tail + b"\r\n"
+        self._chunk_end_bytes = len(self._chunk_end)
+        self._seam = tail + head
+        self._added = len(new_head) + len(new_tail)
         self._between = None if head == new_head and tail == new_tail else new_tail + new_head
         """What stands between two deltas afterwards; None where nothing changes."""
 
@@ -50,6 +71,51 @@ class Form:
         """Whether the one ``event``, with its blank line, has this form."""
         return self.apply(event) is not None
 
+    def apply_to_chunks(self, read: bytes) -> bytes | None:
+        """The same for a read with its framing: whole chunks of one event each in, chunks out, as HTTP wants them.
+
+        Where nothing changes, the read itself comes out, and nothing of it has been copied. What is left when the parts
+        that must be there are left out is put together with them again, and compared: a slice, two additions and a
+        comparison cost less than two calls of ``startswith`` (0.05 us each in Python 3.11).
+        """
+        size = len(read)
+        line = CHUNK_LINES[size] if size < len(CHUNK_LINES) else b""
+        if read[: len(line)] != line or not line:
+            return self._apply_to_many(read)
+        start = line + self._head
+        delta = read[len(start) : -self._chunk_end_bytes]
+        if start + delta + self._chunk_end != read or _LF in delta:
+            return None
+        for key in self._absent:
+            if delta.find(key) >= 0:
+                return None
+        if self._between is None:
+            return read
+        size = len(delta) + self._added
+        return b"%x\r\n%b%b%b\r\n" % (size, self._new_head, delta, self._new_tail)
+
+    def _apply_to_many(self, read: bytes) -> bytes | None:
+        pieces = read.split(b"\r\n")
+        events = pieces[1::2]
+        try:
+            sizes = list(map(CHUNK_SIZES.__getitem__, map(len, events)))
+        except IndexError:
+            return None
+        if pieces[::2] != [*sizes, b""]:
+            return None
+        start, stop = self._head_bytes, -self._tail_bytes
+        deltas = [event[start:stop] for event in events]
+        together = b"".join(deltas)
+        if _LF in together or self._head + self._seam.join(deltas) + self._tail != b"".join(events):
+            return None
+        for key in self._absent:
+            if together.find(key) >= 0:
+                return None
+        if self._between is None:
+            return read
+        size = len(together) + (len(events) - 1) * len(self._between) + self._added
+        return b"%x\r\n%b%b%b\r\n" % (size, self._new_head, self._between.join(deltas), self._new_tail)
+
     def apply(self, block: bytes) -> bytes | None:
         """What becomes of ``block``, one or more whole events; None where one of them has another form.
 
@@ -59,7 +125,7 @@ class Form:
         if block[-self._tail_bytes :] != self._tail:
             return None
         for key in self._absent:
-            if key in block:
+            if block.find(key) >= 0:
                 return None
         size = self._head_bytes
         if block.index(b"\n") == len(block) - 2:
@@ -69,7 +135,7 @@ class Form:
                 return block
             return b"%b%b%b" % (self._new_head, block[size : -self._tail_bytes], self._new_tail)
         parts = block.split(self._tail)
-        if b"\n" in b"".join(parts):
+        if _LF in b"".join(parts):
             return None
         if not size:
             return block if self._between is None else self._new_tail.join(parts)

@@ -25,6 +25,10 @@ class Asker(Protocol):
     on_resume: Callable[[], None] | None
 
     @property
+    def chunked(self) -> bool:
+        """Whether it takes a stream in HTTP chunks."""
+
+    @property
     def record(self) -> RequestRecord: ...
 
     @property
@@ -39,6 +43,9 @@ class Asker(Protocol):
     def start_stream(self) -> None: ...
 
     def write(self, payload: bytes) -> None: ...
+
+    def write_framed(self, octets: bytes) -> None:
+        """Only where it is ``chunked``."""
 
     def end(self, payload: bytes = b"") -> None: ...
 

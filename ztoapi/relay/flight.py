@@ -105,6 +105,9 @@ class Flight:
         "trace",
     )
 
+    chunked = False
+    """What rides on it is kept, and goes to riders of any kind: without framing."""
+
     def __init__(
         self, flights: "Flights", key: bytes, ask: "Callable[[Flight], None]", riders: Iterable[Exchange | Rider]
     ) -> None:
@@ -228,6 +231,9 @@ class Flight:
                 rider.exchange.write(payload)
         if not self.keeping:
             self.balance()
+
+    def write_framed(self, octets: bytes) -> None:
+        raise AssertionError("a flight takes no framing")
 
     def end(self, payload: bytes = b"") -> None:
         self.started = True

@@ -7,7 +7,6 @@ decided; whether a request is tried again is the matter of ``tries.py``.
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ztoapi.dialects.collect import Collector
@@ -16,7 +15,7 @@ from ztoapi.dialects.translate import Translation
 from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.relay.asker import Asker
 from ztoapi.relay.platforms import Upstream
-from ztoapi.relay.rules import RelayRules, retry_after
+from ztoapi.relay.rules import Otherwise, RelayRules, Steps, retry_after, too_large
 from ztoapi.relay.tries import Tries
 from ztoapi.upstream.client import Call, Client
 from ztoapi.upstream.connection import Timeouts
@@ -39,12 +38,6 @@ class _Mode(enum.Enum):
     WHOLE = enum.auto()
     REFUSAL = enum.auto()
     OVER = enum.auto()
-
-
-Steps = Callable[[dict[str, str]], Awaitable[tuple[str, bytes]]]
-"""Given a credential's header fields, what must be done before the request itself: its path and its body."""
-Otherwise = Callable[[UpstreamError], bool]
-"""Told why no try has helped, before any answer; True if it has taken over the exchange."""
 
 
 class Relay:
@@ -214,12 +207,14 @@ class Relay:
                 if not exchange.streaming:
                     self._start_stream()
                 exchange.write(out)
+                if exchange.chunked and self._call is not None:
+                    self._call.divert(self._pass_on)
                 return
         try:
             block = blocks.feed(payload)
         except RingOverflow:
             self._hang_up()
-            self._failed(_too_large("event", self._rules.max_event_bytes))
+            self._failed(too_large("event", self._rules.max_event_bytes))
             return
         if not block:
             return
@@ -237,6 +232,16 @@ class Relay:
             if not exchange.streaming:
                 self._start_stream()
             exchange.write(out)
+
+    def _pass_on(self, read: bytes) -> bool:
+        """A read of a stream whose events have been plain so far: the quickest way from socket to socket."""
+        blocks, form = self._blocks, self._reader.form
+        if blocks is None or blocks.ring is not None or form is None:
+            return False
+        out = form.apply_to_chunks(read)
+        if out is not None:
+            self._exchange.write_framed(out)
+        return out is not None
 
     def on_end(self) -> None:
         mode = self._mode
@@ -307,7 +312,7 @@ class Relay:
         self._size += len(part)
         if self._size > self._rules.max_response_bytes:
             self._hang_up()
-            self._failed(_too_large("response", self._rules.max_response_bytes))
+            self._failed(too_large("response", self._rules.max_response_bytes))
 
     def _done(self, out: bytes) -> None:
         """The stream is complete; what the upstream still sends (its last chunk) only frees the connection."""
@@ -392,7 +397,3 @@ class Relay:
         exchange = self._exchange
         exchange.on_gone = exchange.on_pause = exchange.on_resume = None
         self._call = None
-
-
-def _too_large(what: str, most: int) -> UpstreamError:
-    return UpstreamError(f"the upstream's {what} is larger than {most} bytes", code=f"upstream_{what}_too_large")

@@ -60,7 +60,6 @@ class Exchange:
     ``on_pause`` and ``on_resume`` when its socket is full and when it has room again."""
 
     __slots__ = (
-        "_chunked",
         "_close",
         "_full_since",
         "_gaps",
@@ -72,6 +71,7 @@ class Exchange:
         "_stalled",
         "_task",
         "_write",
+        "chunked",
         "extra_headers",
         "finished",
         "gone",
@@ -111,7 +111,8 @@ class Exchange:
             self.trace = field_lines(trace.value, trace.state)
         protocol.context.recorder.begin()
         self._close = not head.keep_alive
-        self._chunked = head.http11
+        self.chunked = head.http11
+        """Whether a stream goes out in HTTP chunks."""
         self._head: bytes = b""
         """The head of a stream, until its first piece goes out."""
         self._sent = 0
@@ -174,7 +175,7 @@ class Exchange:
         if self.finished or self.gone:
             return
         close = self._close = self._close or self._protocol.context.draining
-        if not self._chunked and not close:
+        if not self.chunked and not close:
             headers += b"connection: keep-alive\r\n"
         head = fixed_head(
             status,
@@ -208,7 +209,7 @@ class Exchange:
         """Begin a streamed answer. Its head goes out in one write with the first piece."""
         if self.finished or self.gone:
             return
-        self._close = self._close or self._protocol.context.draining or not self._chunked
+        self._close = self._close or self._protocol.context.draining or not self.chunked
         self.streaming = True
         self._write = self._protocol.transport.write if self.pace is None else self._write_at_pace
         self.record.status = 200
@@ -218,17 +219,22 @@ class Exchange:
             date=self._protocol.context.date,
             request_id=self.request_id.encode("ascii"),
             headers=self.extra_headers + headers,
-            chunked=self._chunked,
+            chunked=self.chunked,
             close=self._close,
         )
 
     def write(self, payload: bytes) -> None:
         """Send one piece of a stream: one HTTP chunk, one socket write."""
-        write = self._write
-        if write is None or not payload:
+        if not payload:
             return
-        size = len(payload)
-        self._sent += size
+        self.write_framed(b"%x\r\n%b\r\n" % (len(payload), payload) if self.chunked else payload)
+
+    def write_framed(self, octets: bytes) -> None:
+        """The same for what is framed already: whole HTTP chunks where the answer is ``chunked``."""
+        write = self._write
+        if write is None:
+            return
+        self._sent += len(octets)
         gaps = self._gaps
         if gaps is not None:
             now = monotonic()
@@ -236,25 +242,15 @@ class Exchange:
             self._last = now
         elif self.record.first_byte is None:
             self._begin_pieces()
-        data = b"%x\r\n%b\r\n" % (size, payload) if self._chunked else payload
-        write(self._begin(data) if self._head else data)
+        write(self._begin(octets) if self._head else octets)
 
     def end(self, payload: bytes = b"", ending: Ending = Ending.DONE) -> None:
         """Send the last piece and the final chunk in one write."""
-        write = self._write
-        if write is None:
+        if self._write is None:
             return
-        self._sent += len(payload)
-        if payload and self._gaps is not None and self._last is not None:
-            now = monotonic()
-            self._gaps[bisect_left(GAP_EDGES_SECONDS, now - self._last)] += 1
-            self._last = now
-        elif self.record.first_byte is None:
-            self._begin_pieces()
-        data = payload
-        if self._chunked:
-            data = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
-        write(self._begin(data) if self._head else data)
+        if self.chunked:
+            payload = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
+        self.write_framed(payload)
         self.finish(ending)
 
     def _write_at_pace(self, data: bytes) -> None:
@@ -314,8 +310,8 @@ class Exchange:
     def comment(self, payload: bytes) -> None:
         """Send something in a stream that is none of it, such as an SSE comment."""
         if self._write is not None:
-            self._sent += len(payload)
-            data = chunk(payload) if self._chunked else payload
+            data = chunk(payload) if self.chunked else payload
+            self._sent += len(data)
             self._write(self._begin(data) if self._head else data)
 
     def abort(self, ending: Ending = Ending.TRUNCATED) -> None:

@@ -58,6 +58,7 @@ class RequestRecord(msgspec.Struct, gc=False):
     attempts: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    """Of the answer's body; of a stream with the framing of its chunks."""
     usage: Usage | None = None
     error_code: str | None = None
     upstream_code: str | None = None

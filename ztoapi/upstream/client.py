@@ -50,6 +50,9 @@ class Call(Protocol):
     def resume(self) -> None:
         """Read on."""
 
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """See :meth:`UpstreamConnection.divert`; where no framing is seen, nothing is offered."""
+
 
 class Client(Protocol):
     """Sends requests to upstreams; both transports are one."""
@@ -161,6 +164,11 @@ class NativeCall:
         connection = self._mine()
         if connection is not None:
             connection.resume()
+
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        connection = self._mine()
+        if connection is not None:
+            connection.divert(take)
 
     def _mine(self) -> UpstreamConnection | None:
         """The connection, as long as it works for this call: it may be idle, gone, or work for another one by now."""

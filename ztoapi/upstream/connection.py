@@ -12,6 +12,7 @@ once) or *busy* with one request.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from ztoapi.errors import Ending, Fault, ProtocolError, UpstreamError
@@ -68,6 +69,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_landing",
         "_last_activity",
         "_paused",
+        "_take",
         "_timeouts",
         "_total_deadline",
         "_wire",
@@ -100,6 +102,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._first_byte_deadline = NEVER
         self._total_deadline = NEVER
         self._timeouts: Timeouts | None = None
+        self._take: Callable[[bytes], bool] | None = None
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {'busy' if self.sink else 'idle'} requests={self.requests}>"
@@ -128,6 +131,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         else:
             self.transport.writelines((head, body))
 
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """Offer ``take`` each read of this answer that begins with a chunk, framing and all. It returns whether it was
+        whole chunks and has been dealt with; if not, the read goes the usual way."""
+        self._take = take
+
     def pause(self) -> None:
         """Stop reading (the client is slow)."""
         if not self._paused:
@@ -142,7 +150,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def cancel(self) -> None:
         """Nobody wants the rest of the answer: close at once, which is how an upstream learns to stop."""
-        self.sink = None
+        self.sink = self._take = None
         self.transport.abort()
 
     # -- the transport calls these --------------------------------------------------------------------------------
@@ -167,6 +175,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._active = self.answering = True
         wire = self._wire
         try:
+            take = self._take
+            if take is not None and wire.between_chunks and take(data):
+                return
             if wire.head is None:
                 head = wire.read_head(data)
                 if head is None:
@@ -263,7 +274,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- endings --------------------------------------------------------------------------------------------------
 
     def _complete(self, sink: Sink) -> None:
-        self.sink = None
+        self.sink = self._take = None
         self.deadline = NEVER
         if self._paused:
             self.resume()
@@ -287,7 +298,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._report(error)
 
     def _report(self, error: UpstreamError) -> None:
-        sink, self.sink = self.sink, None
+        sink, self.sink, self._take = self.sink, None, None
         if sink is not None:
             self._tell_error(sink, error)
 

@@ -10,6 +10,7 @@ while the client is slow.
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
@@ -81,6 +82,9 @@ class HttpxCall:
 
     def resume(self) -> None:
         self._resume.set()
+
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """httpx takes the chunks apart."""
 
     async def _run(self, request: UpstreamRequest, timeouts: Timeouts | None) -> None:
         total = timeouts.total if timeouts is not None else self._config.total_timeout_seconds

@@ -11,7 +11,7 @@ from typing import Final
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.limits import CHUNK_LINE_BYTES, CHUNK_OVERHEAD_BYTES, TRAILER_BYTES
 
-__all__ = ["ChunkDecoder"]
+__all__ = ["CHUNK_LINES", "CHUNK_SIZES", "ChunkDecoder"]
 
 # Up to 8 hexadecimal digits (4 GiB); an extension may hold anything but control octets. The two parts of the
 # pattern share no octet, so that a match never backtracks.
@@ -19,11 +19,27 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]
 _AFTER_DATA: Final = -1
 _TRAILER: Final = -2
 _DONE: Final = -3
-_SIZES: Final = [b"%x" % size for size in range(1024)]
+CHUNK_SIZES: Final = [b"%x" % size for size in range(1024)]
 """How sizes are usually written: a look-up costs a third of the formatting. Most events are smaller than this."""
 _SIZE_LINES: Final = [b"%x\r\n" % (size + 1) for size in range(1023)]
 """The size line of a chunk that holds a line of so many octets and a blank one."""
 _LAST_LINES: Final = [b"0\r\n", b"\r\n"]
+_LONGEST_CHUNK: Final = 1100
+"""Octets, framing included, up to which a chunk's line is looked up: events are smaller."""
+
+
+def _line_of_chunk(octets: int) -> bytes:
+    for digits in range(1, 4):
+        size = octets - digits - 4
+        if size > 0 and len(b"%x" % size) == digits:
+            return b"%x\r\n" % size
+    return b""
+
+
+CHUNK_LINES: Final = [_line_of_chunk(octets) for octets in range(_LONGEST_CHUNK)]
+"""By the octets that a chunk has in all, framing included: what it begins with as servers write it. So a read that
+begins with its own line is one whole chunk, which is found with one look-up and one comparison. Empty where no chunk
+has so many octets."""
 
 
 class ChunkDecoder:
@@ -43,13 +59,18 @@ class ChunkDecoder:
         self.done = False
         self.rest = b""
 
+    @property
+    def between(self) -> bool:
+        """Whether what comes next is a chunk."""
+        return not (self._left or self._held)
+
     def decode(self, data: bytes) -> bytes:
         """The payload in ``data``. Raises ProtocolError (400 or 431)."""
         if not self._left and not self._held:
             # One whole chunk, the usual read of a stream whose upstream writes token by token.
             size, _, payload = data.partition(b"\r\n")
             count = len(payload) - 2
-            if 0 < count < len(_SIZES) and size == _SIZES[count] and payload[-2:] == b"\r\n":
+            if 0 < count < len(CHUNK_SIZES) and size == CHUNK_SIZES[count] and payload[-2:] == b"\r\n":
                 return payload[:-2]
             events = self._decode_events(data)
             if events is not None:

@@ -69,6 +69,7 @@ class ClientWire:
         "_informational",
         "_left",
         "_searched",
+        "between_chunks",
         "complete",
         "head",
         "keep_alive",
@@ -90,6 +91,9 @@ class ClientWire:
         self.head: ResponseHead | None = None
         self.rest = b""
         """What came behind the head."""
+        self.between_chunks = False
+        """Whether what comes next is a chunk of the body. It need not be given to ``read_body`` as long as what is left
+        out are whole chunks."""
         self.complete = False
         self.keep_alive = False
 
@@ -145,6 +149,7 @@ class ClientWire:
         chunks = self._chunks
         if chunks is not None:
             payload = chunks.decode(data)
+            self.between_chunks = chunks.between
             if chunks.done:
                 self._complete(chunks.rest)
             return payload

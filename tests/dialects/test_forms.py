@@ -1,0 +1,96 @@
+"""Reads that are passed on with their framing become what they would become chunk by chunk."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.inmemory import Gateway, chunked, request, stream_head
+from ztoapi.config.model import DialectName
+from ztoapi.dialects.forms import Form
+from ztoapi.errors import ProtocolError
+from ztoapi.wire.chunked import CHUNK_LINES, ChunkDecoder
+
+HEAD = b'data: {"id":"1","choices":[{"index":0,"delta":'
+TAIL = b'"finish_reason":null}]}\n\n'
+FORMS = [
+    Form(b"", b"", TAIL, TAIL, ()),
+    Form(HEAD, HEAD, TAIL, TAIL, (b'"logprobs"',)),
+    Form(HEAD, b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":', TAIL, b'"logprobs":null,' + TAIL, ()),
+]
+FINISH = HEAD + b'{},"finish_reason":"stop"}]}\n\n'
+
+deltas = st.sampled_from(
+    [b'{"content":"a"},', b'{"content":"\\n\\r"},', b'{},"logprobs":null,', b"x" * 1200, b"\n", b"\r\n"]
+)
+events = st.one_of(
+    deltas.map(lambda delta: HEAD + delta + TAIL),
+    st.sampled_from([FINISH, b"data: [DONE]\n\n", b": comment\n\n", b"data: x" + TAIL, TAIL, HEAD, b"\n\n"]),
+)
+chunks = st.one_of(
+    events.map(chunked),
+    st.lists(events, min_size=1, max_size=3).map(lambda several: chunked(b"".join(several))),
+    events.map(lambda event: b"%X;x=1\r\n%b\r\n" % (len(event), event)),
+    st.sampled_from([b"0\r\n\r\n", b"\r\n", b"", b"5\r\nabc\r\n", b"0\r\n", b"00000005\r\nhello\r\n"]),
+)
+
+
+def payload_of(octets: bytes) -> bytes | None:
+    decoder = ChunkDecoder()
+    try:
+        payload = decoder.decode(octets)
+    except ProtocolError:
+        return None
+    return payload if decoder.between and not decoder.done else None
+
+
+@given(read=st.lists(chunks, max_size=5).map(b"".join), form=st.sampled_from(FORMS), cut=st.integers(0, 12))
+def test_what_comes_out_is_what_the_payload_becomes(read: bytes, form: Form, cut: int) -> None:
+    read = read[: len(read) - cut] if cut < 4 else read
+    out = form.apply_to_chunks(read)
+    if out is not None:
+        payload = payload_of(read)
+        assert payload is not None
+        assert payload_of(out) == form.apply(payload)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_plain_events_in_chunks_of_their_own_are_taken(form: Form, count: int) -> None:
+    read = b"".join(chunked(HEAD + b'{"content":"%d"},' % 10**number + TAIL) for number in range(count))
+    out = form.apply_to_chunks(read)
+    assert out is not None
+    assert (out is read) == (form is not FORMS[2])
+
+
+def test_a_chunk_that_begins_with_the_line_of_its_length_is_whole() -> None:
+    for octets, line in enumerate(CHUNK_LINES):
+        if line:
+            chunk = line + bytes(octets - len(line) - 2) + b"\r\n"
+            assert payload_of(chunk) == bytes(octets - len(line) - 2)
+    assert not any(CHUNK_LINES[:6])
+
+
+@pytest.mark.parametrize("dialect", ["openai", "zai"])
+def test_chunks_that_reads_have_cut_are_put_together(dialect: DialectName) -> None:
+    head = HEAD.replace(b'"id":"1",', b'"id":"1","model":"glm-4.6",')
+    plain = [chunked(head + b'{"content":"w%d"},' % number + TAIL) for number in range(4)]
+    stream = plain[2] + plain[3] + chunked(FINISH) + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+    gateway = Gateway(dialect)
+    written: list[bytes] = []
+    gateway.client.write = lambda octets: written.append(bytes(octets))  # type: ignore[method-assign, assignment]
+    for cut in range(1, len(stream)):
+        written.clear()
+        gateway.ask(request(stream=True))
+        for read in (stream_head() + plain[0], plain[1], stream[:cut], stream[cut:]):
+            gateway.answer(read)
+        decoder = ChunkDecoder()
+        answer = decoder.decode(b"".join(written).partition(b"\r\n\r\n")[2])
+        assert decoder.done and not decoder.rest
+        *events, done, end = answer.split(b"\n\n")
+        said = [json.loads(event[6:])["choices"][0] for event in events]
+        assert [choice["delta"].get("content") for choice in said] == ["w0", "w1", "w2", "w3", None]
+        assert [choice.get("finish_reason") for choice in said] == [None] * 4 + ["stop"]
+        assert (done, end) == (b"data: [DONE]", b"")
+    gateway.close()
