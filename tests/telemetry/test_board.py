@@ -169,6 +169,37 @@ def test_records_are_never_torn() -> None:
     assert writer.exitcode == 0
 
 
+def note(slot: Slot, stop: multiprocessing.synchronize.Event) -> None:
+    """Write seconds of one place, all of whose words say which one it is."""
+    turn = 0
+    while not stop.is_set():
+        turn = turn % 9 + 1
+        slot.write_second(turn * SECONDS, [turn] * (SECOND_WORDS - 1), [(place, float(turn)) for place in SECOND_SUMS])
+
+
+def test_seconds_are_never_torn() -> None:
+    """Each worker in a process of its own overwrites its seconds while all are read."""
+    context = multiprocessing.get_context("fork")
+    board, stop = Board(2), context.Event()
+    writers = [context.Process(target=note, args=(slot, stop)) for slot in board.slots]
+    for writer in writers:
+        writer.start()
+    try:
+        seen = set()
+        for look in range(1_000_000):
+            turn, slot = look % 9 + 1, look % 2
+            for at, row, sums in board.slot(slot).seconds(turn * SECONDS, 1):
+                assert {at // SECONDS, *row[1 : SECOND_SUMS[0]], *sums} == {turn}, "torn"
+                seen.add((turn, slot))
+            if look >= 20_000 and len(seen) == 18:
+                break
+        assert len(seen) == 18
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join(10)
+
+
 def count(slot: Slot, started: int, ended: int) -> None:
     slot.ints[Cell.STARTED] += started
     slot.row(CODES, ("/v1/models", "GET", "200"))[0][0] += ended
