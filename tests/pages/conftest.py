@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.stack import Stack
 
@@ -28,6 +28,8 @@ def browser() -> Iterator[Browser]:
         pytest.skip("needs chromium: apt-get install chromium")
     # Chromium's sandbox does not start for root, which CI is.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    # A machine with other things to do takes longer than the 5 seconds that Playwright waits by itself.
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
         yield browser

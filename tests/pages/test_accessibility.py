@@ -48,8 +48,9 @@ def test_the_dashboard(browser: Browser, used: Stack, dark: bool, language: str)
         assert violations(page) == []
 
 
-def test_the_dashboard_on_a_phone(browser: Browser, used: Stack) -> None:
-    with open_page(browser, f"{used.url}/dashboard", size=PHONE) as page:
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_the_dashboard_on_a_phone(browser: Browser, used: Stack, language: str) -> None:
+    with open_page(browser, f"{used.url}/dashboard", size=PHONE, language=language) as page:
         expect(page.locator("#requests-table tbody tr").first).to_be_visible()
         assert violations(page) == []
 
