@@ -1,5 +1,6 @@
 """Request heads: what is read out of them, and every refusal with its status."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -431,3 +432,10 @@ def test_a_declared_length_alone_takes_no_copy_of_the_body() -> None:
     wire.receive_data(b"c" * 998 + get(target=b"/next"))
     assert wire.body is body
     assert (wire.state, bytes(body), wire.pending) == (State.IN_HAND, b"ab" + b"c" * 998, len(get(target=b"/next")))
+
+
+def test_a_declared_length_takes_no_memory_before_the_body_comes() -> None:
+    wire = ServerWire(Limits())
+    wire.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nx")
+    assert wire.next_head() is not None
+    assert sys.getsizeof(wire.body) < 1000

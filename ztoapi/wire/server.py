@@ -36,14 +36,14 @@ class ServerWire:
     ``next_request``. A ProtocolError leaves the connection BROKEN.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_filled", "_limits", "_memory", "_searched", "body", "state")
+    __slots__ = ("_buffer", "_chunks", "_length", "_limits", "_memory", "_searched", "body", "state")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._memory = HeadMemory(limits)
         self._buffer: bytes = b""
         self._searched = 0
-        self._filled = 0
+        self._length = 0
         self._chunks: ChunkDecoder | None = None
         self.body: bytes | bytearray = b""
         self.state = State.HEAD
@@ -115,9 +115,9 @@ class ServerWire:
                 self._buffer = buffer[stop:]
                 self.state = State.IN_HAND
                 return
-            # Zeroed pages cost nothing until they are written: a declared length alone takes no memory.
-            self.body = bytearray(head.content_length)
-            self._filled = 0
+            # It grows with what comes: a declared length alone takes no memory, and bytearray(length) writes zeroes.
+            self.body = bytearray()
+            self._length = head.content_length
         self.state = State.BODY
         self._buffer = b""
         if len(buffer) > offset:
@@ -129,11 +129,9 @@ class ServerWire:
         if self._chunks is not None:
             self._receive_chunks(self._chunks, body, data)
             return
-        filled = self._filled
-        count = min(len(data), len(body) - filled)
-        body[filled : filled + count] = data if count == len(data) else data[:count]
-        self._filled = filled + count
-        if self._filled == len(body):
+        count = min(len(data), self._length - len(body))
+        body += data if count == len(data) else data[:count]
+        if len(body) == self._length:
             self._buffer = data[count:]
             self.state = State.IN_HAND
 
