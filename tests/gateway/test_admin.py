@@ -39,12 +39,16 @@ def test_the_admin_key_is_no_client_key() -> None:
         {"origin": "https://elsewhere.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
     ],
 )
 def test_without_an_admin_key_they_are_for_this_host(headers: dict[str, str]) -> None:
     with Stack(DEFAULT_KEY="client") as stack:
         assert httpx.get(f"{stack.url}/metrics").status_code == 200
         assert httpx.get(f"{stack.url}/metrics", headers={"origin": stack.url}).status_code == 200
+        for site in ("same-origin", "none"):
+            assert httpx.get(f"{stack.url}/metrics", headers={"sec-fetch-site": site}).status_code == 200
         refused = httpx.get(f"{stack.url}/metrics", headers=headers)
         assert refused.status_code == 403
         assert "ADMIN_KEY" in refused.json()["error"]["message"]

@@ -136,6 +136,14 @@ def test_events_tell_the_stats_and_what_has_changed() -> None:
     assert seen[-1][1]["requests"]["streams"] == 0
 
 
+def test_a_head_request_for_events_is_answered_without_any() -> None:
+    with Stack() as stack, httpx.Client(base_url=stack.url) as client:
+        head = client.head("/dashboard/events")
+        assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream")
+        assert client.get("/livez").json() == {"status": "ok"}, "the connection is in step"
+        assert stack.record(1).bytes_out == 0
+
+
 def test_no_dashboard_where_it_is_turned_off() -> None:
     with Stack(DASHBOARD_ENABLED="false") as stack:
         assert httpx.get(f"{stack.url}/dashboard/stats").status_code == 404

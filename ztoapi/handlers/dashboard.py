@@ -22,6 +22,7 @@ _EVENT_SECONDS: Final = 1.0
 _PAGE_SIZE: Final = 20
 _LARGEST_PAGE: Final = 500
 _LAST_PAGE: Final = 1_000_000
+_UNKEPT: Final = b"cache-control: no-store\r\n"
 _FILTERS: Final = ("model", "ending", "key", "path")
 
 _encode = msgspec.json.Encoder().encode
@@ -69,11 +70,15 @@ class DashboardHandler:
 
     def handle_events(self, exchange: Exchange) -> None:
         """Server-sent events: the stats once a second, the newest requests whenever they have changed."""
+        if exchange.request.method == "HEAD":
+            # No body follows: what came would be read as the next answer.
+            exchange.respond(200, b"", content_type=b"text/event-stream", headers=_UNKEPT)
+            return
         exchange.spawn(self._stream(exchange))
 
     async def _answer(self, exchange: Exchange, make: Callable[[], bytes]) -> None:
         self._refresh()
-        exchange.respond(200, await asyncio.to_thread(make), headers=b"cache-control: no-store\r\n")
+        exchange.respond(200, await asyncio.to_thread(make), headers=_UNKEPT)
 
     def _stats(self) -> bytes:
         return _encode(make_stats(self._board, self._clock()))
@@ -106,7 +111,7 @@ class DashboardHandler:
             ) from error
 
     async def _stream(self, exchange: Exchange) -> None:
-        exchange.start_stream(headers=b"cache-control: no-store\r\n")
+        exchange.start_stream(headers=_UNKEPT)
         newest = _Question(1, _PAGE_SIZE, None, None, ())
         last = b""
         while not self._draining():

@@ -19,6 +19,9 @@ __all__ = ["AdminGate"]
 _FORWARDING: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 """What proxies add: the connection is theirs, the request is not."""
 
+_OWN_SITE: Final = (b"same-origin", b"none")
+"""What browsers say (Fetch Metadata) of a page's own questions, and of an address that a person has typed."""
+
 
 class AdminGate:
     """A gate. ``key`` is the admin key; ``loopback`` says that only this host can connect."""
@@ -44,8 +47,10 @@ class AdminGate:
         host = headers.get(b"host", b"localhost")
         if not LOOPBACK_AUTHORITY.fullmatch(host):
             return _refusal(403, "without an admin key only loopback names are served: set ADMIN_KEY")
-        origin = headers.get(b"origin")
-        if origin is not None and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower()):
+        origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site", b"none")
+        foreign = origin is not None and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower())
+        # An image of another page has no origin, and could start a profile all the same.
+        if foreign or site not in _OWN_SITE:
             return _refusal(403, "pages of other origins may not ask without an admin key: set ADMIN_KEY")
         return None
 
