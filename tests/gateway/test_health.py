@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from tests.limits.redis_server import RedisServer
-from tests.stack import Stack
+from tests.stack import WAIT_SECONDS, Stack
 from ztoapi import __version__
 
 BODY = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
@@ -69,9 +69,11 @@ def test_a_gateway_that_shuts_down_fails() -> None:
         with httpx.stream("POST", f"{stack.base_url}/chat/completions", json=streamed) as response:
             lines = response.iter_lines()
             next(lines)
-            asyncio.run_coroutine_threadsafe(stack.server.drain(10, asyncio.Event()), stack.loop)
+            drain = asyncio.run_coroutine_threadsafe(stack.server.drain(10, asyncio.Event()), stack.loop)
             stack.wait_for(lambda: stack.application.context.draining)
             assert health(stack) == {"": "fail", "gateway:requests": "fail", "upstream:zai": "pass"}
+        # The stream has ended with its client, and the drain with the stream.
+        assert drain.result(WAIT_SECONDS)
 
 
 def test_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
