@@ -26,6 +26,7 @@ from typing import Final, NamedTuple, Protocol
 
 import uvloop
 
+from ztoapi.server.allocator import tune_allocator
 from ztoapi.server.context import ServerContext
 from ztoapi.server.listener import Server, bind
 from ztoapi.server.notify import CHECKS_PER_WATCHDOG, Notifier
@@ -144,6 +145,7 @@ async def _serve_on_loop(duty: Duty, drain_seconds: float, parent: _Alone | int,
     if isinstance(parent, _Alone):
         parent.begin(loop)
     _tune_collector()
+    tune_allocator()
     await stop.wait()
     clean = await server.drain(drain_seconds, at_once)
     await server.close()
