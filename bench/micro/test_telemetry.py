@@ -45,7 +45,7 @@ def test_a_request(benchmark: BenchmarkFixture, counted: bool, stream: bool) -> 
 
     def serve() -> None:
         for _ in range(BATCH):
-            recording.begin()
+            recording.begin(one.path)
             if stream:
                 recording.begin_stream(one)
             recording.submit(one)

@@ -152,7 +152,7 @@ def kill_a_worker(
     prometheus.stop()
     with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {ADMIN_KEY}"}) as client:
         answer = client.get("/metrics")
-        while f"\nztoapi_requests_in_flight {len(streams) + 1:.1f}\n" not in answer.text:
+        while f"\nztoapi_requests_in_flight {len(streams):.1f}\n" not in answer.text:
             answer = client.get("/metrics")
         # The one that has answered may still be writing that down: it lives.
         port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]

@@ -5,6 +5,7 @@ import multiprocessing.synchronize
 
 import pytest
 
+from tests.stack import Stack
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import Board, Slot, cut
 from ztoapi.telemetry.layout import (
@@ -247,6 +248,16 @@ def test_a_dead_worker_leaves_its_counts() -> None:
     count(successor, started=1, ended=1)
     assert board.rows(CODES) == {("/v1/models", "GET", "200"): [9]}
     assert board.in_flight() == 0
+
+
+@pytest.mark.parametrize(("path", "lost"), [("/v1/models", 1), ("/metrics/", 0), ("/dashboard/events", 0), ("/x", 1)])
+def test_of_what_looks_after_the_gateway_nothing_is_lost(path: str, lost: int) -> None:
+    with Stack() as stack:
+        board = stack.application.telemetry
+        stack.application.recorder.begin(path)
+        assert board.in_flight() == lost
+        reclaim(board, 0, NOW)
+        assert board.total(Cell.LOST) == lost
 
 
 def test_seconds_are_kept_for_five_minutes() -> None:

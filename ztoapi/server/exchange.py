@@ -109,7 +109,7 @@ class Exchange:
         elif TRACEPARENT in head.headers and (trace := read_trace(head.headers)) is not None:
             record.trace_id = trace.trace_id
             self.trace = field_lines(trace.value, trace.state)
-        protocol.context.recorder.begin()
+        protocol.context.recorder.begin(head.path)
         self._close = not head.keep_alive
         self.chunked = head.http11
         """Whether a stream goes out in HTTP chunks."""

@@ -32,6 +32,7 @@ from ztoapi.telemetry.layout import (
     Cell,
     Table,
 )
+from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.samples import SAMPLED, Kind, merged
 
 __all__ = ["Board", "Labels", "Row", "Slot", "cut"]
@@ -97,7 +98,7 @@ class Board:
         return added
 
     def in_flight(self) -> int:
-        """Requests begun and not ended."""
+        """Requests begun and not ended, but for those that look after the gateway."""
         return sum(slot.in_flight() for slot in self.slots)
 
     def samples(self) -> dict[Labels, float]:
@@ -115,7 +116,7 @@ class Board:
         slot = Slot(self, number)
         slot.ints[Cell.LOST] += slot.in_flight()
         slot.ints[Cell.PID] = 0
-        slot.ints[Cell.STREAMS] = slot.ints[Cell.OWN_IN_FLIGHT] = 0
+        slot.ints[Cell.STREAMS] = 0
         slot.ints[Cell.RESTARTS] += 1
         slot.floats[Cell.CPU_SECONDS_BEFORE] += slot.floats[Cell.CPU_SECONDS]
         for labels, _ in slot.rows(SAMPLES):
@@ -215,7 +216,8 @@ class Slot:
 
     def in_flight(self) -> int:
         # Ended first: what ends in between must not count as less than none.
-        ended = self.ints[Cell.LOST] + sum(int(row[0]) for _, row in self.rows(CODES))
+        ended = self.ints[Cell.LOST]
+        ended += sum(int(row[0]) for (route, *_), row in self.rows(CODES) if not is_own(route))
         return max(self.ints[Cell.STARTED] - ended, 0)
 
     def record(self, place: int) -> bytes | None:

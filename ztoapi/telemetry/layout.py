@@ -105,7 +105,7 @@ class Cell(enum.IntEnum):
     STARTED_AT = 1
     """Unix seconds at which the worker that has the slot began (a double)."""
     STARTED = 2
-    """Requests begun."""
+    """Requests begun, but for those that look after the gateway."""
     LOST = 3
     """Requests that were in flight in workers that died."""
     STREAMS = 4
@@ -126,9 +126,7 @@ class Cell(enum.IntEnum):
     """Records of requests in flight that are valid."""
     OVERHEAD = 13
     LAG = OVERHEAD + _histogram(OVERHEAD_EDGES_SECONDS)
-    OWN_IN_FLIGHT = LAG + _histogram(LAG_EDGES_SECONDS)
-    """Of the requests in flight those that look after the gateway, as of the last scan."""
-    BEAT = OWN_IN_FLIGHT + 1
+    BEAT = LAG + _histogram(LAG_EDGES_SECONDS)
     """When the worker last looked at its deadlines, on the monotonic clock (a double)."""
     COUNT = BEAT + 1
 

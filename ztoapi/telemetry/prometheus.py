@@ -102,7 +102,9 @@ class BoardCollector(Collector):
             DURATION_EDGES_SECONDS,
             board.rows(ROUTES).items(),
         )
-        yield GaugeMetricFamily("ztoapi_requests_in_flight", "HTTP requests in hand, this one included.", in_flight)
+        yield GaugeMetricFamily(
+            "ztoapi_requests_in_flight", "HTTP requests in hand, scrapes and such left out.", in_flight
+        )
         yield GaugeMetricFamily(
             "ztoapi_streams_in_flight", "Streamed answers that have begun and not ended.", board.total(Cell.STREAMS)
         )

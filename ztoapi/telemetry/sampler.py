@@ -25,8 +25,9 @@ from ztoapi.telemetry.layout import (
     SecondCell,
 )
 from ztoapi.telemetry.live import NEWEST, write_finished, write_in_flight
+from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.record import RequestRecord
-from ztoapi.telemetry.recorder import BoardRecorder, is_own
+from ztoapi.telemetry.recorder import BoardRecorder
 from ztoapi.telemetry.samples import SAMPLED, Kind, Source
 
 __all__ = ["Sampler"]
@@ -88,9 +89,7 @@ class Sampler:
         """Bring up to date what this worker shows; for who is about to read the board."""
         self._flush()
         now = time.monotonic()
-        in_flight = list(self._in_flight())
-        records = [record for record in in_flight if self._recorder.shows(record)]
-        self._slot.ints[Cell.OWN_IN_FLIGHT] = len(in_flight) - len(records)
+        records = [record for record in self._in_flight() if self._recorder.shows(record)]
         oldest = nsmallest(LIVE_IN_FLIGHT, records, key=lambda record: record.started)
         write_in_flight(self._slot, oldest, self._unix_offset(), now)
         for source in self._sources:

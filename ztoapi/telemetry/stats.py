@@ -21,8 +21,8 @@ from ztoapi.telemetry.layout import (
     PlatformCell,
     SecondCell,
 )
+from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.processes import process_figures
-from ztoapi.telemetry.recorder import is_own
 from ztoapi.telemetry.samples import CredentialState
 
 __all__ = ["Json", "make_stats", "seed_metrics"]
@@ -206,7 +206,6 @@ def _trailing(counts: list[Sequence[int]]) -> list[Sequence[int]]:
 
 def _requests(board: Board, models: dict[Labels, Row], samples: Mapping[Labels, float], seconds: _Seconds) -> Json:
     lost = board.total(Cell.LOST)
-    in_flight = max(board.in_flight() - board.total(Cell.OWN_IN_FLIGHT), 0)
     ended, failed = _sum(models, ModelCell.REQUESTS), _sum(models, ModelCell.FAILED)
     cancelled = _sum(models, ModelCell.CANCELLED)
     recent = _last(seconds, SecondCell.REQUESTS, _ERROR_SECONDS)
@@ -215,7 +214,7 @@ def _requests(board: Board, models: dict[Labels, Row], samples: Mapping[Labels, 
         "succeeded": ended - failed - cancelled,
         "failed": failed + lost,
         "cancelled": cancelled,
-        "in_flight": in_flight,
+        "in_flight": board.in_flight(),
         "streams": board.total(Cell.STREAMS),
         "waiting": _sample(samples, "ztoapi_admission_waiting"),
         "connections": _sample(samples, "ztoapi_client_connections"),

@@ -36,8 +36,8 @@ from ztoapi import __version__
 from ztoapi.config.model import Platform
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import cut
+from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.record import RequestRecord, Spans
-from ztoapi.telemetry.recorder import is_own
 from ztoapi.wire.trace import Trace, field_lines
 
 __all__ = ["Tracer"]
