@@ -55,14 +55,40 @@ def test_a_version_to_come_may_have_more(more: bytes) -> None:
     assert trace is not None and (trace.trace_id, trace.value) == (TRACE_ID, value)
 
 
-@pytest.mark.parametrize("state", [b"a=1", b"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", b"a=1,\tb=2", b"a" * 512])
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"a=1",
+        b"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
+        b"a=1,\tb=2 , c=3",
+        b"0tenant@vendor=x y,",
+        b"a=%b,b=%b" % (b"x" * 256, b"y" * 251),
+        b",".join([b"a=1"] * 32),
+    ],
+)
 def test_a_state_goes_with_it(state: bytes) -> None:
     trace = read_trace({b"traceparent": VALUE, b"tracestate": state})
     assert trace is not None and trace.state == state
     assert field_lines(trace.value, trace.state) == b"traceparent: %b\r\ntracestate: %b\r\n" % (VALUE, state)
 
 
-@pytest.mark.parametrize("state", [b"", b"a" * 513, b"a=\xff", b"a=\n", b"a=1\r\nx: y", b"a=\x7f"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"",
+        b"a=%b,b=%b" % (b"x" * 256, b"y" * 252),
+        b",".join([b"a=1"] * 33),
+        b"a=\xff",
+        b"a=\n",
+        b"a=1\r\nx: y",
+        b"a=\x7f",
+        b"2026-11-23 12:00:00 ERROR no list of anything",
+        b"A=1",
+        b"a=",
+        b"a=1=2",
+        b"," + b" ," * 250 + b" x",
+    ],
+)
 def test_a_state_that_cannot_be_passed_on_is_left_out(state: bytes) -> None:
     trace = read_trace({b"traceparent": VALUE, b"tracestate": state})
     assert trace is not None and trace.state == b""

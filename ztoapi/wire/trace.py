@@ -15,8 +15,11 @@ _VALUE = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})((?:-[\x21-\x7e]{0,200})?)"
 )
 """Versions to come may have more behind another hyphen (section 3.2.4)."""
-_STATE = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e\t]{0,510}[\x21-\x7e])?")
-"""512 characters are to be passed on at least (section 3.3.1.5): more are not, and nothing that could end the line."""
+_KEY: Final = rb"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+_MEMBER: Final = _KEY + rb"=[\x20-+\x2d-<>-~]{0,255}[!-+\x2d-<>-~][ \t]*"
+_STATE = re.compile(rb"(?!.{513})(?:%b)?(?:,[ \t]*(?:%b)?){0,31}" % (_MEMBER, _MEMBER))
+"""At most 32 members (section 3.3.1.1); 512 characters are to be passed on at least (section 3.3.1.5): more are not.
+Whoever sends traces would say of each broken one that it is, in words that a client has chosen."""
 _SAMPLED: Final = 1
 
 
