@@ -15,15 +15,15 @@ from tests.gate.conftest import Project
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 20
 CHUNK = """
-_write = Exchange.write
+_write = Exchange.write_framed
 
 
-def _costly_write(self, payload):
+def _costly_write(self, octets):
     {}
-    _write(self, payload)
+    _write(self, octets)
 
 
-Exchange.write = _costly_write
+Exchange.write_framed = _costly_write
 """
 
 

@@ -1,6 +1,7 @@
 """The access log of ``ztoapi serve``: every request has a line, across workers, rotation and shutdown."""
 
 import concurrent.futures
+import contextlib
 import json
 import signal
 import socket
@@ -87,10 +88,16 @@ def test_a_hangup_opens_the_file_anew(simulator: Stack, path: Path, workers: str
 def _all_have_it_open(process: GatewayProcess, path: Path) -> bool:
     """Whether each process has ``path`` open as it is now."""
     wanted = path.stat().st_ino
-    return all(
-        wanted in {file.stat().st_ino for file in Path(f"/proc/{pid}/fd").iterdir() if file.exists()}
-        for pid in [process.pid, *process.children()]
-    )
+    return all(wanted in _open_files(pid) for pid in [process.pid, *process.children()])
+
+
+def _open_files(pid: int) -> set[int]:
+    found = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        # It may be closed while it is looked at.
+        with contextlib.suppress(FileNotFoundError):
+            found.add(file.stat().st_ino)
+    return found
 
 
 def test_a_broken_key_file_does_not_keep_the_log_from_being_rotated(simulator: Stack, path: Path) -> None:
