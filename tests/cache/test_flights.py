@@ -3,6 +3,7 @@ the upstream, or one of them, fails."""
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -283,13 +284,15 @@ def test_what_is_too_large_is_not_kept_and_the_slowest_has_the_upstream_wait(ups
         quick.until(event("one"))
         flights = stack.application.flights
         assert flights is not None
-        call.takes_no_more()
-        assert flights.recorded_bytes == 0
-        assert not flights.in_flight
-        slow.close()
-        # The quick one has the rest now.
-        call.finish_later()
-        answer = quick.until(b"0\r\n\r\n")
+        with ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(quick.until, b"0\r\n\r\n")
+            call.takes_no_more()
+            assert flights.recorded_bytes == 0
+            assert not flights.in_flight
+            slow.close()
+            # The quick one has the rest now.
+            call.finish_later()
+            answer = reading.result()
         assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
         assert counts(stack)["entries"] == 0
 
