@@ -5,7 +5,6 @@ import concurrent.futures
 import http.client
 import json
 import math
-import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +81,11 @@ class OpenStream:
         assert self.answer.fp.readline()
         self.worker = self.answer.headers["x-request-id"][:PREFIX]
 
+    def read_to_the_break(self) -> None:
+        """Read what has come, and that it ends without the last chunk."""
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            self.answer.read()
+
     def close(self) -> None:
         self.answer.close()
         self.connection.close()
@@ -114,7 +118,6 @@ def prometheus(gateway: GatewayProcess, tmp_path: Path) -> Iterator[PrometheusPr
         yield process
 
 
-@pytest.mark.xfail(strict=False, reason="two runs of nine waited in vain for the last total; why is not known yet")
 def test_totals_are_what_was_sent_also_after_a_worker_was_killed(
     gateway: GatewayProcess, prometheus: PrometheusProcess
 ) -> None:
@@ -155,6 +158,7 @@ def kill_a_worker(
         answer = client.get("/metrics")
         while f"\nztoapi_requests_in_flight {len(streams):.1f}\n" not in answer.text:
             answer = client.get("/metrics")
+        survivor = answer.headers["x-request-id"][:PREFIX]
         # The one that has answered may still be writing that down: it lives.
         port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
         (inode,) = [inode for inode, (_, remote, _) in tcp_sockets().items() if remote == port]
@@ -164,11 +168,9 @@ def kill_a_worker(
         while "\nztoapi_workers 2.0\n" not in client.get("/metrics").text:
             pass
     prometheus.go_on()
-    (broken, *_), _, _ = select.select([stream.connection.sock for stream in streams], [], [], 20)
-    (worker,) = [stream.worker for stream in streams if stream.connection.sock is broken]
-    lost = [stream for stream in streams if stream.worker == worker]
+    lost = [stream for stream in streams if stream.worker != survivor]
     for stream in lost:
-        assert select.select([stream.connection.sock], [], [], 20)[0]
+        stream.read_to_the_break()
     return lost
 
 
