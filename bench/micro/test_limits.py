@@ -9,6 +9,7 @@ from ztoapi.config.model import LimitsConfig, TrafficLimits
 from ztoapi.limits.board import Board
 from ztoapi.limits.model import Demand, Denial, InFlightLimit, RateLimit, Scope, Unit
 from ztoapi.structures.bucket import FULL, SECOND_NS, Rate
+from ztoapi.structures.buckets import Buckets, Place
 
 BATCH = 100
 PLENTY = 10**8
@@ -25,11 +26,11 @@ LIMITS = {
 
 def test_token_bucket(benchmark: BenchmarkFixture) -> None:
     rate = Rate(PLENTY, SECOND_NS)
+    buckets, words = Buckets([Place(0, rate, by_token=False)]), [FULL]
 
     def take() -> None:
-        tat = FULL
         for now in range(BATCH):
-            tat = rate.take(tat, now, 1) or FULL
+            assert buckets.take(words, now, 0)
 
     note(benchmark, "limits: pieces", takes=BATCH)
     benchmark(take)

@@ -23,8 +23,8 @@ def requests(name: str, most: int, *, subjects: int = 8) -> Scope:
     return Scope(name, (RateLimit(f"{name}_requests", Unit.REQUESTS, Rate(most, SECOND_NS)),), subjects)
 
 
-def tokens(name: str, most: int) -> Scope:
-    return Scope(name, (RateLimit(f"{name}_tokens", Unit.TOKENS, Rate(most, SECOND_NS)),), 8)
+def tokens(name: str, most: int, *, subjects: int = 8) -> Scope:
+    return Scope(name, (RateLimit(f"{name}_tokens", Unit.TOKENS, Rate(most, SECOND_NS)),), subjects)
 
 
 def streams(name: str, most: int) -> Scope:

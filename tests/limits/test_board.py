@@ -147,6 +147,40 @@ def test_a_flood_of_names_shares_a_bucket_and_leaves_the_known_ones_theirs() -> 
     assert sum(ask(f"newcomer {number}") for number in range(8)) == 8
 
 
+def test_who_had_a_row_that_is_another_names_now_leaves_it_alone() -> None:
+    model = tokens("model", 100, subjects=1)
+    limits, clock = limiter(model)
+
+    def left(name: str) -> int:
+        return denied(limits.take(((model, name),), 101)).quotas[0].remaining
+
+    early = [granted(limits.take(((model, name),), 100)) for name in ("a", "b")]
+    clock.now += SECOND_NS
+    for name in ("c", "d"):
+        granted(limits.take(((model, name),), 90))
+    early[0].finish(40)
+    early[1].finish(105)
+    assert (left("c"), left("d")) == (10, 10)
+    # There are two rows; who has none now shares one, and has one again as soon as one is idle.
+    assert left("a") == left("b") == 95
+    granted(limits.take(((model, "a"),), 95))
+    assert (left("a"), left("b")) == (0, 0)
+    clock.now += SECOND_NS * 9 // 10
+    assert (left("c"), left("d")) == (100, 100)
+    granted(limits.take(((model, "a"),), 100))
+    assert (left("a"), left("b")) == (0, 100)
+
+
+def test_a_denial_by_one_limit_in_flight_takes_no_place_of_another() -> None:
+    wide, narrow = streams("wide", 2), streams("narrow", 1)
+    limits, _ = limiter(wide, narrow, GLOBAL)
+    both: Demand = ((wide, "alice"), (narrow, "alice"), (GLOBAL, ""))
+    granted(limits.take(both))
+    assert denied(limits.take(both)).limit is narrow.limits[0]
+    grant = granted(limits.take(((wide, "alice"), (GLOBAL, ""))))
+    assert grant.quota(Unit.REQUESTS) == (GLOBAL.limits[0], 5, 3, 2 * SECOND_NS // 5)
+
+
 def test_a_row_with_requests_in_flight_is_not_given_away() -> None:
     scope = Scope("address", (InFlightLimit("address_streams", 1),), 1)
     limits, _ = limiter(scope)

@@ -20,10 +20,11 @@ from typing import Final, NamedTuple
 
 from redis.exceptions import RedisError
 
-from ztoapi.limits.board import BoardGrant, BoardLimiter, tightest
+from ztoapi.limits.board import BoardGrant, BoardLimiter
 from ztoapi.limits.fields import openai_fields
 from ztoapi.limits.lease import Lease, Reply, check, most_at_once
 from ztoapi.limits.model import Demand, Denial, Grant, InFlightLimit, OnStoreError, Quota, RateLimit, Scope, Unit
+from ztoapi.limits.plan import tightest
 from ztoapi.limits.redis_store import Order, Store
 from ztoapi.structures.bucket import SECOND_NS
 

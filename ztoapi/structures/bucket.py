@@ -39,7 +39,7 @@ class Rate:
     Immutable; the methods compute new TATs and keep none. Raises ValueError for what cannot be a rate.
     """
 
-    __slots__ = ("_denominator", "_exact", "_numerator", "burst", "burst_ticks", "limit", "period_ns", "unit_ticks")
+    __slots__ = ("burst", "burst_ticks", "denominator", "limit", "numerator", "period_ns", "unit_ticks")
 
     def __init__(self, limit: int, period_ns: int, burst: int | None = None) -> None:
         self.limit = limit
@@ -56,24 +56,12 @@ class Rate:
         self.burst_ticks = self.burst * self.unit_ticks
         if self.burst_ticks > _LONGEST_BURST_TICKS:
             raise ValueError(f"burst is {self.burst}: at this rate it would take decades to come back; take less")
-        # Ticks for each nanosecond, as a fraction.
+        # Ticks for each nanosecond, as a fraction; where the ticks are exact the denominator is 1.
         common = gcd(limit * self.unit_ticks, period_ns)
-        self._numerator, self._denominator = limit * self.unit_ticks // common, period_ns // common
-        self._exact = exact
+        self.numerator, self.denominator = limit * self.unit_ticks // common, period_ns // common
 
     def __repr__(self) -> str:
         return f"Rate({self.limit}, {self.period_ns}, {self.burst})"
-
-    def take(self, tat: int, now: int, cost: int) -> int | None:
-        """The TAT after taking ``cost`` units at ``now``, or None if the bucket holds fewer."""
-        ticks = now * self._numerator if self._exact else now * self._numerator // self._denominator
-        spent = cost * self.unit_ticks
-        if tat > ticks:
-            spent += tat
-            return spent if spent - ticks <= self.burst_ticks else None
-        if spent > self.burst_ticks:
-            return None
-        return ticks + spent if self._exact else spent - -now * self._numerator // self._denominator
 
     def wait(self, tat: int, now: int, cost: int) -> int | None:
         """Nanoseconds after which ``cost`` units can be taken if nobody else takes any; None if more than the burst."""
@@ -109,19 +97,21 @@ class Rate:
 
     def state(self, tat: int, now: int) -> tuple[int, int]:
         """:meth:`remaining` and :meth:`reset` at once."""
-        ahead = tat - -(-now * self._numerator // self._denominator)
+        numerator, denominator = self.numerator, self.denominator
+        # Every answer tells of it, and large integers are divided slowly.
+        ahead = tat - (now * numerator if denominator == 1 else self._ceiling(now))
         if ahead <= 0:
             return self.burst, 0
         remaining = (self.burst_ticks - ahead) // self.unit_ticks if ahead < self.burst_ticks else 0
-        return remaining, -(-tat * self._denominator // self._numerator) - now
+        return remaining, ahead if numerator == denominator else self._moment(tat) - now
 
     def idle(self, tat: int, now: int) -> bool:
         """Whether the bucket is full, and so the same as a new one."""
-        return tat <= now * self._numerator // self._denominator
+        return tat <= now * self.numerator // self.denominator
 
     def _ceiling(self, now: int) -> int:
-        return -(-now * self._numerator // self._denominator)
+        return -(-now * self.numerator // self.denominator)
 
     def _moment(self, tick: int) -> int:
         """The first nanosecond at which the clock of the rate shows ``tick``."""
-        return -(-tick * self._denominator // self._numerator)
+        return -(-tick * self.denominator // self.numerator)
