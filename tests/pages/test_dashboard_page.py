@@ -54,6 +54,9 @@ def plot(page: Page, title: str) -> Locator:
     return page.get_by_role("slider", name=title, exact=True)
 
 
+CACHEABLE = {"temperature": 0, "messages": [{"role": "user", "content": "hello"}]}
+
+
 def test_charts_and_figures_move_under_load(browser: Browser) -> None:
     with Stack(options=Options(itl_ms=1.0)) as stack, open_page(browser, f"{stack.url}/dashboard") as page:
         wait_until_live(page)
@@ -176,6 +179,20 @@ def test_an_opened_request_is_followed_to_its_end(browser: Browser) -> None:
             for _ in range(20):
                 ask(stack)
         expect(outcome).to_have_text("client left")
+
+
+def test_what_the_cache_did_is_shown(browser: Browser) -> None:
+    with Stack(ZTOAPI_CACHE_ENABLED="1") as stack, open_page(browser, f"{stack.url}/dashboard") as page:
+        wait_until_live(page)
+        for _ in range(2):
+            httpx.post(f"{stack.base_url}/chat/completions", json={**CACHEABLE, "model": "glm-4.6"})
+        expect(rows(page)).to_have_count(2)
+        expect(rows(page).locator(".c-outcome")).to_have_text(["done \N{MIDDLE DOT} cache hit", "done"])
+        for number, words in enumerate(("cache hit", "cache miss")):
+            rows(page).nth(number).get_by_role("button").click()
+            dialog = page.get_by_role("dialog")
+            expect(dialog.locator("dt", has_text="Response cache").locator("+ dd")).to_have_text(words)
+            dialog.get_by_role("button", name="Close").click()
 
 
 def test_what_clients_say_stays_text(browser: Browser, gateway: Stack) -> None:

@@ -103,7 +103,7 @@ def test_the_largest_live_record_has_room() -> None:
         LONGEST, LONGEST, LONGEST, 1e300, whole=1.0, first_byte=2.5, finished=1e300, status=599, ending=Ending.DONE,
         model=LONGEST, served_model=LONGEST, platform=LONGEST, credential=LONGEST, stream=True, attempts=1 << 60,
         bytes_in=1 << 60, bytes_out=1 << 60, error_code=LONGEST, key=LONGEST, client=LONGEST,
-        user_agent=LONGEST.encode(),
+        user_agent=LONGEST.encode(), cache="bypass",
     )  # fmt: skip
     write_finished(board.slot(0), [one], 0.0)
     (shown,) = read_live(board)

@@ -43,6 +43,17 @@ def test_stats() -> None:
     assert all(len(values) == len(stats["series"]["seconds"]) for values in stats["series"].values())
 
 
+def test_live_records_say_what_the_cache_did() -> None:
+    with Stack(ZTOAPI_CACHE_ENABLED="1") as stack:
+        body = {"model": "glm-4.6", "temperature": 0, "messages": MESSAGES}
+        for more in ({}, {}, {"temperature": 1}):
+            httpx.post(f"{stack.base_url}/chat/completions", json={**body, **more})
+        slot = stack.application.telemetry.slot(0)
+        stack.wait_for(lambda: len(slot.newest_finished()) == 3)
+        found = httpx.get(f"{stack.url}/dashboard/requests").json()["requests"]
+    assert [one["cache"] for one in found] == ["bypass", "hit", "miss"]
+
+
 def test_seconds_show_in_the_series_and_the_quantiles() -> None:
     with Stack() as stack:
         ask(stack, stream=True)

@@ -34,8 +34,17 @@ def stats(*, workers: int = 1, credentials: int = 1) -> Stats:
     )
 
 
-def request(**fields: str) -> Request:
-    given = {"path": "/v1/x", "model": "m", "key": "k", "client": "c", "user_agent": "a", "ending": "done", **fields}
+def request(**fields: str | None) -> Request:
+    given: dict[str, str | None] = {
+        "path": "/v1/x",
+        "model": "m",
+        "key": "k",
+        "client": "c",
+        "user_agent": "a",
+        "ending": "done",
+        "cache": None,
+        **fields,
+    }
     return Request(
         1_800_000_000.0, status=200, phase="done", output_tokens=3, time_to_first_token=0.1, duration=2.0, **given
     )
@@ -84,6 +93,13 @@ def test_figures() -> None:
     assert "cooling for 1m01s" in shown
     assert "\u2581\u2582\u2588\u2585 max 8" in shown
     assert "1.00 ms   1.50 s  99.00 s    2m00s" in shown
+
+
+@pytest.mark.parametrize(
+    ("cache", "shown"), [("hit", "done (hit) "), ("shared", "done (shared) "), ("miss", "done   ")]
+)
+def test_what_came_from_the_cache_is_told(cache: str, shown: str) -> None:
+    assert shown in texts(160, None, Page([request(cache=cache)], 1))[-1]
 
 
 def test_long_lists_leave_room_for_requests() -> None:

@@ -92,6 +92,7 @@ class Request(msgspec.Struct):
     status: int
     ending: str | None
     phase: str
+    cache: str | None
     output_tokens: int | None
     time_to_first_token: float | None
     duration: float

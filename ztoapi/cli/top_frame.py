@@ -20,6 +20,8 @@ _LABEL: Final = 16
 _SHARE_OF_HEIGHT: Final = 5
 """A list of workers or credentials may have one in so many lines."""
 _LEAST_LISTED: Final = 2
+_SPARED: Final = frozenset(("hit", "shared"))
+"""What the response cache did where the upstream was not asked."""
 
 
 class Line(NamedTuple):
@@ -229,11 +231,16 @@ def _style(request: Request) -> str:
     return "bad" if request.status >= 400 and request.status != 499 else "bold" if request.phase != "done" else ""
 
 
+def _outcome(one: Request) -> str:
+    outcome = one.phase if one.ending is None else one.ending
+    return f"{outcome} ({one.cache})" if one.cache in _SPARED else outcome
+
+
 def _request_row(one: Request) -> str:
     cells = (
         _clock(one.started),
         str(one.status or "-"),
-        one.phase if one.ending is None else one.ending,
+        _outcome(one),
         one.path if one.model is None else one.model,
         one.key or "-",
         _seconds(one.time_to_first_token),

@@ -61,6 +61,7 @@ class LiveRecord(msgspec.Struct, array_like=True, gc=False, kw_only=True):
     time_to_first_token: float | None
     duration: float
     error_code: str | None
+    cache: str | None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -93,6 +94,7 @@ def _encoded(record: RequestRecord, offset: float, now: float) -> bytes:
         time_to_first_token=record.time_to_first_token,
         duration=max((record.finished or now) - record.started, 0.0),
         error_code=record.error_code,
+        cache=record.cache,
     )
     octets = _encode(live)
     return octets if len(octets) <= _ROOM else _encode(_shortened(live))

@@ -111,6 +111,7 @@ export const chinese = {
   "detail.platform": "平台",
   "detail.credential": "上游凭据",
   "detail.attempts": "尝试次数",
+  "detail.cache": "响应缓存",
   "detail.key": "客户端密钥",
   "detail.client": "客户端地址",
   "detail.user_agent": "User-Agent",
@@ -137,6 +138,11 @@ export const chinese = {
   "ending.shutdown": "服务关闭",
   "ending.internal_error": "内部错误",
   "ending.worker_died": "工作进程退出",
+
+  "cache.hit": "缓存命中",
+  "cache.miss": "缓存未命中",
+  "cache.shared": "共享",
+  "cache.bypass": "绕过缓存",
 
   outcomes: "延迟与结果",
   latency: "延迟",

@@ -111,6 +111,7 @@ export const english = {
   "detail.platform": "Platform",
   "detail.credential": "Credential",
   "detail.attempts": "Tries",
+  "detail.cache": "Response cache",
   "detail.key": "Client key",
   "detail.client": "Client address",
   "detail.user_agent": "User agent",
@@ -137,6 +138,11 @@ export const english = {
   "ending.shutdown": "shutdown",
   "ending.internal_error": "internal error",
   "ending.worker_died": "worker died",
+
+  "cache.hit": "cache hit",
+  "cache.miss": "cache miss",
+  "cache.shared": "shared",
+  "cache.bypass": "bypassed",
 
   outcomes: "Latency and outcomes",
   latency: "Latency",

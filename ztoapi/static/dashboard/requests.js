@@ -15,6 +15,8 @@ const FAILED = new Set(["upstream_error", "upstream_timeout", "truncated", "inte
 const ENDINGS = ["done", "client_error", "rejected", "rate_limited", "upstream_error", "upstream_timeout", "truncated",
   "client_disconnect", "slow_client", "shutdown", "internal_error", "worker_died"];
 
+const SPARED = new Set(["hit", "shared"]); // the upstream was not asked for these
+
 const keyOf = (record) => `${record.id} ${record.started}`;
 const statusMood = (record) => (record.status >= 500 ? "bad" : record.status >= 400 ? "warn" : record.status ? "good" : null);
 const orNone = (text) => (text === null || text === "" ? NONE : text);
@@ -22,7 +24,9 @@ const orNone = (text) => (text === null || text === "" ? NONE : text);
 /** What has become of it: the phase while it runs, then the ending; and its colour. */
 function outcome(record) {
   if (record.ending === null) return [name("phase", record.phase), "live"];
-  if (record.ending === "done") return [name("ending", "done"), "good"];
+  // A short time says something else where the upstream was not asked.
+  const cached = SPARED.has(record.cache) ? ` · ${name("cache", record.cache)}` : "";
+  if (record.ending === "done") return [name("ending", "done") + cached, "good"];
   return [name("ending", record.ending), FAILED.has(record.ending) ? "bad" : "warn"];
 }
 
@@ -68,6 +72,7 @@ const DETAILS = {
   platform: (one) => orNone(one.platform),
   credential: (one) => orNone(one.credential),
   attempts: (one) => count(one.attempts),
+  cache: (one) => (one.cache === null ? NONE : name("cache", one.cache)),
   key: (one) => orNone(one.key),
   client: (one) => orNone(one.client),
   user_agent: (one) => orNone(one.user_agent),
