@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -201,3 +202,26 @@ def test_what_is_wrong_is_said(gateway: Stack) -> None:
     assert other.returncode == 1
     with Screen("--url", gateway.url) as screen:
         screen.wait_for(lambda text: "no admin key was given" in text and "trying again" in text)
+
+
+@pytest.mark.parametrize(
+    ("host", "variable"),
+    [("127.0.0.1", "http_proxy"), ("127.0.0.1", "ALL_PROXY"), ("LOCALHOST", "HTTP_PROXY"), (None, "HTTP_PROXY")],
+)
+def test_no_proxy_is_given_the_key_of_a_gateway_on_this_host(gateway: Stack, host: str | None, variable: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        there = () if host is None else ("--url", f"http://{host}:{gateway.port}")
+        port = {variable: f"http://127.0.0.1:{proxy.getsockname()[1]}", "ADMIN_KEY": "admin", "PORT": str(gateway.port)}
+        looked = once("--once", *there, **port)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert looked.returncode == 0, looked.stderr
+
+
+def test_other_gateways_are_asked_through_the_proxy() -> None:
+    """Which answers as a proxy does that cannot reach them."""
+    with Stack() as proxy:
+        looked = once("--once", "--url", "http://gateway.invalid", HTTP_PROXY=proxy.url, ADMIN_KEY="admin")
+        assert looked.returncode == 1
+        assert "gateway.invalid answers 4" in looked.stderr

@@ -19,6 +19,7 @@ from ztoapi.cli.figures import Page, Stats
 from ztoapi.cli.options import load_config, own_origin
 from ztoapi.cli.terminal import Terminal
 from ztoapi.cli.top_frame import View, clean, render
+from ztoapi.config.platform import is_loopback
 from ztoapi.errors import ConfigError
 
 __all__ = ["run"]
@@ -34,6 +35,8 @@ _ROWS_ONCE: Final = 20
 _COLUMNS: Final = (160, 24)
 """Of a frame that goes to no terminal, unless COLUMNS says otherwise."""
 _PROBLEM_CHARACTERS: Final = 300
+_SCHEMES: Final = ("all://", "http://", "https://")
+"""What httpx reads proxies for from the environment."""
 
 
 class _NoFiguresError(Exception):
@@ -47,7 +50,10 @@ def run(args: argparse.Namespace) -> int:
     url = args.url or own_origin(config)
     headers = {} if config.admin_key is None else {"authorization": f"Bearer {config.admin_key.reveal()}"}
     try:
-        client = httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS)
+        host = httpx.URL(url).host
+        # The admin key for a gateway on this host is for nobody else, least of all for a proxy.
+        direct = {scheme: None for scheme in _SCHEMES} if args.url is None or is_loopback(host) else None
+        client = httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, mounts=direct)
     except (httpx.InvalidURL, ValueError) as error:
         raise ConfigError((f"--url: {error}",)) from error
     if client.base_url.scheme not in ("http", "https") or not client.base_url.host:
