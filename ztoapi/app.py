@@ -155,7 +155,9 @@ class Application:
         metrics = MetricsHandler(board, sampler.refresh, clock)
         self._admin_routes["/metrics"] = {"GET": metrics.handle}
         if config.dashboard_enabled:
-            dashboard = DashboardHandler(board, sampler.refresh, clock, lambda: context.draining, self._history)
+            dashboard = DashboardHandler(
+                board, sampler.refresh, clock, lambda: context.draining, self._history, context.loop
+            )
             self._admin_routes["/dashboard/stats"] = {"GET": dashboard.handle_stats}
             self._admin_routes["/dashboard/requests"] = {"GET": dashboard.handle_requests}
             self._admin_routes["/dashboard/events"] = {"GET": dashboard.handle_events}

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -159,3 +160,19 @@ def test_no_dashboard_where_it_is_turned_off() -> None:
     with Stack(DASHBOARD_ENABLED="false") as stack:
         assert httpx.get(f"{stack.url}/dashboard/stats").status_code == 404
         assert httpx.get(f"{stack.url}/metrics").status_code == 200
+
+
+def test_who_watches_at_the_same_time_is_told_the_same() -> None:
+    """The figures are made once a second, however many watch; each comes at another time, and one leaves."""
+    with Stack() as stack, contextlib.ExitStack() as all_streams:
+
+        def watch() -> Iterator[float]:
+            answer = all_streams.enter_context(httpx.stream("GET", f"{stack.url}/dashboard/events"))
+            lines = (line for line in answer.iter_lines() if line.startswith('data: {"version"'))
+            return (json.loads(line.removeprefix("data: "))["now"] for line in lines)
+
+        with httpx.stream("GET", f"{stack.url}/dashboard/events"):
+            watchers = [watch() for _ in range(4)]
+        seen = [{next(events) for _ in range(3)} for events in watchers]
+    for one in seen[1:]:
+        assert one & seen[0]

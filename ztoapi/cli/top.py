@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         host = httpx.URL(url).host
         # The admin key for a gateway on this host is for nobody else, least of all for a proxy.
-        direct = {scheme: None for scheme in _SCHEMES} if args.url is None or is_loopback(host) else None
+        direct = dict.fromkeys(_SCHEMES) if args.url is None or is_loopback(host) else None
         client = httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, mounts=direct)
     except (httpx.InvalidURL, ValueError) as error:
         raise ConfigError((f"--url: {error}",)) from error

@@ -38,6 +38,9 @@ class _Question(msgspec.Struct, frozen=True):
     equal: tuple[tuple[str, str], ...]
 
 
+_NEWEST: Final = _Question(1, _PAGE_SIZE, None, None, ())
+
+
 class DashboardHandler:
     """Any worker answers for all. ``refresh`` and ``clock`` as in MetricsHandler; ``draining`` ends event streams;
     ``history`` is None where none is kept."""
@@ -49,12 +52,16 @@ class DashboardHandler:
         clock: Callable[[], float],
         draining: Callable[[], bool],
         history: History | None,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._board = board
         self._refresh = refresh
         self._clock = clock
         self._draining = draining
         self._history = history
+        self._loop = loop
+        self._making: asyncio.Task[tuple[bytes, bytes]] | None = None
+        self._made_at = 0.0
 
     def handle_stats(self, exchange: Exchange) -> None:
         exchange.spawn(self._answer(exchange, self._stats))
@@ -110,21 +117,29 @@ class DashboardHandler:
                 ending=Ending.INTERNAL_ERROR,
             ) from error
 
+    async def _newest(self) -> tuple[bytes, bytes]:
+        """The events of this second, stats and newest requests: made once for all who watch."""
+        now = self._loop.time()
+        if self._making is None or now - self._made_at >= _EVENT_SECONDS:
+            self._refresh()
+            self._made_at = now
+            self._making = self._loop.create_task(asyncio.to_thread(self._make_events))
+        # Whoever asked first may leave meanwhile: the others wait for it too.
+        return await asyncio.shield(self._making)
+
+    def _make_events(self) -> tuple[bytes, bytes]:
+        stats, requests = self._stats(), self._requests(_NEWEST)
+        return b"event: stats\ndata: %b\n\n" % stats, b"event: requests\ndata: %b\n\n" % requests
+
     async def _stream(self, exchange: Exchange) -> None:
         exchange.start_stream(headers=_UNKEPT)
-        newest = _Question(1, _PAGE_SIZE, None, None, ())
         last = b""
         while not self._draining():
             # A page that cannot keep up misses some: nothing piles up for it.
             if not exchange.paused:
-                self._refresh()
-                stats = await asyncio.to_thread(self._stats)
-                requests = await asyncio.to_thread(self._requests, newest)
-                out = b"event: stats\ndata: %b\n\n" % stats
-                if requests != last:
-                    out += b"event: requests\ndata: %b\n\n" % requests
-                    last = requests
-                exchange.write(out)
+                stats, requests = await self._newest()
+                exchange.write(stats if requests == last else stats + requests)
+                last = requests
             await asyncio.sleep(_EVENT_SECONDS)
         exchange.end()
 
