@@ -14,6 +14,8 @@ from tests.stack import Stack
 from tests.support.serving import Answer, Client
 from ztoapi.errors import Ending
 from ztoapi.telemetry.record import RequestRecord
+from ztoapi.upstream.client import NativeCall, NativeClient, UpstreamRequest
+from ztoapi.upstream.connection import Sink, Timeouts
 
 RESULT = "x-ztoapi-cache"
 
@@ -105,6 +107,35 @@ def test_who_comes_late_to_a_stream_is_sent_what_there_is_and_goes_on_from_there
         assert hit.headers[RESULT] == "hit"
         assert hit.content.startswith(event("one") + event("two"))
         assert upstream.is_asked_no_more()
+        assert landed(stack)
+
+
+def test_the_first_one_leaves_between_two_tries_and_the_second_try_is_no_first_one(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[Timeouts | None] = []
+    send_it = NativeClient.send
+
+    def note(
+        client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most: int = 0
+    ) -> NativeCall:
+        times.append(timeouts)
+        return send_it(client, request, sink, timeouts, most)
+
+    monkeypatch.setattr(NativeClient, "send", note)
+    with flying(upstream) as stack, clients(stack, 2, stream=False) as (first, second):
+        upstream.call().refuse(b"503 Service Unavailable")
+        first.reset()
+        in_hand(stack, 1)
+        upstream.call().answer("Hi")
+        assert results([second.answer()]) == ["shared"]
+        gone, paying = records(stack, 2)
+        assert (gone.attempts, paying.attempts) == (1, 1)
+        assert gone.overhead is not None and paying.overhead is None
+        # The first try has the usual time, the second what is left.
+        usual, left = times
+        assert usual is None
+        assert left is not None and left.total < stack.application.config.upstream.total_timeout_seconds
         assert landed(stack)
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.keys.files import add
 from tests.limits.redis_server import RedisServer
 from tests.stack import Stack
+from tests.support.serving import Client
 from ztoapi.errors import Ending
 
 CHAT = "/v1/chat/completions"
@@ -171,6 +172,27 @@ def test_a_stream_is_paced_and_complete() -> None:
         # 200 KB at 100 KB a second, of which one second's worth goes at once. A slow machine only takes longer.
         assert record.finished is not None and record.first_byte is not None
         assert record.finished - record.first_byte > 0.5
+
+
+@pytest.mark.parametrize("transport", ["native", "httpx"])
+def test_a_paced_stream_comes_in_pieces_of_a_tenth_of_a_second(transport: str) -> None:
+    with limited(ZTOAPI_KEY_BANDWIDTH_BYTES_PER_SECOND="100000", ZTOAPI_TRANSPORT=transport) as stack:
+        # The upstream has all of it there at once.
+        model = "glm-4.6:size=1000:tokens=64:reasoning=0:itl=0:epw=64"
+        with Client(stack.port) as client:
+            payload = json.dumps(body(model, stream=True)).encode()
+            client.send(
+                b"POST %b HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer one\r\ncontent-length: %d\r\n\r\n%b"
+                % (CHAT.encode(), len(payload), payload)
+            )
+            chunks = client.until(b"\r\n0\r\n\r\n").partition(b"\r\n\r\n")[2]
+        sizes = []
+        while chunks:
+            line, _, rest = chunks.partition(b"\r\n")
+            sizes.append(int(line, 16))
+            chunks = rest[sizes[-1] + 2 :]
+        # A piece, and the part of an event that the one before it has left.
+        assert sum(sizes) > 64_000 and max(sizes) < 12_000
 
 
 def test_keys_of_the_file_have_limits_of_their_own(tmp_path: Path) -> None:

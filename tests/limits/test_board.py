@@ -128,6 +128,18 @@ def test_a_stream_is_paced_by_its_key() -> None:
     assert (one.charge(0), one.charge(1)) == (0, SECOND_NS // 10)
 
 
+def test_a_paced_stream_is_to_go_in_pieces_of_a_tenth_of_a_second() -> None:
+    slow, fast = (
+        Scope(name, (RateLimit(name, Unit.BANDWIDTH, Rate(rate, SECOND_NS)),), 8)
+        for name, rate in (("slow", 2000), ("fast", 50_000))
+    )
+    limits, _ = limiter(slow, fast, KEY)
+    pieces = [
+        granted(limits.take(demand)).piece for demand in (((fast, ""),), ((slow, ""), (fast, "")), ((KEY, "alice"),))
+    ]
+    assert pieces == [5000, 200, 0]
+
+
 def test_a_flood_of_names_shares_a_bucket_and_leaves_the_known_ones_theirs() -> None:
     address = requests("address", 2, subjects=4)
     limits, clock = limiter(address, KEY)

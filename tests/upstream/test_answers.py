@@ -36,6 +36,47 @@ async def answered(client: Client, upstream: Upstream, answer: bytes, *, close: 
     return await heard.ended()
 
 
+class Pieces(Heard):
+    """Notes how much it is given at a time, and pauses after the first piece."""
+
+    def __init__(self) -> None:
+        super().__init__(data=self._pause)
+        self.sizes: list[int] = []
+
+    def on_data(self, payload: bytes) -> None:
+        self.sizes.append(len(payload))
+        super().on_data(payload)
+
+    def _pause(self) -> None:
+        if len(self.sizes) == 1:
+            self.call.pause()
+
+
+async def test_an_answer_comes_in_small_pieces_to_who_asks_for_them(client: Client, upstream: Upstream) -> None:
+    pieces = Pieces()
+    pieces.call = client.send(upstream.request(), pieces, None, 100)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + b"x" * 1000)
+    await pieces.until(lambda: bool(pieces.sizes))
+    for _ in range(10):
+        await turn()
+    # However much there is: a pause comes after one piece.
+    assert len(pieces.sizes) == 1
+    pieces.call.resume()
+    await pieces.ended()
+    assert pieces.body == b"x" * 1000 and max(pieces.sizes) <= 100
+    # The next answer on this connection is not for the same client.
+    whole = Pieces()
+    whole.call = client.send(upstream.request(), whole)
+    await peer.request()
+    peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + b"x" * 1000)
+    await whole.until(lambda: bool(whole.sizes))
+    whole.call.resume()
+    await whole.ended()
+    assert max(whole.sizes) > 100
+
+
 # -- whole answers --------------------------------------------------------------------------------------------------
 
 

@@ -214,8 +214,8 @@ class BoardGrant:
         self._places: list[int] | None = plan.places
 
     @property
-    def paced(self) -> bool:
-        return bool(self._plan.bandwidths)
+    def piece(self) -> int:
+        return self._plan.piece
 
     def quota(self, unit: Unit) -> Quota | None:
         if unit is Unit.IN_FLIGHT:

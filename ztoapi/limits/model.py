@@ -86,8 +86,9 @@ class Grant(Protocol):
     """Leave to go ahead. It must be finished once, however the request ends."""
 
     @property
-    def paced(self) -> bool:
-        """Whether there is a limit on bandwidth, so that what is streamed has to be charged."""
+    def piece(self) -> int:
+        """How much should be streamed at a time where there is a limit on bandwidth: what the lowest one brings in a
+        tenth of a second, so that the pauses are short. 0: there is none, and nothing has to be charged."""
         ...
 
     def quota(self, unit: Unit) -> Quota | None:

@@ -5,11 +5,13 @@ from typing import Final
 from ztoapi.limits.fields import go_duration, openai_template
 from ztoapi.limits.model import IN_FLIGHT_WAIT_NS, Denial, InFlightLimit, Limit, Quota, RateLimit, Unit, unit_of
 from ztoapi.limits.table import CHANGES, Table
-from ztoapi.structures.bucket import Rate
+from ztoapi.structures.bucket import SECOND_NS, Rate
 from ztoapi.structures.buckets import Buckets, Place, Words
 
 __all__ = ["Bucket", "Gauge", "Plan", "tightest"]
 
+_PIECE_NS: Final = SECOND_NS // 10
+"""How long a paced stream should rest at a time: nobody notices a tenth of a second, and ten timers cost nothing."""
 _NEVER: Final = -1
 """No count of changes: the rows have to be looked for."""
 
@@ -78,7 +80,7 @@ class Plan:
 
     __slots__ = (
         "_changes", "_gauges", "_held", "_levels", "_rates", "_shown_at", "_slot", "_taken", "_template", "_words",
-        "_workers", "bandwidths", "places", "settles", "shown",
+        "_workers", "bandwidths", "piece", "places", "settles", "shown",
     )  # fmt: skip
 
     def __init__(self, words: Words, workers: int, slot: int) -> None:
@@ -86,6 +88,8 @@ class Plan:
         self._held: list[Bucket] = []
         self._gauges: list[Gauge] = []
         self.bandwidths: list[Bucket] = []
+        self.piece = 0
+        """See Grant."""
         self.settles = False
         """Whether it matters how many tokens were used."""
         self.shown: list[Bucket] = []
@@ -102,6 +106,8 @@ class Plan:
         unit = bucket.limit.unit
         if unit is Unit.BANDWIDTH:
             self.bandwidths.append(bucket)
+            rates = [one.rate for one in self.bandwidths]
+            self.piece = min(max(rate.limit * _PIECE_NS // rate.period_ns, 1) for rate in rates)
             return
         self._held.append(bucket)
         self.settles = self.settles or bucket.by_token

@@ -373,8 +373,8 @@ class RedisGrant:
         self._tokens, self._quotas = tokens, quotas
 
     @property
-    def paced(self) -> bool:
-        return self._here.paced
+    def piece(self) -> int:
+        return self._here.piece
 
     def fields(self) -> bytes:
         return openai_fields(self._quotas)

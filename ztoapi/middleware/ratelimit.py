@@ -24,6 +24,8 @@ __all__ = ["RateLimits"]
 
 _REMEMBERED: Final = 4096
 """Demands that are remembered, about 0.5 KiB each; all are forgotten when there are more."""
+_LEAST_PIECE_BYTES: Final = 512
+"""About two events: a read of less than one would cost more than it paces."""
 _UNITS: Final = (Unit.REQUESTS, Unit.TOKENS)
 _NAMES: Final = {"global": "the gateway", "key": "this API key", "model": "this model", "address": "this address"}
 
@@ -120,8 +122,9 @@ class RateLimits:
         self.granted += 1
         exchange.grant = answer
         exchange.on_finish = self._leave
-        if answer.paced:
+        if answer.piece:
             exchange.pace = answer.charge
+            exchange.piece_bytes = max(answer.piece, _LEAST_PIECE_BYTES)
 
     def _finish(self, exchange: Exchange) -> None:
         """Give the grant back, and settle the tokens if they are known by now."""

@@ -19,6 +19,8 @@ class Asker(Protocol):
     started: bool
     streaming: bool
     paused: bool
+    piece_bytes: int
+    """At most so much of a stream should be written at a time; 0 for any amount."""
     trace: bytes
     on_gone: Callable[[], None] | None
     on_pause: Callable[[], None] | None

@@ -97,6 +97,7 @@ class Flight:
         "over",
         "parts",
         "paused",
+        "piece_bytes",
         "record",
         "request",
         "riders",
@@ -133,6 +134,7 @@ class Flight:
         self.request: Request = first.request
         self.record: RequestRecord = first.record
         self.trace = first.trace
+        self.piece_bytes = first.piece_bytes
 
     # -- riders -------------------------------------------------------------------------------------------------------
 

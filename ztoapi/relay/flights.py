@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Flights", "make_flights"]
 
 _PIECE_BYTES: Final = 16384
-"""A stream that is kept is sent in pieces of about that size, as long as the client's socket takes them."""
+"""A stream that is kept is sent in pieces of about that size, as long as the client's socket takes them; in smaller
+ones where it has a pace to keep."""
 
 
 class Flights:
@@ -164,13 +165,14 @@ def make_flights(config: Config, loop: asyncio.AbstractEventLoop) -> Flights | N
 class _Replay:
     """Sends a stream that is kept, as fast as the client takes it."""
 
-    __slots__ = ("_at", "_exchange", "_paused", "_stream")
+    __slots__ = ("_at", "_exchange", "_paused", "_piece_bytes", "_stream")
 
     def __init__(self, exchange: Exchange, stream: bytes) -> None:
         self._exchange = exchange
         self._stream = stream
         self._at = 0
         self._paused = exchange.paused
+        self._piece_bytes = exchange.piece_bytes or _PIECE_BYTES
 
     def start(self) -> None:
         self._exchange.on_pause = self._pause
@@ -188,7 +190,7 @@ class _Replay:
     def _send(self) -> None:
         exchange, stream = self._exchange, self._stream
         while not self._paused:
-            at, stop = self._at, self._at + _PIECE_BYTES
+            at, stop = self._at, self._at + self._piece_bytes
             if stop >= len(stream):
                 exchange.on_pause = exchange.on_resume = None
                 exchange.end(stream[at:] if at else stream)

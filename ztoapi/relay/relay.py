@@ -132,7 +132,7 @@ class Relay:
         self._mode = _Mode.NOTHING
         tries = self._tries
         request = tries.upstream.request(tries.lease, self._translation.body, self._exchange.trace, path=path)
-        self._call = self._client.send(request, self, timeouts)
+        self._call = self._client.send(request, self, timeouts, self._exchange.piece_bytes)
         self._exchange.record.ask(alone=path is None)
         if self._exchange.paused:
             self._call.pause()

@@ -66,7 +66,8 @@ class Tries:
         record = exchange.record
         record.attempts += 1
         record.credential = lease.name
-        if record.attempts == 1:
+        # A flight's new first rider has a record of its own, in which the tries of the one before do not stand.
+        if self._rounds == record.attempts == 1 and record.asked is None:
             return None
         whole = self._timeouts
         return Timeouts(whole.first_byte, whole.between_bytes, max(self._seconds_left(now), 0.0))

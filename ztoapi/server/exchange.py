@@ -83,6 +83,7 @@ class Exchange:
         "on_resume",
         "pace",
         "paused",
+        "piece_bytes",
         "record",
         "request",
         "request_id",
@@ -132,6 +133,8 @@ class Exchange:
         self.pace: Callable[[int], int] | None = None
         """Told of each piece of a stream how many octets it has; returns for how many nanoseconds the stream must rest.
         To be set before the stream starts."""
+        self.piece_bytes = 0
+        """Where there is a ``pace``: how much of a stream should be written at a time, or it rests seldom and long."""
         self.started = False
         """Whether any octet of the answer has gone out."""
         self.streaming = False

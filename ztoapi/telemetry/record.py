@@ -78,9 +78,10 @@ class RequestRecord(msgspec.Struct, gc=False):
 
     def ask(self, *, alone: bool) -> None:
         """The upstream is asked now. ``alone``: without having been asked something else first."""
-        now = self.asked = monotonic()
-        if alone and self.attempts == 1 and self.whole is not None:
+        now = monotonic()
+        if alone and self.attempts == 1 and self.asked is None and self.whole is not None:
             self.overhead = now - self.whole
+        self.asked = now
 
     def answer(self) -> None:
         """The whole answer of the upstream is there now."""

@@ -57,7 +57,10 @@ class Call(Protocol):
 class Client(Protocol):
     """Sends requests to upstreams; both transports are one."""
 
-    def send(self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None) -> Call: ...
+    def send(self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0) -> Call:
+        """Send ``request``; its answer, or the error, goes to ``sink``, never before this returns. ``most_bytes``: in
+        pieces of at most so many octets, so that a pause comes soon; 0 for as many as there are."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -95,9 +98,11 @@ class NativeClient:
             self._tls = self._make_tls()
         return self._tls
 
-    def send(self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None) -> "NativeCall":
-        """Send ``request``; its answer, or the error, goes to ``sink``. Never calls the sink before it returns."""
-        call = NativeCall(self, request, sink, timeouts or self.timeouts)
+    def send(
+        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
+    ) -> "NativeCall":
+        """See Client.send."""
+        call = NativeCall(self, request, sink, timeouts or self.timeouts, most_bytes)
         call.start()
         return call
 
@@ -115,6 +120,7 @@ class NativeCall:
         "_client",
         "_connecting",
         "_connection",
+        "_most_bytes",
         "_number",
         "_paused",
         "_request",
@@ -124,11 +130,14 @@ class NativeCall:
         "_timeouts",
     )
 
-    def __init__(self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts) -> None:
+    def __init__(
+        self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts, most_bytes: int
+    ) -> None:
         self._client = client
         self._request = request
         self._sink = sink
         self._timeouts = timeouts
+        self._most_bytes = most_bytes
         self._connection: UpstreamConnection | None = None
         self._number = 0
         self._connecting: asyncio.Task[None] | None = None
@@ -181,7 +190,7 @@ class NativeCall:
         self._connection = connection
         request = self._request
         self._sent_at = self._client.loop.time()
-        connection.send(request.method, request.head, request.body, self, self._timeouts)
+        connection.send(request.method, request.head, request.body, self, self._timeouts, self._most_bytes)
         self._number = connection.requests
 
     async def _connect(self) -> None:

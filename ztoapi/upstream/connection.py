@@ -69,6 +69,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_landing",
         "_last_activity",
         "_paused",
+        "_room",
         "_take",
         "_timeouts",
         "_total_deadline",
@@ -87,7 +88,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, landing: memoryview, heads: AnswerHeads) -> None:
         self.loop = loop
-        self._landing = landing
+        self._landing = self._room = landing
         self.owner = owner
         self.sink: Sink | None = None
         self.deadline = NEVER
@@ -114,9 +115,19 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # -- for the call ---------------------------------------------------------------------------------------------
 
-    def send(self, method: str, head: bytes, body: bytes | bytearray, sink: Sink, timeouts: Timeouts) -> None:
-        """Send one request; its answer goes to ``sink``. From here on ``requests`` is the number of this request."""
+    def send(
+        self,
+        method: str,
+        head: bytes,
+        body: bytes | bytearray,
+        sink: Sink,
+        timeouts: Timeouts,
+        most_bytes: int = 0,
+    ) -> None:
+        """Send one request; its answer goes to ``sink``, in reads of at most ``most_bytes`` if that is not 0. From here
+        on ``requests`` is the number of this request."""
         self.sink = sink
+        self._room = self._landing[:most_bytes] if most_bytes else self._landing
         self.requests += 1
         self.answering = False
         self._active = False
@@ -163,7 +174,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._landing
+        return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
         data = self._landing[:nbytes].tobytes()

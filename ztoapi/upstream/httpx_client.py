@@ -42,9 +42,11 @@ class HttpxClient:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
-    def send(self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None) -> "HttpxCall":
+    def send(
+        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
+    ) -> "HttpxCall":
         """See Client.send. A time limit for the first byte is httpx's read timeout here, as the one between bytes."""
-        return HttpxCall(self, self._client, request, sink, timeouts)
+        return HttpxCall(self, self._client, request, sink, timeouts, most_bytes)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -53,7 +55,7 @@ class HttpxClient:
 class HttpxCall:
     """One request: a task that feeds the sink."""
 
-    __slots__ = ("_cancelled", "_client", "_config", "_loop", "_resume", "_sink", "_task")
+    __slots__ = ("_cancelled", "_client", "_config", "_loop", "_most_bytes", "_resume", "_sink", "_task")
 
     def __init__(
         self,
@@ -62,11 +64,13 @@ class HttpxCall:
         request: UpstreamRequest,
         sink: Sink,
         timeouts: Timeouts | None,
+        most_bytes: int,
     ) -> None:
         self._client = client
         self._config = owner.config
         self._loop = owner.loop
         self._sink = sink
+        self._most_bytes = most_bytes
         self._cancelled = False
         self._resume = asyncio.Event()
         self._resume.set()
@@ -152,10 +156,12 @@ class HttpxCall:
     async def _relay_body(self, response: httpx.Response) -> None:
         await self._resume.wait()
         async for part in response.aiter_raw():
-            # Once it is cancelled, httpx hears of it in the next wait, and closes the connection.
-            if not self._cancelled:
-                self._sink.on_data(part)
-            await self._resume.wait()
+            most = self._most_bytes or len(part)
+            for at in range(0, len(part), most):
+                # Once it is cancelled, httpx hears of it in the next wait, and closes the connection.
+                if not self._cancelled:
+                    self._sink.on_data(part[at : at + most])
+                await self._resume.wait()
 
 
 def _is_tls(error: BaseException) -> bool:
