@@ -18,8 +18,9 @@ def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_check_shows_each_value_with_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "ztoapi.toml").write_text("upstream_token = 'a'\napi_keys = ['k']\n[server]\nbacklog = 5\n")
+    (tmp_path / "ztoapi.toml").write_text("upstream_token = 'a'\napi_keys = ['k']\n[server]\nbacklog = 5\n[limits.global]\nburst = 9\n")
     monkeypatch.setenv("DEFAULT_KEY", "d")
+    monkeypatch.setenv("ZTOAPI_GLOBAL_REQUESTS_PER_SECOND", "5")
     monkeypatch.setenv("MODEL_PLATFORM_MAP", '{"gpt-4o": "zread"}')
     assert main(["check", "--port", "1", "--upstream-url", "https://open.bigmodel.cn"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -27,6 +28,9 @@ def test_check_shows_each_value_with_its_source(
         "server.port = 1  # --port (command line)",
         "server.backlog = 5  # server.backlog (ztoapi.toml line 4)",
         "server.workers = 1  # default",
+        "limits.global.burst = 9  # limits.global.burst (ztoapi.toml line 6)",
+        "limits.global.requests_per_second = 5  # ZTOAPI_GLOBAL_REQUESTS_PER_SECOND (environment)",
+        "limits.key = {}  # default",
         'default_key = "***"  # DEFAULT_KEY (environment)',
         'api_keys = ["***"]  # api_keys (ztoapi.toml line 2)',
         'default_platform = "zai"  # --upstream-url (command line)',

@@ -33,8 +33,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _shown(config: Config) -> dict[str, object]:
-    shown: dict[str, object] = msgspec.to_builtins(config, enc_hook=_mask)
-    return shown
+    shown: dict[str, dict[str, object]] = msgspec.to_builtins(config, enc_hook=_mask)
+    limits = shown["limits"]
+    # By the name that it has in the file.
+    shown["limits"] = {"global" if name == "everybody" else name: value for name, value in limits.items()}
+    return {**shown}
 
 
 def _mask(value: object) -> str:
@@ -56,7 +59,12 @@ def _flat(shown: dict[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def _entries(path: str, entry: dict[str, object], name: str) -> Iterator[tuple[str, object]]:
-    return ((f"{path}.{key}", value) for key, value in entry.items() if key != name)
+    for key, value in entry.items():
+        if path == "limits" and isinstance(value, dict) and value:
+            # A table of its own in the file.
+            yield from _entries(f"{path}.{key}", value, "")
+        elif key != name:
+            yield f"{path}.{key}", value
 
 
 def _source(path: str, sources: dict[str, str]) -> str:
