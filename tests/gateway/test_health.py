@@ -80,7 +80,9 @@ def test_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis:
         with Stack(REDIS_URL=redis.url, ZTOAPI_GLOBAL_REQUESTS_PER_SECOND="1000") as stack:
             assert health(stack)["redis:limits"] == "pass"
-            assert 'ztoapi_store_up{store="redis"} 1.0' in httpx.get(f"{stack.url}/metrics").text
+            metrics = httpx.get(f"{stack.url}/metrics").text
+            assert 'ztoapi_store_up{store="redis"} 1.0' in metrics
+            assert 'ztoapi_store_failures_total{store="redis"}' in metrics
             redis.kill()
             limiter = stack.application._redis
             assert limiter is not None
@@ -88,5 +90,7 @@ def test_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
                 ask(stack)
             shown = health(stack)
             assert (shown[""], shown["redis:limits"]) == ("warn", "warn")
-            assert 'ztoapi_store_up{store="redis"} 0.0' in httpx.get(f"{stack.url}/metrics").text
+            metrics = httpx.get(f"{stack.url}/metrics").text
+            assert 'ztoapi_store_up{store="redis"} 0.0' in metrics
+            assert 'ztoapi_store_failures_total{store="redis"} 0.0' not in metrics
             redis.start()
