@@ -102,8 +102,8 @@ class NativeClient:
         self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
     ) -> "NativeCall":
         """See Client.send."""
-        call = NativeCall(self, request, sink, timeouts or self.timeouts, most_bytes)
-        call.start()
+        call = NativeCall(self, request, sink, timeouts or self.timeouts)
+        call.start(most_bytes)
         return call
 
     async def close(self) -> None:
@@ -130,14 +130,12 @@ class NativeCall:
         "_timeouts",
     )
 
-    def __init__(
-        self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts, most_bytes: int
-    ) -> None:
+    def __init__(self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts) -> None:
         self._client = client
         self._request = request
         self._sink = sink
         self._timeouts = timeouts
-        self._most_bytes = most_bytes
+        self._most_bytes = 0
         self._connection: UpstreamConnection | None = None
         self._number = 0
         self._connecting: asyncio.Task[None] | None = None
@@ -145,7 +143,8 @@ class NativeCall:
         self._sent_at = 0.0
         self._paused = False
 
-    def start(self) -> None:
+    def start(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         connection = self._client.pool.acquire(self._request.origin)
         if connection is not None:
             self._reused = True
