@@ -289,10 +289,9 @@ class Application:
 
     def _own_samples(self) -> Iterator[Sample]:
         yield Sample("ztoapi_client_connections", len(self.context.connections))
-        if self._redis is not None:
-            store = self._redis.statistics()
-            yield Sample("ztoapi_store_up", float(not store.away), "redis")
-            yield Sample("ztoapi_store_failures", store.failures, "redis")
+        if (redis := self._redis) is not None:
+            yield Sample("ztoapi_store_up", float(not redis.statistics().away), "redis")
+            yield Sample("ztoapi_store_failures", redis.statistics().failures, "redis")
 
     def _checks(self) -> Checks:
         """What ``/health`` tells, by part."""
