@@ -18,7 +18,9 @@ def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_check_shows_each_value_with_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "ztoapi.toml").write_text("upstream_token = 'a'\napi_keys = ['k']\n[server]\nbacklog = 5\n[limits.global]\nburst = 9\n")
+    (tmp_path / "ztoapi.toml").write_text(
+        "upstream_token = 'a'\napi_keys = ['k']\n[server]\nbacklog = 5\n[limits.global]\nburst = 9\n"
+    )
     monkeypatch.setenv("DEFAULT_KEY", "d")
     monkeypatch.setenv("ZTOAPI_GLOBAL_REQUESTS_PER_SECOND", "5")
     monkeypatch.setenv("MODEL_PLATFORM_MAP", '{"gpt-4o": "zread"}')
