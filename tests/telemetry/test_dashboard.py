@@ -1,5 +1,6 @@
 """GET /dashboard/stats, /dashboard/requests and /dashboard/events."""
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -9,7 +10,9 @@ import httpx
 import pytest
 
 from tests.stack import Stack
+from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.simulator.app import Options
+from ztoapi.telemetry.board import Board
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 OF_TIMES = {"average", "maximum", "p50", "p95", "p99"}
@@ -176,3 +179,25 @@ def test_who_watches_at_the_same_time_is_told_the_same() -> None:
         seen = [{next(events) for _ in range(3)} for events in watchers]
     for one in seen[1:]:
         assert one & seen[0]
+
+
+def test_who_leaves_while_the_figures_are_made_takes_them_from_nobody() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def clock() -> float:
+        begun.set()
+        assert go_on.wait(20.0)
+        return 1_795_435_200.0
+
+    async def watch() -> tuple[bytes, bytes]:
+        loop = asyncio.get_running_loop()
+        handler = DashboardHandler(Board(), lambda: None, clock, lambda: False, None, loop)
+        leaves, stays = loop.create_task(handler._newest()), loop.create_task(handler._newest())
+        await asyncio.to_thread(begun.wait, 20.0)
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        go_on.set()
+        return await stays
+
+    stats, requests = asyncio.run(watch())
+    assert stats.startswith(b"event: stats\ndata: {") and requests.startswith(b"event: requests\ndata: {")
