@@ -1,5 +1,6 @@
 """Operators' figures: who sees them."""
 
+import socket
 from pathlib import Path
 
 import httpx
@@ -74,3 +75,11 @@ def test_they_answer_while_requests_are_refused() -> None:
 def test_an_admin_key_is_one_key_that_is_nobody_elses(tmp_path: Path) -> None:
     assert "client key too" in problems(tmp_path, ADMIN_KEY="same", API_KEYS="other|same")[0]
     assert "is one key" in problems(tmp_path, ADMIN_KEY="one|two")[0]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v1/models"])
+@pytest.mark.parametrize(("target", "status"), [("http://evil", b"403"), ("http://localhost:1", b"200"), ("", b"200")])
+def test_the_host_of_an_absolute_target_counts_rather_than_the_field(path: str, target: str, status: bytes) -> None:
+    with Stack() as stack, socket.create_connection(("127.0.0.1", stack.port)) as client:
+        client.sendall(f"GET {target}{path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+        assert client.recv(65536).split(b" ")[1] == status

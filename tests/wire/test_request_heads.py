@@ -51,6 +51,23 @@ def get(fields: bytes = HOST, target: bytes = b"/", version: bytes = b"1.1") -> 
 # -- what is read -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("target", "fields", "host"),
+    [
+        (b"http://b:1/x?q", HOST, b"b:1"),
+        (b"HTTPS://[::1]", HOST, b"[::1]"),
+        (b"http://b/x", b"", b"b"),
+        (b"/x", HOST, b"a"),
+    ],
+)
+def test_an_absolute_target_says_which_host_is_asked(target: bytes, fields: bytes, host: bytes) -> None:
+    """RFC 9112 section 3.2.2: whatever the Host field says, here or in the next request."""
+    octets = get(fields, target, b"1.1" if fields else b"1.0")
+    assert read(octets).headers[b"host"] == host
+    if fields:
+        assert [head.headers[b"host"] for head, _ in requests([octets, octets, get()])] == [host, host, b"a"]
+
+
 def test_a_head_is_read_alike_at_every_split() -> None:
     octets = b"POST /v1/chat?a=1&b HTTP/1.1\r\nHost: api:80\r\nX-A: 1\r\nx-a:  2\t\r\nContent-Length: 4\r\n\r\nbody"
     for pieces in whole_split_and_bytewise(octets):

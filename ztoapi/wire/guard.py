@@ -62,20 +62,22 @@ def valid_host(value: bytes) -> bool:
     return match is not None and (match[1] is None or int(match[1]) <= _MAX_PORT)
 
 
-def split_target(method: bytes, target: bytes) -> tuple[str, bytes]:
-    """Path and query of a request target in origin, absolute or asterisk form."""
+def split_target(method: bytes, target: bytes) -> tuple[bytes | None, str, bytes]:
+    """Authority, path and query of a request target in origin, absolute or asterisk form; only the absolute form has
+    an authority."""
     if method == b"CONNECT":
         raise ProtocolError(501, "CONNECT is not supported")
     if b"#" in target:
         raise ProtocolError(400, "the request target contains a fragment")
+    authority: bytes | None = None
     if target[:1] != b"/":
         if target == b"*" and method == b"OPTIONS":
-            return "*", b""
+            return None, "*", b""
         match = _ABSOLUTE.fullmatch(target)
         if match is None or not valid_host(match[1]):
             raise ProtocolError(400, "the request target is neither a path nor an absolute http URL")
-        target = match[2] or b"/"
+        authority, target = match[1], match[2] or b"/"
         if target[:1] == b"?":
             target = b"/" + target
     path, _, query = target.partition(b"?")
-    return path.decode("ascii"), query
+    return authority, path.decode("ascii"), query

@@ -76,7 +76,7 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
     if not isinstance(event, h11.Request):
         raise ProtocolError(400, "the request head is malformed")
     http11 = check_version(event.http_version)
-    path, query = split_target(event.method, event.target)
+    authority, path, query = split_target(event.method, event.target)
     headers: dict[bytes, bytes] = {}
     for name, value in event.headers:
         if name in headers:
@@ -87,6 +87,9 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
             headers[name] = value
     request = RequestHead(event.method.decode("ascii"), path, query, headers, http11)
     _check_fields(request, limits)
+    if authority is not None:
+        # RFC 9112 section 3.2.2: the target says who is asked, whatever the Host field says.
+        headers[b"host"] = authority
     return request
 
 
