@@ -2,14 +2,21 @@
 
 import asyncio
 import json
+import signal
 import threading
 import time
+from collections.abc import Coroutine
+from typing import cast
 
 import pytest
 import uvloop
 
+from ztoapi.handlers.profiling import ProfilingHandler
+from ztoapi.handlers.static import STATIC
+from ztoapi.server.exchange import Exchange, Request
 from ztoapi.telemetry.profile import HERTZ, CpuSampler, Frame, Profile
 from ztoapi.telemetry.profile_formats import collapsed, speedscope
+from ztoapi.wire.request import RequestHead
 
 PROFILE = Profile(
     frames=[Frame("event loop", "", 0), Frame("one.f", "/one.py", 3), Frame("two.g;h", "/two.py", 9)],
@@ -136,3 +143,37 @@ def test_speedscope_keeps_the_order_of_time() -> None:
     assert profile["samples"] == [[0, 1], [0, 1, 2], [0, 1], [0]]
     assert profile["weights"] == [0.02, 0.01, 0.01, 0.05]
     assert (profile["startValue"], profile["endValue"]) == (0, pytest.approx(0.09))
+
+
+class Asker:
+    """What a handler needs of an exchange; ``task`` is what it spawns."""
+
+    def __init__(self, query: bytes) -> None:
+        self.request = Request(RequestHead("GET", "/debug/pprof/profile", query, {}, True), "127.0.0.1:1")
+        self.extra_headers = b""
+        self.task: asyncio.Task[None] | None = None
+
+    def spawn(self, handler: Coroutine[object, object, None]) -> None:
+        self.task = asyncio.get_running_loop().create_task(handler)
+
+
+def test_nothing_is_sampled_for_a_client_that_leaves_at_once() -> None:
+    async def leave() -> None:
+        loop = asyncio.get_running_loop()
+        handler = ProfilingHandler(0, STATIC, loop, lambda: False)
+        leaving, staying = Asker(b"seconds=1"), Asker(b"seconds=1")
+        handler.handle_profile(cast("Exchange", leaving))
+        assert leaving.task is not None
+        leaving.task.cancel()
+        await asyncio.wait([leaving.task])
+        assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+        # Nor is anybody else refused for it.
+        handler.handle_profile(cast("Exchange", staying))
+        assert staying.task is not None
+        await asyncio.wait([staying.task], timeout=0)
+        assert signal.getitimer(signal.ITIMER_PROF)[1] > 0.0
+        staying.task.cancel()
+        await asyncio.wait([staying.task])
+        assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+    asyncio.run(leave())

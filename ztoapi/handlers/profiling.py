@@ -88,12 +88,16 @@ class ProfilingHandler:
         self._respond(exchange, _pretty({"tasks": read_tasks(self._loop)}))
 
     def handle_profile(self, exchange: Exchange) -> None:
-        """Raises ApiError: 400 for a question that makes no sense, 409 while another profile is taken."""
+        """Raises ApiError for a question that makes no sense."""
         given = self._query(exchange)
         seconds = whole_number(given, "seconds", _DEFAULT_SECONDS, low=1, high=_LONGEST_SECONDS)
         form = given.get("format", _FORMATS[0])
         if form not in _FORMATS:
             raise ApiError(f"format must be one of {', '.join(_FORMATS)}", param="format")
+        exchange.spawn(self._profile(exchange, seconds, form))
+
+    async def _profile(self, exchange: Exchange, seconds: int, form: str) -> None:
+        """Raises ApiError: 409 while another profile is taken."""
         if self._sampler.running:
             raise ApiError(
                 f"worker {self._number} takes a profile already: try again when it is done, in {_LONGEST_SECONDS} s at "
@@ -101,10 +105,8 @@ class ProfilingHandler:
                 status=409,
                 code="profile_running",
             )
+        # Not before this task runs: a client that leaves at once is never profiled for, and nobody would stop it.
         self._sampler.start()
-        exchange.spawn(self._profile(exchange, seconds, form))
-
-    async def _profile(self, exchange: Exchange, seconds: int, form: str) -> None:
         try:
             end = self._loop.time() + seconds
             # The end of the time and the drain are looked for, as by the scan of deadlines: neither is told.
