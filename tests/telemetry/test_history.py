@@ -186,6 +186,30 @@ def test_a_disk_that_fails_is_told_of_and_made_up_for(
     assert shown(history) == [(NOW, 1, 0)]
 
 
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_a_file_that_was_deleted_is_begun_anew(
+    path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, asked_first: bool
+) -> None:
+    """With what has come since: what was in the old one is none of this hour's."""
+    board = Board()
+    history = opened(path, board, clock)
+    count(board, 5)
+    history.save()
+    path.unlink()
+    clock.now += 2 * HOUR
+    if asked_first:
+        assert shown(history) == []
+    count(board, 2, failed=1)
+    history.save()
+    assert shown(history) == [(NOW + 2 * HOUR, 2, 1)]
+    count(board, 1)
+    opened(path, Board(), clock).save()
+    history.save()
+    assert shown(history) == [(NOW + 2 * HOUR, 3, 1)]
+    assert history.check().status == "pass"
+    assert [record.getMessage() for record in caplog.records] == [f"the history begins anew, its file was gone: {path}"]
+
+
 def test_a_file_of_something_else_is_left_alone(path: Path, clock: Clock) -> None:
     path.parent.mkdir()
     path.write_bytes(b"of somebody else" * 100)

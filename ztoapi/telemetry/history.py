@@ -98,12 +98,10 @@ class History:
     def create(self) -> None:
         """Make the file if there is none. Raises OSError or sqlite3.Error; ValueError for a file of another format."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._open() as database, _transaction(database):
-            (found,) = database.execute("PRAGMA user_version").fetchone()
-            if not found:
-                for statement in _SCHEMA.split(";"):
-                    database.execute(statement)
-            elif found != _FORMAT:
+        with self._connect() as database:
+            _prepare(database)
+            found = _format(database)
+            if found != _FORMAT:
                 raise ValueError(f"it has format {found}, and this version of ztoapi writes format {_FORMAT}")
 
     def start(self, worker: int) -> None:
@@ -149,8 +147,8 @@ class History:
             # Read inside the transaction, or another process may have saved more than is read here.
             now, totals = self._clock(), self._totals()
             found = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self._gateway,)).fetchone()
-            seen, octets = found or (now, b"[]")
-            before = dict(_decode_totals(octets))
+            # Where the file is new, what was in the old one is gone: it is none of this hour's.
+            seen, before = (now, self._saved) if found is None else (found[0], dict(_decode_totals(found[1])))
             hour = _floor(max(seen, now - _SAVE_SECONDS), _HOUR)
             for labels, row in totals.items():
                 known = before.get(labels)
@@ -191,7 +189,16 @@ class History:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one task: none may outlive a fork, or be used by two threads."""
+        """A connection for one task. A file that was deleted is made anew."""
+        with self._connect() as database:
+            if not _format(database):
+                _log.warning("the history begins anew, its file was gone: %s", self._path)
+                _prepare(database)
+            yield database
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        """None may outlive a fork, or be used by two threads."""
         with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
@@ -201,6 +208,19 @@ class History:
 def no_history() -> Json:
     """What is shown where none is kept."""
     return {"kept": False, "hours": [], "days": []}
+
+
+def _format(database: sqlite3.Connection) -> int:
+    """0 of a file that is empty."""
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    """Make the tables, unless another process has."""
+    with _transaction(database):
+        if not _format(database):
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)
 
 
 @contextmanager
