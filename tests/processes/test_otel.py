@@ -154,8 +154,10 @@ def test_the_sampler_is_opentelemetrys(simulator: Stack, collector: Collector) -
 def test_failures_say_what_they_are_and_lookers_on_leave_no_span(simulator: Stack, collector: Collector) -> None:
     with gateway(simulator, collector.url) as process:
         httpx.get(f"{process.url}/health")
-        httpx.get(f"{process.url}/metrics")
-        httpx.get(f"{process.url}/nothing/secret")
+        httpx.get(f"{process.url}/metrics/")
+        httpx.get(f"{process.url}/dashboard/stats")
+        # Its beginning makes it none of the gateway's own.
+        httpx.get(f"{process.url}/dashboardx/secret")
         ask(process, {**CHAT, "model": "glm-4.6:fault=500", "stream": False})
         stop(process)
     missing, failed = sorted(

@@ -105,12 +105,13 @@ class Exchange:
             record.user_agent = agent[:USER_AGENT_BYTES]
         self.trace: bytes = b""
         """Raw lines that tell an upstream what trace the request belongs to."""
+        counted = protocol.context.recorder.begin(head.path)
         if protocol.context.tracer is not None:
-            self.trace = protocol.context.tracer.begin(record, read_trace(head.headers))
+            if counted:
+                self.trace = protocol.context.tracer.begin(record, read_trace(head.headers))
         elif TRACEPARENT in head.headers and (trace := read_trace(head.headers)) is not None:
             record.trace_id = trace.trace_id
             self.trace = field_lines(trace.value, trace.state)
-        protocol.context.recorder.begin(head.path)
         self._close = not head.keep_alive
         self.chunked = head.http11
         """Whether a stream goes out in HTTP chunks."""

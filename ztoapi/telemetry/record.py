@@ -108,8 +108,9 @@ class Recorder:
         self.recent: deque[RequestRecord] = deque(maxlen=RECENT_RECORDS)
         self.total = 0
 
-    def begin(self, path: str) -> None:
-        """A request for ``path`` has come."""
+    def begin(self, path: str) -> bool:
+        """A request for ``path`` has come. Returns whether it is one that the gateway is there for."""
+        return True
 
     def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
         """The first event of a stream goes out. Returns where its gaps are counted, one cell for each bucket of

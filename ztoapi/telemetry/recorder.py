@@ -108,10 +108,12 @@ class BoardRecorder(Recorder):
         self._known = {model.lower(): model for model in models}
         self._rows: dict[tuple[str, str, int, str | None, str | None], _Rows] = {}
 
-    def begin(self, path: str) -> None:
+    def begin(self, path: str) -> bool:
         # Compared first, because nearly all requests are for it: to look the route up takes 0.3 us.
         if path == _CHAT or not is_own(self._route_of(path)):
             self._ints[_STARTED] += 1
+            return True
+        return False
 
     def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
         rows = self._rows_of(record)

@@ -36,7 +36,6 @@ from ztoapi import __version__
 from ztoapi.config.model import Platform
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import cut
-from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.record import RequestRecord, Spans
 from ztoapi.wire.trace import Trace, field_lines
 
@@ -70,9 +69,7 @@ class Tracer:
         self._processor = BatchSpanProcessor(_Exporter(exporter, _SpanMaker(resource, platforms, clock)))
 
     def begin(self, record: RequestRecord, caller: Trace | None) -> bytes:
-        """A request has come, from ``caller`` if that is known. Returns the header lines for its upstream."""
-        if is_own(record.path):
-            return b""
+        """A client's request has come, from ``caller`` if that is known. Returns the header lines for its upstream."""
         octets = secrets.token_bytes(4 * _ID_BYTES)
         if caller is None:
             parent, state, trace_id = None, b"", int.from_bytes(octets[2 * _ID_BYTES :]) or 1
