@@ -260,9 +260,11 @@ def test_keys_and_those_who_want_a_fresh_answer_fly_alone(upstream: Upstream) ->
         assert landed(stack)
 
 
-def test_a_slow_reader_does_not_hold_up_the_others(upstream: Upstream) -> None:
+@contextmanager
+def slow_and_quick(upstream: Upstream, max_entry_bytes: str) -> Iterator[tuple[Stack, UpstreamCall, Client, Client]]:
+    """A stream for two: one has read nothing and has a small buffer, the other has read the first word."""
     with (
-        flying(upstream, ZTOAPI_CACHE_MAX_ENTRY_BYTES="50000000") as stack,
+        flying(upstream, ZTOAPI_CACHE_MAX_ENTRY_BYTES=max_entry_bytes) as stack,
         Client(stack.port, receive_buffer=4096) as slow,
         Client(stack.port) as quick,
     ):
@@ -272,6 +274,11 @@ def test_a_slow_reader_does_not_hold_up_the_others(upstream: Upstream) -> None:
         send(quick, model="m", stream=True)
         call.say("one")
         quick.until(event("one"))
+        yield stack, call, slow, quick
+
+
+def test_a_slow_reader_does_not_hold_up_the_others(upstream: Upstream) -> None:
+    with slow_and_quick(upstream, "50000000") as (stack, call, slow, quick):
         fill(stack, call, slow, quick)
         call.say("end")
         quick.until(event("end"))
@@ -302,17 +309,7 @@ def fill(stack: Stack, call: UpstreamCall, slow: Client, quick: Client) -> None:
 
 
 def test_what_is_too_large_is_not_kept_and_the_slowest_has_the_upstream_wait(upstream: Upstream) -> None:
-    with (
-        flying(upstream, ZTOAPI_CACHE_MAX_ENTRY_BYTES="10000") as stack,
-        Client(stack.port, receive_buffer=4096) as slow,
-        Client(stack.port) as quick,
-    ):
-        send(slow, model="m", stream=True)
-        call = upstream.call()
-        call.start()
-        send(quick, model="m", stream=True)
-        call.say("one")
-        quick.until(event("one"))
+    with slow_and_quick(upstream, "10000") as (stack, call, slow, quick):
         flights = stack.application.flights
         assert flights is not None
         with ThreadPoolExecutor(1) as beside:

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["GatewayProcess"]
+from tests.stack import BASES, Stack
+
+__all__ = ["GatewayProcess", "gateway"]
 
 WAIT_SECONDS = 20.0
 
@@ -94,3 +96,11 @@ class GatewayProcess:
         """Resident memory of the process itself."""
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def gateway(simulator: Stack, **environment: str) -> GatewayProcess:
+    """``ztoapi serve`` on a free port, in front of the simulator of ``simulator``."""
+    upstream = f"http://127.0.0.1:{simulator.simulator_port}{BASES['zai']}"
+    return GatewayProcess(
+        **{"PLATFORM_ID": "zai", "UPSTREAM_URL": upstream, "ZAI_TOKEN": "t", "PORT": "0", **environment}
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.processes.gateway_process import GatewayProcess
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
 
 CANARY = "canary-5b1e"
@@ -28,13 +28,6 @@ def simulator() -> Iterator[Stack]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "access.log"
-
-
-def gateway(stack: Stack, where: str, **environment: str) -> GatewayProcess:
-    upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
-    return GatewayProcess(
-        PLATFORM_ID="zai", UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", ZTOAPI_ACCESS_LOG=where, **environment
-    )
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -58,7 +51,7 @@ def ask(process: GatewayProcess, count: int, first: int = 0) -> set[str]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_each_request_has_a_line_when_the_gateway_has_ended(simulator: Stack, path: Path, workers: str) -> None:
-    with gateway(simulator, str(path), WORKERS=workers) as process:
+    with gateway(simulator, ZTOAPI_ACCESS_LOG=str(path), WORKERS=workers) as process:
         ids = ask(process, 60)
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
@@ -71,7 +64,7 @@ def test_each_request_has_a_line_when_the_gateway_has_ended(simulator: Stack, pa
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_hangup_opens_the_file_anew(simulator: Stack, path: Path, workers: str) -> None:
     old = path.with_suffix(".1")
-    with gateway(simulator, str(path), WORKERS=workers) as process:
+    with gateway(simulator, ZTOAPI_ACCESS_LOG=str(path), WORKERS=workers) as process:
         first = ask(process, 20)
         path.rename(old)
         second = ask(process, 20, first=20)
@@ -103,7 +96,7 @@ def _open_files(pid: int) -> set[int]:
 def test_a_broken_key_file_does_not_keep_the_log_from_being_rotated(simulator: Stack, path: Path) -> None:
     keys = path.with_name("keys.toml")
     keys.write_text("")
-    with gateway(simulator, str(path), ZTOAPI_KEY_FILE=str(keys), WORKERS="2") as process:
+    with gateway(simulator, ZTOAPI_ACCESS_LOG=str(path), ZTOAPI_KEY_FILE=str(keys), WORKERS="2") as process:
         keys.write_text("broken")
         path.rename(path.with_suffix(".1"))
         process.kill(signal.SIGHUP)
@@ -118,8 +111,7 @@ def test_no_secret_and_no_body_is_in_any_line(simulator: Stack, path: Path) -> N
         "DEFAULT_KEY": f"{CANARY}-key",
         "ADMIN_KEY": f"{CANARY}-admin",
     }
-    environment = {"PLATFORM_ID": "zai", "UPSTREAM_URL": f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"}
-    with GatewayProcess(PORT="0", ZTOAPI_ACCESS_LOG=str(path), DEBUG_MODE="true", **environment, **secrets) as process:
+    with gateway(simulator, ZTOAPI_ACCESS_LOG=str(path), DEBUG_MODE="true", **secrets) as process:
         with httpx.Client() as client:
             for key in (f"{CANARY}-key", f"{CANARY}-wrong"):
                 headers = {"authorization": f"Bearer {key}"}
@@ -143,7 +135,7 @@ def test_no_secret_and_no_body_is_in_any_line(simulator: Stack, path: Path) -> N
 
 @pytest.mark.parametrize("where", ["stdout", "stderr"])
 def test_standard_streams_get_lines_too(simulator: Stack, where: str) -> None:
-    with gateway(simulator, where, WORKERS="2") as process:
+    with gateway(simulator, ZTOAPI_ACCESS_LOG=where, WORKERS="2") as process:
         ids = ask(process, 30)
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
@@ -153,7 +145,7 @@ def test_standard_streams_get_lines_too(simulator: Stack, where: str) -> None:
 
 
 def test_text_on_demand(simulator: Stack, path: Path) -> None:
-    with gateway(simulator, str(path), ZTOAPI_ACCESS_LOG_FORMAT="text") as process:
+    with gateway(simulator, ZTOAPI_ACCESS_LOG=str(path), ZTOAPI_ACCESS_LOG_FORMAT="text") as process:
         ask(process, 1)
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
@@ -162,7 +154,7 @@ def test_text_on_demand(simulator: Stack, path: Path) -> None:
 
 def test_a_reader_that_takes_nothing_does_not_stop_the_gateway(simulator: Stack) -> None:
     """Its standard output is a pipe here, which nobody reads from."""
-    with gateway(simulator, "stdout") as process:
+    with gateway(simulator, ZTOAPI_ACCESS_LOG="stdout") as process:
         with httpx.Client() as client:
             for _ in range(400):
                 assert client.get(f"{process.url}/v1/models", headers={"user-agent": "a" * 120}).status_code == 200
@@ -171,7 +163,7 @@ def test_a_reader_that_takes_nothing_does_not_stop_the_gateway(simulator: Stack)
 
 
 def test_a_file_that_cannot_be_opened_is_refused_with_2(simulator: Stack, path: Path) -> None:
-    process = gateway(simulator, str(path / "no" / "access.log"))
+    process = gateway(simulator, ZTOAPI_ACCESS_LOG=str(path / "no" / "access.log"))
     assert process.wait() == 2
     assert "access.log cannot be written: No such file or directory" in process.wait_for_output("(?s)(.+)")
     process.__exit__(None, None, None)

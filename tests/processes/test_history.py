@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes.gateway_process import GatewayProcess
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
 from ztoapi.server.listener import bind
 
@@ -18,13 +18,6 @@ BODY = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
 def simulator() -> Iterator[Stack]:
     with Stack() as stack:
         yield stack
-
-
-def gateway(simulator: Stack, **environment: str) -> GatewayProcess:
-    upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
-    return GatewayProcess(
-        **{"PLATFORM_ID": "zai", "UPSTREAM_URL": upstream, "ZAI_TOKEN": "t", "PORT": "0", **environment}
-    )
 
 
 def ask(process: GatewayProcess, times: int) -> None:

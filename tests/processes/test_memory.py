@@ -6,8 +6,7 @@ import socket
 import httpx
 import pytest
 
-from tests.processes.gateway_process import GatewayProcess
-from tests.processes.test_processes import gateway
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
 
 MIB = 1024 * 1024

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import pytest
 
-from tests.processes.gateway_process import GatewayProcess
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="OpenTelemetry (the extra otel) is not installed")
@@ -43,10 +43,8 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
-def gateway(stack: Stack, endpoint: str, **environment: str) -> GatewayProcess:
-    upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
-    variables = {"UPSTREAM_URL": upstream, "ZAI_TOKEN": "canary-token", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-    return GatewayProcess(PLATFORM_ID="zai", PORT="0", **variables, **environment)
+def tracing(simulator: Stack, endpoint: str, **environment: str) -> GatewayProcess:
+    return gateway(simulator, ZAI_TOKEN="canary-token", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, **environment)
 
 
 def ask(process: GatewayProcess, body: dict[str, Any] | None = None, **headers: str) -> httpx.Response:
@@ -71,7 +69,7 @@ def of_kind(spans: "list[Span]", kind: int) -> "Span":
 
 def test_a_request_has_two_spans_in_its_clients_trace(simulator: Stack, collector: Collector, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
-    with gateway(simulator, collector.url, DEFAULT_KEY="canary-key", ZTOAPI_ACCESS_LOG=str(log)) as process:
+    with tracing(simulator, collector.url, DEFAULT_KEY="canary-key", ZTOAPI_ACCESS_LOG=str(log)) as process:
         parent = f"00-{TRACE_ID}-{SPAN_ID}-01"
         fields = {"traceparent": parent, "tracestate": "rojo=1", "user-agent": "me/1", "x-request-id": "mine"}
         assert ask(process, None, authorization="Bearer canary-key", **fields).status_code == 200
@@ -121,7 +119,7 @@ def test_a_request_has_two_spans_in_its_clients_trace(simulator: Stack, collecto
 
 
 def test_without_a_caller_a_trace_begins_here(simulator: Stack, collector: Collector) -> None:
-    with gateway(simulator, collector.url, OTEL_SERVICE_NAME="my-gateway") as process:
+    with tracing(simulator, collector.url, OTEL_SERVICE_NAME="my-gateway") as process:
         assert ask(process).status_code == 200
         sent = upstream_head(simulator)
         stop(process)
@@ -133,7 +131,7 @@ def test_without_a_caller_a_trace_begins_here(simulator: Stack, collector: Colle
 
 
 def test_what_the_caller_does_not_sample_is_not_sent(simulator: Stack, collector: Collector) -> None:
-    with gateway(simulator, collector.url) as process:
+    with tracing(simulator, collector.url) as process:
         ask(process, traceparent=f"00-{TRACE_ID}-{SPAN_ID}-00")
         sent = upstream_head(simulator)["traceparent"]
         ask(process)
@@ -144,7 +142,7 @@ def test_what_the_caller_does_not_sample_is_not_sent(simulator: Stack, collector
 
 
 def test_the_sampler_is_opentelemetrys(simulator: Stack, collector: Collector) -> None:
-    with gateway(simulator, collector.url, OTEL_TRACES_SAMPLER="always_off") as process:
+    with tracing(simulator, collector.url, OTEL_TRACES_SAMPLER="always_off") as process:
         assert ask(process).status_code == 200
         assert upstream_head(simulator)["traceparent"].endswith("-00")
         stop(process)
@@ -152,7 +150,7 @@ def test_the_sampler_is_opentelemetrys(simulator: Stack, collector: Collector) -
 
 
 def test_failures_say_what_they_are_and_lookers_on_leave_no_span(simulator: Stack, collector: Collector) -> None:
-    with gateway(simulator, collector.url) as process:
+    with tracing(simulator, collector.url) as process:
         httpx.get(f"{process.url}/health")
         httpx.get(f"{process.url}/metrics/")
         httpx.get(f"{process.url}/dashboard/stats")
@@ -169,7 +167,7 @@ def test_failures_say_what_they_are_and_lookers_on_leave_no_span(simulator: Stac
 
 
 def test_names_that_are_no_utf8_spoil_no_batch(simulator: Stack, collector: Collector) -> None:
-    with gateway(simulator, collector.url) as process:
+    with tracing(simulator, collector.url) as process:
         with socket.create_connection(("127.0.0.1", process.port)) as client:
             client.sendall(b"GET /x HTTP/1.1\r\nhost: localhost\r\nuser-agent: \xff\xfe\r\nconnection: close\r\n\r\n")
             assert client.makefile("rb").read().startswith(b"HTTP/1.1 404")
@@ -181,7 +179,7 @@ def test_names_that_are_no_utf8_spoil_no_batch(simulator: Stack, collector: Coll
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_spans_come_while_it_runs_from_every_worker(simulator: Stack, collector: Collector, workers: str) -> None:
-    with gateway(simulator, collector.url, WORKERS=workers, OTEL_BSP_SCHEDULE_DELAY="10") as process:
+    with tracing(simulator, collector.url, WORKERS=workers, OTEL_BSP_SCHEDULE_DELAY="10") as process:
         ids = {ask(process).headers["x-request-id"] for _ in range(20)}
         collector.wait_for(40)
         stop(process)
@@ -192,7 +190,7 @@ def test_spans_come_while_it_runs_from_every_worker(simulator: Stack, collector:
 
 
 def test_a_collector_that_is_away_stops_nobody(simulator: Stack) -> None:
-    with gateway(simulator, "http://127.0.0.1:1") as process:
+    with tracing(simulator, "http://127.0.0.1:1") as process:
         assert ask(process).status_code == 200
         stop(process)
 
@@ -200,7 +198,7 @@ def test_a_collector_that_is_away_stops_nobody(simulator: Stack) -> None:
 def test_without_opentelemetry_it_says_what_to_install(simulator: Stack, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['opentelemetry'] = None")
     path = f"{tmp_path}:{Path(__file__).parents[2]}"
-    process = gateway(simulator, "http://127.0.0.1:1", PYTHONPATH=path)
+    process = tracing(simulator, "http://127.0.0.1:1", PYTHONPATH=path)
     assert process.wait() == 2
     assert "pip install 'ztoapi[otel]'" in process.wait_for_output(r"(?s)(.+)")
     process.__exit__(None, None, None)
@@ -209,5 +207,5 @@ def test_without_opentelemetry_it_says_what_to_install(simulator: Stack, tmp_pat
 @pytest.mark.parametrize("wanted", [True, False])
 def test_it_is_loaded_only_where_it_is_configured(simulator: Stack, wanted: bool) -> None:
     """By protobuf, the part of it that is a shared library."""
-    with gateway(simulator, "http://127.0.0.1:1" if wanted else "") as process:
+    with tracing(simulator, "http://127.0.0.1:1" if wanted else "") as process:
         assert ("/google/_upb/" in Path(f"/proc/{process.pid}/maps").read_text()) is wanted

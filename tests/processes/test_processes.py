@@ -11,16 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes.gateway_process import GatewayProcess
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
 
 BODY = {"model": "glm-4.6:itl=10:tokens=30", "messages": [{"role": "user", "content": "x"}], "stream": True}
 QUICK = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
-
-
-def gateway(stack: Stack, **environment: str) -> GatewayProcess:
-    upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
-    return GatewayProcess(PLATFORM_ID="zai", UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", **environment)
 
 
 def gone(pid: int) -> bool:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.keys.files import add, remove
-from tests.processes.gateway_process import GatewayProcess
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
 from ztoapi.config.keyfile import revoke_key
 
@@ -25,12 +25,6 @@ def simulator() -> Iterator[Stack]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "keys.toml"
-
-
-def gateway(stack: Stack, path: Path | None, workers: str = "1") -> GatewayProcess:
-    upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
-    file = {} if path is None else {"ZTOAPI_KEY_FILE": str(path)}
-    return GatewayProcess(PLATFORM_ID="zai", UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", WORKERS=workers, **file)
 
 
 def statuses(process: GatewayProcess, key: str) -> set[int]:
@@ -53,7 +47,7 @@ def reload(process: GatewayProcess, times: int = 1) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_stream_runs_on_across_a_reload_that_ends_its_key(simulator: Stack, path: Path, workers: str) -> None:
     alice, bob, carol = (add(path, name) for name in ("alice", "bob", "carol"))
-    with gateway(simulator, path, workers) as process:
+    with gateway(simulator, ZTOAPI_KEY_FILE=str(path), WORKERS=workers) as process:
         pids = process.children()
         assert statuses(process, alice) == {200}
         headers = {"authorization": f"Bearer {alice}"}
@@ -78,7 +72,7 @@ def test_a_stream_runs_on_across_a_reload_that_ends_its_key(simulator: Stack, pa
 def test_a_broken_file_is_told_of_and_the_keys_stay(simulator: Stack, path: Path, workers: str) -> None:
     alice = add(path, "alice")
     good = path.read_text()
-    with gateway(simulator, path, workers) as process:
+    with gateway(simulator, ZTOAPI_KEY_FILE=str(path), WORKERS=workers) as process:
         path.write_text(good.replace("[alice]", "[alice]\nexpires = 'soon'"))
         process.kill(signal.SIGHUP)
         process.wait_for_output(r"(the keys in force stay as they were)")
@@ -94,7 +88,7 @@ def test_a_broken_file_is_told_of_and_the_keys_stay(simulator: Stack, path: Path
 def test_a_worker_that_is_started_again_has_the_keys_of_the_last_reload(simulator: Stack, path: Path) -> None:
     """Of the last one that was good: not those of the start, nor a file that is broken by now."""
     alice, bob = add(path, "alice"), add(path, "bob")
-    with gateway(simulator, path, "2") as process:
+    with gateway(simulator, ZTOAPI_KEY_FILE=str(path), WORKERS="2") as process:
         revoke_key(path, "alice")
         reload(process)
         path.write_text("broken")
@@ -111,7 +105,7 @@ def test_a_worker_that_is_started_again_has_the_keys_of_the_last_reload(simulato
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_many_hangups_in_a_row_are_harmless(simulator: Stack, path: Path, workers: str) -> None:
     alice = add(path, "alice")
-    with gateway(simulator, path, workers) as process:
+    with gateway(simulator, ZTOAPI_KEY_FILE=str(path), WORKERS=workers) as process:
         pids = process.children()
         for _ in range(50):
             process.kill(signal.SIGHUP)
@@ -123,7 +117,7 @@ def test_many_hangups_in_a_row_are_harmless(simulator: Stack, path: Path, worker
 
 def test_without_a_key_file_a_hangup_is_the_end(simulator: Stack) -> None:
     """As of a terminal that is closed."""
-    with gateway(simulator, None) as process:
+    with gateway(simulator) as process:
         process.kill(signal.SIGHUP)
         assert process.wait() == -signal.SIGHUP
 
