@@ -1,15 +1,16 @@
 """The whole gateway on transports that only count: no socket, no second process, nothing that differs between runs.
 
 ``Gateway`` takes a request on its client side and is fed an upstream's answer by hand; what it writes is counted, and
-what it asks of the event loop. Its clocks stand still and its ids start at 1.
+what it asks of the event loop. Its clocks stand still but for that of the limits and its ids start at 1.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from contextvars import Context
 from unittest.mock import patch
 
-from ztoapi.app import Application
+from ztoapi.app import Application, make_board
 from ztoapi.config.model import CacheConfig, Config, Credential, DialectName, LimitsConfig, ModelRoute, Platform, Secret
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
@@ -36,6 +37,8 @@ _PATHS = {"zai": "/api/paas/v4", "openai": "/v1"}
 _UNIX_SECONDS = 1_795_435_200.0
 """The moment at which everything happens: the one that ``stream_head`` tells."""
 _LOOP_SECONDS = 1000.0
+_LIMITS_TICK_NS = 1_000_000
+"""The limits' clock moves on by so much whenever it is looked at: a clock that stands still fills every bucket."""
 
 
 class CountingTransport(asyncio.Transport):
@@ -129,7 +132,9 @@ class Gateway:
             patch("secrets.token_hex", return_value="0123456789abcdef"),
             patch.object(ServerContext, "wall_clock", staticmethod(lambda: _UNIX_SECONDS)),
         ):
-            self.application = Application(config, self.loop)
+            board = make_board(config).limiter(0)
+            board.clock = itertools.count(0, _LIMITS_TICK_NS).__next__
+            self.application = Application(config, self.loop, board=board)
         self.application.context.date = b"Mon, 23 Nov 2026 12:00:00 GMT"
         self.client = CountingTransport()
         self.upstream = CountingTransport()

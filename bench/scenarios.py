@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from unittest.mock import patch
 
 from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
-from ztoapi.config.model import DialectName
+from ztoapi.config.model import DialectName, LimitsConfig, TrafficLimits
 from ztoapi.wire.limits import Limits
 from ztoapi.wire.server import ServerWire
 
@@ -26,11 +26,14 @@ _PROMPT_CHARACTERS = 300_000
 """A long conversation or a repository's worth of code, as agents send it with every turn."""
 _KILOBYTE_CHARACTERS = 800
 """With the JSON around it, about 1 KB."""
+_WIDE = TrafficLimits(
+    requests_per_second=10**6, requests_per_minute=10**8, tokens_per_minute=10**9, max_concurrency=1000
+)
 
 
-def _gateway(dialect: DialectName = "zai") -> tuple[Gateway, Totals]:
+def _gateway(dialect: DialectName = "zai", limits: LimitsConfig | None = None) -> tuple[Gateway, Totals]:
     """A gateway that remembers few past requests: its memory is full after the warm-up, and a request keeps nothing."""
-    gateway = Gateway(dialect)
+    gateway = Gateway(dialect, limits)
     ticks = itertools.count(_SECONDS, _TICK_SECONDS).__next__
     for module in ("server.exchange", "server.protocol", "telemetry.record"):
         patch(f"ztoapi.{module}.monotonic", ticks).start()
@@ -54,8 +57,8 @@ def _sure(step: Step, gateway: Gateway, expected: bytes) -> Step:
     return step
 
 
-def _unary(prompt_characters: int) -> tuple[Step, Totals]:
-    gateway, totals = _gateway()
+def _unary(prompt_characters: int, limits: LimitsConfig | None = None) -> tuple[Step, Totals]:
+    gateway, totals = _gateway(limits=limits)
     question = request(stream=False, prompt="x" * prompt_characters)
     answer = whole_answer("x" * _KILOBYTE_CHARACTERS)
 
@@ -110,6 +113,9 @@ def _refusal() -> tuple[Step, Totals]:
 SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
     "unary-1kb": lambda: _unary(_KILOBYTE_CHARACTERS),
     "unary-300kb-prompt": lambda: _unary(_PROMPT_CHARACTERS),
+    "unary-1kb-all-limits": lambda: _unary(
+        _KILOBYTE_CHARACTERS, LimitsConfig(everybody=_WIDE, key=_WIDE, model=_WIDE, address=_WIDE)
+    ),
     "zai-chunk": lambda: _one_read("zai", 1),
     "zai-burst-of-8": lambda: _one_read("zai", 8),
     "zai-start-and-end": lambda: _whole_stream("zai"),

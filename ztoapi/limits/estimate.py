@@ -21,12 +21,16 @@ _TOKENS_PER_PICTURE: Final = 1000
 
 def estimate(request: ChatRequest) -> int:
     """Tokens that a request may come to: its text, its pictures, and the longest answer it allows."""
-    body = request.body
+    body, fields = request.body, request.fields
     size, pictures = len(body), 0
     if size > _SMALL_BYTES and b'"data:' in body:
         found = [len(one) for one in _DATA_URI.findall(body)]
         size, pictures = size - sum(found), len(found)
-    return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + _completion_tokens(request)
+    completion = _DEFAULT_COMPLETION_TOKENS
+    # Most requests have neither; a call to find that out costs as much as the rest.
+    if "max_tokens" in fields or "max_completion_tokens" in fields:
+        completion = _completion_tokens(request)
+    return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + completion
 
 
 def _completion_tokens(request: ChatRequest) -> int:

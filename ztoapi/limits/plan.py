@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ztoapi.limits.fields import go_duration, openai_template
+from ztoapi.limits.fields import openai_template
 from ztoapi.limits.model import IN_FLIGHT_WAIT_NS, Denial, InFlightLimit, Limit, Quota, RateLimit, Unit, unit_of
 from ztoapi.limits.table import CHANGES, Table
 from ztoapi.structures.bucket import SECOND_NS, Rate
@@ -71,16 +71,16 @@ class Gauge:
 
 class Plan:
     """Made for worker ``slot`` of ``workers``, and empty; limits are added, then it is used. Whoever calls anything of
-    it but :meth:`fields` and the two that add holds the lock.
+    it but the two that add holds the lock.
 
     ``places`` is where this worker counts its requests in flight. ``shown`` are, of requests and of tokens, the limits
     that hold the least: what a client is told of. To look for the one with the least remaining would cost more than the
-    decision.
+    decision. Their ``rates`` and the ``template`` of OpenAI's header lines are for the same.
     """
 
     __slots__ = (
-        "_changes", "_gauges", "_held", "_levels", "_rates", "_shown_at", "_slot", "_taken", "_template", "_words",
-        "_workers", "bandwidths", "piece", "places", "settles", "shown",
+        "_changes", "_gauges", "_held", "_levels", "_shown_at", "_slot", "_taken", "_words", "_workers", "bandwidths",
+        "piece", "places", "rates", "settles", "shown", "template",
     )  # fmt: skip
 
     def __init__(self, words: Words, workers: int, slot: int) -> None:
@@ -93,12 +93,12 @@ class Plan:
         self.settles = False
         """Whether it matters how many tokens were used."""
         self.shown: list[Bucket] = []
-        self._rates: tuple[Rate | None, Rate | None] = None, None
-        self._template = b""
+        self.rates: tuple[Rate | None, Rate | None] = None, None
+        self.template = b""
         # What follows is known when the rows have been found.
         self._changes = _NEVER
         self._taken = Buckets([])
-        self._levels: list[tuple[int, int, int]] = []
+        self._levels: list[tuple[int, int]] = []
         self.places: list[int] = []
         self._shown_at = CHANGES, CHANGES
 
@@ -116,8 +116,8 @@ class Plan:
             tightest[unit] = bucket
         self.shown = list(tightest.values())
         one, other, *_ = [*(one.rate for one in self.shown), None, None]
-        self._rates = one, other
-        self._template = b"".join(openai_template(one.limit) for one in self.shown)
+        self.rates = one, other
+        self.template = b"".join(openai_template(one.limit) for one in self.shown)
 
     def add_gauge(self, gauge: Gauge) -> None:
         self._gauges.append(gauge)
@@ -129,15 +129,21 @@ class Plan:
             self._find(now)
         if not self._taken.take(words, now, tokens):
             return None
-        for first, own, most in self._levels:
-            if (words[own] if alone else sum(words[first : first + self._workers])) >= most:
+        for own, most in self._levels:
+            mine = words[own]
+            if (mine if alone else self._in_flight(own)) >= most:
                 for before in self.places[: self.places.index(own)]:
                     words[before] -= 1
                 self._taken.give_back(words, now, tokens)
                 return None
-            words[own] += 1
+            words[own] = mine + 1
         one, other = self._shown_at
         return words[one], words[other]
+
+    def _in_flight(self, own: int) -> int:
+        """Of all workers, by the place of this one."""
+        first = own - self._slot
+        return sum(self._words[first : first + self._workers])
 
     def _find(self, now: int) -> None:
         """Where everything lies."""
@@ -147,7 +153,7 @@ class Plan:
         self._taken = Buckets([Place(bucket.at, bucket.rate, bucket.by_token) for bucket in self._held])
         # Grants keep the lists that they were made with.
         self.places = [gauge.at + self._slot for gauge in self._gauges]
-        self._levels = [(gauge.at, gauge.at + self._slot, gauge.limit.most) for gauge in self._gauges]
+        self._levels = [(gauge.at + self._slot, gauge.limit.most) for gauge in self._gauges]
         one, other, *_ = [*(bucket.at for bucket in self.shown), CHANGES, CHANGES]
         self._shown_at = one, other
         # Who shares a row for want of one may find one of its own next time.
@@ -158,18 +164,6 @@ class Plan:
         if self._words[CHANGES] != self._changes:
             self._find(now)
         self._taken.settle(self._words, now, difference)
-
-    def fields(self, tats: tuple[int, ...], now: int) -> bytes:
-        """OpenAI's header lines of what is ``shown``."""
-        one, other = self._rates
-        if one is None:
-            return b""
-        remaining, reset_ns = one.state(tats[0], now)
-        if other is None:
-            return self._template % (remaining, go_duration(reset_ns))
-        # Written out, for a loop over the two takes half as long again.
-        left, full_ns = other.state(tats[1], now)
-        return self._template % (remaining, go_duration(reset_ns), left, go_duration(full_ns))
 
     def in_flight(self) -> list[Quota]:
         return [gauge.quota(gauge.count()) for gauge in self._gauges]

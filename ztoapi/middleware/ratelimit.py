@@ -6,7 +6,7 @@ been read, because the model and the number of tokens stand in there.
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from ztoapi.config.model import ClientKey, Config
 from ztoapi.dialects.request import ChatRequest
@@ -28,6 +28,9 @@ _LEAST_PIECE_BYTES: Final = 512
 """About two events: a read of less than one would cost more than it paces."""
 _UNITS: Final = (Unit.REQUESTS, Unit.TOKENS)
 _NAMES: Final = {"global": "the gateway", "key": "this API key", "model": "this model", "address": "this address"}
+_Held: TypeAlias = tuple[ClientKey | None, Demand, int, bool]
+"""A client's key, whose limits hold for it, the smallest burst of those on tokens, and whether one is on bandwidth. A
+request that is larger than the whole bucket takes a full one and leaves a debt, instead of never being let in."""
 
 
 class RateLimits:
@@ -37,7 +40,8 @@ class RateLimits:
     def __init__(self, config: Config, scopes: Scopes, limiter: Limiter, release: Callable[[Exchange], None]) -> None:
         self._scopes = scopes
         self._limiter = limiter
-        self._known: dict[tuple[str | None, str, str], tuple[ClientKey | None, Demand, int]] = {}
+        self._by_address = scopes.address is not None
+        self._held: dict[tuple[str | None, str, str], _Held] = {}
         self._ietf = config.limits.ietf_headers
         self._proxies = tuple(ipaddress.ip_network(one) for one in config.server.trusted_proxies)
         self._release = release
@@ -58,42 +62,36 @@ class RateLimits:
     def enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> bool:
         """Decide. False: only the common store can, ask :meth:`wait_to_enter`. Raises ApiError (429, or 503 without
         the store)."""
-        demand, most_tokens = self._demand(exchange, key, request.model)
+        _, demand, most_tokens, paced = self._held_to(exchange, key, request.model)
         if not demand:
             return True
         answer = self._limiter.take(demand, min(estimate(request), most_tokens) if most_tokens else 0)
         if answer is None:
             return False
-        self._take(exchange, answer)
+        self._take(exchange, answer, paced)
         return True
 
     async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> None:
         """As :meth:`enter`, with the network."""
-        demand, most_tokens = self._demand(exchange, key, request.model)
+        _, demand, most_tokens, paced = self._held_to(exchange, key, request.model)
         answer = await self._limiter.ask(demand, min(estimate(request), most_tokens) if most_tokens else 0)
-        self._take(exchange, answer)
+        self._take(exchange, answer, paced)
 
-    def _demand(self, exchange: Exchange, key: ClientKey | None, model: str) -> tuple[Demand, int]:
-        """Whose limits hold, and the smallest burst of those on tokens: a request that is larger than the whole bucket
-        takes a full one and leaves a debt, instead of never being let in."""
-        address = "" if self._scopes.address is None else client_address(exchange, self._proxies)
+    def _held_to(self, exchange: Exchange, key: ClientKey | None, model: str) -> _Held:
+        address = client_address(exchange, self._proxies) if self._by_address else ""
         who = (exchange.record.key, model, address)
-        known = self._known.get(who)
+        held = self._held.get(who)
         # A reload makes new keys, which may have other limits.
-        if known is not None and known[0] is key:
-            return known[1], known[2]
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
+        if held is not None and held[0] is key:
+            return held
+        if len(self._held) >= _REMEMBERED:
+            self._held.clear()
         demand = self._make_demand(key, model, address)
-        bursts = [
-            self._limiter.burst(limit)
-            for scope, _ in demand
-            for limit in scope.limits
-            if isinstance(limit, RateLimit) and limit.unit is Unit.TOKENS
-        ]
-        most_tokens = min(bursts, default=0)
-        self._known[who] = (key, demand, most_tokens)
-        return demand, most_tokens
+        rates = [limit for scope, _ in demand for limit in scope.limits if isinstance(limit, RateLimit)]
+        bursts = [self._limiter.burst(limit) for limit in rates if limit.unit is Unit.TOKENS]
+        paced = any(limit.unit is Unit.BANDWIDTH for limit in rates)
+        held = self._held[who] = key, demand, min(bursts, default=0), paced
+        return held
 
     def _make_demand(self, key: ClientKey | None, model: str, address: str) -> Demand:
         scopes = self._scopes
@@ -112,7 +110,7 @@ class RateLimits:
             demand.append((scopes.address, address))
         return tuple(demand)
 
-    def _take(self, exchange: Exchange, answer: Grant | Denial) -> None:
+    def _take(self, exchange: Exchange, answer: Grant | Denial, paced: bool) -> None:
         exchange.extra_headers += openai_fields(answer.quotas) if isinstance(answer, Denial) else answer.fields()
         if self._ietf:
             quotas = [quota for unit in _UNITS if (quota := answer.quota(unit)) is not None]
@@ -122,7 +120,7 @@ class RateLimits:
         self.granted += 1
         exchange.grant = answer
         exchange.on_finish = self._leave
-        if answer.piece:
+        if paced:
             exchange.pace = answer.charge
             exchange.piece_bytes = max(answer.piece, _LEAST_PIECE_BYTES)
 
