@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.telemetry.lines import UNIX_SECONDS, make_record
 from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
-from ztoapi.telemetry.access_line import json_lines, make_line, text_lines
+from ztoapi.telemetry.access_line import json_lines, make_lines, text_lines
 from ztoapi.telemetry.record import RequestRecord
 
 OFFSET = UNIX_SECONDS - 1001.5
@@ -33,13 +34,13 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 
 def as_json(record: RequestRecord) -> dict[str, Any]:
-    octets = json_lines([make_line(record, OFFSET)])
+    octets = json_lines(make_lines([record], OFFSET))
     assert octets.endswith(b"\n")
     return cast("dict[str, Any]", json.loads(octets))
 
 
 def as_text(record: RequestRecord) -> str:
-    return text_lines([make_line(record, OFFSET)]).decode()
+    return text_lines(make_lines([record], OFFSET)).decode()
 
 
 def full_record() -> RequestRecord:
@@ -114,7 +115,7 @@ def test_text_is_for_people() -> None:
 @pytest.mark.parametrize("odd", HOSTILE, ids=ascii)
 def test_what_would_not_show_is_escaped(odd: str) -> None:
     record = make_record(path=f"/{odd}", model=f"a{odd}b", user_agent=f"c{odd}d".encode())
-    for octets in (json_lines([make_line(record, OFFSET)]), text_lines([make_line(record, OFFSET)])):
+    for octets in (json_lines(make_lines([record], OFFSET)), text_lines(make_lines([record], OFFSET))):
         text = octets.decode()
         assert text.count("\n") == 1
         assert text[:-1].isprintable()
@@ -124,7 +125,7 @@ def test_what_would_not_show_is_escaped(odd: str) -> None:
 
 def test_words_of_other_languages_stay_readable() -> None:
     record = make_record(model="\u667a\u8c31")
-    assert "\u667a\u8c31" in json_lines([make_line(record, OFFSET)]).decode()
+    assert "\u667a\u8c31" in json_lines(make_lines([record], OFFSET)).decode()
     assert 'model="\u667a\u8c31"' in as_text(record)
 
 
@@ -144,7 +145,7 @@ def test_any_octets_make_one_line(path: str, model: str, agent: bytes, method: s
     shown = as_json(record)
     assert shown["key"] == "k"
     assert shown["status"] == 200
-    octets = json_lines([make_line(record, OFFSET)])
+    octets = json_lines(make_lines([record], OFFSET))
     text = as_text(record)
     for line in (octets.decode(), text):
         assert line.endswith("\n")
@@ -162,8 +163,8 @@ def test_a_line_stays_below_what_a_pipe_takes_at_once() -> None:
         user_agent=b"\xff" * 120,
         method="M" * 9000,
     )
-    assert len(json_lines([make_line(record, OFFSET)])) < 4096
-    assert len(text_lines([make_line(record, OFFSET)])) < 4096
+    assert len(json_lines(make_lines([record], OFFSET))) < 4096
+    assert len(text_lines(make_lines([record], OFFSET))) < 4096
 
 
 def test_the_trace_stands_there() -> None:
@@ -174,3 +175,14 @@ def test_half_a_surrogate_pair_spoils_no_line() -> None:
     record = make_record(model="a\ud800b")
     assert as_json(record)["model"] == "a\\ud800b"
     assert r'model="a\\ud800b"' in as_text(record)
+
+
+def test_each_line_has_its_own_time() -> None:
+    """Whatever the order is in which requests have ended, and however near to the next second."""
+    ends = [0.0, 0.9995, 1.0, 1.25, 0.25, 86_400.0, 1.001]
+    records = [make_record(finished=1001.5 + end) for end in ends]
+    octets = json_lines(make_lines(records, OFFSET))
+    second = datetime.fromtimestamp(UNIX_SECONDS, UTC)
+    shown = [datetime.fromisoformat(json.loads(line)["time"]) for line in octets.splitlines()]
+    assert [(one - second).total_seconds() for one in shown] == pytest.approx(ends, abs=0.001)
+    assert all(one <= second + timedelta(seconds=end) for one, end in zip(shown, ends, strict=True))

@@ -7,7 +7,6 @@ comes out unescaped, in either format: a line is a line, and what a terminal sho
 import re
 import time
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -15,12 +14,13 @@ import msgspec
 from ztoapi.errors import Ending
 from ztoapi.telemetry.record import RequestRecord
 
-__all__ = ["AccessLine", "json_lines", "make_line", "text_lines"]
+__all__ = ["AccessLine", "json_lines", "make_lines", "text_lines"]
 
 _PATH_CHARACTERS: Final = 512
 _NAME_CHARACTERS: Final = 128
 """Of a model, a method, a code: with the path and the agent a line stays below PIPE_BUF, 4096 octets, so that lines of
 several workers do not run into each other in a pipe."""
+_THOUSANDTHS: Final = tuple(f"{number:03d}Z" for number in range(1000))
 _ODD: Final = re.compile(r"[^\x20-\x7e\n]+")
 _BARE: Final = re.compile(r"[A-Za-z0-9_.:/@+*,-]+")
 
@@ -63,40 +63,57 @@ _FIRST: Final = frozenset(("time", "client", "method", "path", "status", "ending
 _REST: Final = tuple(name for name in AccessLine.__struct_fields__ if name not in _FIRST)
 
 
-def make_line(record: RequestRecord, offset: float) -> AccessLine:
-    """``offset`` is what turns monotonic seconds into Unix seconds. The record must have ended."""
-    finished, ending = record.finished, record.ending
-    assert finished is not None and ending is not None
-    whole, first, overhead, usage = record.whole, record.first_byte, record.overhead, record.usage
-    agent, model, served = record.user_agent, record.model, record.served_model
-    path, code, method = record.path, record.error_code, record.method
-    return AccessLine(
-        _rfc3339(finished + offset),
-        record.request_id,
-        record.client,
-        method if len(method) <= _NAME_CHARACTERS else method[:_NAME_CHARACTERS],
-        path if len(path) <= _PATH_CHARACTERS else path[:_PATH_CHARACTERS],
-        record.status,
-        ending,
-        _milliseconds(finished - record.started),
-        record.bytes_in,
-        record.bytes_out,
-        record.key,
-        model if model is None or len(model) <= _NAME_CHARACTERS else model[:_NAME_CHARACTERS],
-        None if served is None or served == model else served[:_NAME_CHARACTERS],
-        record.platform,
-        record.credential,
-        record.stream,
-        record.attempts,
-        record.cache,
-        None if usage is None else usage.prompt_tokens,
-        None if usage is None else usage.completion_tokens,
-        None if first is None or whole is None or not record.stream else _milliseconds(first - whole),
-        None if overhead is None else _milliseconds(overhead),
-        code if code is None or len(code) <= _NAME_CHARACTERS else code[:_NAME_CHARACTERS],
-        record.trace_id,
-        None if agent is None else agent.decode("utf-8", "backslashreplace"),
-    )
+def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLine]:
+    """``offset`` is what turns monotonic seconds into Unix seconds. The records must have ended.
+
+    It runs beside the event loop and takes time from it, so each line is made in one go: with functions for its parts
+    it takes 2.0 us instead of 1.0.
+    """
+    lines: list[AccessLine] = []
+    second, shown_second = 0.0, ""
+    for record in records:
+        finished, ending = record.finished, record.ending
+        assert finished is not None and ending is not None
+        past = finished + offset - second
+        if not 0.0 <= past < 1.0:
+            # Requests end one after the other: most in the second of the one before.
+            second = (finished + offset) // 1.0
+            past = finished + offset - second
+            shown_second = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        whole, first, overhead, usage = record.whole, record.first_byte, record.overhead, record.usage
+        agent, model, served = record.user_agent, record.model, record.served_model
+        path, code, method = record.path, record.error_code, record.method
+        lines.append(
+            AccessLine(
+                shown_second + _THOUSANDTHS[int(past * 1e3)],
+                record.request_id,
+                record.client,
+                method if len(method) <= _NAME_CHARACTERS else method[:_NAME_CHARACTERS],
+                path if len(path) <= _PATH_CHARACTERS else path[:_PATH_CHARACTERS],
+                record.status,
+                ending,
+                # To the microsecond, as the other times.
+                (finished - record.started) * 1e6 // 1.0 / 1e3,
+                record.bytes_in,
+                record.bytes_out,
+                record.key,
+                model if model is None or len(model) <= _NAME_CHARACTERS else model[:_NAME_CHARACTERS],
+                None if served is None or served == model else served[:_NAME_CHARACTERS],
+                record.platform,
+                record.credential,
+                record.stream,
+                record.attempts,
+                record.cache,
+                None if usage is None else usage.prompt_tokens,
+                None if usage is None else usage.completion_tokens,
+                None if first is None or whole is None or not record.stream else (first - whole) * 1e6 // 1.0 / 1e3,
+                None if overhead is None else overhead * 1e6 // 1.0 / 1e3,
+                None if code is None else code[:_NAME_CHARACTERS],
+                record.trace_id,
+                None if agent is None else agent.decode("utf-8", "backslashreplace"),
+            )
+        )
+    return lines
 
 
 def json_lines(lines: list[AccessLine]) -> bytes:
@@ -110,10 +127,17 @@ def json_lines(lines: list[AccessLine]) -> bytes:
 
 def text_lines(lines: Iterable[AccessLine]) -> bytes:
     """For people: what is asked for most in fixed places, the rest as ``name=value``, each line ended by LF."""
-    return _visible(b"".join([_text_line(_without_surrogates(line)) for line in lines]))
+    return _visible(b"".join(map(_text_line, lines)))
 
 
 def _text_line(line: AccessLine) -> bytes:
+    try:
+        return _words(line)
+    except UnicodeEncodeError:
+        return _words(_without_surrogates(line))
+
+
+def _words(line: AccessLine) -> bytes:
     words = [
         line.time.encode("ascii"),
         _word(line.client or "-"),
@@ -156,18 +180,3 @@ def _without_surrogates(line: AccessLine) -> AccessLine:
     texts = {name: value for name in AccessLine.__struct_fields__ if isinstance(value := getattr(line, name), str)}
     shown = {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in texts.items()}
     return msgspec.structs.replace(line, **shown)
-
-
-def _milliseconds(seconds: float) -> float:
-    """To the microsecond."""
-    return int(seconds * 1e6) / 1e3
-
-
-def _rfc3339(unix: float) -> str:
-    second = int(unix)
-    return f"{_second(second)}.{int((unix - second) * 1000):03d}Z"
-
-
-@lru_cache(4)
-def _second(unix: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
