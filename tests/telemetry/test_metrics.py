@@ -3,11 +3,13 @@
 import gzip
 import shutil
 import subprocess
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.keys.files import add
 from tests.stack import Stack
 
 MESSAGES = [{"role": "user", "content": "hello"}]
@@ -76,6 +78,33 @@ def test_failures_are_counted_by_how_they_ended() -> None:
         stack.record(1)
         samples = scrape(stack.url)
     assert value(samples, "ztoapi_stream_ends_total", platform="zai", reason="upstream_error") == 1
+
+
+def test_keys_are_counted_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    alice, bob = add(path, "alice", requests_per_minute=2), add(path, "bob")
+    with Stack(ZTOAPI_KEY_FILE=str(path)) as stack:
+        for key in (alice, alice, alice, bob, "nobody's"):
+            body = {"model": "glm-4.6", "messages": MESSAGES}
+            headers = {"authorization": f"Bearer {key}"}
+            httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers)
+        stack.record(5)
+        usages = [record.usage for record in stack.application.recorder.recent if record.key == "alice"]
+        samples = scrape(stack.url)
+        text = httpx.get(f"{stack.url}/metrics").text
+    counted = [
+        [value(samples, f"ztoapi_key_requests{what}_total", key=key) for what in ("", "_denied")]
+        for key in ("alice", "bob")
+    ]
+    assert counted == [[3, 1], [1, 0]]
+    answered = [usage for usage in usages if usage is not None]
+    assert len(answered) == 2
+    for kind, tokens in (
+        ("input", sum(usage.prompt_tokens for usage in answered)),
+        ("output", sum(usage.completion_tokens for usage in answered)),
+    ):
+        assert value(samples, "ztoapi_key_tokens_total", key="alice", type=kind) == tokens > 0
+    assert alice not in text and bob not in text and "nobody" not in text
 
 
 def test_models_that_no_upstream_has_served_are_others() -> None:

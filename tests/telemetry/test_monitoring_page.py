@@ -31,10 +31,10 @@ def scraped(url: str) -> Metrics:
 
 
 def test_every_metric_is_on_the_page_and_no_other() -> None:
-    with Stack(ZTOAPI_GLOBAL_REQUESTS_PER_SECOND="1000", UPSTREAM_MAX_TRIES="1") as stack:
+    with Stack(ZTOAPI_GLOBAL_REQUESTS_PER_SECOND="1000", UPSTREAM_MAX_TRIES="1", API_KEYS="one") as stack:
         for stream, model in ((True, "glm-4.6"), (False, "glm-4.6"), (False, "glm-4.6:fault=500")):
             body = {"model": model, "stream": stream, "messages": MESSAGES}
-            httpx.post(f"{stack.base_url}/chat/completions", json=body)
+            httpx.post(f"{stack.base_url}/chat/completions", json=body, headers={"authorization": "Bearer one"})
         stack.record(3)
         live = scraped(stack.url)
     for name, metric in SAMPLED.items():

@@ -19,6 +19,7 @@ __all__ = [
     "FINISHED_START",
     "GAP_EDGES_SECONDS",
     "IN_FLIGHT_START",
+    "KEYS",
     "LABEL_BYTES",
     "LABEL_VALUE_BYTES",
     "LABEL_WORDS",
@@ -43,6 +44,7 @@ __all__ = [
     "TTFT_EDGES_SECONDS",
     "WORD_BYTES",
     "Cell",
+    "KeyCell",
     "ModelCell",
     "PlatformCell",
     "SecondCell",
@@ -162,6 +164,17 @@ class PlatformCell(enum.IntEnum):
     COUNT = DURATION + _histogram(DURATION_EDGES_SECONDS)
 
 
+class KeyCell(enum.IntEnum):
+    """A row of KEYS."""
+
+    REQUESTS = 0
+    DENIED = 1
+    """By a rate limit of the gateway's."""
+    INPUT = 2
+    OUTPUT = 3
+    COUNT = 4
+
+
 class SecondCell(enum.IntEnum):
     """One second of a worker; the histograms are in the order of SECOND_HISTOGRAMS."""
 
@@ -214,7 +227,9 @@ PLATFORMS: Final = Table(MODELS.end, ("platform",), 32, PlatformCell.COUNT, (Pla
 ERRORS: Final = Table(PLATFORMS.end, ("platform", "code"), 256, 1)
 SAMPLES: Final = Table(ERRORS.end, ("metric", "first", "second"), 512, 1, (0,))
 """What is looked at once a second rather than counted at each request; ``first`` and ``second`` are label values."""
-TABLES: Final = (CODES, ROUTES, MODELS, PLATFORMS, ERRORS, SAMPLES)
+KEYS: Final = Table(SAMPLES.end, ("key",), 256, KeyCell.COUNT)
+"""Client keys by name."""
+TABLES: Final = (CODES, ROUTES, MODELS, PLATFORMS, ERRORS, SAMPLES, KEYS)
 
 
 SECOND_WORDS: Final = SecondCell.HISTOGRAMS + sum(_histogram(edges) for edges in SECOND_HISTOGRAMS.values())
@@ -225,7 +240,7 @@ SECOND_SUMS: Final = tuple(
 """Where the histograms of a second begin: with their sums, which are doubles."""
 LIVE_WORDS: Final = LIVE_BYTES // WORD_BYTES
 
-SECONDS_START: Final = SAMPLES.end
+SECONDS_START: Final = KEYS.end
 FINISHED_START: Final = SECONDS_START + SECONDS * SECOND_WORDS
 IN_FLIGHT_START: Final = FINISHED_START + LIVE_FINISHED * LIVE_WORDS
 SLOT_WORDS: Final = IN_FLIGHT_START + LIVE_IN_FLIGHT * LIVE_WORDS

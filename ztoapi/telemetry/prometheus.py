@@ -23,6 +23,7 @@ from ztoapi.telemetry.layout import (
     ENDINGS,
     ERRORS,
     GAP_EDGES_SECONDS,
+    KEYS,
     LAG_EDGES_SECONDS,
     MODELS,
     OVERHEAD_EDGES_SECONDS,
@@ -30,6 +31,7 @@ from ztoapi.telemetry.layout import (
     ROUTES,
     TTFT_EDGES_SECONDS,
     Cell,
+    KeyCell,
     ModelCell,
     PlatformCell,
 )
@@ -69,6 +71,7 @@ class BoardCollector(Collector):
         yield build
         yield from self._requests()
         yield from self._models(board.rows(MODELS))
+        yield from self._keys(board.rows(KEYS))
         yield from self._platforms(board.rows(PLATFORMS))
         errors = CounterMetricFamily(
             "ztoapi_upstream_errors", "Requests that ended in an error of the upstream.", labels=("platform", "code")
@@ -150,6 +153,22 @@ class BoardCollector(Collector):
             for kind, cell in _TOKENS.items():
                 tokens.add_metric((model, kind), row[cell])
         yield tokens
+
+    @staticmethod
+    def _keys(rows: dict[Labels, Row]) -> Iterator[Metric]:
+        requests = CounterMetricFamily("ztoapi_key_requests", "Requests with a client key.", labels=KEYS.labels)
+        denied = CounterMetricFamily(
+            "ztoapi_key_requests_denied", "Requests with a client key that a rate limit refused.", labels=KEYS.labels
+        )
+        tokens = CounterMetricFamily(
+            "ztoapi_key_tokens", "Tokens of requests with a client key.", labels=(*KEYS.labels, "type")
+        )
+        for labels, row in rows.items():
+            requests.add_metric(labels, row[KeyCell.REQUESTS])
+            denied.add_metric(labels, row[KeyCell.DENIED])
+            tokens.add_metric((*labels, "input"), row[KeyCell.INPUT])
+            tokens.add_metric((*labels, "output"), row[KeyCell.OUTPUT])
+        yield from (requests, denied, tokens)
 
     @staticmethod
     def _platforms(rows: dict[Labels, Row]) -> Iterator[Metric]:

@@ -18,6 +18,7 @@ from ztoapi.telemetry.layout import (
     DURATION_EDGES_SECONDS,
     ENDINGS,
     ERRORS,
+    KEYS,
     MODELS,
     OTHER,
     OVERHEAD_EDGES_SECONDS,
@@ -25,6 +26,7 @@ from ztoapi.telemetry.layout import (
     ROUTES,
     TTFT_EDGES_SECONDS,
     Cell,
+    KeyCell,
     ModelCell,
     PlatformCell,
 )
@@ -54,6 +56,9 @@ _SECONDS: Final = int(ModelCell.SECONDS)
 _TTFT: Final = int(ModelCell.TTFT)
 _TTFT_BUCKETS: Final = _TTFT + 1
 _GAPS: Final = int(ModelCell.GAPS)
+_KEY_REQUESTS: Final = int(KeyCell.REQUESTS)
+_KEY_INPUT: Final = int(KeyCell.INPUT)
+_KEY_OUTPUT: Final = int(KeyCell.OUTPUT)
 _ATTEMPTS: Final = int(PlatformCell.ATTEMPTS)
 _ENDS: Final = int(PlatformCell.ENDS)
 _DONE: Final = _ENDS + ENDINGS.index(Ending.DONE)
@@ -91,7 +96,7 @@ class BoardRecorder(Recorder):
     is known once an upstream has served it; until then, and without room, it is counted as "other". ``readers``
     are given every record too."""
 
-    __slots__ = ("_floats", "_ints", "_known", "_readers", "_route_of", "_rows", "_slot")
+    __slots__ = ("_floats", "_ints", "_keys", "_known", "_readers", "_route_of", "_rows", "_slot")
 
     def __init__(
         self,
@@ -106,6 +111,7 @@ class BoardRecorder(Recorder):
         self._ints, self._floats = slot.ints, slot.floats
         self._route_of = route_of
         self._known = {model.lower(): model for model in models}
+        self._keys: dict[str, memoryview[int]] = {}
         self._rows: dict[tuple[str, str, int, str | None, str | None], _Rows] = {}
 
     def begin(self, path: str) -> bool:
@@ -155,6 +161,8 @@ class BoardRecorder(Recorder):
                 model[_OUTPUT] += usage.completion_tokens
                 if usage.prompt_tokens_details or usage.completion_tokens_details:
                     _count_details(model, usage)
+            if record.key is not None:
+                self._count_key(record, record.key)
         whole, first_byte = record.whole, record.first_byte
         if first_byte is not None:
             self._count_stream(record, first_byte, model, model_sums)
@@ -177,6 +185,18 @@ class BoardRecorder(Recorder):
         if record.error_code is not None and whole is not None and ending is not Ending.RATE_LIMITED:
             error, _ = self._slot.row(ERRORS, (record.platform or "", record.upstream_code or record.error_code))
             error[0] += 1
+
+    def _count_key(self, record: RequestRecord, name: str) -> None:
+        row = self._keys.get(name)
+        if row is None:
+            row = self._keys[name] = self._slot.row(KEYS, (name,))[0]
+        row[_KEY_REQUESTS] += 1
+        if record.ending is Ending.RATE_LIMITED:
+            row[KeyCell.DENIED] += 1
+        usage = record.usage
+        if usage is not None:
+            row[_KEY_INPUT] += usage.prompt_tokens
+            row[_KEY_OUTPUT] += usage.completion_tokens
 
     def _count_stream(
         self,
