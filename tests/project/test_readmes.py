@@ -1,0 +1,51 @@
+"""The two READMEs say the same, and what they say of memory blocks is what the gate counts."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGLISH, CHINESE = ((ROOT / name).read_text() for name in ("README.md", "README.zh-CN.md"))
+BY_LANGUAGE = {"README.md", "README.zh-CN.md", "docs/images/dashboard.png", "docs/images/dashboard-zh.png"}
+
+
+def links(page: str) -> set[str]:
+    return set(re.findall(r"\]\(([^)]+)\)", page)) - BY_LANGUAGE
+
+
+def commands(page: str) -> list[str]:
+    """First cells of the table of commands."""
+    return re.findall(r"^\| `(ztoapi \w+)` \|", page, re.MULTILINE)
+
+
+def figures(page: str) -> list[list[str]]:
+    """The numbers in each line of the tables."""
+    lines = (re.findall(r"\d+(?:\.\d+)?", line) for line in page.splitlines() if line.startswith("|"))
+    return [numbers for numbers in lines if numbers]
+
+
+def shells(page: str) -> list[str]:
+    """What is to be typed, but for the values that are told in words."""
+    return [re.sub(r"=\S+", "=", block) for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
+
+
+def sections(page: str) -> list[int]:
+    """How many points each section has."""
+    return [part.count("\n- **") for part in page.split("\n## ")]
+
+
+@pytest.mark.parametrize("part", [links, commands, figures, shells, sections])
+def test_the_chinese_page_has_what_the_english_one_has(part: Callable[[str], object]) -> None:
+    assert part(CHINESE) == part(ENGLISH)
+    assert part(ENGLISH)
+
+
+def test_memory_blocks_are_those_of_the_budgets() -> None:
+    budgets = tomllib.loads((ROOT / "bench" / "budgets.toml").read_text())
+    alone, burst = (budgets[name]["blocks"] for name in ("zai-chunk", "zai-burst-of-8"))
+    each = round(burst / 8 + 0.49)
+    assert f"{alone} memory blocks" in ENGLISH and f"it is {each} blocks a" in ENGLISH
+    assert f"{alone} 个内存块" in CHINESE and f"每块只需 {each} 个" in CHINESE
