@@ -213,13 +213,15 @@ class Application:
         """Asked when the head is known, before the body."""
         request = exchange.request
         path = request.path
-        if path in self._open_routes or (path.endswith("/") and path.rstrip("/") in self._open_routes):
-            return None
-        if self._admin_methods(path) is not None:
-            return self._admin.check(exchange)
+        # Looked for there first, because nearly all requests are for them.
+        if path not in self._routes:
+            if path in self._open_routes or (path.endswith("/") and path.rstrip("/") in self._open_routes):
+                return None
+            if self._admin_methods(path) is not None:
+                return self._admin.check(exchange)
+        if request.method == "OPTIONS":
+            return self._cors.check(exchange)
         for gate in self._gates:
-            if request.method == "OPTIONS" and gate is not self._cors.check:
-                break
             verdict = gate(exchange)
             if verdict is not None:
                 return verdict

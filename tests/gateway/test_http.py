@@ -104,6 +104,7 @@ def test_pages_of_other_origins_may_not_use_a_gateway_without_keys(shared: Stack
     assert rebound.status_code == 403
     local = httpx.get(shared.url + "/v1/models", headers={"origin": "http://localhost:3000"})
     assert local.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert httpx.options(shared.base_url + "/chat/completions", headers=evil).status_code == 403
 
 
 def test_pages_may_use_a_gateway_with_keys() -> None:
@@ -116,6 +117,7 @@ def test_pages_may_use_a_gateway_with_keys() -> None:
             headers={"origin": "https://app.example", "access-control-request-headers": "authorization,x-stainless-os"},
         )
         assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-origin"] == "*"
         assert "x-stainless-os" in preflight.headers["access-control-allow-headers"]
         assert "POST" in preflight.headers["access-control-allow-methods"]
         assert "content-length" not in preflight.headers
