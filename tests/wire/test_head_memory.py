@@ -78,7 +78,7 @@ def test_a_connection_answers_remembered_and_new_heads_alike() -> None:
     wire = ServerWire(LIMITS)
     wire.receive_data(HEAD % 2 + b"ab" + HEAD % 3 + b"cde" + GET + GET + HEAD % 0)
     seen: list[tuple[str, bytes]] = []
-    while wire.pending or not seen:
+    while len(wire.held) or not seen:
         head = wire.next_head()
         assert head is not None
         assert wire.state is State.IN_HAND

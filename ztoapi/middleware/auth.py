@@ -36,7 +36,7 @@ class Auth:
         exchange.record.key = key.name
         if key.revoked:
             return _refusal("the API key has been revoked: ask for a new one", "api_key_revoked")
-        if key.expired(self._clock()):
+        if key.expires is not None and key.expired(self._clock()):
             return _refusal(f"the API key expired at {key.expires}: ask for a new one", "api_key_expired")
         return None
 

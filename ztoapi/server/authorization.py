@@ -7,12 +7,13 @@ from typing import Final
 __all__ = ["bearer_key", "client_key"]
 
 _SCHEME: Final = b"bearer "
+_START: Final = len(_SCHEME)
 
 
 def bearer_key(headers: Mapping[bytes, bytes]) -> bytes:
     """The key, or nothing where there is none; ``headers`` are those of a request."""
     given = headers.get(b"authorization", b"")
-    return given[len(_SCHEME) :].strip() if given[: len(_SCHEME)].lower() == _SCHEME else b""
+    return given[_START:].strip() if given[:_START].lower() == _SCHEME else b""
 
 
 def client_key(headers: Mapping[bytes, bytes]) -> bytes:

@@ -73,13 +73,13 @@ class ServerContext:
         self.connections: set[HTTPProtocol] = set()
         self.draining = False
         self.date = b""
-        self._id_prefix = secrets.token_hex(8).encode("ascii")
+        self._id_prefix = secrets.token_hex(8)
         self._counter = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
 
-    def next_id(self) -> bytes:
+    def next_id(self) -> str:
         """An id that is unique among all workers and restarts: 64 random bits of the worker, then a counter."""
-        return b"%b%08x" % (self._id_prefix, next(self._counter))
+        return f"{self._id_prefix}{next(self._counter):08x}"
 
     @staticmethod
     def wall_clock() -> float:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
+
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.responses import error_body, error_event, error_headers
 from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
@@ -34,19 +36,16 @@ _JSON: Final = b"application/json"
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 
-class Request:
+class Request(msgspec.Struct, gc=False):
     """What the client asked. Header names are lower-case, repeated fields joined; ``body`` is whole."""
 
-    __slots__ = ("body", "client", "headers", "http11", "method", "path", "query")
-
-    def __init__(self, head: RequestHead, client: str) -> None:
-        self.method = head.method
-        self.path = head.path
-        self.query = head.query
-        self.headers = head.headers
-        self.http11 = head.http11
-        self.client = client
-        self.body: bytes | bytearray = b""
+    method: str
+    path: str
+    query: bytes
+    headers: dict[bytes, bytes]
+    http11: bool
+    client: str
+    body: bytes | bytearray = b""
 
 
 class Grant(Protocol):
@@ -92,24 +91,25 @@ class Exchange:
         "trace",
     )
 
-    def __init__(self, protocol: "HTTPProtocol", head: RequestHead, request_id: bytes) -> None:
-        loop = protocol.context.loop
+    def __init__(self, protocol: "HTTPProtocol", head: RequestHead, request_id: str) -> None:
+        context, client, headers = protocol.context, protocol.client, head.headers
         self._protocol = protocol
-        self.loop = loop
-        self.request = Request(head, protocol.client)
-        self.request_id = request_id.decode("ascii")
-        self.record = record = RequestRecord(self.request_id, head.method, head.path, loop.time())
-        record.client = protocol.client
-        agent = head.headers.get(b"user-agent")
+        self.loop = loop = context.loop
+        method, path = head.method, head.path
+        self.request = Request(method, path, head.query, headers, head.http11, client)
+        self.request_id = request_id
+        self.record = record = RequestRecord(request_id, method, path, loop.time())
+        record.client = client
+        agent = headers.get(b"user-agent")
         if agent is not None:
-            record.user_agent = agent[:USER_AGENT_BYTES]
+            record.user_agent = agent if len(agent) <= USER_AGENT_BYTES else agent[:USER_AGENT_BYTES]
         self.trace: bytes = b""
         """Raw lines that tell an upstream what trace the request belongs to."""
-        counted = protocol.context.recorder.begin(head.path)
-        if protocol.context.tracer is not None:
+        counted = context.recorder.begin(path)
+        if context.tracer is not None:
             if counted:
-                self.trace = protocol.context.tracer.begin(record, read_trace(head.headers))
-        elif TRACEPARENT in head.headers and (trace := read_trace(head.headers)) is not None:
+                self.trace = context.tracer.begin(record, read_trace(headers))
+        elif TRACEPARENT in headers and (trace := read_trace(headers)) is not None:
             record.trace_id = trace.trace_id
             self.trace = field_lines(trace.value, trace.state)
         self._close = not head.keep_alive

@@ -134,12 +134,16 @@ class HeadMemory:
     belong to a connection that ends, are not remembered.
     """
 
-    __slots__ = ("_after", "_before", "_head", "_limits")
+    __slots__ = ("_after", "_before", "_digits", "_head", "_limits", "_start")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._before = b""
         self._after = b""
+        self._start = 0
+        """Octets before the digits."""
+        self._digits = 0
+        """How many the length has."""
         self._head: RequestHead | None = None
 
     def keep(self, octets: bytes, head: RequestHead) -> None:
@@ -157,8 +161,10 @@ class HeadMemory:
             if not octets[at:stop].isdigit():
                 return
             self._before, self._after = octets[:at], octets[stop:]
+            self._digits = stop - at
         else:
             return
+        self._start = len(self._before)
         self._head = head
 
     def recall(self, buffer: bytes) -> tuple[RequestHead, int] | None:
@@ -166,19 +172,26 @@ class HeadMemory:
 
         Raises ProtocolError (413) for too long a body.
         """
-        head = self._head
-        if head is None or not buffer.startswith(self._before):
+        # Slices and comparisons: in Python 3.11 ``startswith`` and ``find`` cost two or three times as much.
+        head, start = self._head, self._start
+        if head is None or buffer[:start] != self._before:
             return None
-        start = len(self._before)
         if not self._after:
             return head, start
-        stop = buffer.find(b"\r\n", start, start + _LENGTH_DIGITS + 2)
+        # Most bodies of a client have a length of as many digits.
+        stop = start + self._digits
+        end = stop + len(self._after)
+        if buffer[stop:end] != self._after:
+            stop = buffer.find(b"\r\n", start, start + _LENGTH_DIGITS + 2)
+            end = stop + len(self._after)
+            if stop < 0 or buffer[stop:end] != self._after:
+                return None
         digits = buffer[start:stop]
-        if stop < 0 or not digits.isdigit() or not buffer.startswith(self._after, stop):
+        if not digits.isdigit():
             return None
         length = int(digits)
         if length != head.content_length:
             if length > self._limits.body_bytes:
                 raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes")
             head = head.with_length(length)
-        return head, stop + len(self._after)
+        return head, end
