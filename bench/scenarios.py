@@ -57,8 +57,10 @@ def _sure(step: Step, gateway: Gateway, expected: bytes) -> Step:
     return step
 
 
-def _unary(prompt_characters: int, limits: LimitsConfig | None = None) -> tuple[Step, Totals]:
-    gateway, totals = _gateway(limits=limits)
+def _unary(
+    prompt_characters: int, dialect: DialectName = "zai", limits: LimitsConfig | None = None
+) -> tuple[Step, Totals]:
+    gateway, totals = _gateway(dialect, limits=limits)
     question = request(stream=False, prompt="x" * prompt_characters)
     answer = whole_answer("x" * _KILOBYTE_CHARACTERS)
 
@@ -114,8 +116,9 @@ SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
     "unary-1kb": lambda: _unary(_KILOBYTE_CHARACTERS),
     "unary-300kb-prompt": lambda: _unary(_PROMPT_CHARACTERS),
     "unary-1kb-all-limits": lambda: _unary(
-        _KILOBYTE_CHARACTERS, LimitsConfig(everybody=_WIDE, key=_WIDE, model=_WIDE, address=_WIDE)
+        _KILOBYTE_CHARACTERS, limits=LimitsConfig(everybody=_WIDE, key=_WIDE, model=_WIDE, address=_WIDE)
     ),
+    "openai-unary-1kb": lambda: _unary(_KILOBYTE_CHARACTERS, "openai"),
     "zai-chunk": lambda: _one_read("zai", 1),
     "zai-burst-of-8": lambda: _one_read("zai", 8),
     "zai-start-and-end": lambda: _whole_stream("zai"),

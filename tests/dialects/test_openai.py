@@ -239,6 +239,21 @@ def test_usage_is_asked_for_beside_the_clients_own_stream_options() -> None:
     assert out["stream_options"] == {"made_up": 1, "include_usage": True}
 
 
+@pytest.mark.parametrize("end", [b"}", b"} \n", b',"tools":[{"a":{}}] }', b',"x":"}"\r\n}\t'])
+def test_usage_is_asked_for_in_what_is_passed_on_as_it_came(end: bytes) -> None:
+    body = b'{"model":"m",  "messages":[{"content":"}"}],"stream":true' + end
+    out = build(decode_request(body), model="m", stream=True)
+    assert json.loads(out) == {**json.loads(body), "stream_options": {"include_usage": True}}
+    assert out.startswith(body.rstrip()[:-1])
+
+
+@pytest.mark.parametrize("options", [b'"stream_options":null', b'"stream\\u005foptions":{}', b'"stream_options":{}'])
+def test_usage_is_asked_for_once_where_the_client_names_its_stream_options(options: bytes) -> None:
+    body = b'{"model":"m","messages":[{}],"stream":true,' + options + b"}"
+    pairs = json.loads(build(decode_request(body), model="m", stream=True), object_pairs_hook=list)
+    assert [value for name, value in pairs if name == "stream_options"] == [[("include_usage", True)]]
+
+
 def test_default_stream_is_said_to_the_upstream() -> None:
     out = json.loads(build(decode_request(b'{"model":"m","messages":[{}]}'), model="m", stream=True))
     assert out["stream"] is True

@@ -16,7 +16,6 @@ from ztoapi.handlers.static import STATIC
 from ztoapi.server.exchange import Exchange, Request
 from ztoapi.telemetry.profile import HERTZ, CpuSampler, Frame, Profile
 from ztoapi.telemetry.profile_formats import collapsed, speedscope
-from ztoapi.wire.request import RequestHead
 
 PROFILE = Profile(
     frames=[Frame("event loop", "", 0), Frame("one.f", "/one.py", 3), Frame("two.g;h", "/two.py", 9)],
@@ -149,7 +148,7 @@ class Asker:
     """What a handler needs of an exchange; ``task`` is what it spawns."""
 
     def __init__(self, query: bytes) -> None:
-        self.request = Request(RequestHead("GET", "/debug/pprof/profile", query, {}, True), "127.0.0.1:1")
+        self.request = Request("GET", "/debug/pprof/profile", query, {}, True, "127.0.0.1:1")
         self.extra_headers = b""
         self.task: asyncio.Task[None] | None = None
 

@@ -17,7 +17,7 @@ from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import Ending, Fault, UpstreamError
 
-__all__ = ["KnownForms", "OpenAIReader", "Rewrite", "build", "completion"]
+__all__ = ["NO_REWRITE", "KnownForms", "OpenAIReader", "Rewrite", "build", "completion"]
 
 Fields = dict[str, msgspec.Raw]
 KnownForms = dict[tuple[bool, bool], Form]
@@ -50,36 +50,45 @@ _FINISH_REASONS: Final = {
     "sensitive": msgspec.Raw(b'"content_filter"'),
     "model_context_window_exceeded": msgspec.Raw(b'"length"'),
 }
+_USAGE_WANTED: Final = b',"stream_options":{"include_usage":true}}'
 _CHUNK: Final = b'"chat.completion.chunk"'
 _COMPLETION: Final = b'"chat.completion"'
 
 
 def build(request: ChatRequest, *, model: str, stream: bool) -> bytes | bytearray:
     """The body for a plain upstream: as it came, unless alias or stream differ, or usage must be asked for."""
+    add_usage = stream and not request.include_usage
+    if request.model == model and bool(request.stream) == stream:
+        if not add_usage:
+            return request.body
+        if not request.has_stream_options:
+            # The body is a JSON object with something in it: what is added goes before its last brace.
+            return request.body[: request.body.rindex(b"}")] + _USAGE_WANTED
     changed: Fields = {}
     if request.model != model:
         changed["model"] = msgspec.Raw(_encode(model))
     if bool(request.stream) != stream:
         changed["stream"] = msgspec.Raw(_encode(stream))
-    if stream and not request.include_usage:
+    if add_usage:
         options = request.fields.get("stream_options", _NULL)
         known = {} if options == _NULL else _fields(options)
         changed["stream_options"] = msgspec.Raw(_encode({**known, "include_usage": True}))
-    return _encode({**request.fields, **changed}) if changed else request.body
+    return _encode({**request.fields, **changed})
 
 
-class Rewrite:
+class Rewrite(msgspec.Struct, frozen=True, gc=False):
     """What changes in every answer object: ``model`` replaces the upstream's name (None leaves it); ``normalise``
-    makes Z.ai's objects what OpenAI's schema wants (``object``, an id with OpenAI's prefix, explicit nulls)."""
+    makes Z.ai's objects what OpenAI's schema wants (``object``, ``id`` with OpenAI's prefix, explicit nulls)."""
 
-    __slots__ = ("empty", "id", "model", "normalise")
+    id: str
+    model: str | None
+    normalise: bool
+    empty: bool = False
+    """Whether nothing changes: found out, not given."""
 
-    def __init__(self, id: str, model: str | None, *, normalise: bool) -> None:
-        self.id = id
-        self.model = model
-        self.normalise = normalise
-        self.empty = model is None and not normalise
-        """Whether nothing changes."""
+    def __post_init__(self) -> None:
+        if self.model is None and not self.normalise:
+            msgspec.structs.force_setattr(self, "empty", True)
 
     def header(self, fields: Fields, object: bytes) -> Fields:
         """All of ``fields`` but ``choices`` and ``usage``, rewritten."""
@@ -90,6 +99,9 @@ class Rewrite:
         if self.model is not None:
             header["model"] = msgspec.Raw(_encode(self.model))
         return header
+
+
+NO_REWRITE: Final = Rewrite("", None, normalise=False)
 
 
 class OpenAIReader:

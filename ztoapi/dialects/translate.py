@@ -5,7 +5,10 @@ only place where the dialects are told apart.
 """
 
 import datetime
+from collections.abc import Callable
 from typing import Protocol
+
+import msgspec
 
 from ztoapi.dialects import openai, zai_request, zai_web, zread
 from ztoapi.dialects.chunks import ChunkWriter
@@ -18,22 +21,17 @@ from ztoapi.errors import UpstreamError
 __all__ = ["OpenAITranslation", "Terms", "Translation", "WebTranslation", "ZreadTranslation"]
 
 
-class Terms:
-    """What a translation needs to know beside the request: the answer's ``id``, the time ``now`` (Unix seconds), the
-    upstream's name of the model, whether the client gets a ``stream``, ``thinking`` where the request does not say,
-    and how thoughts are shown."""
+class Terms(msgspec.Struct, gc=False):
+    """What a translation needs to know beside the request: where an answer's id comes from, and the time (``clock``:
+    Unix seconds), the upstream's name of the model, whether the client gets a ``stream``, ``thinking`` where the
+    request does not say, and how thoughts are shown."""
 
-    __slots__ = ("id", "now", "stream", "think_mode", "thinking", "upstream_model")
-
-    def __init__(
-        self, id: str, now: float, upstream_model: str, stream: bool, thinking: bool | None, think_mode: ThinkMode
-    ) -> None:
-        self.id = id
-        self.now = now
-        self.upstream_model = upstream_model
-        self.stream = stream
-        self.thinking = thinking
-        self.think_mode = think_mode
+    new_id: Callable[[], str]
+    clock: Callable[[], float]
+    upstream_model: str
+    stream: bool
+    thinking: bool | None
+    think_mode: ThinkMode
 
 
 class Translation(Protocol):
@@ -60,14 +58,14 @@ class OpenAITranslation:
         self._known = known
         self.streams = terms.stream
         self._include_usage = request.include_usage
+        model, stream = terms.upstream_model, terms.stream
         if glm:
-            self.body = zai_request.build(
-                request, model=terms.upstream_model, stream=terms.stream, thinking=terms.thinking
-            )
+            self.body = zai_request.build(request, model=model, stream=stream, thinking=terms.thinking)
+            self._rewrite = openai.Rewrite(terms.new_id(), request.model, normalise=True)
         else:
-            self.body = openai.build(request, model=terms.upstream_model, stream=terms.stream)
-        alias = request.model if glm or request.model != terms.upstream_model else None
-        self._rewrite = openai.Rewrite(terms.id, alias, normalise=glm)
+            self.body = openai.build(request, model=model, stream=stream)
+            same = request.model == model
+            self._rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
 
     def reader(self) -> Reader:
         return openai.OpenAIReader(self._rewrite, self._known, include_usage=self._include_usage)
@@ -88,7 +86,8 @@ class _EventTranslation:
     def __init__(self, request: ChatRequest, terms: Terms) -> None:
         self._include_usage = request.include_usage or not terms.stream
         self._mode = terms.think_mode
-        self._writer = ChunkWriter(terms.id, int(terms.now), request.model, include_usage=self._include_usage)
+        self._id, self._now = terms.new_id(), terms.clock()
+        self._writer = ChunkWriter(self._id, int(self._now), request.model, include_usage=self._include_usage)
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         raise AssertionError("this dialect only streams")
@@ -104,9 +103,9 @@ class WebTranslation(_EventTranslation):
             request.fields,
             model=terms.upstream_model,
             thinking=thinking,
-            chat_id=terms.id,
-            message_id=terms.id,
-            now=datetime.datetime.fromtimestamp(terms.now, datetime.UTC),
+            chat_id=self._id,
+            message_id=self._id,
+            now=datetime.datetime.fromtimestamp(self._now, datetime.UTC),
         )
 
     def reader(self) -> Reader:

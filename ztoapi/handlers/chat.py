@@ -9,7 +9,7 @@ import msgspec
 
 from ztoapi.cache.policy import Use, use_of
 from ztoapi.cache.question import digest
-from ztoapi.config.model import ClientKey, Config, ModelRoute
+from ztoapi.config.model import ClientKey, Config
 from ztoapi.dialects import zread_request
 from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.dialects.translate import OpenAITranslation, Terms, Translation, WebTranslation, ZreadTranslation
@@ -57,17 +57,19 @@ class ChatHandler:
         upstreams: Mapping[str, Upstream],
         client: Client,
         steps: httpx.AsyncClient,
-        next_id: Callable[[], bytes],
+        next_id: Callable[[], str],
         clock: Callable[[], float],
         key_of: Callable[[Exchange], ClientKey | None],
         limits: Limits | None,
         flights: Flights | None,
     ) -> None:
         self._config = config
+        # Where a name stands twice, the first is meant.
+        self._routes = {route.public.lower(): route for route in reversed(config.routes)}
         self._upstreams = upstreams
         self._client = client
         self._steps = steps
-        self._next_id = next_id
+        self._answer_id = lambda: f"chatcmpl-{next_id()}"
         self._clock = clock
         self._key_of = key_of
         self._limits = limits
@@ -110,10 +112,10 @@ class ChatHandler:
         if key is not None and key.models:
             others = tuple(other for other in others if key.allows(other))
         stream = self._config.default_stream if request.stream is None else request.stream
-        if self._flights is None:
-            self._ask_first(exchange, request, stream, others)
-        else:
+        if self._flights is not None:
             self._fly(self._flights, exchange, request, stream, others, key)
+        else:
+            self._ask_first(exchange, request, stream, others)
 
     def _fly(
         self,
@@ -154,14 +156,15 @@ class ChatHandler:
         otherwise: Callable[[UpstreamError], bool] | None,
     ) -> None:
         """Ask the model that the request names. Raises ApiError."""
-        route = self._config.route(request.model)
+        config = self._config
+        route = self._routes.get(request.model.lower()) or config.route(request.model)
         upstream = self._upstreams[route.platform]
         dialect = upstream.platform.dialect
-        terms = self._terms(route, stream)
+        terms = Terms(self._answer_id, self._clock, route.upstream, stream, config.enable_thinking, config.think_mode)
         translation: Translation
         steps = None
         if dialect == "zread":
-            target = zread_request.choose(request.fields, terms.upstream_model, self._config.zread_repository)
+            target = zread_request.choose(request.fields, route.upstream, config.zread_repository)
             query = zread_request.query(request.fields)
             steps = partial(prepare, self._steps, upstream.platform.base_url, query, target)
             translation = ZreadTranslation(request, terms, b"")
@@ -177,11 +180,11 @@ class ChatHandler:
             upstream,
             translation,
             self._rules,
-            model=route.upstream,
-            stream=stream,
-            session=session,
-            steps=steps,
-            otherwise=otherwise,
+            route.upstream,
+            stream,
+            session,
+            steps,
+            otherwise,
         ).start()
 
     def _stand_in(
@@ -211,17 +214,6 @@ class ChatHandler:
             # The request is not one for this model, such as one without a repository for zread.
             return self._stand_in(exchange, request, stream, others[1:], first, first)
         return True
-
-    def _terms(self, route: ModelRoute, stream: bool) -> Terms:
-        config = self._config
-        return Terms(
-            f"chatcmpl-{self._next_id().decode('ascii')}",
-            self._clock(),
-            route.upstream,
-            stream,
-            config.enable_thinking,
-            config.think_mode,
-        )
 
 
 def _permitted(request: ChatRequest, key: ClientKey) -> ChatRequest:

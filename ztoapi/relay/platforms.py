@@ -74,7 +74,7 @@ class Upstream:
         return lease
 
     def request(
-        self, lease: Lease, body: bytes | bytearray, lines: bytes = b"", *, path: str | None = None
+        self, lease: Lease, body: bytes | bytearray, lines: bytes = b"", path: str | None = None
     ) -> UpstreamRequest:
         """A POST of ``body`` to the chat URL, or to ``path`` under the base URL. ``lines`` are raw header lines of this
         request alone, each ended by CRLF."""

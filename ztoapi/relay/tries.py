@@ -27,33 +27,27 @@ class Tries:
     """``most`` of them, for ``model`` (the upstream's name), all within ``timeouts.total`` seconds from the request's
     start. ``session`` is what requests have in common that should stay with one credential."""
 
-    __slots__ = ("_exchange", "_lease", "_most", "_rounds", "_session", "_timeouts", "_tried", "model", "upstream")
+    __slots__ = ("_exchange", "_most", "_rounds", "_session", "_timeouts", "_tried", "lease", "model", "upstream")
 
     def __init__(
         self,
         exchange: Asker,
         upstream: Upstream,
         model: str,
-        *,
         most: int,
         timeouts: Timeouts,
-        session: bytes | None = None,
+        session: bytes | None,
     ) -> None:
         self._exchange = exchange
         self._most = most
         self._timeouts = timeouts
         self._session = session
-        self._lease: Lease | None = None
+        self.lease: Lease | None = None
+        """That of the try under way."""
         self._rounds = 0
         self._tried: tuple[int, ...] = ()
         self.model = model
         self.upstream = upstream
-
-    @property
-    def lease(self) -> Lease:
-        """That of the try under way."""
-        assert self._lease is not None
-        return self._lease
 
     def begin(self) -> Timeouts | None:
         """Take a credential for a try; returns the time it has, None for the usual one. Raises UpstreamError."""
@@ -62,7 +56,7 @@ class Tries:
         if not self._rounds:
             upstream.budget.deposit(now)
         self._rounds += 1
-        lease = self._lease = upstream.acquire(now, self.model, self._tried, self._session)
+        lease = self.lease = upstream.acquire(now, self.model, self._tried, self._session)
         record = exchange.record
         record.attempts += 1
         record.credential = lease.name
@@ -74,22 +68,24 @@ class Tries:
 
     def answered(self) -> None:
         """The first of an answer has come."""
+        assert self.lease is not None
         self.upstream.pool.answered(self.lease, self._exchange.loop.time())
 
     def complete(self) -> None:
         """The upstream has done its part."""
+        assert self.lease is not None
         self.upstream.pool.complete(self.lease)
-        self._lease = None
+        self.lease = None
 
     def drop(self) -> None:
         """The try under way, if there is one, ends without a verdict on the upstream."""
-        lease, self._lease = self._lease, None
+        lease, self.lease = self.lease, None
         if lease is not None:
             self.upstream.pool.drop(lease)
 
     def fail(self, error: UpstreamError) -> None:
         """The try under way, if there is one, has failed."""
-        lease, self._lease = self._lease, None
+        lease, self.lease = self.lease, None
         if lease is not None:
             self._tried = (*self._tried, lease.number)
             self.upstream.fail(lease, error)

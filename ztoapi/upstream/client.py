@@ -10,6 +10,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import msgspec
+
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.structures.deadlines import Deadlines
@@ -26,16 +28,13 @@ SAFE_RETRY_SECONDS: Final = 5.0
 may have worked on it, and would bill it twice."""
 
 
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, gc=False):
     """One request, ready to send: ``head`` is the whole head in octets, the blank line included."""
 
-    __slots__ = ("body", "head", "method", "origin")
-
-    def __init__(self, origin: Origin, method: str, head: bytes, body: bytes | bytearray) -> None:
-        self.origin = origin
-        self.method = method
-        self.head = head
-        self.body = body
+    origin: Origin
+    method: str
+    head: bytes
+    body: bytes | bytearray
 
 
 class Call(Protocol):
@@ -102,8 +101,12 @@ class NativeClient:
         self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
     ) -> "NativeCall":
         """See Client.send."""
-        call = NativeCall(self, request, sink, timeouts or self.timeouts)
-        call.start(most_bytes)
+        call = NativeCall(self, request, sink, timeouts or self.timeouts, most_bytes)
+        connection = self.pool.acquire(request.origin)
+        if connection is not None:
+            call.send_over(connection)
+        else:
+            call.connect()
         return call
 
     async def close(self) -> None:
@@ -130,12 +133,14 @@ class NativeCall:
         "_timeouts",
     )
 
-    def __init__(self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts) -> None:
+    def __init__(
+        self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts, most_bytes: int
+    ) -> None:
         self._client = client
         self._request = request
         self._sink = sink
         self._timeouts = timeouts
-        self._most_bytes = 0
+        self._most_bytes = most_bytes
         self._connection: UpstreamConnection | None = None
         self._number = 0
         self._connecting: asyncio.Task[None] | None = None
@@ -143,15 +148,15 @@ class NativeCall:
         self._sent_at = 0.0
         self._paused = False
 
-    def start(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        connection = self._client.pool.acquire(self._request.origin)
-        if connection is not None:
-            self._reused = True
-            self._send(connection)
-        else:
-            self._reused = False
-            self._connecting = self._client.loop.create_task(self._connect())
+    def send_over(self, connection: UpstreamConnection) -> None:
+        """Send the request over a connection of the pool."""
+        self._reused = True
+        self._send(connection)
+
+    def connect(self) -> None:
+        """Send the request over a connection of its own."""
+        self._reused = False
+        self._connecting = self._client.loop.create_task(self._connect())
 
     def cancel(self) -> None:
         if self._connecting is not None:
@@ -188,8 +193,9 @@ class NativeCall:
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         request = self._request
-        self._sent_at = self._client.loop.time()
-        connection.send(request.method, request.head, request.body, self, self._timeouts, self._most_bytes)
+        self._sent_at = connection.send(
+            request.method, request.head, request.body, self, self._timeouts, self._most_bytes
+        )
         self._number = connection.requests
 
     async def _connect(self) -> None:
@@ -250,8 +256,7 @@ class NativeCall:
         # The code says that no byte of an answer had come.
         unseen = self._reused and error.code == "upstream_closed" and not self._client.closed
         if unseen and self._client.loop.time() - self._sent_at < SAFE_RETRY_SECONDS:
-            self._reused = False
-            self._connecting = self._client.loop.create_task(self._connect())
+            self.connect()
             return
         self._sink.on_error(error)
 

@@ -108,11 +108,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def __repr__(self) -> str:
         return f"<UpstreamConnection {'busy' if self.sink else 'idle'} requests={self.requests}>"
 
-    @property
-    def usable(self) -> bool:
-        """Whether a request may still be sent over it."""
-        return not self.transport.is_closing()
-
     # -- for the call ---------------------------------------------------------------------------------------------
 
     def send(
@@ -123,9 +118,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         sink: Sink,
         timeouts: Timeouts,
         most_bytes: int = 0,
-    ) -> None:
-        """Send one request; its answer goes to ``sink``, in reads of at most ``most_bytes`` if that is not 0. From here
-        on ``requests`` is the number of this request."""
+    ) -> float:
+        """Send one request, and say when; its answer goes to ``sink``, in reads of at most ``most_bytes`` if that
+        is not 0. From here on ``requests`` is the number of this request."""
         self.sink = sink
         self._room = self._landing[:most_bytes] if most_bytes else self._landing
         self.requests += 1
@@ -141,6 +136,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
+        return now
 
     def divert(self, take: Callable[[bytes], bool]) -> None:
         """Offer ``take`` each read of this answer that begins with a chunk, framing and all. It returns whether it was

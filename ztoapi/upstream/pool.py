@@ -73,7 +73,7 @@ class Pool:
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if connection.usable:
+            if not connection.transport.is_closing():
                 self._reused += 1
                 return connection
         return None
