@@ -279,6 +279,21 @@ def test_readiness_tells_of_refused_credentials_and_of_nothing_else() -> None:
         assert httpx.get(stack.url + "/livez").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("1302:retry_after=7", "7 s: throttled (upstream code 1302)"),
+        ("1113", "300 s: quota (upstream code 1113)"),
+        ("refuse", "1 s: upstream (upstream_closed)"),
+    ],
+)
+def test_the_log_says_for_how_long_and_why(caplog: pytest.LogCaptureFixture, fault: str, said: str) -> None:
+    with caplog.at_level(logging.WARNING), Stack(UPSTREAM_TOKEN=f"secret-one:fault={fault}") as stack:
+        while not (lines := [one.getMessage() for one in caplog.records if "out of use" in one.getMessage()]):
+            ask(stack)
+    assert lines == [f"zai-1 is out of use for {said}"]
+
+
 def test_a_refusal_is_logged_once_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), Stack(UPSTREAM_TOKEN=f"secret-one:fault=1000|{GOOD}") as stack:
         for _ in range(5):
@@ -286,5 +301,5 @@ def test_a_refusal_is_logged_once_without_the_token(caplog: pytest.LogCaptureFix
         (one, _) = credentials(stack)
         assert math.isclose(one.until, 60, abs_tol=20)
     lines = [record.getMessage() for record in caplog.records if "out of use" in record.getMessage()]
-    assert lines == ["zai-1 is out of use for now: refused (upstream code 1000)"]
+    assert lines == ["zai-1 is out of use for 60 s: refused (upstream code 1000); check its token"]
     assert "secret-one" not in caplog.text

@@ -75,7 +75,7 @@ def test_each_fault_takes_out_what_it_concerns_for_its_time(fault: Fault) -> Non
     pool = CredentialPool([("a", 1.0)])
     for number in range(rule.failures):
         news = pool.fail(lent(pool.acquire(0.0, "m")), 0.0, fault)
-        assert news == (number == rule.failures - 1)
+        assert news == (rule.first if number == rule.failures - 1 else 0.0)
     answer = pool.acquire(0.0, "m")
     assert isinstance(answer, Unavailable)
     assert (answer.seconds, answer.reasons) == (rule.first, {fault: 1})

@@ -262,13 +262,13 @@ class CredentialPool:
         for circuit in lease._probes:
             circuit.void_probe()
 
-    def fail(self, lease: Lease, now: float, fault: Fault, wait: float | None = None) -> bool:
-        """The request has failed. ``wait`` is for how long (seconds) the upstream wants to be left alone. Whether this
-        puts the credential, or the model with it, out of use."""
+    def fail(self, lease: Lease, now: float, fault: Fault, wait: float | None = None) -> float:
+        """The request has failed. ``wait`` is for how long (seconds) the upstream wants to be left alone. For how many
+        seconds this puts the credential, or the model with it, out of use; 0 if it does not, or that is no news."""
         cooling = COOLING.get(fault)
         if cooling is None:
             self.drop(lease)
-            return False
+            return 0.0
         credential = lease._end()
         credential.failures[fault] += 1
         circuit = self._model_circuit(credential, lease._model) if cooling.model else credential.breaker
@@ -280,7 +280,7 @@ class CredentialPool:
                 one.void_probe()
         circuit.failures += 1
         if not probe and wait is None and circuit.failures < cooling.failures:
-            return False
+            return 0.0
         wait = cooling.seconds(circuit.trips, wait)
         if probe:
             circuit.fail_probe(now + wait)
@@ -288,7 +288,7 @@ class CredentialPool:
         else:
             news = circuit.trip(now + wait)
         circuit.fault = fault
-        return news
+        return wait if news else 0.0
 
     @staticmethod
     def _model_circuit(credential: _Credential, model: str) -> _Circuit:

@@ -99,10 +99,13 @@ class Upstream:
             # One that is over already is a stale message, or a clock that differs: the ordinary time holds.
             rest = error.reset_at - self._clock()
             wait = rest if rest > 0 else None
-        if self.pool.fail(lease, self._loop.time(), error.fault, wait):
+        seconds = self.pool.fail(lease, self._loop.time(), error.fault, wait)
+        if seconds:
             # Its own words may hold what the client sent: the code must do.
+            code = error.code if error.upstream_code is None else f"upstream code {error.upstream_code}"
+            remedy = "; check its token" if error.fault is Fault.REFUSED else ""
             _log.warning(
-                "%s is out of use for now: %s (upstream code %s)", name, error.fault.value, error.upstream_code
+                "%s is out of use for %g s: %s (%s)%s", name, round(seconds, 1), error.fault.value, code, remedy
             )
 
     def statistics(self) -> UpstreamStatistics:
