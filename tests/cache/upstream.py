@@ -6,7 +6,7 @@ from typing import Self
 
 __all__ = ["Upstream", "UpstreamCall", "event"]
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 20.0
 STOPPED_SECONDS = 1.0
 """Who has taken nothing for so long has stopped reading. A slow machine may be taken for one that has."""
 _CLOSE = b"connection: close\r\n\r\n"

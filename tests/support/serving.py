@@ -21,7 +21,7 @@ from ztoapi.wire.limits import Limits
 __all__ = ["WAIT_SECONDS", "Answer", "Client", "Serving"]
 
 T = TypeVar("T")
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 20.0
 """How long anything is waited for before a test fails; nothing takes this long."""
 
 

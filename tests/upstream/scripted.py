@@ -21,7 +21,7 @@ from ztoapi.wire.client import ResponseHead
 
 T = TypeVar("T")
 
-HANG_SECONDS: Final = 5.0
+HANG_SECONDS: Final = 20.0
 LONG: Final = Timeouts(60.0, 60.0, 600.0)
 
 ANYWHERE: Final = Origin(False, "upstream.test", 80)
