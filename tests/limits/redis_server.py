@@ -4,6 +4,7 @@ import asyncio
 import queue
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -14,16 +15,39 @@ from types import TracebackType
 from typing import Self
 
 import pytest
+import trustme
 
 __all__ = ["RedisServer"]
 
 
 class RedisServer:
-    """Listens at ``url`` while the context lasts. Skips the test where there is no redis-server."""
+    """Listens at ``url`` while the context lasts, and with ``tls`` at ``tls_url`` too. Skips the test where there is no
+    redis-server."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tls: bool = False) -> None:
         self._directory = directory
         self.url = f"unix://{directory}/redis.sock"
+        self._tls_options: list[str] = []
+        if tls:
+            authority, identity, key = directory / "ca.pem", directory / "server.pem", directory / "key.pem"
+            ca = trustme.CA()
+            ca.cert_pem.write_to_path(str(authority))
+            certificate = ca.issue_cert("127.0.0.1")
+            certificate.cert_chain_pems[0].write_to_path(str(identity))
+            certificate.private_key_pem.write_to_path(str(key))
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            self.tls_url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority}"
+            self._tls_options = [
+                "--tls-port",
+                str(port),
+                "--tls-auth-clients",
+                "no",
+                "--tls-ca-cert-file",
+                str(authority),
+            ]
+            self._tls_options += ["--tls-cert-file", str(identity), "--tls-key-file", str(key)]
 
     def __enter__(self) -> Self:
         self.start()
@@ -41,7 +65,17 @@ class RedisServer:
             pytest.skip("redis-server is not installed")
         options = ["--port", "0", "--unixsocket", f"{self._directory}/redis.sock", "--dir", str(self._directory)]
         self._process = subprocess.Popen(
-            [program, *options, "--save", "", "--appendonly", "no", "--enable-debug-command", "yes"],
+            [
+                program,
+                *options,
+                *self._tls_options,
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--enable-debug-command",
+                "yes",
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -243,7 +243,7 @@ def test_a_store_that_has_forgotten_the_script_is_given_it_again(server: RedisSe
             assert isinstance(await decide(limiters[0], BOB), RedisGrant)
             assert limiters[0].statistics().failures == 0
             # What it keeps goes away by itself, and shows no name.
-            keys = await redis.keys()
+            keys = await redis.keys("*/*")
             assert len(keys) == 6
             assert not any(b"alice" in key for key in keys)
             assert min([await redis.ttl(key) for key in keys]) >= 0
@@ -312,6 +312,36 @@ def test_a_client_that_leaves_at_any_moment_leaves_nothing_behind(server: RedisS
             await a_moment()
 
     run(server, use, scope)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "allow"),
+    [("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"), ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")],
+    ids=["memory", "replica"],
+)
+def test_a_store_that_takes_no_writes_is_away_until_it_does(
+    server: RedisServer, caplog: pytest.LogCaptureFixture, refuse: str, allow: str
+) -> None:
+    async def use(limiters: list[RedisLimiter]) -> None:
+        limiter = limiters[0]
+        assert isinstance(await decide(limiter, ALICE), RedisGrant)
+        async with Redis.from_url(server.url) as redis:
+            # Untyped in redis-py.
+            await redis.execute_command(*refuse.split())  # type: ignore[no-untyped-call]
+            assert isinstance(await decide(limiter, BOB), BoardGrant)
+            # Two looks at least: what answers is not yet what can be used.
+            while limiter.statistics().failures < 3:
+                assert limiter.statistics().away
+                await a_moment()
+            await redis.execute_command(*allow.split())  # type: ignore[no-untyped-call]
+        await until(limiter, away=False)
+        assert isinstance(await decide(limiter, BOB), RedisGrant)
+
+    run(server, use, KEY, MODEL)
+    assert [record.message.split(" (")[0] for record in caplog.records] == [
+        "the limits' store is away",
+        "the limits' store is back",
+    ]
 
 
 @pytest.mark.parametrize("how", ["stopped", "asleep", "killed"])

@@ -6,8 +6,6 @@ One task writes, behind the requests' back, and looks twice a second whether a s
 """
 
 import asyncio
-import contextlib
-import logging
 from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -15,8 +13,9 @@ from typing import Final, NamedTuple
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
+from ztoapi.store.watch import FAILURES, Watch
 from ztoapi.telemetry.samples import Sample
 
 __all__ = ["Found", "RedisStore"]
@@ -26,14 +25,11 @@ _READ_SECONDS: Final = 0.25
 completion hardly notices a quarter of a second."""
 _BEHIND_SECONDS: Final = 1.0
 """For what nobody waits for: to write, to connect, to see whether it is back."""
-_PROBE_SECONDS: Final = 0.5
 _MOST_ASKING: Final = 64
 """Requests of a worker that ask at a time, each on a connection; others go on as if nothing had been found."""
 _MOST_WAITING: Final = 64
 """Answers that wait to be written; more are not written."""
 _PREFIX: Final = b"ztoapi:answer:"
-
-_log = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -54,31 +50,32 @@ class RedisStore:
         self._ttl_ms = max(int(ttl_seconds * 1000), 1)
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._work = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
         self._asking = 0
-        self._failures = 0
-        self.up = False
+        self._watch = Watch(
+            self._redis,
+            "cache's",
+            "answers are kept in memory alone",
+            probe=self._probe,
+            work=self._write_waiting,
+            wake=self._wake,
+        )
+
+    @property
+    def up(self) -> bool:
+        return self._watch.up
 
     def samples(self) -> Iterator[Sample]:
         """What telemetry shows of it."""
         yield Sample("ztoapi_store_up", float(self.up), "cache")
-        yield Sample("ztoapi_store_failures", self._failures, "cache")
+        yield Sample("ztoapi_store_failures", self._watch.failures, "cache")
 
     async def start(self) -> None:
         """Begin. A store that does not answer is away, and tried again."""
-        self.up = await self._probe()
-        if not self.up:
-            _log.warning("the cache's store does not answer; answers are kept in memory alone")
-        self._task = asyncio.create_task(self._run())
+        await self._watch.start()
 
     async def close(self) -> None:
-        self._closing = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await self._redis.aclose()
+        await self._watch.stop()
+        await self._watch.close()
 
     async def get(self, key: bytes) -> Found | None:
         """The answer under ``key``. None also where that cannot be told."""
@@ -90,8 +87,8 @@ class RedisStore:
                 pipeline.get(_PREFIX + key)
                 pipeline.pttl(_PREFIX + key)
                 answer, left_ms = await pipeline.execute()
-        except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
+        except FAILURES as error:
+            self._watch.failed(error)
             return None
         finally:
             self._asking -= 1
@@ -103,19 +100,15 @@ class RedisStore:
             self._waiting.append((key, answer))
             self._work.set()
 
-    async def _run(self) -> None:
-        # A call that is cancelled may answer with an error of its own, so that nothing of the cancelling is left.
-        while not self._closing:
-            if self.up:
-                await self._work.wait()
-                self._work.clear()
-                while self._waiting:
-                    await self._write(*self._waiting.popleft())
-                continue
-            await asyncio.sleep(_PROBE_SECONDS)
-            self.up = await self._probe()
-            if self.up:
-                _log.warning("the cache's store is back")
+    async def _write_waiting(self) -> None:
+        await self._work.wait()
+        self._work.clear()
+        while self._waiting:
+            await self._write(*self._waiting.popleft())
+
+    def _wake(self) -> None:
+        self._waiting.clear()
+        self._work.set()
 
     async def _write(self, key: bytes, answer: bytes) -> None:
         try:
@@ -123,24 +116,10 @@ class RedisStore:
                 await self._redis.set(_PREFIX + key, answer, px=self._ttl_ms)
         except ResponseError:
             # It is there, but takes nothing now: out of memory, or a replica. Reading goes on.
-            self._failures += 1
-        except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
+            self._watch.failures += 1
+        except FAILURES as error:
+            self._watch.failed(error)
 
-    async def _probe(self) -> bool:
-        try:
-            async with asyncio.timeout(_BEHIND_SECONDS):
-                await self._redis.ping()
-        except (RedisError, OSError, TimeoutError):
-            self._failures += 1
-            return False
-        return True
-
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        if self.up:
-            self.up = False
-            self._waiting.clear()
-            # The task waits for work, and has some now.
-            self._work.set()
-            _log.warning("the cache's store is away (%s)", str(error) or type(error).__name__)
+    async def _probe(self) -> None:
+        async with asyncio.timeout(_BEHIND_SECONDS):
+            await self._redis.ping()

@@ -14,11 +14,8 @@ second, and an answer ends it.
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from typing import Final, NamedTuple
-
-from redis.exceptions import RedisError
 
 from ztoapi.limits.board import BoardGrant, BoardLimiter
 from ztoapi.limits.fields import openai_fields
@@ -26,6 +23,7 @@ from ztoapi.limits.lease import Lease, Reply, check, most_at_once
 from ztoapi.limits.model import Demand, Denial, Grant, InFlightLimit, OnStoreError, Quota, RateLimit, Scope, Unit
 from ztoapi.limits.plan import tightest
 from ztoapi.limits.redis_store import Order, Store
+from ztoapi.store.watch import FAILURES, Watch
 from ztoapi.structures.bucket import SECOND_NS
 
 __all__ = ["RedisGrant", "RedisLimiter", "Statistics"]
@@ -34,7 +32,6 @@ _TIMEOUT_SECONDS: Final = 0.05
 """A call takes 0.1 ms on a local network; a client notices 50."""
 _CONNECT_SECONDS: Final = 1.0
 """To connect may take several ways to the store and back, with TLS above all. Nobody waits for it but the start."""
-_PROBE_SECONDS: Final = 0.5
 _ROUND_SECONDS: Final = 0.01
 """Between two rounds in the background, so that many requests settle in one call."""
 _STALL_SECONDS: Final = 0.01
@@ -47,8 +44,6 @@ _LEAST_TOKENS: Final = 1
 """A request without an estimate must find one token, or a debt would never be noticed."""
 _AWAY_WAIT_NS: Final = SECOND_NS
 """What a client is told to wait when nobody may decide."""
-
-_log = logging.getLogger(__name__)
 
 
 class Statistics(NamedTuple):
@@ -101,6 +96,10 @@ class RedisLimiter:
         self._board, self._clock = board, board.clock
         self._on_store_error, self._timeout = on_store_error, timeout_seconds
         self._store = Store(url, board.clock)
+        without = "this machine decides by its share" if on_store_error == "local" else "nobody is let in"
+        self._watch = Watch(
+            self._store.redis, "limits'", without, probe=self._probe, work=self._work_once, wake=self._wake
+        )
         self._here: dict[Scope, Scope] = {}
         for scope in scopes:
             self._know(scope)
@@ -110,10 +109,7 @@ class RedisLimiter:
         self._questions: deque[_Question] = deque()
         self._work = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._away = True
-        self._closing = False
-        self._decided_here = self._asked = self._failures = 0
+        self._decided_here = self._asked = 0
 
     def _know(self, scope: Scope) -> None:
         here = tuple(limit for limit in scope.limits if not _common(limit))
@@ -131,25 +127,20 @@ class RedisLimiter:
 
     async def start(self) -> None:
         """Begin. A store that does not answer is away, and tried again."""
-        self._away = not await self._probe()
-        self._task = asyncio.create_task(self._run())
+        await self._watch.start()
 
     async def close(self) -> None:
         """Settle what can be settled, and let go of the store."""
-        self._closing = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        if not self._away:
+        await self._watch.stop()
+        if self._watch.up:
             await self._round()
-        await self._store.close()
+        await self._watch.close()
 
     def statistics(self) -> Statistics:
-        return Statistics(self._decided_here, self._asked, self._failures, self._away)
+        return Statistics(self._decided_here, self._asked, self._watch.failures, not self._watch.up)
 
     def take(self, demand: Demand, tokens: int = 0) -> Grant | Denial | None:
-        if self._away:
+        if not self._watch.up:
             return self._without(demand, tokens)
         tokens = max(tokens, _LEAST_TOKENS)
         plan = self._plan(demand)
@@ -173,7 +164,7 @@ class RedisLimiter:
         return RedisGrant(self, here, plan.leases, tokens, self._quotas(plan.leases, now))
 
     async def ask(self, demand: Demand, tokens: int = 0) -> Grant | Denial:
-        if self._away:
+        if not self._watch.up:
             return self._without(demand, tokens)
         loop = asyncio.get_running_loop()
         question = _Question(demand, tokens, loop.create_future())
@@ -269,21 +260,16 @@ class RedisLimiter:
         self._low[lease.key] = lease
         self._work.set()
 
-    async def _run(self) -> None:
-        # A call that is cancelled may answer with an error of its own, so that nothing of the cancelling is left.
-        while not self._closing:
-            if not self._away:
-                await self._work.wait()
-                await self._round()
-                # What is only to be settled can wait for more; who wants an answer cannot.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_ROUND_SECONDS):
-                        await self._hurry.wait()
-                continue
-            await asyncio.sleep(_PROBE_SECONDS)
-            if await self._probe():
-                self._away = False
-                _log.warning("the limits' store is back")
+    async def _work_once(self) -> None:
+        await self._work.wait()
+        await self._round()
+        # What is only to be settled can wait for more; who wants an answer cannot.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ROUND_SECONDS):
+                await self._hurry.wait()
+
+    def _wake(self) -> None:
+        self._work.set()
 
     async def _round(self) -> None:
         """Ask for those who wait and for what is low, and settle what is owed."""
@@ -301,9 +287,9 @@ class RedisLimiter:
         try:
             async with asyncio.timeout(self._timeout):
                 replies = await self._store.call(orders)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             if loop.time() < late:
-                self._failed(error)
+                self._watch.failed(error)
             for question in (*(question for question, _ in asked), *self._questions):
                 self._answer_without(question)
             self._questions.clear()
@@ -339,26 +325,11 @@ class RedisLimiter:
         self._questions.extendleft(reversed(later))
         return asked
 
-    async def _probe(self) -> bool:
-        try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                await self._store.probe()
-            async with asyncio.timeout(self._timeout):
-                await self._store.probe()
-        except (RedisError, OSError, TimeoutError) as error:
-            self._failed(error)
-            return False
-        return True
-
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        if not self._away or self._task is None:
-            self._away = True
-            _log.warning("the limits' store is away (%s); %s", str(error) or type(error).__name__, self._consequence())
-        self._work.set()
-
-    def _consequence(self) -> str:
-        return "this machine decides by its share" if self._on_store_error == "local" else "nobody is let in"
+    async def _probe(self) -> None:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await self._store.probe()
+        async with asyncio.timeout(self._timeout):
+            await self._store.probe()
 
 
 class RedisGrant:

@@ -49,6 +49,9 @@ return replies
 """
 """For each key six numbers (:meth:`Lease.order`): all that is needed is granted or nothing, and what is asked for ahead
 as far as it goes. Answers with units granted, units left, and the microseconds to wait."""
+_PROBE_KEY: Final = "ztoapi:{limits}:probe"
+_PROBE_ORDER: Final = [1, 1, 1, 0, 1, 0]
+"""One unit of a bucket that is full again in a microsecond, which has to be written down meanwhile."""
 
 
 class Order(NamedTuple):
@@ -66,15 +69,13 @@ class Store:
 
     def __init__(self, url: str, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._redis: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
-        self._script = self._redis.register_script(_SCRIPT)
+        self.redis: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        self._script = self.redis.register_script(_SCRIPT)
 
     async def probe(self) -> None:
-        """Show that it is there, and give it the script if it has not got it."""
-        await self._script(keys=[], args=[])
-
-    async def close(self) -> None:
-        await self._redis.aclose()
+        """Show that it is there and takes writes, and give it the script if it has not got it. A store without memory,
+        or a replica, answers what only reads."""
+        await self._script(keys=[_PROBE_KEY], args=_PROBE_ORDER)
 
     async def call(self, orders: Sequence[Order]) -> list[list[Reply]]:
         """Have all orders filled, in one go; the leases know of it then."""
@@ -104,7 +105,7 @@ class Store:
         return replies
 
     async def _evaluate(self, calls: list[tuple[list[str], list[int]]]) -> list[list[tuple[int, int, int]]]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
+        async with self.redis.pipeline(transaction=False) as pipeline:
             for keys, numbers in calls:
                 pipeline.evalsha(self._script.sha, len(keys), *keys, *numbers)
             answers: list[list[tuple[int, int, int]]] = await pipeline.execute()
