@@ -1,9 +1,10 @@
 """The composition root and the map of the program: routes, gates and their order, and what serves them."""
 
 import asyncio
+import logging
 import os
-import ssl
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ from ztoapi.telemetry.samples import Sample, Source
 from ztoapi.upstream.client import Client, NativeClient
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.httpx_client import HttpxClient
+from ztoapi.upstream.tls import client_tls
 from ztoapi.upstream.transport import NativeTransport
 from ztoapi.wire.limits import Limits
 
@@ -56,6 +58,7 @@ __all__ = ["Application", "make_board"]
 Handler = Callable[[Exchange], None]
 Gate = Callable[[Exchange], ApiError | Verdict | None]
 
+_log = logging.getLogger(__name__)
 _MODEL_PREFIX = "/v1/models/"
 _ANY_METHOD = "GET, POST, HEAD, OPTIONS"
 
@@ -84,12 +87,13 @@ class Application:
         self._slot = telemetry.slot(slot)
         self._history, self._access_log, self._tracer = history, access_log, tracer
         readers = [one.add for one in (access_log, tracer) if one is not None]
-        self.recorder = BoardRecorder(self._slot, self._route_of, _public(config), readers)
+        self.recorder = BoardRecorder(self._slot, self._route_of, [route.public for route in config.routes], readers)
         self.context = self._make_context(loop, config)
-        native = NativeClient(loop, config.upstream, self.context.deadlines, tls=lambda: _tls(config))
+        tls = partial(client_tls, config.upstream)
+        native = NativeClient(loop, config.upstream, self.context.deadlines, tls=tls)
         self.pool = native.pool
         self.client: Client = (
-            native if config.upstream.transport == "native" else HttpxClient(loop, config.upstream, tls=_tls(config))
+            native if config.upstream.transport == "native" else HttpxClient(loop, config.upstream, tls=tls())
         )
         self._control = control = _control_client(self.client, config.upstream)
         clock = self.context.wall_clock
@@ -195,19 +199,27 @@ class Application:
             await self.flights.start()
 
     async def close(self) -> None:
+        """Let go of everything. A step that fails is logged, and keeps none of the others from being taken."""
+        for step in self._last_steps():
+            try:
+                await step()
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged
+                _log.exception("not everything could be closed in order")
+
+    def _last_steps(self) -> Iterator[Callable[[], Awaitable[object]]]:
         if self._redis is not None:
-            await self._redis.close()
+            yield self._redis.close
         if self.flights is not None:
-            await self.flights.close()
-        await self._control.aclose()
-        await self.client.close()
+            yield self.flights.close
+        yield self._control.aclose
+        yield self.client.close
         if self._history is not None:
-            await asyncio.to_thread(self._history.close)
+            yield partial(asyncio.to_thread, self._history.close)
         if self._access_log is not None:
             # Last: whatever was cut off has ended by now. It may take a while.
-            await self.context.loop.run_in_executor(None, self._access_log.close)
+            yield partial(asyncio.to_thread, self._access_log.close)
         if self._tracer is not None:
-            await self.context.loop.run_in_executor(None, self._tracer.close)
+            yield partial(asyncio.to_thread, self._tracer.close)
 
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
         """Asked when the head is known, before the body."""
@@ -328,10 +340,6 @@ class Application:
         )
 
 
-def _public(config: Config) -> list[str]:
-    return [route.public for route in config.routes]
-
-
 def _allowed(methods: Collection[str]) -> str:
     return ", ".join([*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"])
 
@@ -389,12 +397,3 @@ def _redis_limiter(url: str, scopes: Scopes, board: BoardLimiter, config: Config
     from ztoapi.limits.redis_limiter import RedisLimiter
 
     return RedisLimiter(url, tuple(scopes.all()), board, on_store_error=config.limits.on_store_error)
-
-
-def _tls(config: Config) -> ssl.SSLContext:
-    upstream = config.upstream
-    if not upstream.tls_verify:
-        return httpx.create_ssl_context(verify=False)
-    if upstream.ca_file is not None:
-        return ssl.create_default_context(cafile=upstream.ca_file)
-    return httpx.create_ssl_context()
