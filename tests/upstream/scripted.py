@@ -336,3 +336,19 @@ class Heard(Changing):
 
     def pause(self) -> None:
         self.call.pause()
+
+
+class Pieces(Heard):
+    """Notes how much it is given at a time, and pauses after the first piece."""
+
+    def __init__(self) -> None:
+        super().__init__(data=self._pause)
+        self.sizes: list[int] = []
+
+    def on_data(self, payload: bytes) -> None:
+        self.sizes.append(len(payload))
+        super().on_data(payload)
+
+    def _pause(self) -> None:
+        if len(self.sizes) == 1:
+            self.call.pause()

@@ -12,6 +12,7 @@ from tests.upstream.scripted import (
     Heard,
     Native,
     Peer,
+    Pieces,
     Upstream,
     chunk,
     listening,
@@ -34,22 +35,6 @@ async def answered(client: Client, upstream: Upstream, answer: bytes, *, close: 
     if close:
         peer.close()
     return await heard.ended()
-
-
-class Pieces(Heard):
-    """Notes how much it is given at a time, and pauses after the first piece."""
-
-    def __init__(self) -> None:
-        super().__init__(data=self._pause)
-        self.sizes: list[int] = []
-
-    def on_data(self, payload: bytes) -> None:
-        self.sizes.append(len(payload))
-        super().on_data(payload)
-
-    def _pause(self) -> None:
-        if len(self.sizes) == 1:
-            self.call.pause()
 
 
 async def test_an_answer_comes_in_small_pieces_to_who_asks_for_them(client: Client, upstream: Upstream) -> None:
