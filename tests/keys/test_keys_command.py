@@ -140,6 +140,8 @@ def test_a_key_is_revoked_by_its_name(path: Path, capsys: pytest.CaptureFixture[
     assert main(["keys", "revoke", "alcie"]) == 2
     assert "there is no key of this name" in (message := capsys.readouterr().err)
     assert "did you mean alice?" in message
+    assert main(["keys", "revoke", "zebra"]) == 2
+    assert "ztoapi keys list" in capsys.readouterr().err
 
 
 def test_a_key_given_for_its_name_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

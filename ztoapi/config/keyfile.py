@@ -94,7 +94,8 @@ def revoke_key(path: Path, name: str) -> bool:
         text, keys = _current(path)
         names = [key.name for key in keys]
         if name not in names:
-            raise ConfigError((f"NAME: there is no key of this name in {path}{did_you_mean(name, names)}",))
+            hint = did_you_mean(name, names) or "; ztoapi keys list shows those that there are"
+            raise ConfigError((f"NAME: there is no key of this name in {path}{hint}",))
         if keys[names.index(name)].revoked:
             return False
         document = _document(text)
