@@ -8,12 +8,24 @@ import httpx
 import pytest
 
 from tests.limits.redis_server import RedisServer
-from tests.processes.gateway_process import gateway
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack, config_for
 from tests.telemetry.lines import UNIX_SECONDS, make_record, read_whole
 from ztoapi.app import Application
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.sink import Sink
+
+
+def stores(process: GatewayProcess) -> list[dict[str, str]]:
+    """What the gateway says of its stores."""
+    checks = httpx.get(f"{process.url}/health").json()["checks"]
+    return [one for part in ("redis:limits", "redis:cache") for one in checks[part]]
+
+
+def ask(process: GatewayProcess) -> None:
+    body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "hello"}], "temperature": 0}
+    answer = httpx.post(f"{process.url}/v1/chat/completions", json=body, headers={"authorization": "Bearer one"})
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("noticed", [False, True])
@@ -24,12 +36,9 @@ def test_a_store_with_tls_that_has_stalled_does_not_keep_a_gateway_from_its_end(
         with gateway(simulator, **environment) as process:
             redis.stop()
             if noticed:
-                body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "hello"}], "temperature": 0}
-                headers = {"authorization": "Bearer one"}
-                answer = httpx.post(f"{process.url}/v1/chat/completions", json=body, headers=headers)
-                assert answer.status_code == 200
-                process.wait_for_output("(limits' store is away)")
-                process.wait_for_output("(cache's store is away)")
+                # A busy machine may take the first timeouts for its own doing.
+                while any(one["status"] == "pass" for one in stores(process)):
+                    ask(process)
             process.kill(signal.SIGTERM)
             assert process.wait() == 0
             assert "Traceback" not in process.output + process.rest()
