@@ -43,9 +43,14 @@ def test_the_chinese_page_has_what_the_english_one_has(part: Callable[[str], obj
     assert part(ENGLISH)
 
 
+def most(budget: int | dict[str, int]) -> int:
+    """A budget may be another for each Python."""
+    return max(budget.values()) if isinstance(budget, dict) else budget
+
+
 def test_memory_blocks_are_those_of_the_budgets() -> None:
     budgets = tomllib.loads((ROOT / "bench" / "budgets.toml").read_text())
-    alone, burst = (budgets[name]["blocks"] for name in ("zai-chunk", "zai-burst-of-8"))
+    alone, burst = (most(budgets[name]["blocks"]) for name in ("zai-chunk", "zai-burst-of-8"))
     each = round(burst / 8 + 0.49)
     assert f"{alone} memory blocks" in ENGLISH and f"it is {each} blocks a" in ENGLISH
     assert f"{alone} 个内存块" in CHINESE and f"每块只需 {each} 个" in CHINESE
