@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,16 +58,29 @@ class GatewayProcess:
 
     def wait_for_output(self, pattern: str) -> str:
         """Read on until ``pattern`` matches what was printed; returns its first group."""
-        assert self._process.stdout is not None
-        stream = self._process.stdout.fileno()
         while True:
             match = re.search(pattern, self.output)
             if match is not None:
                 return match[1]
-            ready, _, _ = select.select([stream], [], [], WAIT_SECONDS)
-            octets = os.read(stream, 65536) if ready else b""
-            assert octets, f"never printed {pattern}: {self.output}"
-            self.output += octets.decode()
+            assert self._reads(WAIT_SECONDS), f"never printed {pattern}: {self.output}"
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Read on until ``condition`` holds, which is looked at a hundred times a second: more often would keep a core
+        from whom it waits for."""
+        for _ in range(int(WAIT_SECONDS * 100)):
+            if condition():
+                return
+            self._reads(0.01)
+        raise AssertionError(f"it never came true: {self.output}")
+
+    def _reads(self, seconds: float) -> bool:
+        """Whether something was printed in that time."""
+        assert self._process.stdout is not None
+        stream = self._process.stdout.fileno()
+        ready, _, _ = select.select([stream], [], [], seconds)
+        octets = os.read(stream, 65536) if ready else b""
+        self.output += octets.decode()
+        return octets != b""
 
     def rest(self) -> str:
         """What it printed since the last look, once it has ended."""

@@ -69,8 +69,7 @@ def test_a_hangup_opens_the_file_anew(simulator: Stack, path: Path, workers: str
         path.rename(old)
         second = ask(process, 20, first=20)
         process.kill(signal.SIGHUP)
-        while not path.exists() or not _all_have_it_open(process, path):
-            pass
+        process.wait_for(lambda: path.exists() and _all_have_it_open(process, path))
         third = ask(process, 20, first=40)
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
@@ -100,8 +99,7 @@ def test_a_broken_key_file_does_not_keep_the_log_from_being_rotated(simulator: S
         keys.write_text("broken")
         path.rename(path.with_suffix(".1"))
         process.kill(signal.SIGHUP)
-        while not path.exists() or not _all_have_it_open(process, path):
-            pass
+        process.wait_for(lambda: path.exists() and _all_have_it_open(process, path))
         assert "the keys in force stay as they were" in process.wait_for_output(r"(the keys in force.*)")
 
 

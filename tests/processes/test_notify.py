@@ -93,12 +93,10 @@ def test_a_worker_that_stands_still_is_replaced_and_the_others_live_on(manager: 
         process.kill(signal.SIGSTOP, still)
         process.wait_for_output(r"(worker 0 stands still: killing it)")
         process.wait_for_output(r"(worker 0 ended \(-9\); starting it again)")
-        while len(process.children()) < 2:
-            pass
+        process.wait_for(lambda: len(process.children()) == 2)
         assert still not in process.children()
         assert well in process.children()
-        while "ztoapi_workers 2.0" not in httpx.get(f"{process.url}/metrics").text:
-            pass
+        process.wait_for(lambda: "ztoapi_workers 2.0" in httpx.get(f"{process.url}/metrics").text)
         # The supervisor itself was well all the time.
         assert set(manager.has_heard()) == {"WATCHDOG=1"}
         process.kill(signal.SIGTERM)

@@ -55,8 +55,7 @@ def test_second_signal_ends_at_once_with_1(simulator: Stack, workers: str) -> No
             process.kill(signal.SIGTERM)
             if workers == "1":
                 # Readiness tells that the first signal has been taken; two pending ones would become one.
-                while httpx.get(f"{process.url}/readyz").status_code != 503:
-                    pass
+                process.wait_for(lambda: httpx.get(f"{process.url}/readyz").status_code == 503)
             process.kill(signal.SIGINT)
             with pytest.raises(httpx.RemoteProtocolError):
                 for _ in lines:
@@ -85,8 +84,7 @@ def test_dead_worker_is_started_again(simulator: Stack) -> None:
         first = process.children()
         process.kill(signal.SIGKILL, first[0])
         process.wait_for_output(r"(starting it again)")
-        while len(process.children()) < 2 or first[0] in process.children():
-            pass
+        process.wait_for(lambda: len(process.children()) == 2 and first[0] not in process.children())
         for _ in range(8):
             assert httpx.get(f"{process.url}/livez").status_code == 200
         process.kill(signal.SIGTERM)

@@ -95,8 +95,7 @@ def test_a_worker_that_is_started_again_has_the_keys_of_the_last_reload(simulato
         for pid in process.children():
             process.kill(signal.SIGKILL, pid)
         process.wait_for_output(r"(?s)(starting it again.*starting it again)")
-        while len(process.children()) < 2:
-            pass
+        process.wait_for(lambda: len(process.children()) == 2)
         for _ in range(5):
             assert statuses(process, alice) == {401}
             assert statuses(process, bob) == {200}
