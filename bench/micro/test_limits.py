@@ -54,12 +54,13 @@ def test_decision(benchmark: BenchmarkFixture, scopes: int, workers: int) -> Non
     limiter = Board(known, workers=workers).limiter(0)
 
     def decide() -> None:
-        answer = limiter.take(demand, 1000)
-        assert not isinstance(answer, Denial)
-        answer.fields()
-        answer.finish(36)
+        for _ in range(BATCH):
+            answer = limiter.take(demand, 1000)
+            assert not isinstance(answer, Denial)
+            answer.fields()
+            answer.finish(36)
 
-    note(benchmark, "limits: one decision, told and settled", limits=3 * scopes, workers=workers)
+    note(benchmark, "limits: decisions, told and settled", decisions=BATCH, limits=3 * scopes, workers=workers)
     benchmark(decide)
 
 
