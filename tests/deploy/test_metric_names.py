@@ -15,10 +15,11 @@ BODY = {"model": "glm-4.6", "stream": True, "messages": [{"role": "user", "conte
 
 @pytest.fixture(scope="module")
 def scraped() -> set[str]:
-    """Names of the samples of a gateway that has served, failed and refused."""
-    with Stack(ZTOAPI_GLOBAL_REQUESTS_PER_MINUTE="2", UPSTREAM_MAX_TRIES="1") as stack:
+    """Names of the samples of a gateway that has served, failed and refused, and whose clients have keys."""
+    with Stack(DEFAULT_KEY="YOUR_KEY", ZTOAPI_GLOBAL_REQUESTS_PER_MINUTE="2", UPSTREAM_MAX_TRIES="1") as stack:
+        headers = {"authorization": "Bearer YOUR_KEY"}
         for model in ("glm-4.6", "glm-4.6:fault=500", "glm-4.6"):
-            httpx.post(f"{stack.base_url}/chat/completions", json={**BODY, "model": model})
+            httpx.post(f"{stack.base_url}/chat/completions", json={**BODY, "model": model}, headers=headers)
         stack.record(3)
         text = httpx.get(f"{stack.url}/metrics").raise_for_status().text
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
