@@ -18,6 +18,7 @@ from ztoapi.telemetry.layout import (
     LIVE_IN_FLIGHT,
     MODELS,
     OTHER,
+    OWN_CODES,
     SAMPLES,
     SECOND_SUMS,
     SECOND_WORDS,
@@ -28,6 +29,7 @@ from ztoapi.telemetry.layout import (
 )
 from ztoapi.telemetry.live import LOST, read_live, reclaim, write_finished, write_in_flight
 from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.recorder import BoardRecorder
 
 NOW = 1_795_435_200.0
 LONGEST = "\N{SNOWMAN}" * 40_000
@@ -258,6 +260,24 @@ def test_of_what_looks_after_the_gateway_nothing_is_lost(path: str, lost: int) -
         assert board.in_flight() == lost
         reclaim(board, 0, NOW)
         assert board.total(Cell.LOST) == lost
+
+
+def test_what_looks_after_the_gateway_counts_for_nothing_else_even_without_room() -> None:
+    """Anybody may ask open paths by any method, which with the answers' codes is more than there are rows."""
+    board = Board()
+    recorder = BoardRecorder(board.slot(0), lambda path: path)
+    for number in range(CODES.rows + 50):
+        recorder.begin(f"/docs/{number}")
+        one = record(number)
+        one.path = f"/docs/{number}"
+        recorder.submit(one)
+    for _ in range(3):
+        recorder.begin("/v1/chat/completions")
+    assert board.in_flight() == 3
+    recorder.submit(record(1))
+    reclaim(board, 0, NOW)
+    assert (board.total(Cell.STARTED), board.total(Cell.LOST)) == (3, 2)
+    assert sum(row[0] for row in board.rows(CODES, OWN_CODES).values()) == CODES.rows + 51
 
 
 def test_seconds_are_kept_for_five_minutes() -> None:

@@ -8,6 +8,7 @@ A worker that dies leaves its slot to the supervisor (:meth:`Board.reclaim`), th
 where it was. What is lost at most is the update that it was in the middle of.
 """
 
+import itertools
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,6 @@ from ztoapi.telemetry.layout import (
     Cell,
     Table,
 )
-from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.samples import SAMPLED, Kind, merged
 
 __all__ = ["Board", "Labels", "Row", "Slot", "cut"]
@@ -75,10 +75,10 @@ class Board:
         """All, for reading."""
         return [Slot(self, number) for number in range(self.workers)]
 
-    def rows(self, table: Table) -> dict[Labels, Row]:
-        """Every row, those of the same labels in several slots added up."""
+    def rows(self, *tables: Table) -> dict[Labels, Row]:
+        """Every row of ``tables``, which are of one kind; those of the same labels are added up."""
         found: dict[Labels, Row] = {}
-        for slot in self.slots:
+        for slot, table in itertools.product(self.slots, tables):
             for labels, row in slot.rows(table):
                 known = found.get(labels)
                 found[labels] = row if known is None else [a + b for a, b in zip(known, row, strict=True)]
@@ -217,7 +217,7 @@ class Slot:
     def in_flight(self) -> int:
         # Ended first: what ends in between must not count as less than none.
         ended = self.ints[Cell.LOST]
-        ended += sum(int(row[0]) for (route, *_), row in self.rows(CODES) if not is_own(route))
+        ended += sum(int(row[0]) for _, row in self.rows(CODES))
         return max(self.ints[Cell.STARTED] - ended, 0)
 
     def record(self, place: int) -> bytes | None:

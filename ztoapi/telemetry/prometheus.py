@@ -27,6 +27,7 @@ from ztoapi.telemetry.layout import (
     LAG_EDGES_SECONDS,
     MODELS,
     OVERHEAD_EDGES_SECONDS,
+    OWN_CODES,
     PLATFORMS,
     ROUTES,
     TTFT_EDGES_SECONDS,
@@ -95,7 +96,7 @@ class BoardCollector(Collector):
         requests = CounterMetricFamily(
             "ztoapi_http_requests", "HTTP requests that have ended.", labels=("route", "method", "code")
         )
-        for labels, row in board.rows(CODES).items():
+        for labels, row in board.rows(CODES, OWN_CODES).items():
             requests.add_metric(labels, row[0])
         yield requests
         yield _histogram(

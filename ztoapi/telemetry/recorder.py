@@ -22,6 +22,7 @@ from ztoapi.telemetry.layout import (
     MODELS,
     OTHER,
     OVERHEAD_EDGES_SECONDS,
+    OWN_CODES,
     PLATFORMS,
     ROUTES,
     TTFT_EDGES_SECONDS,
@@ -233,10 +234,11 @@ class BoardRecorder(Recorder):
             self._rows.clear()
         slot, route = self._slot, self._route_of(record.path)
         method = record.method if record.method in _METHODS else OTHER
-        code, _ = slot.row(CODES, (route, method, str(record.status)))
+        own = is_own(route)
+        code, _ = slot.row(OWN_CODES if own else CODES, (route, method, str(record.status)))
         duration, duration_sum = slot.row(ROUTES, (route,))
         model_row, model_sums = None, self._floats
-        if not is_own(route):
+        if not own:
             name = self._label(model, record) if model is not None else ""
             model_row, model_sums = slot.row(MODELS, (name, record.platform or ""))
         platform_row, platform_sums, gaps = None, self._floats, None

@@ -21,7 +21,6 @@ from ztoapi.telemetry.layout import (
     PlatformCell,
     SecondCell,
 )
-from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.processes import process_figures
 from ztoapi.telemetry.samples import CredentialState
 
@@ -43,9 +42,8 @@ def make_stats(board: Board, now: float) -> Json:
     seconds, sums = _read_seconds(board, int(now) - 1)
     started = min((slot.floats[Cell.STARTED_AT] for slot in board.slots if slot.ints[Cell.PID]), default=now)
     codes: dict[str, int] = {}
-    for (route, _, code), row in board.rows(CODES).items():
-        if not is_own(route):
-            codes[code] = codes.get(code, 0) + int(row[0])
+    for (_, _, code), row in board.rows(CODES).items():
+        codes[code] = codes.get(code, 0) + int(row[0])
     return {
         "version": __version__,
         "now": now,
