@@ -44,10 +44,6 @@ class Buckets:
         self._by_token = [(at, rate.unit_ticks, rate) for at, rate, by_token in places if by_token]
         self._most_tokens = min((rate.burst for _, _, rate in self._by_token), default=None)
 
-    @property
-    def any_by_token(self) -> bool:
-        return bool(self._by_token)
-
     def take(self, words: Words, now: int, tokens: int) -> bool:
         """Take for one request with so many ``tokens``. False: some bucket holds fewer, and nothing was taken."""
         if self._most_tokens is not None and tokens > self._most_tokens:
