@@ -183,6 +183,18 @@ def test_who_had_a_row_that_is_another_names_now_leaves_it_alone() -> None:
     assert (left("a"), left("b")) == (0, 100)
 
 
+def test_what_is_given_back_goes_to_nobody_else() -> None:
+    model = tokens("model", 100, subjects=1)
+    limits, clock = limiter(model)
+    early, *_ = [granted(limits.take(((model, name),), 100)) for name in ("a", "b")]
+    clock.now += SECOND_NS
+    for name in ("c", "d", "e"):
+        granted(limits.take(((model, name),), 100))
+    # The row of "a" is that of "c" or "d", and there is none but the one that "e" has to share.
+    early.finish(0)
+    assert [denied(limits.take(((model, name),), 1)).quotas[0].remaining for name in ("c", "d", "e")] == [0, 0, 0]
+
+
 def test_a_denial_by_one_limit_in_flight_takes_no_place_of_another() -> None:
     wide, narrow = streams("wide", 2), streams("narrow", 1)
     limits, _ = limiter(wide, narrow, GLOBAL)

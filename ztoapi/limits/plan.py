@@ -160,10 +160,17 @@ class Plan:
         self._changes = _NEVER if any(row.is_shared for row in rows) else self._words[CHANGES]
 
     def settle(self, now: int, difference: int) -> None:
-        """``difference`` more tokens were used than taken."""
-        if self._words[CHANGES] != self._changes:
+        """``difference`` more tokens were used than taken; if there were fewer it is the same when ``now`` is."""
+        words = self._words
+        if words[CHANGES] != self._changes:
+            if difference < 0:
+                # A row that is another's now was that of a full bucket. Whoever shares one must not be given it.
+                for bucket in self._held:
+                    if bucket.by_token and (bucket.is_shared or words[bucket.at - 1] == bucket.key):
+                        words[bucket.at] = bucket.rate.charge(words[bucket.at], now, difference)
+                return
             self._find(now)
-        self._taken.settle(self._words, now, difference)
+        self._taken.settle(words, now, difference)
 
     def in_flight(self) -> list[Quota]:
         return [gauge.quota(gauge.count()) for gauge in self._gauges]
