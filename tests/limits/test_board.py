@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from tests.limits.pieces import StillClock, requests, streams, tokens
 from ztoapi.limits.board import Board, BoardGrant, BoardLimiter
 from ztoapi.limits.model import IN_FLIGHT_WAIT_NS, Demand, Denial, InFlightLimit, RateLimit, Scope, Unit
+from ztoapi.limits.plan import Gauge, Plan
+from ztoapi.limits.table import CHANGES, Table
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
 GLOBAL = requests("global", 5)
@@ -193,6 +195,20 @@ def test_what_is_given_back_goes_to_nobody_else() -> None:
     # The row of "a" is that of "c" or "d", and there is none but the one that "e" has to share.
     early.finish(0)
     assert [denied(limits.take(((model, name),), 1)).quotas[0].remaining for name in ("c", "d", "e")] == [0, 0, 0]
+
+
+def test_a_denial_whose_reason_another_worker_has_just_ended() -> None:
+    limit = InFlightLimit("key_streams", 1)
+    words = [0] * 100
+    mine, others = (Plan(words, 2, slot) for slot in range(2))
+    for plan in (mine, others):
+        plan.add_gauge(Gauge(words, Table(words, CHANGES + 1, 8, 2), limit, 2, "alice", 4711))
+    assert others.take(0, 0) is not None
+    assert mine.take(0, 0) is None
+    # As a grant of the other worker does, which waits for no lock.
+    words[others.places[0]] -= 1
+    denial = mine.deny(0, 0)
+    assert (denial.limit, denial.subject, denial.wait_ns) == (limit, "alice", IN_FLIGHT_WAIT_NS)
 
 
 def test_a_denial_by_one_limit_in_flight_takes_no_place_of_another() -> None:

@@ -190,6 +190,10 @@ class Plan:
             if count >= gauge.limit.most:
                 refusals.append((gauge.limit, gauge.subject, IN_FLIGHT_WAIT_NS))
             quotas.append(gauge.quota(count))
+        if not refusals:
+            # Another worker, which needs no lock for it, has ended a request since.
+            fullest = min(self._gauges, key=lambda gauge: gauge.limit.most - gauge.count())
+            refusals.append((fullest.limit, fullest.subject, IN_FLIGHT_WAIT_NS))
         limit, subject, longest = max(refusals, key=lambda refusal: float("inf") if refusal[2] is None else refusal[2])
         return Denial(limit, subject, longest, tightest(quotas))
 
