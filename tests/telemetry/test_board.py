@@ -16,6 +16,7 @@ from ztoapi.telemetry.layout import (
     LIVE_BYTES,
     LIVE_FINISHED,
     LIVE_IN_FLIGHT,
+    LIVE_WORDS,
     MODELS,
     OTHER,
     OWN_CODES,
@@ -115,6 +116,18 @@ def test_the_largest_live_record_has_room() -> None:
     one.user_agent, one.path = None, "/" + "x" * 800
     write_finished(board.slot(0), [one], 0.0)
     assert one.path in [record.path for record in read_live(board)], "cut without need"
+
+
+def test_a_lost_record_of_any_length_leaves_its_neighbour_alone() -> None:
+    """That a worker died says more than that it was at work: a record that just had room has none any more."""
+    board = Board()
+    slot = board.slot(0)
+    for written, length in enumerate(range(600, 1000)):
+        one = record(1, ended=False)
+        one.path = "x" * length
+        write_in_flight(slot, [one], 0.0, 500.0)
+        reclaim(board, 0, NOW)
+        assert slot.ints[FINISHED_START + (written + 1) * LIVE_WORDS] == 0
 
 
 def test_the_ring_keeps_the_newest() -> None:

@@ -96,6 +96,10 @@ def _encoded(record: RequestRecord, offset: float, now: float) -> bytes:
         error_code=record.error_code,
         cache=record.cache,
     )
+    return _packed(live)
+
+
+def _packed(live: LiveRecord) -> bytes:
     octets = _encode(live)
     return octets if len(octets) <= _ROOM else _encode(_shortened(live))
 
@@ -142,7 +146,7 @@ def reclaim(board: Board, number: int, now: float) -> None:
         live = _decode(octets)
         live.phase, live.ending, live.duration = "done", LOST, max(now - live.started, 0.0)
         number = ints[Cell.LIVE_WRITTEN]
-        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _encode(live))
+        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _packed(live))
         ints[Cell.LIVE_WRITTEN] = number + 1
     ints[Cell.LIVE_SHOWN] = 0
 
