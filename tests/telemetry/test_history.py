@@ -210,6 +210,29 @@ def test_a_file_that_was_deleted_is_begun_anew(
     assert [record.getMessage() for record in caplog.records] == [f"the history begins anew, its file was gone: {path}"]
 
 
+def _save_when_told(history: History, told: multiprocessing.synchronize.Event) -> None:
+    assert told.wait(20)
+    history.save()
+
+
+def test_a_file_that_was_deleted_is_begun_anew_by_whichever_worker(path: Path, clock: Clock) -> None:
+    """What one worker has saved is none of the hour in which another one finds the file gone."""
+    board = Board()
+    history = opened(path, board, clock)
+    told = FORK.Event()
+    another = FORK.Process(target=_save_when_told, args=(history, told))
+    another.start()
+    count(board, 5)
+    history.save()
+    path.unlink()
+    told.set()
+    another.join(20)
+    assert shown(history) == []
+    count(board, 2)
+    history.save()
+    assert shown(history) == [(NOW, 2, 0)]
+
+
 def test_a_file_of_something_else_is_left_alone(path: Path, clock: Clock) -> None:
     path.parent.mkdir()
     path.write_bytes(b"of somebody else" * 100)

@@ -8,6 +8,7 @@ lowest one that lives does, in a thread of its own, and each once more when it e
 
 import logging
 import mmap
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ import msgspec
 from ztoapi.structures.histogram import quantile
 from ztoapi.telemetry.board import Board, Labels, Row
 from ztoapi.telemetry.checks import Check, passed_or_warn
-from ztoapi.telemetry.layout import GAP_EDGES_SECONDS, MODELS, TTFT_EDGES_SECONDS, Cell, ModelCell
+from ztoapi.telemetry.layout import GAP_EDGES_SECONDS, MODELS, TTFT_EDGES_SECONDS, WORD_BYTES, Cell, ModelCell
 from ztoapi.telemetry.samples import Sample
 
 __all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "no_history"]
@@ -94,6 +95,8 @@ class History:
         self._thread: threading.Thread | None = None
         self._failing = mmap.mmap(-1, 1)
         """Of all workers: 1 while saves fail."""
+        self._saver = memoryview(mmap.mmap(-1, WORD_BYTES)).cast("q")
+        """Of all workers: the process that has saved last; 0: none has."""
 
     def create(self) -> None:
         """Make the file if there is none. Raises OSError or sqlite3.Error; ValueError for a file of another format."""
@@ -147,8 +150,12 @@ class History:
             # Read inside the transaction, or another process may have saved more than is read here.
             now, totals = self._clock(), self._totals()
             found = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self._gateway,)).fetchone()
-            # Where the file is new, what was in the old one is gone: it is none of this hour's.
-            seen, before = (now, self._saved) if found is None else (found[0], dict(_decode_totals(found[1])))
+            if found is not None:
+                seen, before = found[0], dict(_decode_totals(found[1]))
+            else:
+                # The file is new. What was in an old one is gone, and none of this hour's; who has not put it there
+                # cannot tell it from what has come since, which is a few seconds' worth.
+                seen, before = now, self._saved if self._saver[0] in (0, os.getpid()) else totals
             hour = _floor(max(seen, now - _SAVE_SECONDS), _HOUR)
             for labels, row in totals.items():
                 known = before.get(labels)
@@ -165,6 +172,7 @@ class History:
             database.execute("DELETE FROM hours WHERE start < ?", (_first_day(now),))
             database.execute("DELETE FROM gateways WHERE seen < ?", (_first_day(now),))
         self._saved, self._saved_at = totals, now
+        self._saver[0] = os.getpid()
 
     def _totals(self) -> dict[Labels, Row]:
         """By model and platform. What was lost with a worker has failed, and no model is known of it."""
