@@ -84,6 +84,21 @@ def test_what_finds_no_room_is_counted_as_other(table: Table) -> None:
     assert all(not board.rows(one) for one in others), "written beyond its table"
 
 
+def test_rows_are_not_read_again_for_what_finds_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    labels_of = Slot._labels
+
+    def labels(slot: Slot, table: Table, place: int) -> tuple[str, ...]:
+        read.append(place)
+        return labels_of(slot, table, place)
+
+    monkeypatch.setattr(Slot, "_labels", labels)
+    slot = Board().slot(0)
+    for number in [*range(SAMPLES.rows * 2)] * 2:
+        slot.row(SAMPLES, ("metric", str(number), ""))
+    assert len(read) <= SAMPLES.rows
+
+
 @pytest.mark.parametrize("size", range(10))
 def test_cut_text_is_whole_characters(size: int) -> None:
     assert (
