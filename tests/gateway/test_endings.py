@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cache.upstream import Upstream
 from tests.stack import Stack
+from tests.support.serving import Client
 from ztoapi.errors import Ending
 
 CHAT = "/v1/chat/completions"
@@ -306,3 +308,26 @@ def test_client_check_refusal_is_typed_and_not_tried_again() -> None:
             assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_client_check")
             assert "api.z.ai" in response.json()["error"]["message"]
             assert stack.record().attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("usage", "status"),
+    [
+        (b'"prompt_tokens":100000000000000000000', 502),
+        (b'"completion_tokens":-9223372036854775809', 502),
+        (b'"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":9223372036854775808}', 200),
+    ],
+)
+def test_counts_that_are_no_counts_leave_the_connection_of_use(usage: bytes, status: int) -> None:
+    choice = b'{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}'
+    with (
+        Upstream() as upstream,
+        Stack("openai", options=None, UPSTREAM_URL=upstream.url, UPSTREAM_MAX_TRIES="1") as stack,
+        Client(stack.port) as client,
+    ):
+        for _ in range(2):
+            client.send(raw_request("m", stream=False))
+            upstream.call().refuse(b"200 OK", b'{"id":"c","choices":[%b],"usage":{%b}}' % (choice, usage))
+            assert client.answer().status == status
+        stack.record(2)
+        assert stack.application.telemetry.in_flight() == 0

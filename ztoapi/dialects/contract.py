@@ -6,22 +6,28 @@ upstream dialect turns its events into that; a client-facing dialect other than 
 OpenAI is then the identity on bytes.
 """
 
-from typing import Protocol
+from typing import Annotated, Final, Protocol, TypeAlias
 
 import msgspec
 
 from ztoapi.dialects.forms import Form
 from ztoapi.errors import UpstreamError
 
-__all__ = ["Reader", "Usage"]
+__all__ = ["Count", "Reader", "Usage"]
+
+_MOST_TOKENS: Final = 10**12
+"""No answer has a thousandth of it, and a million such still fit the 64 bits that they are added up in. An upstream
+that says more says nothing: its answer is as one with a word there."""
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=-_MOST_TOKENS, le=_MOST_TOKENS)]
+"""Of tokens, as an upstream tells it."""
 
 
 class Usage(msgspec.Struct):
     """Token counts of one answer, as OpenAI names them; ``details`` fields stay undecoded."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    total_tokens: Count = 0
     prompt_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     completion_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.contract import Count, Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import Slot
 from ztoapi.telemetry.layout import (
@@ -71,11 +71,11 @@ _DURATION_BUCKETS: Final = _DURATION + 1
 
 
 class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class _Rows(NamedTuple):
@@ -269,6 +269,6 @@ def _count_details(model: "memoryview[int]", usage: Usage) -> None:
         if usage.completion_tokens_details:
             completion = msgspec.json.decode(usage.completion_tokens_details, type=_CompletionDetails | None)
             model[ModelCell.REASONING] += 0 if completion is None else completion.reasoning_tokens or 0
-    except (msgspec.ValidationError, OverflowError):
+    except msgspec.ValidationError:
         # An upstream may put there what it likes.
         pass
