@@ -257,9 +257,10 @@ def test_a_hit_passes_admission_and_pacing() -> None:
         assert record.finished - record.first_byte > 0.1
 
 
-def test_a_slow_reader_of_a_hit_has_it_wait() -> None:
+@pytest.mark.parametrize("pace", [{}, {"ZTOAPI_KEY_BANDWIDTH_BYTES_PER_SECOND": "100000000"}])
+def test_a_slow_reader_of_a_hit_has_it_wait(pace: dict[str, str]) -> None:
     model = "glm-4.6:tokens=400:size=4000:reasoning=0:itl=0"
-    with cached(ZTOAPI_CACHE_MAX_ENTRY_BYTES="4000000") as stack:
+    with cached(ZTOAPI_CACHE_MAX_ENTRY_BYTES="4000000", **pace) as stack:
         whole = ask(stack, model=model, stream=True)
         assert len(whole.content) > 1_500_000
         with Client(stack.port, receive_buffer=4096) as client:

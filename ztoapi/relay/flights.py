@@ -172,7 +172,7 @@ class _Replay:
         self._stream = stream
         self._at = 0
         self._paused = exchange.paused
-        self._piece_bytes = exchange.piece_bytes or _PIECE_BYTES
+        self._piece_bytes = min(exchange.piece_bytes or _PIECE_BYTES, _PIECE_BYTES)
 
     def start(self) -> None:
         self._exchange.on_pause = self._pause
