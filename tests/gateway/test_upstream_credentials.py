@@ -6,10 +6,13 @@ import math
 import socket
 
 import httpx
+import msgspec
 import pytest
 
+from tests.cache.upstream import Upstream
 from tests.gateway.test_endings import CHAT, body, raw_request
 from tests.stack import Stack
+from tests.support.serving import Client
 from ztoapi.errors import Ending, Fault
 from ztoapi.relay.credentials import CredentialStatistics
 from ztoapi.simulator.app import Options
@@ -282,8 +285,8 @@ def test_readiness_tells_of_refused_credentials_and_of_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("1302:retry_after=7", "7 s: throttled (upstream code 1302)"),
-        ("1113", "300 s: quota (upstream code 1113)"),
+        ("1302:retry_after=7", "7 s: throttled (upstream code '1302')"),
+        ("1113", "300 s: quota (upstream code '1113')"),
         ("refuse", "1 s: upstream (upstream_closed)"),
     ],
 )
@@ -301,5 +304,17 @@ def test_a_refusal_is_logged_once_without_the_token(caplog: pytest.LogCaptureFix
         (one, _) = credentials(stack)
         assert math.isclose(one.until, 60, abs_tol=20)
     lines = [record.getMessage() for record in caplog.records if "out of use" in record.getMessage()]
-    assert lines == ["zai-1 is out of use for 60 s: refused (upstream code 1000); check its token"]
+    assert lines == ["zai-1 is out of use for 60 s: refused (upstream code '1000'); check its token"]
     assert "secret-one" not in caplog.text
+
+
+def test_an_upstreams_code_stays_within_its_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    code = "x\nERROR all is lost" + "!" * 100
+    with caplog.at_level(logging.WARNING), Upstream() as upstream, Stack("openai", UPSTREAM_URL=upstream.url) as stack:
+        with Client(stack.port) as client:
+            client.post(CHAT, msgspec.json.encode(body("m")))
+            upstream.call().refuse(b"401 Unauthorized", msgspec.json.encode({"error": {"message": "no", "code": code}}))
+            client.until(b"}}")
+    (line,) = [record.getMessage() for record in caplog.records if "out of use" in record.getMessage()]
+    assert "upstream code 'x\\nERROR all is lost!" in line
+    assert len(line) < 200

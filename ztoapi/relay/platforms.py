@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Collection, Iterator
+from typing import Final
 
 import httpx
 import msgspec
@@ -25,6 +26,9 @@ __all__ = ["Upstream", "UpstreamStatistics"]
 _USER_AGENT = f"ztoapi/{__version__}"
 _FREE_RETRIES = 10
 """In the budget's window, whatever the traffic: one a second, so that a gateway of one person's retries at all."""
+
+_CODE_CHARACTERS: Final = 64
+"""As much of an upstream's own code goes into the log; those that are known have less than half of that."""
 
 _log = logging.getLogger(__name__)
 
@@ -101,8 +105,9 @@ class Upstream:
             wait = rest if rest > 0 else None
         seconds = self.pool.fail(lease, self._loop.time(), error.fault, wait)
         if seconds:
-            # Its own words may hold what the client sent: the code must do.
-            code = error.code if error.upstream_code is None else f"upstream code {error.upstream_code}"
+            # Its own words may hold what the client sent: the code must do, and that is the upstream's choice too.
+            own = error.upstream_code
+            code = error.code if own is None else f"upstream code {own[:_CODE_CHARACTERS]!r}"
             remedy = "; check its token" if error.fault is Fault.REFUSED else ""
             _log.warning(
                 "%s is out of use for %g s: %s (%s)%s", name, round(seconds, 1), error.fault.value, code, remedy
