@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import msgspec
@@ -12,7 +13,6 @@ import pytest
 from tests.cache.upstream import Upstream
 from tests.gateway.test_endings import CHAT, body, raw_request
 from tests.stack import Stack
-from tests.support.serving import Client
 from ztoapi.errors import Ending, Fault
 from ztoapi.relay.credentials import CredentialStatistics
 from ztoapi.simulator.app import Options
@@ -310,11 +310,12 @@ def test_a_refusal_is_logged_once_without_the_token(caplog: pytest.LogCaptureFix
 
 def test_an_upstreams_code_stays_within_its_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     code = "x\nERROR all is lost" + "!" * 100
+    refusal = msgspec.json.encode({"error": {"message": "no", "code": code}})
     with caplog.at_level(logging.WARNING), Upstream() as upstream, Stack("openai", UPSTREAM_URL=upstream.url) as stack:
-        with Client(stack.port) as client:
-            client.post(CHAT, msgspec.json.encode(body("m")))
-            upstream.call().refuse(b"401 Unauthorized", msgspec.json.encode({"error": {"message": "no", "code": code}}))
-            client.until(b"}}")
+        with ThreadPoolExecutor(1) as beside:
+            asking = beside.submit(ask, stack, "m")
+            upstream.call().refuse(b"401 Unauthorized", refusal)
+            assert asking.result().status_code == 502
     (line,) = [record.getMessage() for record in caplog.records if "out of use" in record.getMessage()]
     assert "upstream code 'x\\nERROR all is lost!" in line
     assert len(line) < 200
