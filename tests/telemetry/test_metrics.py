@@ -72,6 +72,15 @@ def test_every_request_is_counted_once() -> None:
     assert value(samples, "process_resident_memory_bytes") > 1e6
 
 
+def test_hundreds_of_credentials_are_all_shown() -> None:
+    with Stack(UPSTREAM_TOKEN="|".join(f"token-{number}" for number in range(200))) as stack:
+        samples = scrape(stack.url)
+    for number in range(200):
+        assert (
+            value(samples, "ztoapi_credential_state", platform="zai", credential=f"zai-{number + 1}", state="ok") == 1
+        )
+
+
 def test_failures_are_counted_by_how_they_ended() -> None:
     with Stack(UPSTREAM_MAX_TRIES="1") as stack:
         assert ask(stack, model="glm-4.6:fault=500").status_code >= 500

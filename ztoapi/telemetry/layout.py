@@ -228,8 +228,9 @@ MODELS: Final = Table(
 )
 PLATFORMS: Final = Table(MODELS.end, ("platform",), 32, PlatformCell.COUNT, (PlatformCell.DURATION,))
 ERRORS: Final = Table(PLATFORMS.end, ("platform", "code"), 256, 1)
-SAMPLES: Final = Table(ERRORS.end, ("metric", "first", "second"), 512, 1, (0,))
-"""What is looked at once a second rather than counted at each request; ``first`` and ``second`` are label values."""
+SAMPLES: Final = Table(ERRORS.end, ("metric", "first", "second"), 4096, 1, (0,))
+"""What is looked at once a second rather than counted at each request; ``first`` and ``second`` are label values. A
+credential has six: there is room for more than six hundred."""
 KEYS: Final = Table(SAMPLES.end, ("key",), 256, KeyCell.COUNT)
 """Client keys by name."""
 TABLES: Final = (CODES, OWN_CODES, ROUTES, MODELS, PLATFORMS, ERRORS, SAMPLES, KEYS)
@@ -247,4 +248,4 @@ SECONDS_START: Final = KEYS.end
 FINISHED_START: Final = SECONDS_START + SECONDS * SECOND_WORDS
 IN_FLIGHT_START: Final = FINISHED_START + LIVE_FINISHED * LIVE_WORDS
 SLOT_WORDS: Final = IN_FLIGHT_START + LIVE_IN_FLIGHT * LIVE_WORDS
-"""About 1.2 MB. Memory that is never touched costs nothing."""
+"""About 2.2 MB. Memory that is never touched costs nothing."""
