@@ -76,7 +76,8 @@ def test_scenario_runs_and_reports_all_that_happened(runs: dict[str, Finished], 
     assert truncation.events == answered.events
     left, limited = run.total("disconnect").events, run.total("rate limited").events
     assert run.total("TTFT").events == answered.events + left
-    assert run.demo.stats()["requests"] == answered.events + left + limited
+    # While its credential rests after a refusal the gateway itself refuses, and the simulator hears nothing of it.
+    assert answered.events + left <= run.demo.stats()["requests"] <= answered.events + left + limited
     entries = run.entries
     assert run.process.csv_counts() == {name: (entry.events, entry.failures) for name, entry in entries.items()}
     assert all(f'"name": "{name}"' in run.process.html() for name in entries)
