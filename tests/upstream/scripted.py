@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar, cast
 
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.upstream.client import Call, NativeClient, UpstreamRequest
+from ztoapi.upstream.client import Call, Client, NativeClient, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin
 from ztoapi.wire.client import ResponseHead
@@ -352,3 +352,20 @@ class Pieces(Heard):
     def _pause(self) -> None:
         if len(self.sizes) == 1:
             self.call.pause()
+
+
+async def comes_in_small_pieces(client: Client, upstream: Upstream, octets: int) -> tuple[Peer, Pieces]:
+    """An answer of so many ``octets``, asked for by the hundred: a pause comes after one piece, however much there is.
+    Returns who gave it, and how it came."""
+    pieces = Pieces()
+    pieces.call = client.send(upstream.request(), pieces, None, 100)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % octets + b"x" * octets)
+    await pieces.until(lambda: bool(pieces.sizes))
+    for _ in range(10):
+        await turn()
+    assert len(pieces.sizes) == 1
+    pieces.call.resume()
+    await pieces.ended()
+    return peer, pieces

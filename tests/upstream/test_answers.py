@@ -15,6 +15,7 @@ from tests.upstream.scripted import (
     Pieces,
     Upstream,
     chunk,
+    comes_in_small_pieces,
     listening,
     read,
     turn,
@@ -38,18 +39,7 @@ async def answered(client: Client, upstream: Upstream, answer: bytes, *, close: 
 
 
 async def test_an_answer_comes_in_small_pieces_to_who_asks_for_them(client: Client, upstream: Upstream) -> None:
-    pieces = Pieces()
-    pieces.call = client.send(upstream.request(), pieces, None, 100)
-    peer = await upstream.accept()
-    await peer.request()
-    peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + b"x" * 1000)
-    await pieces.until(lambda: bool(pieces.sizes))
-    for _ in range(10):
-        await turn()
-    # However much there is: a pause comes after one piece.
-    assert len(pieces.sizes) == 1
-    pieces.call.resume()
-    await pieces.ended()
+    peer, pieces = await comes_in_small_pieces(client, upstream, 1000)
     assert pieces.body == b"x" * 1000 and max(pieces.sizes) <= 100
     # The next answer on this connection is not for the same client.
     whole = Pieces()

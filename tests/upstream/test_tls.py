@@ -18,13 +18,12 @@ from tests.upstream.scripted import (
     Heard,
     Native,
     Peer,
-    Pieces,
     Upstream,
     chunk,
+    comes_in_small_pieces,
     listening,
     no_task_is_left,
     settle,
-    turn,
 )
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import Ending
@@ -331,15 +330,5 @@ async def test_a_paused_stream_is_held_back(
 async def test_small_pieces_and_a_pause_after_each(
     make_client: MakeClient, trusting: ssl.SSLContext, secure: Upstream
 ) -> None:
-    pieces = Pieces()
-    pieces.call = make_client(trusting).send(secure.request(), pieces, None, 100)
-    peer = await secure.accept()
-    await peer.request()
-    peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n" + b"x" * 20000)
-    await pieces.until(lambda: bool(pieces.sizes))
-    for _ in range(10):
-        await turn()
-    assert len(pieces.sizes) == 1
-    pieces.call.resume()
-    await pieces.ended()
+    _, pieces = await comes_in_small_pieces(make_client(trusting), secure, 20000)
     assert pieces.body == b"x" * 20000 and max(pieces.sizes) <= 100
