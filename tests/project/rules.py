@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["duplicates", "foreign_words", "functions", "module_state", "sleeps", "unasserted_tests"]
+__all__ = ["class_sizes", "duplicates", "foreign_words", "functions", "module_state", "sleeps", "unasserted_tests"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -28,6 +28,21 @@ def functions(text: str) -> Iterator[Function]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, Function):
             yield node
+
+
+def class_sizes(text: str) -> list[tuple[str, int, int]]:
+    """Name, first line and lines of code of each class; docstrings, comments and blank lines do not count."""
+    lines = text.splitlines()
+    tree = ast.parse(text)
+    blank = {number for number, line in enumerate(lines, 1) if not line.strip() or line.lstrip().startswith("#")}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            blank.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return [
+        (node.name, node.lineno, sum(number not in blank for number in range(node.lineno, (node.end_lineno or 0) + 1)))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
 
 
 def module_state(text: str) -> list[str]:

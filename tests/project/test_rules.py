@@ -4,6 +4,7 @@ import pytest
 
 from tests.project.rules import (
     DUPLICATE_LINES,
+    class_sizes,
     duplicates,
     foreign_words,
     module_state,
@@ -53,6 +54,11 @@ def test_duplicates_are_found_across_modules() -> None:
     one = f"def one(x):\n    '''Says one thing.'''\n{body}"
     two = f"async def two(x):\n{body}"
     assert duplicates({"a.py": one, "b.py": two}) == [["a.py:one", "b.py:two"]]
+
+
+def test_the_size_of_a_class_is_its_code() -> None:
+    text = 'x = 1\nclass One:\n    """Two\n    lines."""\n\n    # A comment.\n    a = 1\n    """Its meaning."""\n'
+    assert class_sizes(text) == [("One", 2, 2)]
 
 
 def test_short_bodies_are_no_duplicates() -> None:

@@ -44,6 +44,7 @@ class _Mode(enum.Enum):
 _NOTHING, _EVENTS, _WHOLE, _REFUSAL, _OVER = _Mode
 
 
+# Over 250 lines: every ending of a response is decided in one place.
 class Relay:
     """See the module docstring. ``model`` and ``session`` as in Tries; ``stream`` says whether the client gets a
     stream."""

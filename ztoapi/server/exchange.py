@@ -54,6 +54,7 @@ class Grant(Protocol):
     def finish(self, tokens: int | None = None) -> None: ...
 
 
+# Over 250 lines: each way to answer ends in the one `finish`.
 class Exchange:
     """See the module docstring. ``on_gone`` is called once if the client leaves before the answer is complete;
     ``on_pause`` and ``on_resume`` when its socket is full and when it has room again."""

@@ -60,6 +60,7 @@ _NOT_READING: Final = (Phase.QUEUED, Phase.CLOSING)
 _BETWEEN_REQUESTS: Final = (Phase.IDLE, Phase.HEAD)
 
 
+# Over 250 lines: the phases of one connection share its timers and its flow control.
 class HTTPProtocol(asyncio.Protocol):
     """One client connection."""
 
