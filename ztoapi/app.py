@@ -19,7 +19,6 @@ from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
-from ztoapi.handlers.profiling import ProfilingHandler
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.limits.board import Board, BoardLimiter
 from ztoapi.limits.scopes import Scopes
@@ -28,13 +27,14 @@ from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
 from ztoapi.middleware.cors import Cors
 from ztoapi.middleware.ratelimit import RateLimits
+from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.flights import make_flights
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.access_log import AccessLog
-from ztoapi.telemetry.board import Board as TelemetryBoard
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.checks import Checks, passed_or_warn
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import OTHER
@@ -75,7 +75,7 @@ class Application:
         loop: asyncio.AbstractEventLoop,
         keys: KeyRing | None = None,
         board: BoardLimiter | None = None,
-        telemetry: TelemetryBoard | None = None,
+        telemetry: MetricsBoard | None = None,
         slot: int = 0,
         history: History | None = None,
         access_log: AccessLog | None = None,
@@ -83,7 +83,7 @@ class Application:
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
-        self.telemetry = telemetry = telemetry or TelemetryBoard()
+        self.telemetry = telemetry = telemetry or MetricsBoard()
         self._slot = telemetry.slot(slot)
         self._history, self._access_log, self._tracer = history, access_log, tracer
         readers = [one.add for one in (access_log, tracer) if one is not None]

@@ -9,8 +9,8 @@ from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.access_line import json_lines, make_lines, text_lines
 from ztoapi.telemetry.access_log import BATCH_RECORDS, AccessLog
+from ztoapi.telemetry.log_file import LogFile
 from ztoapi.telemetry.record import RequestRecord
-from ztoapi.telemetry.sink import Sink
 
 
 def record() -> RequestRecord:
@@ -26,7 +26,7 @@ def record() -> RequestRecord:
 
 
 def test_on_the_path(benchmark: BenchmarkFixture) -> None:
-    log = AccessLog(Sink("/dev/null"), lambda: 1e9, text=False)
+    log = AccessLog(LogFile("/dev/null"), lambda: 1e9, text=False)
     # Nobody takes anything out here; a bound keeps the queue from being refused.
     log._waiting = deque(maxlen=BATCH_RECORDS)
     note(benchmark, "access log, on the path", requests=1)

@@ -10,7 +10,7 @@ from bench.inmemory import Gateway, chunked, request, stream_head, zai_event
 from bench.micro.pieces import note
 from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.layout import LIVE_IN_FLIGHT, MODELS, ModelCell
 from ztoapi.telemetry.live import NEWEST, write_finished, write_in_flight
 from ztoapi.telemetry.prometheus import render
@@ -33,14 +33,14 @@ def record(*, stream: bool) -> RequestRecord:
     )  # fmt: skip
 
 
-def recorder(board: Board, *, counted: bool) -> Recorder:
+def recorder(board: MetricsBoard, *, counted: bool) -> Recorder:
     return BoardRecorder(board.slot(0), lambda path: path, ["glm-4.6"]) if counted else Recorder()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("counted", [False, True], ids=["not-counted", "counted"])
 def test_a_request(benchmark: BenchmarkFixture, counted: bool, stream: bool) -> None:
-    board = Board()
+    board = MetricsBoard()
     recording, one = recorder(board, counted=counted), record(stream=stream)
 
     def serve() -> None:
@@ -80,7 +80,7 @@ def test_a_piece_of_a_stream(benchmark: BenchmarkFixture, counted: bool) -> None
 
 
 def test_scan_of_finished_requests(benchmark: BenchmarkFixture) -> None:
-    board, ended = Board(), [record(stream=True) for _ in range(NEWEST)]
+    board, ended = MetricsBoard(), [record(stream=True) for _ in range(NEWEST)]
     slot = board.slot(0)
     note(benchmark, "telemetry: a scan", requests=NEWEST)
     benchmark(write_finished, slot, ended, 0.0)
@@ -88,7 +88,7 @@ def test_scan_of_finished_requests(benchmark: BenchmarkFixture) -> None:
 
 
 def test_scan_of_requests_in_flight(benchmark: BenchmarkFixture) -> None:
-    board, running = Board(), [record(stream=True) for _ in range(LIVE_IN_FLIGHT)]
+    board, running = MetricsBoard(), [record(stream=True) for _ in range(LIVE_IN_FLIGHT)]
     slot = board.slot(0)
     note(benchmark, "telemetry: a scan", requests=LIVE_IN_FLIGHT)
     benchmark(write_in_flight, slot, running, 0.0, 2.0)
@@ -96,7 +96,7 @@ def test_scan_of_requests_in_flight(benchmark: BenchmarkFixture) -> None:
 
 
 def test_scrape(benchmark: BenchmarkFixture) -> None:
-    board = Board()
+    board = MetricsBoard()
     recorder(board, counted=True).submit(record(stream=True))
     note(benchmark, "telemetry: who reads", workers=1)
     text, _ = benchmark(render, board, "text/plain", compress=False)
@@ -104,7 +104,7 @@ def test_scrape(benchmark: BenchmarkFixture) -> None:
 
 
 def test_stats(benchmark: BenchmarkFixture) -> None:
-    board = Board()
+    board = MetricsBoard()
     recorder(board, counted=True).submit(record(stream=True))
     note(benchmark, "telemetry: who reads", workers=1)
     assert benchmark(make_stats, board, NOW)["models"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import jsonschema  # type: ignore[import-untyped]  # its stubs would be one more package
 import pytest
 
-from ztoapi.telemetry.profile import CpuSampler
-from ztoapi.telemetry.profile_formats import speedscope
+from ztoapi.profiling.cpu import CpuSampler
+from ztoapi.profiling.formats import speedscope
 
 SCHEMA = Path(__file__).parent / "node_modules/speedscope/dist/release/file-format-schema.json"
 

@@ -14,7 +14,7 @@ from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
 from ztoapi.server.listener import Server, bind
 from ztoapi.simulator.app import Options
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import MODELS, ModelCell
 
@@ -396,7 +396,7 @@ async def unix_time(stack: Stack) -> float:
 
 def keep_hours(path: Path, now: int) -> None:
     """A history of ten days, in which the last hour but one had 110 requests."""
-    board, at = Board(), now - 240 * HOUR
+    board, at = MetricsBoard(), now - 240 * HOUR
     history = History(path, board, lambda: at)
     history.create()
     row, sums = board.slot(0).row(MODELS, ("glm-4.6", "zai"))

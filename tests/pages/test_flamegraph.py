@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.browsing import DESKTOP, PHONE, keep, open_page
 from ztoapi.handlers.static import STATIC
-from ztoapi.telemetry.profile import Frame, Profile
-from ztoapi.telemetry.profile_formats import FlameGraph
+from ztoapi.profiling.cpu import Frame, Profile
+from ztoapi.profiling.formats import FlameGraph
 
 HOSTILE = "x.</script><img src=x onerror=document.title='broken'><!--<script>@PROFILE@"
 PROFILE = Profile(

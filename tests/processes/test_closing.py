@@ -13,7 +13,7 @@ from tests.stack import Stack, config_for
 from tests.telemetry.lines import UNIX_SECONDS, make_record, read_whole
 from ztoapi.app import Application
 from ztoapi.telemetry.access_log import AccessLog
-from ztoapi.telemetry.sink import Sink
+from ztoapi.telemetry.log_file import LogFile
 
 
 def stores(process: GatewayProcess) -> list[dict[str, str]]:
@@ -53,7 +53,7 @@ def test_what_cannot_be_closed_is_logged_and_the_rest_is_closed(
         raise RuntimeError("stuck")
 
     async def main() -> None:
-        log = AccessLog(Sink(str(lines)), lambda: UNIX_SECONDS, text=False)
+        log = AccessLog(LogFile(str(lines)), lambda: UNIX_SECONDS, text=False)
         application = Application(config_for(1), asyncio.get_running_loop(), access_log=log)
         await application.start()
         log.add(make_record())

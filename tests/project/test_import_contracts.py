@@ -43,6 +43,7 @@ def test_the_tree_keeps_every_contract(copy: Path) -> None:
         ("server/exchange.py", "import h11", "h11 stays behind wire"),
         ("upstream/pool.py", "import uvloop", "uvloop stays"),
         ("telemetry/recorder.py", "import opentelemetry.trace", "OpenTelemetry"),
+        ("profiling/cpu.py", "import ztoapi.telemetry.board", "The profiler"),
         ("handlers/chat.py", "import ztoapi.handlers.models", "Handlers and gates"),
         ("wire/sse.py", "import ztoapi.server.exchange", "Layers"),
         ("server/exchange.py", "import ztoapi.upstream.pool", "Layers"),

@@ -9,7 +9,7 @@ from tests.processes.gateway_process import GatewayProcess
 from tests.simulator.asking import MESSAGES, ask, raw_request
 from tests.stack import Stack
 from ztoapi.cli.main import main
-from ztoapi.simulator.board import Board, Cell
+from ztoapi.simulator.shared_counts import Cell, SharedCounts
 
 PLAIN = "/v1/chat/completions"
 
@@ -77,7 +77,7 @@ def test_a_model_is_counted_anew_after_a_reset(stack: Stack, origin: str) -> Non
 
 
 def test_models_are_told_apart_up_to_a_bound() -> None:
-    board, index = Board(), dict[bytes, int]()
+    board, index = SharedCounts(), dict[bytes, int]()
     for number in range(2000):
         board.count_model(0, index, b"model-%d" % number)
     board.count_model(0, index, b"model-5")
@@ -86,7 +86,7 @@ def test_models_are_told_apart_up_to_a_bound() -> None:
 
 
 def test_rows_add_up_and_a_worker_that_comes_again_finds_its_names() -> None:
-    board = Board(2)
+    board = SharedCounts(2)
     for row in range(2):
         index: dict[bytes, int] = {}
         board.add(row, Cell.REQUESTS, row + 1)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ztoapi.errors import Ending
 from ztoapi.telemetry.access_log import AccessLog
+from ztoapi.telemetry.log_file import LogFile
 from ztoapi.telemetry.record import RequestRecord
-from ztoapi.telemetry.sink import Sink
 
 __all__ = ["UNIX_SECONDS", "log_to", "make_record", "read_whole"]
 
@@ -24,7 +24,7 @@ def make_record(request_id: str = "id-1", path: str = "/v1/chat/completions", **
 
 
 def log_to(where: str, clock: Callable[[], float] = lambda: UNIX_SECONDS, *, text: bool = False) -> AccessLog:
-    log = AccessLog(Sink(where), clock, text=text)
+    log = AccessLog(LogFile(where), clock, text=text)
     log.start()
     return log
 

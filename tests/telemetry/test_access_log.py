@@ -14,7 +14,7 @@ import pytest
 from tests.telemetry.lines import log_to, make_record, read_whole
 from ztoapi.telemetry import access_log
 from ztoapi.telemetry.access_log import AccessLog
-from ztoapi.telemetry.sink import Sink
+from ztoapi.telemetry.log_file import LogFile
 
 WAIT_SECONDS = 20.0
 
@@ -79,7 +79,7 @@ def test_a_file_is_appended_to_and_is_not_for_everybody(tmp_path: Path) -> None:
 
 def test_a_file_that_was_moved_away_is_replaced(tmp_path: Path) -> None:
     path, old = tmp_path / "access.log", tmp_path / "access.log.1"
-    sink = Sink(str(path))
+    sink = LogFile(str(path))
     log = AccessLog(sink, lambda: 0.0, text=False)
     log.start()
     log.add(make_record("1"))
@@ -97,7 +97,7 @@ def test_a_file_that_was_moved_away_is_replaced(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_opened_again_is_written_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
-    sink = Sink(str(folder / "access.log"))
+    sink = LogFile(str(folder / "access.log"))
     folder.rename(tmp_path / "old")
     assert not sink.reopen()
     assert "cannot be opened again" in caplog.text
@@ -131,7 +131,7 @@ def test_a_reader_that_stands_still_stops_nobody_and_memory_is_bounded(
 
 def test_a_pipe_that_does_not_block_loses_nothing(pipe: tuple[str, int]) -> None:
     where, reader = pipe
-    sink = Sink(where)
+    sink = LogFile(where)
     os.set_blocking(sink._fd, False)
     log = AccessLog(sink, lambda: 0.0, text=False)
     log.start()
@@ -148,7 +148,7 @@ def test_a_pipe_that_does_not_block_loses_nothing(pipe: tuple[str, int]) -> None
 
 def test_lines_go_into_a_pipe_in_pieces_that_it_takes_at_once(pipe: tuple[str, int]) -> None:
     where, reader = pipe
-    sinks = [Sink(where) for _ in range(3)]
+    sinks = [LogFile(where) for _ in range(3)]
     lines = {number: (f"{number}" * 150 + "\n").encode() * 400 for number in range(3)}
     threads = [threading.Thread(target=sink.write, args=(lines[number],)) for number, sink in enumerate(sinks)]
     for thread in threads:
@@ -178,10 +178,10 @@ def test_a_line_that_did_not_fit_on_the_disk_does_not_spoil_the_next(tmp_path: P
     path = tmp_path / "access.log"
     script = f"""
 import resource, signal
-from ztoapi.telemetry.sink import Sink
+from ztoapi.telemetry.log_file import LogFile
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-sink = Sink({str(path)!r})
+sink = LogFile({str(path)!r})
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (25, hard))
 assert sink.write(b"first line\\nsecond line\\nthird line\\n") == 25
@@ -197,4 +197,4 @@ def test_a_file_that_cannot_be_opened_is_an_error_at_once(tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "no" / "access.log", tmp_path, tmp_path / "pipe"):
         with pytest.raises(OSError, match=r"Errno"):
-            Sink(str(path))
+            LogFile(str(path))

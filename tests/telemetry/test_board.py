@@ -7,7 +7,7 @@ import pytest
 
 from tests.stack import Stack
 from ztoapi.errors import Ending
-from ztoapi.telemetry.board import Board, Slot, cut
+from ztoapi.telemetry.board import MetricsBoard, Slot, cut
 from ztoapi.telemetry.layout import (
     CODES,
     ERRORS,
@@ -49,7 +49,7 @@ def record(number: int, *, ended: bool = True) -> RequestRecord:
 
 
 def test_rows_of_several_workers_add_up() -> None:
-    board = Board(2)
+    board = MetricsBoard(2)
     for number, count in ((0, 3), (1, 4)):
         ints, floats = board.slot(number).row(MODELS, ("glm-4.6", "zai"))
         ints[0] += count
@@ -60,7 +60,7 @@ def test_rows_of_several_workers_add_up() -> None:
 
 
 def test_a_row_is_found_again_by_a_later_worker() -> None:
-    board = Board()
+    board = MetricsBoard()
     board.slot(0).row(CODES, ("/v1/models", "GET", "200"))[0][0] += 1
     board.slot(0).row(CODES, ("/v1/models", "GET", "200"))[0][0] += 1
     assert board.rows(CODES) == {("/v1/models", "GET", "200"): [2]}
@@ -68,7 +68,7 @@ def test_a_row_is_found_again_by_a_later_worker() -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_what_finds_no_room_is_counted_as_other(table: Table) -> None:
-    board = Board()
+    board = MetricsBoard()
     slot = board.slot(0)
     for number in range(table.rows + 50):
         ints, floats = slot.row(table, [str(number)] * len(table.labels))
@@ -93,7 +93,7 @@ def test_rows_are_not_read_again_for_what_finds_no_room(monkeypatch: pytest.Monk
         return labels_of(slot, table, place)
 
     monkeypatch.setattr(Slot, "_labels", labels)
-    slot = Board().slot(0)
+    slot = MetricsBoard().slot(0)
     for number in [*range(SAMPLES.rows * 2)] * 2:
         slot.row(SAMPLES, ("metric", str(number), ""))
     assert len(read) <= SAMPLES.rows
@@ -108,7 +108,7 @@ def test_cut_text_is_whole_characters(size: int) -> None:
 
 
 def test_label_values_of_any_length_and_content() -> None:
-    board = Board()
+    board = MetricsBoard()
     board.slot(0).row(CODES, (LONGEST, "a\x1fb", "\ud800"))[0][0] += 1
     ((labels, row),) = board.rows(CODES).items()
     assert labels == ("\N{SNOWMAN}" * (LABEL_VALUE_BYTES // 3), "a b", "?")
@@ -116,7 +116,7 @@ def test_label_values_of_any_length_and_content() -> None:
 
 
 def test_the_largest_live_record_has_room() -> None:
-    board = Board()
+    board = MetricsBoard()
     one = RequestRecord(
         LONGEST, LONGEST, LONGEST, 1e300, whole=1.0, first_byte=2.5, finished=1e300, status=599, ending=Ending.DONE,
         model=LONGEST, served_model=LONGEST, platform=LONGEST, credential=LONGEST, stream=True, attempts=1 << 60,
@@ -135,7 +135,7 @@ def test_the_largest_live_record_has_room() -> None:
 
 def test_a_lost_record_of_any_length_leaves_its_neighbour_alone() -> None:
     """That a worker died says more than that it was at work: a record that just had room has none any more."""
-    board = Board()
+    board = MetricsBoard()
     slot = board.slot(0)
     for written, length in enumerate(range(600, 1000)):
         one = record(1, ended=False)
@@ -146,7 +146,7 @@ def test_a_lost_record_of_any_length_leaves_its_neighbour_alone() -> None:
 
 
 def test_the_ring_keeps_the_newest() -> None:
-    board = Board(2)
+    board = MetricsBoard(2)
     write_finished(board.slot(0), [record(number) for number in range(LIVE_FINISHED + 20)], 0.0)
     write_finished(board.slot(0), [record(number) for number in range(5000, 5010)], 0.0)
     write_finished(board.slot(1), [record(9000)], 0.0)
@@ -156,7 +156,7 @@ def test_the_ring_keeps_the_newest() -> None:
 
 
 def test_requests_in_flight_come_first_and_once() -> None:
-    board = Board()
+    board = MetricsBoard()
     slot = board.slot(0)
     write_in_flight(slot, [record(number, ended=False) for number in range(LIVE_IN_FLIGHT + 9)], 0.0, 500.0)
     write_finished(slot, [record(3)], 0.0)
@@ -179,7 +179,7 @@ def fill(slot: Slot, letter: int, stop: multiprocessing.synchronize.Event) -> No
 def test_records_are_never_torn() -> None:
     """A writer in a process of its own overwrites what is being read, as fast as it can."""
     context = multiprocessing.get_context("fork")
-    board, stop = Board(), context.Event()
+    board, stop = MetricsBoard(), context.Event()
     slot = board.slot(0)
     writer = context.Process(target=fill, args=(slot, 65, stop))
     writer.start()
@@ -211,7 +211,7 @@ def note(slot: Slot, stop: multiprocessing.synchronize.Event) -> None:
 def test_seconds_are_never_torn() -> None:
     """Each worker in a process of its own overwrites its seconds while all are read."""
     context = multiprocessing.get_context("fork")
-    board, stop = Board(2), context.Event()
+    board, stop = MetricsBoard(2), context.Event()
     writers = [context.Process(target=note, args=(slot, stop)) for slot in board.slots]
     for writer in writers:
         writer.start()
@@ -238,7 +238,7 @@ def count(slot: Slot, started: int, ended: int) -> None:
 
 def test_counts_of_several_writing_processes_are_exact() -> None:
     context = multiprocessing.get_context("fork")
-    board = Board(3)
+    board = MetricsBoard(3)
 
     def work(slot: Slot) -> None:
         for _ in range(20_000):
@@ -256,7 +256,7 @@ def test_counts_of_several_writing_processes_are_exact() -> None:
 
 
 def test_a_dead_worker_leaves_its_counts() -> None:
-    board = Board(2)
+    board = MetricsBoard(2)
     slot = board.slot(0)
     slot.take_over(4711, NOW)
     count(slot, started=10, ended=8)
@@ -292,7 +292,7 @@ def test_of_what_looks_after_the_gateway_nothing_is_lost(path: str, lost: int) -
 
 def test_what_looks_after_the_gateway_counts_for_nothing_else_even_without_room() -> None:
     """Anybody may ask open paths by any method, which with the answers' codes is more than there are rows."""
-    board = Board()
+    board = MetricsBoard()
     recorder = BoardRecorder(board.slot(0), lambda path: path)
     for number in range(CODES.rows + 50):
         recorder.begin(f"/docs/{number}")
@@ -309,7 +309,7 @@ def test_what_looks_after_the_gateway_counts_for_nothing_else_even_without_room(
 
 
 def test_seconds_are_kept_for_five_minutes() -> None:
-    board = Board()
+    board = MetricsBoard()
     slot = board.slot(0)
     start = int(NOW)
     for number in range(SECONDS + 10):

@@ -12,7 +12,7 @@ import pytest
 from tests.stack import Stack
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.simulator.app import Options
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 OF_TIMES = {"average", "maximum", "p50", "p95", "p99"}
@@ -191,7 +191,7 @@ def test_who_leaves_while_the_figures_are_made_takes_them_from_nobody() -> None:
 
     async def watch() -> tuple[bytes, bytes]:
         loop = asyncio.get_running_loop()
-        handler = DashboardHandler(Board(), lambda: None, clock, lambda: False, None, loop)
+        handler = DashboardHandler(MetricsBoard(), lambda: None, clock, lambda: False, None, loop)
         leaves, stays = loop.create_task(handler._newest()), loop.create_task(handler._newest())
         await asyncio.to_thread(begun.wait, 20.0)
         leaves.cancel()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.stack import Stack
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import HISTORY_DAYS, HISTORY_HOURS, History
 from ztoapi.telemetry.layout import MODELS, TTFT_EDGES_SECONDS, Cell, ModelCell
 
@@ -39,13 +39,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "of" / "history.db"
 
 
-def opened(path: Path, board: Board, clock: Callable[[], float]) -> History:
+def opened(path: Path, board: MetricsBoard, clock: Callable[[], float]) -> History:
     history = History(path, board, clock)
     history.create()
     return history
 
 
-def count(board: Board, requests: int = 1, *, model: str = "glm-4.6", slot: int = 0, failed: int = 0) -> None:
+def count(board: MetricsBoard, requests: int = 1, *, model: str = "glm-4.6", slot: int = 0, failed: int = 0) -> None:
     ints, floats = board.slot(slot).row(MODELS, (model, "zai"))
     ints[ModelCell.REQUESTS] += requests
     ints[ModelCell.FAILED] += failed
@@ -61,7 +61,7 @@ def shown(history: History, which: str = "hours") -> list[tuple[int, int, int]]:
 
 
 def test_counts_are_saved_once_and_in_their_hour(path: Path, clock: Clock) -> None:
-    board = Board(2)
+    board = MetricsBoard(2)
     history = opened(path, board, clock)
     count(board, 3)
     count(board, 4, slot=1, failed=1)
@@ -84,7 +84,7 @@ def test_counts_are_saved_once_and_in_their_hour(path: Path, clock: Clock) -> No
 
 def test_another_process_goes_on_with_the_file(path: Path, clock: Clock) -> None:
     for _ in range(3):
-        board = Board()
+        board = MetricsBoard()
         history = opened(path, board, clock)
         count(board, 5)
         history.close()
@@ -92,7 +92,7 @@ def test_another_process_goes_on_with_the_file(path: Path, clock: Clock) -> None
 
 
 def test_gateways_may_share_a_file(path: Path, clock: Clock) -> None:
-    boards = Board(), Board()
+    boards = MetricsBoard(), MetricsBoard()
     histories = [opened(path, board, clock) for board in boards]
     for _ in range(2):
         for board, history in zip(boards, histories, strict=True):
@@ -102,7 +102,7 @@ def test_gateways_may_share_a_file(path: Path, clock: Clock) -> None:
 
 
 def test_what_a_bucket_says(path: Path, clock: Clock) -> None:
-    board = Board()
+    board = MetricsBoard()
     history = opened(path, board, clock)
     count(board, 2)
     count(board, 1, model="glm-4.5")
@@ -125,7 +125,7 @@ def test_what_a_bucket_says(path: Path, clock: Clock) -> None:
 
 
 def test_requests_lost_with_a_worker_have_failed(path: Path, clock: Clock) -> None:
-    board = Board(2)
+    board = MetricsBoard(2)
     history = opened(path, board, clock)
     board.slot(1).ints[Cell.STARTED] += 3
     history.save()
@@ -135,7 +135,7 @@ def test_requests_lost_with_a_worker_have_failed(path: Path, clock: Clock) -> No
 
 
 def test_what_is_old_goes(path: Path, clock: Clock) -> None:
-    board = Board()
+    board = MetricsBoard()
     history = opened(path, board, clock)
     count(board)
     history.save()
@@ -153,7 +153,7 @@ def test_what_is_old_goes(path: Path, clock: Clock) -> None:
 
 
 def test_a_gateway_without_requests_is_not_forgotten(path: Path, clock: Clock) -> None:
-    idle, busy = Board(), Board()
+    idle, busy = MetricsBoard(), MetricsBoard()
     count(idle)
     histories = [opened(path, board, clock) for board in (idle, busy)]
     for _ in range(HISTORY_DAYS + 1):
@@ -169,7 +169,7 @@ def test_a_gateway_without_requests_is_not_forgotten(path: Path, clock: Clock) -
 def test_a_disk_that_fails_is_told_of_and_made_up_for(
     path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    board = Board()
+    board = MetricsBoard()
     history = opened(path, board, clock)
     path.rename(path.with_name("away"))
     path.mkdir()
@@ -191,7 +191,7 @@ def test_a_file_that_was_deleted_is_begun_anew(
     path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, asked_first: bool
 ) -> None:
     """With what has come since: what was in the old one is none of this hour's."""
-    board = Board()
+    board = MetricsBoard()
     history = opened(path, board, clock)
     count(board, 5)
     history.save()
@@ -203,7 +203,7 @@ def test_a_file_that_was_deleted_is_begun_anew(
     history.save()
     assert shown(history) == [(NOW + 2 * HOUR, 2, 1)]
     count(board, 1)
-    opened(path, Board(), clock).save()
+    opened(path, MetricsBoard(), clock).save()
     history.save()
     assert shown(history) == [(NOW + 2 * HOUR, 3, 1)]
     assert history.check().status == "pass"
@@ -217,7 +217,7 @@ def _save_when_told(history: History, told: multiprocessing.synchronize.Event) -
 
 def test_a_file_that_was_deleted_is_begun_anew_by_whichever_worker(path: Path, clock: Clock) -> None:
     """What one worker has saved is none of the hour in which another one finds the file gone."""
-    board = Board()
+    board = MetricsBoard()
     history = opened(path, board, clock)
     told = FORK.Event()
     another = FORK.Process(target=_save_when_told, args=(history, told))
@@ -237,19 +237,19 @@ def test_a_file_of_something_else_is_left_alone(path: Path, clock: Clock) -> Non
     path.parent.mkdir()
     path.write_bytes(b"of somebody else" * 100)
     with pytest.raises(sqlite3.DatabaseError):
-        opened(path, Board(), clock)
+        opened(path, MetricsBoard(), clock)
     path.unlink()
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 7")
     with pytest.raises(ValueError, match="format 7"):
-        opened(path, Board(), clock)
+        opened(path, MetricsBoard(), clock)
 
 
 FORK = multiprocessing.get_context("fork")
 WRITERS, SAVERS, DEATHS = 2, 2, 12
 
 
-def _count_on(board: Board, slot: int, stop: multiprocessing.synchronize.Event) -> None:
+def _count_on(board: MetricsBoard, slot: int, stop: multiprocessing.synchronize.Event) -> None:
     # One cell: a worker that is killed between two is in the middle of its update.
     ints, _ = board.slot(slot).row(MODELS, ("glm-4.6", "zai"))
     while not stop.is_set():
@@ -264,7 +264,7 @@ def _save_on(history: History, saved: multiprocessing.synchronize.Semaphore) -> 
 
 def test_nothing_is_lost_or_counted_twice_whoever_dies(path: Path, clock: Clock) -> None:
     """Workers count, others save as fast as they can and are killed at any moment."""
-    board = Board(WRITERS)
+    board = MetricsBoard(WRITERS)
     history = opened(path, board, clock)
     stop, saved = FORK.Event(), FORK.Semaphore(0)
     writers = [FORK.Process(target=_count_on, args=(board, slot, stop)) for slot in range(WRITERS)]

@@ -16,7 +16,7 @@ import pytest
 from tests.telemetry.test_board import NOW
 from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.layout import CODES, MODELS, ROUTES, Cell, ModelCell
 from ztoapi.telemetry.live import reclaim
 from ztoapi.telemetry.record import RequestRecord
@@ -48,7 +48,7 @@ def serve(recorder: BoardRecorder) -> None:
     recorder.submit(one)
 
 
-def die_before(board: Board, store: int, served: int) -> bool:
+def die_before(board: MetricsBoard, store: int, served: int) -> bool:
     """In a process of its own, serve ``served`` requests and die in the next, right before its store of this number,
     counted from 0. False if there are not so many: that request is served too."""
     pid = os.fork()
@@ -76,7 +76,7 @@ def die_before(board: Board, store: int, served: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def requests(board: Board) -> tuple[int, int, int]:
+def requests(board: MetricsBoard) -> tuple[int, int, int]:
     """Those begun, those counted by their status, and those lost."""
     counted = int(sum(row[0] for row in board.rows(CODES).values()))
     return board.total(Cell.STARTED), counted, board.total(Cell.LOST)
@@ -87,7 +87,7 @@ def requests(board: Board) -> tuple[int, int, int]:
 def test_whatever_instant_a_worker_dies_at_each_request_is_counted_or_lost(served: int) -> None:
     seen = set()
     for store in itertools.count():
-        board = Board()
+        board = MetricsBoard()
         died = die_before(board, store, served)
         reclaim(board, 0, NOW)
         started, counted, lost = requests(board)

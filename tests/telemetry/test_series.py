@@ -1,13 +1,13 @@
 """The series of /dashboard/stats: quantiles of the ten seconds before each second."""
 
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.layout import SECOND_HISTOGRAMS, SECOND_SUMS
 from ztoapi.telemetry.stats import make_stats
 
 NOW = 1_795_392_000
 
 
-def note(board: Board, at: int, bucket: int, count: int, *, slot: int = 0) -> None:
+def note(board: MetricsBoard, at: int, bucket: int, count: int, *, slot: int = 0) -> None:
     """``count`` requests in second ``at``, whose times are all in this bucket."""
     ints = [count, 0, 0, 0]
     for edges in SECOND_HISTOGRAMS.values():
@@ -18,7 +18,7 @@ def note(board: Board, at: int, bucket: int, count: int, *, slot: int = 0) -> No
 
 
 def test_quantiles_are_those_of_ten_seconds_and_all_workers() -> None:
-    board = Board(2)
+    board = MetricsBoard(2)
     for slot in range(2):
         for second in range(30):
             note(board, NOW + second, 0, 0, slot=slot)

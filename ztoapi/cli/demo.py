@@ -13,7 +13,7 @@ from ztoapi.server.context import ServerContext
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import History
 
 __all__ = ["demo_config", "run"]
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     def make_simulator(loop: asyncio.AbstractEventLoop) -> Simulator:
         return Simulator(options, loop)
 
-    board = Board()
+    board = MetricsBoard()
     with tempfile.TemporaryDirectory(prefix="ztoapi-demo-") as directory:
         history = History(Path(directory) / "history.db", board, ServerContext.wall_clock)
         history.create()

@@ -23,11 +23,11 @@ from ztoapi.server.context import ServerContext
 from ztoapi.server.workers import Duty, Reload, bind_all
 from ztoapi.server.workers import run as run_workers
 from ztoapi.telemetry.access_log import AccessLog
-from ztoapi.telemetry.board import Board as TelemetryBoard
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
-from ztoapi.telemetry.sink import Sink
+from ztoapi.telemetry.log_file import LogFile
 
 if TYPE_CHECKING:
     from ztoapi.telemetry.tracing import Tracer
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
     board = make_board(config, len(sockets))
-    telemetry = TelemetryBoard(len(sockets))
+    telemetry = MetricsBoard(len(sockets))
     history = _make_history(config, telemetry)
     return run_workers(
         [
@@ -92,9 +92,9 @@ def make_gateway(
     config: Config,
     keys: KeyRing,
     board: Board,
-    telemetry: TelemetryBoard,
+    telemetry: MetricsBoard,
     history: History | None,
-    sink: Sink | None,
+    sink: LogFile | None,
     slot: int,
     loop: asyncio.AbstractEventLoop,
 ) -> Application:
@@ -120,17 +120,17 @@ def _tracer_class() -> "type[Tracer]":
     return Tracer
 
 
-def _make_sink(config: Config) -> Sink | None:
+def _make_sink(config: Config) -> LogFile | None:
     """Where the access log goes. Raises ConfigError."""
     if config.access_log == "off":
         return None
     try:
-        return Sink(config.access_log)
+        return LogFile(config.access_log)
     except OSError as error:
         raise ConfigError((f"access_log: {config.access_log} cannot be written: {error.strerror}",)) from error
 
 
-def _reload(config: Config, keys: KeyRing, sink: Sink | None) -> Reload | None:
+def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | None:
     """What SIGHUP does; None if there is nothing for it to do."""
     steps: list[Reload] = []
     if config.key_file is not None:
@@ -146,7 +146,7 @@ def _reload(config: Config, keys: KeyRing, sink: Sink | None) -> Reload | None:
     return reload if steps else None
 
 
-def _make_history(config: Config, telemetry: TelemetryBoard) -> History | None:
+def _make_history(config: Config, telemetry: MetricsBoard) -> History | None:
     """Raises ConfigError if the file that the configuration names is of no use; without one it is only a pity."""
     path = _history_file(config, os.environ)
     if path is None:
@@ -180,12 +180,12 @@ def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:
     return directory / f"history-{config.server.port}.db"
 
 
-def bury(telemetry: TelemetryBoard, slot: int) -> None:
+def bury(telemetry: MetricsBoard, slot: int) -> None:
     """Worker ``slot`` has died."""
     reclaim(telemetry, slot, ServerContext.wall_clock())
 
 
-def _beat(telemetry: TelemetryBoard, slot: int) -> float:
+def _beat(telemetry: MetricsBoard, slot: int) -> float:
     return telemetry.slot(slot).floats[Cell.BEAT]
 
 

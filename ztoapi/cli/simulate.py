@@ -9,8 +9,8 @@ from ztoapi.errors import ApiError, ConfigError
 from ztoapi.server.workers import Duty, bind_all
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
-from ztoapi.simulator.board import Board
 from ztoapi.simulator.plan import read_plan
+from ztoapi.simulator.shared_counts import SharedCounts
 from ztoapi.simulator.stats import Stats
 
 __all__ = ["run"]
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     set_up_logging(debug=False)
     options = _options(args)
     # Before the fork: all workers count on it.
-    board = Board(args.workers)
+    board = SharedCounts(args.workers)
     sockets = bind_all(args.host, args.port, args.workers, backlog=_BACKLOG)
     return run_workers(
         [Duty(sock, partial(_make, options, board, row)) for row, sock in enumerate(sockets)],
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     )
 
 
-def _make(options: Options, board: Board, row: int, loop: asyncio.AbstractEventLoop) -> Simulator:
+def _make(options: Options, board: SharedCounts, row: int, loop: asyncio.AbstractEventLoop) -> Simulator:
     return Simulator(options, loop, Stats(board, row))
 
 

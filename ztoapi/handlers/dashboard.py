@@ -10,7 +10,7 @@ import msgspec
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.query import read_query, whole_number
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import History, no_history
 from ztoapi.telemetry.live import LiveRecord, read_live
 from ztoapi.telemetry.stats import Json, make_stats
@@ -47,7 +47,7 @@ class DashboardHandler:
 
     def __init__(
         self,
-        board: Board,
+        board: MetricsBoard,
         refresh: Callable[[], None],
         clock: Callable[[], float],
         draining: Callable[[], bool],

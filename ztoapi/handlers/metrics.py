@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from ztoapi.server.exchange import Exchange
-from ztoapi.telemetry.board import Board
+from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.stats import seed_metrics
 
 __all__ = ["MetricsHandler"]
@@ -16,7 +16,7 @@ class MetricsHandler:
     """Any worker answers for all. ``refresh`` brings this worker's part of the board up to date; ``clock`` gives Unix
     seconds."""
 
-    def __init__(self, board: Board, refresh: Callable[[], None], clock: Callable[[], float]) -> None:
+    def __init__(self, board: MetricsBoard, refresh: Callable[[], None], clock: Callable[[], float]) -> None:
         self._board = board
         self._refresh = refresh
         self._clock = clock
@@ -38,7 +38,7 @@ class MetricsHandler:
         exchange.respond(200, text, content_type=content_type.encode("ascii"), headers=fields)
 
 
-def _render(board: Board, accept: str, compress: bool) -> tuple[bytes, str]:
+def _render(board: MetricsBoard, accept: str, compress: bool) -> tuple[bytes, str]:
     # The library takes 57 ms to import, and many a gateway is never scraped.
     from ztoapi.telemetry.prometheus import render
 

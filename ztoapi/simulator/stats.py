@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from ztoapi.server.exchange import Exchange
-from ztoapi.simulator.board import Board, Cell
+from ztoapi.simulator.shared_counts import Cell, SharedCounts
 
 if TYPE_CHECKING:
     from ztoapi.server.protocol import HTTPProtocol
@@ -29,8 +29,8 @@ class Visit(NamedTuple):
 class Stats:
     """The counts of every worker on ``board``; this one writes ``row``."""
 
-    def __init__(self, board: Board | None = None, row: int = 0) -> None:
-        self._board = board or Board()
+    def __init__(self, board: SharedCounts | None = None, row: int = 0) -> None:
+        self._board = board or SharedCounts()
         self._row = row
         self._index = {name: number for number, name in enumerate(self._board.names(row))}
         self._epoch = self._board.epoch

@@ -12,9 +12,9 @@ from time import monotonic
 from typing import Final
 
 from ztoapi.telemetry.access_line import AccessLine, json_lines, make_lines, text_lines
+from ztoapi.telemetry.log_file import LogFile
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.samples import Sample
-from ztoapi.telemetry.sink import Sink
 
 __all__ = ["AccessLog"]
 
@@ -34,7 +34,7 @@ class AccessLog:
 
     deadline = 0.0
 
-    def __init__(self, sink: Sink, clock: Callable[[], float], *, text: bool) -> None:
+    def __init__(self, sink: LogFile, clock: Callable[[], float], *, text: bool) -> None:
         self._sink = sink
         self._clock = clock
         self._encode: Callable[[list[AccessLine]], bytes] = text_lines if text else json_lines

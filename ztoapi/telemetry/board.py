@@ -1,11 +1,12 @@
-"""What all workers of one gateway count, in one piece of shared memory.
+"""The counts of all workers of one gateway, in one piece of shared memory.
 
-It is made before the workers are forked. Each has a slot (:mod:`ztoapi.telemetry.layout`) that it alone writes, with
-plain stores and no lock; anybody reads all. A cell is an aligned 64-bit word, written in one store, so it is never
-torn; two cells may be of two moments. What has more than one cell and must fit together (a live record) has a stamp.
+The memory is allocated before the workers are forked. Each worker has one slot (:mod:`ztoapi.telemetry.layout`), which
+it alone writes, with plain stores and without a lock; every process may read all slots. A cell is an aligned 64-bit word
+that is written in one store, so a reader never sees half of it. Two cells may show different moments. A live record
+has several cells that must fit together, and therefore a stamp.
 
-A worker that dies leaves its slot to the supervisor (:meth:`Board.reclaim`), then to its successor, which goes on from
-where it was. What is lost at most is the update that it was in the middle of.
+When a worker dies, the supervisor settles its slot (:meth:`MetricsBoard.reclaim`). The slot then passes to the
+replacement worker, which continues the counts. At most one update is lost: the one that was being written.
 """
 
 import itertools
@@ -35,7 +36,7 @@ from ztoapi.telemetry.layout import (
 )
 from ztoapi.telemetry.samples import SAMPLED, Kind, merged
 
-__all__ = ["Board", "Labels", "Row", "Slot", "cut"]
+__all__ = ["Labels", "MetricsBoard", "Row", "Slot", "cut"]
 
 Labels = tuple[str, ...]
 Row = list[float]
@@ -55,7 +56,7 @@ def cut(text: str, size: int) -> str:
     return octets[:size].decode("utf-8", "ignore") if len(octets) > size else octets.decode("utf-8")
 
 
-class Board:
+class MetricsBoard:
     """``workers`` slots. Whoever makes it is the supervisor, or the only worker."""
 
     def __init__(self, workers: int = 1) -> None:
@@ -131,7 +132,7 @@ class Slot:
 
     __slots__ = ("_index", "_octets", "_read", "floats", "ints", "number")
 
-    def __init__(self, board: Board, number: int) -> None:
+    def __init__(self, board: MetricsBoard, number: int) -> None:
         start, end = number * SLOT_WORDS, (number + 1) * SLOT_WORDS
         self.number = number
         self.ints = board.ints[start:end]

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.structures.histogram import quantile
-from ztoapi.telemetry.board import Board, Labels, Row
+from ztoapi.telemetry.board import Labels, MetricsBoard, Row
 from ztoapi.telemetry.checks import Check, passed_or_warn
 from ztoapi.telemetry.layout import GAP_EDGES_SECONDS, MODELS, TTFT_EDGES_SECONDS, WORD_BYTES, Cell, ModelCell
 from ztoapi.telemetry.samples import Sample
@@ -84,7 +84,7 @@ class History:
     """``board`` is what is saved, ``clock`` gives Unix seconds. To be made before the workers are forked, who each call
     :meth:`start` and :meth:`close`; the rest is for threads other than the event loop's."""
 
-    def __init__(self, path: Path, board: Board, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, board: MetricsBoard, clock: Callable[[], float]) -> None:
         self._path = path
         self._board = board
         self._clock = clock

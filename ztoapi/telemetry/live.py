@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.telemetry.board import Board, Slot, cut
+from ztoapi.telemetry.board import MetricsBoard, Slot, cut
 from ztoapi.telemetry.layout import (
     FINISHED_START,
     IN_FLIGHT_START,
@@ -129,7 +129,7 @@ def write_in_flight(slot: Slot, records: list[RequestRecord], offset: float, now
     slot.ints[Cell.LIVE_SHOWN] = len(shown)
 
 
-def reclaim(board: Board, number: int, now: float) -> None:
+def reclaim(board: MetricsBoard, number: int, now: float) -> None:
     """Worker ``number`` has died at ``now`` (Unix seconds). What it had in flight has ended; a record that it was in
     the middle of is dropped."""
     board.reclaim(number)
@@ -151,7 +151,7 @@ def reclaim(board: Board, number: int, now: float) -> None:
     ints[Cell.LIVE_SHOWN] = 0
 
 
-def read_live(board: Board) -> list[LiveRecord]:
+def read_live(board: MetricsBoard) -> list[LiveRecord]:
     """All workers' records: those in flight first, then those that have ended; the newest first of each."""
     running: list[LiveRecord] = []
     ended: list[LiveRecord] = []

@@ -16,7 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ztoapi import __version__
-from ztoapi.telemetry.board import Board, Labels, Row
+from ztoapi.telemetry.board import Labels, MetricsBoard, Row
 from ztoapi.telemetry.layout import (
     CODES,
     DURATION_EDGES_SECONDS,
@@ -48,7 +48,7 @@ _TOKENS: Final = {
 }
 
 
-def render(board: Board, accept: str, *, compress: bool) -> tuple[bytes, str]:
+def render(board: MetricsBoard, accept: str, *, compress: bool) -> tuple[bytes, str]:
     """The metrics and their content type, in the form that ``accept`` asks for. To be called outside the event loop."""
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
@@ -60,7 +60,7 @@ def render(board: Board, accept: str, *, compress: bool) -> tuple[bytes, str]:
 class BoardCollector(Collector):
     """Reads the board when asked."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: MetricsBoard) -> None:
         self._board = board
 
     def collect(self) -> Iterator[Metric]:

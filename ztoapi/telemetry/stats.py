@@ -5,7 +5,7 @@ from typing import Final
 
 from ztoapi import __version__
 from ztoapi.structures.histogram import maximum, quantile
-from ztoapi.telemetry.board import Board, Labels, Row, Slot
+from ztoapi.telemetry.board import Labels, MetricsBoard, Row, Slot
 from ztoapi.telemetry.layout import (
     CODES,
     ENDINGS,
@@ -36,7 +36,7 @@ _Seconds = Mapping[int, Sequence[int]]
 """By Unix second: the words of SecondCell, of all workers together, in which the histograms' sums are left out."""
 
 
-def make_stats(board: Board, now: float) -> Json:
+def make_stats(board: MetricsBoard, now: float) -> Json:
     """Everything, as of ``now`` (Unix seconds). To be called outside the event loop."""
     models, platforms, samples = board.rows(MODELS), board.rows(PLATFORMS), board.samples()
     seconds, sums = _read_seconds(board, int(now) - 1)
@@ -91,7 +91,7 @@ def make_stats(board: Board, now: float) -> Json:
     }
 
 
-def seed_metrics(board: Board, now: float) -> Json:
+def seed_metrics(board: MetricsBoard, now: float) -> Json:
     """What ``/metrics`` says as JSON, by the names that the project before this one proposed; ``workers`` stands where
     it had goroutines."""
     models = board.rows(MODELS)
@@ -122,7 +122,7 @@ def _sample(samples: Mapping[Labels, float], metric: str, first: str | None = No
 # -- the last five minutes --------------------------------------------------------------------------------------------
 
 
-def _read_seconds(board: Board, newest: int) -> tuple[_Seconds, Mapping[str, float]]:
+def _read_seconds(board: MetricsBoard, newest: int) -> tuple[_Seconds, Mapping[str, float]]:
     """Of all workers together: the seconds, and the sums of the histograms over all of them."""
     seconds: dict[int, list[int]] = {}
     sums = dict.fromkeys(SECOND_HISTOGRAMS, 0.0)
@@ -202,7 +202,9 @@ def _trailing(counts: list[Sequence[int]]) -> list[Sequence[int]]:
 # -- the parts --------------------------------------------------------------------------------------------------------
 
 
-def _requests(board: Board, models: dict[Labels, Row], samples: Mapping[Labels, float], seconds: _Seconds) -> Json:
+def _requests(
+    board: MetricsBoard, models: dict[Labels, Row], samples: Mapping[Labels, float], seconds: _Seconds
+) -> Json:
     lost = board.total(Cell.LOST)
     ended, failed = _sum(models, ModelCell.REQUESTS), _sum(models, ModelCell.FAILED)
     cancelled = _sum(models, ModelCell.CANCELLED)
@@ -271,7 +273,7 @@ def _credentials(samples: Mapping[Labels, float], now: float) -> list[Json]:
     return shown
 
 
-def _errors(board: Board) -> dict[str, float]:
+def _errors(board: MetricsBoard) -> dict[str, float]:
     errors: dict[str, float] = {}
     for (_, code), row in board.rows(ERRORS).items():
         errors[code] = errors.get(code, 0) + row[0]

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from ztoapi import __version__
-from ztoapi.telemetry.profile import HERTZ, Profile
+from ztoapi.profiling.cpu import HERTZ, Profile
 
 __all__ = ["FlameGraph", "collapsed", "speedscope"]
 

@@ -11,11 +11,11 @@ from typing import cast
 import pytest
 import uvloop
 
-from ztoapi.handlers.profiling import ProfilingHandler
 from ztoapi.handlers.static import STATIC
+from ztoapi.profiling.cpu import HERTZ, CpuSampler, Frame, Profile
+from ztoapi.profiling.formats import collapsed, speedscope
+from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.server.exchange import Exchange, Request
-from ztoapi.telemetry.profile import HERTZ, CpuSampler, Frame, Profile
-from ztoapi.telemetry.profile_formats import collapsed, speedscope
 
 PROFILE = Profile(
     frames=[Frame("event loop", "", 0), Frame("one.f", "/one.py", 3), Frame("two.g;h", "/two.py", 9)],

@@ -9,7 +9,7 @@ import enum
 import mmap
 from typing import Final
 
-__all__ = ["Board", "Cell"]
+__all__ = ["Cell", "SharedCounts"]
 
 _MODELS: Final = 1000
 """Model strings that a worker counts by name; later ones count as :data:`_OTHER`."""
@@ -39,7 +39,7 @@ class Cell(enum.IntEnum):
     LAST_STAMP = 7
 
 
-class Board:
+class SharedCounts:
     """``workers`` rows. Memory that is never touched costs nothing."""
 
     def __init__(self, workers: int = 1) -> None:

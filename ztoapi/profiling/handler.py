@@ -15,12 +15,12 @@ from typing import Final
 import msgspec
 
 from ztoapi.errors import ApiError
+from ztoapi.profiling.cpu import CpuSampler, Profile
+from ztoapi.profiling.formats import FlameGraph, collapsed, speedscope
+from ztoapi.profiling.heap import Heap
+from ztoapi.profiling.tasks import read_tasks
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.query import read_query, whole_number
-from ztoapi.telemetry.heap import Heap
-from ztoapi.telemetry.profile import CpuSampler, Profile
-from ztoapi.telemetry.profile_formats import FlameGraph, collapsed, speedscope
-from ztoapi.telemetry.tasks import read_tasks
 
 __all__ = ["ProfilingHandler"]
 

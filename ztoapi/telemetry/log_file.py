@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["Sink"]
+__all__ = ["LogFile"]
 
 _MODE: Final = 0o640
 """Addresses of clients are not for everybody."""
@@ -21,7 +21,7 @@ _PIPE_BYTES: Final = select.PIPE_BUF
 _log = logging.getLogger(__name__)
 
 
-class Sink:
+class LogFile:
     """``where`` is ``stdout``, ``stderr`` or the path of a file. Raises OSError if that cannot be opened."""
 
     def __init__(self, where: str) -> None:
@@ -32,7 +32,7 @@ class Sink:
         """Whether the last octet that went out is not the end of a line."""
 
     def __repr__(self) -> str:
-        return f"<Sink {self.path or self._fd}>"
+        return f"<LogFile {self.path or self._fd}>"
 
     @property
     def terminal(self) -> bool:
