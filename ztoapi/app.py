@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from ztoapi.config.host import is_loopback
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
-from ztoapi.config.platform import is_loopback
 from ztoapi.errors import ApiError, Ending
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.dashboard import DashboardHandler
@@ -379,16 +379,16 @@ def _admission(server: ServerConfig, loop: asyncio.AbstractEventLoop) -> Admissi
 
 def _limits(server: ServerConfig) -> Limits:
     return Limits(
-        request_line_bytes=server.max_request_line_bytes,
-        head_bytes=server.max_head_bytes,
-        head_fields=server.max_head_fields,
-        body_bytes=server.max_body_bytes,
-        head_timeout=server.head_timeout_seconds,
-        body_timeout=server.body_timeout_seconds,
-        body_idle_timeout=server.body_idle_timeout_seconds,
-        keepalive_timeout=server.keepalive_timeout_seconds,
-        write_stall_timeout=server.write_stall_timeout_seconds,
-        linger=server.linger_seconds,
+        max_request_line_bytes=server.max_request_line_bytes,
+        max_head_bytes=server.max_head_bytes,
+        max_head_fields=server.max_head_fields,
+        max_body_bytes=server.max_body_bytes,
+        head_timeout_seconds=server.head_timeout_seconds,
+        body_timeout_seconds=server.body_timeout_seconds,
+        body_idle_timeout_seconds=server.body_idle_timeout_seconds,
+        keepalive_timeout_seconds=server.keepalive_timeout_seconds,
+        write_stall_timeout_seconds=server.write_stall_timeout_seconds,
+        linger_seconds=server.linger_seconds,
     )
 
 

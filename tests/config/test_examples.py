@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tests.config.reading import loaded
-from ztoapi.config import upstreams
+from ztoapi.config import platforms
 from ztoapi.config.load import OPTIONS, variables_of
 from ztoapi.config.model import Config
 
@@ -40,7 +40,7 @@ def test_the_toml_example_has_every_option_of_the_model() -> None:
         "debug",
     }
     assert {option for option in found if "." not in option} <= {
-        *upstreams.KEYS,
+        *platforms.KEYS,
         *Config.__struct_fields__,
         "fast",
         "zai",
@@ -62,7 +62,7 @@ def test_the_env_example_sets_nothing_and_names_what_exists(tmp_path: Path) -> N
         "debug",
         "access_log",
     )
-    known |= {*upstreams.VARIABLES, "DEFAULT_KEY", "API_KEYS", "ADMIN_KEY"} | {
+    known |= {*platforms.VARIABLES, "DEFAULT_KEY", "API_KEYS", "ADMIN_KEY"} | {
         variables_of("", field)[0] for field in top
     }
     assert named <= known

@@ -218,7 +218,7 @@ def connection_of(serving: Serving) -> HTTPProtocol:
 
 
 def test_a_client_that_never_reads_is_cut_off(make_serving: MakeServing) -> None:
-    serving = make_serving(limits=Limits(write_stall_timeout=0.1))
+    serving = make_serving(limits=Limits(write_stall_timeout_seconds=0.1))
     with serving.client(receive_buffer=4096) as client:
         client.get("/s")
         exchange = serving.held()
@@ -311,14 +311,14 @@ def test_the_last_answer_may_go_out_and_close_as_soon_as_a_slow_reader_makes_roo
 
 
 def test_a_silent_client_is_closed_without_a_word(make_serving: MakeServing) -> None:
-    serving = make_serving(limits=Limits(head_timeout=0.05))
+    serving = make_serving(limits=Limits(head_timeout_seconds=0.05))
     with serving.client() as client:
         assert client.rest() == b""
     assert serving.recorder.total == 0
 
 
 def test_an_idle_client_is_closed_without_a_word(make_serving: MakeServing) -> None:
-    serving = make_serving(lambda exchange: exchange.respond(200, b"ok"), limits=Limits(keepalive_timeout=0.05))
+    serving = make_serving(lambda exchange: exchange.respond(200, b"ok"), limits=Limits(keepalive_timeout_seconds=0.05))
     with serving.client() as client:
         client.get("/1")
         assert client.answer().body == b"ok"
@@ -333,11 +333,11 @@ def test_an_idle_client_is_closed_without_a_word(make_serving: MakeServing) -> N
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nx",
     ],
 )
-@pytest.mark.parametrize("limits", [{"body_timeout": 0.05}, {"body_idle_timeout": 0.05}])
+@pytest.mark.parametrize("limits", [{"body_timeout_seconds": 0.05}, {"body_idle_timeout_seconds": 0.05}])
 def test_an_unfinished_request_is_answered_with_408(
     make_serving: MakeServing, octets: bytes, limits: dict[str, float]
 ) -> None:
-    serving = make_serving(limits=Limits(head_timeout=0.05, **limits))  # type: ignore[arg-type]
+    serving = make_serving(limits=Limits(head_timeout_seconds=0.05, **limits))  # type: ignore[arg-type]
     with serving.client() as client:
         client.send(octets)
         answer = client.answer()
@@ -349,7 +349,7 @@ def test_an_unfinished_request_is_answered_with_408(
 
 
 def test_a_refused_client_that_does_not_leave_is_cut_off(make_serving: MakeServing) -> None:
-    serving = make_serving(limits=Limits(linger=0.05))
+    serving = make_serving(limits=Limits(linger_seconds=0.05))
     with serving.client() as client:
         client.send(b"nonsense\r\n\r\n")
         assert client.answer().status == 400

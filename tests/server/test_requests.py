@@ -263,7 +263,7 @@ def test_a_gate_refuses_before_the_body_and_keeps_the_connection_if_it_has_come(
 def test_a_body_too_large_is_refused_while_it_is_being_sent_and_the_refusal_is_read(
     make_serving: MakeServing, framing: str
 ) -> None:
-    serving = make_serving(echo, limits=Limits(body_bytes=10_000))
+    serving = make_serving(echo, limits=Limits(max_body_bytes=10_000))
     with serving.client() as client:
         if framing == "length":
             client.get("/b", "content-length: 900000\r\n", method="POST")

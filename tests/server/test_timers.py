@@ -28,7 +28,7 @@ AFTER = TICK_SECONDS + 0.02
 
 def test_a_silent_connection_is_closed_without_an_answer(worker: Worker) -> None:
     connection = worker.connect()
-    worker.loop.advance(just_before(LIMITS.head_timeout))
+    worker.loop.advance(just_before(LIMITS.head_timeout_seconds))
     assert connection.is_open()
     worker.loop.advance(AFTER)
     assert not connection.is_open()
@@ -39,11 +39,11 @@ def test_a_silent_connection_is_closed_without_an_answer(worker: Worker) -> None
 @pytest.mark.parametrize("lead", [b"", b"\r\n"])
 def test_a_head_that_dribbles_is_refused_with_408_however_much_comes(worker: Worker, lead: bytes) -> None:
     connection = worker.connect()
-    worker.loop.advance(just_before(LIMITS.head_timeout))
+    worker.loop.advance(just_before(LIMITS.head_timeout_seconds))
     connection.send(lead)
     for octet in b"GET / HTTP":
         connection.send(bytes([octet]))
-        worker.loop.advance(LIMITS.head_timeout / 10.01)
+        worker.loop.advance(LIMITS.head_timeout_seconds / 10.01)
         assert connection.is_open()
     connection.send(b"/")
     worker.loop.advance(AFTER)
@@ -56,9 +56,9 @@ def test_a_head_that_dribbles_is_refused_with_408_however_much_comes(worker: Wor
 def test_the_head_timer_of_a_next_request_starts_at_its_first_octet(worker: Worker) -> None:
     connection = worker.connect()
     connection.send(GET % b"now")
-    worker.loop.advance(LIMITS.head_timeout * 3)
+    worker.loop.advance(LIMITS.head_timeout_seconds * 3)
     connection.send(b"G")
-    worker.loop.advance(just_before(LIMITS.head_timeout))
+    worker.loop.advance(just_before(LIMITS.head_timeout_seconds))
     assert connection.is_open()
     worker.loop.advance(AFTER)
     assert connection.received.count(b"HTTP/1.1 408 ") == 1
@@ -67,10 +67,10 @@ def test_the_head_timer_of_a_next_request_starts_at_its_first_octet(worker: Work
 def test_the_head_timer_of_a_pipelined_request_starts_when_its_turn_comes(worker: Worker) -> None:
     connection = worker.connect()
     connection.send(GET % b"held" + b"GET /unfinished")
-    worker.loop.advance(LIMITS.head_timeout * 5)
+    worker.loop.advance(LIMITS.head_timeout_seconds * 5)
     assert connection.is_open()
     worker.held[0].respond(200, b"")
-    worker.loop.advance(just_before(LIMITS.head_timeout))
+    worker.loop.advance(just_before(LIMITS.head_timeout_seconds))
     assert connection.is_open()
     worker.loop.advance(AFTER)
     assert not connection.is_open()
@@ -81,9 +81,9 @@ def test_the_head_timer_of_a_pipelined_request_starts_when_its_turn_comes(worker
 def test_a_body_that_pauses_is_refused_with_408(worker: Worker, framing: bytes) -> None:
     connection = worker.connect()
     connection.send(POST % framing)
-    worker.loop.advance(just_before(LIMITS.body_idle_timeout))
+    worker.loop.advance(just_before(LIMITS.body_idle_timeout_seconds))
     connection.send(b"5\r\n")
-    worker.loop.advance(just_before(LIMITS.body_idle_timeout))
+    worker.loop.advance(just_before(LIMITS.body_idle_timeout_seconds))
     assert connection.is_open()
     worker.loop.advance(AFTER)
     assert status(connection) == 408
@@ -97,7 +97,7 @@ def test_a_body_that_dribbles_is_refused_at_the_total_time(worker: Worker) -> No
     connection.send(POST % b"content-length: 100\r\n")
     for _ in range(30):
         connection.send(b"x")
-        worker.loop.advance(LIMITS.body_timeout / 30.01)
+        worker.loop.advance(LIMITS.body_timeout_seconds / 30.01)
         assert connection.is_open()
     connection.send(b"x")
     worker.loop.advance(AFTER)
@@ -117,7 +117,7 @@ def test_an_idle_connection_is_closed_without_an_answer(worker: Worker) -> None:
     connection = worker.connect()
     connection.send(GET % b"now")
     answer = connection.received
-    worker.loop.advance(just_before(LIMITS.keepalive_timeout))
+    worker.loop.advance(just_before(LIMITS.keepalive_timeout_seconds))
     assert connection.is_open()
     worker.loop.advance(AFTER)
     assert not connection.is_open()
@@ -128,7 +128,7 @@ def test_a_refused_client_has_a_while_to_read_and_is_then_cut_off(worker: Worker
     connection = worker.connect()
     connection.send(b"nonsense\r\n\r\n")
     assert connection.transport.write_closed
-    worker.loop.advance(just_before(LIMITS.linger))
+    worker.loop.advance(just_before(LIMITS.linger_seconds))
     assert connection.send(b"more") == 4
     assert not connection.aborted()
     worker.loop.advance(AFTER)
@@ -160,7 +160,7 @@ def stalled_stream(worker: Worker) -> Connection:
 
 def test_a_client_that_takes_nothing_is_cut_off(worker: Worker) -> None:
     connection = stalled_stream(worker)
-    worker.loop.advance(just_before(LIMITS.write_stall_timeout))
+    worker.loop.advance(just_before(LIMITS.write_stall_timeout_seconds))
     assert not connection.aborted()
     worker.loop.advance(AFTER)
     assert connection.aborted()
@@ -170,17 +170,17 @@ def test_a_client_that_takes_nothing_is_cut_off(worker: Worker) -> None:
 def test_a_client_that_takes_a_little_is_not_cut_off(worker: Worker) -> None:
     connection = stalled_stream(worker)
     for _ in range(20):
-        worker.loop.advance(just_before(LIMITS.write_stall_timeout))
+        worker.loop.advance(just_before(LIMITS.write_stall_timeout_seconds))
         connection.transport.take(1)
     assert not connection.aborted()
-    worker.loop.advance(2 * LIMITS.write_stall_timeout + AFTER)
+    worker.loop.advance(2 * LIMITS.write_stall_timeout_seconds + AFTER)
     assert connection.aborted()
 
 
 def test_a_client_that_takes_everything_again_has_no_stall_deadline_left(worker: Worker) -> None:
     connection = stalled_stream(worker)
     connection.transport.take(len(connection.transport.queued))
-    worker.loop.advance(LIMITS.write_stall_timeout * 10)
+    worker.loop.advance(LIMITS.write_stall_timeout_seconds * 10)
     assert not connection.aborted()
 
 
@@ -189,7 +189,7 @@ def test_the_last_answer_on_its_way_out_is_cut_off_when_it_stalls(worker: Worker
     connection.transport.blocked = True
     connection.send(b"GET /now HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
     assert connection.transport.closed
-    worker.loop.advance(just_before(LIMITS.write_stall_timeout))
+    worker.loop.advance(just_before(LIMITS.write_stall_timeout_seconds))
     assert not connection.aborted()
     worker.loop.advance(AFTER)
     assert connection.aborted()
@@ -200,7 +200,7 @@ def test_a_whole_answer_that_is_not_taken_is_cut_off(worker: Worker) -> None:
     connection = worker.connect()
     connection.transport.blocked = True
     connection.send(GET % b"large")
-    worker.loop.advance(LIMITS.write_stall_timeout + AFTER)
+    worker.loop.advance(LIMITS.write_stall_timeout_seconds + AFTER)
     assert connection.aborted()
 
 
@@ -211,7 +211,7 @@ def test_requests_sent_behind_an_answer_that_is_not_taken_do_not_lift_its_deadli
     connection.send(GET % b"large" + GET % path)
     worker.loop.advance(1.0)
     connection.send(GET % path)
-    worker.loop.advance(LIMITS.write_stall_timeout + AFTER)
+    worker.loop.advance(LIMITS.write_stall_timeout_seconds + AFTER)
     assert connection.aborted()
 
 
@@ -232,14 +232,14 @@ def test_what_waited_behind_a_full_socket_is_answered_once_there_is_room(worker:
     connection.transport.take(len(connection.transport.queued))
     worker.loop.advance(0.0)
     assert connection.received.count(b"HTTP/1.1 200 OK") == 4
-    worker.loop.advance(just_before(LIMITS.keepalive_timeout))
+    worker.loop.advance(just_before(LIMITS.keepalive_timeout_seconds))
     assert connection.is_open()
     worker.loop.advance(AFTER)
     assert not connection.is_open()
 
 
 def test_room_in_the_socket_does_not_lift_the_deadline_of_a_body(make_worker: MakeWorker) -> None:
-    worker = make_worker(limits=Limits(body_timeout=20.0, body_idle_timeout=5.0))
+    worker = make_worker(limits=Limits(body_timeout_seconds=20.0, body_idle_timeout_seconds=5.0))
     connection = worker.connect()
     transport = connection.transport
     transport.blocked = True

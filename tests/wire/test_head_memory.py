@@ -9,7 +9,7 @@ from ztoapi.wire.limits import Limits
 from ztoapi.wire.request import HeadMemory, parse_head
 from ztoapi.wire.server import ServerWire, State
 
-LIMITS = Limits(body_bytes=1000)
+LIMITS = Limits(max_body_bytes=1000)
 HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nAuthorization: Bearer k\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -83,7 +83,7 @@ def test_a_run_of_blanks_before_a_control_octet_never_reaches_the_backtracking_p
 def test_the_largest_heads_cost_a_bounded_number_of_calls(field: bytes) -> None:
     head = START + field + b"\r\n\r\n"
     limits = Limits()
-    assert len(head) <= limits.head_bytes
+    assert len(head) <= limits.max_head_bytes
     with CallCounter() as whole:
         status_of([head])
     # 100 fields of any kind cost some 60 calls each. Lists are split: up to three calls for each of their tokens.

@@ -13,7 +13,7 @@ from ztoapi.wire.limits import Limits
 from ztoapi.wire.request import RequestHead
 from ztoapi.wire.server import ServerWire, State
 
-LIMITS = Limits(body_bytes=1000)
+LIMITS = Limits(max_body_bytes=1000)
 HOST = b"host: a\r\n"
 
 
@@ -355,7 +355,7 @@ def test_damaged_heads_fare_alike_whole_and_in_pieces(place: int, damage: bytes,
 
 # -- sizes ------------------------------------------------------------------------------------------------------------
 
-SMALL = Limits(request_line_bytes=100, head_bytes=300, head_fields=5, body_bytes=50)
+SMALL = Limits(max_request_line_bytes=100, max_head_bytes=300, max_head_fields=5, max_body_bytes=50)
 
 
 def sized(line: int = 30, head: int = 0, fields: int = 2) -> bytes:

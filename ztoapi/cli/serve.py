@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from ztoapi import __version__
 from ztoapi.app import Application, make_board
 from ztoapi.cli.options import load_config
+from ztoapi.config.host import raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
-from ztoapi.config.platform import raise_open_files
 from ztoapi.errors import ConfigError
 from ztoapi.limits.board import Board
 from ztoapi.server.context import ServerContext

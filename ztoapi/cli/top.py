@@ -19,7 +19,7 @@ from ztoapi.cli.figures import Page, Stats
 from ztoapi.cli.options import load_config, own_origin
 from ztoapi.cli.terminal import Terminal
 from ztoapi.cli.top_frame import View, clean, render
-from ztoapi.config.platform import is_loopback
+from ztoapi.config.host import is_loopback
 from ztoapi.errors import ConfigError
 
 __all__ = ["run"]

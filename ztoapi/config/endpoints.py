@@ -5,8 +5,8 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from ztoapi.config.host import is_loopback
 from ztoapi.config.model import DialectName
-from ztoapi.config.platform import is_loopback
 from ztoapi.config.sources import Found, Problems
 
 __all__ = ["KINDS", "Kind", "Place", "check_place", "place_of", "platform_of_host"]

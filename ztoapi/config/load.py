@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ztoapi.config import redis_url, upstreams
+from ztoapi.config import platforms, redis_url
+from ztoapi.config.host import is_loopback, usable_cores
 from ztoapi.config.keyfile import read_key_file
 from ztoapi.config.model import (
     CacheConfig,
@@ -21,7 +22,6 @@ from ztoapi.config.model import (
     TrafficLimits,
     UpstreamConfig,
 )
-from ztoapi.config.platform import is_loopback, usable_cores
 from ztoapi.config.sources import Found, Problems, Sources, read_sources
 from ztoapi.config.values import convert, read_list, read_text
 from ztoapi.errors import ConfigError
@@ -117,7 +117,7 @@ def load(
         values["limits"][field] = TrafficLimits(**values[f"limits.{scope}"])
     top = _read_fields(Config, "", _TOP_LEVEL, sources, problems)
     _check_values(server, upstream, values, top, directory, sources, problems)
-    routing = upstreams.read_upstreams(sources, problems, allow_coding=upstream.allow_coding_endpoint)
+    routing = platforms.read_platforms(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     warnings = list(routing.warnings)
     chosen = {key: _chosen_keys(sources, key, server.host, problems, warnings) for key in _KEYS}
     keys: tuple[ClientKey, ...] = ()
@@ -188,8 +188,8 @@ def variables_of(struct: str, field: str) -> tuple[str, ...]:
 
 
 def _check_names(sources: Sources, problems: Problems) -> None:
-    keys = [*_TOP_LEVEL, *_KEYS, *upstreams.KEYS, *upstreams.TABLES]
-    variables = [*_TOP_LEVEL.values(), *_KEYS.values(), *upstreams.VARIABLES]
+    keys = [*_TOP_LEVEL, *_KEYS, *platforms.KEYS, *platforms.TABLES]
+    variables = [*_TOP_LEVEL.values(), *_KEYS.values(), *platforms.VARIABLES]
     for table, (_, fields) in OPTIONS.items():
         for field in fields:
             keys.append(f"{table}.{field}")

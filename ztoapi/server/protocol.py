@@ -122,7 +122,7 @@ class HTTPProtocol(asyncio.Protocol):
         self.client = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
         self.context.connections.add(self)
         self.context.deadlines.add(self)
-        self.deadline = self.context.loop.time() + self.context.limits.head_timeout
+        self.deadline = self.context.loop.time() + self.context.limits.head_timeout_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.context.connections.discard(self)
@@ -175,7 +175,7 @@ class HTTPProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.write_paused = True
         self._stalled_bytes = self.transport.get_write_buffer_size()
-        self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout
+        self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout_seconds
         exchange = self._exchange
         if exchange is not None:
             exchange.socket_full()
@@ -183,7 +183,7 @@ class HTTPProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.write_paused = False
         if self._phase is Phase.IDLE:
-            self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout
+            self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout_seconds
         elif self._phase is Phase.BODY:
             self._extend_body_deadline()
         elif self._exchange is not None:
@@ -230,7 +230,7 @@ class HTTPProtocol(asyncio.Protocol):
                 if head is None:
                     if self._phase is _IDLE and self._wire.held:
                         self._phase = Phase.HEAD
-                        self.deadline = self.context.loop.time() + self.context.limits.head_timeout
+                        self.deadline = self.context.loop.time() + self.context.limits.head_timeout_seconds
                     break
                 self._begin(head)
         except ProtocolError as error:
@@ -274,7 +274,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._dispatch(exchange)
             return
         self._phase = Phase.BODY
-        self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout
+        self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout_seconds
         self._extend_body_deadline()
         if self._read_paused:
             self._read_paused = False
@@ -289,12 +289,12 @@ class HTTPProtocol(asyncio.Protocol):
         exchange.fail(refusal)
 
     def _extend_body_deadline(self) -> None:
-        idle = self.context.loop.time() + self.context.limits.body_idle_timeout
+        idle = self.context.loop.time() + self.context.limits.body_idle_timeout_seconds
         self.deadline = min(self._body_deadline, idle)
 
     def _set_busy_deadline(self) -> None:
         if self.write_paused:
-            self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout
+            self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout_seconds
         else:
             self.deadline = 0.0 if self._half_closed else NEVER
 
@@ -327,7 +327,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._wire.next_request()
             self._phase = _IDLE
             if not self.write_paused:
-                self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout
+                self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout_seconds
             if self._half_closed or self._wire.held:
                 self._advance()
 
@@ -344,7 +344,7 @@ class HTTPProtocol(asyncio.Protocol):
     def _close(self) -> None:
         self._phase = Phase.CLOSING
         self._stalled_bytes = self.transport.get_write_buffer_size()
-        self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout
+        self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout_seconds
         self.transport.close()
 
     # -- refusals, stalls, half-closed clients ------------------------------------------------------------------
@@ -360,7 +360,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _linger(self) -> None:
         self._phase = Phase.LINGER
-        self.deadline = self.context.loop.time() + self.context.limits.linger
+        self.deadline = self.context.loop.time() + self.context.limits.linger_seconds
         if not self.transport.is_closing():
             if self._read_paused:
                 self._read_paused = False
@@ -371,7 +371,7 @@ class HTTPProtocol(asyncio.Protocol):
         queued = self.transport.get_write_buffer_size()
         if queued < self._stalled_bytes:
             self._stalled_bytes = queued
-            self.deadline = now + self.context.limits.write_stall_timeout
+            self.deadline = now + self.context.limits.write_stall_timeout_seconds
             return
         if self._exchange is not None:
             self._exchange.close_after()

@@ -22,25 +22,25 @@ _MAX_PORT = 65535
 
 def check_partial_head(buffer: bytes | bytearray, searched: int, limits: Limits) -> None:
     """Check a head whose end has not come yet; what lies before ``searched`` has been checked already."""
-    line_end = buffer.find(b"\n", 0, limits.request_line_bytes + 2)
+    line_end = buffer.find(b"\n", 0, limits.max_request_line_bytes + 2)
     # One octet more than the line: its CR may have come before its LF.
-    if line_end < 0 and len(buffer) > limits.request_line_bytes + 1:
-        raise ProtocolError(414, f"the request line is longer than {limits.request_line_bytes} bytes")
-    if len(buffer) > limits.head_bytes:
-        raise ProtocolError(431, f"the request head is larger than {limits.head_bytes} bytes")
+    if line_end < 0 and len(buffer) > limits.max_request_line_bytes + 1:
+        raise ProtocolError(414, f"the request line is longer than {limits.max_request_line_bytes} bytes")
+    if len(buffer) > limits.max_head_bytes:
+        raise ProtocolError(431, f"the request head is larger than {limits.max_head_bytes} bytes")
     if _BARE_LF.search(buffer, searched):
         raise ProtocolError(400, "a line of the request head ends in a bare LF")
 
 
 def check_head(head: bytes, limits: Limits) -> None:
     """Check a whole head, its blank line included, before h11 sees it. Raises ProtocolError 400, 414 or 431."""
-    if head.find(b"\r\n") > limits.request_line_bytes:
-        raise ProtocolError(414, f"the request line is longer than {limits.request_line_bytes} bytes")
-    if len(head) > limits.head_bytes:
-        raise ProtocolError(431, f"the request head is larger than {limits.head_bytes} bytes")
+    if head.find(b"\r\n") > limits.max_request_line_bytes:
+        raise ProtocolError(414, f"the request line is longer than {limits.max_request_line_bytes} bytes")
+    if len(head) > limits.max_head_bytes:
+        raise ProtocolError(431, f"the request head is larger than {limits.max_head_bytes} bytes")
     lines = head.count(b"\r\n")
-    if lines - 2 > limits.head_fields:
-        raise ProtocolError(431, f"the request head has more than {limits.head_fields} fields")
+    if lines - 2 > limits.max_head_fields:
+        raise ProtocolError(431, f"the request head has more than {limits.max_head_fields} fields")
     if head.translate(None, _ALLOWED):
         raise ProtocolError(400, "the request head contains a control character")
     if head.count(b"\n") != lines or head.count(b"\r") != lines:

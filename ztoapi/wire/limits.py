@@ -1,12 +1,14 @@
-"""Every limit of the HTTP/1.1 server side, with its reason, precedents and what the peer sees.
+"""Limits of the HTTP/1.1 server side: value, reason, precedents, and the error that the peer gets.
 
-All of them are settings (``config/model.py`` has the same defaults); the constants below them are not, because no
-honest peer comes near them.
+The fields of :class:`Limits` are options of ``[server]``. The constants are not options: no correct peer comes near
+them.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+
+from ztoapi.option import Option, Range, Seconds, SecondsOrZero
 
 __all__ = [
     "CHUNK_LINE_BYTES",
@@ -24,58 +26,68 @@ __all__ = [
 ]
 
 CHUNK_LINE_BYTES: Final = 256
-"""One chunk-size line with its extensions, which nobody sends in earnest. Over it: 400."""
+"""One chunk-size line with its extensions, which no common client sends. Above it: 400."""
 CHUNK_OVERHEAD_BYTES: Final = 65536
-"""Framing octets of a chunked body beyond the size of the body itself: one-byte chunks stay possible, a flood of
-extensions (CVE-2023-39326) does not. Over it: 400."""
+"""Framing bytes of a chunked body beyond the body itself. Leaves room for one-byte chunks, none for a flood of
+extensions (CVE-2023-39326). Above it: 400."""
 TRAILER_BYTES: Final = 8192
-"""Trailer section, which is read and dropped, never merged into the header fields. Over it: 431 (400 upstream)."""
+"""Trailer section. It is read and dropped, never merged into the header fields. Above it: 431 (400 upstream)."""
 PIPELINE_BYTES: Final = 65536
-"""Octets of following requests that are held while a request is in hand; past it reading pauses. Below it reading
-goes on, because a paused transport does not notice that its peer has gone."""
+"""Bytes of pipelined requests that are buffered while a request is in flight; above it reading pauses. Below it reading
+goes on, because a paused transport does not notice that its peer has closed the connection."""
 LINGER_BYTES: Final = 1048576
-"""Octets read and dropped after a refusal, so that the kernel does not reset the connection before the refusal
-has been read. RFC 9112 section 9.6; nginx lingers the same way."""
+"""Bytes read and dropped after an error response, so that the kernel does not reset the connection before the client
+has read the response. RFC 9112 section 9.6; nginx lingers the same way."""
 HIGH_WATER_BYTES: Final = 32768
 LOW_WATER_BYTES: Final = 16384
-"""Write marks. Past the high one the reading side pauses: a stalled stream holds that much and one read. uvloop's own
-default low mark is 16 octets, which makes a slow reader flap."""
+"""Write marks. Above the high mark the reading side pauses: a stalled stream buffers that much and one read. The
+default low mark of uvloop is 16 bytes, which makes reading switch on and off with every write to a slow client."""
 SOCKET_BUFFER_BYTES: Final = 131072
-"""Kernel buffer toward a client, and from an upstream (the kernel takes twice that for its own books). Left to
-itself Linux lets each grow to 4 and 6 MiB, so that a thousand stalled streams held 2.3 GiB of kernel memory here.
-128 KiB carry 1.3 MB/s over a round trip of 100 ms, fifty times what a model writes."""
+"""Kernel buffer toward a client, and from an upstream (the kernel reserves twice as much for its bookkeeping). Without
+it Linux lets them grow to 4 and 6 MiB: 1000 stalled streams used 2.3 GiB of kernel memory in a measurement. 128 KiB
+carry 1.3 MB/s over a round trip of 100 ms, fifty times the rate of a model."""
 LANDING_BYTES: Final = 32768
-"""Largest read from an upstream: two of the largest TLS records. A client that stalls leaves one such read waiting
-beside its full write buffer."""
+"""Largest read from an upstream: two of the largest TLS records. A stalled client leaves one such read buffered beside
+its full write buffer."""
 RING_BYTES: Final = 32768
-"""One preallocated ring, in which an event waits for its rest: as large as a read."""
+"""One preallocated ring, which buffers an incomplete event until the rest arrives: as large as a read."""
 SPARE_RINGS: Final = 16
-"""Rings that a worker keeps (512 KiB): a ring is borrowed only while an event is incomplete, which few streams have at
-the same time."""
+"""Rings that a worker keeps (512 KiB). A stream borrows a ring only while an event is incomplete, which few streams do
+at the same time."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits and timers of one client connection. Sizes are octets, times are seconds."""
+    """Limits and timers of one client connection."""
 
-    request_line_bytes: int = 8192
-    """414 above it. nginx 8 KiB, Apache 8 KiB."""
-    head_bytes: int = 32768
-    """431 above it. nginx 4 x 8 KiB, node 16 KiB."""
-    head_fields: int = 100
-    """431 above it. Apache 100, HAProxy 101."""
-    body_bytes: int = 10485760
-    """413 above it, at the declared length or while counting. 10 MiB: a long prompt with two images."""
-    head_timeout: float = 10.0
-    """408 when the head is not whole so long after its first octet, whatever arrives meanwhile; a connection that
-    says nothing is closed without an answer."""
-    body_timeout: float = 30.0
-    """408 when the body is not whole so long after the head ..."""
-    body_idle_timeout: float = 15.0
-    """... or when nothing of it has come for so long."""
-    keepalive_timeout: float = 75.0
-    """Idle time between requests; longer than the usual 60 s of a proxy in front, so that the proxy closes first."""
-    write_stall_timeout: float = 120.0
-    """A client that takes no octet for so long is cut off. nginx has 60 s; a receiver that reads 1 KB/s over a
-    link with 64 KiB segments (loopback) opens its window only every 64 s and is not to be cut off."""
-    linger: float = 2.0
-    """Time that a refused client has to read its refusal."""
+    max_request_line_bytes: Annotated[
+        int, Range(64, 1048576, "bytes"), Option("Largest request line; 414 above it.")
+    ] = 8192
+    """nginx 8 KiB, Apache 8 KiB."""
+    max_head_bytes: Annotated[int, Range(256, 1048576, "bytes"), Option("Largest request head; 431 above it.")] = 32768
+    """nginx 4 x 8 KiB, node 16 KiB."""
+    max_head_fields: Annotated[
+        int, Range(1, 10000, "fields"), Option("Largest number of header fields; 431 above it.")
+    ] = 100
+    """Apache 100, HAProxy 101."""
+    max_body_bytes: Annotated[int, Range(1024, 1073741824, "bytes"), Option("Largest request body; 413 above it.")] = (
+        10485760
+    )
+    """10 MiB: a long prompt with two images. Checked against the declared length, and while a chunked body arrives."""
+    head_timeout_seconds: Annotated[Seconds, Option("Time to receive a whole request head; 408.")] = 10.0
+    """Counts from the first byte, whatever arrives later. A connection without any byte is closed without a
+    response."""
+    body_timeout_seconds: Annotated[Seconds, Option("Time to receive a whole request body; 408.")] = 30.0
+    """Counts from the end of the head."""
+    body_idle_timeout_seconds: Annotated[Seconds, Option("Longest pause within a request body; 408.")] = 15.0
+    """Ends a stalled upload before ``body_timeout_seconds`` does."""
+    keepalive_timeout_seconds: Annotated[Seconds, Option("Time that an idle client connection is kept open.")] = 75.0
+    """Longer than the usual 60 s of a proxy in front, so that the proxy closes first."""
+    write_stall_timeout_seconds: Annotated[
+        Seconds, Option("Time after which a client that accepts no byte is disconnected.")
+    ] = 120.0
+    """nginx has 60 s. A client that reads 1 KB/s over a link with 64 KiB segments (loopback) opens its window only
+    every 64 s, and must stay connected."""
+    linger_seconds: Annotated[
+        SecondsOrZero, Option("Time that a client has to read an error response before its connection is closed.")
+    ] = 2.0
+    """See ``LINGER_BYTES``."""

@@ -62,7 +62,7 @@ class RequestHead:
 def parse_head(head: bytes, limits: Limits) -> RequestHead:
     """Parse one whole, guarded head. Raises ProtocolError with the status the peer should see."""
     check_head(head, limits)
-    parser = h11.Connection(h11.SERVER, limits.head_bytes + 1)
+    parser = h11.Connection(h11.SERVER, limits.max_head_bytes + 1)
     parser.receive_data(head)
     try:
         event = parser.next_event()
@@ -110,8 +110,8 @@ def _check_fields(request: RequestHead, limits: Limits) -> None:
         request.chunked = True
     elif length is not None:
         request.content_length = int(length)
-        if request.content_length > limits.body_bytes:
-            raise ProtocolError(413, f"the request body is larger than {limits.body_bytes} bytes")
+        if request.content_length > limits.max_body_bytes:
+            raise ProtocolError(413, f"the request body is larger than {limits.max_body_bytes} bytes")
     expect = headers.get(b"expect")
     if expect is not None and request.http11:
         if expect.lower() != b"100-continue":
@@ -191,7 +191,7 @@ class HeadMemory:
             return None
         length = int(digits)
         if length != head.content_length:
-            if length > self._limits.body_bytes:
-                raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes")
+            if length > self._limits.max_body_bytes:
+                raise ProtocolError(413, f"the request body is larger than {self._limits.max_body_bytes} bytes")
             head = head.with_length(length)
         return head, end

@@ -140,8 +140,8 @@ class ServerWire:
 
     def _receive_chunks(self, chunks: ChunkDecoder, body: bytearray, data: bytes) -> None:
         body += chunks.decode(data)
-        if len(body) > self._limits.body_bytes:
-            raise ProtocolError(413, f"the request body is larger than {self._limits.body_bytes} bytes")
+        if len(body) > self._limits.max_body_bytes:
+            raise ProtocolError(413, f"the request body is larger than {self._limits.max_body_bytes} bytes")
         if chunks.done:
             self.held = chunks.rest
             self._chunks = None

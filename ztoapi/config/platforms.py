@@ -15,7 +15,7 @@ from ztoapi.config.routes import read_routes
 from ztoapi.config.sources import Found, Problems, Sources, did_you_mean
 from ztoapi.config.values import read_text
 
-__all__ = ["KEYS", "TABLES", "VARIABLES", "Upstreams", "read_upstreams"]
+__all__ = ["KEYS", "TABLES", "VARIABLES", "Routing", "read_platforms"]
 
 KEYS: Final = (
     "platform_id",
@@ -35,7 +35,7 @@ TABLES: Final = ("platforms", "fallbacks")
 _DEFAULT_MODEL: Final = "glm-4.6"
 
 
-class Upstreams(NamedTuple):
+class Routing(NamedTuple):
     """The result: platforms, the default one's id, routes (MODEL_NAME's first), fallbacks by model, warnings."""
 
     platforms: tuple[Platform, ...]
@@ -46,7 +46,7 @@ class Upstreams(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def read_upstreams(sources: Sources, problems: Problems, *, allow_coding: bool) -> Upstreams:
+def read_platforms(sources: Sources, problems: Problems, *, allow_coding: bool) -> Routing:
     """Read everything that describes upstreams."""
     default = _default_platform(sources, problems)
     model_name = _text(sources, "model_name", problems, path="model_name") or _DEFAULT_MODEL
@@ -74,7 +74,7 @@ def read_upstreams(sources: Sources, problems: Problems, *, allow_coding: bool) 
         if place is not None:
             platforms.append(_platform(name, place, pool or credentials.without_token(name), models[name]))
     fallbacks = read_fallbacks(sources, routes, problems, any_model=KINDS[default].own_names)
-    return Upstreams(tuple(platforms), default, routes, fallbacks, model_name, tuple(warnings))
+    return Routing(tuple(platforms), default, routes, fallbacks, model_name, tuple(warnings))
 
 
 def _platform(name: str, place: Place, credentials: tuple[Credential, ...], model: str) -> Platform:

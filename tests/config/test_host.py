@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ztoapi.config.platform import usable_cores
+from ztoapi.config.host import usable_cores
 
 
 @pytest.fixture(autouse=True)
