@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import Context
 from unittest.mock import patch
 
-from ztoapi.app import Application, make_board
+from ztoapi.app import Application, make_shared_limits
 from ztoapi.config.model import CacheConfig, Config, Credential, DialectName, LimitsConfig, ModelRoute, Platform, Secret
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
@@ -132,9 +132,9 @@ class Gateway:
             patch("secrets.token_hex", return_value="0123456789abcdef"),
             patch.object(ServerContext, "wall_clock", staticmethod(lambda: _UNIX_SECONDS)),
         ):
-            board = make_board(config).limiter(0)
-            board.clock = itertools.count(0, _LIMITS_TICK_NS).__next__
-            self.application = Application(config, self.loop, board=board)
+            limiter = make_shared_limits(config).limiter(0)
+            limiter.clock = itertools.count(0, _LIMITS_TICK_NS).__next__
+            self.application = Application(config, self.loop, limiter=limiter)
         self.application.context.date = b"Mon, 23 Nov 2026 12:00:00 GMT"
         self.client = CountingTransport()
         self.upstream = CountingTransport()

@@ -20,8 +20,8 @@ from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
 from ztoapi.handlers.static import STATIC, FileHandler, Page
-from ztoapi.limits.board import Board, BoardLimiter
 from ztoapi.limits.scopes import Scopes
+from ztoapi.limits.shared_limits import LocalLimiter, SharedLimits
 from ztoapi.middleware.admin import AdminGate
 from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from ztoapi.limits.redis_limiter import RedisLimiter
     from ztoapi.telemetry.tracing import Tracer
 
-__all__ = ["Application", "make_board"]
+__all__ = ["Application", "make_shared_limits"]
 
 Handler = Callable[[Exchange], None]
 Gate = Callable[[Exchange], ApiError | Verdict | None]
@@ -64,17 +64,19 @@ _ANY_METHOD = "GET, POST, HEAD, OPTIONS"
 
 
 class Application:
-    """One worker's gateway. ``context`` goes to the server; ``recorder`` holds what was recorded; ``keys`` are the
-    client keys in force, which may be shared with who reloads them; ``board`` (of :func:`make_board`) and ``telemetry``
-    are given where several workers count together, of which this one is number ``slot``; ``history`` is of that board,
-    and None where none is kept; ``access_log`` and ``tracer`` are this worker's own."""
+    """The gateway of one worker. ``context`` is passed to the server; ``recorder`` records requests.
+
+    ``keys`` are the client keys in force; a reload replaces them. Several workers share ``limiter`` (see
+    :func:`make_shared_limits`), ``telemetry`` and its ``history``; ``slot`` is the number of this worker. Without a
+    history file ``history`` is None. ``access_log`` and ``tracer`` belong to this worker.
+    """
 
     def __init__(
         self,
         config: Config,
         loop: asyncio.AbstractEventLoop,
         keys: KeyRing | None = None,
-        board: BoardLimiter | None = None,
+        limiter: LocalLimiter | None = None,
         telemetry: MetricsBoard | None = None,
         slot: int = 0,
         history: History | None = None,
@@ -97,12 +99,12 @@ class Application:
         )
         self._control = control = _control_client(self.client, config.upstream)
         clock = self.context.wall_clock
-        board = board or _own_board(config)
-        self.upstreams = upstreams = self._make_upstreams(config, board)
+        limiter = limiter or _local_limiter(config)
+        self.upstreams = upstreams = self._make_upstreams(config, limiter)
         auth = Auth(keys, clock)
         self.admission = _admission(config.server, loop)
         self._redis: RedisLimiter | None = None
-        limits = self.rate_limits = self._make_rate_limits(config, board)
+        limits = self.rate_limits = self._make_rate_limits(config, limiter)
         self.flights = make_flights(config, loop)
         chat = ChatHandler(
             config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, limits, self.flights
@@ -129,10 +131,10 @@ class Application:
         self._parts = self._add_pages(config)
         self.sampler = self._watch(config)
 
-    def _make_upstreams(self, config: Config, board: BoardLimiter | None) -> dict[str, Upstream]:
+    def _make_upstreams(self, config: Config, limiter: LocalLimiter | None) -> dict[str, Upstream]:
         loop, clock = self.context.loop, self.context.wall_clock
         return {
-            platform.id: Upstream(platform, loop, config.upstream, clock, _caps(platform, board))
+            platform.id: Upstream(platform, loop, config.upstream, clock, _caps(platform, limiter))
             for platform in config.platforms
         }
 
@@ -178,13 +180,13 @@ class Application:
             tracer=self._tracer,
         )
 
-    def _make_rate_limits(self, config: Config, board: BoardLimiter | None) -> RateLimits | None:
+    def _make_rate_limits(self, config: Config, limiter: LocalLimiter | None) -> RateLimits | None:
         scopes = Scopes(config.limits)
-        if board is None or (not scopes.all() and config.key_file is None):
+        if limiter is None or (not scopes.all() and config.key_file is None):
             return None
         if config.limits.redis_url is not None:
-            self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, board, config)
-        return RateLimits(config, scopes, self._redis or board, self.admission.leave)
+            self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, limiter, config)
+        return RateLimits(config, scopes, self._redis or limiter, self.admission.leave)
 
     async def start(self) -> None:
         """What takes the network, or a thread, before there are requests."""
@@ -286,7 +288,7 @@ class Application:
                 yield connection.exchange.record
 
     def _sources(self) -> list[Source]:
-        """Who has something to show on the board: add the ``samples`` of what you make here."""
+        """The sources of sampled metrics: add the ``samples`` of each object that is made here."""
         sources: list[Source] = [self._own_samples, self.pool.samples, self.admission.samples]
         sources += [upstream.samples for upstream in self.upstreams.values()]
         if self.rate_limits is not None:
@@ -344,10 +346,10 @@ def _allowed(methods: Collection[str]) -> str:
     return ", ".join([*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"])
 
 
-def make_board(config: Config, workers: int = 1) -> Board:
-    """What the workers count together, made before they are forked."""
+def make_shared_limits(config: Config, workers: int = 1) -> SharedLimits:
+    """Creates the limits that all workers share; call it before the fork."""
     scopes = [*Scopes(config.limits).all(), *cap_scopes(config.platforms)]
-    return Board(scopes, workers, machines=config.limits.gateways)
+    return SharedLimits(scopes, workers, machines=config.limits.gateways)
 
 
 def _control_client(client: Client, upstream: UpstreamConfig) -> httpx.AsyncClient:
@@ -363,14 +365,14 @@ def _control_client(client: Client, upstream: UpstreamConfig) -> httpx.AsyncClie
     )
 
 
-def _own_board(config: Config) -> BoardLimiter | None:
-    """That of a worker that is alone; None where nothing is counted."""
+def _local_limiter(config: Config) -> LocalLimiter | None:
+    """Returns the limiter of a single worker; None if nothing is limited."""
     counts = Scopes(config.limits).all() or config.key_file is not None or cap_scopes(config.platforms)
-    return make_board(config).limiter(0) if counts else None
+    return make_shared_limits(config).limiter(0) if counts else None
 
 
-def _caps(platform: Platform, board: BoardLimiter | None) -> PlatformCaps | None:
-    return PlatformCaps(platform, board) if board is not None and cap_scopes([platform]) else None
+def _caps(platform: Platform, limiter: LocalLimiter | None) -> PlatformCaps | None:
+    return PlatformCaps(platform, limiter) if limiter is not None and cap_scopes([platform]) else None
 
 
 def _admission(server: ServerConfig, loop: asyncio.AbstractEventLoop) -> Admission:
@@ -392,8 +394,8 @@ def _limits(server: ServerConfig) -> Limits:
     )
 
 
-def _redis_limiter(url: str, scopes: Scopes, board: BoardLimiter, config: Config) -> "RedisLimiter":
+def _redis_limiter(url: str, scopes: Scopes, limiter: LocalLimiter, config: Config) -> "RedisLimiter":
     # Most gateways have no Redis, and its client takes a while to import, and 7 MB.
     from ztoapi.limits.redis_limiter import RedisLimiter
 
-    return RedisLimiter(url, tuple(scopes.all()), board, on_store_error=config.limits.on_store_error)
+    return RedisLimiter(url, tuple(scopes.all()), limiter, on_store_error=config.limits.on_store_error)

@@ -6,10 +6,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.inmemory import Gateway, request, whole_answer
 from bench.micro.pieces import note
 from ztoapi.config.model import LimitsConfig, TrafficLimits
-from ztoapi.limits.board import Board
-from ztoapi.limits.model import Demand, Denial, InFlightLimit, RateLimit, Scope, Unit
+from ztoapi.limits.buckets import Buckets, Place
+from ztoapi.limits.model import Descriptors, InFlightLimit, RateLimit, Rejection, Scope, Unit
+from ztoapi.limits.shared_limits import SharedLimits
 from ztoapi.structures.bucket import FULL, SECOND_NS, Rate
-from ztoapi.structures.buckets import Buckets, Place
 
 BATCH = 100
 PLENTY = 10**8
@@ -50,13 +50,13 @@ def _scope(name: str) -> Scope:
 @pytest.mark.parametrize("scopes", [1, 4])
 def test_decision(benchmark: BenchmarkFixture, scopes: int, workers: int) -> None:
     known = [_scope(f"s{number}") for number in range(scopes)]
-    demand: Demand = tuple((scope, "subject") for scope in known)
-    limiter = Board(known, workers=workers).limiter(0)
+    descriptors: Descriptors = tuple((scope, "subject") for scope in known)
+    limiter = SharedLimits(known, workers=workers).limiter(0)
 
     def decide() -> None:
         for _ in range(BATCH):
-            answer = limiter.take(demand, 1000)
-            assert not isinstance(answer, Denial)
+            answer = limiter.reserve(descriptors, 1000)
+            assert not isinstance(answer, Rejection)
             answer.fields()
             answer.finish(36)
 

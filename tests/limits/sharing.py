@@ -1,4 +1,4 @@
-"""Workers that share a board, as a program: forking is for processes without threads, which the tests' own is not.
+"""Workers that share a shared, as a program: forking is for processes without threads, which the tests' own is not.
 
 Run with the name of an experiment; prints what came of it as JSON.
 """
@@ -15,8 +15,8 @@ from functools import partial
 from typing import TypeAlias
 
 from tests.limits.pieces import StillClock
-from ztoapi.limits.board import Board, BoardGrant
-from ztoapi.limits.model import Demand, InFlightLimit, RateLimit, Scope, Unit
+from ztoapi.limits.model import Descriptors, InFlightLimit, RateLimit, Scope, Unit
+from ztoapi.limits.shared_limits import LocalReservation, SharedLimits
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
 Json: TypeAlias = "int | list[int] | dict[str, int]"
@@ -64,16 +64,16 @@ def counters(count: int) -> memoryview:
 def the_last_unit() -> dict[str, int]:
     """Everybody takes from one bucket until it is empty, while time stands still."""
     key = scope(Rate(1000, SECOND_NS, BURST))
-    board = Board([key], WORKERS, clock=StillClock())
+    shared = SharedLimits([key], WORKERS, clock=StillClock())
     start = counters(1)
 
     def work(slot: int) -> int:
-        limiter, granted, refused = board.limiter(slot), 0, 0
+        limiter, granted, refused = shared.limiter(slot), 0, 0
         while not start[0]:
             pass
         while refused < 10:
-            answer = limiter.take(((key, "alice"),), 1)
-            if isinstance(answer, BoardGrant):
+            answer = limiter.reserve(((key, "alice"),), 1)
+            if isinstance(answer, LocalReservation):
                 granted += 1
                 answer.finish(2)
             else:
@@ -83,9 +83,9 @@ def the_last_unit() -> dict[str, int]:
     children = [fork(partial(work, slot)) for slot in range(WORKERS)]
     start[0] = 1
     shares = [int(str(share)) for share in gather(children)]
-    denial = board.limiter(0).take(((key, "alice"),), 10**9 + 1)
-    assert not isinstance(denial, BoardGrant)
-    spent, streams = denial.quota(Unit.TOKENS), denial.quota(Unit.IN_FLIGHT)
+    rejection = shared.limiter(0).reserve(((key, "alice"),), 10**9 + 1)
+    assert not isinstance(rejection, LocalReservation)
+    spent, streams = rejection.status(Unit.TOKENS), rejection.status(Unit.IN_FLIGHT)
     assert spent is not None and streams is not None
     return {
         "granted": sum(shares),
@@ -98,15 +98,15 @@ def the_last_unit() -> dict[str, int]:
 def the_last_stream() -> list[int]:
     """Everybody takes until no stream is left, and gives none back."""
     key = scope(Rate(10**6, SECOND_NS))
-    board = Board([key], WORKERS, clock=StillClock())
+    shared = SharedLimits([key], WORKERS, clock=StillClock())
     ready, start = counters(WORKERS), counters(1)
 
     def work(slot: int) -> int:
-        limiter, granted = board.limiter(slot), 0
+        limiter, granted = shared.limiter(slot), 0
         ready[slot] = 1
         while not start[0]:
             pass
-        while isinstance(limiter.take(((key, "alice"),)), BoardGrant):
+        while isinstance(limiter.reserve(((key, "alice"),)), LocalReservation):
             granted += 1
         return granted
 
@@ -120,17 +120,17 @@ def the_last_stream() -> list[int]:
 def the_real_clock() -> list[int]:
     """When each request was granted, by the clock that the machine's processes share."""
     key = scope(Rate(3000, SECOND_NS, 20))
-    board = Board([key], WORKERS)
+    shared = SharedLimits([key], WORKERS)
     end = time.monotonic_ns() + SECOND_NS // 3
 
     def work(slot: int) -> list[int]:
-        limiter = board.limiter(slot)
+        limiter = shared.limiter(slot)
         limiter.clock = clock = StillClock()
         moments: list[int] = []
         while (before := time.monotonic_ns()) < end:
             clock.now = before
-            answer = limiter.take(((key, "alice"),))
-            if isinstance(answer, BoardGrant):
+            answer = limiter.reserve(((key, "alice"),))
+            if isinstance(answer, LocalReservation):
                 moments.append(before)
                 answer.finish()
         return moments
@@ -142,15 +142,15 @@ def the_real_clock() -> list[int]:
 def killed_anywhere() -> dict[str, int]:
     """Workers are killed at any moment, and started again in the same slot."""
     key = scope(Rate(1000, SECOND_NS, 10**9))
-    board = Board([key], WORKERS, clock=StillClock())
+    shared = SharedLimits([key], WORKERS, clock=StillClock())
     granted = counters(WORKERS)
-    demand: Demand = ((key, "alice"),)
+    descriptors: Descriptors = ((key, "alice"),)
 
     def work(slot: int) -> Json:
-        limiter = board.limiter(slot)
+        limiter = shared.limiter(slot)
         while True:
-            answer = limiter.take(demand, 7)
-            assert isinstance(answer, BoardGrant)
+            answer = limiter.reserve(descriptors, 7)
+            assert isinstance(answer, LocalReservation)
             granted[slot] += 1
             answer.finish(3)
 
@@ -164,10 +164,10 @@ def killed_anywhere() -> dict[str, int]:
         children[slot] = fork(partial(work, slot))
     for slot, child in enumerate(children):
         end(child)
-        board.reclaim(slot)
-    denial = board.limiter(0).take(demand, 10**9 + 1)
-    assert not isinstance(denial, BoardGrant)
-    requests, streams = denial.quota(Unit.REQUESTS), denial.quota(Unit.IN_FLIGHT)
+        shared.reclaim(slot)
+    rejection = shared.limiter(0).reserve(descriptors, 10**9 + 1)
+    assert not isinstance(rejection, LocalReservation)
+    requests, streams = rejection.status(Unit.REQUESTS), rejection.status(Unit.IN_FLIGHT)
     assert requests is not None and streams is not None
     return {
         "counted": sum(granted),
@@ -179,16 +179,16 @@ def killed_anywhere() -> dict[str, int]:
 def killed_with_the_lock() -> dict[str, int]:
     """One worker is killed while it holds the lock, with a stream of its own and one of another open."""
     key = scope(Rate(1000, SECOND_NS))
-    board = Board([key], 2, clock=StillClock())
-    demand: Demand = ((key, "alice"),)
+    shared = SharedLimits([key], 2, clock=StillClock())
+    descriptors: Descriptors = ((key, "alice"),)
     held = counters(1)
-    # Once only: board.limiter(0) says that whoever was worker 0 is dead.
-    limiter = board.limiter(0)
-    mine = limiter.take(demand)
+    # Once only: shared.limiter(0) says that whoever was worker 0 is dead.
+    limiter = shared.limiter(0)
+    mine = limiter.reserve(descriptors)
 
     def work() -> Json:
-        board.limiter(1).take(demand)
-        with board.lock:
+        shared.limiter(1).reserve(descriptors)
+        with shared.lock:
             held[0] = 1
             signal.pause()
         return 0
@@ -197,18 +197,18 @@ def killed_with_the_lock() -> dict[str, int]:
     while not held[0]:
         os.sched_yield()
     end(child)
-    assert isinstance(mine, BoardGrant)
+    assert isinstance(mine, LocalReservation)
 
     def open_streams() -> int:
-        grant = limiter.take(demand)
-        assert isinstance(grant, BoardGrant)
-        quota = grant.quota(Unit.IN_FLIGHT)
-        grant.finish()
-        assert quota is not None
-        return MOST_STREAMS - quota.remaining - 1
+        reservation = limiter.reserve(descriptors)
+        assert isinstance(reservation, LocalReservation)
+        status = reservation.status(Unit.IN_FLIGHT)
+        reservation.finish()
+        assert status is not None
+        return MOST_STREAMS - status.remaining - 1
 
     before = open_streams()
-    board.reclaim(1)
+    shared.reclaim(1)
     between = open_streams()
     mine.finish()
     return {"before": before, "reclaimed": between, "finished": open_streams()}

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from ztoapi.dialects.request import decode_request
 from ztoapi.limits.estimate import estimate
 from ztoapi.limits.fields import go_duration, ietf_fields, openai_template
-from ztoapi.limits.model import Quota, RateLimit, Unit
+from ztoapi.limits.model import LimitStatus, RateLimit, Unit
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
 LIMIT = RateLimit("key_requests_per_minute/alice/60/None", Unit.REQUESTS, Rate(60, 60 * SECOND_NS))
 
 
 @pytest.mark.parametrize(
-    ("nanoseconds", "said"),
+    ("nanoseconds", "describe"),
     [
         (0, "0s"),
         (1, "1ms"),
@@ -29,15 +29,15 @@ LIMIT = RateLimit("key_requests_per_minute/alice/60/None", Unit.REQUESTS, Rate(6
         (3_661_005_000_000, "1h1m2s"),
     ],
 )
-def test_times_are_said_as_go_says_them(nanoseconds: int, said: str) -> None:
-    assert go_duration(nanoseconds) == said.encode()
+def test_times_are_said_as_go_says_them(nanoseconds: int, describe: str) -> None:
+    assert go_duration(nanoseconds) == describe.encode()
 
 
 @given(st.integers(0, 10**15))
 def test_a_time_is_never_said_too_short(nanoseconds: int) -> None:
-    said = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?|(\d+)ms", go_duration(nanoseconds).decode())
-    assert said is not None
-    hours, minutes, seconds, milliseconds = (float(part or 0) for part in said.groups())
+    describe = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?|(\d+)ms", go_duration(nanoseconds).decode())
+    assert describe is not None
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in describe.groups())
     back = (hours * 3600 + minutes * 60 + seconds + milliseconds / 1000) * SECOND_NS
     assert 0 <= back - nanoseconds < (1 if milliseconds or not back else 1000) * 1_000_000 + 1_000_000
 
@@ -49,8 +49,8 @@ def test_fields_of_openai() -> None:
 
 
 def test_fields_of_the_ietf() -> None:
-    quota = Quota(LIMIT, 60, 59, 1_000_000_001)
-    assert ietf_fields([quota]) == (
+    status = LimitStatus(LIMIT, 60, 59, 1_000_000_001)
+    assert ietf_fields([status]) == (
         b'ratelimit-policy: "key_requests_per_minute";q=60;w=60\r\nratelimit: "key_requests_per_minute";r=59;t=2\r\n'
     )
     assert ietf_fields([]) == b""

@@ -9,10 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.limits.redis_server import RedisServer
-from ztoapi.limits.board import Board, BoardGrant
-from ztoapi.limits.lease import Lease
-from ztoapi.limits.model import Demand, Denial, Grant, InFlightLimit, OnStoreError, RateLimit, Scope, Unit
-from ztoapi.limits.redis_limiter import RedisGrant, RedisLimiter
+from ztoapi.limits.model import Descriptors, InFlightLimit, OnStoreError, RateLimit, Rejection, Reservation, Scope, Unit
+from ztoapi.limits.quota_lease import QuotaLease
+from ztoapi.limits.redis_limiter import RedisLimiter, RedisReservation
+from ztoapi.limits.shared_limits import LocalReservation, SharedLimits
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
 HOUR_NS = 3600 * SECOND_NS
@@ -39,8 +39,8 @@ def hourly(name: str, requests: int, *, tokens: int = 10**6, streams: int = 10**
 
 KEY = hourly("key", 100)
 MODEL = hourly("model", 1000, tokens=5000)
-ALICE: Demand = ((KEY, "alice"), (MODEL, "glm-4.6"))
-BOB: Demand = ((KEY, "bob"), (MODEL, "glm-4.6"))
+ALICE: Descriptors = ((KEY, "alice"), (MODEL, "glm-4.6"))
+BOB: Descriptors = ((KEY, "bob"), (MODEL, "glm-4.6"))
 Use = Callable[[list[RedisLimiter]], Awaitable[None]]
 
 
@@ -52,14 +52,14 @@ def run(
     on_store_error: OnStoreError = "local",
     timeout_seconds: float = PATIENCE_SECONDS,
 ) -> None:
-    """``use`` gets as many gateways, each a machine with a board of its own."""
+    """``use`` gets as many gateways, each a machine with a shared of its own."""
 
     async def main() -> None:
         limiters = [
             RedisLimiter(
                 server.url,
                 scopes,
-                Board(scopes, machines=gateways).limiter(0),
+                SharedLimits(scopes, machines=gateways).limiter(0),
                 on_store_error=on_store_error,
                 timeout_seconds=timeout_seconds,
             )
@@ -76,8 +76,8 @@ def run(
     asyncio.run(main())
 
 
-async def decide(limiter: RedisLimiter, demand: Demand, tokens: int = 0) -> Grant | Denial:
-    return limiter.take(demand, tokens) or await limiter.ask(demand, tokens)
+async def decide(limiter: RedisLimiter, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection:
+    return limiter.reserve(descriptors, tokens) or await limiter.wait_to_reserve(descriptors, tokens)
 
 
 async def a_moment() -> None:
@@ -100,22 +100,22 @@ async def until(limiter: RedisLimiter, *, away: bool) -> None:
     """Ask, as clients do, until the store is seen to be away, or back."""
     while limiter.statistics().away != away:
         answer = await decide(limiter, ALICE)
-        if not isinstance(answer, Denial):
+        if not isinstance(answer, Rejection):
             answer.finish()
         await a_moment()
 
 
-def lease(scope: Scope, number: int = 0) -> Lease:
+def lease(scope: Scope, number: int = 0) -> QuotaLease:
     limit = scope.limits[number]
     assert isinstance(limit, RateLimit)
-    return Lease(limit, "")
+    return QuotaLease(limit, "")
 
 
 def test_gateways_together_admit_what_the_limit_says(server: RedisServer) -> None:
     async def use(limiters: list[RedisLimiter]) -> None:
         async def drain(limiter: RedisLimiter) -> int:
             granted = 0
-            while not isinstance(answer := await decide(limiter, ALICE), Denial):
+            while not isinstance(answer := await decide(limiter, ALICE), Rejection):
                 answer.finish()
                 granted += 1
             assert answer.limit is KEY.limits[0]
@@ -125,10 +125,10 @@ def test_gateways_together_admit_what_the_limit_says(server: RedisServer) -> Non
 
         granted = sum(await asyncio.gather(*map(drain, limiters)))
         # Nothing beyond the burst; what falls short is what was set aside, and what leases hold at the end.
-        most = lease(KEY).most
+        most = lease(KEY).max_held
         assert 100 - most * (1 + GATEWAYS) <= granted <= 100
         # Another key has its own.
-        assert not isinstance(await decide(limiters[0], BOB), Denial)
+        assert not isinstance(await decide(limiters[0], BOB), Rejection)
 
     run(server, use, KEY, MODEL, gateways=GATEWAYS)
 
@@ -143,13 +143,13 @@ def test_no_window_sees_more_than_rate_and_burst_over_all_gateways(server: Redis
 
         async def press(limiter: RedisLimiter) -> None:
             while (now := time.monotonic_ns()) < end:
-                answer = limiter.take(((scope, "alice"),))
+                answer = limiter.reserve(((scope, "alice"),))
                 if answer is None:
-                    answer = await limiter.ask(((scope, "alice"),))
+                    answer = await limiter.wait_to_reserve(((scope, "alice"),))
                     now = time.monotonic_ns()
-                if isinstance(answer, RedisGrant):
+                if isinstance(answer, RedisReservation):
                     moments.append(now)
-                elif isinstance(answer, Denial):
+                elif isinstance(answer, Rejection):
                     await a_moment()
 
         await asyncio.gather(*map(press, limiters))
@@ -170,7 +170,7 @@ def test_most_requests_wait_for_nobody(server: RedisServer) -> None:
 
     async def use(limiters: list[RedisLimiter]) -> None:
         for _ in range(2000):
-            assert not isinstance(await decide(limiters[0], ((scope, "alice"),)), Denial)
+            assert not isinstance(await decide(limiters[0], ((scope, "alice"),)), Rejection)
         statistics = limiters[0].statistics()
         assert statistics.decided_here + statistics.asked == 2000
         assert statistics.asked < 100
@@ -181,56 +181,56 @@ def test_most_requests_wait_for_nobody(server: RedisServer) -> None:
 def test_a_denial_costs_nothing_anywhere(server: RedisServer) -> None:
     async def use(limiters: list[RedisLimiter]) -> None:
         one, other = limiters
-        assert isinstance(await decide(one, ALICE, 4000), RedisGrant)
+        assert isinstance(await decide(one, ALICE, 4000), RedisReservation)
         for _ in range(50):
-            denial = await decide(one, ALICE, 4000)
-            assert isinstance(denial, Denial)
-            assert (denial.limit, denial.subject) == (MODEL.limits[1], "glm-4.6")
+            rejection = await decide(one, ALICE, 4000)
+            assert isinstance(rejection, Rejection)
+            assert (rejection.limit, rejection.subject) == (MODEL.limits[1], "glm-4.6")
         impossible = await decide(one, ALICE, 5000)
-        assert isinstance(impossible, Denial)
+        assert isinstance(impossible, Rejection)
         assert impossible.wait_ns is None
         # Alice's requests are what they were: one is gone.
         granted = 0
-        while isinstance(await decide(other, ((KEY, "alice"),)), RedisGrant):
+        while isinstance(await decide(other, ((KEY, "alice"),)), RedisReservation):
             granted += 1
-        assert granted >= lease(KEY).burst - 1 - 2 * lease(KEY).most
+        assert granted >= lease(KEY).burst - 1 - 2 * lease(KEY).max_held
 
     run(server, use, KEY, MODEL, gateways=2)
 
 
 def test_what_was_not_used_comes_back_to_every_gateway(server: RedisServer) -> None:
     scope = hourly("key", 1000, tokens=1000)
-    demand: Demand = ((scope, "alice"),)
+    descriptors: Descriptors = ((scope, "alice"),)
 
     async def use(limiters: list[RedisLimiter]) -> None:
         one, other = limiters
-        grant = await decide(one, demand, 900)
-        assert isinstance(grant, RedisGrant)
-        quota = grant.quota(Unit.TOKENS)
-        assert quota is not None
-        assert (quota.most, quota.remaining) == (999, 99)
-        assert isinstance(await decide(other, demand, 800), Denial)
-        grant.finish(50)
-        while isinstance(await decide(other, demand, 800), Denial):
+        reservation = await decide(one, descriptors, 900)
+        assert isinstance(reservation, RedisReservation)
+        status = reservation.status(Unit.TOKENS)
+        assert status is not None
+        assert (status.capacity, status.remaining) == (999, 99)
+        assert isinstance(await decide(other, descriptors, 800), Rejection)
+        reservation.finish(50)
+        while isinstance(await decide(other, descriptors, 800), Rejection):
             await a_moment()
-        assert isinstance(await decide(one, demand, 800), Denial)
+        assert isinstance(await decide(one, descriptors, 800), Rejection)
 
     run(server, use, scope, gateways=2)
 
 
 def test_streams_in_flight_are_each_machines_own(server: RedisServer) -> None:
     scope = hourly("key", 1000, streams=2)
-    demand: Demand = ((scope, "alice"),)
+    descriptors: Descriptors = ((scope, "alice"),)
 
     async def use(limiters: list[RedisLimiter]) -> None:
         for limiter in limiters:
-            grants = [await decide(limiter, demand) for _ in range(2)]
-            denial = await decide(limiter, demand)
-            assert isinstance(denial, Denial)
-            assert denial.limit is scope.limits[2]
-            assert isinstance(grants[0], RedisGrant)
-            grants[0].finish()
-            assert isinstance(await decide(limiter, demand), RedisGrant)
+            reservations = [await decide(limiter, descriptors) for _ in range(2)]
+            rejection = await decide(limiter, descriptors)
+            assert isinstance(rejection, Rejection)
+            assert rejection.limit is scope.limits[2]
+            assert isinstance(reservations[0], RedisReservation)
+            reservations[0].finish()
+            assert isinstance(await decide(limiter, descriptors), RedisReservation)
 
     run(server, use, scope, gateways=2)
 
@@ -238,9 +238,9 @@ def test_streams_in_flight_are_each_machines_own(server: RedisServer) -> None:
 def test_a_store_that_has_forgotten_the_script_is_given_it_again(server: RedisServer) -> None:
     async def use(limiters: list[RedisLimiter]) -> None:
         async with Redis.from_url(server.url) as redis:
-            assert isinstance(await decide(limiters[0], ALICE), RedisGrant)
+            assert isinstance(await decide(limiters[0], ALICE), RedisReservation)
             await redis.script_flush()
-            assert isinstance(await decide(limiters[0], BOB), RedisGrant)
+            assert isinstance(await decide(limiters[0], BOB), RedisReservation)
             assert limiters[0].statistics().failures == 0
             # What it keeps goes away by itself, and shows no name.
             keys = await redis.keys("*/*")
@@ -254,9 +254,9 @@ def test_a_store_that_has_forgotten_the_script_is_given_it_again(server: RedisSe
 def test_many_at_once_do_not_make_the_store_look_away(server: RedisServer) -> None:
     async def use(limiters: list[RedisLimiter]) -> None:
         limiter = limiters[0]
-        demands: list[Demand] = [((KEY, f"key {number}"), (MODEL, "glm-4.6")) for number in range(100)]
-        answers = await asyncio.gather(*(limiter.ask(demand) for demand in demands))
-        assert {type(answer) for answer in answers} == {RedisGrant}
+        requested: list[Descriptors] = [((KEY, f"key {number}"), (MODEL, "glm-4.6")) for number in range(100)]
+        answers = await asyncio.gather(*(limiter.wait_to_reserve(descriptors) for descriptors in requested))
+        assert {type(answer) for answer in answers} == {RedisReservation}
         assert (limiter.statistics().failures, limiter.statistics().away) == (0, False)
 
     # One after the other they would take a second.
@@ -277,7 +277,7 @@ def test_a_stall_of_ones_own_does_not_make_the_store_look_away(server: RedisServ
     async def use(limiters: list[RedisLimiter]) -> None:
         limiter = limiters[0]
         for number in range(12):
-            asking = asyncio.ensure_future(limiter.ask(ALICE))
+            asking = asyncio.ensure_future(limiter.wait_to_reserve(ALICE))
             await turns(number)
             end = time.monotonic() + 0.07
             while time.monotonic() < end:
@@ -290,25 +290,25 @@ def test_a_stall_of_ones_own_does_not_make_the_store_look_away(server: RedisServ
 
 def test_a_client_that_leaves_at_any_moment_leaves_nothing_behind(server: RedisServer) -> None:
     scope = hourly("key", 1000, tokens=1000, streams=1)
-    demand: Demand = ((scope, "alice"),)
+    descriptors: Descriptors = ((scope, "alice"),)
 
     async def use(limiters: list[RedisLimiter]) -> None:
         limiter = limiters[0]
         answered = 0
         for number in range(60):
-            task = asyncio.ensure_future(limiter.ask(demand, 100))
+            task = asyncio.ensure_future(limiter.wait_to_reserve(descriptors, 100))
             await turns(number)
             answered += task.done()
             task.cancel()
             for answer in await asyncio.gather(task, return_exceptions=True):
-                if isinstance(answer, RedisGrant):
+                if isinstance(answer, RedisReservation):
                     answer.finish(0)
-            answer = await decide(limiter, demand, 10)
-            assert isinstance(answer, RedisGrant)
+            answer = await decide(limiter, descriptors, 10)
+            assert isinstance(answer, RedisReservation)
             answer.finish(0)
         assert 0 < answered < 60
         # The store hears of the tokens a moment later.
-        while isinstance(await decide(limiter, demand, 950), Denial):
+        while isinstance(await decide(limiter, descriptors, 950), Rejection):
             await a_moment()
 
     run(server, use, scope)
@@ -324,18 +324,18 @@ def test_a_store_that_takes_no_writes_is_away_until_it_does(
 ) -> None:
     async def use(limiters: list[RedisLimiter]) -> None:
         limiter = limiters[0]
-        assert isinstance(await decide(limiter, ALICE), RedisGrant)
+        assert isinstance(await decide(limiter, ALICE), RedisReservation)
         async with Redis.from_url(server.url) as redis:
             # Untyped in redis-py.
             await redis.execute_command(*refuse.split())  # type: ignore[no-untyped-call]
-            assert isinstance(await decide(limiter, BOB), BoardGrant)
+            assert isinstance(await decide(limiter, BOB), LocalReservation)
             # Two looks at least: what answers is not yet what can be used.
             while limiter.statistics().failures < 3:
                 assert limiter.statistics().away
                 await a_moment()
             await redis.execute_command(*allow.split())  # type: ignore[no-untyped-call]
         await until(limiter, away=False)
-        assert isinstance(await decide(limiter, BOB), RedisGrant)
+        assert isinstance(await decide(limiter, BOB), RedisReservation)
 
     run(server, use, KEY, MODEL)
     assert [record.message.split(" (")[0] for record in caplog.records] == [
@@ -348,7 +348,7 @@ def test_a_store_that_takes_no_writes_is_away_until_it_does(
 def test_nobody_waits_for_a_store_that_is_away_and_it_comes_back(server: RedisServer, how: str) -> None:
     async def use(limiters: list[RedisLimiter]) -> None:
         limiter = limiters[0]
-        assert isinstance(await decide(limiter, ALICE), RedisGrant)
+        assert isinstance(await decide(limiter, ALICE), RedisReservation)
         sleeper = Redis.from_url(server.url, socket_timeout=30)
         sleep = None
         if how == "stopped":
@@ -361,12 +361,12 @@ def test_nobody_waits_for_a_store_that_is_away_and_it_comes_back(server: RedisSe
             command = sleeper.execute_command("DEBUG", "SLEEP", "0.7")  # type: ignore[no-untyped-call]
             sleep = asyncio.ensure_future(command)
         if how != "asleep":
-            # Many at once: one waits for the timeout, the others for it, and all are answered by the board.
-            demands: list[Demand] = [((KEY, f"key {number}"), (MODEL, "glm-4.6")) for number in range(200)]
-            answers = await asyncio.gather(*(limiter.ask(demand) for demand in demands))
-            assert {type(answer) for answer in answers} <= {BoardGrant, Denial}
+            # Many at once: one waits for the timeout, the others for it, and all are answered by the shared.
+            requested: list[Descriptors] = [((KEY, f"key {number}"), (MODEL, "glm-4.6")) for number in range(200)]
+            answers = await asyncio.gather(*(limiter.wait_to_reserve(descriptors) for descriptors in requested))
+            assert {type(answer) for answer in answers} <= {LocalReservation, Rejection}
         await until(limiter, away=True)
-        assert isinstance(limiter.take(ALICE), BoardGrant)
+        assert isinstance(limiter.reserve(ALICE), LocalReservation)
         asked = limiter.statistics().asked
         if how == "stopped":
             server.go_on()
@@ -374,7 +374,7 @@ def test_nobody_waits_for_a_store_that_is_away_and_it_comes_back(server: RedisSe
             server.start()
         await until(limiter, away=False)
         assert limiter.statistics().asked <= asked + 1
-        assert isinstance(await decide(limiter, ((MODEL, "glm-4.6"),)), RedisGrant)
+        assert isinstance(await decide(limiter, ((MODEL, "glm-4.6"),)), RedisReservation)
         if sleep is not None:
             await sleep
         await sleeper.aclose()
@@ -387,7 +387,7 @@ def test_without_a_store_a_machine_admits_its_share(server: RedisServer) -> None
 
     async def use(limiters: list[RedisLimiter]) -> None:
         granted = 0
-        while isinstance(answer := limiters[0].take(ALICE), BoardGrant):
+        while isinstance(answer := limiters[0].reserve(ALICE), LocalReservation):
             answer.finish()
             granted += 1
         assert granted == 100 // GATEWAYS
@@ -400,13 +400,13 @@ def test_without_a_store_nobody_is_let_in_if_that_is_the_choice(server: RedisSer
     server.kill()
 
     async def use(limiters: list[RedisLimiter]) -> None:
-        denial = limiters[0].take(ALICE)
-        assert isinstance(denial, Denial)
-        assert (denial.limit, denial.wait_ns, denial.quotas) == (None, SECOND_NS, ())
+        rejection = limiters[0].reserve(ALICE)
+        assert isinstance(rejection, Rejection)
+        assert (rejection.limit, rejection.wait_ns, rejection.statuses) == (None, SECOND_NS, ())
         server.start()
         while limiters[0].statistics().away:
             await a_moment()
-        assert isinstance(await decide(limiters[0], ALICE), RedisGrant)
+        assert isinstance(await decide(limiters[0], ALICE), RedisReservation)
 
     run(server, use, KEY, MODEL, on_store_error="deny")
 
@@ -414,22 +414,22 @@ def test_without_a_store_nobody_is_let_in_if_that_is_the_choice(server: RedisSer
 def test_a_gateway_that_dies_takes_a_lease_with_it_and_no_more(server: RedisServer) -> None:
     rate = Rate(100_000, HOUR_NS, burst=400)
     scope = Scope("key", (RateLimit("key_requests", Unit.REQUESTS, rate),), 8)
-    demand: Demand = ((scope, "alice"),)
+    descriptors: Descriptors = ((scope, "alice"),)
 
     async def use(limiters: list[RedisLimiter]) -> None:
         dead, alive = limiters
         started = time.monotonic_ns()
         used = 0
         for _ in range(100):
-            used += isinstance(await decide(dead, demand), RedisGrant)
+            used += isinstance(await decide(dead, descriptors), RedisReservation)
             if used == 90:
                 await a_moment()
-        while isinstance(await decide(alive, demand), RedisGrant):
+        while isinstance(await decide(alive, descriptors), RedisReservation):
             used += 1
         brought = rate.limit * (time.monotonic_ns() - started) / HOUR_NS
         ours = lease(scope)
-        assert ours.most == 28
-        assert ours.burst - 2 * ours.most <= used <= rate.burst + brought
+        assert ours.max_held == 28
+        assert ours.burst - 2 * ours.max_held <= used <= rate.burst + brought
 
     run(server, use, scope, gateways=2)
 
@@ -437,4 +437,4 @@ def test_a_gateway_that_dies_takes_a_lease_with_it_and_no_more(server: RedisServ
 def test_a_limit_that_redis_cannot_count_is_refused() -> None:
     scope = Scope("key", (RateLimit("key_tokens", Unit.TOKENS, Rate(999_983, HOUR_NS, 10**7)),), 1)
     with pytest.raises(ValueError, match="the burst of key_tokens is too large"):
-        RedisLimiter("redis://127.0.0.1", (scope,), Board([scope]).limiter(0))
+        RedisLimiter("redis://127.0.0.1", (scope,), SharedLimits([scope]).limiter(0))

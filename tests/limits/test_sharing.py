@@ -1,4 +1,4 @@
-"""Several workers on one board: exact to the last unit, and whole after any of them is killed."""
+"""Several workers on one shared: exact to the last unit, and whole after any of them is killed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Caps on a board: exact over all workers, and given back by those that die."""
+"""Caps on a shared: exact over all workers, and given back by those that die."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.reading import loaded
-from ztoapi.app import make_board
+from ztoapi.app import make_shared_limits
 from ztoapi.config.model import Config
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 
@@ -35,10 +35,10 @@ def taken(caps: PlatformCaps, credential: int, model: str) -> Callable[[], None]
 
 def test_all_workers_together_stay_below_the_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Both are in this process, and the lock between processes would keep a file open.
-    monkeypatch.setattr("ztoapi.limits.board.ProcessLock", threading.Lock)
+    monkeypatch.setattr("ztoapi.limits.shared_limits.ProcessLock", threading.Lock)
     config = configured(tmp_path)
-    board = make_board(config, workers=2)
-    one, other = (PlatformCaps(config.platforms[0], board.limiter(slot)) for slot in (0, 1))
+    shared = make_shared_limits(config, workers=2)
+    one, other = (PlatformCaps(config.platforms[0], shared.limiter(slot)) for slot in (0, 1))
     first = taken(one, 0, "glm-4.6")
     taken(other, 0, "glm-4.6")
     assert one.take(0, "glm-4.6") is None
@@ -49,7 +49,7 @@ def test_all_workers_together_stay_below_the_caps(tmp_path: Path, monkeypatch: p
     assert one.take(0, "glm-5") is None
     first()
     taken(other, 0, "glm-4.6")
-    board.limiter(1)
+    shared.limiter(1)
     # The worker that took the place of the second has nothing in flight.
     for _ in range(2):
         taken(one, 0, "glm-4.6")
@@ -58,7 +58,7 @@ def test_all_workers_together_stay_below_the_caps(tmp_path: Path, monkeypatch: p
 
 def test_any_other_model_has_a_count_of_its_own(tmp_path: Path) -> None:
     config = configured(tmp_path)
-    caps = PlatformCaps(config.platforms[0], make_board(config).limiter(0))
+    caps = PlatformCaps(config.platforms[0], make_shared_limits(config).limiter(0))
     for _ in range(3):
         taken(caps, 0, "x")
     assert caps.take(0, "x") is None
@@ -67,7 +67,7 @@ def test_any_other_model_has_a_count_of_its_own(tmp_path: Path) -> None:
 
 def test_what_has_no_caps_is_not_counted(tmp_path: Path) -> None:
     config = configured(tmp_path)
-    caps = PlatformCaps(config.platforms[0], make_board(config).limiter(0))
+    caps = PlatformCaps(config.platforms[0], make_shared_limits(config).limiter(0))
     for _ in range(100):
         taken(caps, 1, "glm-4.6")
     assert cap_scopes(loaded(tmp_path / "nowhere", ZAI_TOKEN="a").config.platforms) == []

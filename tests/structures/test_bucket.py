@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from ztoapi.limits.buckets import Buckets, Place
 from ztoapi.structures.bucket import FULL, LAST_TICK, SECOND_NS, Rate
-from ztoapi.structures.buckets import Buckets, Place
 
 MINUTE_NS = 60 * SECOND_NS
 YEAR_NS = 366 * 86400 * SECOND_NS

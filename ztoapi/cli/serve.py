@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ztoapi import __version__
-from ztoapi.app import Application, make_board
+from ztoapi.app import Application, make_shared_limits
 from ztoapi.cli.options import load_config
 from ztoapi.config.host import raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
 from ztoapi.errors import ConfigError
-from ztoapi.limits.board import Board
+from ztoapi.limits.shared_limits import SharedLimits
 from ztoapi.server.context import ServerContext
 from ztoapi.server.workers import Duty, Reload, bind_all
 from ztoapi.server.workers import run as run_workers
@@ -56,14 +56,14 @@ def run(args: argparse.Namespace) -> int:
         _tracer_class()
     sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
     keys = KeyRing(config)
-    board = make_board(config, len(sockets))
+    limits = make_shared_limits(config, len(sockets))
     telemetry = MetricsBoard(len(sockets))
     history = _make_history(config, telemetry)
     return run_workers(
         [
             Duty(
                 sock,
-                partial(make_gateway, config, keys, board, telemetry, history, sink, slot),
+                partial(make_gateway, config, keys, limits, telemetry, history, sink, slot),
                 partial(bury, telemetry, slot),
                 partial(_beat, telemetry, slot),
             )
@@ -91,7 +91,7 @@ def _shortage_of_files(config: Config, limit: int) -> str | None:
 def make_gateway(
     config: Config,
     keys: KeyRing,
-    board: Board,
+    limits: SharedLimits,
     telemetry: MetricsBoard,
     history: History | None,
     sink: LogFile | None,
@@ -107,7 +107,7 @@ def make_gateway(
     tracer = None
     if config.otlp_endpoint is not None:
         tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
-    return Application(config, loop, keys, board.limiter(slot), telemetry, slot, history, log, tracer)
+    return Application(config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer)
 
 
 def _tracer_class() -> "type[Tracer]":

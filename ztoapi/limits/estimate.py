@@ -1,4 +1,4 @@
-"""How many tokens a request may come to, before anybody has counted them."""
+"""Estimate of the tokens of a request, before its usage is known."""
 
 import re
 from typing import Final
@@ -8,26 +8,26 @@ from ztoapi.dialects.request import ChatRequest
 __all__ = ["estimate"]
 
 _BYTES_PER_TOKEN: Final = 4
-"""OpenAI's rule of thumb for English; Chinese text has three bytes a character, and about two to a token."""
+"""OpenAI's rule of thumb for English. Chinese has three bytes per character and about two characters per token."""
 _DEFAULT_COMPLETION_TOKENS: Final = 1024
-"""What is set aside for an answer whose request names no limit; settled when the answer's usage is known."""
+"""Reserved for the completion of a request without a limit; settled when its usage is known."""
 _SMALL_BYTES: Final = 4096
-"""No picture fits in there that would matter."""
+"""A smaller body has no room for an image that would matter."""
 _DATA_URI = re.compile(rb'"data:[^"]{64,}"')
-"""A picture's octets are no text: it is counted as ..."""
+"""An inline image. Its bytes are not text; it counts as a fixed number of tokens."""
 _TOKENS_PER_PICTURE: Final = 1000
-"""... so many tokens, which is what vision models of this kind take for one."""
+"""Typical of vision models of this kind."""
 
 
 def estimate(request: ChatRequest) -> int:
-    """Tokens that a request may come to: its text, its pictures, and the longest answer it allows."""
+    """Returns the sum of the tokens of the text, the images and the longest completion that the request allows."""
     body, fields = request.body, request.fields
     size, pictures = len(body), 0
     if size > _SMALL_BYTES and b'"data:' in body:
-        found = [len(one) for one in _DATA_URI.findall(body)]
-        size, pictures = size - sum(found), len(found)
+        uris = [len(uri) for uri in _DATA_URI.findall(body)]
+        size, pictures = size - sum(uris), len(uris)
     completion = _DEFAULT_COMPLETION_TOKENS
-    # Most requests have neither; a call to find that out costs as much as the rest.
+    # Most requests have neither field, and a call costs as much as the rest of this function.
     if "max_tokens" in fields or "max_completion_tokens" in fields:
         completion = _completion_tokens(request)
     return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + completion

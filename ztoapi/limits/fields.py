@@ -1,4 +1,4 @@
-"""What answers say of limits: OpenAI's x-ratelimit fields, those of the IETF, and words for people.
+"""Limits in responses: OpenAI's ``x-ratelimit-*`` fields, the fields of the IETF draft, and text for messages.
 
 https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ (revision 10)
@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from ztoapi.limits.model import InFlightLimit, Limit, Quota, RateLimit
+from ztoapi.limits.model import InFlightLimit, Limit, LimitStatus, RateLimit
 from ztoapi.structures.bucket import SECOND_NS
 
-__all__ = ["go_duration", "ietf_fields", "openai_fields", "openai_template", "said"]
+__all__ = ["describe", "go_duration", "ietf_fields", "openai_fields", "openai_template"]
 
 _REMEMBERED_SECONDS: Final = 600
-"""Durations that need not be written again, 0.2 KiB each: to write one takes four times as long as to remember it."""
+"""Cached durations, 0.2 KiB each: formatting one takes four times as long as a look-up."""
 _PERIODS: Final = {SECOND_NS: "second", 60 * SECOND_NS: "minute"}
 
 
 def go_duration(nanoseconds: int) -> bytes:
-    """A time as OpenAI's x-ratelimit-reset fields give it, rounded up, above a second to whole ones: ``6m0s``, ``2s``,
-    ``17ms``. https://pkg.go.dev/time#Duration.String"""
+    """Formats a duration as in OpenAI's x-ratelimit-reset fields: ``6m0s``, ``2s``, ``17ms``. Rounds up, above a second
+    to whole seconds. https://pkg.go.dev/time#Duration.String"""
     milliseconds = -(-nanoseconds // 1_000_000)
     return _milliseconds(milliseconds) if milliseconds < 1000 else _seconds(-(-milliseconds // 1000))
 
@@ -39,39 +39,40 @@ def _seconds(seconds: int) -> bytes:
     return b"%dh%dm%ds" % (hours, minutes, seconds) if hours else b"%dm%ds" % (minutes, seconds)
 
 
-def said(limit: Limit) -> str:
+def describe(limit: Limit) -> str:
+    """Returns the limit in words, such as "60 requests a minute"."""
     if isinstance(limit, InFlightLimit):
-        return f"{limit.most} requests at a time"
+        return f"{limit.max_requests} requests at a time"
     return f"{limit.rate.limit} {limit.unit.value} a {_PERIODS[limit.rate.period_ns]}"
 
 
 def openai_template(limit: RateLimit) -> bytes:
-    """OpenAI's fields of a limit on requests or tokens, with ``%d`` for what remains and ``%b`` for the time until all
-    of it does."""
+    """Returns OpenAI's header lines of a limit on requests or tokens, with ``%d`` for the remaining units and ``%b``
+    for the reset time."""
     name = limit.unit.value.encode("ascii")
     return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (
         name, limit.rate.burst, name, name,
     )  # fmt: skip
 
 
-def openai_fields(quotas: Sequence[Quota]) -> bytes:
-    """OpenAI's fields of several limits, as far as it has some."""
+def openai_fields(statuses: Sequence[LimitStatus]) -> bytes:
+    """Returns OpenAI's header lines of several limits; in-flight limits have none."""
     return b"".join(
-        openai_template(quota.limit) % (quota.remaining, go_duration(quota.reset_ns))
-        for quota in quotas
-        if isinstance(quota.limit, RateLimit)
+        openai_template(status.limit) % (status.remaining, go_duration(status.reset_ns))
+        for status in statuses
+        if isinstance(status.limit, RateLimit)
     )
 
 
-def ietf_fields(quotas: Sequence[Quota]) -> bytes:
-    """https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ (revision 10)."""
+def ietf_fields(statuses: Sequence[LimitStatus]) -> bytes:
+    """Returns the ``ratelimit-policy`` and ``ratelimit`` header lines of several rate limits."""
     policies, states = [], []
-    for quota in quotas:
-        limit = quota.limit
+    for status in statuses:
+        limit = status.limit
         assert isinstance(limit, RateLimit)
         name = limit.name.partition("/")[0]
         policies.append(f'"{name}";q={limit.rate.limit};w={limit.rate.period_ns // SECOND_NS}')
-        states.append(f'"{name}";r={quota.remaining};t={-(-quota.reset_ns // SECOND_NS)}')
+        states.append(f'"{name}";r={status.remaining};t={-(-status.reset_ns // SECOND_NS)}')
     if not policies:
         return b""
     return f"ratelimit-policy: {', '.join(policies)}\r\nratelimit: {', '.join(states)}\r\n".encode("ascii")

@@ -1,11 +1,11 @@
-"""A lock between processes which the kernel takes back from one that dies.
+"""A lock between processes that the kernel releases when its holder dies.
 
-A record lock on a file that has no name any more (POSIX fcntl). To lock and unlock took, in one measurement on a shared
-machine, 1.9 us; a semaphore 0.1 us, and a robust mutex through ctypes 0.4 us. A semaphore stays locked when its holder
-is killed, and a mutex laid out by hand is at home on one C library only.
+It is a record lock (POSIX fcntl) on an unnamed file. Locking and unlocking took 1.9 us on a shared machine; a semaphore
+took 0.1 us and a robust mutex through ctypes 0.4 us. A semaphore stays locked when its holder is killed. A mutex with a
+hand-written memory layout works with one C library only.
 
-Threads of one process do not lock each other out: only the thread of the event loop may use it. Who holds it does
-nothing but arithmetic. A holder that is stopped (SIGSTOP, a debugger) stops the others until it goes on.
+The lock does not exclude threads of the same process: only the event loop's thread may use it. Code that holds it
+computes and does not block. A holder that is stopped (SIGSTOP, a debugger) stops the others until it continues.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ __all__ = ["ProcessLock"]
 
 
 class ProcessLock:
-    """Made before the fork, used after it. Not reentrant."""
+    """Create it before the fork and use it after. Not reentrant."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()

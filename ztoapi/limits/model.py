@@ -1,4 +1,7 @@
-"""What is limited, and what a limiter answers. ``docs/decisions/0022-limits.md`` shows how it is used."""
+"""The types of rate limiting: limits, scopes, and the interface of a limiter.
+
+``docs/decisions/0022-limits.md`` shows an example and gives the reasons.
+"""
 
 import enum
 from dataclasses import dataclass
@@ -8,38 +11,38 @@ from ztoapi.structures.bucket import SECOND_NS, Rate
 
 __all__ = [
     "IN_FLIGHT_WAIT_NS",
-    "Demand",
-    "Denial",
-    "Grant",
+    "Descriptors",
     "InFlightLimit",
     "Limit",
+    "LimitStatus",
     "Limiter",
     "OnStoreError",
-    "Quota",
     "RateLimit",
+    "Rejection",
+    "Reservation",
     "Scope",
     "Unit",
 ]
 
 IN_FLIGHT_WAIT_NS: Final = SECOND_NS
-"""What a client is told to wait when too many of its requests are in flight: nobody knows when one ends."""
+"""Retry-After for too many requests in flight: the time at which one of them ends cannot be predicted."""
 
 OnStoreError: TypeAlias = Literal["local", "deny"]
-"""What decides while the common store is away: each machine by its share of the limits, or nobody."""
+"""The policy while the common store is unreachable: use this machine's share of the limits, or refuse."""
 
 
 class Unit(enum.Enum):
-    """What a limit counts."""
+    """The quantity that a limit counts."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
     BANDWIDTH = "bandwidth"
-    """What is streamed, in the unit of the caller's choice: tokens or bytes."""
+    """Streamed output, in a unit that the caller chooses: tokens or bytes."""
     IN_FLIGHT = "in_flight"
 
 
 class RateLimit(NamedTuple):
-    """So many of ``unit`` in a time. ``name`` is for metrics and messages, and unique."""
+    """A rate of ``unit``. ``name`` is unique and appears in metrics and messages."""
 
     name: str
     unit: Unit
@@ -47,10 +50,10 @@ class RateLimit(NamedTuple):
 
 
 class InFlightLimit(NamedTuple):
-    """At most ``most`` requests at once. ``name`` as above."""
+    """At most ``max_requests`` requests at the same time. ``name`` as in :class:`RateLimit`."""
 
     name: str
-    most: int
+    max_requests: int
 
 
 Limit: TypeAlias = RateLimit | InFlightLimit
@@ -58,10 +61,11 @@ Limit: TypeAlias = RateLimit | InFlightLimit
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scope:
-    """Limits that each subject of a kind has for itself: each key of a class, each model, each address, or everybody.
+    """Limits that apply separately to each subject of one kind: each key of a class, each model, each address, or the
+    gateway as a whole.
 
-    ``subjects`` is for how many of them there is room. Further ones share one bucket for each limit, until one of the
-    others has been full for a while: choose it so that only addresses can come near.
+    ``subjects`` is the number of subjects that get buckets of their own. Further subjects share one bucket per limit
+    until a bucket of another subject has been full for a while. Choose a number that only addresses can reach.
     """
 
     name: str
@@ -69,87 +73,87 @@ class Scope:
     subjects: int
 
 
-Demand: TypeAlias = tuple[tuple[Scope, str], ...]
-"""Whose limits a request has to pass: scopes, and the subject's name in each. No scope comes twice."""
+Descriptors: TypeAlias = tuple[tuple[Scope, str], ...]
+"""The limits that apply to one request: scopes, each with the name of its subject. Each scope appears at most once."""
 
 
-class Quota(NamedTuple):
-    """How a limit stands, for ``x-ratelimit-*``. ``reset_ns`` is the time until it is whole again."""
+class LimitStatus(NamedTuple):
+    """The state of a limit, for ``x-ratelimit-*``. ``reset_ns`` is the time until the limit is unused again."""
 
     limit: Limit
-    most: int
+    capacity: int
     remaining: int
     reset_ns: int
 
 
-class Grant(Protocol):
-    """Leave to go ahead. It must be finished once, however the request ends."""
+class Reservation(Protocol):
+    """Permission for one request. The caller must finish it exactly once, however the request ends."""
 
     @property
     def piece(self) -> int:
-        """How much should be streamed at a time where there is a limit on bandwidth: what the lowest one brings in a
-        tenth of a second, so that the pauses are short. 0: there is none, and nothing has to be charged."""
+        """The amount to stream at a time under a bandwidth limit: a tenth of a second at the lowest rate, so that
+        pauses are short. 0 without such a limit; nothing has to be charged then."""
         ...
 
-    def quota(self, unit: Unit) -> Quota | None:
-        """That of the limits on ``unit`` (not BANDWIDTH) which holds the least, after this request; None if there is
-        none."""
+    def status(self, unit: Unit) -> LimitStatus | None:
+        """Returns the tightest limit on ``unit`` (not BANDWIDTH) after this request; None if there is none."""
         ...
 
     def fields(self) -> bytes:
-        """OpenAI's header lines of :meth:`quota`, for requests and tokens."""
+        """Returns OpenAI's header lines for the limits on requests and tokens."""
         ...
 
     def charge(self, amount: int) -> int:
-        """``amount`` (tokens or bytes) was streamed; returns for how many nanoseconds the stream must pause."""
+        """Charges ``amount`` streamed tokens or bytes; returns the nanoseconds for which the stream must pause."""
         ...
 
     def finish(self, tokens: int | None = None) -> None:
-        """The request has ended and used ``tokens``; None: unknown, the estimate stands."""
+        """Ends the request, which used ``tokens``. With None the usage is unknown and the estimate stands."""
         ...
 
 
-class Denial(NamedTuple):
-    """A refusal; it has cost nothing.
+class Rejection(NamedTuple):
+    """A refusal. It charges nothing.
 
-    ``limit`` and ``subject`` are what asks for the longest wait; ``limit`` is None if the common store is away and
-    nobody may decide. ``wait_ns`` is for Retry-After, None if the request is greater than the limit ever allows.
-    ``quotas`` has the tightest limit of each unit.
+    ``limit`` and ``subject`` are those with the longest wait. ``limit`` is None if the common store is unreachable and
+    the policy is "deny". ``wait_ns`` is for Retry-After; None if the request exceeds the limit's whole capacity.
+    ``statuses`` contains the tightest limit of each unit.
     """
 
     limit: Limit | None
     subject: str
     wait_ns: int | None
-    quotas: tuple[Quota, ...]
+    statuses: tuple[LimitStatus, ...]
 
-    def quota(self, unit: Unit) -> Quota | None:
-        """As :meth:`Grant.quota`."""
-        for quota in self.quotas:
-            if unit_of(quota.limit) is unit:
-                return quota
+    def status(self, unit: Unit) -> LimitStatus | None:
+        """Same as :meth:`Reservation.status`."""
+        for status in self.statuses:
+            if unit_of(status.limit) is unit:
+                return status
         return None
 
 
 class Limiter(Protocol):
-    """Decides over all limits of a request at once: either it passes every one, or it costs nothing at any."""
+    """Checks all limits of a request at once. A request that exceeds one of them charges none of them."""
 
     def add(self, scope: Scope) -> None:
-        """Take up a scope that was not known at the start. Raises MemoryError if there is no room for it."""
+        """Adds a scope that did not exist at start. Raises MemoryError if there is no room for it."""
         ...
 
     def burst(self, limit: RateLimit) -> int:
-        """The most units of ``limit`` that one request can ever take."""
+        """Returns the largest number of units of ``limit`` that one request can take."""
         ...
 
-    def take(self, demand: Demand, tokens: int = 0) -> Grant | Denial | None:
-        """One request with an estimate of ``tokens``. None: this one has to :meth:`ask`, which waits for the network.
+    def reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection | None:
+        """Decides on one request with an estimate of ``tokens``.
 
-        Only a limiter with a common store ever returns None.
+        Returns None if the decision needs the network; call :meth:`wait_to_reserve` then. Only a limiter with a common
+        store returns None.
         """
         ...
 
-    async def ask(self, demand: Demand, tokens: int = 0) -> Grant | Denial:
-        """As :meth:`take`, at the latest after the store's timeout."""
+    async def wait_to_reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection:
+        """Same as :meth:`reserve`, within the store's timeout."""
         ...
 
 

@@ -1,15 +1,17 @@
-"""The limiter of many machines: common buckets in Redis or Valkey (:mod:`ztoapi.limits.redis_store`), used by leases.
+"""The limiter of several machines: common buckets in Redis or Valkey (:mod:`ztoapi.limits.redis_buckets`), used through
+leases.
 
-Most requests are decided by what this worker holds (:mod:`ztoapi.limits.lease`), without waiting. One task asks for
-more, and settles what requests really used. A request that finds too little has it ask for that request, for all its
-limits at once. There is one call at a time, which goes for many requests; what it brings may do for others.
+Most requests are decided from the units that this worker holds (:mod:`ztoapi.limits.quota_lease`), without waiting. One
+task requests more units and settles actual usage. A request that finds too few units waits for this task, which
+requests units for all limits of the request at once. One call is in flight at a time and serves many requests; the
+units it brings may be enough for others.
 
-Requests in flight and bandwidth are left to each machine's board: a stream lasts for minutes, so its slot cannot be
-leased, and to keep it alive in the store would cost a call every few seconds for every stream.
+Requests in flight and bandwidth are limited by each machine for itself. A stream lasts for minutes, so its slot cannot
+be leased, and to keep it alive in the store would cost a call every few seconds for every stream.
 
-The first failure of a call says that the store is away; what it was to settle is lost. From then on nobody waits for
-it: the board decides by this machine's share, or nobody is let in, as configured. The task tries the store twice a
-second, and an answer ends it.
+After the first failed call the store counts as unreachable, and what the call was to settle is lost. From then on no
+request waits for the store: depending on the configuration this machine decides by its share, or refuses. The task
+probes the store twice a second and resumes after a successful probe.
 """
 
 import asyncio
@@ -17,38 +19,48 @@ import contextlib
 from collections import deque
 from typing import Final, NamedTuple
 
-from ztoapi.limits.board import BoardGrant, BoardLimiter
+from ztoapi.limits.compiled import tightest
 from ztoapi.limits.fields import openai_fields
-from ztoapi.limits.lease import Lease, Reply, check, most_at_once
-from ztoapi.limits.model import Demand, Denial, Grant, InFlightLimit, OnStoreError, Quota, RateLimit, Scope, Unit
-from ztoapi.limits.plan import tightest
-from ztoapi.limits.redis_store import Order, Store
+from ztoapi.limits.model import (
+    Descriptors,
+    InFlightLimit,
+    LimitStatus,
+    OnStoreError,
+    RateLimit,
+    Rejection,
+    Reservation,
+    Scope,
+    Unit,
+)
+from ztoapi.limits.quota_lease import QuotaLease, Reply, check, max_at_once
+from ztoapi.limits.redis_buckets import Order, RedisBuckets
+from ztoapi.limits.shared_limits import LocalLimiter, LocalReservation
 from ztoapi.store.watch import FAILURES, Watch
 from ztoapi.structures.bucket import SECOND_NS
 
-__all__ = ["RedisGrant", "RedisLimiter", "Statistics"]
+__all__ = ["RedisLimiter", "RedisReservation", "Statistics"]
 
 _TIMEOUT_SECONDS: Final = 0.05
-"""A call takes 0.1 ms on a local network; a client notices 50."""
+"""A call takes 0.1 ms on a local network; 50 ms are noticeable to a client."""
 _CONNECT_SECONDS: Final = 1.0
-"""To connect may take several ways to the store and back, with TLS above all. Nobody waits for it but the start."""
+"""A connection may need several round trips, with TLS above all. Only the start waits for it."""
 _ROUND_SECONDS: Final = 0.01
-"""Between two rounds in the background, so that many requests settle in one call."""
+"""Time between two rounds in the background, so that one call settles many requests."""
 _STALL_SECONDS: Final = 0.01
-"""A timeout that is noticed so late was this process's own doing: it was busy, and the answer may be there unread."""
-_MOST_AT_ONCE: Final = 64
-"""Requests that one call asks for: with all their limits that takes about 10 ms, far from the timeout."""
-_REMEMBERED: Final = 65536
-"""Leases and demands that are remembered; all are forgotten when there are more, which wastes what they hold."""
-_LEAST_TOKENS: Final = 1
-"""A request without an estimate must find one token, or a debt would never be noticed."""
-_AWAY_WAIT_NS: Final = SECOND_NS
-"""What a client is told to wait when nobody may decide."""
+"""A timeout that fires later than this was caused by this process: it was busy, and the reply may be unread."""
+_MAX_PER_CALL: Final = 64
+"""Requests in one call: with all their limits it takes about 10 ms, well below the timeout."""
+_MAX_REMEMBERED: Final = 65536
+"""Cached leases and descriptors. A full cache is cleared, and the units that the leases hold are lost."""
+_MIN_TOKENS: Final = 1
+"""A request without an estimate has to find one token; otherwise it would ignore a debt."""
+_UNREACHABLE_WAIT_NS: Final = SECOND_NS
+"""Retry-After while the store is unreachable and the policy is "deny"."""
 
 
 class Statistics(NamedTuple):
-    """``decided_here`` requests waited for nobody, ``asked`` did; ``failures`` of calls; whether the store is
-    ``away``."""
+    """Requests ``decided_here`` without a call and requests ``asked`` of the store; ``failures`` of calls; whether the
+    store is unreachable (``away``)."""
 
     decided_here: int
     asked: int
@@ -56,81 +68,90 @@ class Statistics(NamedTuple):
     away: bool
 
 
-class _Plan:
-    """All that a demand is held to: in the store, and on this machine. ``most_tokens`` is the most that a request can
-    take here while the store is away."""
+class _Compiled:
+    """The limits of one request: leases in the store, and descriptors for this machine. ``max_tokens`` is the largest
+    number of tokens that a request can take here while the store is unreachable."""
 
-    __slots__ = ("here", "leases", "most_tokens")
+    __slots__ = ("leases", "local", "max_tokens")
 
-    def __init__(self, leases: list[Lease], here: Demand, most_tokens: int) -> None:
+    def __init__(self, leases: list[QuotaLease], local: Descriptors, max_tokens: int) -> None:
         self.leases = leases
-        self.here = here
-        self.most_tokens = most_tokens
+        self.local = local
+        self.max_tokens = max_tokens
 
 
-class _Question:
+class _Waiter:
     """A request that waits for the store."""
 
-    __slots__ = ("answer", "demand", "tokens")
+    __slots__ = ("decision", "descriptors", "tokens")
 
-    def __init__(self, demand: Demand, tokens: int, answer: asyncio.Future[Grant | Denial]) -> None:
-        self.demand, self.tokens, self.answer = demand, tokens, answer
+    def __init__(
+        self, descriptors: Descriptors, tokens: int, decision: asyncio.Future[Reservation | Rejection]
+    ) -> None:
+        self.descriptors = descriptors
+        self.tokens = tokens
+        self.decision = decision
 
 
 class RedisLimiter:
-    """See :class:`~ztoapi.limits.model.Limiter`. ``url``, ``redis://``, ``rediss://`` or ``unix://``, is the store's.
+    """Implements :class:`~ztoapi.limits.model.Limiter` with the store at ``url`` (``redis://``, ``rediss://`` or
+    ``unix://``).
 
-    ``board`` is this worker's, with ``machines`` set to how many there are. Raises ValueError if the store cannot count
-    a limit exactly.
+    ``local`` is the limiter of this worker, whose ``machines`` is the number of gateways. Raises ValueError if the
+    store cannot count a limit exactly.
     """
 
     def __init__(
         self,
         url: str,
         scopes: tuple[Scope, ...],
-        board: BoardLimiter,
+        local: LocalLimiter,
         *,
         on_store_error: OnStoreError = "local",
         timeout_seconds: float = _TIMEOUT_SECONDS,
     ) -> None:
-        self._board, self._clock = board, board.clock
-        self._on_store_error, self._timeout = on_store_error, timeout_seconds
-        self._store = Store(url, board.clock)
-        without = "this machine decides by its share" if on_store_error == "local" else "nobody is let in"
+        self._local = local
+        self._clock = local.clock
+        self._on_store_error = on_store_error
+        self._timeout = timeout_seconds
+        self._store = RedisBuckets(url, local.clock)
+        without = "using this gateway's local share" if on_store_error == "local" else "refusing all requests"
         self._watch = Watch(
             self._store.redis, "limits'", without, probe=self._probe, work=self._work_once, wake=self._wake
         )
-        self._here: dict[Scope, Scope] = {}
+        self._local_scopes: dict[Scope, Scope] = {}
         for scope in scopes:
-            self._know(scope)
-        self._plans: dict[Demand, _Plan] = {}
-        self._leases: dict[str, Lease] = {}
-        self._low: dict[str, Lease] = {}
-        self._questions: deque[_Question] = deque()
+            self._register(scope)
+        self._compiled: dict[Descriptors, _Compiled] = {}
+        self._leases: dict[str, QuotaLease] = {}
+        self._low: dict[str, QuotaLease] = {}
+        self._waiters: deque[_Waiter] = deque()
         self._work = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._decided_here = self._asked = 0
+        self._decided_here = 0
+        self._asked = 0
 
-    def _know(self, scope: Scope) -> None:
-        here = tuple(limit for limit in scope.limits if not _common(limit))
-        self._here[scope] = Scope(scope.name, here, scope.subjects)
+    def _register(self, scope: Scope) -> None:
+        """Prepares a scope: which of its limits this machine decides, and whether the store can count the others."""
+        local = tuple(limit for limit in scope.limits if not _is_common(limit))
+        self._local_scopes[scope] = Scope(scope.name, local, scope.subjects)
         for limit in scope.limits:
             if isinstance(limit, RateLimit):
                 check(limit)
 
     def add(self, scope: Scope) -> None:
-        self._board.add(scope)
-        self._know(scope)
+        self._local.add(scope)
+        self._register(scope)
 
     def burst(self, limit: RateLimit) -> int:
-        return most_at_once(limit) if _common(limit) else self._board.burst(limit)
+        return max_at_once(limit) if _is_common(limit) else self._local.burst(limit)
 
     async def start(self) -> None:
-        """Begin. A store that does not answer is away, and tried again."""
+        """Starts the task. An unreachable store is probed until it answers."""
         await self._watch.start()
 
     async def close(self) -> None:
-        """Settle what can be settled, and let go of the store."""
+        """Settles actual usage if the store is reachable, and closes the connection."""
         await self._watch.stop()
         if self._watch.up:
             await self._round()
@@ -139,131 +160,132 @@ class RedisLimiter:
     def statistics(self) -> Statistics:
         return Statistics(self._decided_here, self._asked, self._watch.failures, not self._watch.up)
 
-    def take(self, demand: Demand, tokens: int = 0) -> Grant | Denial | None:
+    def reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection | None:
         if not self._watch.up:
-            return self._without(demand, tokens)
-        tokens = max(tokens, _LEAST_TOKENS)
-        plan = self._plan(demand)
-        now, short = self._clock(), False
-        for lease in plan.leases:
+            return self._decide_locally(descriptors, tokens)
+        tokens = max(tokens, _MIN_TOKENS)
+        compiled = self._compile(descriptors)
+        now = self._clock()
+        short = False
+        for lease in compiled.leases:
             cost = lease.cost(tokens)
             if lease.held(now) < cost:
                 short = True
                 if cost > lease.burst or lease.refused(cost, now):
-                    return self._deny(plan, tokens, now)
+                    return self._reject(compiled, tokens, now)
         if short:
             return None
-        here = self._board.take(plan.here)
-        if isinstance(here, Denial):
-            return here._replace(quotas=here.quotas + self._quotas(plan.leases, now))
-        for lease in plan.leases:
+        local = self._local.reserve(compiled.local)
+        if isinstance(local, Rejection):
+            return local._replace(statuses=local.statuses + self._statuses(compiled.leases, now))
+        for lease in compiled.leases:
             lease.use(lease.cost(tokens), now)
             if lease.low(now):
-                self._ask_later(lease)
+                self._schedule(lease)
         self._decided_here += 1
-        return RedisGrant(self, here, plan.leases, tokens, self._quotas(plan.leases, now))
+        return RedisReservation(self, local, compiled.leases, tokens, self._statuses(compiled.leases, now))
 
-    async def ask(self, demand: Demand, tokens: int = 0) -> Grant | Denial:
+    async def wait_to_reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection:
         if not self._watch.up:
-            return self._without(demand, tokens)
+            return self._decide_locally(descriptors, tokens)
         loop = asyncio.get_running_loop()
-        question = _Question(demand, tokens, loop.create_future())
-        # Behind many others it may be too late for this one, which is no fault of the store's.
-        timer = loop.call_later(self._timeout, self._answer_without, question)
-        self._questions.append(question)
+        waiter = _Waiter(descriptors, tokens, loop.create_future())
+        # A long queue may use up the timeout of this request; that is not a failure of the store.
+        timer = loop.call_later(self._timeout, self._decide_without_store, waiter)
+        self._waiters.append(waiter)
         self._work.set()
         self._hurry.set()
         try:
-            return await question.answer
+            return await waiter.decision
         except asyncio.CancelledError:
-            # The client has left. If the answer was there already, nobody else gives it back.
-            if not question.answer.cancelled() and not isinstance(answer := question.answer.result(), Denial):
-                answer.finish(0)
+            # The client has left. A reservation that was already made has no other owner.
+            if not waiter.decision.cancelled() and not isinstance(decision := waiter.decision.result(), Rejection):
+                decision.finish(0)
             raise
         finally:
             timer.cancel()
 
-    def _answer_without(self, question: _Question) -> None:
-        if not question.answer.done():
-            question.answer.set_result(self._without(question.demand, question.tokens))
+    def _decide_without_store(self, waiter: _Waiter) -> None:
+        if not waiter.decision.done():
+            waiter.decision.set_result(self._decide_locally(waiter.descriptors, waiter.tokens))
 
-    def _answer(self, question: _Question, order: Order, replies: list[Reply]) -> None:
-        """Say what the store has said."""
+    def _apply(self, waiter: _Waiter, order: Order, replies: list[Reply]) -> None:
+        """Decides on a waiting request from the store's replies."""
         refusals = [(reply.wait_ns, lease) for reply, lease in zip(replies, order.leases, strict=True) if reply.wait_ns]
         if refusals:
-            if not question.answer.done():
+            if not waiter.decision.done():
                 wait, lease = max(refusals, key=lambda refusal: refusal[0])
-                quotas = self._quotas(order.leases, self._clock())
-                question.answer.set_result(Denial(lease.limit, lease.subject, wait, quotas))
+                statuses = self._statuses(order.leases, self._clock())
+                waiter.decision.set_result(Rejection(lease.limit, lease.subject, wait, statuses))
             return
-        here = None if question.answer.done() else self._board.take(self._plan(question.demand).here)
-        if here is None or isinstance(here, Denial):
+        local = None if waiter.decision.done() else self._local.reserve(self._compile(waiter.descriptors).local)
+        if local is None or isinstance(local, Rejection):
             for lease, cost in zip(order.leases, order.costs, strict=True):
                 lease.owed -= cost
-                self._ask_later(lease)
-        if here is not None:
-            quotas = self._quotas(order.leases, self._clock())
-            question.answer.set_result(
-                here._replace(quotas=here.quotas + quotas)
-                if isinstance(here, Denial)
-                else RedisGrant(self, here, order.leases, max(question.tokens, _LEAST_TOKENS), quotas)
+                self._schedule(lease)
+        if local is not None:
+            statuses = self._statuses(order.leases, self._clock())
+            waiter.decision.set_result(
+                local._replace(statuses=local.statuses + statuses)
+                if isinstance(local, Rejection)
+                else RedisReservation(self, local, order.leases, max(waiter.tokens, _MIN_TOKENS), statuses)
             )
 
-    def _plan(self, demand: Demand) -> _Plan:
-        known = self._plans.get(demand)
-        if known is not None:
-            return known
-        if max(len(self._plans), len(self._leases)) >= _REMEMBERED:
-            self._plans.clear()
+    def _compile(self, descriptors: Descriptors) -> _Compiled:
+        cached = self._compiled.get(descriptors)
+        if cached is not None:
+            return cached
+        if max(len(self._compiled), len(self._leases)) >= _MAX_REMEMBERED:
+            self._compiled.clear()
             self._leases.clear()
-        leases: list[Lease] = []
-        for scope, subject in demand:
+        leases: list[QuotaLease] = []
+        for scope, subject in descriptors:
             for limit in scope.limits:
-                if isinstance(limit, RateLimit) and _common(limit):
-                    lease = Lease(limit, subject)
+                if isinstance(limit, RateLimit) and _is_common(limit):
+                    lease = QuotaLease(limit, subject)
                     leases.append(self._leases.setdefault(lease.key, lease))
-        here = tuple((self._here[scope], subject) for scope, subject in demand)
-        most_tokens = min((self._board.burst(lease.limit) for lease in leases if lease.by_token), default=0)
-        plan = self._plans[demand] = _Plan(leases, here, most_tokens)
-        return plan
+        local = tuple((self._local_scopes[scope], subject) for scope, subject in descriptors)
+        max_tokens = min((self._local.burst(lease.limit) for lease in leases if lease.by_token), default=0)
+        compiled = self._compiled[descriptors] = _Compiled(leases, local, max_tokens)
+        return compiled
 
-    def _deny(self, plan: _Plan, tokens: int, now: int) -> Denial:
-        longest: tuple[float, Lease] | None = None
-        for lease in plan.leases:
+    def _reject(self, compiled: _Compiled, tokens: int, now: int) -> Rejection:
+        longest: tuple[float, QuotaLease] | None = None
+        for lease in compiled.leases:
             cost = lease.cost(tokens)
             wait = float("inf") if cost > lease.burst else lease.refused(cost, now)
             if longest is None or wait > longest[0]:
                 longest = wait, lease
-        assert longest is not None, "somebody refused"
+        assert longest is not None, "a lease refused"
         wait, lease = longest
-        quotas = self._quotas(plan.leases, now)
-        return Denial(lease.limit, lease.subject, None if wait == float("inf") else int(wait), quotas)
+        statuses = self._statuses(compiled.leases, now)
+        return Rejection(lease.limit, lease.subject, None if wait == float("inf") else int(wait), statuses)
 
     @staticmethod
-    def _quotas(leases: list[Lease], now: int) -> tuple[Quota, ...]:
-        return tightest([lease.quota(now) for lease in leases])
+    def _statuses(leases: list[QuotaLease], now: int) -> tuple[LimitStatus, ...]:
+        return tightest([lease.status(now) for lease in leases])
 
-    def _without(self, demand: Demand, tokens: int) -> Grant | Denial:
+    def _decide_locally(self, descriptors: Descriptors, tokens: int) -> Reservation | Rejection:
         if self._on_store_error == "local":
-            plan = self._plan(demand)
-            return self._board.take(demand, min(tokens, plan.most_tokens))
-        return Denial(None, "", _AWAY_WAIT_NS, ())
+            compiled = self._compile(descriptors)
+            return self._local.reserve(descriptors, min(tokens, compiled.max_tokens))
+        return Rejection(None, "", _UNREACHABLE_WAIT_NS, ())
 
-    def settle(self, leases: list[Lease], difference: int) -> None:
-        """Tokens used beyond the estimate, or fewer: the store hears of it soon."""
+    def settle(self, leases: list[QuotaLease], difference: int) -> None:
+        """Schedules the settlement of ``difference`` tokens beyond the estimate, or fewer (negative)."""
         for lease in leases:
             if lease.by_token:
                 lease.owed += difference
-                self._ask_later(lease)
+                self._schedule(lease)
 
-    def _ask_later(self, lease: Lease) -> None:
+    def _schedule(self, lease: QuotaLease) -> None:
         self._low[lease.key] = lease
         self._work.set()
 
     async def _work_once(self) -> None:
         await self._work.wait()
         await self._round()
-        # What is only to be settled can wait for more; who wants an answer cannot.
+        # Settlements wait and are sent together; a waiting request ends the pause.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ROUND_SECONDS):
                 await self._hurry.wait()
@@ -272,12 +294,12 @@ class RedisLimiter:
         self._work.set()
 
     async def _round(self) -> None:
-        """Ask for those who wait and for what is low, and settle what is owed."""
+        """Calls the store once: for the waiting requests, for low leases, and to settle usage."""
         self._work.clear()
         self._hurry.clear()
-        asked = self._next_questions()
+        waiting = self._next_waiters()
         low, self._low = list(self._low.values()), {}
-        orders = [order for _, order in asked]
+        orders = [order for _, order in waiting]
         if low:
             orders.append(Order(low, [0] * len(low)))
         if not orders:
@@ -290,40 +312,43 @@ class RedisLimiter:
         except FAILURES as error:
             if loop.time() < late:
                 self._watch.failed(error)
-            for question in (*(question for question, _ in asked), *self._questions):
-                self._answer_without(question)
-            self._questions.clear()
+            for waiter in (*(pending for pending, _ in waiting), *self._waiters):
+                self._decide_without_store(waiter)
+            self._waiters.clear()
             return
-        for (question, order), found in zip(asked, replies, strict=False):
-            self._answer(question, order, found)
-        if self._questions:
+        for (waiter, order), order_replies in zip(waiting, replies, strict=False):
+            self._apply(waiter, order, order_replies)
+        if self._waiters:
             self._work.set()
             self._hurry.set()
 
-    def _next_questions(self) -> list[tuple[_Question, Order]]:
-        """Those that the next call is to ask. Of requests with the same demand one asks: what it brings, or the refusal
-        that it meets with, may do for the others."""
-        asked: list[tuple[_Question, Order]] = []
-        plans: set[_Plan] = set()
-        later: list[_Question] = []
-        while self._questions and len(asked) + len(later) < _MOST_AT_ONCE:
-            question = self._questions.popleft()
-            if question.answer.done():
+    def _next_waiters(self) -> list[tuple[_Waiter, Order]]:
+        """Returns the waiting requests for the next call, each with its order.
+
+        Of several requests with the same descriptors one is included: the units that it brings, or its refusal, may
+        decide on the others too.
+        """
+        selected: list[tuple[_Waiter, Order]] = []
+        in_call: set[_Compiled] = set()
+        later: list[_Waiter] = []
+        while self._waiters and len(selected) + len(later) < _MAX_PER_CALL:
+            waiter = self._waiters.popleft()
+            if waiter.decision.done():
                 continue
-            answer = self.take(question.demand, question.tokens)
-            plan = self._plan(question.demand)
-            if answer is not None:
-                question.answer.set_result(answer)
-            elif plan in plans:
-                later.append(question)
+            decision = self.reserve(waiter.descriptors, waiter.tokens)
+            compiled = self._compile(waiter.descriptors)
+            if decision is not None:
+                waiter.decision.set_result(decision)
+            elif compiled in in_call:
+                later.append(waiter)
             else:
-                plans.add(plan)
+                in_call.add(compiled)
                 # The whole cost, whatever is held: then all of it is granted at one moment, or nothing is.
-                costs = [lease.cost(max(question.tokens, _LEAST_TOKENS)) for lease in plan.leases]
-                asked.append((question, Order(plan.leases, costs)))
+                costs = [lease.cost(max(waiter.tokens, _MIN_TOKENS)) for lease in compiled.leases]
+                selected.append((waiter, Order(compiled.leases, costs)))
                 self._asked += 1
-        self._questions.extendleft(reversed(later))
-        return asked
+        self._waiters.extendleft(reversed(later))
+        return selected
 
     async def _probe(self) -> None:
         async with asyncio.timeout(_CONNECT_SECONDS):
@@ -332,38 +357,46 @@ class RedisLimiter:
             await self._store.probe()
 
 
-class RedisGrant:
-    """See :class:`~ztoapi.limits.model.Grant`."""
+class RedisReservation:
+    """Implements :class:`~ztoapi.limits.model.Reservation`."""
 
-    __slots__ = ("_here", "_leases", "_limiter", "_quotas", "_tokens")
+    __slots__ = ("_leases", "_limiter", "_local", "_statuses", "_tokens")
 
     def __init__(
-        self, limiter: RedisLimiter, here: BoardGrant, leases: list[Lease], tokens: int, quotas: tuple[Quota, ...]
+        self,
+        limiter: RedisLimiter,
+        local: LocalReservation,
+        leases: list[QuotaLease],
+        tokens: int,
+        statuses: tuple[LimitStatus, ...],
     ) -> None:
-        self._limiter, self._here, self._leases = limiter, here, leases
-        self._tokens, self._quotas = tokens, quotas
+        self._limiter = limiter
+        self._local = local
+        self._leases = leases
+        self._tokens = tokens
+        self._statuses = statuses
 
     @property
     def piece(self) -> int:
-        return self._here.piece
+        return self._local.piece
 
     def fields(self) -> bytes:
-        return openai_fields(self._quotas)
+        return openai_fields(self._statuses)
 
-    def quota(self, unit: Unit) -> Quota | None:
-        for quota in self._quotas:
-            if isinstance(quota.limit, RateLimit) and quota.limit.unit is unit:
-                return quota
-        return self._here.quota(unit)
+    def status(self, unit: Unit) -> LimitStatus | None:
+        for status in self._statuses:
+            if isinstance(status.limit, RateLimit) and status.limit.unit is unit:
+                return status
+        return self._local.status(unit)
 
     def charge(self, amount: int) -> int:
-        return self._here.charge(amount)
+        return self._local.charge(amount)
 
     def finish(self, tokens: int | None = None) -> None:
-        self._here.finish()
+        self._local.finish()
         if tokens is not None and tokens != self._tokens:
             self._limiter.settle(self._leases, tokens - self._tokens)
 
 
-def _common(limit: RateLimit | InFlightLimit) -> bool:
+def _is_common(limit: RateLimit | InFlightLimit) -> bool:
     return isinstance(limit, RateLimit) and limit.unit is not Unit.BANDWIDTH

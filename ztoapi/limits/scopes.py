@@ -11,11 +11,12 @@ __all__ = ["Scopes"]
 _KEYS: Final = 10_000
 _MODELS: Final = 1_000
 _ADDRESSES: Final = 50_000
-"""Subjects that have a bucket of their own; 32 bytes for each and limit. Addresses beyond share one."""
+"""Subjects with buckets of their own, 32 bytes for each subject and limit. Further addresses share one bucket."""
 
 
 class Scopes:
-    """The configured limits as scopes; a scope without any limit is None. ``own`` are those of single keys."""
+    """The configured limits as scopes. A scope without limits is None. A key with limits of its own has a scope of its
+    own."""
 
     def __init__(self, limits: LimitsConfig) -> None:
         self._key_limits = limits.key
@@ -26,16 +27,16 @@ class Scopes:
         self._own: dict[str, tuple[TrafficLimits, Scope]] = {}
 
     def all(self) -> list[Scope]:
-        """Those that there are without looking at single keys."""
-        return [one for one in (self.everybody, self.key, self.model, self.address) if one is not None]
+        """Returns the scopes that exist at start; those of single keys are added later."""
+        return [scope for scope in (self.everybody, self.key, self.model, self.address) if scope is not None]
 
     def of_key(self, key: ClientKey) -> Scope | None:
-        """The scope of a key: one of its own where it has limits of its own."""
+        """Returns the scope for ``key``: its own, if the key has limits of its own, else that of all keys."""
         if key.limits == TrafficLimits():
             return self.key
-        known = self._own.get(key.name)
-        if known is not None and known[0] == key.limits:
-            return known[1]
+        cached = self._own.get(key.name)
+        if cached is not None and cached[0] == key.limits:
+            return cached[1]
         values = {
             field: default if (own := getattr(key.limits, field)) is None else own
             for field in TrafficLimits.__struct_fields__
@@ -48,15 +49,18 @@ class Scopes:
 
 
 def _scope(kind: str, limits: TrafficLimits, subjects: int, owner: str = "") -> Scope | None:
-    """``owner`` has the scope for itself: its limits then have names of their own, which tell their values too, so that
-    a changed limit starts with a new bucket."""
-    found: list[Limit] = []
+    """Builds a scope; None without limits.
+
+    With an ``owner`` the names of the limits contain the owner and the values, so a changed limit starts with a new
+    bucket.
+    """
+    scope_limits: list[Limit] = []
 
     def add(option: str, unit: Unit, period_ns: int, burst: int | None = None) -> None:
         value: int | None = getattr(limits, option)
         if value is not None:
             name = f"{kind}_{option}/{owner}/{value}/{burst}" if owner else f"{kind}_{option}"
-            found.append(RateLimit(name, unit, Rate(value, period_ns, burst)))
+            scope_limits.append(RateLimit(name, unit, Rate(value, period_ns, burst)))
 
     add("requests_per_second", Unit.REQUESTS, SECOND_NS, limits.burst)
     add("requests_per_minute", Unit.REQUESTS, 60 * SECOND_NS, limits.burst)
@@ -64,7 +68,7 @@ def _scope(kind: str, limits: TrafficLimits, subjects: int, owner: str = "") -> 
     add("bandwidth_bytes_per_second", Unit.BANDWIDTH, SECOND_NS)
     if limits.max_concurrency is not None:
         name = f"{kind}_max_concurrency"
-        found.append(
+        scope_limits.append(
             InFlightLimit(f"{name}/{owner}/{limits.max_concurrency}" if owner else name, limits.max_concurrency)
         )
-    return Scope(kind, tuple(found), subjects) if found else None
+    return Scope(kind, tuple(scope_limits), subjects) if scope_limits else None

@@ -1,33 +1,33 @@
-"""Rows of 64-bit integers in memory that processes may share, found by the hash of a name.
+"""Hash table of rows of 64-bit integers, in memory that processes can share.
 
-A row is its key and its values. A new key takes a row that is idle, for an idle row says no more than a new one; so
-nothing is ever deleted. It is looked for in a window of rows after the place its hash says, no further, so a search
-costs the same however full the table is. A key that finds the window taken gets the last row, which has no key and is
-shared by all such.
+A row is a key and its values. A new key takes an idle row, because an idle row carries no more information than a new
+one; so rows are never deleted. A search looks only at a window of rows after the hash position, so its cost does not
+depend on how full the table is. A key whose window is full uses the last row, which has no key and is shared by all
+such keys.
 
-Whoever searches holds the lock. A row is idle before it changes its key, and its values are written before that: a
-process killed between two writes leaves a table that can be used. Who has found rows need not look at their keys again
-while the word :data:`CHANGES` says the same: it counts the rows that went from one key to another.
+The caller of a search holds the lock. A row is idle before its key changes, and its values are written before the key,
+so a process killed between two writes leaves a usable table. Positions found earlier stay valid while the word
+:data:`CHANGES` is unchanged; it counts the rows that were given to another key.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-from ztoapi.structures.buckets import Words
+from ztoapi.limits.buckets import Words
 
 __all__ = ["CHANGES", "NO_KEY", "Table"]
 
 CHANGES: Final = 0
-"""Where in the memory the tables count changes of keys, all in one word."""
+"""Index of the word that counts key changes in all tables of the memory."""
 NO_KEY: Final = 0
-"""What memory that was never touched says."""
+"""The content of memory that was never written."""
 _WINDOW_ROWS: Final = 64
-"""With half of the rows taken a full window is as good as impossible."""
+"""With half of the rows in use, a full window is practically impossible."""
 _ROWS_PER_NAME: Final = 2
 
 
 class Table:
-    """Room for ``names`` rows of ``values`` integers, from index ``start`` of ``words``; ends at ``end``."""
+    """Room for ``names`` rows of ``values`` integers, from index ``start`` of ``words`` up to ``end``."""
 
     __slots__ = ("_first", "_rows", "_stride", "_window", "_words", "end", "shared")
 
@@ -38,23 +38,24 @@ class Table:
         self._rows = _rows(names)
         self._window = min(self._rows, _WINDOW_ROWS)
         self.shared = start + self._rows * self._stride
-        """Where the row lies that has no key."""
+        """Index of the row without a key."""
         self.end = self.shared + self._stride
 
     @staticmethod
     def size(names: int, values: int) -> int:
-        """How many words such a table takes."""
+        """Returns the number of words that such a table takes."""
         return (_rows(names) + 1) * (1 + values)
 
     def find(self, key: int, idle: Callable[[int], bool]) -> int:
-        """Where the row of ``key`` lies, which is a new one if it had none; ``idle`` says whether a row may go."""
-        words, free = self._words, self.shared
+        """Returns the index of the row of ``key``, which may be new. ``idle`` returns whether a row may be reused."""
+        words = self._words
+        free = self.shared
         for step in range(self._window):
             at = self._first + (key + step) % self._rows * self._stride
-            found = words[at]
-            if found == key:
+            row_key = words[at]
+            if row_key == key:
                 return at
-            if found == NO_KEY:
+            if row_key == NO_KEY:
                 if free == self.shared:
                     free = at
                 break
@@ -69,7 +70,7 @@ class Table:
         return free
 
     def clear(self, value: int) -> None:
-        """Set the value with this number to 0 in every row."""
+        """Sets value number ``value`` to 0 in every row."""
         for at in range(self._first + 1 + value, self.end, self._stride):
             self._words[at] = 0
 

@@ -1,7 +1,7 @@
-"""Holds chat requests to the limits of all their scopes: everybody, the client's key, the model, the client's address.
+"""Applies the limits of all scopes to a chat request: the gateway, the client key, the model and the client's address.
 
-The decision is one for all of them and costs nothing if it is no; see ``ztoapi/limits``. It is asked when the body has
-been read, because the model and the number of tokens stand in there.
+One decision covers all scopes, and a refusal charges nothing (see ``ztoapi/limits``). The decision is made when the
+body has been read, because it depends on the model and on the number of tokens.
 """
 
 import ipaddress
@@ -12,8 +12,8 @@ from ztoapi.config.model import ClientKey, Config
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.errors import ApiError, Ending
 from ztoapi.limits.estimate import estimate
-from ztoapi.limits.fields import go_duration, ietf_fields, openai_fields, said
-from ztoapi.limits.model import Demand, Denial, Grant, InFlightLimit, Limiter, RateLimit, Scope, Unit
+from ztoapi.limits.fields import describe, go_duration, ietf_fields, openai_fields
+from ztoapi.limits.model import Descriptors, InFlightLimit, Limiter, RateLimit, Rejection, Reservation, Scope, Unit
 from ztoapi.limits.scopes import Scopes
 from ztoapi.server.address import client_address
 from ztoapi.server.exchange import Exchange
@@ -22,35 +22,36 @@ from ztoapi.telemetry.samples import Sample
 
 __all__ = ["RateLimits"]
 
-_REMEMBERED: Final = 4096
-"""Demands that are remembered, about 0.5 KiB each; all are forgotten when there are more."""
-_LEAST_PIECE_BYTES: Final = 512
-"""About two events: a read of less than one would cost more than it paces."""
+_MAX_CACHED: Final = 4096
+"""Cached descriptors, about 0.5 KiB each. A full cache is cleared."""
+_MIN_PIECE_BYTES: Final = 512
+"""About two events: pacing reads of less than one event costs more than it smooths."""
 _UNITS: Final = (Unit.REQUESTS, Unit.TOKENS)
 _NAMES: Final = {"global": "the gateway", "key": "this API key", "model": "this model", "address": "this address"}
-_Held: TypeAlias = tuple[ClientKey | None, Demand, int, bool]
-"""A client's key, whose limits hold for it, the smallest burst of those on tokens, and whether one is on bandwidth. A
-request that is larger than the whole bucket takes a full one and leaves a debt, instead of never being let in."""
+_RequestLimits: TypeAlias = tuple[ClientKey | None, Descriptors, int, bool]
+"""The client's key, the descriptors, the smallest burst of the token limits, and whether there is a bandwidth limit.
+
+A request larger than a whole token bucket takes a full bucket and leaves a debt; otherwise it could never be served."""
 
 
 class RateLimits:
-    """What the chat handler asks. ``release`` is called at the end of every exchange it has let in. ``denied`` counts
-    denials by limit, ``granted`` the requests let in."""
+    """The rate limits of chat requests. ``release`` is called at the end of every exchange that was let in. ``denied``
+    counts rejections by limit, ``granted`` the requests let in."""
 
     def __init__(self, config: Config, scopes: Scopes, limiter: Limiter, release: Callable[[Exchange], None]) -> None:
         self._scopes = scopes
         self._limiter = limiter
         self._by_address = scopes.address is not None
-        self._held: dict[tuple[str | None, str, str], _Held] = {}
+        self._cached: dict[tuple[str | None, str, str], _RequestLimits] = {}
         self._ietf = config.limits.ietf_headers
-        self._proxies = tuple(ipaddress.ip_network(one) for one in config.server.trusted_proxies)
+        self._proxies = tuple(ipaddress.ip_network(network) for network in config.server.trusted_proxies)
         self._release = release
         self._leave: Callable[[Exchange], None] = self._finish
         self.granted = 0
         self.denied: dict[str, int] = {}
 
     def samples(self) -> Iterator[Sample]:
-        """What telemetry shows of it. A limit's scope is whom it holds for; one of a single key is a key's."""
+        """Yields the metrics of decisions by scope. The limits of a single key count under the scope "key"."""
         yield Sample("ztoapi_ratelimit_decisions", self.granted, "granted", "all")
         denied: dict[str, int] = {}
         for name, count in self.denied.items():
@@ -60,85 +61,91 @@ class RateLimits:
             yield Sample("ztoapi_ratelimit_decisions", count, "denied", scope)
 
     def enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> bool:
-        """Decide. False: only the common store can, ask :meth:`wait_to_enter`. Raises ApiError (429, or 503 without
-        the store)."""
-        _, demand, most_tokens, paced = self._held_to(exchange, key, request.model)
-        if not demand:
+        """Decides at once. Returns False if the decision needs the common store; call :meth:`wait_to_enter` then.
+
+        Raises ApiError: 429, or 503 if the store is unreachable and the policy is "deny".
+        """
+        _, descriptors, max_tokens, paced = self._limits_of(exchange, key, request.model)
+        if not descriptors:
             return True
-        answer = self._limiter.take(demand, min(estimate(request), most_tokens) if most_tokens else 0)
-        if answer is None:
+        decision = self._limiter.reserve(descriptors, min(estimate(request), max_tokens) if max_tokens else 0)
+        if decision is None:
             return False
-        self._take(exchange, answer, paced)
+        self._take(exchange, decision, paced)
         return True
 
     async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> None:
-        """As :meth:`enter`, with the network."""
-        _, demand, most_tokens, paced = self._held_to(exchange, key, request.model)
-        answer = await self._limiter.ask(demand, min(estimate(request), most_tokens) if most_tokens else 0)
-        self._take(exchange, answer, paced)
+        """Same as :meth:`enter`; may wait for the network."""
+        _, descriptors, max_tokens, paced = self._limits_of(exchange, key, request.model)
+        decision = await self._limiter.wait_to_reserve(
+            descriptors, min(estimate(request), max_tokens) if max_tokens else 0
+        )
+        self._take(exchange, decision, paced)
 
-    def _held_to(self, exchange: Exchange, key: ClientKey | None, model: str) -> _Held:
+    def _limits_of(self, exchange: Exchange, key: ClientKey | None, model: str) -> _RequestLimits:
         address = client_address(exchange, self._proxies) if self._by_address else ""
-        who = (exchange.record.key, model, address)
-        held = self._held.get(who)
-        # A reload makes new keys, which may have other limits.
-        if held is not None and held[0] is key:
-            return held
-        if len(self._held) >= _REMEMBERED:
-            self._held.clear()
-        demand = self._make_demand(key, model, address)
-        rates = [limit for scope, _ in demand for limit in scope.limits if isinstance(limit, RateLimit)]
+        cache_key = (exchange.record.key, model, address)
+        cached = self._cached.get(cache_key)
+        # A reload creates new key objects, which may have other limits.
+        if cached is not None and cached[0] is key:
+            return cached
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
+        descriptors = self._make_descriptors(key, model, address)
+        rates = [limit for scope, _ in descriptors for limit in scope.limits if isinstance(limit, RateLimit)]
         bursts = [self._limiter.burst(limit) for limit in rates if limit.unit is Unit.TOKENS]
         paced = any(limit.unit is Unit.BANDWIDTH for limit in rates)
-        held = self._held[who] = key, demand, min(bursts, default=0), paced
-        return held
+        request_limits = self._cached[cache_key] = key, descriptors, min(bursts, default=0), paced
+        return request_limits
 
-    def _make_demand(self, key: ClientKey | None, model: str, address: str) -> Demand:
+    def _make_descriptors(self, key: ClientKey | None, model: str, address: str) -> Descriptors:
         scopes = self._scopes
-        demand: list[tuple[Scope, str]] = []
+        descriptors: list[tuple[Scope, str]] = []
         if scopes.everybody is not None:
-            demand.append((scopes.everybody, ""))
+            descriptors.append((scopes.everybody, ""))
         if key is not None:
             scope = scopes.of_key(key)
             if scope is not None:
                 if scope is not scopes.key:
                     self._limiter.add(scope)
-                demand.append((scope, key.name))
+                descriptors.append((scope, key.name))
         if scopes.model is not None:
-            demand.append((scopes.model, model.lower()))
+            descriptors.append((scopes.model, model.lower()))
         if scopes.address is not None:
-            demand.append((scopes.address, address))
-        return tuple(demand)
+            descriptors.append((scopes.address, address))
+        return tuple(descriptors)
 
-    def _take(self, exchange: Exchange, answer: Grant | Denial, paced: bool) -> None:
-        exchange.extra_headers += openai_fields(answer.quotas) if isinstance(answer, Denial) else answer.fields()
+    def _take(self, exchange: Exchange, decision: Reservation | Rejection, paced: bool) -> None:
+        exchange.extra_headers += (
+            openai_fields(decision.statuses) if isinstance(decision, Rejection) else decision.fields()
+        )
         if self._ietf:
-            quotas = [quota for unit in _UNITS if (quota := answer.quota(unit)) is not None]
-            exchange.extra_headers += ietf_fields(quotas)
-        if isinstance(answer, Denial):
-            raise self._refusal(answer)
+            statuses = [status for unit in _UNITS if (status := decision.status(unit)) is not None]
+            exchange.extra_headers += ietf_fields(statuses)
+        if isinstance(decision, Rejection):
+            raise self._error(decision)
         self.granted += 1
-        exchange.grant = answer
+        exchange.reservation = decision
         exchange.on_finish = self._leave
         if paced:
-            exchange.pace = answer.charge
-            exchange.piece_bytes = max(answer.piece, _LEAST_PIECE_BYTES)
+            exchange.pace = decision.charge
+            exchange.piece_bytes = max(decision.piece, _MIN_PIECE_BYTES)
 
     def _finish(self, exchange: Exchange) -> None:
-        """Give the grant back, and settle the tokens if they are known by now."""
-        grant, record = exchange.grant, exchange.record
-        if grant is not None:
+        """Finishes the reservation, and settles the tokens if the usage is known."""
+        reservation, record = exchange.reservation, exchange.record
+        if reservation is not None:
             if record.usage is not None:
-                grant.finish(record.usage.total_tokens)
+                reservation.finish(record.usage.total_tokens)
             elif record.status == 200:
-                grant.finish()
+                reservation.finish()
             else:
-                # Nothing was generated, as far as anybody knows.
-                grant.finish(0)
+                # A failed request without usage is assumed to have generated no tokens.
+                reservation.finish(0)
         self._release(exchange)
 
-    def _refusal(self, denial: Denial) -> ApiError:
-        limit = denial.limit
+    def _error(self, rejection: Rejection) -> ApiError:
+        limit = rejection.limit
         name = "store" if limit is None else limit.name.partition("/")[0]
         self.denied[name] = self.denied.get(name, 0) + 1
         if limit is None:
@@ -150,11 +157,13 @@ class RateLimits:
                 retry_after=1.0,
                 ending=Ending.REJECTED,
             )
-        wait, remedy = None, "this request alone is more"
-        if denial.wait_ns is not None:
-            wait, remedy = denial.wait_ns / SECOND_NS, f"try again in {go_duration(denial.wait_ns).decode('ascii')}"
+        wait = None
+        remedy = "this request alone is more"
+        if rejection.wait_ns is not None:
+            wait = rejection.wait_ns / SECOND_NS
+            remedy = f"try again in {go_duration(rejection.wait_ns).decode('ascii')}"
         return ApiError(
-            f"{_NAMES[name.partition('_')[0]]} may take {said(limit)}: {remedy}",
+            f"{_NAMES[name.partition('_')[0]]} may take {describe(limit)}: {remedy}",
             status=429,
             type="tokens" if isinstance(limit, RateLimit) and limit.unit is Unit.TOKENS else "requests",
             code="concurrency_limit_exceeded" if isinstance(limit, InFlightLimit) else "rate_limit_exceeded",

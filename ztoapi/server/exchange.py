@@ -48,8 +48,8 @@ class Request(msgspec.Struct, gc=False):
     body: bytes | bytearray = b""
 
 
-class Grant(Protocol):
-    """Leave to be served: see ``ztoapi/limits``."""
+class Reservation(Protocol):
+    """The rate-limit reservation of a request: see ``ztoapi/limits``."""
 
     def finish(self, tokens: int | None = None) -> None: ...
 
@@ -75,7 +75,6 @@ class Exchange:
         "extra_headers",
         "finished",
         "gone",
-        "grant",
         "loop",
         "on_finish",
         "on_gone",
@@ -87,6 +86,7 @@ class Exchange:
         "record",
         "request",
         "request_id",
+        "reservation",
         "started",
         "streaming",
         "trace",
@@ -147,8 +147,8 @@ class Exchange:
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
         self.on_finish: Callable[[Exchange], None] | None = None
-        self.grant: Grant | None = None
-        """What it was let in by; for who gives it back in ``on_finish``."""
+        self.reservation: Reservation | None = None
+        """The rate-limit reservation, released in ``on_finish``."""
 
     @property
     def transport(self) -> asyncio.Transport:

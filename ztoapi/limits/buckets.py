@@ -1,7 +1,7 @@
-"""Several buckets in one memory, taken from all at once: every one has what it takes, or none is charged.
+"""Several token buckets in one memory, taken from together: either all of them are charged or none.
 
-What :class:`~ztoapi.structures.bucket.Rate` explains for one bucket is done here in flat loops over what was worked out
-beforehand. A gateway does it for each request, with about a dozen buckets; by a call for each it took twice as long.
+:class:`~ztoapi.structures.bucket.Rate` explains one bucket. This module does the same in flat loops over precomputed
+values. A gateway runs them for each request, with about a dozen buckets; one method call per bucket took twice as long.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from ztoapi.structures.bucket import FULL, Rate
 __all__ = ["Buckets", "Place", "Words"]
 
 Words: TypeAlias = "list[int] | memoryview[int]"
-"""The memory of a process, where an index costs 18 ns; or what processes share, where it costs 46."""
+"""Memory of one process (18 ns per index) or of several (46 ns)."""
 
 _ALL: Final = -1
-"""No index of a bucket."""
+"""Not the index of a bucket."""
 
 
 class Place(NamedTuple):
-    """The bucket whose TAT lies at index ``at``; a request takes one unit of it, or as many as it has tokens."""
+    """The bucket with its TAT at index ``at``. A request takes one unit, or as many as it has tokens."""
 
     at: int
     rate: Rate
@@ -27,9 +27,9 @@ class Place(NamedTuple):
 
 
 class Buckets:
-    """The buckets at ``places``, each of its own. Times are nanoseconds."""
+    """The buckets at ``places``, which are distinct. Times are nanoseconds."""
 
-    __slots__ = ("_by_token", "_clocks", "_most_tokens")
+    __slots__ = ("_by_token", "_clocks", "_max_tokens")
 
     def __init__(self, places: Sequence[Place]) -> None:
         clocks: dict[tuple[int, int], tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]] = {}
@@ -39,14 +39,14 @@ class Buckets:
                 by_tokens.append((at, rate.unit_ticks, rate.burst_ticks))
             else:
                 by_request.append((at, rate.unit_ticks, rate.burst_ticks - rate.unit_ticks))
-        # Most rates count on the same clock, of which the time has to be worked out once.
-        self._clocks = [(*fraction, *found) for fraction, found in clocks.items()]
+        # Most rates use the same clock, so its time is computed once.
+        self._clocks = [(*fraction, *places_of_clock) for fraction, places_of_clock in clocks.items()]
         self._by_token = [(at, rate.unit_ticks, rate) for at, rate, by_token in places if by_token]
-        self._most_tokens = min((rate.burst for _, _, rate in self._by_token), default=None)
+        self._max_tokens = min((rate.burst for _, _, rate in self._by_token), default=None)
 
     def take(self, words: Words, now: int, tokens: int) -> bool:
-        """Take for one request with so many ``tokens``. False: some bucket holds fewer, and nothing was taken."""
-        if self._most_tokens is not None and tokens > self._most_tokens:
+        """Takes for one request with ``tokens``. Returns False, and takes nothing, if a bucket has too few units."""
+        if self._max_tokens is not None and tokens > self._max_tokens:
             return False
         for numerator, denominator, by_request, by_token in self._clocks:
             ticks = start = now * numerator
@@ -74,9 +74,9 @@ class Buckets:
         return True
 
     def give_back(self, words: Words, now: int, tokens: int, until: int = _ALL) -> None:
-        """Undo a :meth:`take` at the same ``now``, since which nobody has taken; of the buckets before ``until``.
+        """Undoes the last :meth:`take`, made at the same ``now``, for the buckets before ``until``.
 
-        A bucket that was full on a clock between two ticks has lost up to that tick.
+        A bucket that was full between two ticks of its clock loses up to one tick.
         """
         for numerator, denominator, by_request, by_token in self._clocks:
             ticks = now * numerator // denominator
@@ -88,7 +88,7 @@ class Buckets:
                     words[at] = tat if tat > ticks else FULL
 
     def settle(self, words: Words, now: int, difference: int) -> None:
-        """A request has used so many tokens beyond those taken; fewer are given back, whatever the time."""
+        """Charges ``difference`` tokens beyond those taken. A refund (negative) does not depend on ``now``."""
         if difference > 0:
             for at, _, rate in self._by_token:
                 words[at] = rate.charge(words[at], now, difference)

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from ztoapi.config.sources import Found, Problems
 from ztoapi.config.values import convert
-from ztoapi.limits.lease import Lease, Reply, check
 from ztoapi.limits.model import RateLimit, Unit
+from ztoapi.limits.quota_lease import QuotaLease, Reply, check
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
 START_NS = 10**15
@@ -15,7 +15,7 @@ MOST = 10**8
 """The fastest rate and the largest burst that a configuration may have."""
 
 
-class Store:
+class RedisBuckets:
     """The common bucket as the script keeps it."""
 
     def __init__(self) -> None:
@@ -33,14 +33,14 @@ class Store:
         return Reply(granted, burst - -(-self.debt // unit), 0)
 
 
-def lease(rate: Rate) -> Lease:
-    return Lease(RateLimit("key_requests", Unit.REQUESTS, rate), "alice")
+def lease(rate: Rate) -> QuotaLease:
+    return QuotaLease(RateLimit("key_requests", Unit.REQUESTS, rate), "alice")
 
 
-def ask(one: Lease, store: Store, cost: int, sent: int, now: int) -> bool:
+def ask(one: QuotaLease, store: RedisBuckets, cost: int, sent: int, now: int) -> bool:
     """An order sent at one time is answered by the store in the middle, and known here at the other."""
     reply = store.answer(one.order(cost, sent), (sent + now) // 2)
-    one.answered(reply, cost, sent, now)
+    one.receive(reply, cost, sent, now)
     return not reply.wait_ns
 
 
@@ -54,7 +54,7 @@ steps = st.lists(
     history=steps,
 )
 def test_no_window_sees_more_than_rate_and_burst(rate: Rate, history: list[tuple[int, int, int, bool]]) -> None:
-    store, now = Store(), START_NS
+    store, now = RedisBuckets(), START_NS
     leases = [lease(rate) for _ in range(GATEWAYS)]
     seen: list[tuple[int, int]] = []
     for gateway, cost, milliseconds, ahead in history:
@@ -69,7 +69,7 @@ def test_no_window_sees_more_than_rate_and_burst(rate: Rate, history: list[tuple
             seen.append((now, cost))
         elif ask(one, store, cost, now, now):
             seen.append((now, cost))
-        assert one.held(now) <= one.most
+        assert one.held(now) <= one.max_held
     for first, (start, _) in enumerate(seen):
         total = 0
         for end, cost in seen[first:]:
@@ -92,32 +92,32 @@ def test_every_rate_that_can_be_configured_can_be_counted(limit: int, burst: int
 
 
 def too_large() -> str:
-    """What is said of a configured rate that is too large."""
+    """What is describe of a configured rate that is too large."""
     problems = Problems()
     convert(Found(None, str(MOST + 1), ""), "tokens_per_minute", int, problems)
     return problems.lines[0]
 
 
 def test_what_is_not_used_in_time_is_lost() -> None:
-    one, store = lease(Rate(100, SECOND_NS)), Store()
-    assert (one.most, one.burst, one.lifetime_ns) == (10, 90, SECOND_NS // 10)
+    one, store = lease(Rate(100, SECOND_NS)), RedisBuckets()
+    assert (one.max_held, one.burst, one.lifetime_ns) == (10, 90, SECOND_NS // 10)
     for _ in range(3):
         assert ask(one, store, 1, START_NS, START_NS)
     held = one.held(START_NS)
-    assert 1 <= held <= one.most
+    assert 1 <= held <= one.max_held
     assert one.held(START_NS + one.lifetime_ns) == held
     assert one.held(START_NS + one.lifetime_ns + 1) == 0
 
 
 def test_a_limit_too_small_to_share_is_asked_for_each_time() -> None:
-    one, store = lease(Rate(3, SECOND_NS)), Store()
-    assert (one.most, one.burst) == (0, 3)
+    one, store = lease(Rate(3, SECOND_NS)), RedisBuckets()
+    assert (one.max_held, one.burst) == (0, 3)
     assert [ask(one, store, 1, START_NS, START_NS) for _ in range(4)] == [True, True, True, False]
     assert one.held(START_NS) == 0
 
 
 def test_a_refusal_is_believed_for_a_while_and_tells_the_whole_wait() -> None:
-    one, store = lease(Rate(60, 60 * SECOND_NS, 10)), Store()
+    one, store = lease(Rate(60, 60 * SECOND_NS, 10)), RedisBuckets()
     assert ask(one, store, 9, START_NS, START_NS)
     assert not ask(one, store, 5, START_NS, START_NS)
     assert one.refused(5, START_NS) == 5 * SECOND_NS

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.limits.pieces import StillClock, requests, streams, tokens
-from ztoapi.limits.board import Board, BoardGrant, BoardLimiter
-from ztoapi.limits.model import IN_FLIGHT_WAIT_NS, Demand, Denial, InFlightLimit, RateLimit, Scope, Unit
-from ztoapi.limits.plan import Gauge, Plan
+from ztoapi.limits.compiled import CompiledLimits, InFlightCounter
+from ztoapi.limits.model import IN_FLIGHT_WAIT_NS, Descriptors, InFlightLimit, RateLimit, Rejection, Scope, Unit
+from ztoapi.limits.shared_limits import LocalLimiter, LocalReservation, SharedLimits
 from ztoapi.limits.table import CHANGES, Table
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
@@ -22,22 +22,22 @@ KEY = Scope(
     8,
 )
 MODEL = tokens("model", 150)
-ALICE: Demand = ((GLOBAL, ""), (KEY, "alice"), (MODEL, "glm-4.6"))
-BOB: Demand = ((GLOBAL, ""), (KEY, "bob"), (MODEL, "glm-4.6"))
+ALICE: Descriptors = ((GLOBAL, ""), (KEY, "alice"), (MODEL, "glm-4.6"))
+BOB: Descriptors = ((GLOBAL, ""), (KEY, "bob"), (MODEL, "glm-4.6"))
 
 
-def limiter(*scopes: Scope) -> tuple[BoardLimiter, StillClock]:
+def limiter(*scopes: Scope) -> tuple[LocalLimiter, StillClock]:
     clock = StillClock()
-    return Board(scopes, clock=clock).limiter(0), clock
+    return SharedLimits(scopes, clock=clock).limiter(0), clock
 
 
-def granted(answer: BoardGrant | Denial) -> BoardGrant:
-    assert isinstance(answer, BoardGrant), answer
+def granted(answer: LocalReservation | Rejection) -> LocalReservation:
+    assert isinstance(answer, LocalReservation), answer
     return answer
 
 
-def denied(answer: BoardGrant | Denial) -> Denial:
-    assert isinstance(answer, Denial)
+def denied(answer: LocalReservation | Rejection) -> Rejection:
+    assert isinstance(answer, Rejection)
     return answer
 
 
@@ -45,14 +45,14 @@ NO_REQUEST = Scope("no_request", (InFlightLimit("no_request", 0),), 1)
 NO_TOKEN = tokens("no_token", 1)
 
 
-def standing(limits: BoardLimiter, demand: Demand) -> list[int]:
-    """What every limit of ``demand`` has left, seen by demands that cannot be granted."""
+def standing(limits: LocalLimiter, descriptors: Descriptors) -> list[int]:
+    """What every limit of ``descriptors`` has left, seen by requested that cannot be granted."""
     left: list[int] = []
-    for scope, subject in demand:
+    for scope, subject in descriptors:
         seen = {
-            quota.limit: quota.remaining
+            status.limit: status.remaining
             for refusing in (NO_REQUEST, NO_TOKEN)
-            for quota in denied(limits.take(((scope, subject), (refusing, "")), 10**6)).quotas
+            for status in denied(limits.reserve(((scope, subject), (refusing, "")), 10**6)).statuses
         }
         left += [seen[limit] for limit in scope.limits if limit in seen]
     return left
@@ -60,71 +60,71 @@ def standing(limits: BoardLimiter, demand: Demand) -> list[int]:
 
 def test_a_denial_costs_nothing_anywhere() -> None:
     limits, _ = limiter(GLOBAL, KEY, MODEL, NO_REQUEST, NO_TOKEN)
-    granted(limits.take(ALICE, 90))
+    granted(limits.reserve(ALICE, 90))
     before = standing(limits, ALICE), standing(limits, BOB)
     for _ in range(100):
-        assert denied(limits.take(ALICE, 20)).limit is KEY.limits[1]
-        assert denied(limits.take(BOB, 61)).limit is MODEL.limits[0]
+        assert denied(limits.reserve(ALICE, 20)).limit is KEY.limits[1]
+        assert denied(limits.reserve(BOB, 61)).limit is MODEL.limits[0]
     assert (standing(limits, ALICE), standing(limits, BOB)) == before == ([4, 3, 10, 2, 60], [4, 4, 100, 3, 60])
 
 
 def test_the_longest_wait_is_told_and_whose_it_is() -> None:
     limits, clock = limiter(GLOBAL, KEY, MODEL)
-    granted(limits.take(ALICE, 100)).finish()
-    denial = denied(limits.take(ALICE, 80))
-    assert (denial.limit, denial.subject) == (KEY.limits[1], "alice")
-    assert denial.wait_ns == 800_000_000
+    granted(limits.reserve(ALICE, 100)).finish()
+    rejection = denied(limits.reserve(ALICE, 80))
+    assert (rejection.limit, rejection.subject) == (KEY.limits[1], "alice")
+    assert rejection.wait_ns == 800_000_000
     clock.now += 799_999_999
-    denied(limits.take(ALICE, 80))
+    denied(limits.reserve(ALICE, 80))
     clock.now += 1
-    granted(limits.take(ALICE, 80))
+    granted(limits.reserve(ALICE, 80))
 
 
 def test_a_request_greater_than_the_limit_is_told_that_waiting_is_no_use() -> None:
     limits, _ = limiter(GLOBAL, KEY, MODEL)
-    denial = denied(limits.take(ALICE, 101))
-    assert (denial.limit, denial.wait_ns) == (KEY.limits[1], None)
+    rejection = denied(limits.reserve(ALICE, 101))
+    assert (rejection.limit, rejection.wait_ns) == (KEY.limits[1], None)
 
 
 def test_too_many_in_flight() -> None:
     limits, _ = limiter(KEY)
-    demand: Demand = ((KEY, "alice"),)
-    grants = [granted(limits.take(demand)) for _ in range(3)]
-    denial = denied(limits.take(demand))
-    assert (denial.limit, denial.wait_ns) == (KEY.limits[2], IN_FLIGHT_WAIT_NS)
-    grants[1].finish()
-    granted(limits.take(demand))
-    denied(limits.take(demand))
+    descriptors: Descriptors = ((KEY, "alice"),)
+    reservations = [granted(limits.reserve(descriptors)) for _ in range(3)]
+    rejection = denied(limits.reserve(descriptors))
+    assert (rejection.limit, rejection.wait_ns) == (KEY.limits[2], IN_FLIGHT_WAIT_NS)
+    reservations[1].finish()
+    granted(limits.reserve(descriptors))
+    denied(limits.reserve(descriptors))
 
 
 def test_headers_have_the_tightest_limit_of_each_unit() -> None:
     limits, _ = limiter(GLOBAL, KEY, MODEL)
-    grant = granted(limits.take(ALICE, 80))
-    assert grant.quota(Unit.REQUESTS) == (KEY.limits[0], 4, 3, 250_000_000)
-    assert grant.quota(Unit.TOKENS) == (KEY.limits[1], 100, 20, 800_000_000)
-    assert grant.quota(Unit.IN_FLIGHT) == (KEY.limits[2], 3, 2, IN_FLIGHT_WAIT_NS)
-    denial = denied(limits.take(BOB, 100))
-    assert denial.quota(Unit.TOKENS) == (MODEL.limits[0], 150, 70, 80 * SECOND_NS // 150 + 1)
-    assert denial.quota(Unit.BANDWIDTH) is None
-    assert granted(limits.take(())).quota(Unit.REQUESTS) is None
+    reservation = granted(limits.reserve(ALICE, 80))
+    assert reservation.status(Unit.REQUESTS) == (KEY.limits[0], 4, 3, 250_000_000)
+    assert reservation.status(Unit.TOKENS) == (KEY.limits[1], 100, 20, 800_000_000)
+    assert reservation.status(Unit.IN_FLIGHT) == (KEY.limits[2], 3, 2, IN_FLIGHT_WAIT_NS)
+    rejection = denied(limits.reserve(BOB, 100))
+    assert rejection.status(Unit.TOKENS) == (MODEL.limits[0], 150, 70, 80 * SECOND_NS // 150 + 1)
+    assert rejection.status(Unit.BANDWIDTH) is None
+    assert granted(limits.reserve(())).status(Unit.REQUESTS) is None
 
 
 @pytest.mark.parametrize(("used", "left"), [(None, 20), (80, 20), (30, 70), (0, 100), (100, 0), (150, 0)], ids=str)
 def test_an_estimate_is_settled(used: int | None, left: int) -> None:
     limits, clock = limiter(KEY, NO_REQUEST, NO_TOKEN)
-    demand: Demand = ((KEY, "alice"),)
-    granted(limits.take(demand, 80)).finish(used)
-    assert standing(limits, demand) == [3, left, 3]
+    descriptors: Descriptors = ((KEY, "alice"),)
+    granted(limits.reserve(descriptors, 80)).finish(used)
+    assert standing(limits, descriptors) == [3, left, 3]
     # What was used beyond the limit is paid for by waiting: 150 used, 100 back in a second.
     clock.now += SECOND_NS
-    assert standing(limits, demand) == [4, 50 if used == 150 else 100, 3]
+    assert standing(limits, descriptors) == [4, 50 if used == 150 else 100, 3]
 
 
 def test_a_stream_is_paced_by_its_key() -> None:
     bandwidth = Scope("key", (RateLimit("key_bandwidth", Unit.BANDWIDTH, Rate(10, SECOND_NS, burst=20)),), 8)
     limits, clock = limiter(bandwidth)
-    one, two = (granted(limits.take(((bandwidth, "alice"),))) for _ in range(2))
-    other = granted(limits.take(((bandwidth, "bob"),)))
+    one, two = (granted(limits.reserve(((bandwidth, "alice"),))) for _ in range(2))
+    other = granted(limits.reserve(((bandwidth, "bob"),)))
     assert (one.charge(15), two.charge(15), other.charge(20)) == (0, SECOND_NS, 0)
     clock.now += SECOND_NS
     assert (one.charge(0), one.charge(1)) == (0, SECOND_NS // 10)
@@ -137,7 +137,8 @@ def test_a_paced_stream_is_to_go_in_pieces_of_a_tenth_of_a_second() -> None:
     )
     limits, _ = limiter(slow, fast, KEY)
     pieces = [
-        granted(limits.take(demand)).piece for demand in (((fast, ""),), ((slow, ""), (fast, "")), ((KEY, "alice"),))
+        granted(limits.reserve(descriptors)).piece
+        for descriptors in (((fast, ""),), ((slow, ""), (fast, "")), ((KEY, "alice"),))
     ]
     assert pieces == [5000, 200, 0]
 
@@ -147,7 +148,7 @@ def test_a_flood_of_names_shares_a_bucket_and_leaves_the_known_ones_theirs() -> 
     limits, clock = limiter(address, KEY)
 
     def ask(name: str) -> bool:
-        return isinstance(limits.take(((address, name),)), BoardGrant)
+        return isinstance(limits.reserve(((address, name),)), LocalReservation)
 
     assert [ask("known") for _ in range(3)] == [True, True, False]
     clock.now += SECOND_NS // 2
@@ -155,7 +156,7 @@ def test_a_flood_of_names_shares_a_bucket_and_leaves_the_known_ones_theirs() -> 
     # Seven rows of eight are left; the other names share one.
     assert flood == 7 + 2
     assert [ask("known") for _ in range(2)] == [True, False]
-    granted(limits.take(((KEY, "alice"),)))
+    granted(limits.reserve(((KEY, "alice"),)))
     # Rows of those that have been quiet for long enough are free again.
     clock.now += SECOND_NS
     assert sum(ask(f"newcomer {number}") for number in range(8)) == 8
@@ -166,79 +167,79 @@ def test_who_had_a_row_that_is_another_names_now_leaves_it_alone() -> None:
     limits, clock = limiter(model)
 
     def left(name: str) -> int:
-        return denied(limits.take(((model, name),), 101)).quotas[0].remaining
+        return denied(limits.reserve(((model, name),), 101)).statuses[0].remaining
 
-    early = [granted(limits.take(((model, name),), 100)) for name in ("a", "b")]
+    early = [granted(limits.reserve(((model, name),), 100)) for name in ("a", "b")]
     clock.now += SECOND_NS
     for name in ("c", "d"):
-        granted(limits.take(((model, name),), 90))
+        granted(limits.reserve(((model, name),), 90))
     early[0].finish(40)
     early[1].finish(105)
     assert (left("c"), left("d")) == (10, 10)
     # There are two rows; who has none now shares one, and has one again as soon as one is idle.
     assert left("a") == left("b") == 95
-    granted(limits.take(((model, "a"),), 95))
+    granted(limits.reserve(((model, "a"),), 95))
     assert (left("a"), left("b")) == (0, 0)
     clock.now += SECOND_NS * 9 // 10
     assert (left("c"), left("d")) == (100, 100)
-    granted(limits.take(((model, "a"),), 100))
+    granted(limits.reserve(((model, "a"),), 100))
     assert (left("a"), left("b")) == (0, 100)
 
 
 def test_what_is_given_back_goes_to_nobody_else() -> None:
     model = tokens("model", 100, subjects=1)
     limits, clock = limiter(model)
-    early, *_ = [granted(limits.take(((model, name),), 100)) for name in ("a", "b")]
+    early, *_ = [granted(limits.reserve(((model, name),), 100)) for name in ("a", "b")]
     clock.now += SECOND_NS
     for name in ("c", "d", "e"):
-        granted(limits.take(((model, name),), 100))
+        granted(limits.reserve(((model, name),), 100))
     # The row of "a" is that of "c" or "d", and there is none but the one that "e" has to share.
     early.finish(0)
-    assert [denied(limits.take(((model, name),), 1)).quotas[0].remaining for name in ("c", "d", "e")] == [0, 0, 0]
+    assert [denied(limits.reserve(((model, name),), 1)).statuses[0].remaining for name in ("c", "d", "e")] == [0, 0, 0]
 
 
 def test_a_denial_whose_reason_another_worker_has_just_ended() -> None:
     limit = InFlightLimit("key_streams", 1)
     words = [0] * 100
-    mine, others = (Plan(words, 2, slot) for slot in range(2))
-    for plan in (mine, others):
-        plan.add_gauge(Gauge(words, Table(words, CHANGES + 1, 8, 2), limit, 2, "alice", 4711))
+    mine, others = (CompiledLimits(words, 2, slot) for slot in range(2))
+    for compiled in (mine, others):
+        compiled.add_counter(InFlightCounter(words, Table(words, CHANGES + 1, 8, 2), limit, 2, "alice", 4711))
     assert others.take(0, 0) is not None
     assert mine.take(0, 0) is None
-    # As a grant of the other worker does, which waits for no lock.
+    # As a reservation of the other worker does, which waits for no lock.
     words[others.places[0]] -= 1
-    denial = mine.deny(0, 0)
-    assert (denial.limit, denial.subject, denial.wait_ns) == (limit, "alice", IN_FLIGHT_WAIT_NS)
+    rejection = mine.reject(0, 0)
+    assert (rejection.limit, rejection.subject, rejection.wait_ns) == (limit, "alice", IN_FLIGHT_WAIT_NS)
 
 
 def test_a_denial_by_one_limit_in_flight_takes_no_place_of_another() -> None:
     wide, narrow = streams("wide", 2), streams("narrow", 1)
     limits, _ = limiter(wide, narrow, GLOBAL)
-    both: Demand = ((wide, "alice"), (narrow, "alice"), (GLOBAL, ""))
-    granted(limits.take(both))
-    assert denied(limits.take(both)).limit is narrow.limits[0]
-    grant = granted(limits.take(((wide, "alice"), (GLOBAL, ""))))
-    assert grant.quota(Unit.REQUESTS) == (GLOBAL.limits[0], 5, 3, 2 * SECOND_NS // 5)
+    both: Descriptors = ((wide, "alice"), (narrow, "alice"), (GLOBAL, ""))
+    granted(limits.reserve(both))
+    assert denied(limits.reserve(both)).limit is narrow.limits[0]
+    reservation = granted(limits.reserve(((wide, "alice"), (GLOBAL, ""))))
+    assert reservation.status(Unit.REQUESTS) == (GLOBAL.limits[0], 5, 3, 2 * SECOND_NS // 5)
 
 
 def test_a_row_with_requests_in_flight_is_not_given_away() -> None:
     scope = Scope("address", (InFlightLimit("address_streams", 1),), 1)
     limits, _ = limiter(scope)
-    kept = [granted(limits.take(((scope, name),))) for name in ("a", "b", "c")]
-    denied(limits.take(((scope, "d"),)))
-    assert [isinstance(limits.take(((scope, name),)), Denial) for name in ("a", "b", "c")] == [True] * 3
-    for grant in kept:
-        grant.finish()
+    kept = [granted(limits.reserve(((scope, name),))) for name in ("a", "b", "c")]
+    denied(limits.reserve(((scope, "d"),)))
+    assert [isinstance(limits.reserve(((scope, name),)), Rejection) for name in ("a", "b", "c")] == [True] * 3
+    for reservation in kept:
+        reservation.finish()
     for name in ("d", "e", "f"):
-        granted(limits.take(((scope, name),))).finish()
+        granted(limits.reserve(((scope, name),))).finish()
 
 
 def test_names_may_be_anything_and_are_never_forgotten_while_they_matter() -> None:
     address = requests("address", 1, subjects=5000)
     limits, _ = limiter(address)
     names = [f"\udc80{number}\N{SNOWMAN}" * 10 for number in range(5000)]
-    assert all(isinstance(limits.take(((address, name),)), BoardGrant) for name in names)
-    assert all(isinstance(limits.take(((address, name),)), Denial) for name in names)
+    assert all(isinstance(limits.reserve(((address, name),)), LocalReservation) for name in names)
+    assert all(isinstance(limits.reserve(((address, name),)), Rejection) for name in names)
 
 
 @given(
@@ -249,23 +250,23 @@ def test_names_may_be_anything_and_are_never_forgotten_while_they_matter() -> No
 )
 def test_in_flight_comes_back_to_nothing_whatever_happens(history: list[tuple[str, int, int, int]]) -> None:
     limits, clock = limiter(GLOBAL, KEY, MODEL, NO_REQUEST, NO_TOKEN)
-    open_grants: list[tuple[BoardGrant, int]] = []
+    open_grants: list[tuple[LocalReservation, int]] = []
     for name, estimate, used, later in history:
         clock.now += later
-        answer = limits.take(ALICE if name == "alice" else BOB, estimate)
-        if isinstance(answer, BoardGrant):
+        answer = limits.reserve(ALICE if name == "alice" else BOB, estimate)
+        if isinstance(answer, LocalReservation):
             open_grants.append((answer, used))
         elif open_grants:
-            grant, tokens_used = open_grants.pop(0)
-            grant.finish(tokens_used)
-    for grant, used in open_grants:
-        grant.finish(used)
+            reservation, tokens_used = open_grants.pop(0)
+            reservation.finish(tokens_used)
+    for reservation, used in open_grants:
+        reservation.finish(used)
     clock.now += 60 * SECOND_NS
     assert standing(limits, ALICE) == standing(limits, BOB) == [5, 4, 100, 3, 150]
 
 
 def test_a_board_says_what_is_wrong_with_it() -> None:
     with pytest.raises(ValueError, match="two limits are called key_streams"):
-        Board([streams("key", 1), Scope("other", (InFlightLimit("key_streams", 1),), 1)])
+        SharedLimits([streams("key", 1), Scope("other", (InFlightLimit("key_streams", 1),), 1)])
     with pytest.raises(ValueError, match="the scope key has room for 0 subjects"):
-        Board([requests("key", 1, subjects=0)])
+        SharedLimits([requests("key", 1, subjects=0)])

@@ -1,4 +1,4 @@
-"""The common buckets of many machines in Redis or Valkey: one script, which is atomic and goes by the store's clock."""
+"""The common buckets of several machines in Redis or Valkey, changed by one atomic script with the store's clock."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -8,9 +8,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
-from ztoapi.limits.lease import Lease, Reply
+from ztoapi.limits.quota_lease import QuotaLease, Reply
 
-__all__ = ["Order", "Store"]
+__all__ = ["Order", "RedisBuckets"]
 
 _SCRIPT: Final = """
 local time = redis.call('TIME')
@@ -21,7 +21,7 @@ for i, key in ipairs(KEYS) do
   local unit, back, burst, need, ahead, owed = order(i)
   local kept = redis.call('HMGET', key, 'debt', 'at')
   local debt = tonumber(kept[1] or 0)
-  -- A clock that was set back brings nothing, and is not waited for.
+  -- A clock that was set back refills nothing, and the next call starts from it.
   debt = math.max(debt - math.max(now - tonumber(kept[2] or now), 0) * back, 0)
   debts[i] = math.max(debt + owed * unit, 0)
   if tonumber(need) > 0 and debts[i] + need * unit > burst * unit then enough = false end
@@ -47,24 +47,24 @@ for i, key in ipairs(KEYS) do
 end
 return replies
 """
-"""For each key six numbers (:meth:`Lease.order`): all that is needed is granted or nothing, and what is asked for ahead
-as far as it goes. Answers with units granted, units left, and the microseconds to wait."""
+"""Takes six numbers for each key (:meth:`QuotaLease.order`). Grants all that is needed or nothing, then as much of the
+units requested in advance as there is. Returns units granted, units left, and the wait in microseconds."""
 _PROBE_KEY: Final = "ztoapi:{limits}:probe"
 _PROBE_ORDER: Final = [1, 1, 1, 0, 1, 0]
-"""One unit of a bucket that is full again in a microsecond, which has to be written down meanwhile."""
+"""One unit of a bucket that is full again after a microsecond; the store has to write it."""
 
 
 class Order(NamedTuple):
-    """What one call asks for: of each lease so much, all or nothing."""
+    """One request to the store: a cost for each lease, all or nothing."""
 
-    leases: list[Lease]
+    leases: list[QuotaLease]
     costs: list[int]
 
 
-class Store:
+class RedisBuckets:
     """The store at ``url`` (``redis://``, ``rediss://`` or ``unix://``). ``clock`` is this machine's, in nanoseconds.
 
-    What fails raises RedisError or OSError, and nothing is tried again. Time is in the caller's hand.
+    Failures raise RedisError or OSError. There are no retries and no timeouts: the caller sets them.
     """
 
     def __init__(self, url: str, clock: Callable[[], int]) -> None:
@@ -73,40 +73,40 @@ class Store:
         self._script = self.redis.register_script(_SCRIPT)
 
     async def probe(self) -> None:
-        """Show that it is there and takes writes, and give it the script if it has not got it. A store without memory,
-        or a replica, answers what only reads."""
+        """Checks that the store is reachable and accepts writes, and loads the script. A store without memory, or a
+        replica, accepts reads only."""
         await self._script(keys=[_PROBE_KEY], args=_PROBE_ORDER)
 
     async def call(self, orders: Sequence[Order]) -> list[list[Reply]]:
-        """Have all orders filled, in one go; the leases know of it then."""
+        """Sends all orders in one round trip and updates their leases with the replies."""
         sent = self._clock()
         ahead: set[str] = set()
         calls: list[tuple[list[str], list[int]]] = []
         for order in orders:
             numbers: list[int] = []
             for lease, cost in zip(order.leases, order.costs, strict=True):
-                # Ahead once in a call: a lease never holds more than what is set aside.
+                # Units in advance once per call: a lease never holds more than the reserved part.
                 numbers += lease.order(cost, sent, ahead=lease.key not in ahead)
                 ahead.add(lease.key)
             calls.append(([lease.key for lease in order.leases], numbers))
         try:
-            answers = await self._evaluate(calls)
+            results = await self._evaluate(calls)
         except NoScriptError:
             await self.probe()
-            answers = await self._evaluate(calls)
+            results = await self._evaluate(calls)
         now = self._clock()
         replies: list[list[Reply]] = []
-        for order, answer in zip(orders, answers, strict=True):
-            found = [Reply(granted, left, wait * 1000) for granted, left, wait in answer]
-            refused = any(reply.wait_ns for reply in found)
-            for lease, cost, reply in zip(order.leases, order.costs, found, strict=True):
-                lease.answered(reply, 0 if refused and not reply.wait_ns else cost, sent, now)
-            replies.append(found)
+        for order, result in zip(orders, results, strict=True):
+            order_replies = [Reply(granted, left, wait * 1000) for granted, left, wait in result]
+            refused = any(reply.wait_ns for reply in order_replies)
+            for lease, cost, reply in zip(order.leases, order.costs, order_replies, strict=True):
+                lease.receive(reply, 0 if refused and not reply.wait_ns else cost, sent, now)
+            replies.append(order_replies)
         return replies
 
     async def _evaluate(self, calls: list[tuple[list[str], list[int]]]) -> list[list[tuple[int, int, int]]]:
         async with self.redis.pipeline(transaction=False) as pipeline:
             for keys, numbers in calls:
                 pipeline.evalsha(self._script.sha, len(keys), *keys, *numbers)
-            answers: list[list[tuple[int, int, int]]] = await pipeline.execute()
-        return answers
+            results: list[list[tuple[int, int, int]]] = await pipeline.execute()
+        return results
