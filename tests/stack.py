@@ -14,7 +14,8 @@ import uvloop
 from ztoapi.app import Application
 from ztoapi.config.load import load
 from ztoapi.config.model import Config
-from ztoapi.server.listener import Server, bind
+from ztoapi.server.listener import Server
+from ztoapi.server.sockets import bind
 from ztoapi.simulator.app import Options, Simulator
 from ztoapi.telemetry.record import RequestRecord
 

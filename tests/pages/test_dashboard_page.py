@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.pages.browsing import PHONE, keep, open_page
 from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
-from ztoapi.server.listener import Server, bind
+from ztoapi.server.listener import Server
+from ztoapi.server.sockets import bind
 from ztoapi.simulator.app import Options
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import History

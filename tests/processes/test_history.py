@@ -9,7 +9,7 @@ import pytest
 
 from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
-from ztoapi.server.listener import bind
+from ztoapi.server.sockets import bind
 
 BODY = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
 
@@ -60,7 +60,7 @@ def test_a_named_file_that_is_of_no_use_is_an_error(simulator: Stack) -> None:
 
 
 def test_the_usual_place(simulator: Stack, tmp_path: Path) -> None:
-    with bind("127.0.0.1", 0, backlog=1, reuse_port=True) as reserved:
+    with bind("127.0.0.1", 0, backlog=1) as reserved:
         port = str(reserved.getsockname()[1])
     with gateway(simulator, PORT=port, HOME=str(tmp_path)) as process:
         ask(process, 1)

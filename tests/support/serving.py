@@ -14,7 +14,8 @@ import uvloop
 
 from ztoapi.server.context import Admit, Dispatch, ServerContext
 from ztoapi.server.exchange import Exchange
-from ztoapi.server.listener import Server, bind
+from ztoapi.server.listener import Server
+from ztoapi.server.sockets import bind
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.limits import Limits
 

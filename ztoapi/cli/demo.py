@@ -10,7 +10,8 @@ from ztoapi.app import Application
 from ztoapi.cli.serve import bury, set_up_logging
 from ztoapi.config.model import Config, Credential, ModelRoute, Platform, Secret, ServerConfig
 from ztoapi.server.context import ServerContext
-from ztoapi.server.workers import Duty, bind_all
+from ztoapi.server.sockets import bind_all
+from ztoapi.server.workers import Duty
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
 from ztoapi.telemetry.board import MetricsBoard
@@ -28,9 +29,9 @@ _DRAIN_SECONDS = 2.0
 def run(args: argparse.Namespace) -> int:
     """Run both until Ctrl-C; returns the exit code. Raises OSError if it cannot listen."""
     set_up_logging(debug=False)
-    (simulator_socket,) = bind_all(_HOST, args.sim_port, 1, backlog=_BACKLOG)
-    (gateway_socket,) = bind_all(_HOST, args.port, 1, backlog=_BACKLOG)
-    simulator_port, port = simulator_socket.getsockname()[1], gateway_socket.getsockname()[1]
+    (simulator_sockets,) = bind_all(_HOST, args.sim_port, 1, backlog=_BACKLOG)
+    (gateway_sockets,) = bind_all(_HOST, args.port, 1, backlog=_BACKLOG)
+    simulator_port, port = simulator_sockets[0].getsockname()[1], gateway_sockets[0].getsockname()[1]
     options = Options(
         ttft_ms=args.ttft_ms, itl_ms=args.itl_ms, tokens=args.tokens, events_per_write=args.events_per_write
     )
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             return Application(demo_config(port, simulator_port), loop, telemetry=board, history=history)
 
         return run_workers(
-            [Duty(simulator_socket, make_simulator), Duty(gateway_socket, make_gateway, partial(bury, board, 0))],
+            [Duty(simulator_sockets, make_simulator), Duty(gateway_sockets, make_gateway, partial(bury, board, 0))],
             drain_seconds=_DRAIN_SECONDS,
             started=lambda: print(_text(port, simulator_port), flush=True),
         )

@@ -1,15 +1,21 @@
 """The options that every command with a configuration has, and reading that configuration."""
 
 import argparse
+import errno
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ztoapi.errors import ConfigError
+from ztoapi.wire.address import authority
 
 if TYPE_CHECKING:
     from ztoapi.config.load import Loaded
     from ztoapi.config.model import Config
+    from ztoapi.server.sockets import Sockets
 
-__all__ = ["add_config_options", "load_config", "own_origin"]
+__all__ = ["add_config_options", "listen", "load_config", "own_origin"]
 
 _CONFIG_OPTIONS = (
     "host",
@@ -41,7 +47,23 @@ def load_config(args: argparse.Namespace) -> "Loaded":
 def own_origin(config: "Config") -> str:
     """Where the gateway of ``config`` is reached from this host."""
     host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.server.port}"
+    return f"http://{authority(host, config.server.port)}"
+
+
+def listen(host: str, port: int, workers: int, *, backlog: int, option: str) -> "list[Sockets]":
+    """The listening sockets of each worker. ``option`` names the option that ``host`` comes from, and its source.
+
+    Raises ConfigError for a host that is not one of this machine's; OSError if the port cannot be had.
+    """
+    from ztoapi.server.sockets import bind_all
+
+    try:
+        return bind_all(host, port, workers, backlog=backlog)
+    except OSError as error:
+        if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
+            raise
+        remedy = "use an address of this host, such as 127.0.0.1, or 0.0.0.0 for all"
+        raise ConfigError((f"{option}: {error.strerror}; {remedy}",)) from error
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

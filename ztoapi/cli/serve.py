@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from ztoapi import __version__
 from ztoapi.app import Application, make_shared_limits
-from ztoapi.cli.options import load_config
+from ztoapi.cli.options import listen, load_config
 from ztoapi.config.host import raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
 from ztoapi.errors import ConfigError
 from ztoapi.limits.shared_limits import SharedLimits
 from ztoapi.server.context import ServerContext
-from ztoapi.server.workers import Duty, Reload, bind_all
+from ztoapi.server.workers import Duty, Reload
 from ztoapi.server.workers import run as run_workers
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import MetricsBoard
@@ -28,6 +28,7 @@ from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
 from ztoapi.telemetry.log_file import LogFile
+from ztoapi.wire.address import authority
 
 if TYPE_CHECKING:
     from ztoapi.telemetry.tracing import Tracer
@@ -42,7 +43,8 @@ _AUTO = "auto"
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped; returns the exit code. Raises ConfigError; OSError if it cannot listen."""
-    config = load_config(args).config
+    loaded = load_config(args)
+    config = loaded.config
     set_up_logging(debug=config.debug)
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -54,7 +56,13 @@ def run(args: argparse.Namespace) -> int:
     if config.otlp_endpoint is not None:
         # Once, before there are workers.
         _tracer_class()
-    sockets = bind_all(server.host, server.port, server.workers, backlog=server.backlog)
+    sockets = listen(
+        server.host,
+        server.port,
+        server.workers,
+        backlog=server.backlog,
+        option=loaded.sources.get("server.host", "HOST (default)"),
+    )
     keys = KeyRing(config)
     limits = make_shared_limits(config, len(sockets))
     telemetry = MetricsBoard(len(sockets))
@@ -62,15 +70,15 @@ def run(args: argparse.Namespace) -> int:
     return run_workers(
         [
             Duty(
-                sock,
+                one,
                 partial(make_gateway, config, keys, limits, telemetry, history, sink, slot),
                 partial(bury, telemetry, slot),
                 partial(_beat, telemetry, slot),
             )
-            for slot, sock in enumerate(sockets)
+            for slot, one in enumerate(sockets)
         ],
         drain_seconds=server.drain_seconds,
-        started=lambda: print(_banner(config, keys, sockets[0].getsockname()[1]), file=sys.stderr, flush=True),
+        started=lambda: print(_banner(config, keys, sockets[0][0].getsockname()[1]), file=sys.stderr, flush=True),
         reload=_reload(config, keys, sink),
     )
 
@@ -201,8 +209,9 @@ def set_up_logging(*, debug: bool) -> None:
 def _banner(config: Config, keys: KeyRing, port: int) -> str:
     server = config.server
     upstreams = ", ".join(f"{platform.id} ({platform.base_url})" for platform in config.platforms)
-    dashboard = f"; dashboard http://{server.host}:{port}/dashboard" if config.dashboard_enabled else ""
+    origin = f"http://{authority(server.host, port)}"
+    dashboard = f"; dashboard {origin}/dashboard" if config.dashboard_enabled else ""
     return (
-        f"ztoapi {__version__} on http://{server.host}:{port}/v1, {server.workers} worker(s), "
+        f"ztoapi {__version__} on {origin}/v1, {server.workers} worker(s), "
         f"{'client keys required' if keys.required else 'no client key asked for'}; upstream {upstreams}{dashboard}"
     )

@@ -4,14 +4,16 @@ import argparse
 import asyncio
 from functools import partial
 
+from ztoapi.cli.options import listen
 from ztoapi.cli.serve import set_up_logging
 from ztoapi.errors import ApiError, ConfigError
-from ztoapi.server.workers import Duty, bind_all
+from ztoapi.server.workers import Duty
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
 from ztoapi.simulator.plan import read_plan
 from ztoapi.simulator.shared_counts import SharedCounts
 from ztoapi.simulator.stats import Stats
+from ztoapi.wire.address import authority
 
 __all__ = ["run"]
 
@@ -25,12 +27,13 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args)
     # Before the fork: all workers count on it.
     board = SharedCounts(args.workers)
-    sockets = bind_all(args.host, args.port, args.workers, backlog=_BACKLOG)
+    sockets = listen(args.host, args.port, args.workers, backlog=_BACKLOG, option="--host")
     return run_workers(
-        [Duty(sock, partial(_make, options, board, row)) for row, sock in enumerate(sockets)],
+        [Duty(one, partial(_make, options, board, row)) for row, one in enumerate(sockets)],
         drain_seconds=_DRAIN_SECONDS,
         started=lambda: print(
-            f"simulator on http://{args.host}:{sockets[0].getsockname()[1]}, {args.workers} worker(s)", flush=True
+            f"simulator on http://{authority(args.host, sockets[0][0].getsockname()[1])}, {args.workers} worker(s)",
+            flush=True,
         ),
     )
 

@@ -25,6 +25,7 @@ from ztoapi.config.model import (
 from ztoapi.config.sources import Found, Problems, Sources, read_sources
 from ztoapi.config.values import convert, read_list, read_text
 from ztoapi.errors import ConfigError
+from ztoapi.wire.address import read_network
 
 __all__ = ["OPTIONS", "Loaded", "find_key_file", "load", "variables_of"]
 
@@ -82,6 +83,7 @@ _PLACEHOLDERS: Final = frozenset(
 """Keys that stand in examples, the first one was the default of the project before this one: known to everybody."""
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HOST = re.compile(r"[^\s/@\[\]]+")
 _ENDPOINT = re.compile(r"https?://[^\s?#]+")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+")
 
@@ -236,6 +238,11 @@ def _check_values(
         problems.add(origins["upstream.ca_file"], "there is no such file: name a file of certificates (PEM)")
     if upstream.session_header is not None and not _HEADER.fullmatch(upstream.session_header):
         problems.add(origins["upstream.session_header"], "must be the name of a header, such as x-session-id")
+    if not _is_host(server.host):
+        problems.add(
+            origins["server.host"],
+            "must be one address or name, without a scheme, brackets or a port, such as 127.0.0.1 or ::1",
+        )
     if not all(_is_network(network) for network in server.trusted_proxies):
         problems.add(origins["server.trusted_proxies"], "each must be an address or a network such as 10.0.0.0/8")
     if "redis_url" in limits and (fault := redis_url.fault_of(limits["redis_url"].reveal())) is not None:
@@ -255,9 +262,20 @@ def _check_values(
         problems.add(origins["cors_origins"], "each must be * or scheme://host[:port], without a path or a last slash")
 
 
+def _is_host(text: str) -> bool:
+    """Whether ``text`` has the form of an address or a name; whether it resolves shows when it is bound."""
+    if ":" not in text:
+        return _HOST.fullmatch(text) is not None
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_network(text: str) -> bool:
     try:
-        ipaddress.ip_network(text)
+        read_network(text)
     except ValueError:
         return False
     return True

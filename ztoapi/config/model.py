@@ -154,7 +154,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The client side. Times are in seconds, sizes in bytes; the reasons are in ``wire/limits.py``."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Any but loopback needs a client key."""
+    """Address or name to listen on; of a name, all of its addresses. Any but loopback needs a client key."""
     port: int = 9090
     """Port to listen on; 0 takes a free one."""
     workers: int = 1

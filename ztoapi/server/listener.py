@@ -1,4 +1,4 @@
-"""Listening sockets and one worker's server on them: start, drain, stop."""
+"""One worker's server on its listening sockets: start, drain, stop."""
 
 import asyncio
 import contextlib
@@ -8,49 +8,26 @@ from typing import Final
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
-from ztoapi.wire.limits import SOCKET_BUFFER_BYTES
 
-__all__ = ["Server", "bind"]
+__all__ = ["Server"]
 
 _DRAIN_POLL_SECONDS: Final = 0.02
-
-
-def bind(host: str, port: int, *, backlog: int, reuse_port: bool = False) -> socket.socket:
-    """A listening TCP socket. With ``reuse_port`` several may share the port (one for each worker).
-
-    Raises OSError with the address in its message.
-    """
-    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = infos[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # Accepted connections inherit it.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        sock.bind(address)
-        sock.listen(backlog)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return sock
 
 
 class Server:
     """The connections of one worker. ``port`` is the bound TCP port."""
 
-    def __init__(self, context: ServerContext, sock: socket.socket) -> None:
+    def __init__(self, context: ServerContext, *sockets: socket.socket) -> None:
         self._context = context
-        self._sock = sock
-        self._server: asyncio.Server | None = None
-        self.port: int = sock.getsockname()[1]
+        self._sockets = sockets
+        self._servers: list[asyncio.Server] = []
+        self.port: int = sockets[0].getsockname()[1]
 
     async def start(self) -> None:
         context = self._context
         context.start()
-        self._server = await context.loop.create_server(lambda: HTTPProtocol(context), sock=self._sock)
+        for sock in self._sockets:
+            self._servers.append(await context.loop.create_server(lambda: HTTPProtocol(context), sock=sock))
 
     async def drain(self, seconds: float, at_once: asyncio.Event) -> bool:
         """Let requests in hand finish for ``seconds`` (or until ``at_once`` is set), then end them with an error.
@@ -87,9 +64,9 @@ class Server:
     async def close(self) -> None:
         """Stop listening and drop every connection."""
         self._context.draining = True
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         for connection in list(self._context.connections):
             connection.transport.abort()
         await asyncio.sleep(0)

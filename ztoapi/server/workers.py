@@ -1,7 +1,8 @@
 """Processes: one worker in this process, or several under a plain supervisor.
 
-Each worker has its own listening socket on the same port (SO_REUSEPORT), bound by the supervisor before it forks, so
-that the kernel spreads connections and a worker that is started again takes over its predecessor's backlog.
+Each worker has listening sockets of its own on the same port (:mod:`ztoapi.server.sockets`), bound by the supervisor
+before it forks, so that the kernel spreads connections and a worker that is started again takes over its predecessor's
+backlog.
 
 SIGTERM and SIGINT drain, a second one ends at once. The supervisor passes them on, starts dead workers again with a
 back-off, and gives up when they cannot stay up. Workers hold the read end of a pipe that only the supervisor writes:
@@ -19,7 +20,6 @@ import gc
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
@@ -28,10 +28,11 @@ import uvloop
 
 from ztoapi.server.allocator import tune_allocator
 from ztoapi.server.context import ServerContext
-from ztoapi.server.listener import Server, bind
+from ztoapi.server.listener import Server
 from ztoapi.server.notify import CHECKS_PER_WATCHDOG, Notifier
+from ztoapi.server.sockets import Sockets
 
-__all__ = ["Duty", "Reload", "Service", "bind_all", "run"]
+__all__ = ["Duty", "Reload", "Service", "run"]
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _STOP_STEPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
@@ -70,19 +71,12 @@ Reload = Callable[[], bool]
 class Duty(NamedTuple):
     """What one worker serves, and where."""
 
-    sock: socket.socket
+    sockets: Sockets
     make: MakeService
     died: Callable[[], None] | None = None
     """Called in the supervisor when the worker has died and others go on."""
     beat: Callable[[], float] | None = None
     """Gives the supervisor a number that changes with each tick of the worker's loop."""
-
-
-def bind_all(host: str, port: int, workers: int, *, backlog: int) -> list[socket.socket]:
-    """One listening socket for each worker. Raises OSError."""
-    first = bind(host, port, backlog=backlog, reuse_port=workers > 1)
-    port = first.getsockname()[1]
-    return [first, *(bind(host, port, backlog=backlog, reuse_port=True) for _ in range(workers - 1))]
 
 
 def run(duties: list[Duty], *, drain_seconds: float, started: Callable[[], None], reload: Reload | None = None) -> int:
@@ -140,7 +134,7 @@ async def _serve_on_loop(duty: Duty, drain_seconds: float, parent: _Alone | int,
         _watch_parent(loop, parent, stop)
     service = duty.make(loop)
     await service.start()
-    server = Server(service.context, duty.sock)
+    server = Server(service.context, *duty.sockets)
     await server.start()
     if isinstance(parent, _Alone):
         parent.begin(loop)
@@ -261,7 +255,8 @@ class _Supervisor:
             os.close(self._pipe_write)
             for other in self._workers:
                 if other is not worker:
-                    other.duty.sock.close()
+                    for sock in other.duty.sockets:
+                        sock.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
             code = _serve(worker.duty, self._drain_seconds, self._pipe_read, self._reload)
         except BaseException:  # noqa: BLE001 - the last frame of a process; the log is all that is left of it

@@ -1,0 +1,75 @@
+"""Where processes listen, and what they print where they cannot."""
+
+import httpx
+import pytest
+
+from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def simulator() -> "Stack":  # type: ignore[misc]  # a generator fixture
+    with Stack() as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("first", ["1", "2"])
+@pytest.mark.parametrize("second", ["1", "2"])
+def test_a_second_gateway_on_the_port_is_refused(simulator: Stack, first: str, second: str) -> None:
+    with gateway(simulator, WORKERS=first) as process:
+        other = gateway(simulator, WORKERS=second, PORT=str(process.port), ZTOAPI_HISTORY_FILE="none")
+        assert other.wait() == 1
+        assert f"cannot listen on 127.0.0.1:{process.port}: Address already in use" in other.rest()
+        other.__exit__(None, None, None)
+        assert httpx.get(f"{process.url}/livez").status_code == 200
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_gateway_starts_again_on_its_port_after_it_was_killed(simulator: Stack, workers: str) -> None:
+    with gateway(simulator, WORKERS=workers) as process:
+        with httpx.Client() as client:
+            assert client.get(f"{process.url}/livez").status_code == 200
+            port = str(process.port)
+            children = process.children()
+            for pid in [process.pid, *children]:
+                process.kill(9, pid)  # type: ignore[arg-type]  # the number of SIGKILL
+            process.wait()
+    with gateway(simulator, WORKERS=workers, PORT=port, ZTOAPI_HISTORY_FILE="none") as process:
+        assert httpx.get(f"{process.url}/livez").status_code == 200
+
+
+def test_an_ipv6_address_stands_in_brackets(simulator: Stack) -> None:
+    process = gateway(simulator, HOST="::1")
+    try:
+        port = process.wait_for_output(r"on http://\[::1\]:(\d+)/v1.*dashboard http://\[::1\]:\1/dashboard")
+        assert httpx.get(f"http://[::1]:{port}/livez").status_code == 200
+    finally:
+        process.__exit__(None, None, None)
+    process = GatewayProcess("simulate", "--host", "::1", "--port", "0", "--workers", "2")
+    try:
+        assert int(process.wait_for_output(r"simulator on http://\[::1\]:(\d+)"))
+    finally:
+        process.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "host", ["[::1]", "nothing.invalid", "127.0.0.1:9090", "http://127.0.0.1", "203.0.113.1", "a..b"]
+)
+def test_a_host_that_cannot_be_used_is_named_with_its_option_and_a_remedy(simulator: Stack, host: str) -> None:
+    process = gateway(simulator, HOST=host, DEFAULT_KEY="sk-zto-test")
+    try:
+        assert process.wait() == 2
+        output = process.rest()
+        assert "HOST (environment): " in output
+        assert "such as 127.0.0.1" in output
+    finally:
+        process.__exit__(None, None, None)
+
+
+def test_the_simulators_host_is_named_with_its_option(simulator: Stack) -> None:
+    process = GatewayProcess("simulate", "--host", "nothing.invalid", "--port", "0")
+    try:
+        assert process.wait() == 2
+        assert "--host: nothing.invalid does not resolve" in process.rest()
+    finally:
+        process.__exit__(None, None, None)
