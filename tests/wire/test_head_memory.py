@@ -1,12 +1,16 @@
 """A head that comes again is recognised, and only then."""
 
+from typing import NamedTuple
+
+import h11
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.pieces import cut, cut_points
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.limits import Limits
-from ztoapi.wire.request import HeadMemory, parse_head
+from ztoapi.wire.request import HeadMemory, RequestHead, parse_head
 from ztoapi.wire.server import ServerWire, State
 
 LIMITS = Limits(max_body_bytes=1000)
@@ -54,8 +58,7 @@ def test_any_other_head_is_parsed(other: bytes) -> None:
     "head",
     [
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nX: content-length: 5\r\nContent-Length: 5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length:5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\n",
@@ -65,6 +68,22 @@ def test_any_other_head_is_parsed(other: bytes) -> None:
 )
 def test_heads_that_are_not_remembered(head: bytes) -> None:
     assert remembering(head).recall(head) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "other"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: x\r\nX: content-length: 5\r\nContent-Length: %d\r\n\r\n", b"X: content-length: 6"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nX-Content-Length: 5\r\n\r\n", b"X-Content-Length: 6"),
+        (b"POST /content-length:5 HTTP/1.1\r\nHost: x\r\ncONTENT-lENGTH:%d\r\n\r\n", b"/content-length:6"),
+    ],
+)
+def test_only_the_digits_of_the_field_may_differ(head: bytes, other: bytes) -> None:
+    memory = remembering(head % 5)
+    known = memory.recall(head % 70)
+    assert known is not None
+    assert known[0].content_length == 70
+    assert memory.recall(head.replace(other[:-1] + b"5", other) % 5) is None
 
 
 def test_a_body_over_the_limit_is_refused() -> None:
@@ -85,3 +104,109 @@ def test_a_connection_answers_remembered_and_new_heads_alike() -> None:
         seen.append((head.method, bytes(wire.body)))
         wire.next_request()
     assert seen == [("POST", b"ab"), ("POST", b"cde"), ("GET", b""), ("GET", b""), ("POST", b"")]
+
+
+class Found(NamedTuple):
+    """A request as it was read."""
+
+    method: str
+    target: tuple[str, bytes]
+    headers: dict[bytes, bytes]
+    http11: bool
+    keep_alive: bool
+    expect_continue: bool
+    body: bytes
+
+
+def read(octets: bytes, points: list[int]) -> tuple[list[Found], int | bytes]:
+    """The requests that a connection finds in ``octets``, and the status of the refusal or the rest after them."""
+    wire, found = ServerWire(LIMITS), []
+    head: RequestHead | None = None
+    try:
+        for piece in cut(octets, points):
+            wire.receive_data(piece)
+            while head is not None or wire.held:
+                head = head or wire.next_head()
+                if head is None or wire.state is not State.IN_HAND:
+                    break
+                target = head.path, head.query
+                fields = dict(head.headers)
+                keep, expect = head.keep_alive, head.expect_continue
+                found.append(Found(head.method, target, fields, head.http11, keep, expect, bytes(wire.body)))
+                wire.next_request()
+                head = None
+    except ProtocolError as error:
+        return found, error.status
+    return found, wire.held if head is None else bytes(wire.body)
+
+
+def read_by_h11(octets: bytes) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
+    """The fields and the body that h11 alone finds at the beginning of ``octets``; None where it refuses them."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(octets)
+    body = b""
+    try:
+        request = connection.next_event()
+        assert isinstance(request, h11.Request)
+        while isinstance(event := connection.next_event(), h11.Data):
+            body += event.data
+    except h11.RemoteProtocolError:
+        return None
+    return list(request.headers), body if isinstance(event, h11.EndOfMessage) else b"?"
+
+
+def in_any_case(word: bytes) -> st.SearchStrategy[bytes]:
+    return st.sampled_from([word, word.upper(), word.title(), word.swapcase()[:3] + word[3:]])
+
+
+WORDS = b"content-length transfer-encoding chunked expect connection close keep-alive host 100-continue 5 05 0 12 a:80"
+PHRASES = [b"content-length: 5", b"transfer-encoding: chunked", b"5, 5"]
+framing_words = st.sampled_from([*WORDS.split(), *PHRASES]).flatmap(in_any_case)
+affixes = st.sampled_from([b"", b"", b"x-", b"-x", b"_", b"\xff", b" ", b";", b":", b": ", b"x: "])
+names = st.tuples(affixes, framing_words, affixes).map(b"".join)
+values = st.lists(names | st.sampled_from([b"\xc3\xa9", b"x"]), max_size=3).map(b" ".join)
+blanks = st.sampled_from([b"", b" ", b"\t", b"  ", b" \t "])
+fields = st.tuples(names, blanks, values, blanks).map(lambda parts: b"%b:%b%b%b\r\n" % parts)
+SOUND_FIELDS = [
+    b"Content-Length: 5\r\n",
+    b"content-length:5\r\n",
+    b"Content-Length: \t05 \r\n",
+    b"X-Content-Length: 5\r\n",
+    b"Content-Length-X: 5\r\n",
+    b"User-Agent: content-length: 41\r\n",
+    b"X: \xe9\xffContent-Length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"X: Transfer-Encoding: chunked\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Connection: close\r\n",
+    b"Connection: Keep-Alive, x\r\n",
+]
+sound_fields = st.sampled_from(SOUND_FIELDS)
+targets = st.sampled_from(
+    [b"/", b"/content-length:5", b"/?content-length:%205", b"http://b/content-length", b"http://b?content-length:5"]
+)
+lines = st.tuples(
+    st.sampled_from([b"GET", b"POST", b"HEAD", b"content-length"]), targets, st.sampled_from([b"1.1", b"1.1", b"1.0"])
+).map(lambda parts: b"%b %b HTTP/%b\r\nHost: a\r\n" % parts)
+heads = st.tuples(lines, st.lists(sound_fields | fields, max_size=4).map(b"".join)).map(lambda pair: b"%b%b\r\n" % pair)
+bodies = st.sampled_from([b"", b"hello", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"content-len"])
+
+
+@given(heads, bodies, cut_points())
+@example(b"GET /livez HTTP/1.1\r\nHost: a\r\nX-Content-Length: 5\r\n\r\n", b"", [])
+@example(b"GET /livez HTTP/1.1\r\nHost: a\r\nUser-Agent: content-length: 41\r\n\r\n", b"", [])
+def test_every_reading_of_a_head_on_a_connection_equals_the_first(head: bytes, body: bytes, points: list[int]) -> None:
+    whole = head + body
+    first, end = read(whole, [])
+    assert read(whole, points) == (first, end)
+    if not first:
+        return
+    alone = read_by_h11(whole)
+    assert alone is not None
+    fields, payload = alone
+    assert first[0].body == payload
+    assert first[0].headers.get(b"content-length", b"") == dict(fields).get(b"content-length", b"")
+    if len(first) == 1 and end == b"":
+        # The body ends where the head has announced it, so the same request may come again.
+        for following in (GET, HEAD % 3 + b"abc"):
+            assert read(whole * 3 + following, points) == (first * 3 + read(following, [])[0], b"")

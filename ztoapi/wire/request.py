@@ -7,6 +7,7 @@ A client on a kept connection sends the same head again and again, but for the l
 40 us, half of a plain request; :class:`HeadMemory` compares instead.
 """
 
+import re
 from typing import Final
 
 import h11
@@ -18,9 +19,10 @@ from ztoapi.wire.limits import Limits
 __all__ = ["HeadMemory", "RequestHead", "parse_head"]
 
 MEMORY_BYTES: Final = 2048
-"""Longest head that a connection remembers: SDKs send a quarter of it, and ten thousand idle connections should not
+"""The longest head that a connection remembers. SDKs send a quarter of it, and ten thousand idle connections should not
 hold their clients' cookies."""
-_LENGTH: Final = b"content-length: "
+_LENGTH_LINE: Final = re.compile(rb"(?<=\r\n)content-length:[ \t]*([^ \t\r]*)[ \t]*\r\n", re.IGNORECASE)
+"""A field line. A head that has passed the guard has no other line breaks, and no folded lines."""
 _LENGTH_DIGITS: Final = 9
 
 
@@ -50,9 +52,9 @@ class RequestHead:
         self.chunked = False
         self.expect_continue = False
 
-    def with_length(self, length: int) -> "RequestHead":
-        """The same head for a body of ``length`` octets."""
-        headers = {**self.headers, b"content-length": b"%d" % length}
+    def with_length(self, digits: bytes, length: int) -> "RequestHead":
+        """The same head for a body of ``length`` bytes, which the field has as ``digits``."""
+        headers = {**self.headers, b"content-length": digits}
         head = RequestHead(self.method, self.path, self.query, headers, self.http11)
         head.keep_alive = self.keep_alive
         head.content_length = length
@@ -127,43 +129,41 @@ def _check_fields(request: RequestHead, limits: Limits) -> None:
 
 
 class HeadMemory:
-    """The last head of one connection, cut in two at the digits of its only Content-Length.
+    """The last head of one connection, split at the digits of its Content-Length where it has one.
 
-    Octets that begin with both parts and digits between them are that head with another length: every check it has
-    passed holds, but the size of the body, which is checked again. Heads with two lengths, or with chunks, or that
-    belong to a connection that ends, are not remembered.
+    Only a head whose framing the parser has read is remembered. Two rules make a match equal to a new parse: without
+    a Content-Length every byte has to match, and with one every byte except its digits. The digits are those of the
+    single line that begins with the field name, so the name in another field, value or target frames nothing. A head
+    with a chunked body, an expectation, several Content-Length lines or a connection that ends is not remembered.
     """
 
-    __slots__ = ("_after", "_before", "_digits", "_head", "_limits", "_start")
+    __slots__ = ("_after", "_before", "_digits", "_head", "_limits", "_start", "_stop")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._before = b""
         self._after = b""
+        self._digits = b""
         self._start = 0
-        """Octets before the digits."""
-        self._digits = 0
-        """How many the length has."""
+        """Offset of the digits."""
+        self._stop = 0
+        """Offset of the first byte after the digits."""
         self._head: RequestHead | None = None
 
     def keep(self, octets: bytes, head: RequestHead) -> None:
         """Remember ``head``, which ``octets`` were parsed to."""
         self._head = None
-        if len(octets) > MEMORY_BYTES or head.chunked or head.expect_continue or not head.keep_alive:
+        longest = min(MEMORY_BYTES, self._limits.max_head_bytes - _LENGTH_DIGITS)
+        if len(octets) > longest or head.chunked or head.expect_continue or not head.keep_alive:
             return
-        lower = octets.lower()
-        lengths = lower.count(b"content-length")
-        if not lengths:
+        if b"content-length" not in head.headers:
             self._before, self._after = octets, b""
-        elif lengths == 1 and (at := lower.find(_LENGTH)) >= 0:
-            at += len(_LENGTH)
-            stop = octets.index(b"\r\n", at)
-            if not octets[at:stop].isdigit():
-                return
-            self._before, self._after = octets[:at], octets[stop:]
-            self._digits = stop - at
         else:
-            return
+            lines = list(_LENGTH_LINE.finditer(octets))
+            if len(lines) != 1 or lines[0][1] != head.headers[b"content-length"]:
+                return
+            start, self._stop = lines[0].span(1)
+            self._before, self._digits, self._after = octets[:start], lines[0][1], octets[self._stop :]
         self._start = len(self._before)
         self._head = head
 
@@ -179,7 +179,7 @@ class HeadMemory:
         if not self._after:
             return head, start
         # Most bodies of a client have a length of as many digits.
-        stop = start + self._digits
+        stop = self._stop
         end = stop + len(self._after)
         if buffer[stop:end] != self._after:
             stop = buffer.find(b"\r\n", start, start + _LENGTH_DIGITS + 2)
@@ -187,11 +187,11 @@ class HeadMemory:
             if stop < 0 or buffer[stop:end] != self._after:
                 return None
         digits = buffer[start:stop]
-        if not digits.isdigit():
-            return None
-        length = int(digits)
-        if length != head.content_length:
+        if digits != self._digits:
+            if not digits.isdigit():
+                return None
+            length = int(digits)
             if length > self._limits.max_body_bytes:
                 raise ProtocolError(413, f"the request body is larger than {self._limits.max_body_bytes} bytes")
-            head = head.with_length(length)
+            head = head.with_length(digits, length)
         return head, end
