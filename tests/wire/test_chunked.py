@@ -11,10 +11,17 @@ from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.limits import CHUNK_LINE_BYTES, CHUNK_OVERHEAD_BYTES, TRAILER_BYTES
 
-extensions = st.binary(max_size=20).map(
-    lambda raw: b"" if not raw else b" ;" + bytes(octet for octet in raw if octet == 9 or 32 <= octet != 127)
+blanks = st.sampled_from([b"", b" ", b"\t ", b" " * 20])
+ext_names = st.sampled_from([b"x", b"name", b"!#$%&'*+-.^_`|~09AZaz"])
+quoted_text = st.sampled_from([b"", b"v", b" \t;=", b'\\"', b"\\\\", b"\xe9\xff", b"[]{}(),/:?@"])
+ext_values = ext_names | st.lists(quoted_text, max_size=3).map(lambda texts: b'"%b"' % b"".join(texts))
+one_extension = st.tuples(blanks, blanks, ext_names).map(lambda parts: b"%b;%b%b" % parts) | st.tuples(
+    blanks, blanks, ext_names, blanks, blanks, ext_values
+).map(lambda parts: b"%b;%b%b%b=%b%b" % parts)
+extensions = st.lists(one_extension, max_size=2).map(b"".join)
+trailers = st.lists(
+    st.sampled_from([b"x: 1", b"authorization: Bearer no", b"content-length: 3", b"x:", b"!~: \t\xe9 \t"]), max_size=3
 )
-trailers = st.lists(st.sampled_from([b"x: 1", b"authorization: Bearer no", b"content-length: 3"]), max_size=3)
 
 
 def decode(pieces: Iterable[bytes]) -> tuple[bytes, bool, bytes]:
@@ -109,6 +116,51 @@ def test_trailers_are_dropped() -> None:
         b"1;\x7f\r\na\r\n",
         b"5;" + b" " * 200 + b"\n\r\nhello\r\n",
         b"000000001\r\na\r\n",
+        b"-0\r\n",
+        b"0_1\r\na\r\n",
+        b"0X1\r\na\r\n",
+        b"1.0\r\na\r\n",
+        b"1h\r\na\r\n",
+        b"\xb2\r\nab\r\n",
+        b"1;\r\na\r\n",
+        b"1; \r\na\r\n",
+        b"1;;x\r\na\r\n",
+        b"1;x;\r\na\r\n",
+        b"1;=\r\na\r\n",
+        b"1;=y\r\na\r\n",
+        b"1;x=\r\na\r\n",
+        b"1;x=;y\r\na\r\n",
+        b"1;x=y=z\r\na\r\n",
+        b"1;x \r\na\r\n",
+        b"1;x y\r\na\r\n",
+        b"1;x(\r\na\r\n",
+        b"1;\xe9\r\na\r\n",
+        b"1;x=\xe9\r\na\r\n",
+        b'1;x="\r\na\r\n',
+        b'1;x="y\r\na\r\n',
+        b'1;x="y"z\r\na\r\n',
+        b'1;x="\\"\r\na\r\n',
+        b'1;x="\x00"\r\na\r\n',
+        b'1;x="\\\x00"\r\na\r\n',
+        b'1;x="a\rb"\r\na\r\n',
+        b'1;x="a\nb"\r\na\r\n',
+        b'1;x="\x7f"\r\na\r\n',
+        b"0;\r\n\r\n",
+        b"0 \r\n\r\n",
+        b"0\r\nnocolon\r\n\r\n",
+        b"0\r\n: y\r\n\r\n",
+        b"0\r\nx : y\r\n\r\n",
+        b"0\r\nx\t: y\r\n\r\n",
+        b"0\r\n x: y\r\n\r\n",
+        b"0\r\nx: y\r\n z\r\n\r\n",
+        b"0\r\nx y: z\r\n\r\n",
+        b"0\r\nx\xe9: y\r\n\r\n",
+        b"0\r\nx: a\rX: y\r\n\r\n",
+        b"0\r\nx: y\r\r\n\r\n",
+        b"0\r\nx: a\x00b\r\n\r\n",
+        b"0\r\nx: \x0b\r\n\r\n",
+        b"0\r\nx: \x7f\r\n\r\n",
+        b"0\r\nx: y\r\nbad\r\n\r\n",
         b"1\r\naX\r\n",
         b"1\r\na\n",
         b"1\r\na\rX",

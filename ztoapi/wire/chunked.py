@@ -13,9 +13,15 @@ from ztoapi.wire.limits import CHUNK_LINE_BYTES, CHUNK_OVERHEAD_BYTES, TRAILER_B
 
 __all__ = ["CHUNK_LINES", "CHUNK_SIZES", "ChunkDecoder"]
 
-# Up to 8 hexadecimal digits (4 GiB); an extension may hold anything but control octets. The two parts of the
-# pattern share no octet, so that a match never backtracks.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
+# Up to 8 hexadecimal digits (4 GiB), then extensions: RFC 9112 section 7.1.1, blanks about ";" and "=" included. The
+# quantifiers are possessive, so that a match never backtracks.
+_SIZE_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,8})(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+)*+\r\n" % (_TOKEN, _TOKEN, _QUOTED)
+)
+# One field line: RFC 9112 section 5, as strict as the guard of a request head is.
+_TRAILER_LINE = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*+\r\n" % _TOKEN)
 _AFTER_DATA: Final = -1
 _TRAILER: Final = -2
 _DONE: Final = -3
@@ -167,11 +173,11 @@ class ChunkDecoder:
                 if self._trailer + len(data) - at > TRAILER_BYTES:
                     raise ProtocolError(431, f"the trailer section is larger than {TRAILER_BYTES} bytes")
                 return at, False
-            if stop == at or data[stop - 1] != 13:
-                raise ProtocolError(400, "a trailer line ends in a bare LF")
             self._trailer += stop + 1 - at
             if self._trailer > TRAILER_BYTES:
                 raise ProtocolError(431, f"the trailer section is larger than {TRAILER_BYTES} bytes")
-            if stop == at + 1:
+            if data[at : stop + 1] == b"\r\n":
                 return stop + 1, True
+            if not _TRAILER_LINE.fullmatch(data, at, stop + 1):
+                raise ProtocolError(400, "a trailer line is malformed")
             at = stop + 1
