@@ -1,6 +1,7 @@
 """Operators' figures: who sees them."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -83,3 +84,23 @@ def test_the_host_of_an_absolute_target_counts_rather_than_the_field(path: str, 
     with Stack() as stack, socket.create_connection(("127.0.0.1", stack.port)) as client:
         client.sendall(f"GET {target}{path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
         assert client.recv(65536).split(b" ")[1] == status
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/models/", "/v1/chat/completions", "/nope", "/metrics", "/debug/pprof/"]
+)
+@pytest.mark.parametrize("given", [None, "Bearer wrong", "Basic d3Jvbmc="])
+def test_every_401_names_the_scheme(closed: Stack, method: str, path: str, given: str | None) -> None:
+    response = httpx.request(method, closed.url + path, headers={} if given is None else {"authorization": given})
+    if method == "OPTIONS" and response.status_code == 204:
+        assert "metrics" not in path
+        return
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="ztoapi"')
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[Stack]:
+    """A gateway with an admin key and a client key."""
+    with Stack(ADMIN_KEY="admin", DEFAULT_KEY="client") as stack:
+        yield stack

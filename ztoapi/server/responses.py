@@ -26,7 +26,10 @@ def error_event(error: ApiError) -> bytes:
 
 
 def error_headers(error: ApiError) -> bytes:
-    """Raw header lines that go with the error. OpenAI's SDKs try 429 and 5xx again unless they are told not to."""
+    """Raw header lines of an error response. OpenAI's SDKs retry 429 and 5xx unless ``x-should-retry`` forbids it."""
+    if error.status == 401:
+        # RFC 9110 section 11.6.1 requires it. Browsers open no dialog for this scheme.
+        return b'www-authenticate: Bearer realm="ztoapi"\r\n'
     if isinstance(error, UpstreamError) and not error.retryable and error.retry_after is None:
         return b"x-should-retry: false\r\n"
     if error.retry_after is None:
