@@ -1,9 +1,9 @@
 """The counts of all workers of one gateway, in one piece of shared memory.
 
 The memory is allocated before the workers are forked. Each worker has one slot (:mod:`ztoapi.telemetry.layout`), which
-it alone writes, with plain stores and without a lock; every process may read all slots. A cell is an aligned 64-bit word
-that is written in one store, so a reader never sees half of it. Two cells may show different moments. A live record
-has several cells that must fit together, and therefore a stamp.
+it alone writes, with plain stores and without a lock; every process may read all slots. A cell is an aligned 64-bit
+word that is written in one store, so a reader never sees half of it. Two cells may show different moments. A live
+record has several cells that must fit together, and therefore a stamp.
 
 When a worker dies, the supervisor settles its slot (:meth:`MetricsBoard.reclaim`). The slot then passes to the
 replacement worker, which continues the counts. At most one update is lost: the one that was being written.
