@@ -46,6 +46,9 @@ class Reader(Protocol):
     call: ``done`` is True once the answer is complete and its ``data: [DONE]`` is in the returned octets;
     ``error`` is set once the upstream has reported or caused a failure (what was returned before it is still
     valid). Neither is ever unset, and nothing is fed after one of them is set.
+
+    ``feed`` returns nothing before the first event that carries part of an answer: until then another attempt may
+    replace this one. Comments, ``id`` and ``retry`` fields, empty events and chunks without choices carry none.
     """
 
     usage: Usage | None

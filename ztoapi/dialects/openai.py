@@ -46,6 +46,9 @@ class _Answer(msgspec.Struct, gc=False):
 
 
 _answer = msgspec.json.Decoder(_Answer).decode
+_MAX_HELD_BYTES: Final = 65536
+"""Chunks without choices that are held back at the start of a stream. Azure sends one of about 1 KB, with the result of
+its content filter."""
 _FINISH_REASONS: Final = {
     "sensitive": msgspec.Raw(b'"content_filter"'),
     "model_context_window_exceeded": msgspec.Raw(b'"length"'),
@@ -108,7 +111,18 @@ class OpenAIReader:
     """Reader (see ``contract.py``) for OpenAI's format; ``include_usage`` says whether the client asked for usage.
     ``known`` is shared by all readers of an upstream."""
 
-    __slots__ = ("_finished", "_include_usage", "_known", "_rewrite", "_started", "done", "error", "form", "usage")
+    __slots__ = (
+        "_finished",
+        "_held",
+        "_include_usage",
+        "_known",
+        "_rewrite",
+        "_started",
+        "done",
+        "error",
+        "form",
+        "usage",
+    )
 
     def __init__(self, rewrite: Rewrite, known: KnownForms, *, include_usage: bool) -> None:
         self._rewrite = rewrite
@@ -117,12 +131,24 @@ class OpenAIReader:
         self.form: Form | None = None
         """What the plain events of the stream have in common; None before the first."""
         self._started = False
+        self._held = b""
+        """Chunks without choices that came before the first one with choices, which they are sent with."""
         self._finished = False
         self.usage: Usage | None = None
         self.done = False
         self.error: UpstreamError | None = None
 
     def feed(self, block: bytes) -> bytes:
+        out = self._feed(block)
+        if self._held or not self._started:
+            out = self._held + out
+            if not self._started and len(out) <= _MAX_HELD_BYTES:
+                self._held = out
+                return b""
+            self._started, self._held = True, b""
+        return out
+
+    def _feed(self, block: bytes) -> bytes:
         # The last events are read one by one, and the first one of an unknown form; those between go the quick way.
         form = self.form or self._guess_form(block)
         if form is None:
@@ -169,7 +195,7 @@ class OpenAIReader:
         start = 0
         while start < len(block) and not self.done and self.error is None:
             if self._has_learnt():
-                out.append(self.feed(block[start:]))
+                out.append(self._feed(block[start:]))
                 break
             stop = block.find(b"\n\n", start) + 2
             if stop < 2:
@@ -219,7 +245,8 @@ class OpenAIReader:
             else:
                 same = False
                 out.append(event)
-        return block if same and self.error is None else b"".join(out)
+        # Comments and the like only go out together with events of an answer.
+        return block if same and self._started and self.error is None else b"".join(out)
 
     def _event(self, data: bytes) -> bytes | None:
         """What ``data`` becomes; None if it stays as it is. Sets ``error`` if it reports one."""
@@ -237,10 +264,10 @@ class OpenAIReader:
             self.usage = _usage(usage)
             if not choices and not self._include_usage:
                 return b""
-        self._started = True
+        self._started = self._started or bool(choices)
         ours = "usage" in fields and usage == _NULL and not self._include_usage
         out = None if self._rewrite.empty and not mapped and not ours else self._write(fields, choices)
-        if not mapped and usage == _NULL and not self._finished:
+        if choices and not mapped and usage == _NULL and not self._finished:
             event = b"data: %b\n\n" % data
             if self.form is None or not self.form.fits(event):
                 self._learn(event, out or event, removed=ours, nulls=self._rewrite.normalise and len(choices) == 1)
@@ -260,7 +287,7 @@ class OpenAIReader:
         if isinstance(usage, Usage):
             self.usage = usage
         self._finished = self._finished or finished
-        self._started = True
+        self._started = self._started or bool(event.choices)
         return True
 
     def _write(self, fields: Fields, choices: list[Fields]) -> bytes:

@@ -50,6 +50,7 @@ class Relay:
     stream."""
 
     __slots__ = (
+        "_answering",
         "_blocks",
         "_call",
         "_client",
@@ -98,6 +99,9 @@ class Relay:
         self._retry: asyncio.Handle | None = None
         self._collector: Collector | None = None
         self._mode = _OVER
+        self._answering = False
+        """Whether part of a streamed answer has gone to the client: no other attempt can replace it then. Keepalive
+        comments are no part of an answer."""
         self._parts: list[bytes] = []
         self._size, self._kept_alive = 0, 0.0
 
@@ -208,7 +212,7 @@ class Relay:
             out = form.apply(payload)
             if out is not None:
                 exchange = self._exchange
-                if not exchange.streaming:
+                if not self._answering:
                     self._start_stream()
                 exchange.write(out)
                 if exchange.chunked and self._call is not None:
@@ -232,10 +236,9 @@ class Relay:
         elif self._collector is not None:
             self._collect(out)
         elif out:
-            exchange = self._exchange
-            if not exchange.streaming:
+            if not self._answering:
                 self._start_stream()
-            exchange.write(out)
+            self._exchange.write(out)
 
     def _pass_on(self, read: bytes) -> bool:
         """A read of a stream whose events have been plain so far: the quickest way from socket to socket."""
@@ -286,9 +289,11 @@ class Relay:
         exchange.comment(_KEEPALIVE)
 
     def _start_stream(self) -> None:
-        """The first of an answer has come."""
+        """Commit to this attempt: the first part of an answer is about to be sent."""
+        self._answering = True
         self._tries.answered()
-        self._exchange.start_stream()
+        if not self._exchange.streaming:
+            self._exchange.start_stream()
 
     # -- endings --------------------------------------------------------------------------------------------------
 
@@ -368,7 +373,7 @@ class Relay:
         exchange = self._exchange
         exchange.record.upstream_code = error.upstream_code
         self._tries.fail(error)
-        if not exchange.started and error.elsewhere:
+        if not self._answering and error.elsewhere:
             delay = self._tries.delay(error)
             if delay is not None:
                 self._retry = exchange.loop.call_later(delay, self._try_again, error)
@@ -379,7 +384,7 @@ class Relay:
         """No more tries: another model if there is one, or the error to the client."""
         exchange = self._exchange
         self._detach()
-        if self._otherwise is not None and not exchange.started and self._otherwise(error):
+        if self._otherwise is not None and not self._answering and self._otherwise(error):
             return
         if out and self._collector is None:
             if not exchange.streaming:
