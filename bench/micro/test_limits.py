@@ -6,7 +6,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.inmemory import Gateway, request, whole_answer
 from bench.micro.pieces import note
 from ztoapi.config.model import LimitsConfig, TrafficLimits
-from ztoapi.limits.buckets import Buckets, Place
+from ztoapi.limits.buckets import BucketPlace, Buckets
 from ztoapi.limits.model import Descriptors, InFlightLimit, RateLimit, Rejection, Scope, Unit
 from ztoapi.limits.shared_limits import SharedLimits
 from ztoapi.structures.bucket import FULL, SECOND_NS, Rate
@@ -26,7 +26,7 @@ LIMITS = {
 
 def test_token_bucket(benchmark: BenchmarkFixture) -> None:
     rate = Rate(PLENTY, SECOND_NS)
-    buckets, words = Buckets([Place(0, rate, by_token=False)]), [FULL]
+    buckets, words = Buckets([BucketPlace(0, rate, by_token=False)]), [FULL]
 
     def take() -> None:
         for now in range(BATCH):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.limits.buckets import Buckets, Place
+from ztoapi.limits.buckets import BucketPlace, Buckets
 from ztoapi.structures.bucket import FULL, LAST_TICK, SECOND_NS, Rate
 
 MINUTE_NS = 60 * SECOND_NS
@@ -19,7 +19,7 @@ RATES = (
     Rate(999_983, MINUTE_NS, 20),
 )
 places = st.lists(st.tuples(st.sampled_from(RATES), st.booleans()), min_size=1, max_size=6).map(
-    lambda chosen: [Place(at, rate, by_token) for at, (rate, by_token) in enumerate(chosen)]
+    lambda chosen: [BucketPlace(at, rate, by_token) for at, (rate, by_token) in enumerate(chosen)]
 )
 histories = st.lists(
     st.tuples(st.integers(0, SECOND_NS) | st.just(0), st.integers(0, 12), st.none() | st.integers(-12, 40)), max_size=40
@@ -28,7 +28,7 @@ histories = st.lists(
 
 @given(places=places, now=st.integers(0, 10**17), history=histories)
 def test_each_takes_as_it_would_alone_and_all_or_none(
-    places: list[Place], now: int, history: list[tuple[int, int, int | None]]
+    places: list[BucketPlace], now: int, history: list[tuple[int, int, int | None]]
 ) -> None:
     words = [FULL] * len(places)
     together, alone = Buckets(places), [Buckets([place]) for place in places]
@@ -55,7 +55,7 @@ def test_each_takes_as_it_would_alone_and_all_or_none(
 
 @given(places=places, now=st.integers(0, 10**17), history=histories)
 def test_what_is_given_back_at_once_was_never_taken(
-    places: list[Place], now: int, history: list[tuple[int, int, int | None]]
+    places: list[BucketPlace], now: int, history: list[tuple[int, int, int | None]]
 ) -> None:
     words, buckets = [FULL] * len(places), Buckets(places)
     for later, tokens, kept in history:
@@ -67,7 +67,7 @@ def test_what_is_given_back_at_once_was_never_taken(
 
 
 def test_more_tokens_than_a_bucket_ever_holds_are_refused_even_where_it_is_full() -> None:
-    buckets, words = Buckets([Place(0, Rate(5, SECOND_NS), by_token=True)]), [FULL]
+    buckets, words = Buckets([BucketPlace(0, Rate(5, SECOND_NS), by_token=True)]), [FULL]
     assert not buckets.take(words, SECOND_NS, 6)
     assert words == [FULL]
     assert buckets.take(words, SECOND_NS, 5)
@@ -75,6 +75,6 @@ def test_more_tokens_than_a_bucket_ever_holds_are_refused_even_where_it_is_full(
 
 @pytest.mark.parametrize("difference", [-(2**62), 2**62])
 def test_what_is_settled_fits_64_bits(difference: int) -> None:
-    buckets, words = Buckets([Place(0, Rate(5, SECOND_NS), by_token=True)]), [FULL]
+    buckets, words = Buckets([BucketPlace(0, Rate(5, SECOND_NS), by_token=True)]), [FULL]
     buckets.settle(words, SECOND_NS, difference)
     assert FULL <= words[0] <= LAST_TICK

@@ -8,7 +8,7 @@ from tests.limits.pieces import StillClock, requests, streams, tokens
 from ztoapi.limits.compiled import CompiledLimits, InFlightCounter
 from ztoapi.limits.model import IN_FLIGHT_WAIT_NS, Descriptors, InFlightLimit, RateLimit, Rejection, Scope, Unit
 from ztoapi.limits.shared_limits import LocalLimiter, LocalReservation, SharedLimits
-from ztoapi.limits.table import CHANGES, Table
+from ztoapi.limits.table import CHANGES, RowTable
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
 GLOBAL = requests("global", 5)
@@ -203,7 +203,7 @@ def test_a_denial_whose_reason_another_worker_has_just_ended() -> None:
     words = [0] * 100
     mine, others = (CompiledLimits(words, 2, slot) for slot in range(2))
     for compiled in (mine, others):
-        compiled.add_counter(InFlightCounter(words, Table(words, CHANGES + 1, 8, 2), limit, 2, "alice", 4711))
+        compiled.add_counter(InFlightCounter(words, RowTable(words, CHANGES + 1, 8, 2), limit, 2, "alice", 4711))
     assert others.take(0, 0) is not None
     assert mine.take(0, 0) is None
     # As a reservation of the other worker does, which waits for no lock.

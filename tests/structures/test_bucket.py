@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ztoapi.limits.buckets import Buckets, Place
+from ztoapi.limits.buckets import BucketPlace, Buckets
 from ztoapi.structures.bucket import FULL, LAST_TICK, SECOND_NS, Rate
 
 MINUTE_NS = 60 * SECOND_NS
@@ -34,7 +34,7 @@ def nanoseconds_of(rate: Rate, units: Fraction | int) -> Fraction:
 def take(rate: Rate, tat: int, now: int, cost: int) -> int | None:
     """The TAT after taking ``cost`` units at ``now``, or None if the bucket holds fewer."""
     words = [tat]
-    return words[0] if Buckets([Place(0, rate, by_token=True)]).take(words, now, cost) else None
+    return words[0] if Buckets([BucketPlace(0, rate, by_token=True)]).take(words, now, cost) else None
 
 
 class Level:

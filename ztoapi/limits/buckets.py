@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from ztoapi.structures.bucket import FULL, Rate
 
-__all__ = ["Buckets", "Place", "Words"]
+__all__ = ["BucketPlace", "Buckets", "Words"]
 
 Words: TypeAlias = "list[int] | memoryview[int]"
 """Memory of one process (18 ns per index) or of several (46 ns)."""
@@ -18,7 +18,7 @@ _ALL: Final = -1
 """Not the index of a bucket."""
 
 
-class Place(NamedTuple):
+class BucketPlace(NamedTuple):
     """The bucket with its TAT at index ``at``. A request takes one unit, or as many as it has tokens."""
 
     at: int
@@ -31,7 +31,7 @@ class Buckets:
 
     __slots__ = ("_by_token", "_clocks", "_max_tokens")
 
-    def __init__(self, places: Sequence[Place]) -> None:
+    def __init__(self, places: Sequence[BucketPlace]) -> None:
         clocks: dict[tuple[int, int], tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]] = {}
         for at, rate, by_token in places:
             by_request, by_tokens = clocks.setdefault((rate.numerator, rate.denominator), ([], []))

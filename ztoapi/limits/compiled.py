@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ztoapi.limits.buckets import Buckets, Place, Words
+from ztoapi.limits.buckets import BucketPlace, Buckets, Words
 from ztoapi.limits.fields import openai_template
 from ztoapi.limits.model import (
     IN_FLIGHT_WAIT_NS,
@@ -14,7 +14,7 @@ from ztoapi.limits.model import (
     Unit,
     unit_of,
 )
-from ztoapi.limits.table import CHANGES, Table
+from ztoapi.limits.table import CHANGES, RowTable
 from ztoapi.structures.bucket import SECOND_NS, Rate
 
 __all__ = ["CompiledLimits", "InFlightCounter", "RateBucket", "tightest"]
@@ -30,7 +30,7 @@ class RateBucket:
 
     __slots__ = ("_table", "_words", "at", "by_token", "key", "limit", "rate", "subject")
 
-    def __init__(self, words: Words, table: Table, limit: RateLimit, rate: Rate, subject: str, key: int) -> None:
+    def __init__(self, words: Words, table: RowTable, limit: RateLimit, rate: Rate, subject: str, key: int) -> None:
         self._words = words
         self._table = table
         self.limit = limit
@@ -59,7 +59,9 @@ class InFlightCounter:
 
     __slots__ = ("_table", "_words", "_workers", "at", "key", "limit", "subject")
 
-    def __init__(self, words: Words, table: Table, limit: InFlightLimit, workers: int, subject: str, key: int) -> None:
+    def __init__(
+        self, words: Words, table: RowTable, limit: InFlightLimit, workers: int, subject: str, key: int
+    ) -> None:
         self._words = words
         self._table = table
         self._workers = workers
@@ -174,7 +176,7 @@ class CompiledLimits:
         rows: list[RateBucket | InFlightCounter] = [*self._buckets, *self._counters]
         for row in rows:
             row.find(now)
-        self._taken = Buckets([Place(bucket.at, bucket.rate, bucket.by_token) for bucket in self._buckets])
+        self._taken = Buckets([BucketPlace(bucket.at, bucket.rate, bucket.by_token) for bucket in self._buckets])
         # New lists: a reservation keeps the lists that it was made with.
         self.places = [counter.at + self._slot for counter in self._counters]
         self._levels = [(counter.at + self._slot, counter.limit.max_requests) for counter in self._counters]

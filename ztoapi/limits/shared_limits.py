@@ -23,7 +23,7 @@ from ztoapi.limits.compiled import CompiledLimits, InFlightCounter, RateBucket
 from ztoapi.limits.fields import go_duration
 from ztoapi.limits.lock import ProcessLock
 from ztoapi.limits.model import Descriptors, InFlightLimit, Limit, LimitStatus, RateLimit, Rejection, Scope, Unit
-from ztoapi.limits.table import CHANGES, NO_KEY, Table
+from ztoapi.limits.table import CHANGES, NO_KEY, RowTable
 from ztoapi.structures.bucket import Rate
 
 __all__ = ["LocalLimiter", "LocalReservation", "SharedLimits"]
@@ -61,13 +61,13 @@ class SharedLimits:
         self.clock = clock
         self.lock: AbstractContextManager[None] = ProcessLock() if workers > 1 else nullcontext()
         self._secret = secrets.token_bytes(_KEY_BYTES)
-        size = sum(Table.size(scope.subjects, self._values(limit)) for scope in scopes for limit in scope.limits)
-        size += Table.size(_LATE_TABLES, 1) + _DIRECTORY
+        size = sum(RowTable.size(scope.subjects, self._values(limit)) for scope in scopes for limit in scope.limits)
+        size += RowTable.size(_LATE_TABLES, 1) + _DIRECTORY
         self.words: Words = _shared(size + _LATE_WORDS) if workers > 1 else [0] * size
-        self.tables: dict[str, Table] = {}
-        self._counters: list[Table] = []
+        self.tables: dict[str, RowTable] = {}
+        self._counters: list[RowTable] = []
         # The start of each table that was added later, by the hash of its limit's name.
-        self._directory = Table(self.words, _DIRECTORY, _LATE_TABLES, 1)
+        self._directory = RowTable(self.words, _DIRECTORY, _LATE_TABLES, 1)
         start = self._directory.end
         for scope in scopes:
             for limit in scope.limits:
@@ -88,7 +88,7 @@ class SharedLimits:
                 if row == self._directory.shared:
                     raise MemoryError(f"no room for further limits such as {limit.name}: restart the gateway")
                 if self.words[row + 1] == 0:
-                    self.words[row + 1] = self._allocate(Table.size(scope.subjects, self._values(limit)))
+                    self.words[row + 1] = self._allocate(RowTable.size(scope.subjects, self._values(limit)))
                 table = self._open(limit, scope, self.words[row + 1])
                 if isinstance(limit, InFlightLimit):
                     # Counts in this slot are from an earlier worker, which is dead.
@@ -103,12 +103,12 @@ class SharedLimits:
         self.words[_NEXT] = start + size
         return start
 
-    def _open(self, limit: Limit, scope: Scope, start: int) -> Table:
+    def _open(self, limit: Limit, scope: Scope, start: int) -> RowTable:
         if scope.subjects < 1:
             raise ValueError(f"the scope {scope.name} has room for {scope.subjects} subjects; give it at least 1")
         if limit.name in self.tables:
             raise ValueError(f"two limits are called {limit.name}; give each a name of its own")
-        table = self.tables[limit.name] = Table(self.words, start, scope.subjects, self._values(limit))
+        table = self.tables[limit.name] = RowTable(self.words, start, scope.subjects, self._values(limit))
         if isinstance(limit, InFlightLimit):
             self._counters.append(table)
         return table

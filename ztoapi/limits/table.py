@@ -15,7 +15,7 @@ from typing import Final
 
 from ztoapi.limits.buckets import Words
 
-__all__ = ["CHANGES", "NO_KEY", "Table"]
+__all__ = ["CHANGES", "NO_KEY", "RowTable"]
 
 CHANGES: Final = 0
 """Index of the word that counts key changes in all tables of the memory."""
@@ -26,7 +26,7 @@ _WINDOW_ROWS: Final = 64
 _ROWS_PER_NAME: Final = 2
 
 
-class Table:
+class RowTable:
     """Room for ``names`` rows of ``values`` integers, from index ``start`` of ``words`` up to ``end``."""
 
     __slots__ = ("_first", "_rows", "_stride", "_window", "_words", "end", "shared")

@@ -48,7 +48,7 @@ class Request(msgspec.Struct, gc=False):
     body: bytes | bytearray = b""
 
 
-class Reservation(Protocol):
+class HeldReservation(Protocol):
     """The rate-limit reservation of a request: see ``ztoapi/limits``."""
 
     def finish(self, tokens: int | None = None) -> None: ...
@@ -147,7 +147,7 @@ class Exchange:
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
         self.on_finish: Callable[[Exchange], None] | None = None
-        self.reservation: Reservation | None = None
+        self.reservation: HeldReservation | None = None
         """The rate-limit reservation, released in ``on_finish``."""
 
     @property

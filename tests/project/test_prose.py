@@ -1,0 +1,105 @@
+"""The writing rules of CONTRIBUTING.md, as far as they can be counted."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.project.prose import BOUNDS, Bound, count, page_texts, replaced_words, shared_class_names, texts
+
+ROOT = Path(__file__).resolve().parents[2]
+# Packages and pages that follow the writing rules; add one when it is rewritten.
+PACKAGES = ["limits"]
+PAGES = ["docs/glossary.md"]
+# Names of classes of PACKAGES that another package may use too, with the reason.
+SHARED = {
+    "Statistics": "the frozen record that statistics() returns, as in trio; always used through its object",
+}
+
+
+def sources() -> dict[str, str]:
+    package = ROOT / "ztoapi"
+    return {path.relative_to(package).as_posix(): path.read_text() for path in sorted(package.rglob("*.py"))}
+
+
+def prose_of(package: str) -> list[str]:
+    return [text for path, source in sources().items() if path.startswith(f"{package}/") for text in texts(source)]
+
+
+def excess(prose: list[str]) -> dict[str, int]:
+    words, matches = count(prose)
+    return {name: matches[name] for name, bound in BOUNDS.items() if not bound.allows(matches[name], words)}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_rewritten_package_stays_plain(package: str) -> None:
+    prose = prose_of(package)
+    assert prose, f"{package} has no prose: is it still called so?"
+    assert excess(prose) == {}
+    assert replaced_words(prose) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_rewritten_page_stays_plain(page: str) -> None:
+    prose = list(page_texts((ROOT / page).read_text()))
+    assert excess(prose) == {}
+    assert replaced_words(prose) == []
+
+
+def test_the_class_names_of_rewritten_packages_are_unique() -> None:
+    ours = tuple(f"{package}/" for package in PACKAGES)
+    shared = shared_class_names(sources())
+    assert {name: paths for name, paths in shared.items() if name not in SHARED and _any(paths, ours)} == {}
+
+
+def _any(paths: list[str], packages: tuple[str, ...]) -> bool:
+    return any(path.startswith(packages) for path in paths)
+
+
+MODULE = '''"""Whom a relay answers."""
+
+LIMIT = 1
+"""What nobody reads."""
+
+def f():
+    """Says who asked."""
+    return 1  # The store told us.
+    # type: ignore
+'''
+
+
+def test_docstrings_and_comments_are_counted() -> None:
+    assert list(texts(MODULE)) == [
+        "Whom a relay answers.",
+        "What nobody reads.",
+        "Says who asked.",
+        "The store told us.",
+    ]
+    assert count(texts(MODULE)) == (14, {"who": 2, "nobody": 1, "tell": 3, "what": 1})
+
+
+@pytest.mark.parametrize("text", ["What is a ring?", "The reason is what the client sees.", "Somewhat late."])
+def test_questions_and_clauses_are_not_counted_as_nouns(text: str) -> None:
+    assert count([text])[1]["what"] == 0
+
+
+def test_code_links_and_tables_of_a_page_are_not_prose() -> None:
+    page = "Run `who`:\n```sh\nwhoami; who\n```\n| who | asks |\n[The list](docs/who.md) is short.\n"
+    words, matches = count(page_texts(page))
+    assert (words, matches["who"]) == (6, 0)
+
+
+@pytest.mark.parametrize(("matches", "words", "allowed"), [(1, 10, True), (2, 10, False), (5, 2500, True)])
+def test_a_bound_is_a_rate_with_room_for_one(matches: int, words: int, allowed: bool) -> None:
+    assert Bound(BOUNDS["tell"].pattern, 2.0).allows(matches, words) is allowed
+
+
+def test_replaced_words_are_found() -> None:
+    assert replaced_words(["Two Octets in hand.", "The handler goes on."]) == ["octets", "in hand"]
+
+
+def test_a_class_name_in_two_modules_is_found() -> None:
+    sources = {
+        "a.py": "class One: pass\nclass Two: pass\nclass _Own: pass",
+        "b.py": "class Two: pass\nclass _Own: pass",
+    }
+    assert shared_class_names(sources) == {"Two": ["a.py", "b.py"]}
