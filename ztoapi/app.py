@@ -47,6 +47,7 @@ from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.httpx_client import HttpxClient
 from ztoapi.upstream.tls import client_tls
 from ztoapi.upstream.transport import NativeTransport
+from ztoapi.wire.address import read_network
 from ztoapi.wire.limits import Limits
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ class Application:
             limits=_limits(config.server),
             recorder=self.recorder,
             tracer=self._tracer,
+            trusted_proxies=tuple(map(read_network, config.server.trusted_proxies)),
         )
 
     def _make_rate_limits(self, config: Config, limiter: LocalLimiter | None) -> RateLimits | None:

@@ -278,3 +278,25 @@ def test_without_redis_nobody_is_let_in_where_that_is_wanted(tmp_path: Path) -> 
         assert denied.json()["error"]["code"] == "limits_unavailable"
         assert denied.headers["retry-after"] == "1"
         assert httpx.get(stack.url + "/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("203.0.113.7:5001", "203.0.113.7:5002"),
+        ("[2001:db8::1]:5001", "[2001:db8::1]:5002"),
+        ("203.0.113.7:5001", "203.0.113.7"),
+        ("203.0.113.7, 10.0.0.9:4444", "203.0.113.7, 10.0.0.9:4445"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8::1", "2001:db8::2"),
+        ("_one", "_two"),
+    ],
+)
+def test_a_client_behind_proxies_is_one_address_however_it_is_written(first: str, second: str) -> None:
+    with limited(ZTOAPI_TRUSTED_PROXIES="::ffff:127.0.0.1,10.0.0.0/8", ZTOAPI_ADDRESS_REQUESTS_PER_MINUTE="1") as stack:
+        headers = {"authorization": "Bearer one"}
+        statuses = [
+            httpx.post(stack.url + CHAT, json=body(), headers={**headers, "x-forwarded-for": forwarded}).status_code
+            for forwarded in (first, second, "198.51.100.1")
+        ]
+        assert statuses == [200, 429, 200]

@@ -148,7 +148,7 @@ class Asker:
     """What a handler needs of an exchange; ``task`` is what it spawns."""
 
     def __init__(self, query: bytes) -> None:
-        self.request = Request("GET", "/debug/pprof/profile", query, {}, True, "127.0.0.1:1")
+        self.request = Request("GET", "/debug/pprof/profile", query, {}, True)
         self.extra_headers = b""
         self.task: asyncio.Task[None] | None = None
 

@@ -66,7 +66,7 @@ def test_addresses_of_other_hosts_are_left_out(
     found = listen(stack, "elsewhere.test", workers=workers)
     assert [sock.getsockname()[0] for sock in found[0]] == ["127.0.0.1"]
     assert "[2001:db8::1]" in caplog.text
-    with pytest.raises(OSError, match="cannot listen on 203.0.113.1") as caught:
+    with pytest.raises(OSError, match=r"cannot listen on 203\.0\.113\.1") as caught:
         bind_all("nowhere.test", 0, workers, backlog=8)
     assert caught.value.errno == errno.EADDRNOTAVAIL
 

@@ -17,7 +17,8 @@ UNIX_SECONDS = 1_795_435_200.25
 def make_record(request_id: str = "id-1", path: str = "/v1/chat/completions", **more: object) -> RequestRecord:
     """Of a request that has ended after 1.5 s."""
     record = RequestRecord(request_id, "POST", path, 1000.0)
-    record.client, record.status, record.ending, record.finished = "127.0.0.1:5", 200, Ending.DONE, 1001.5
+    record.client, record.peer = "203.0.113.7", "127.0.0.1:5"
+    record.status, record.ending, record.finished = 200, Ending.DONE, 1001.5
     for name, value in more.items():
         setattr(record, name, value)
     return record

@@ -67,7 +67,8 @@ def test_a_line_has_what_is_known_of_a_request() -> None:
     assert as_json(full_record()) == {
         "time": "2026-11-23T12:00:00.250Z",
         "request_id": "id-1",
-        "client": "127.0.0.1:5",
+        "client": "203.0.113.7",
+        "peer": "127.0.0.1:5",
         "method": "POST",
         "path": "/v1/chat/completions",
         "status": 200,
@@ -94,7 +95,7 @@ def test_a_line_has_what_is_known_of_a_request() -> None:
 def test_what_is_not_known_is_left_out() -> None:
     line = as_json(make_record(status=404, ending=Ending.CLIENT_ERROR, error_code="not_found"))
     assert set(line) == {
-        *("time", "request_id", "client", "method", "path", "status", "ending", "duration_ms"),
+        *("time", "request_id", "client", "peer", "method", "path", "status", "ending", "duration_ms"),
         *("bytes_in", "bytes_out", "error_code"),
     }
 
@@ -105,10 +106,10 @@ def test_the_served_model_stands_there_only_if_it_is_another() -> None:
 
 def test_text_is_for_people() -> None:
     assert as_text(full_record()) == (
-        '2026-11-23T12:00:00.250Z 127.0.0.1:5 "POST /v1/chat/completions" 200 done 1500.0ms request_id=id-1 '
+        '2026-11-23T12:00:00.250Z 203.0.113.7 "POST /v1/chat/completions" 200 done 1500.0ms request_id=id-1 '
         "bytes_in=90 bytes_out=1234 key=alice model=fast served_model=glm-4.6 platform=zai credential=zai-1 "
         "stream=true attempts=2 cache=miss input_tokens=9 output_tokens=12 ttft_ms=250.0 overhead_ms=0.123 "
-        'user_agent="OpenAI/Python 3.54.0"\n'
+        'user_agent="OpenAI/Python 3.54.0" peer=127.0.0.1:5\n'
     )
 
 

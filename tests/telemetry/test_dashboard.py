@@ -97,7 +97,8 @@ def test_a_page_of_requests() -> None:
     assert of_model["total"] == 5
     one = of_model["requests"][0]
     assert (one["ending"], one["phase"], one["user_agent"], one["key"]) == ("done", "done", "tester/1", "api-key-1")
-    assert one["client"].startswith("127.0.0.1:")
+    assert one["client"] == "127.0.0.1"
+    assert one["peer"].startswith("127.0.0.1:")
     assert one["duration"] >= one["time_to_first_token"] > 0
     assert one["output_tokens"] > 0
 

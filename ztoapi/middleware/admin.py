@@ -10,9 +10,9 @@ from typing import Final
 
 from ztoapi.config.model import Secret
 from ztoapi.errors import ApiError
-from ztoapi.server.address import LOOPBACK_AUTHORITY
 from ztoapi.server.authorization import bearer_key
 from ztoapi.server.exchange import Exchange
+from ztoapi.wire.address import LOOPBACK_AUTHORITY
 
 __all__ = ["AdminGate"]
 

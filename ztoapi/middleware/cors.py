@@ -10,8 +10,8 @@ import re
 from typing import Final
 
 from ztoapi.errors import ApiError
-from ztoapi.server.address import LOOPBACK_AUTHORITY
 from ztoapi.server.exchange import Exchange
+from ztoapi.wire.address import LOOPBACK_AUTHORITY
 
 __all__ = ["Cors"]
 

@@ -4,7 +4,6 @@ One decision covers all scopes, and a refusal charges nothing (see ``ztoapi/limi
 body has been read, because it depends on the model and on the number of tokens.
 """
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
@@ -15,10 +14,10 @@ from ztoapi.limits.estimate import estimate
 from ztoapi.limits.fields import describe, go_duration, ietf_fields, openai_fields
 from ztoapi.limits.model import Descriptors, InFlightLimit, Limiter, RateLimit, Rejection, Reservation, Scope, Unit
 from ztoapi.limits.scopes import Scopes
-from ztoapi.server.address import client_address
 from ztoapi.server.exchange import Exchange
 from ztoapi.structures.bucket import SECOND_NS
 from ztoapi.telemetry.samples import Sample
+from ztoapi.wire.address import limited_part
 
 __all__ = ["RateLimits"]
 
@@ -44,7 +43,6 @@ class RateLimits:
         self._by_address = scopes.address is not None
         self._cached: dict[tuple[str | None, str, str], _RequestLimits] = {}
         self._ietf = config.limits.ietf_headers
-        self._proxies = tuple(ipaddress.ip_network(network) for network in config.server.trusted_proxies)
         self._release = release
         self._leave: Callable[[Exchange], None] = self._finish
         self.granted = 0
@@ -83,7 +81,7 @@ class RateLimits:
         self._take(exchange, decision, paced)
 
     def _limits_of(self, exchange: Exchange, key: ClientKey | None, model: str) -> _RequestLimits:
-        address = client_address(exchange, self._proxies) if self._by_address else ""
+        address = exchange.record.client or "" if self._by_address else ""
         cache_key = (exchange.record.key, model, address)
         cached = self._cached.get(cache_key)
         # A reload creates new key objects, which may have other limits.
@@ -112,7 +110,7 @@ class RateLimits:
         if scopes.model is not None:
             descriptors.append((scopes.model, model.lower()))
         if scopes.address is not None:
-            descriptors.append((scopes.address, address))
+            descriptors.append((scopes.address, limited_part(address)))
         return tuple(descriptors)
 
     def _take(self, exchange: Exchange, decision: Reservation | Rejection, paced: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ztoapi.errors import ApiError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.record import Recorder, RequestRecord
+from ztoapi.wire.address import Network
 from ztoapi.wire.limits import Limits
 from ztoapi.wire.trace import Trace
 
@@ -62,6 +63,7 @@ class ServerContext:
         recorder: Recorder | None = None,
         deadlines: Deadlines | None = None,
         tracer: Tracer | None = None,
+        trusted_proxies: tuple[Network, ...] = (),
     ) -> None:
         self.loop = loop
         self.dispatch = dispatch
@@ -70,6 +72,7 @@ class ServerContext:
         self.recorder = recorder or Recorder()
         self.deadlines = deadlines or Deadlines()
         self.tracer = tracer
+        self.trusted_proxies = trusted_proxies
         self.connections: set[HTTPProtocol] = set()
         self.draining = False
         self.date = b""

@@ -18,6 +18,7 @@ from ztoapi.errors import ApiError, Ending
 from ztoapi.server.responses import error_body, error_event, error_headers
 from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
 from ztoapi.telemetry.record import USER_AGENT_BYTES, RequestRecord
+from ztoapi.wire.address import forwarded_client
 from ztoapi.wire.framing import LAST_CHUNK, chunk, fixed_head, stream_head
 from ztoapi.wire.request import RequestHead
 from ztoapi.wire.trace import TRACEPARENT, field_lines, read_trace
@@ -44,7 +45,6 @@ class Request(msgspec.Struct, gc=False):
     query: bytes
     headers: dict[bytes, bytes]
     http11: bool
-    client: str
     body: bytes | bytearray = b""
 
 
@@ -97,10 +97,13 @@ class Exchange:
         self._protocol = protocol
         self.loop = loop = context.loop
         method, path = head.method, head.path
-        self.request = Request(method, path, head.query, headers, head.http11, client)
+        if protocol.proxied:
+            hops = headers.get(b"x-forwarded-for", b"").decode("ascii", "replace").split(",")
+            client = forwarded_client(client, hops, context.trusted_proxies)
+        self.request = Request(method, path, head.query, headers, head.http11)
         self.request_id = request_id
         self.record = record = RequestRecord(request_id, method, path, loop.time())
-        record.client = client
+        record.client, record.peer = client, protocol.peer
         agent = headers.get(b"user-agent")
         if agent is not None:
             record.user_agent = agent if len(agent) <= USER_AGENT_BYTES else agent[:USER_AGENT_BYTES]

@@ -25,6 +25,7 @@ from ztoapi.errors import ApiError, Ending, ProtocolError
 from ztoapi.server.context import ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.structures.deadlines import NEVER
+from ztoapi.wire.address import authority, is_in, peer_address
 from ztoapi.wire.framing import CONTINUE, chunk, valid_request_id
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LINGER_BYTES, LOW_WATER_BYTES, PIPELINE_BYTES
 from ztoapi.wire.request import RequestHead
@@ -78,6 +79,8 @@ class HTTPProtocol(asyncio.Protocol):
         "client",
         "context",
         "deadline",
+        "peer",
+        "proxied",
         "transport",
         "write_paused",
     )
@@ -86,7 +89,8 @@ class HTTPProtocol(asyncio.Protocol):
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
-        self.client = ""
+        self.client = self.peer = "local"
+        self.proxied = False
         self.deadline = NEVER
         self.write_paused = False
         self._wire = ServerWire(context.limits)
@@ -101,7 +105,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._stalled_bytes = 0
 
     def __repr__(self) -> str:
-        return f"<HTTPProtocol {self.client} {self._phase.name}>"
+        return f"<HTTPProtocol {self.peer} {self._phase.name}>"
 
     @property
     def exchange(self) -> Exchange | None:
@@ -119,7 +123,10 @@ class HTTPProtocol(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
         peer = transport.get_extra_info("peername")
-        self.client = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        if isinstance(peer, tuple):
+            self.client = peer_address(peer[0])
+            self.peer = authority(self.client, peer[1])
+            self.proxied = is_in(self.client, self.context.trusted_proxies)
         self.context.connections.add(self)
         self.context.deadlines.add(self)
         self.deadline = self.context.loop.time() + self.context.limits.head_timeout_seconds

@@ -55,6 +55,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     error_code: str | None = None
     trace_id: str | None = None
     user_agent: str | None = None
+    peer: str | None = None
 
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -111,6 +112,7 @@ def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLi
                 None if code is None else code[:_NAME_CHARACTERS],
                 record.trace_id,
                 None if agent is None else agent.decode("utf-8", "backslashreplace"),
+                record.peer,
             )
         )
     return lines

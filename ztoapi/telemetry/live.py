@@ -30,8 +30,8 @@ NEWEST: Final = 50
 """Finished requests that one scan writes at most: 200 a second."""
 _ROOM: Final = LIVE_BYTES - 2 * WORD_BYTES
 _TEXT_BYTES: Final = {
-    "id": 120, "method": 16, "path": 120, "model": 64, "platform": 32, "credential": 64, "key": 64, "client": 64,
-    "user_agent": 120, "error_code": 48,
+    "id": 120, "method": 16, "path": 120, "model": 64, "platform": 32, "credential": 64, "key": 64, "client": 48,
+    "peer": 56, "user_agent": 120, "error_code": 48,
 }  # fmt: skip
 """What is left of each text where all together find no room. With the numbers that is less than 1,000 octets."""
 
@@ -62,6 +62,7 @@ class LiveRecord(msgspec.Struct, array_like=True, gc=False, kw_only=True):
     duration: float
     error_code: str | None
     cache: str | None
+    peer: str | None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -95,6 +96,7 @@ def _encoded(record: RequestRecord, offset: float, now: float) -> bytes:
         duration=max((record.finished or now) - record.started, 0.0),
         error_code=record.error_code,
         cache=record.cache,
+        peer=record.peer,
     )
     return _packed(live)
 

@@ -68,7 +68,9 @@ class RequestRecord(msgspec.Struct, gc=False):
     key: str | None = None
     """Name of the client key; never the key itself."""
     client: str | None = None
-    """Address and port of the connection."""
+    """Address of the client: the peer's, or the one that trusted proxies have forwarded."""
+    peer: str | None = None
+    """Address and port of the connection's other end."""
     user_agent: bytes | None = None
     """As the client sent it: any octets; cut at :data:`USER_AGENT_BYTES`."""
     trace_id: str | None = None

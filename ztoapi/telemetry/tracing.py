@@ -204,7 +204,7 @@ def _upstream_attributes(platform: Platform) -> dict[str, AttributeValue | None]
 
 
 def _http_attributes(record: RequestRecord) -> dict[str, AttributeValue | None]:
-    address, _, port = (record.client or "").rpartition(":")
+    peer, _, port = (record.peer or "").rpartition(":")
     agent = record.user_agent
     return {
         "http.request.method": cut(record.method, _TEXT_BYTES),
@@ -213,8 +213,9 @@ def _http_attributes(record: RequestRecord) -> dict[str, AttributeValue | None]:
         "http.response.body.size": record.bytes_out,
         "url.scheme": "http",
         "url.path": cut(record.path, _TEXT_BYTES),
-        "client.address": address or None,
-        "client.port": int(port) if port.isdigit() else None,
+        "client.address": record.client,
+        "network.peer.address": peer.strip("[]") or None,
+        "network.peer.port": int(port) if port.isdigit() else None,
         "user_agent.original": None if agent is None else agent.decode("utf-8", "replace"),
         "error.type": _error_type(record),
         "ztoapi.request_id": record.request_id,

@@ -10,11 +10,22 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
-__all__ = ["Network", "authority", "forwarded_client", "is_in", "limited_part", "peer_address", "read_network"]
+__all__ = [
+    "LOOPBACK_AUTHORITY",
+    "Network",
+    "authority",
+    "forwarded_client",
+    "is_in",
+    "limited_part",
+    "peer_address",
+    "read_network",
+]
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+LOOPBACK_AUTHORITY: Final = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
+"""A Host field that names this host in a way that no name server can."""
 _BRACKETED: Final = re.compile(r"\[([^\]]*)\](?::[0-9A-Za-z._-]+)?")
 _PORT: Final = re.compile(r":(?:[0-9]{1,5}|_[0-9A-Za-z._-]+)$")
 """A port, or a name in its place (RFC 7239 section 6.3)."""
@@ -26,6 +37,8 @@ _SUBSCRIBER_BITS: Final = 64
 
 def peer_address(host: str) -> str:
     """The address of a connection's peer, as the socket names it."""
+    if ":" not in host:
+        return host
     address = _read_host(host)
     return host if address is None else str(address)
 

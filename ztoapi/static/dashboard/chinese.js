@@ -114,6 +114,7 @@ export const chinese = {
   "detail.cache": "响应缓存",
   "detail.key": "客户端密钥",
   "detail.client": "客户端地址",
+  "detail.peer": "连接对端",
   "detail.user_agent": "User-Agent",
   "detail.kind": "响应方式",
   "detail.stream": "流式",

@@ -114,6 +114,7 @@ export const english = {
   "detail.cache": "Response cache",
   "detail.key": "Client key",
   "detail.client": "Client address",
+  "detail.peer": "Connection from",
   "detail.user_agent": "User agent",
   "detail.kind": "Answer",
   "detail.stream": "streamed",

@@ -75,6 +75,7 @@ const DETAILS = {
   cache: (one) => (one.cache === null ? NONE : name("cache", one.cache)),
   key: (one) => orNone(one.key),
   client: (one) => orNone(one.client),
+  peer: (one) => orNone(one.peer),
   user_agent: (one) => orNone(one.user_agent),
   kind: (one) => say(one.stream ? "detail.stream" : "detail.whole"),
   time_to_first_token: (one) => duration(one.time_to_first_token),
