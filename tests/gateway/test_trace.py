@@ -68,7 +68,7 @@ def test_a_retry_belongs_to_the_same_trace_and_the_next_request_does_not() -> No
 
 
 def test_the_clients_request_id_stays_here() -> None:
-    """vLLM takes it for the request's own id, and refuses a second request of the same id: see decision 33."""
+    """vLLM takes it for the request's own id, and refuses a second request of the same id: see decision 27."""
     with Stack() as stack:
         assert "x-request-id" not in asked(stack, {"x-request-id": "mine"})
         assert stack.record().request_id == "mine"

@@ -9,7 +9,8 @@ from tests.project.prose import BOUNDS, Bound, count, page_texts, replaced_words
 ROOT = Path(__file__).resolve().parents[2]
 # Packages and pages that follow the writing rules; add one when it is rewritten.
 PACKAGES = ["limits"]
-PAGES = ["docs/glossary.md"]
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+PAGES = ["docs/glossary.md", *(str(path.relative_to(ROOT)) for path in DECISIONS)]
 # Names of classes of PACKAGES that another package may use too, with the reason.
 SHARED = {
     "Statistics": "the frozen record that statistics() returns, as in trio; always used through its object",
@@ -103,3 +104,16 @@ def test_a_class_name_in_two_modules_is_found() -> None:
         "b.py": "class Two: pass\nclass _Own: pass",
     }
     assert shared_class_names(sources) == {"Two": ["a.py", "b.py"]}
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    numbers = [int(path.name[:4]) for path in DECISIONS]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_opens_with_its_question(path: Path) -> None:
+    title, _, question, *rest = path.read_text().split("\n", 3)
+    assert title.startswith(f"# {int(path.name[:4])}. ")
+    assert question.startswith("**Question.** ")
+    assert "**Context.**" in rest[0] and "hoice" in rest[0] and "**What would change our mind.**" in rest[0]

@@ -2,7 +2,7 @@
 
 A key of the key file is ``sk-zto-ID-SECRET``: the id is public and finds the entry, the secret is 192 random bits. The
 file holds a BLAKE2b hash of the whole key, keyed with 128 random bits of the entry's own. That is enough for random
-secrets; ``docs/decisions/0023-client-keys.md`` says why.
+secrets; ``docs/decisions/0021-client-keys.md`` says why.
 
 DEFAULT_KEY and API_KEYS may be words that people chose, and stand in the environment as they are. They are found by
 their hash under a key that each process draws for itself: nobody can choose what comes near to which entry.

@@ -1,6 +1,6 @@
 """The types of rate limiting: limits, scopes, and the interface of a limiter.
 
-``docs/decisions/0022-limits.md`` shows an example and gives the reasons.
+``docs/decisions/0020-limits.md`` shows an example and gives the reasons.
 """
 
 import enum

@@ -5,7 +5,7 @@ handler in the main thread, which is the event loop's, as soon as the function t
 the stack. No timer runs, and no thread exists, while nobody profiles.
 
 A thread that looks at ``sys._current_frames()`` is the usual way, and is blind here: it gets the interpreter's lock
-when uvloop lets go of it, between two callbacks, and sees no callback. ``docs/decisions/0034-profiler.md`` has numbers.
+when uvloop lets go of it, between two callbacks, and sees no callback. ``docs/decisions/0028-profiler.md`` has numbers.
 
 Time that a process does not use is not sampled: a worker that waits has an empty profile.
 """
