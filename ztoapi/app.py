@@ -49,6 +49,7 @@ from ztoapi.upstream.tls import client_tls
 from ztoapi.upstream.transport import NativeTransport
 from ztoapi.wire.address import read_network
 from ztoapi.wire.limits import Limits
+from ztoapi.wire.path import decoded
 
 if TYPE_CHECKING:
     from ztoapi.limits.redis_limiter import RedisLimiter
@@ -61,6 +62,8 @@ Gate = Callable[[Exchange], ApiError | Verdict | None]
 
 _log = logging.getLogger(__name__)
 _MODEL_PREFIX = "/v1/models/"
+_SHOWN_PATH = 200
+"""Characters of an unknown path that the refusal repeats."""
 _ANY_METHOD = "GET, POST, HEAD, OPTIONS"
 
 
@@ -322,9 +325,22 @@ class Application:
         return checks
 
     def _unknown_path(self, path: str) -> ApiError:
+        """404 with the path that the client may have meant; 400 for a broken percent-encoding."""
+        try:
+            decoded(path)
+        except ValueError as error:
+            return ApiError(f"the path is malformed: {error}", code="invalid_path")
         served = [*self._routes, *self._open_routes, *self._admin_routes]
-        known = ", ".join(known for known in served if known not in self._parts)
-        return ApiError(f"there is nothing at {path[:200]}; there is {known}", status=404, code="not_found")
+        remedy = "there is " + ", ".join(known for known in served if known not in self._parts)
+        if (meant := self._route_within(path[:_SHOWN_PATH])) is not None:
+            remedy = f"did you mean {meant}? The base URL for clients is this gateway's address and /v1, nothing more"
+        return ApiError(f"there is nothing at {path[:_SHOWN_PATH]}; {remedy}", status=404, code="not_found")
+
+    def _route_within(self, path: str) -> str | None:
+        """The route that the end of ``path`` names: base URLs often have a part of the path already (/v1/v1/models)."""
+        lower = path.lower()
+        starts = [start for start, character in enumerate(lower) if character == "/"]
+        return next((lower[start:] for start in starts if start + 1 < len(lower) and self._find(lower[start:])), None)
 
     def _refused(self) -> bool:
         """Whether no credential of any platform is accepted by its upstream."""

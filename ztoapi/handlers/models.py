@@ -14,6 +14,7 @@ from ztoapi.config.model import ClientKey, Config
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.platforms import Upstream
 from ztoapi.server.exchange import Exchange
+from ztoapi.wire.path import decoded
 
 __all__ = ["ModelsHandler"]
 
@@ -66,6 +67,11 @@ class ModelsHandler:
         exchange.spawn(self._list(exchange, self._key_of(exchange)))
 
     def handle_one(self, exchange: Exchange, model: str) -> None:
+        """``model`` is the name as it stands in the path. Raises ApiError (400) for a broken percent-encoding."""
+        try:
+            model = decoded(model)
+        except ValueError as error:
+            raise ApiError(f"the model's name in the path is malformed: {error}", param="model") from error
         exchange.spawn(self._one(exchange, model, self._key_of(exchange)))
 
     async def _list(self, exchange: Exchange, key: ClientKey | None) -> None:

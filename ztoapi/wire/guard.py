@@ -10,6 +10,7 @@ import re
 
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.limits import Limits
+from ztoapi.wire.path import normal_path
 
 __all__ = ["check_head", "check_partial_head", "check_version", "split_target", "valid_host"]
 
@@ -80,4 +81,4 @@ def split_target(method: bytes, target: bytes) -> tuple[bytes | None, str, bytes
         if target[:1] == b"?":
             target = b"/" + target
     path, _, query = target.partition(b"?")
-    return authority, path.decode("ascii"), query
+    return authority, normal_path(path.decode("ascii")), query
