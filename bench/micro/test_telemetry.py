@@ -12,11 +12,11 @@ from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.layout import LIVE_IN_FLIGHT, MODELS, ModelCell
-from ztoapi.telemetry.live import NEWEST, write_finished, write_in_flight
+from ztoapi.telemetry.live import MAX_PER_SCAN, write_finished, write_in_flight
 from ztoapi.telemetry.prometheus import render
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.telemetry.recorder import BoardRecorder
-from ztoapi.telemetry.stats import make_stats
+from ztoapi.telemetry.stats import make_figures
 
 BATCH = 10
 NOW = 1_795_435_200.0
@@ -80,11 +80,11 @@ def test_a_piece_of_a_stream(benchmark: BenchmarkFixture, counted: bool) -> None
 
 
 def test_scan_of_finished_requests(benchmark: BenchmarkFixture) -> None:
-    board, ended = MetricsBoard(), [record(stream=True) for _ in range(NEWEST)]
+    board, ended = MetricsBoard(), [record(stream=True) for _ in range(MAX_PER_SCAN)]
     slot = board.slot(0)
-    note(benchmark, "telemetry: a scan", requests=NEWEST)
+    note(benchmark, "telemetry: a scan", requests=MAX_PER_SCAN)
     benchmark(write_finished, slot, ended, 0.0)
-    assert len(slot.newest_finished()) >= NEWEST
+    assert len(slot.newest_finished()) >= MAX_PER_SCAN
 
 
 def test_scan_of_requests_in_flight(benchmark: BenchmarkFixture) -> None:
@@ -107,4 +107,4 @@ def test_stats(benchmark: BenchmarkFixture) -> None:
     board = MetricsBoard()
     recorder(board, counted=True).submit(record(stream=True))
     note(benchmark, "telemetry: who reads", workers=1)
-    assert benchmark(make_stats, board, NOW)["models"]
+    assert benchmark(make_figures, board, NOW).models

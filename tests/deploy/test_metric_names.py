@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.expressions import Panel, documented_names, metric_names, panels, rule_expressions, scaler_expressions
 from tests.stack import Stack
-from ztoapi.telemetry.samples import SAMPLED, Kind
+from ztoapi.telemetry.samples import SAMPLED, SampleKind
 
 BODY = {"model": "glm-4.6", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
 
@@ -48,6 +48,6 @@ def test_autoscalers(scraped: set[str]) -> None:
 @pytest.mark.parametrize(("file", "name"), documented_names())
 def test_documentation(scraped: set[str], file: str, name: str) -> None:
     """It may leave out the suffix of a counter or histogram, and tell of what only some gateways have."""
-    declared = {metric + ("_total" if one.kind is Kind.COUNTER else "") for metric, one in SAMPLED.items()}
+    declared = {metric + ("_total" if one.kind is SampleKind.COUNTER else "") for metric, one in SAMPLED.items()}
     forms = {name, *(f"{name}{suffix}" for suffix in ("_total", "_bucket"))}
     assert forms & (scraped | declared)

@@ -26,7 +26,7 @@ from ztoapi.telemetry.layout import (
     SECONDS,
     TABLES,
     Cell,
-    Table,
+    MetricTable,
 )
 from ztoapi.telemetry.live import LOST, read_live, reclaim, write_finished, write_in_flight
 from ztoapi.telemetry.record import RequestRecord
@@ -67,7 +67,7 @@ def test_a_row_is_found_again_by_a_later_worker() -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_what_finds_no_room_is_counted_as_other(table: Table) -> None:
+def test_what_finds_no_room_is_counted_as_other(table: MetricTable) -> None:
     board = MetricsBoard()
     slot = board.slot(0)
     for number in range(table.rows + 50):
@@ -88,7 +88,7 @@ def test_rows_are_not_read_again_for_what_finds_no_room(monkeypatch: pytest.Monk
     read: list[int] = []
     labels_of = Slot._labels
 
-    def labels(slot: Slot, table: Table, place: int) -> tuple[str, ...]:
+    def labels(slot: Slot, table: MetricTable, place: int) -> tuple[str, ...]:
         read.append(place)
         return labels_of(slot, table, place)
 

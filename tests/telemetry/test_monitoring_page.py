@@ -7,7 +7,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.stack import Stack
-from ztoapi.telemetry.samples import SAMPLED, Kind
+from ztoapi.telemetry.samples import SAMPLED, SampleKind
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "monitoring.md"
 ROW = re.compile(r"^\| `(\w+)` \| (counter|gauge|histogram) \| ([^|]*)\|", re.MULTILINE)
@@ -38,7 +38,7 @@ def test_every_metric_is_on_the_page_and_no_other() -> None:
         stack.record(3)
         live = scraped(stack.url)
     for name, metric in SAMPLED.items():
-        counts = metric.kind is Kind.COUNTER
+        counts = metric.kind is SampleKind.COUNTER
         labels = (*metric.labels, "state") if name == "ztoapi_credential_state" else metric.labels
         # Some have nothing to show, such as those of a cache where there is none.
         live.setdefault(f"{name}_total" if counts else name, ("counter" if counts else "gauge", frozenset(labels)))

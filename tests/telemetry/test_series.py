@@ -2,7 +2,7 @@
 
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.layout import SECOND_HISTOGRAMS, SECOND_SUMS
-from ztoapi.telemetry.stats import make_stats
+from ztoapi.telemetry.stats import make_figures
 
 NOW = 1_795_392_000
 
@@ -24,14 +24,13 @@ def test_quantiles_are_those_of_ten_seconds_and_all_workers() -> None:
             note(board, NOW + second, 0, 0, slot=slot)
     note(board, NOW + 5, 3, 10)
     note(board, NOW + 8, 7, 10, slot=1)
-    series = make_stats(board, NOW + 30.5)["series"]
-    assert isinstance(series, dict)
+    series = make_figures(board, NOW + 30.5).series
     edges = SECOND_HISTOGRAMS["time_to_first_token"]
-    highest, middle = series["ttft_p99"], series["ttft_p50"]
-    assert series["seconds"] == list(range(NOW, NOW + 30))
+    highest, middle = series.ttft_p99, series.ttft_p50
+    assert series.seconds == list(range(NOW, NOW + 30))
     assert [at for at, value in enumerate(highest) if value is not None] == list(range(5, 18))
-    assert all(edges[2] < value <= edges[3] for value in highest[5:8])
-    assert all(edges[6] < value <= edges[7] for value in highest[8:18])
+    assert all(value is not None and edges[2] < value <= edges[3] for value in highest[5:8])
+    assert all(value is not None and edges[6] < value <= edges[7] for value in highest[8:18])
     assert all(value == edges[3] for value in middle[8:15])
     # What was ten seconds ago is no part of it any more.
-    assert all(edges[6] < value <= edges[7] for value in middle[15:18])
+    assert all(value is not None and edges[6] < value <= edges[7] for value in middle[15:18])

@@ -7,36 +7,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.cli.figures import Credential, Page, Request, Requests, Series, Stats, Times, Tokens, Worker
 from ztoapi.cli.terminal import keys_of
 from ztoapi.cli.top_frame import View, clean, cut, render
-
-NOTHING = Times(None, None, None, None)
-
-
-def stats(*, workers: int = 1, credentials: int = 1) -> Stats:
-    return Stats(
-        version="1",
-        now=1_800_000_000.0,
-        uptime=90_000.0,
-        window="5m",
-        requests=Requests(12_345, 3, 2, 4, 2, 0, 9, 1.5, 0.125),
-        duration=Times(0.001, 1.5, 99.0, 120.0),
-        time_to_first_token=NOTHING,
-        inter_token=NOTHING,
-        overhead=NOTHING,
-        tokens=Tokens(1_234_567, 10, 0.0),
-        rate_limits={"granted": 1, "denied": 7},
-        workers=[Worker(number, 100 + number, 0.5, 42_000_000, 30, 2, 0.0012) for number in range(workers)],
-        credentials=[
-            Credential("zai", f"c{number}", "cooling", 1, 5, 2, 0.2, 1_800_000_061.0) for number in range(credentials)
-        ],
-        series=Series([0, 1, 8, 4], [0, 0]),
-    )
+from ztoapi.telemetry.board import MetricsBoard
+from ztoapi.telemetry.figures import (
+    CredentialFigures,
+    Figures,
+    LatencyFigures,
+    LiveRequest,
+    RequestsPage,
+    WorkerFigures,
+)
+from ztoapi.telemetry.stats import make_figures
 
 
-def request(**fields: str | None) -> Request:
-    given: dict[str, Any] = {
+def figures(*, workers: int = 1, credentials: int = 1) -> Figures:
+    """Those of an idle gateway, with a few numbers to show."""
+    shown = make_figures(MetricsBoard(), 1_800_000_000.0)
+    shown.uptime = 90_000.0
+    shown.requests.total = 12_345
+    shown.requests.error_rate = 0.125
+    shown.duration = LatencyFigures(average=None, p50=0.001, p95=1.5, p99=99.0, maximum=120.0)
+    shown.tokens.input = 1_234_567
+    shown.rate_limits.denied = 7
+    shown.workers = [
+        WorkerFigures(number, 100 + number, True, 0.5, 42_000_000, 30, 2, 0.0012) for number in range(workers)
+    ]
+    shown.credentials = [
+        CredentialFigures("zai", f"c{number}", "cooling", 1, 5, 2, 0.2, 1_800_000_061.0)
+        for number in range(credentials)
+    ]
+    shown.series.requests = [0, 1, 8, 4]
+    return shown
+
+
+def request(**fields: str | None) -> LiveRequest:
+    texts: dict[str, Any] = {
         "path": "/v1/x",
         "model": "m",
         "key": "k",
@@ -46,15 +52,36 @@ def request(**fields: str | None) -> Request:
         "cache": None,
         **fields,
     }
-    return Request(
-        1_800_000_000.0, status=200, phase="done", output_tokens=3, time_to_first_token=0.1, duration=2.0, **given
+    return LiveRequest(
+        id="1",
+        started=1_800_000_000.0,
+        method="POST",
+        platform="zai",
+        credential="c0",
+        status=200,
+        phase="done",
+        stream=False,
+        attempts=1,
+        bytes_in=1,
+        bytes_out=1,
+        input_tokens=2,
+        output_tokens=3,
+        time_to_first_token=0.1,
+        duration=2.0,
+        error_code=None,
+        peer=None,
+        **texts,
     )
 
 
+def page_of(*requests: LiveRequest) -> RequestsPage:
+    return RequestsPage(list(requests), len(requests), 1, 20)
+
+
 def texts(
-    width: int, height: int | None, page: Page, view: View | None = None, shown: Stats | None = None
+    width: int, height: int | None, page: RequestsPage, view: View | None = None, shown: Figures | None = None
 ) -> list[str]:
-    return [line.text for line in render(shown or stats(), page, view or View("http://g"), width, height)]
+    return [line.text for line in render(shown or figures(), page, view or View("http://g"), width, height)]
 
 
 def columns(text: str) -> int:
@@ -75,7 +102,7 @@ def test_a_cut_text_has_its_width_and_nothing_that_is_not_seen(text: str, width:
 
 @given(st.text(), st.text(), st.text(), st.integers(1, 200), st.integers(1, 60))
 def test_every_line_fits(model: str, agent: str, key: str, width: int, height: int) -> None:
-    page = Page([request(model=model, user_agent=agent, key=key)], 1)
+    page = page_of(request(model=model, user_agent=agent, key=key))
     lines = texts(width, height, page)
     assert len(lines) == height
     assert {columns(line) for line in lines} == {width}
@@ -88,7 +115,7 @@ def test_what_speaks_to_a_terminal_is_replaced(text: str) -> None:
 
 
 def test_figures() -> None:
-    shown = "\n".join(texts(160, None, Page([request()], 1)))
+    shown = "\n".join(texts(160, None, page_of(request())))
     for part in ("12.3k so far", "12.5% of the last minute", "7 over a limit", "1.23M in", "42 MB", "up 25h00m"):
         assert part in shown
     assert "cooling for 1m01s" in shown
@@ -100,21 +127,21 @@ def test_figures() -> None:
     ("cache", "shown"), [("hit", "done (hit) "), ("shared", "done (shared) "), ("miss", "done   ")]
 )
 def test_what_came_from_the_cache_is_told(cache: str, shown: str) -> None:
-    assert shown in texts(160, None, Page([request(cache=cache)], 1))[-1]
+    assert shown in texts(160, None, page_of(request(cache=cache)))[-1]
 
 
 def test_long_lists_leave_room_for_requests() -> None:
-    page = Page([request()], 1)
-    lines = texts(100, 40, page, shown=stats(workers=64, credentials=64))
+    page = page_of(request())
+    lines = texts(100, 40, page, shown=figures(workers=64, credentials=64))
     assert sum(line.startswith("and 57 more") for line in lines) == 2
     assert any("/v1" in line or " m " in line for line in lines)
-    whole = texts(100, None, page, shown=stats(workers=64))
+    whole = texts(100, None, page, shown=figures(workers=64))
     assert sum(line.startswith("63 ") for line in whole) == 1
 
 
 def test_a_problem_stands_above_the_last_figures() -> None:
-    lines = texts(100, 40, Page([], 0), View("http://g", problem="no answer\x1b[2J"))
-    assert lines[1].startswith("no answer\ufffd[2J")
+    lines = texts(100, 40, page_of(), View("http://g", problem="no response\x1b[2J"))
+    assert lines[1].startswith("no response\ufffd[2J")
     assert any("so far" in line for line in lines)
     assert len(render(None, None, View("http://g", problem="x"), 40, 10)) == 10
 

@@ -108,11 +108,11 @@ def test_requests_scroll(gateway: Stack) -> None:
     with Screen("--url", gateway.url, columns=160, lines=24, ADMIN_KEY="admin") as screen:
         screen.wait_for(lambda text: "agent-5" in text)
         screen.press(DOWN * 3)
-        screen.wait_for(lambda text: "from the 4. of 6" in text and "agent-5" not in text and "agent-2" in text)
+        screen.wait_for(lambda text: "from 4 of 6" in text and "agent-5" not in text and "agent-2" in text)
         screen.press(UP)
-        screen.wait_for(lambda text: "from the 3. of 6" in text and "agent-3" in text)
+        screen.wait_for(lambda text: "from 3 of 6" in text and "agent-3" in text)
         screen.press("\x1b[6~")
-        screen.wait_for(lambda text: "from the 6. of 6" in text and "agent-0" in text)
+        screen.wait_for(lambda text: "from 6 of 6" in text and "agent-0" in text)
         screen.press(HOME)
         screen.wait_for(lambda text: "agent-5" in text)
 
@@ -168,9 +168,9 @@ def test_it_connects_again() -> None:
                 screen.wait_for(lambda text: "0 so far" in text)
                 first.kill(signal.SIGKILL)
                 first.wait()
-                screen.wait_for(lambda text: "no answer" in text and "0 so far" in text)
+                screen.wait_for(lambda text: "no response" in text and "0 so far" in text)
                 with GatewayProcess(PORT=str(port), **environment) as second:
-                    screen.wait_for(lambda text: "no answer" not in text and f" {second.pid} " in text)
+                    screen.wait_for(lambda text: "no response" not in text and f" {second.pid} " in text)
                     screen.press("q")
                     assert screen.end() == 0
 
@@ -190,10 +190,10 @@ def test_one_look_without_a_terminal(gateway: Stack) -> None:
 def test_what_is_wrong_is_said(gateway: Stack) -> None:
     refused = once("--url", gateway.url)
     assert refused.returncode == 1
-    assert "answers 401: no admin key was given" in refused.stderr
+    assert "returned 401: no admin key was given" in refused.stderr
     nobody = once("--url", "http://127.0.0.1:1")
     assert nobody.returncode == 1
-    assert "no answer from http://127.0.0.1:1" in nobody.stderr
+    assert "no response from http://127.0.0.1:1" in nobody.stderr
     for url in ("127.0.0.1:9090", "ftp://x", "http://"):
         wrong = once("--url", url)
         assert wrong.returncode == 2, url
@@ -201,7 +201,7 @@ def test_what_is_wrong_is_said(gateway: Stack) -> None:
     other = once("--url", f"http://127.0.0.1:{gateway.simulator_port}")
     assert other.returncode == 1
     with Screen("--url", gateway.url) as screen:
-        screen.wait_for(lambda text: "no admin key was given" in text and "trying again" in text)
+        screen.wait_for(lambda text: "no admin key was given" in text and "retrying" in text)
 
 
 @pytest.mark.parametrize(
@@ -224,4 +224,4 @@ def test_other_gateways_are_asked_through_the_proxy() -> None:
     with Stack() as proxy:
         looked = once("--once", "--url", "http://gateway.invalid", HTTP_PROXY=proxy.url, ADMIN_KEY="admin")
         assert looked.returncode == 1
-        assert "gateway.invalid answers 4" in looked.stderr
+        assert "gateway.invalid returned 4" in looked.stderr

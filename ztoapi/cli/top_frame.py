@@ -1,7 +1,7 @@
-"""One frame of ``ztoapi top``: figures to lines of text.
+"""Renders one frame of ``ztoapi top``: figures to lines of text.
 
-Model names, keys and user agents come from whoever asks the gateway. Nothing but printable characters gets into a line,
-so that none of them can speak to the terminal, and each line is cut to the columns that there are.
+Model names, keys and user agents are chosen by clients. A line contains only printable characters, so that no text can
+control the terminal, and is cut to the width of the terminal.
 """
 
 import time
@@ -9,19 +9,26 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from ztoapi.cli.figures import Credential, Page, Request, Stats, Times, Worker
+from ztoapi.telemetry.figures import (
+    CredentialFigures,
+    Figures,
+    LatencyFigures,
+    LiveRequest,
+    RequestsPage,
+    WorkerFigures,
+)
 
 __all__ = ["Line", "View", "clean", "cut", "render"]
 
 _BARS: Final = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 _UNKNOWN: Final = "\ufffd"
-"""In the place of what must not be printed."""
-_LABEL: Final = 16
-_SHARE_OF_HEIGHT: Final = 5
-"""A list of workers or credentials may have one in so many lines."""
-_LEAST_LISTED: Final = 2
-_SPARED: Final = frozenset(("hit", "shared"))
-"""What the response cache did where the upstream was not asked."""
+"""Replaces characters that are not printable."""
+_LABEL_WIDTH: Final = 16
+_LIST_SHARE: Final = 5
+"""A list of workers or credentials takes at most a fifth of the lines."""
+_MIN_LISTED: Final = 2
+_CACHED: Final = frozenset(("hit", "shared"))
+"""Cache results of requests that were not sent upstream."""
 
 
 class Line(NamedTuple):
@@ -32,25 +39,24 @@ class Line(NamedTuple):
 
 
 class View(NamedTuple):
-    """What the person at the keyboard wants to see, and what is wrong with it."""
+    """What the user has chosen to see, and the current problem."""
 
     url: str
     paused: bool = False
     first: int = 0
-    """How many requests are scrolled past."""
+    """Number of requests scrolled past."""
     problem: str = ""
 
 
 class _Column(NamedTuple):
-    """Numbers, whose ``width`` is negative, stand to the right."""
+    """A negative ``width`` aligns the cells to the right."""
 
     title: str
     width: int
 
 
 def clean(text: str) -> str:
-    """``text`` without anything that is not seen as a character: no control characters, none that turn the direction of
-    writing."""
+    """Returns ``text`` with control characters, and those that change the writing direction, replaced."""
     return "".join(letter if letter.isprintable() else _UNKNOWN for letter in text)
 
 
@@ -61,11 +67,11 @@ def _columns(letter: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """``text``, cleaned, in exactly ``width`` columns of a terminal."""
+    """Returns ``text``, cleaned, in exactly ``width`` columns of a terminal."""
     used, kept = 0, list[str]()
     for letter in clean(text):
         columns = _columns(letter)
-        # A letter has few accents; a text that has hundreds wants to write over the lines above it.
+        # Hundreds of combining accents on one letter would cover the lines above.
         if used + columns > width or (not columns and len(kept) > 2 * width):
             break
         used += columns
@@ -73,16 +79,18 @@ def cut(text: str, width: int) -> str:
     return "".join(kept) + " " * (width - used)
 
 
-def render(stats: Stats | None, page: Page | None, view: View, width: int, height: int | None) -> list[Line]:
-    """The frame in ``width`` columns and, unless it is None, ``height`` lines."""
-    lines = [_title(stats, view)]
+def render(
+    figures: Figures | None, page: RequestsPage | None, view: View, width: int, height: int | None
+) -> list[Line]:
+    """Returns the frame in ``width`` columns and, unless it is None, ``height`` lines."""
+    lines = [_title(figures, view)]
     if view.problem:
         lines.append(Line(view.problem, "bad"))
-    if stats is not None and page is not None:
-        listed = None if height is None else max(height // _SHARE_OF_HEIGHT, _LEAST_LISTED)
-        lines += _figures(stats, width)
-        lines += _list(_WORKERS, [_worker_row(worker) for worker in stats.workers], listed)
-        rows = [_credential_row(one, stats.now) for one in stats.credentials]
+    if figures is not None and page is not None:
+        listed = None if height is None else max(height // _LIST_SHARE, _MIN_LISTED)
+        lines += _summary(figures, width)
+        lines += _list(_WORKERS, [_worker_row(worker) for worker in figures.workers], listed)
+        rows = [_credential_row(credential, figures.now) for credential in figures.credentials]
         lines += _list(_CREDENTIALS, rows, listed)
         lines += _requests(page, view)
     if height is not None:
@@ -92,56 +100,59 @@ def render(stats: Stats | None, page: Page | None, view: View, width: int, heigh
     return [Line(cut(text, width) if height is not None else cut(text, width).rstrip(), style) for text, style in lines]
 
 
-def _title(stats: Stats | None, view: View) -> Line:
-    about = "" if stats is None else f"   ztoapi {stats.version}   up {_age(stats.uptime)}   {_clock(stats.now)}"
+def _title(figures: Figures | None, view: View) -> Line:
+    about = (
+        "" if figures is None else f"   ztoapi {figures.version}   up {_age(figures.uptime)}   {_clock(figures.now)}"
+    )
     return Line(f"{view.url}{about}{'   PAUSED' if view.paused else ''}", "bold")
 
 
-def _figures(stats: Stats, width: int) -> list[Line]:
-    requests, tokens, limits = stats.requests, stats.tokens, stats.rate_limits
+def _summary(figures: Figures, width: int) -> list[Line]:
+    requests, tokens, limits = figures.requests, figures.tokens, figures.rate_limits
     failed = Line(
-        f"{'errors':<{_LABEL}}{requests.error_rate:.1%} of the last minute   {_count(requests.failed)} failed   "
-        f"{_count(requests.cancelled)} cancelled   {_count(limits.get('denied', 0))} over a limit",
+        f"{'errors':<{_LABEL_WIDTH}}{requests.error_rate:.1%} of the last minute   {_count(requests.failed)} failed   "
+        f"{_count(requests.cancelled)} cancelled   {_count(limits.denied)} over a limit",
         "bad" if requests.error_rate else "",
     )
-    times = (
-        ("duration", stats.duration),
-        ("first token", stats.time_to_first_token),
-        ("between tokens", stats.inter_token),
-        ("gateway's own", stats.overhead),
+    latencies = (
+        ("duration", figures.duration),
+        ("first token", figures.time_to_first_token),
+        ("between tokens", figures.inter_token),
+        ("gateway's own", figures.overhead),
     )
     return [
         Line(
-            f"{'requests':<{_LABEL}}{requests.per_second:.1f}/s   {_count(requests.total)} so far   "
+            f"{'requests':<{_LABEL_WIDTH}}{requests.per_second:.1f}/s   {_count(requests.total)} so far   "
             f"{_count(requests.in_flight)} in flight   {_count(requests.streams)} streams   "
             f"{_count(requests.waiting)} waiting   {_count(requests.connections)} connections"
         ),
         failed,
         Line(
-            f"{'tokens':<{_LABEL}}{tokens.output_per_second:.1f}/s   {_count(tokens.input)} in   "
+            f"{'tokens':<{_LABEL_WIDTH}}{tokens.output_per_second:.1f}/s   {_count(tokens.input)} in   "
             f"{_count(tokens.output)} out"
         ),
-        Line(f"{'requests/s':<{_LABEL}}{_spark(stats.series.requests, width - _LABEL)}"),
-        Line(f"{'tokens/s':<{_LABEL}}{_spark(stats.series.output_tokens, width - _LABEL)}"),
+        Line(f"{'requests/s':<{_LABEL_WIDTH}}{_spark(figures.series.requests, width - _LABEL_WIDTH)}"),
+        Line(f"{'tokens/s':<{_LABEL_WIDTH}}{_spark(figures.series.output_tokens, width - _LABEL_WIDTH)}"),
         Line(""),
-        Line(f"{f'last {stats.window}':<{_LABEL}}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}", "heading"),
-        *(Line(f"{name:<{_LABEL}}{_times(one)}") for name, one in times),
+        Line(f"{f'last {figures.window}':<{_LABEL_WIDTH}}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}", "heading"),
+        *(Line(f"{name:<{_LABEL_WIDTH}}{_times(latency)}") for name, latency in latencies),
     ]
 
 
 def _spark(values: Sequence[float], width: int) -> str:
-    """The newest values as bars, the highest one full."""
-    shown = values[-max(width - 12, 1) :]
-    most = max(shown, default=0)
-    if not most:
+    """Returns the newest values as bars; the highest value is a full bar."""
+    visible = values[-max(width - 12, 1) :]
+    highest = max(visible, default=0)
+    if not highest:
         return "-"
     return (
-        "".join(_BARS[min(int(value / most * len(_BARS)), len(_BARS) - 1)] for value in shown) + f" max {_count(most)}"
+        "".join(_BARS[min(int(value / highest * len(_BARS)), len(_BARS) - 1)] for value in visible)
+        + f" max {_count(highest)}"
     )
 
 
-def _times(times: Times) -> str:
-    return "".join(f"{_seconds(value):>9}" for value in (times.p50, times.p95, times.p99, times.maximum))
+def _times(latency: LatencyFigures) -> str:
+    return "".join(f"{_seconds(value):>9}" for value in (latency.p50, latency.p95, latency.p99, latency.maximum))
 
 
 # -- lists ------------------------------------------------------------------------------------------------------------
@@ -177,12 +188,12 @@ _REQUESTS: Final = (
 )
 
 
-def _list(columns: Sequence[_Column], rows: Sequence[Sequence[str]], most: int | None) -> list[Line]:
-    shown = rows if most is None or len(rows) <= most else rows[: most - 1]
+def _list(columns: Sequence[_Column], rows: Sequence[Sequence[str]], max_lines: int | None) -> list[Line]:
+    visible = rows if max_lines is None or len(rows) <= max_lines else rows[: max_lines - 1]
     lines = [Line(""), Line(_row(columns, [column.title for column in columns]), "heading")]
-    lines += [Line(_row(columns, row)) for row in shown]
-    if len(shown) < len(rows):
-        lines.append(Line(f"and {len(rows) - len(shown)} more", "dim"))
+    lines += [Line(_row(columns, row)) for row in visible]
+    if len(visible) < len(rows):
+        lines.append(Line(f"and {len(rows) - len(visible)} more", "dim"))
     return lines
 
 
@@ -196,7 +207,7 @@ def _cell(column: _Column, text: str) -> str:
     return cut(text, column.width - 1) + " "
 
 
-def _worker_row(worker: Worker) -> list[str]:
+def _worker_row(worker: WorkerFigures) -> list[str]:
     return [
         str(worker.number),
         "-" if worker.pid is None else str(worker.pid),
@@ -208,46 +219,46 @@ def _worker_row(worker: Worker) -> list[str]:
     ]
 
 
-def _credential_row(one: Credential, now: float) -> list[str]:
-    wait = "" if one.until is None else f" for {_age(one.until - now)}"
+def _credential_row(credential: CredentialFigures, now: float) -> list[str]:
+    wait = "" if credential.until is None else f" for {_age(credential.until - now)}"
     return [
-        f"{one.platform}/{one.credential}",
-        f"{one.state}{wait}",
-        str(one.in_flight),
-        _count(one.requests),
-        _count(one.failed),
-        _seconds(one.latency),
+        f"{credential.platform}/{credential.credential}",
+        f"{credential.state}{wait}",
+        str(credential.in_flight),
+        _count(credential.requests),
+        _count(credential.failed),
+        _seconds(credential.latency),
     ]
 
 
-def _requests(page: Page, view: View) -> list[Line]:
+def _requests(page: RequestsPage, view: View) -> list[Line]:
     rows = page.requests[view.first :]
     heading = _row(_REQUESTS, [column.title for column in _REQUESTS])
-    place = f"from the {view.first + 1}. of {page.total} requests on" if view.first else ""
-    return [Line(place), Line(heading, "heading"), *(Line(_request_row(one), _style(one)) for one in rows)]
+    place = f"requests from {view.first + 1} of {page.total}" if view.first else ""
+    return [Line(place), Line(heading, "heading"), *(Line(_request_row(request), _style(request)) for request in rows)]
 
 
-def _style(request: Request) -> str:
+def _style(request: LiveRequest) -> str:
     return "bad" if request.status >= 400 and request.status != 499 else "bold" if request.phase != "done" else ""
 
 
-def _outcome(one: Request) -> str:
-    outcome = one.phase if one.ending is None else one.ending
-    return f"{outcome} ({one.cache})" if one.cache in _SPARED else outcome
+def _outcome(request: LiveRequest) -> str:
+    outcome = request.phase if request.ending is None else request.ending
+    return f"{outcome} ({request.cache})" if request.cache in _CACHED else outcome
 
 
-def _request_row(one: Request) -> str:
+def _request_row(request: LiveRequest) -> str:
     cells = (
-        _clock(one.started),
-        str(one.status or "-"),
-        _outcome(one),
-        one.path if one.model is None else one.model,
-        one.key or "-",
-        _seconds(one.time_to_first_token),
-        _seconds(one.duration),
-        "-" if one.output_tokens is None else _count(one.output_tokens),
-        f"  {one.client or '-'}",
-        one.user_agent or "-",
+        _clock(request.started),
+        str(request.status or "-"),
+        _outcome(request),
+        request.path if request.model is None else request.model,
+        request.key or "-",
+        _seconds(request.time_to_first_token),
+        _seconds(request.duration),
+        "-" if request.output_tokens is None else _count(request.output_tokens),
+        f"  {request.client or '-'}",
+        request.user_agent or "-",
     )
     return _row(_REQUESTS, cells)
 

@@ -1,4 +1,4 @@
-"""GET /metrics: Prometheus text or OpenMetrics, and JSON for whoever asks for that."""
+"""GET /metrics: Prometheus text, OpenMetrics or JSON, as the Accept field requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,14 +7,13 @@ import msgspec
 
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.board import MetricsBoard
-from ztoapi.telemetry.stats import seed_metrics
+from ztoapi.telemetry.stats import make_summary
 
 __all__ = ["MetricsHandler"]
 
 
 class MetricsHandler:
-    """Any worker answers for all. ``refresh`` brings this worker's part of the board up to date; ``clock`` gives Unix
-    seconds."""
+    """Reports on all workers. ``refresh`` updates this worker's slot of the board; ``clock`` returns Unix seconds."""
 
     def __init__(self, board: MetricsBoard, refresh: Callable[[], None], clock: Callable[[], float]) -> None:
         self._board = board
@@ -22,15 +21,15 @@ class MetricsHandler:
         self._clock = clock
 
     def handle(self, exchange: Exchange) -> None:
-        exchange.spawn(self._answer(exchange))
+        exchange.spawn(self._respond(exchange))
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _respond(self, exchange: Exchange) -> None:
         headers = exchange.request.headers
         accept = headers.get(b"accept", b"").decode("latin-1")
         self._refresh()
         if "application/json" in accept.lower():
-            shown = await asyncio.to_thread(seed_metrics, self._board, self._clock())
-            exchange.respond(200, msgspec.json.encode(shown), headers=b"vary: accept\r\n")
+            summary = await asyncio.to_thread(make_summary, self._board, self._clock())
+            exchange.respond(200, msgspec.json.encode(summary), headers=b"vary: accept\r\n")
             return
         compress = b"gzip" in headers.get(b"accept-encoding", b"").lower()
         text, content_type = await asyncio.to_thread(_render, self._board, accept, compress)
@@ -39,7 +38,7 @@ class MetricsHandler:
 
 
 def _render(board: MetricsBoard, accept: str, compress: bool) -> tuple[bytes, str]:
-    # The library takes 57 ms to import, and many a gateway is never scraped.
+    # Importing prometheus_client takes 57 ms, and many gateways are never scraped.
     from ztoapi.telemetry.prometheus import render
 
     return render(board, accept, compress=compress)

@@ -1,13 +1,14 @@
-"""A profile of a worker's CPU time, in Python's terms.
+"""Profiles the CPU time of a worker by Python function.
 
-The kernel's timer for CPU time (ITIMER_PROF) sends SIGPROF whenever the process has used so much of it. Python runs the
-handler in the main thread, which is the event loop's, as soon as the function that runs makes or ends a call; it notes
-the stack. No timer runs, and no thread exists, while nobody profiles.
+The kernel's timer for CPU time (ITIMER_PROF) sends SIGPROF each time the process has used a fixed amount of CPU. Python
+runs the handler in the main thread, which runs the event loop, as soon as the current function makes or ends a call.
+The handler records the stack. Without a running profile there is no timer and no thread.
 
-A thread that looks at ``sys._current_frames()`` is the usual way, and is blind here: it gets the interpreter's lock
-when uvloop lets go of it, between two callbacks, and sees no callback. ``docs/decisions/0028-profiler.md`` has numbers.
+The usual alternative, a thread that reads ``sys._current_frames()``, does not work here: it gets the interpreter's lock
+when uvloop releases it between two callbacks, and therefore never sees a callback. ``docs/decisions/0028-profiler.md``
+has measurements.
 
-Time that a process does not use is not sampled: a worker that waits has an empty profile.
+Only CPU time is sampled: the profile of a worker that waits is empty.
 """
 
 import asyncio
@@ -22,13 +23,14 @@ from typing import Final, NamedTuple
 __all__ = ["HERTZ", "CpuSampler", "Frame", "Profile"]
 
 HERTZ: Final = 100
-"""Samples for each second of CPU time: what Go's profiler takes, and what Linux's own ticks allow on most machines."""
+"""Samples per second of CPU time: the rate of Go's profiler, and the highest that Linux ticks allow on most
+machines."""
 _PERIOD_SECONDS: Final = 1.0 / HERTZ
-_DEEPEST: Final = 128
-"""Frames of a stack that are kept, the innermost: a runaway recursion has a thousand."""
+_MAX_FRAMES: Final = 128
+"""Innermost frames of a stack that are kept; a runaway recursion has a thousand."""
 _LOOP: Final = asyncio.Runner.run.__code__
 _RESUME: Final = dis.opmap["RESUME"]
-"""What a function begins with."""
+"""The first instruction of a function."""
 
 
 class Frame(NamedTuple):
@@ -40,8 +42,8 @@ class Frame(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """``stacks`` are in the order of time: numbers of ``frames``, outermost first, and the samples that they stand
-    for."""
+    """``stacks`` are in chronological order. Each is a list of indexes of ``frames``, outermost first, and the number
+    of samples with this stack."""
 
     frames: list[Frame]
     stacks: list[tuple[tuple[int, ...], int]]
@@ -54,13 +56,13 @@ class Profile(NamedTuple):
 
 
 class CpuSampler:
-    """Samples the process from ``start`` to ``stop``. Both are for the main thread: only that may handle signals."""
+    """Samples the process from ``start`` to ``stop``. Call both in the main thread, which alone handles signals."""
 
     def __init__(self) -> None:
         self.running = False
 
     def start(self) -> None:
-        """Begin; not while one runs already. Raises ValueError outside the main thread."""
+        """Starts a profile; none may be running. Raises ValueError outside the main thread."""
         self._frames: list[Frame] = []
         self._numbers: dict[int, int] = {}
         self._codes: list[CodeType] = []
@@ -75,9 +77,9 @@ class CpuSampler:
         signal.setitimer(signal.ITIMER_PROF, _PERIOD_SECONDS, _PERIOD_SECONDS)
 
     def stop(self) -> Profile:
-        """End it; returns what was seen."""
+        """Stops the profile and returns it."""
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        # Not the default, which ends the process: a last signal may be on its way.
+        # A last signal may be pending, and the default action would end the process.
         signal.signal(signal.SIGPROF, signal.SIG_IGN)
         self.running = False
         return Profile(
@@ -88,12 +90,12 @@ class CpuSampler:
         cpu, own = time.process_time(), time.thread_time()
         spent, spent_here = cpu - self._cpu, own - self._own
         self._cpu, self._own = cpu, own
-        # During one long call of C code several signals come, and are one in the end.
+        # Several signals that arrive during a long C call are delivered as one.
         count = round((cpu - self._cpu_began) / _PERIOD_SECONDS) - self._taken
         if count <= 0:
             return
         self._taken += count
-        # The timer counts all threads, and the signal comes here whichever it was.
+        # The timer counts the CPU time of all threads; the signal is always handled here.
         elsewhere = self._other_thread() if spent_here * 2 < spent else None
         if elsewhere is not None:
             self._stacks.append(((self._mark("other threads"), *self._stack(elsewhere)), count))
@@ -101,10 +103,10 @@ class CpuSampler:
             self._stacks.append((self._stack(frame), count))
 
     def _other_thread(self) -> FrameType | None:
-        """Where another thread is that does something."""
+        """Returns the frame of another thread that is not idle."""
         here = threading.get_ident()
         for thread, frame in sys._current_frames().items():
-            # An executor's thread that has nothing to do stands in its first function, in a call of C code.
+            # An idle thread of an executor is in its first function, waiting in C code.
             if thread != here and frame.f_code.co_name != "_worker":
                 return frame
         return None
@@ -112,33 +114,33 @@ class CpuSampler:
     def _stack(self, frame: FrameType) -> tuple[int, ...]:
         outer = frame.f_back
         if outer is not None and outer.f_code is _LOOP and frame.f_code.co_code[frame.f_lasti] == _RESUME:
-            # It has only just been called. What took the time was uvloop, reading from sockets or watching them, where
-            # no Python runs, so that the signal had to wait.
+            # The callback has only just started. The time was spent in uvloop, reading or polling sockets in C, where
+            # the signal had to wait.
             frame = outer
-        found: list[int] = []
+        indexes: list[int] = []
         at: FrameType | None = frame
-        while at is not None and len(found) < _DEEPEST:
+        while at is not None and len(indexes) < _MAX_FRAMES:
             if at.f_code is _LOOP:
-                found.append(self._mark("event loop"))
+                indexes.append(self._mark("event loop"))
                 break
-            found.append(self._number(at))
+            indexes.append(self._number(at))
             at = at.f_back
-        return tuple(reversed(found))
+        return tuple(reversed(indexes))
 
     def _number(self, frame: FrameType) -> int:
         code = frame.f_code
-        known = self._numbers.get(id(code))
-        if known is not None:
-            return known
-        # It is kept, so that no other gets its id.
+        index = self._numbers.get(id(code))
+        if index is not None:
+            return index
+        # Keeps the object alive, so that its id stays unique.
         self._codes.append(code)
         module = str(frame.f_globals.get("__name__", "?"))
         self._frames.append(Frame(f"{module}.{code.co_qualname}", code.co_filename, code.co_firstlineno))
-        number = self._numbers[id(code)] = len(self._frames) - 1
-        return number
+        index = self._numbers[id(code)] = len(self._frames) - 1
+        return index
 
     def _mark(self, name: str) -> int:
-        """A frame that is no function. Its key is no id: those are positive."""
+        """Returns the index of a frame that stands for no function. Its key is negative, so it is not an id."""
         key = -1 if name == "event loop" else -2
         if key not in self._numbers:
             self._frames.append(Frame(name, "", 0))

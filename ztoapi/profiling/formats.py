@@ -1,7 +1,7 @@
-"""A profile as files that other programs read, and as a page that is one file.
+"""Writes a profile as folded stacks, as a speedscope file, or as a flame graph in one HTML file.
 
-The page is put together from ``static/flamegraph``: script and style stand in it, so that it can be kept, and the
-Content-Security-Policy names both by their hashes, so that nothing else that stands in it could run.
+The HTML file is assembled from ``static/flamegraph`` and contains its script and style, so that it can be saved. Its
+Content-Security-Policy lists both by hash, so that no other script can run.
 """
 
 import base64
@@ -22,14 +22,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 def collapsed(profile: Profile) -> bytes:
-    """Brendan Gregg's folded stacks: a line for each, outermost function first, and its samples."""
+    """Returns Brendan Gregg's folded stacks: one line per stack, outermost function first, with its sample count."""
     names = [frame.name.replace(";", ":") for frame in profile.frames]
     lines = sorted(f"{';'.join(names[number] for number in stack)} {count}" for stack, count in _totals(profile))
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
 
 
 def speedscope(profile: Profile, title: str) -> bytes:
-    """For https://www.speedscope.app, whose time axis shows CPU time."""
+    """Returns a file for https://www.speedscope.app. Its time axis shows CPU time."""
     weights = [count / HERTZ for _, count in profile.stacks]
     return _encode(
         {
@@ -66,7 +66,7 @@ def _totals(profile: Profile) -> list[tuple[tuple[int, ...], int]]:
 
 
 class FlameGraph:
-    """The page. ``static`` is the directory of the pages' files; ``policy`` is to be sent with it."""
+    """The flame graph page. ``static`` is the directory of static files; send ``policy`` with the page."""
 
     def __init__(self, static: Path) -> None:
         script = _text(static / "shared/dom.js", static / "flamegraph/flamegraph.js")
@@ -81,8 +81,8 @@ class FlameGraph:
         self._before, self._after = before.encode(), after.encode()
 
     def render(self, profile: Profile, title: str) -> bytes:
-        """The page that shows ``profile``."""
-        shown = {
+        """Returns the page for ``profile``."""
+        data = {
             "title": title,
             "hertz": HERTZ,
             "wall": profile.wall_seconds,
@@ -90,8 +90,8 @@ class FlameGraph:
             "frames": profile.frames,
             "stacks": _totals(profile),
         }
-        # Where no markup can begin, none ends: the parser looks for nothing else in a script element.
-        return self._before + _encode(shown).replace(b"<", b"\\u003c") + self._after
+        # Without "<" the data cannot end the script element or begin other markup.
+        return self._before + _encode(data).replace(b"<", b"\\u003c") + self._after
 
 
 def _text(*paths: Path) -> str:

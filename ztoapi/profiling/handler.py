@@ -1,8 +1,8 @@
-"""/debug/pprof/: what the worker that takes the request spends its time and memory on.
+"""/debug/pprof/: CPU profiles, memory and tasks of the worker that gets the request.
 
-The paths are those of Go's pprof. Each worker has its own socket, and the kernel chooses which one gets a connection:
-every answer names its worker, and ``?worker=N`` is served by that one only. Others say 421, for which another
-connection is the remedy (RFC 9110 section 15.5.20).
+The paths are those of Go's pprof. Each worker has its own socket, and the kernel chooses the worker of a connection, so
+every response names its worker. With ``?worker=N`` the other workers return 421, after which a client retries on
+another connection (RFC 9110 section 15.5.20).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import msgspec
 from ztoapi.errors import ApiError
 from ztoapi.profiling.cpu import CpuSampler, Profile
 from ztoapi.profiling.formats import FlameGraph, collapsed, speedscope
-from ztoapi.profiling.heap import Heap
+from ztoapi.profiling.heap import HeapTracer
 from ztoapi.profiling.tasks import read_tasks
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.query import read_query, whole_number
@@ -26,26 +26,26 @@ __all__ = ["ProfilingHandler"]
 
 _PREFIX: Final = "/debug/pprof"
 _DEFAULT_SECONDS: Final = 10
-_LONGEST_SECONDS: Final = 60
-"""Of a profile: long enough to see what is rare, and no more than 6,000 samples."""
+_MAX_SECONDS: Final = 60
+"""The longest profile: enough to see rare functions, with at most 6,000 samples."""
 _FORMATS: Final = ("flamegraph", "speedscope", "collapsed")
-_LOOK_SECONDS: Final = 0.25
-"""How often a profile looks whether the worker drains."""
+_POLL_SECONDS: Final = 0.25
+"""The interval at which a profile checks whether the worker drains."""
 _TRACE_SECONDS: Final = 600
-_LONGEST_TRACE_SECONDS: Final = 3600
-"""Tracing allocations is dear, and easily forgotten: it ends by itself."""
+_MAX_TRACE_SECONDS: Final = 3600
+"""Tracing allocations is expensive and easily forgotten, so it is limited."""
 _TOP: Final = 30
-_LONGEST_TOP: Final = 1000
+_MAX_TOP: Final = 1000
 _PLAIN: Final = b"text/plain; charset=utf-8"
 _INDEX: Final = b"""\
 GET  /debug/pprof/profile?seconds=10&format=flamegraph   CPU time; format: flamegraph (HTML), speedscope, collapsed
-POST /debug/pprof/heap/start?seconds=600                 trace what Python allocates, at a cost, for so long
-GET  /debug/pprof/heap?top=30                            what is held of that by now, by line, and what has grown
-POST /debug/pprof/heap/stop                              trace no longer
-GET  /debug/pprof/tasks                                  asyncio tasks, and what each awaits
-GET  /debug/pprof/cmdline                                the command line, its arguments ended by NUL
+POST /debug/pprof/heap/start?seconds=600                 trace Python allocations for this time; expensive
+GET  /debug/pprof/heap?top=30                            memory in use and its growth, by source line
+POST /debug/pprof/heap/stop                              stop tracing
+GET  /debug/pprof/tasks                                  asyncio tasks and their awaits
+GET  /debug/pprof/cmdline                                the command line, each argument followed by NUL
 
-Each is of the worker that x-ztoapi-worker names; with ?worker=N others than N answer 421: connect again.
+x-ztoapi-worker names the worker. With ?worker=N other workers return 421; reconnect to try again.
 """
 
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +53,7 @@ Handler = Callable[[Exchange], None]
 
 
 class ProfilingHandler:
-    """Of worker ``number``. ``static`` is the directory of the pages' files; ``draining`` ends a profile."""
+    """The routes of worker ``number``. ``static`` is the directory of static files; ``draining`` ends a profile."""
 
     def __init__(
         self, number: int, static: Path, loop: asyncio.AbstractEventLoop, draining: Callable[[], bool]
@@ -62,7 +62,7 @@ class ProfilingHandler:
         self._loop = loop
         self._draining = draining
         self._sampler = CpuSampler()
-        self._heap = Heap()
+        self._heap = HeapTracer()
         self._heap_ends: asyncio.TimerHandle | None = None
         self._page = FlameGraph(static)
         self.routes: dict[str, dict[str, Handler]] = {
@@ -74,7 +74,7 @@ class ProfilingHandler:
             f"{_PREFIX}/tasks": {"GET": self.handle_tasks},
             f"{_PREFIX}/cmdline": {"GET": self.handle_cmdline},
         }
-        """By path."""
+        """Handlers by path and method."""
 
     def handle_index(self, exchange: Exchange) -> None:
         self._respond(exchange, _INDEX, _PLAIN)
@@ -88,30 +88,29 @@ class ProfilingHandler:
         self._respond(exchange, _pretty({"tasks": read_tasks(self._loop)}))
 
     def handle_profile(self, exchange: Exchange) -> None:
-        """Raises ApiError for a question that makes no sense."""
-        given = self._query(exchange)
-        seconds = whole_number(given, "seconds", _DEFAULT_SECONDS, low=1, high=_LONGEST_SECONDS)
-        form = given.get("format", _FORMATS[0])
+        """Raises ApiError for an invalid query."""
+        query = self._query(exchange)
+        seconds = whole_number(query, "seconds", _DEFAULT_SECONDS, low=1, high=_MAX_SECONDS)
+        form = query.get("format", _FORMATS[0])
         if form not in _FORMATS:
             raise ApiError(f"format must be one of {', '.join(_FORMATS)}", param="format")
         exchange.spawn(self._profile(exchange, seconds, form))
 
     async def _profile(self, exchange: Exchange, seconds: int, form: str) -> None:
-        """Raises ApiError: 409 while another profile is taken."""
+        """Raises ApiError with 409 while another profile runs."""
         if self._sampler.running:
             raise ApiError(
-                f"worker {self._number} takes a profile already: try again when it is done, in {_LONGEST_SECONDS} s at "
-                "most",
+                f"worker {self._number} is already being profiled; retry in at most {_MAX_SECONDS} s",
                 status=409,
                 code="profile_running",
             )
-        # Not before this task runs: a client that leaves at once is never profiled for, and nobody would stop it.
+        # Started inside the task: if the client disconnects at once, the task never runs and could not stop it.
         self._sampler.start()
         try:
             end = self._loop.time() + seconds
-            # The end of the time and the drain are looked for, as by the scan of deadlines: neither is told.
-            while (left := end - self._loop.time()) > 0.0 and not self._draining():  # noqa: ASYNC110
-                await asyncio.sleep(min(left, _LOOK_SECONDS))
+            # Neither the end of the time nor the drain is an event to wait for.
+            while (remaining := end - self._loop.time()) > 0.0 and not self._draining():  # noqa: ASYNC110
+                await asyncio.sleep(min(remaining, _POLL_SECONDS))
         finally:
             profile = self._sampler.stop()
         title = f"ztoapi worker {self._number} (pid {os.getpid()})"
@@ -139,9 +138,9 @@ class ProfilingHandler:
         return self._page.render(profile, title), b"text/html; charset=utf-8", policy
 
     def handle_heap_start(self, exchange: Exchange) -> None:
-        """Raises ApiError for a time that makes no sense. Where it traces already, it ends later."""
-        given = self._query(exchange)
-        seconds = whole_number(given, "seconds", _TRACE_SECONDS, low=1, high=_LONGEST_TRACE_SECONDS)
+        """Starts tracing, or extends it. Raises ApiError for an invalid time."""
+        query = self._query(exchange)
+        seconds = whole_number(query, "seconds", _TRACE_SECONDS, low=1, high=_MAX_TRACE_SECONDS)
         self._heap.start()
         if self._heap_ends is not None:
             self._heap_ends.cancel()
@@ -156,33 +155,33 @@ class ProfilingHandler:
         self._respond(exchange, _encode({"tracing": False}))
 
     def handle_heap(self, exchange: Exchange) -> None:
-        """Raises ApiError for a question that makes no sense."""
-        top = whole_number(self._query(exchange), "top", _TOP, low=1, high=_LONGEST_TOP)
+        """Raises ApiError for an invalid query."""
+        top = whole_number(self._query(exchange), "top", _TOP, low=1, high=_MAX_TOP)
         exchange.spawn(self._report(exchange, top))
 
     async def _report(self, exchange: Exchange, top: int) -> None:
-        """Raises ApiError: 409 while nothing is traced."""
+        """Raises ApiError with 409 while nothing is traced."""
         report = await asyncio.to_thread(self._heap.report, top)
         if report is None:
             raise ApiError(
-                f"worker {self._number} traces no allocations: POST {_PREFIX}/heap/start first",
+                f"worker {self._number} is not tracing allocations; POST {_PREFIX}/heap/start first",
                 status=409,
                 code="heap_not_traced",
             )
         self._respond(exchange, _pretty(report))
 
     def _query(self, exchange: Exchange) -> dict[str, str]:
-        """The question, if it is for this worker. Raises ApiError."""
-        given = read_query(exchange)
+        """Returns the query if it is for this worker. Raises ApiError."""
+        query = read_query(exchange)
         exchange.extra_headers += b"x-ztoapi-worker: %d\r\nx-ztoapi-pid: %d\r\n" % (self._number, os.getpid())
-        if whole_number(given, "worker", self._number, low=0, high=1_000_000) != self._number:
+        if whole_number(query, "worker", self._number, low=0, high=1_000_000) != self._number:
             exchange.close_after()
             raise ApiError(
-                f"this connection is to worker {self._number}: ask again by another connection",
+                f"this connection belongs to worker {self._number}; retry on another connection",
                 status=421,
                 code="other_worker",
             )
-        return given
+        return query
 
     def _respond(
         self, exchange: Exchange, body: bytes, content_type: bytes = b"application/json", fields: str = ""
@@ -191,6 +190,6 @@ class ProfilingHandler:
         exchange.respond(200, body, content_type=content_type, headers=headers)
 
 
-def _pretty(shown: object) -> bytes:
-    """For people, who read it as it comes."""
-    return msgspec.json.format(_encode(shown), indent=2) + b"\n"
+def _pretty(value: object) -> bytes:
+    """Returns indented JSON."""
+    return msgspec.json.format(_encode(value), indent=2) + b"\n"

@@ -1,6 +1,7 @@
-"""What a worker allocates in Python, by line: tracemalloc, while somebody asks for it.
+"""Reports the memory that a worker allocates in Python, by source line, with tracemalloc.
 
-Tracing more than halves what a worker can do, so it ends by itself. A snapshot stops the worker while it is taken.
+Tracing more than halves the throughput of a worker, so it is off by default and ends after a time limit. Taking a
+snapshot stops the worker.
 """
 
 import time
@@ -9,13 +10,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-__all__ = ["Heap", "HeapLine", "HeapReport"]
+__all__ = ["HeapLine", "HeapReport", "HeapTracer"]
 
-Place = tuple[str, int]
+_Line = tuple[str, int]
+"""File and line number."""
 
 
 class HeapLine(msgspec.Struct, frozen=True):
-    """What was allocated at a line since the tracing began, and is in use. The differences are to the last report."""
+    """The memory in use that one line has allocated since tracing began, and its growth since the last report."""
 
     file: str
     line: int
@@ -26,7 +28,7 @@ class HeapLine(msgspec.Struct, frozen=True):
 
 
 class HeapReport(msgspec.Struct, frozen=True):
-    """``top`` has the lines that hold most, ``grown`` those that have grown most since the last report."""
+    """``top`` lists the lines with the most memory, ``grown`` those that grew most since the last report."""
 
     traced_seconds: float
     since_last_seconds: float | None
@@ -45,52 +47,54 @@ class _Held(NamedTuple):
 _NOTHING: Final = _Held(0, 0)
 
 
-class Heap:
-    """One process has one tracer. ``start`` and ``stop`` may be called at any time."""
+class HeapTracer:
+    """Controls tracemalloc, of which a process has one. ``start`` and ``stop`` may be called at any time."""
 
     def __init__(self) -> None:
         self._began = 0.0
-        self._last: dict[Place, _Held] = {}
+        self._last: dict[_Line, _Held] = {}
         self._last_at: float | None = None
 
     def start(self) -> None:
-        """Begin to trace."""
+        """Starts tracing."""
         if not tracemalloc.is_tracing():
             self._began = time.monotonic()
             tracemalloc.start()
 
     def stop(self) -> None:
-        """Trace no longer, and forget what was traced."""
+        """Stops tracing and discards all traces."""
         tracemalloc.stop()
         self._last, self._last_at = {}, None
 
-    def report(self, most: int) -> HeapReport | None:
-        """What is held by now, at most ``most`` lines of each list; None if nothing is traced. To be called outside the
-        event loop."""
+    def report(self, max_lines: int) -> HeapReport | None:
+        """Returns the current memory, with at most ``max_lines`` in each list; None without tracing. Call it outside
+        the event loop."""
         in_use, peak = tracemalloc.get_traced_memory()
         ignored = (tracemalloc.Filter(False, tracemalloc.__file__), tracemalloc.Filter(False, __file__))
         try:
             snapshot = tracemalloc.take_snapshot().filter_traces(ignored)
         except RuntimeError:
-            # What it says where nothing is traced. Asking first would not help: it may end at any time.
+            # Nothing is traced. A check beforehand would not help, as tracing may end at any time.
             return None
-        found: dict[Place, _Held] = {}
-        for one in snapshot.statistics("lineno"):
-            frame = one.traceback[0]
-            found[(frame.filename, frame.lineno)] = _Held(one.size, one.count)
+        held: dict[_Line, _Held] = {}
+        for statistic in snapshot.statistics("lineno"):
+            frame = statistic.traceback[0]
+            held[(frame.filename, frame.lineno)] = _Held(statistic.size, statistic.count)
         before, before_at, now = self._last, self._last_at, time.monotonic()
-        self._last, self._last_at = found, now
-        lines = [_line(place, found.get(place, _NOTHING), before.get(place, _NOTHING)) for place in found | before]
+        self._last, self._last_at = held, now
+        lines = [_line(line, held.get(line, _NOTHING), before.get(line, _NOTHING)) for line in held | before]
         return HeapReport(
             traced_seconds=now - self._began,
             since_last_seconds=None if before_at is None else now - before_at,
             bytes=in_use,
             peak_bytes=peak,
             tracer_bytes=tracemalloc.get_tracemalloc_memory(),
-            top=sorted((one for one in lines if one.bytes), key=lambda one: -one.bytes)[:most],
-            grown=sorted((one for one in lines if one.bytes_more > 0), key=lambda one: -one.bytes_more)[:most],
+            top=sorted((line for line in lines if line.bytes), key=lambda line: -line.bytes)[:max_lines],
+            grown=sorted((line for line in lines if line.bytes_more > 0), key=lambda line: -line.bytes_more)[
+                :max_lines
+            ],
         )
 
 
-def _line(place: Place, held: _Held, before: _Held) -> HeapLine:
-    return HeapLine(*place, held.bytes, held.blocks, held.bytes - before.bytes, held.blocks - before.blocks)
+def _line(line: _Line, held: _Held, before: _Held) -> HeapLine:
+    return HeapLine(*line, held.bytes, held.blocks, held.bytes - before.bytes, held.blocks - before.blocks)

@@ -1,4 +1,4 @@
-"""Where each asyncio task of a worker stands: whom it awaits, who awaits whom, down to what has not come yet."""
+"""Lists the asyncio tasks of a worker, each with its chain of awaits."""
 
 import asyncio
 import types
@@ -8,7 +8,7 @@ import msgspec
 __all__ = ["TaskView", "read_tasks"]
 
 
-class Call(msgspec.Struct, frozen=True):
+class TaskCall(msgspec.Struct, frozen=True):
     """A coroutine that is suspended, or runs, at ``line``."""
 
     function: str
@@ -17,21 +17,21 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class TaskView(msgspec.Struct, frozen=True):
-    """``calls`` are outermost first; ``awaits`` is the type of what the innermost waits for."""
+    """``calls`` are outermost first; ``awaits`` is the type of the object that the innermost awaits."""
 
     name: str
-    calls: list[Call]
+    calls: list[TaskCall]
     awaits: str | None
 
 
 def read_tasks(loop: asyncio.AbstractEventLoop) -> list[TaskView]:
-    """Every task that has not ended, by name."""
+    """Returns every task that has not ended, sorted by name."""
     views = [_view(task) for task in asyncio.all_tasks(loop)]
     return sorted(views, key=lambda view: (len(view.name), view.name))
 
 
 def _view(task: "asyncio.Task[object]") -> TaskView:
-    calls: list[Call] = []
+    calls: list[TaskCall] = []
     awaited: object = task.get_coro()
     while True:
         if isinstance(awaited, types.CoroutineType):
@@ -40,6 +40,6 @@ def _view(task: "asyncio.Task[object]") -> TaskView:
             frame, code, inner = awaited.gi_frame, awaited.gi_code, awaited.gi_yieldfrom
         else:
             break
-        calls.append(Call(code.co_qualname, code.co_filename, None if frame is None else frame.f_lineno))
+        calls.append(TaskCall(code.co_qualname, code.co_filename, None if frame is None else frame.f_lineno))
         awaited = inner
     return TaskView(task.get_name(), calls, None if awaited is None else type(awaited).__qualname__)

@@ -32,32 +32,38 @@ from ztoapi.telemetry.layout import (
     SLOT_WORDS,
     WORD_BYTES,
     Cell,
-    Table,
+    MetricTable,
 )
-from ztoapi.telemetry.samples import SAMPLED, Kind, merged
+from ztoapi.telemetry.samples import SAMPLED, SampleKind, merged
 
-__all__ = ["Labels", "MetricsBoard", "Row", "Slot", "cut"]
+__all__ = ["Labels", "MetricsBoard", "Row", "Slot", "add_rows", "cut"]
 
 Labels = tuple[str, ...]
 Row = list[float]
-"""The cells of a row: counts, and the doubles that the table says."""
+"""The cells of a row: counts, and doubles in the cells that the table lists."""
 
-_PARTING: Final = "\x1f"
-"""ASCII's unit separator, between the values of a row."""
-_READS: Final = 20
-"""Times that a record which was being written is looked at again."""
+_SEPARATOR: Final = "\x1f"
+"""Between the label values of a row: ASCII's unit separator."""
+_MAX_READS: Final = 20
+"""Attempts to read a record that is being written."""
 
 
 def cut(text: str, size: int) -> str:
-    """``text``, of at most ``size`` octets of UTF-8 and whole characters."""
+    """Returns the beginning of ``text`` that fits into ``size`` bytes of UTF-8, in whole characters."""
     if text.isascii():
         return text[:size]
-    octets = text.encode("utf-8", "replace")
-    return octets[:size].decode("utf-8", "ignore") if len(octets) > size else octets.decode("utf-8")
+    encoded = text.encode("utf-8", "replace")
+    return encoded[:size].decode("utf-8", "ignore") if len(encoded) > size else encoded.decode("utf-8")
+
+
+def add_rows(totals: dict[Labels, Row], labels: Labels, row: Row) -> None:
+    """Adds ``row`` to the total of ``labels``."""
+    total = totals.get(labels)
+    totals[labels] = row if total is None else [a + b for a, b in zip(total, row, strict=True)]
 
 
 class MetricsBoard:
-    """``workers`` slots. Whoever makes it is the supervisor, or the only worker."""
+    """The slots of ``workers`` workers. The process that creates it is the supervisor, or the only worker."""
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
@@ -65,55 +71,54 @@ class MetricsBoard:
         self._memory = mmap.mmap(-1, workers * SLOT_WORDS * WORD_BYTES)
         self.ints = memoryview(self._memory).cast("q")
         self.floats = memoryview(self._memory).cast("d")
-        self.octets = memoryview(self._memory)
+        self.bytes = memoryview(self._memory)
 
     def slot(self, number: int) -> "Slot":
-        """For the worker of this number, counted from 0; whoever had it before is dead."""
+        """Returns the slot for worker ``number``, counted from 0. The previous owner must be dead."""
         return Slot(self, number)
 
     @property
     def slots(self) -> "list[Slot]":
-        """All, for reading."""
+        """All slots, for reading."""
         return [Slot(self, number) for number in range(self.workers)]
 
-    def rows(self, *tables: Table) -> dict[Labels, Row]:
-        """Every row of ``tables``, which are of one kind; those of the same labels are added up."""
-        found: dict[Labels, Row] = {}
+    def rows(self, *tables: MetricTable) -> dict[Labels, Row]:
+        """Returns every row of ``tables``, which must have the same cells. Rows with equal labels are added up."""
+        totals: dict[Labels, Row] = {}
         for slot, table in itertools.product(self.slots, tables):
             for labels, row in slot.rows(table):
-                known = found.get(labels)
-                found[labels] = row if known is None else [a + b for a, b in zip(known, row, strict=True)]
-        return found
+                add_rows(totals, labels, row)
+        return totals
 
-    def total(self, cell: Cell) -> int:
+    def total(self, cell: int) -> int:
         return sum(slot.ints[cell] for slot in self.slots)
 
-    def total_seconds(self, cell: Cell) -> float:
+    def total_seconds(self, cell: int) -> float:
         return sum(slot.floats[cell] for slot in self.slots)
 
-    def histogram(self, cell: Cell, size: int) -> Row:
-        """The sum and the counts of a histogram among the single cells."""
-        added: Row = [0.0] * size
+    def histogram(self, cell: int, size: int) -> Row:
+        """Returns the sum and the counts of a histogram among the single cells."""
+        total: Row = [0.0] * size
         for slot in self.slots:
-            added = [a + b for a, b in zip(added, slot.histogram(cell, size), strict=True)]
-        return added
+            total = [a + b for a, b in zip(total, slot.histogram(cell, size), strict=True)]
+        return total
 
     def in_flight(self) -> int:
-        """Requests begun and not ended, but for those that look after the gateway."""
+        """Returns the number of requests that have begun and not ended, without monitoring requests."""
         return sum(slot.in_flight() for slot in self.slots)
 
     def samples(self) -> dict[Labels, float]:
-        """Every sample, by metric and label values, as of all workers that live."""
-        found: dict[Labels, list[float]] = {}
+        """Returns the merged samples of all live workers, by metric name and label values."""
+        by_labels: dict[Labels, list[float]] = {}
         for slot in self.slots:
             for labels, (value,) in slot.rows(SAMPLES):
                 metric = SAMPLED.get(labels[0])
-                if metric is not None and (slot.ints[Cell.PID] or metric.kind is Kind.COUNTER):
-                    found.setdefault(labels, []).append(value)
-        return {labels: merged(SAMPLED[labels[0]].kind, values) for labels, values in found.items()}
+                if metric is not None and (slot.ints[Cell.PID] or metric.kind is SampleKind.COUNTER):
+                    by_labels.setdefault(labels, []).append(value)
+        return {labels: merged(SAMPLED[labels[0]].kind, values) for labels, values in by_labels.items()}
 
     def reclaim(self, number: int) -> None:
-        """The worker of this number has died: what it had in flight is lost, what it has counted stays."""
+        """Settles the slot of worker ``number``, which has died: its requests in flight are lost, its counts stay."""
         slot = Slot(self, number)
         slot.ints[Cell.LOST] += slot.in_flight()
         slot.ints[Cell.PID] = 0
@@ -122,43 +127,44 @@ class MetricsBoard:
         slot.floats[Cell.CPU_SECONDS_BEFORE] += slot.floats[Cell.CPU_SECONDS]
         for labels, _ in slot.rows(SAMPLES):
             metric = SAMPLED.get(labels[0])
-            if metric is not None and metric.kind is not Kind.COUNTER:
+            if metric is not None and metric.kind is not SampleKind.COUNTER:
                 slot.row(SAMPLES, labels)[1][0] = 0.0
         slot.floats[Cell.CPU_SECONDS] = slot.floats[Cell.CPU_SHARE] = 0.0
 
 
 class Slot:
-    """One worker's part. ``ints`` and ``floats`` are two views of the same words."""
+    """The part of the board that one worker writes. ``ints`` and ``floats`` are two views of the same words."""
 
-    __slots__ = ("_index", "_octets", "_read", "floats", "ints", "number")
+    __slots__ = ("_bytes", "_index", "_indexed", "floats", "ints", "number")
 
     def __init__(self, board: MetricsBoard, number: int) -> None:
         start, end = number * SLOT_WORDS, (number + 1) * SLOT_WORDS
         self.number = number
         self.ints = board.ints[start:end]
         self.floats = board.floats[start:end]
-        self._octets = board.octets[start * WORD_BYTES : end * WORD_BYTES]
+        self._bytes = board.bytes[start * WORD_BYTES : end * WORD_BYTES]
         self._index: dict[tuple[int, Labels], int] = {}
-        self._read: dict[int, int] = {}
-        """By the start of a table: rows of it that the index knows."""
+        """Positions of rows, by the start of their table and their labels."""
+        self._indexed: dict[int, int] = {}
+        """By the start of a table: how many of its rows are in the index."""
 
-    # -- for its worker ---------------------------------------------------------------------------------------------
+    # -- writing ----------------------------------------------------------------------------------------------------
 
     def take_over(self, pid: int, now: float) -> None:
-        """Begin to write, as process ``pid`` at ``now`` (Unix seconds)."""
+        """Makes process ``pid`` the owner of the slot, at ``now`` (Unix seconds)."""
         self.floats[Cell.STARTED_AT] = now
         self.ints[Cell.LIVE_SHOWN] = 0
         self.ints[Cell.PID] = pid
 
-    def row(self, table: Table, labels: Sequence[str]) -> "tuple[memoryview[int], memoryview[float]]":
-        """The cells of a row, as integers and as doubles; taken up if it is new."""
-        at = self._find(table, tuple(cut(value.replace(_PARTING, " "), LABEL_VALUE_BYTES) for value in labels))
+    def row(self, table: MetricTable, labels: Sequence[str]) -> "tuple[memoryview[int], memoryview[float]]":
+        """Returns the cells of a row, as integers and as doubles. Allocates the row if the labels are new."""
+        at = self._find(table, tuple(cut(value.replace(_SEPARATOR, " "), LABEL_VALUE_BYTES) for value in labels))
         return self.ints[at : at + table.cells], self.floats[at : at + table.cells]
 
-    def _find(self, table: Table, labels: Labels) -> int:
-        known = self._look_up(table, labels)
-        if known is not None:
-            return known
+    def _find(self, table: MetricTable, labels: Labels) -> int:
+        position = self._look_up(table, labels)
+        if position is not None:
+            return position
         place = self.ints[table.start]
         if place >= table.rows - 1:
             labels = (OTHER,) * len(labels)
@@ -166,33 +172,33 @@ class Slot:
             place -= 1
         else:
             at = (table.start + 1 + place * table.row_words) * WORD_BYTES
-            self._octets[at : at + LABEL_BYTES] = _PARTING.join(labels).encode("utf-8").ljust(LABEL_BYTES, b"\0")
-            # Only now does a reader look at it.
+            self._bytes[at : at + LABEL_BYTES] = _SEPARATOR.join(labels).encode("utf-8").ljust(LABEL_BYTES, b"\0")
+            # Readers see the row from here on.
             self.ints[table.start] = place + 1
         at = table.start + 1 + place * table.row_words + LABEL_WORDS
         if place < table.rows - 1:
             self._index[(table.start, labels)] = at
         return at
 
-    def _look_up(self, table: Table, labels: Labels) -> int | None:
-        """Where the row is, if there is one. Each row is read once: what finds no room would else be looked for in all
-        of them every time, 0.5 ms in the largest table."""
+    def _look_up(self, table: MetricTable, labels: Labels) -> int | None:
+        """Returns the position of a row, or None. Each row is decoded once, for the index: without it, labels that find
+        no free row would be compared with all rows at each call, which takes 0.5 ms in the largest table."""
         index, start = self._index, table.start
-        found = index.get((start, labels))
-        if found is None:
-            for place in range(self._read.get(start, 0), self.ints[start]):
+        position = index.get((start, labels))
+        if position is None:
+            for place in range(self._indexed.get(start, 0), self.ints[start]):
                 at = start + 1 + place * table.row_words + LABEL_WORDS
                 index.setdefault((start, self._labels(table, place)), at)
-            self._read[start] = self.ints[start]
-            found = index.get((start, labels))
-        return found
+            self._indexed[start] = self.ints[start]
+            position = index.get((start, labels))
+        return position
 
-    def _labels(self, table: Table, place: int) -> Labels:
+    def _labels(self, table: MetricTable, place: int) -> Labels:
         at = (table.start + 1 + place * table.row_words) * WORD_BYTES
-        return tuple(bytes(self._octets[at : at + LABEL_BYTES]).rstrip(b"\0").decode("utf-8").split(_PARTING))
+        return tuple(bytes(self._bytes[at : at + LABEL_BYTES]).rstrip(b"\0").decode("utf-8").split(_SEPARATOR))
 
     def write_second(self, at: int, ints: Sequence[int], sums: Sequence[tuple[int, float]]) -> None:
-        """Note what happened in the second that begins at ``at`` (Unix seconds); ``sums`` are cells and doubles."""
+        """Writes the counts of the second that begins at ``at`` (Unix seconds); ``sums`` pairs cells and doubles."""
         start = SECONDS_START + at % SECONDS * SECOND_WORDS
         self.ints[start] = 0
         for place, value in enumerate(ints, 1):
@@ -201,19 +207,19 @@ class Slot:
             self.floats[start + place] = total
         self.ints[start] = at
 
-    def write_record(self, place: int, octets: bytes) -> None:
-        """Write a live record: ``place`` is its first word. The stamp is odd while it is being written."""
+    def write_record(self, place: int, encoded: bytes) -> None:
+        """Writes a live record whose first word is ``place``. Its stamp is odd while it is being written."""
         ints, at = self.ints, place * WORD_BYTES
         stamp = ints[place] | 1
         ints[place] = stamp
-        ints[place + 1] = len(octets)
-        self._octets[at + 2 * WORD_BYTES : at + 2 * WORD_BYTES + len(octets)] = octets
+        ints[place + 1] = len(encoded)
+        self._bytes[at + 2 * WORD_BYTES : at + 2 * WORD_BYTES + len(encoded)] = encoded
         ints[place] = stamp + 1
 
-    # -- for everybody ----------------------------------------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------------------------------
 
-    def rows(self, table: Table) -> Iterator[tuple[Labels, Row]]:
-        """Every row in use."""
+    def rows(self, table: MetricTable) -> Iterator[tuple[Labels, Row]]:
+        """Yields every row in use."""
         for place in range(self.ints[table.start]):
             at = table.start + 1 + place * table.row_words + LABEL_WORDS
             row: Row = list(self.ints[at : at + table.cells])
@@ -221,41 +227,46 @@ class Slot:
                 row[double] = self.floats[at + double]
             yield self._labels(table, place), row
 
-    def histogram(self, cell: Cell, size: int) -> Row:
+    def histogram(self, cell: int, size: int) -> Row:
+        """Returns the sum and the counts of a histogram among the single cells."""
         return [self.floats[cell], *self.ints[cell + 1 : cell + size]]
 
     def in_flight(self) -> int:
-        # Ended first: what ends in between must not count as less than none.
+        """Returns the number of requests that have begun and not ended, without monitoring requests."""
+        # The ended ones are read first: a request that ends in between must not make the result negative.
         ended = self.ints[Cell.LOST]
         ended += sum(int(row[0]) for _, row in self.rows(CODES))
         return max(self.ints[Cell.STARTED] - ended, 0)
 
     def record(self, place: int) -> bytes | None:
-        """The live record whose first word is ``place``; None if there is none, or none that stood still."""
+        """Returns the live record whose first word is ``place``; None if there is none, or if it changes all the
+        time."""
         ints, at = self.ints, place * WORD_BYTES
-        for _ in range(_READS):
+        for _ in range(_MAX_READS):
             stamp = ints[place]
             if not stamp:
                 return None
             if stamp & 1:
                 continue
             size = min(ints[place + 1], LIVE_BYTES - 2 * WORD_BYTES)
-            octets = bytes(self._octets[at + 2 * WORD_BYTES : at + 2 * WORD_BYTES + size])
+            encoded = bytes(self._bytes[at + 2 * WORD_BYTES : at + 2 * WORD_BYTES + size])
             if ints[place] == stamp:
-                return octets
+                return encoded
         return None
 
     def newest_finished(self) -> range:
-        """Numbers of the finished requests that are kept; each is in the ring at its number modulo the ring's size."""
+        """Returns the numbers of the finished requests that are kept. Their positions in the ring are these numbers
+        modulo its size."""
         written = self.ints[Cell.LIVE_WRITTEN]
         return range(max(written - LIVE_FINISHED, 0), written)
 
     def shown_in_flight(self) -> range:
+        """Returns the positions of the valid records of requests in flight."""
         return range(min(self.ints[Cell.LIVE_SHOWN], LIVE_IN_FLIGHT))
 
     def seconds(self, newest: int, count: int) -> Iterator[tuple[int, list[int], list[float]]]:
-        """What was noted of the ``count`` seconds up to ``newest`` (Unix seconds): when, the row's words with 0 for
-        the sums of its histograms, and those sums."""
+        """Yields those of the ``count`` seconds up to ``newest`` (Unix seconds) that were written: the second, its
+        words with 0 in place of the histograms' sums, and these sums."""
         for at in range(newest - count + 1, newest + 1):
             start = SECONDS_START + at % SECONDS * SECOND_WORDS
             if self.ints[start] != at:

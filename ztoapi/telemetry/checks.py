@@ -1,4 +1,4 @@
-"""How the parts of a gateway stand, as ``/health`` tells it."""
+"""Health checks of the gateway's components, for ``/health``."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,15 +9,15 @@ __all__ = ["Check", "Checks", "passed_or_warn"]
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """One part, by the names of draft-inadarei-api-health-check. Whoever can connect sees it: it holds no name of a
-    credential and no address."""
+    """One component, with the names of draft-inadarei-api-health-check. Every client can read it, so it contains no
+    credential names and no addresses."""
 
     status: Literal["pass", "warn", "fail"]
-    """``warn``: requests are served, and somebody should look. ``fail``: the part serves none."""
+    """``warn``: requests are served, but an operator should look. ``fail``: the component serves no request."""
     observed_value: int | None = None
     observed_unit: str | None = None
     output: str | None = None
-    """What is wrong."""
+    """A description of the problem."""
 
 
 Checks = dict[str, Callable[[], Check]]
@@ -25,5 +25,5 @@ Checks = dict[str, Callable[[], Check]]
 
 
 def passed_or_warn(passed: bool, output: str) -> Check:
-    """Of a part without which requests are served."""
+    """Returns a check of a component that requests can do without: it never fails."""
     return Check("pass") if passed else Check("warn", output=output)

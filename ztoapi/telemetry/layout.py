@@ -1,11 +1,12 @@
-"""Where everything lies in a worker's part of the telemetry board: computed once, from what stands here.
+"""The memory layout of a worker's slot on the metrics board. All positions are computed here, once.
 
-A part (*slot*) is an array of 64-bit words. First the single cells, then the tables. A table has rows that are taken up
-as their labels first occur; the last one is for whatever finds no room. A histogram is the sum (a double), then one
-word for each bucket, the last of which is for what is above the last edge.
+A slot is an array of 64-bit words: first the single cells, then the tables. A table allocates a row when a combination
+of label values first occurs; its last row counts the combinations that find no free row. A histogram takes one word for
+the sum (a double) and one word for each bucket, the last of which counts values above the highest edge.
+
+Cells are attributes of plain classes rather than members of enumerations, which take twice the time to look up.
 """
 
-import enum
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -46,52 +47,52 @@ __all__ = [
     "WORD_BYTES",
     "Cell",
     "KeyCell",
+    "MetricTable",
     "ModelCell",
     "PlatformCell",
     "SecondCell",
-    "Table",
 ]
 
 WORD_BYTES: Final = 8
 OTHER: Final = "other"
-"""The label of what is not known, or finds no room."""
+"""The label value for unknown names, and for rows that find no room."""
 
 DURATION_EDGES_SECONDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
     163.84, 327.68, 655.36,
 )  # fmt: skip
-"""OpenTelemetry's for GenAI durations (0.01 doubled to 81.92), with smaller ones for refusals and answers from a cache,
-and larger ones up to the time that a whole answer may take."""
+"""OpenTelemetry's buckets for GenAI durations (0.01 doubled to 81.92), with smaller ones for refusals and cached
+responses, and larger ones up to the time limit of a whole response."""
 TTFT_EDGES_SECONDS: Final = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 )  # fmt: skip
-"""OpenTelemetry's, with vLLM's larger ones for prompts that take long."""
+"""OpenTelemetry's buckets, with vLLM's larger ones for long prompts."""
 GAP_EDGES_SECONDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 40.0,
 )  # fmt: skip
-"""OpenTelemetry's for the time per output token, as vLLM has them, with smaller ones: a fast model has several chunks
-in 10 ms."""
+"""OpenTelemetry's buckets for the time per output token, as in vLLM, with smaller ones: a fast model sends several
+chunks in 10 ms."""
 OVERHEAD_EDGES_SECONDS: Final = (
     0.00005, 0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05,
 )  # fmt: skip
-"""50 us to 50 ms: a gateway that adds more than that is broken or starved."""
+"""50 us to 50 ms. A gateway that adds more than that is broken or has too little CPU."""
 LAG_EDGES_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""From what uvloop's timers resolve to what every client would notice."""
+"""From the resolution of uvloop's timers to a delay that every client notices."""
 
 LABEL_VALUE_BYTES: Final = 72
-"""A longer label value is cut. The longest names of models that are in use have about 60."""
+"""Longer label values are cut. The longest model names in use have about 60 bytes."""
 LABEL_WORDS: Final = 28
 LABEL_BYTES: Final = LABEL_WORDS * WORD_BYTES
-"""Three values and what parts them."""
+"""Three values and their separators."""
 
 LIVE_BYTES: Final = 1024
-"""One live record, its stamp and length included: what :mod:`ztoapi.telemetry.live` cuts its fields to fit."""
+"""One live record with its stamp and length. :mod:`ztoapi.telemetry.live` cuts texts to fit."""
 LIVE_FINISHED: Final = 500
-"""Requests that have ended, of which each worker keeps the newest: some pages of a dashboard."""
+"""Finished requests that each worker keeps: a few pages of the dashboard."""
 LIVE_IN_FLIGHT: Final = 128
-"""Requests in flight that each worker shows, the oldest first."""
+"""Requests in flight that each worker shows; the oldest are chosen."""
 SECONDS: Final = 300
-"""For how long each second is kept by itself: five minutes, which is what rates and quantiles are shown over."""
+"""Seconds that are kept individually: five minutes, the window of the rates and quantiles."""
 
 ENDINGS: Final = tuple(Ending)
 
@@ -101,91 +102,91 @@ def _histogram(edges: Sequence[float]) -> int:
     return len(edges) + 2
 
 
-class Cell(enum.IntEnum):
-    """Single cells of a slot, and where its two histograms begin."""
+class Cell:
+    """The single cells of a slot, and the starts of its two histograms."""
 
-    PID = 0
-    STARTED_AT = 1
-    """Unix seconds at which the worker that has the slot began (a double)."""
-    STARTED = 2
-    """Requests begun, but for those that look after the gateway."""
-    LOST = 3
-    """Requests that were in flight in workers that died."""
-    STREAMS = 4
-    """Streamed answers in flight."""
-    BYTES_IN = 5
-    BYTES_OUT = 6
-    RESTARTS = 7
-    """Workers of this slot that died."""
-    CPU_SECONDS = 8
+    PID: Final = 0
+    STARTED_AT: Final = 1
+    """Start of the worker that owns the slot, in Unix seconds (a double)."""
+    STARTED: Final = 2
+    """Requests begun, without monitoring requests."""
+    LOST: Final = 3
+    """Requests that were in flight when their worker died."""
+    STREAMS: Final = 4
+    """Streamed responses in flight."""
+    BYTES_IN: Final = 5
+    BYTES_OUT: Final = 6
+    RESTARTS: Final = 7
+    """Workers that died while they owned this slot."""
+    CPU_SECONDS: Final = 8
     """CPU time of the worker (a double)."""
-    CPU_SECONDS_BEFORE = 9
-    """That of its predecessors (a double)."""
-    CPU_SHARE = 10
-    """Part of a core used in the last second (a double)."""
-    LIVE_WRITTEN = 11
-    """Records of finished requests ever written; the ring's next place is this, modulo its size."""
-    LIVE_SHOWN = 12
-    """Records of requests in flight that are valid."""
-    OVERHEAD = 13
-    LAG = OVERHEAD + _histogram(OVERHEAD_EDGES_SECONDS)
-    BEAT = LAG + _histogram(LAG_EDGES_SECONDS)
-    """When the worker last looked at its deadlines, on the monotonic clock (a double)."""
-    COUNT = BEAT + 1
+    CPU_SECONDS_BEFORE: Final = 9
+    """CPU time of the slot's earlier workers (a double)."""
+    CPU_SHARE: Final = 10
+    """Share of one core used in the last second (a double)."""
+    LIVE_WRITTEN: Final = 11
+    """Records of finished requests ever written. Modulo the size of the ring, this is the next position."""
+    LIVE_SHOWN: Final = 12
+    """Valid records of requests in flight."""
+    OVERHEAD: Final = 13
+    LAG: Final = OVERHEAD + _histogram(OVERHEAD_EDGES_SECONDS)
+    BEAT: Final = LAG + _histogram(LAG_EDGES_SECONDS)
+    """Time of the worker's last deadline scan, on the monotonic clock (a double)."""
+    COUNT: Final = BEAT + 1
 
 
-class ModelCell(enum.IntEnum):
-    """A row of MODELS."""
+class ModelCell:
+    """The cells of a row of MODELS."""
 
-    REQUESTS = 0
-    FAILED = 1
-    CANCELLED = 2
-    """The client went away."""
-    INPUT = 3
-    OUTPUT = 4
-    CACHED = 5
-    REASONING = 6
-    SECONDS = 7
-    """Sum of the requests' durations (a double)."""
-    TTFT = 8
-    GAPS = TTFT + _histogram(TTFT_EDGES_SECONDS)
-    COUNT = GAPS + _histogram(GAP_EDGES_SECONDS)
-
-
-class PlatformCell(enum.IntEnum):
-    """A row of PLATFORMS."""
-
-    ATTEMPTS = 0
-    RETRIES = 1
-    UPSTREAM_STALLS = 2
-    CLIENT_STALLS = 3
-    ENDS = 4
-    """One for each ending."""
-    DURATION = ENDS + len(ENDINGS)
-    COUNT = DURATION + _histogram(DURATION_EDGES_SECONDS)
+    REQUESTS: Final = 0
+    FAILED: Final = 1
+    CANCELLED: Final = 2
+    """Requests whose client disconnected."""
+    INPUT: Final = 3
+    OUTPUT: Final = 4
+    CACHED: Final = 5
+    REASONING: Final = 6
+    SECONDS: Final = 7
+    """Sum of the request durations (a double)."""
+    TTFT: Final = 8
+    GAPS: Final = TTFT + _histogram(TTFT_EDGES_SECONDS)
+    COUNT: Final = GAPS + _histogram(GAP_EDGES_SECONDS)
 
 
-class KeyCell(enum.IntEnum):
-    """A row of KEYS."""
+class PlatformCell:
+    """The cells of a row of PLATFORMS."""
 
-    REQUESTS = 0
-    DENIED = 1
-    """By a rate limit of the gateway's."""
-    INPUT = 2
-    OUTPUT = 3
-    COUNT = 4
+    ATTEMPTS: Final = 0
+    RETRIES: Final = 1
+    UPSTREAM_STALLS: Final = 2
+    CLIENT_STALLS: Final = 3
+    ENDS: Final = 4
+    """One cell for each ending, in the order of ENDINGS."""
+    DURATION: Final = ENDS + len(ENDINGS)
+    COUNT: Final = DURATION + _histogram(DURATION_EDGES_SECONDS)
 
 
-class SecondCell(enum.IntEnum):
-    """One second of a worker; the histograms are in the order of SECOND_HISTOGRAMS."""
+class KeyCell:
+    """The cells of a row of KEYS."""
 
-    STAMP = 0
-    """Unix seconds; 0 while the row is being written."""
-    REQUESTS = 1
-    FAILED = 2
-    STREAMS = 3
-    OUTPUT = 4
-    HISTOGRAMS = 5
+    REQUESTS: Final = 0
+    DENIED: Final = 1
+    """Requests denied by a rate limit of the gateway."""
+    INPUT: Final = 2
+    OUTPUT: Final = 3
+    COUNT: Final = 4
+
+
+class SecondCell:
+    """The cells of one second. Its histograms are in the order of SECOND_HISTOGRAMS."""
+
+    STAMP: Final = 0
+    """The second in Unix time; 0 while the row is being written."""
+    REQUESTS: Final = 1
+    FAILED: Final = 2
+    STREAMS: Final = 3
+    OUTPUT: Final = 4
+    HISTOGRAMS: Final = 5
 
 
 SECOND_HISTOGRAMS: Final = {
@@ -196,11 +197,11 @@ SECOND_HISTOGRAMS: Final = {
 }
 
 
-class Table(NamedTuple):
-    """Rows of one kind. ``doubles`` are the cells that hold a double."""
+class MetricTable(NamedTuple):
+    """Rows with the same labels and cells. ``doubles`` lists the cells that hold a double."""
 
     start: int
-    """Word of the slot at which it begins: first the number of rows in use, then the rows."""
+    """Position in the slot: one word with the number of rows in use, then the rows."""
     labels: tuple[str, ...]
     rows: int
     cells: int
@@ -215,24 +216,24 @@ class Table(NamedTuple):
         return self.start + 1 + self.rows * self.row_words
 
 
-CODES: Final = Table(Cell.COUNT, ("route", "method", "code"), 256, 1)
-OWN_CODES: Final = Table(CODES.end, CODES.labels, 256, 1)
-"""Of requests that look after the gateway: in one table they would take each other's rows, and be one in the last."""
-ROUTES: Final = Table(OWN_CODES.end, ("route",), 64, _histogram(DURATION_EDGES_SECONDS), (0,))
-MODELS: Final = Table(
+CODES: Final = MetricTable(Cell.COUNT, ("route", "method", "code"), 256, 1)
+OWN_CODES: Final = MetricTable(CODES.end, CODES.labels, 256, 1)
+"""The same for monitoring requests. A shared table could run out of rows, and its last row would mix both kinds."""
+ROUTES: Final = MetricTable(OWN_CODES.end, ("route",), 64, _histogram(DURATION_EDGES_SECONDS), (0,))
+MODELS: Final = MetricTable(
     ROUTES.end,
     ("model", "platform"),
     128,
     ModelCell.COUNT,
     (ModelCell.SECONDS, ModelCell.TTFT, ModelCell.GAPS),
 )
-PLATFORMS: Final = Table(MODELS.end, ("platform",), 32, PlatformCell.COUNT, (PlatformCell.DURATION,))
-ERRORS: Final = Table(PLATFORMS.end, ("platform", "code"), 256, 1)
-SAMPLES: Final = Table(ERRORS.end, ("metric", "first", "second"), 4096, 1, (0,))
-"""What is looked at once a second rather than counted at each request; ``first`` and ``second`` are label values. A
-credential has six: there is room for more than six hundred."""
-KEYS: Final = Table(SAMPLES.end, ("key",), 256, KeyCell.COUNT)
-"""Client keys by name."""
+PLATFORMS: Final = MetricTable(MODELS.end, ("platform",), 32, PlatformCell.COUNT, (PlatformCell.DURATION,))
+ERRORS: Final = MetricTable(PLATFORMS.end, ("platform", "code"), 256, 1)
+SAMPLES: Final = MetricTable(ERRORS.end, ("metric", "first", "second"), 4096, 1, (0,))
+"""Values that are sampled once a second rather than counted for each request; ``first`` and ``second`` are label
+values. A credential takes six rows, so more than six hundred credentials fit."""
+KEYS: Final = MetricTable(SAMPLES.end, ("key",), 256, KeyCell.COUNT)
+"""Client keys, by name."""
 TABLES: Final = (CODES, OWN_CODES, ROUTES, MODELS, PLATFORMS, ERRORS, SAMPLES, KEYS)
 
 
@@ -241,11 +242,11 @@ SECOND_SUMS: Final = tuple(
     SecondCell.HISTOGRAMS + sum(_histogram(edges) for edges in list(SECOND_HISTOGRAMS.values())[:number])
     for number in range(len(SECOND_HISTOGRAMS))
 )
-"""Where the histograms of a second begin: with their sums, which are doubles."""
+"""Starts of the histograms within a second: the cells of their sums, which are doubles."""
 LIVE_WORDS: Final = LIVE_BYTES // WORD_BYTES
 
 SECONDS_START: Final = KEYS.end
 FINISHED_START: Final = SECONDS_START + SECONDS * SECOND_WORDS
 IN_FLIGHT_START: Final = FINISHED_START + LIVE_FINISHED * LIVE_WORDS
 SLOT_WORDS: Final = IN_FLIGHT_START + LIVE_IN_FLIGHT * LIVE_WORDS
-"""About 2.2 MB. Memory that is never touched costs nothing."""
+"""About 2.2 MB. Pages that are never touched take no memory."""

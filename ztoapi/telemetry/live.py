@@ -1,8 +1,7 @@
-"""Live records: what a dashboard shows of one request. They have a fixed size, so that texts may have to be cut.
+"""Live records: the requests that the dashboard lists. A record has a fixed size, so long texts are cut.
 
-They are written by the worker's scan, four times a second, never on a request's path, and of what has ended since the
-last scan the newest :data:`NEWEST`: more than anybody could read, and at high rates most would be overwritten before
-anybody looked.
+The worker's scan writes them four times a second, never the path of a request. Of the requests that ended since the
+last scan it writes the :data:`MAX_PER_SCAN` newest: at high rates most records would be overwritten unread.
 """
 
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.telemetry.board import MetricsBoard, Slot, cut
+from ztoapi.telemetry.figures import LiveRequest
 from ztoapi.telemetry.layout import (
     FINISHED_START,
     IN_FLIGHT_START,
@@ -22,118 +22,79 @@ from ztoapi.telemetry.layout import (
 )
 from ztoapi.telemetry.record import RequestRecord
 
-__all__ = ["LOST", "NEWEST", "LiveRecord", "read_live", "reclaim", "write_finished", "write_in_flight"]
+__all__ = ["LOST", "MAX_PER_SCAN", "LiveRecord", "read_live", "reclaim", "write_finished", "write_in_flight"]
 
 LOST: Final = "worker_died"
-"""The ending of what was in flight in a worker that died."""
-NEWEST: Final = 50
-"""Finished requests that one scan writes at most: 200 a second."""
-_ROOM: Final = LIVE_BYTES - 2 * WORD_BYTES
+"""The ending of requests that were in flight in a worker that died."""
+MAX_PER_SCAN: Final = 50
+"""Finished requests that one scan writes: 200 a second."""
+_ROOM_BYTES: Final = LIVE_BYTES - 2 * WORD_BYTES
 _TEXT_BYTES: Final = {
     "id": 120, "method": 16, "path": 120, "model": 64, "platform": 32, "credential": 64, "key": 64, "client": 48,
     "peer": 56, "user_agent": 120, "error_code": 48,
 }  # fmt: skip
-"""What is left of each text where all together find no room. With the numbers that is less than 1,000 octets."""
+"""The lengths to which texts are cut if a record does not fit. With the numbers this is less than 1,000 bytes."""
 
 
-class LiveRecord(msgspec.Struct, array_like=True, gc=False, kw_only=True):
-    """One request. ``started`` is in Unix seconds, ``duration`` and ``time_to_first_token`` in seconds."""
-
-    id: str
-    started: float
-    method: str
-    path: str
-    model: str | None
-    platform: str | None
-    credential: str | None
-    key: str | None
-    client: str | None
-    user_agent: str | None
-    status: int
-    ending: str | None
-    phase: str
-    stream: bool
-    attempts: int
-    bytes_in: int
-    bytes_out: int
-    input_tokens: int | None
-    output_tokens: int | None
-    time_to_first_token: float | None
-    duration: float
-    error_code: str | None
-    cache: str | None
-    peer: str | None
+class LiveRecord(LiveRequest, array_like=True, gc=False):
+    """A :class:`LiveRequest` as it is stored: without the names of its fields."""
 
 
+_COPIED: Final = tuple(name for name in LiveRequest.__struct_fields__ if hasattr(RequestRecord, name))
+"""Fields that have the same name and value in a RequestRecord; the others are computed."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(LiveRecord).decode
 
 
-def _encoded(record: RequestRecord, offset: float, now: float) -> bytes:
-    """``offset`` is what turns monotonic seconds into Unix seconds; ``now`` is monotonic."""
+def _make(record: RequestRecord, offset: float, now: float) -> LiveRecord:
+    """``offset`` converts monotonic to Unix seconds; ``now`` is monotonic."""
+    fields = {name: getattr(record, name) for name in _COPIED}
     ending, usage, agent = record.ending, record.usage, record.user_agent
-    live = LiveRecord(
-        id=record.request_id,
-        started=record.started + offset,
-        method=record.method,
-        path=record.path,
-        model=record.served_model or record.model,
-        platform=record.platform,
-        credential=record.credential,
-        key=record.key,
-        client=record.client,
-        user_agent=None if agent is None else agent.decode("utf-8", "replace"),
-        status=record.status,
-        ending=None if ending is None else ending.value,
-        phase="done" if ending is not None else "streaming" if record.first_byte is not None else "waiting",
-        stream=record.stream,
-        attempts=record.attempts,
-        bytes_in=record.bytes_in,
-        bytes_out=record.bytes_out,
-        input_tokens=None if usage is None else usage.prompt_tokens,
-        output_tokens=None if usage is None else usage.completion_tokens,
-        time_to_first_token=record.time_to_first_token,
-        duration=max((record.finished or now) - record.started, 0.0),
-        error_code=record.error_code,
-        cache=record.cache,
-        peer=record.peer,
-    )
-    return _packed(live)
+    fields |= {
+        "id": record.request_id,
+        "started": record.started + offset,
+        "model": record.served_model or record.model,
+        "user_agent": None if agent is None else agent.decode("utf-8", "replace"),
+        "ending": None if ending is None else ending.value,
+        "phase": "done" if ending is not None else "streaming" if record.first_byte is not None else "waiting",
+        "input_tokens": None if usage is None else usage.prompt_tokens,
+        "output_tokens": None if usage is None else usage.completion_tokens,
+        "duration": max((record.finished or now) - record.started, 0.0),
+    }
+    return LiveRecord(**fields)
 
 
-def _packed(live: LiveRecord) -> bytes:
-    octets = _encode(live)
-    return octets if len(octets) <= _ROOM else _encode(_shortened(live))
-
-
-def _shortened(live: LiveRecord) -> LiveRecord:
+def _pack(live: LiveRecord) -> bytes:
+    encoded = _encode(live)
+    if len(encoded) <= _ROOM_BYTES:
+        return encoded
     for name, size in _TEXT_BYTES.items():
         text = getattr(live, name)
         if text is not None:
             setattr(live, name, cut(text, size))
-    return live
+    return _encode(live)
 
 
 def write_finished(slot: Slot, records: list[RequestRecord], offset: float) -> None:
-    """Put finished requests, the oldest first, into the ring."""
+    """Writes finished requests, the oldest first, into the ring."""
     for record in records:
         number = slot.ints[Cell.LIVE_WRITTEN]
-        octets = _encoded(record, offset, 0.0)
-        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, octets)
+        encoded = _pack(_make(record, offset, 0.0))
+        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, encoded)
         slot.ints[Cell.LIVE_WRITTEN] = number + 1
 
 
 def write_in_flight(slot: Slot, records: list[RequestRecord], offset: float, now: float) -> None:
-    """Show these requests in flight, and no others."""
-    shown = records[:LIVE_IN_FLIGHT]
-    for place, record in enumerate(shown):
-        slot.write_record(IN_FLIGHT_START + place * LIVE_WORDS, _encoded(record, offset, now))
-    slot.ints[Cell.LIVE_SHOWN] = len(shown)
+    """Replaces the requests in flight that are shown."""
+    records = records[:LIVE_IN_FLIGHT]
+    for place, record in enumerate(records):
+        slot.write_record(IN_FLIGHT_START + place * LIVE_WORDS, _pack(_make(record, offset, now)))
+    slot.ints[Cell.LIVE_SHOWN] = len(records)
 
 
 def reclaim(board: MetricsBoard, number: int, now: float) -> None:
-    """Worker ``number`` has died at ``now`` (Unix seconds). What it had in flight has ended; a record that it was in
-    the middle of is dropped."""
+    """Settles the slot of worker ``number``, which died at ``now`` (Unix seconds): its requests in flight have ended.
+    A record that it was writing is dropped."""
     board.reclaim(number)
     slot = board.slot(number)
     ints = slot.ints
@@ -142,34 +103,34 @@ def reclaim(board: MetricsBoard, number: int, now: float) -> None:
         if ints[at] & 1:
             ints[at] = 0
     for place in slot.shown_in_flight():
-        octets = slot.record(IN_FLIGHT_START + place * LIVE_WORDS)
-        if octets is None:
+        encoded = slot.record(IN_FLIGHT_START + place * LIVE_WORDS)
+        if encoded is None:
             continue
-        live = _decode(octets)
+        live = _decode(encoded)
         live.phase, live.ending, live.duration = "done", LOST, max(now - live.started, 0.0)
         number = ints[Cell.LIVE_WRITTEN]
-        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _packed(live))
+        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _pack(live))
         ints[Cell.LIVE_WRITTEN] = number + 1
     ints[Cell.LIVE_SHOWN] = 0
 
 
 def read_live(board: MetricsBoard) -> list[LiveRecord]:
-    """All workers' records: those in flight first, then those that have ended; the newest first of each."""
+    """Returns the records of all workers: requests in flight, then finished ones, each with the newest first."""
     running: list[LiveRecord] = []
     ended: list[LiveRecord] = []
     for slot in board.slots:
-        # In this order: what ends in between is seen twice, not never.
+        # A request that ends in between is found twice; in the other order it could be missed.
         for place in slot.shown_in_flight():
             _add(running, slot.record(IN_FLIGHT_START + place * LIVE_WORDS))
         for number in slot.newest_finished():
             _add(ended, slot.record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS))
-    over = {(one.id, one.started) for one in ended}
-    running = [one for one in running if (one.id, one.started) not in over]
+    ended_ids = {(record.id, record.started) for record in ended}
+    running = [record for record in running if (record.id, record.started) not in ended_ids]
     for records in (running, ended):
-        records.sort(key=lambda one: one.started, reverse=True)
+        records.sort(key=lambda record: record.started, reverse=True)
     return running + ended
 
 
-def _add(records: list[LiveRecord], octets: bytes | None) -> None:
-    if octets is not None:
-        records.append(_decode(octets))
+def _add(records: list[LiveRecord], encoded: bytes | None) -> None:
+    if encoded is not None:
+        records.append(_decode(encoded))

@@ -1,4 +1,4 @@
-"""What the kernel says of one process, on Linux; elsewhere nothing."""
+"""Memory and open files of a process, on Linux."""
 
 import mmap
 import os
@@ -9,14 +9,14 @@ __all__ = ["ProcessFigures", "process_figures"]
 
 
 class ProcessFigures(NamedTuple):
-    """None where the system does not say."""
+    """None if unknown: the process is gone, or the system is not Linux."""
 
     memory_bytes: int | None = None
     open_files: int | None = None
 
 
 def process_figures(pid: int) -> ProcessFigures:
-    """Those of ``pid``; none if it is gone."""
+    """Returns the figures of process ``pid``."""
     path = Path(f"/proc/{pid}")
     try:
         memory = int((path / "statm").read_text().split()[1]) * mmap.PAGESIZE

@@ -1,4 +1,4 @@
-"""The one record of a request: filled while it runs, submitted once when it ends."""
+"""The record of a request. It is filled while the request runs, and submitted once when the request ends."""
 
 from collections import deque
 from time import monotonic
@@ -13,12 +13,11 @@ __all__ = ["USER_AGENT_BYTES", "Recorder", "RequestRecord", "Spans"]
 
 USER_AGENT_BYTES: Final = 120
 RECENT_RECORDS: Final = 1000
-"""Records kept in memory: enough for a dashboard page, about 1 MB."""
+"""Records kept in memory: several pages of the dashboard, about 1 MB."""
 
 
 class Spans(NamedTuple):
-    """Ids of the spans of a traced request, made before it is known what will be in them; ``caller`` is whose span they
-    are in, ``state`` what it has sent as tracestate."""
+    """Span ids of a sampled request. ``caller`` is the id of the parent span, ``state`` its tracestate."""
 
     server: int
     client: int
@@ -27,44 +26,45 @@ class Spans(NamedTuple):
 
 
 class RequestRecord(msgspec.Struct, gc=False):
-    """What is known of one request. Times are seconds of the monotonic clock; sizes are bytes."""
+    """Everything recorded about one request. Times are seconds of the monotonic clock; sizes are bytes."""
 
     request_id: str
     method: str
     path: str
     started: float
     whole: float | None = None
-    """When its last byte had come and it was taken in hand."""
+    """When its last byte had arrived and processing began."""
     asked: float | None = None
-    """When the upstream was asked, the last time."""
+    """When the last attempt was sent upstream."""
     overhead: float | None = None
-    """Seconds from ``whole`` until the upstream was asked the first time; None where the gateway waited for others."""
+    """Seconds from ``whole`` until the first attempt was sent upstream; None if the gateway waited for anything
+    else."""
     answered: float | None = None
-    """When the whole answer of the upstream had come."""
+    """When the upstream response was complete."""
     first_byte: float | None = None
     """When the first event of a stream was handed to the client's socket."""
     last_write: float | None = None
-    """When the last chunk of a stream was handed over, its end included."""
+    """When the last chunk of a stream, or its end, was handed to the client's socket."""
     finished: float | None = None
     status: int = 0
     ending: Ending | None = None
     model: str | None = None
     served_model: str | None = None
-    """The model that was asked last: another than ``model`` only where that had fallbacks."""
+    """The model of the last attempt; differs from ``model`` only after a fallback."""
     platform: str | None = None
     credential: str | None = None
-    """Name of the upstream credential that was used last; never the token."""
+    """Name of the last upstream credential; never the token."""
     stream: bool = False
     attempts: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    """Of the answer's body; of a stream with the framing of its chunks."""
+    """Size of the response body; for streams including the chunk framing."""
     usage: Usage | None = None
     error_code: str | None = None
     upstream_code: str | None = None
     cache: str | None = None
-    """What the response cache has done: ``hit``, ``miss``, ``shared`` (with a request in flight), ``bypass``; None
-    where there is none. After a hit there are no attempts: the upstream has not been asked."""
+    """Result of the response cache: ``hit``, ``miss``, ``shared`` (with a request in flight) or ``bypass``; None
+    without a cache. After a hit there are no attempts."""
     key: str | None = None
     """Name of the client key; never the key itself."""
     client: str | None = None
@@ -72,21 +72,21 @@ class RequestRecord(msgspec.Struct, gc=False):
     peer: str | None = None
     """Address and port of the connection's other end."""
     user_agent: bytes | None = None
-    """As the client sent it: any octets; cut at :data:`USER_AGENT_BYTES`."""
+    """As the client sent it, so possibly not text; cut at :data:`USER_AGENT_BYTES`."""
     trace_id: str | None = None
-    """Of the trace that the request belongs to, in hexadecimal."""
+    """Id of the request's trace, in hexadecimal."""
     spans: Spans | None = None
-    """Where traces are sent, and this one is wanted."""
+    """Set if traces are exported and this one is sampled."""
 
     def ask(self, *, alone: bool) -> None:
-        """The upstream is asked now. ``alone``: without having been asked something else first."""
+        """Records that an attempt is sent upstream now. ``alone``: no other upstream request came before it."""
         now = monotonic()
         if alone and self.attempts == 1 and self.asked is None and self.whole is not None:
             self.overhead = now - self.whole
         self.asked = now
 
     def answer(self) -> None:
-        """The whole answer of the upstream is there now."""
+        """Records that the upstream response is complete now."""
         self.answered = monotonic()
 
     def __repr__(self) -> str:
@@ -94,15 +94,15 @@ class RequestRecord(msgspec.Struct, gc=False):
 
     @property
     def time_to_first_token(self) -> float | None:
-        """Seconds from the whole request to the first event of a stream; None without either."""
+        """Seconds from the complete request to the first event of a stream; None without either."""
         if self.whole is None or self.first_byte is None or not self.stream:
             return None
         return self.first_byte - self.whole
 
 
 class Recorder:
-    """Takes each record once and keeps the last :data:`RECENT_RECORDS`. It counts nothing: see
-    :class:`ztoapi.telemetry.recorder.BoardRecorder`."""
+    """Takes each record once and keeps the last :data:`RECENT_RECORDS`. The subclass
+    :class:`ztoapi.telemetry.recorder.BoardRecorder` counts them."""
 
     __slots__ = ("recent", "total")
 
@@ -111,16 +111,16 @@ class Recorder:
         self.total = 0
 
     def begin(self, path: str) -> bool:
-        """A request for ``path`` has come. Returns whether it is one that the gateway is there for."""
+        """Called when a request for ``path`` begins. Returns False for a monitoring request."""
         return True
 
     def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
-        """The first event of a stream goes out. Returns where its gaps are counted, one cell for each bucket of
-        GAP_EDGES_SECONDS, or None where they are not."""
+        """Called at the first event of a stream. Returns the cells that count the gaps between its chunks, one for each
+        bucket of GAP_EDGES_SECONDS, or None if they are not counted."""
         return None
 
     def stall(self, record: RequestRecord, *, upstream: bool) -> None:
-        """A stream has stood still for long, because of the upstream or because of the client."""
+        """Called when a stream has stood still for long, because of the upstream or because of the client."""
 
     def submit(self, record: RequestRecord) -> None:
         self.total += 1

@@ -1,7 +1,8 @@
-"""Counts requests on the telemetry board: the one place where a finished request becomes numbers.
+"""Counts requests on the metrics board. No other module turns finished requests into numbers.
 
-All of it runs on the request's path: plain stores into cells that this worker alone writes, found by one lookup for
-what the request has in common with others. No lock, no object that outlives the call.
+The code runs on the path of each request: plain stores into cells that only this worker writes. Requests with the same
+path, method, status, model and platform share one lookup of their rows. There is no lock, and no object outlives a
+call.
 """
 
 from bisect import bisect_left
@@ -38,36 +39,32 @@ __all__ = ["BoardRecorder"]
 
 _CHAT: Final = "/v1/chat/completions"
 _METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
-_REMEMBERED: Final = 4096
-"""Combinations whose rows are remembered: paths and models come from clients. All are forgotten when there are more."""
+_MAX_CACHED_ROWS: Final = 4096
+"""Combinations whose rows are cached. Clients choose paths and models, so the number is bounded; when it is reached,
+the cache is cleared."""
 
-# Looked up on every request: attributes of an enumeration are slow.
-_STARTED: Final = int(Cell.STARTED)
-_STREAMS: Final = int(Cell.STREAMS)
-_BYTES_IN: Final = int(Cell.BYTES_IN)
-_BYTES_OUT: Final = int(Cell.BYTES_OUT)
-_OVERHEAD: Final = int(Cell.OVERHEAD)
-_OVERHEAD_BUCKETS: Final = _OVERHEAD + 1
-_REQUESTS: Final = int(ModelCell.REQUESTS)
-_FAILED: Final = int(ModelCell.FAILED)
-_CANCELLED: Final = int(ModelCell.CANCELLED)
-_INPUT: Final = int(ModelCell.INPUT)
-_OUTPUT: Final = int(ModelCell.OUTPUT)
-_SECONDS: Final = int(ModelCell.SECONDS)
-_TTFT: Final = int(ModelCell.TTFT)
-_TTFT_BUCKETS: Final = _TTFT + 1
-_GAPS: Final = int(ModelCell.GAPS)
-_KEY_REQUESTS: Final = int(KeyCell.REQUESTS)
-_KEY_INPUT: Final = int(KeyCell.INPUT)
-_KEY_OUTPUT: Final = int(KeyCell.OUTPUT)
-_ATTEMPTS: Final = int(PlatformCell.ATTEMPTS)
-_ENDS: Final = int(PlatformCell.ENDS)
-_DONE: Final = _ENDS + ENDINGS.index(Ending.DONE)
-_GAPS_END: Final = int(ModelCell.COUNT)
+# Globals for the cells that every request counts in: class attributes made a streamed request 0.9 us slower (CPython
+# 3.11).
+_STARTED: Final = Cell.STARTED
+_STREAMS: Final = Cell.STREAMS
+_BYTES_IN: Final = Cell.BYTES_IN
+_BYTES_OUT: Final = Cell.BYTES_OUT
+_OVERHEAD: Final = Cell.OVERHEAD
+_REQUESTS: Final = ModelCell.REQUESTS
+_SECONDS: Final = ModelCell.SECONDS
+_INPUT: Final = ModelCell.INPUT
+_OUTPUT: Final = ModelCell.OUTPUT
+_TTFT: Final = ModelCell.TTFT
+_GAPS: Final = ModelCell.GAPS
+_KEY_REQUESTS: Final = KeyCell.REQUESTS
+_KEY_INPUT: Final = KeyCell.INPUT
+_KEY_OUTPUT: Final = KeyCell.OUTPUT
+_ATTEMPTS: Final = PlatformCell.ATTEMPTS
+_DURATION: Final = PlatformCell.DURATION
+_DONE: Final = PlatformCell.ENDS + ENDINGS.index(Ending.DONE)
+# Members of an enumeration are slow to look up, and every request compares with these two.
 _ENDED: Final = Ending.DONE
-_GONE: Final = Ending.CLIENT_DISCONNECT
-_DURATION: Final = int(PlatformCell.DURATION)
-_DURATION_BUCKETS: Final = _DURATION + 1
+_CANCELLED: Final = Ending.CLIENT_DISCONNECT
 
 
 class _PromptDetails(msgspec.Struct):
@@ -79,7 +76,7 @@ class _CompletionDetails(msgspec.Struct):
 
 
 class _Rows(NamedTuple):
-    """Where a request is counted: as integers, and the same as doubles."""
+    """The rows that count a request, as integers and as doubles."""
 
     code: "memoryview[int]"
     route: "memoryview[int]"
@@ -89,13 +86,13 @@ class _Rows(NamedTuple):
     platform: "memoryview[int] | None"
     platform_sums: "memoryview[float]"
     gaps: "memoryview[int] | None"
-    """The buckets of the model's gaps, where an upstream was asked."""
+    """The buckets of the model's gaps between chunks; None if the request was not sent upstream."""
 
 
 class BoardRecorder(Recorder):
-    """``route_of`` gives the template of a path; ``models`` are those that are known from the configuration. Any other
-    is known once an upstream has served it; until then, and without room, it is counted as "other". ``readers``
-    are given every record too."""
+    """``route_of`` returns the template of a path; ``models`` are the configured models. Any other model gets a label
+    once an upstream has served it; before that, and if there is no room, it counts as "other". ``readers`` are called
+    with every record."""
 
     __slots__ = ("_floats", "_ints", "_keys", "_known", "_readers", "_route_of", "_rows", "_slot")
 
@@ -116,7 +113,7 @@ class BoardRecorder(Recorder):
         self._rows: dict[tuple[str, str, int, str | None, str | None], _Rows] = {}
 
     def begin(self, path: str) -> bool:
-        # Compared first, because nearly all requests are for it: to look the route up takes 0.3 us.
+        # Nearly all requests have this path, and a route lookup takes 0.3 us.
         if path == _CHAT or not is_own(self._route_of(path)):
             self._ints[_STARTED] += 1
             return True
@@ -155,7 +152,7 @@ class BoardRecorder(Recorder):
             model[_REQUESTS] += 1
             model_sums[_SECONDS] += seconds
             if ending is not _ENDED:
-                model[_CANCELLED if ending is _GONE else _FAILED] += 1
+                model[ModelCell.CANCELLED if ending is _CANCELLED else ModelCell.FAILED] += 1
             usage = record.usage
             if usage is not None:
                 model[_INPUT] += usage.prompt_tokens
@@ -169,19 +166,19 @@ class BoardRecorder(Recorder):
             self._count_stream(record, first_byte, model, model_sums)
         if platform is None:
             return
-        platform[_DONE if ending is _ENDED else _ENDS + ENDINGS.index(ending or Ending.INTERNAL_ERROR)] += 1
+        platform[_DONE if ending is _ENDED else PlatformCell.ENDS + ENDINGS.index(ending or Ending.INTERNAL_ERROR)] += 1
         attempts = record.attempts
         platform[_ATTEMPTS] += attempts
         if attempts > 1:
             platform[PlatformCell.RETRIES] += attempts - 1
-        asked, answered, overhead = record.asked, record.answered, record.overhead
-        if asked is not None:
-            seconds = (answered or finished) - asked
-            platform[_DURATION_BUCKETS + bisect_left(DURATION_EDGES_SECONDS, seconds)] += 1
+        sent, answered, overhead = record.asked, record.answered, record.overhead
+        if sent is not None:
+            seconds = (answered or finished) - sent
+            platform[1 + _DURATION + bisect_left(DURATION_EDGES_SECONDS, seconds)] += 1
             platform_sums[_DURATION] += seconds
         if overhead is not None and answered is not None:
             overhead += finished - answered
-            ints[_OVERHEAD_BUCKETS + bisect_left(OVERHEAD_EDGES_SECONDS, overhead)] += 1
+            ints[1 + _OVERHEAD + bisect_left(OVERHEAD_EDGES_SECONDS, overhead)] += 1
             self._floats[_OVERHEAD] += overhead
         if record.error_code is not None and whole is not None and ending is not Ending.RATE_LIMITED:
             error, _ = self._slot.row(ERRORS, (record.platform or "", record.upstream_code or record.error_code))
@@ -212,17 +209,17 @@ class BoardRecorder(Recorder):
         if record.whole is None:
             return
         seconds = first_byte - record.whole
-        model[_TTFT_BUCKETS + bisect_left(TTFT_EDGES_SECONDS, seconds)] += 1
+        model[1 + _TTFT + bisect_left(TTFT_EDGES_SECONDS, seconds)] += 1
         model_sums[_TTFT] += seconds
         if record.last_write is not None:
-            # The gaps between all writes are as long together as the time from the first one to the last one.
+            # The sum of all gaps is the time from the first write to the last.
             model_sums[_GAPS] += record.last_write - first_byte
 
     def shows(self, record: RequestRecord) -> bool:
-        """Whether the request is one of those that people ask about."""
+        """Returns whether the dashboard lists the request: it is not a monitoring request."""
         return not is_own(self._route_of(record.path))
 
-    # -- where things are counted -----------------------------------------------------------------------------------
+    # -- the rows of a request --------------------------------------------------------------------------------------
 
     def _rows_of(self, record: RequestRecord) -> _Rows:
         model = record.served_model or record.model
@@ -230,7 +227,7 @@ class BoardRecorder(Recorder):
         return self._find(record, model) if rows is None else rows
 
     def _find(self, record: RequestRecord, model: str | None) -> _Rows:
-        if len(self._rows) >= _REMEMBERED:
+        if len(self._rows) >= _MAX_CACHED_ROWS:
             self._rows.clear()
         slot, route = self._slot, self._route_of(record.path)
         method = record.method if record.method in _METHODS else OTHER
@@ -244,7 +241,7 @@ class BoardRecorder(Recorder):
         platform_row, platform_sums, gaps = None, self._floats, None
         if record.platform is not None:
             platform_row, platform_sums = slot.row(PLATFORMS, (record.platform,))
-            gaps = None if model_row is None else model_row[_GAPS + 1 : _GAPS_END]
+            gaps = None if model_row is None else model_row[ModelCell.GAPS + 1 : ModelCell.COUNT]
         rows = _Rows(code, duration, duration_sum, model_row, model_sums, platform_row, platform_sums, gaps)
         self._rows[(record.path, record.method, record.status, model, record.platform)] = rows
         return rows
@@ -255,7 +252,7 @@ class BoardRecorder(Recorder):
             return name
         if record.status != 200 or record.platform is None or len(self._known) >= MODELS.rows:
             return OTHER
-        # An upstream has it. Requests that failed before were counted as others; from now on they are this model's.
+        # An upstream serves the model. Its requests counted as "other" until now.
         self._rows.clear()
         self._known[model.lower()] = model
         return model
@@ -270,5 +267,5 @@ def _count_details(model: "memoryview[int]", usage: Usage) -> None:
             completion = msgspec.json.decode(usage.completion_tokens_details, type=_CompletionDetails | None)
             model[ModelCell.REASONING] += 0 if completion is None else completion.reasoning_tokens or 0
     except msgspec.ValidationError:
-        # An upstream may put there what it likes.
+        # The details come from the upstream and may have any shape.
         pass

@@ -1,5 +1,5 @@
-"""A worker's scan for telemetry: with each tick of the deadlines it writes live records and measures the loop's lag;
-once a second it notes the second and looks at its sources."""
+"""The periodic scan of a worker. At each tick of the deadlines it writes live records and measures the lag of the event
+loop; once a second it writes the second and samples its sources."""
 
 import time
 from bisect import bisect_left
@@ -24,16 +24,16 @@ from ztoapi.telemetry.layout import (
     ModelCell,
     SecondCell,
 )
-from ztoapi.telemetry.live import NEWEST, write_finished, write_in_flight
+from ztoapi.telemetry.live import MAX_PER_SCAN, write_finished, write_in_flight
 from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BoardRecorder
-from ztoapi.telemetry.samples import SAMPLED, Kind, Source
+from ztoapi.telemetry.samples import SAMPLED, SampleKind, Source
 
 __all__ = ["Sampler"]
 
 _STEP_SECONDS: Final = 0.1
-"""A clock that was set by so much has been set; less is what reading two clocks takes."""
+"""A larger difference means that the clock was set; a smaller one is the time between reading two clocks."""
 _DURATION_SIZE: Final = len(DURATION_EDGES_SECONDS) + 2
 _TTFT_END: Final = ModelCell.TTFT + len(TTFT_EDGES_SECONDS) + 2
 _OVERHEAD_SIZE: Final = len(OVERHEAD_EDGES_SECONDS) + 2
@@ -41,8 +41,8 @@ _GAPS_END: Final = ModelCell.GAPS + len(GAP_EDGES_SECONDS) + 2
 
 
 class Sampler:
-    """``tick`` is the time between two scans in seconds; ``in_flight`` gives the records of requests in flight;
-    ``clock`` Unix seconds. Told by the deadlines at each scan."""
+    """``tick`` is the interval of the scan in seconds; ``in_flight`` returns the records of requests in flight;
+    ``clock`` returns Unix seconds. The deadlines call it at each scan."""
 
     deadline = 0.0
 
@@ -81,12 +81,12 @@ class Sampler:
         self._flush()
         second = int(self._clock())
         if second != self._second:
-            self._note_second(second - 1)
+            self._write_second(second - 1)
             self._second = second
             self.refresh()
 
     def refresh(self) -> None:
-        """Bring up to date what this worker shows; for who is about to read the board."""
+        """Updates this worker's slot, before the board is read."""
         self._flush()
         now = time.monotonic()
         records = [record for record in self._in_flight() if self._recorder.shows(record)]
@@ -95,29 +95,29 @@ class Sampler:
         for source in self._sources:
             for metric, value, first, second in source():
                 _, row = self._slot.row(SAMPLES, (metric, first, second))
-                if SAMPLED[metric].kind is Kind.COUNTER:
-                    # A predecessor of this worker may have counted before.
+                if SAMPLED[metric].kind is SampleKind.COUNTER:
+                    # An earlier worker of this slot may have counted before.
                     value += self._bases.setdefault((metric, first, second), row[0])
                 row[0] = value
 
     def _unix_offset(self) -> float:
-        """From monotonic to Unix seconds: the same each time, so that a request has one start however often it is
-        shown."""
+        """Returns the offset from monotonic to Unix seconds. It stays the same, so that a request keeps its start
+        time."""
         offset = self._clock() - time.monotonic()
         if abs(offset - self._offset) > _STEP_SECONDS:
             self._offset = offset
         return self._offset
 
     def _flush(self) -> None:
-        """Write what has ended since the last time."""
+        """Writes the requests that have ended since the last scan."""
         recorder = self._recorder
-        new = min(recorder.total - self._flushed, NEWEST, len(recorder.recent))
+        new = min(recorder.total - self._flushed, MAX_PER_SCAN, len(recorder.recent))
         self._flushed = recorder.total
         if new:
             newest = [record for record in islice(reversed(recorder.recent), new) if recorder.shows(record)]
             write_finished(self._slot, newest[::-1], self._unix_offset())
 
-    def _note_second(self, second: int) -> None:
+    def _write_second(self, second: int) -> None:
         at, cpu = time.monotonic(), time.process_time()
         floats = self._slot.floats
         floats[Cell.CPU_SECONDS] = cpu
@@ -131,8 +131,8 @@ class Sampler:
         self._slot.write_second(second, ints, [(p, a - b) for p, a, b in zip(SECOND_SUMS, sums, old_sums, strict=True)])
 
     def _counts(self) -> tuple[list[int], list[float]]:
-        """The words of a second as they are since the start, behind the stamp; and the sums of its histograms, whose
-        words are 0 there."""
+        """Returns the words of a second after the stamp, counted since the start, with 0 for the sums of its
+        histograms; and these sums."""
         slot = self._slot
         requests = failed = output = 0
         ttft: list[float] = [0] * (len(TTFT_EDGES_SECONDS) + 2)

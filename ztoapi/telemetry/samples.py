@@ -1,19 +1,19 @@
-"""What is looked at once a second rather than counted at each request: gauges, and counters that others keep.
+"""The declarations of all metrics that are sampled once a second: gauges, and counters that other objects keep.
 
-Whoever has something to show has a method ``samples()``; :class:`ztoapi.telemetry.sampler.Sampler` puts what it gives
-on the board. A metric must stand in :data:`SAMPLED`, which is also what ``/metrics`` shows.
+An object with such values has a method ``samples()``. :class:`ztoapi.telemetry.sampler.Sampler` calls it and writes the
+values to the board. Metrics that are counted for each request are declared in :mod:`ztoapi.telemetry.metrics`.
 """
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["SAMPLED", "CredentialState", "Kind", "Sample", "SampledMetric", "Source", "merged"]
+__all__ = ["SAMPLED", "CredentialState", "Sample", "SampleKind", "SampledMetric", "Source", "merged"]
 
 
 class Sample(NamedTuple):
-    """The value of a metric in this worker. ``first`` and ``second`` are the values of its labels. A counter is given
-    since the start of the worker."""
+    """The value of a metric in this worker. ``first`` and ``second`` are label values. Counters start at 0 when the
+    worker starts."""
 
     metric: str
     value: float
@@ -24,20 +24,21 @@ class Sample(NamedTuple):
 Source = Callable[[], Iterable[Sample]]
 
 
-class Kind(enum.Enum):
-    """How the workers' values become one."""
+class SampleKind(enum.Enum):
+    """How the values of several workers are merged."""
 
     COUNTER = enum.auto()
-    """Added up; what a dead worker has counted stays."""
+    """The sum. The counts of dead workers stay in it."""
     SUM = enum.auto()
-    """A gauge of how many there are: added up."""
+    """A gauge whose values are added up."""
     MAX = enum.auto()
-    """A gauge of how things are: the worst, or largest."""
+    """A gauge whose largest value is shown."""
     MIN = enum.auto()
+    """A gauge whose smallest value is shown."""
 
 
 class CredentialState(enum.IntEnum):
-    """Values of ``ztoapi_credential_state`` on the board: the worst of all workers' is shown."""
+    """Values of ``ztoapi_credential_state`` on the board. The worst state of all workers is shown."""
 
     OK = 0
     COOLING = 1
@@ -45,60 +46,66 @@ class CredentialState(enum.IntEnum):
 
 
 class SampledMetric(NamedTuple):
-    """``labels`` has at most two names."""
+    """One metric, with at most two labels."""
 
-    kind: Kind
+    kind: SampleKind
     labels: tuple[str, ...]
     help: str
 
 
 SAMPLED: Final[Mapping[str, SampledMetric]] = {
-    "ztoapi_client_connections": SampledMetric(Kind.SUM, (), "Client connections that are open."),
-    "ztoapi_admission_waiting": SampledMetric(Kind.SUM, (), "Requests that wait to be taken in hand."),
-    "ztoapi_admission_refused": SampledMetric(Kind.COUNTER, (), "Requests refused because the gateway was overloaded."),
-    "ztoapi_upstream_connections": SampledMetric(Kind.SUM, ("state",), "Upstream connections, idle or busy."),
-    "ztoapi_upstream_connections_opened": SampledMetric(Kind.COUNTER, (), "Upstream connections opened."),
+    "ztoapi_client_connections": SampledMetric(SampleKind.SUM, (), "Client connections that are open."),
+    "ztoapi_admission_waiting": SampledMetric(SampleKind.SUM, (), "Requests that wait for admission."),
+    "ztoapi_admission_refused": SampledMetric(
+        SampleKind.COUNTER, (), "Requests refused because the gateway was overloaded."
+    ),
+    "ztoapi_upstream_connections": SampledMetric(SampleKind.SUM, ("state",), "Upstream connections, idle or busy."),
+    "ztoapi_upstream_connections_opened": SampledMetric(SampleKind.COUNTER, (), "Upstream connections opened."),
     "ztoapi_upstream_retries_refused": SampledMetric(
-        Kind.COUNTER, ("platform",), "Retries that the retry budget did not allow."
+        SampleKind.COUNTER, ("platform",), "Retries refused by the retry budget."
     ),
     "ztoapi_ratelimit_decisions": SampledMetric(
-        Kind.COUNTER, ("result", "scope"), "Decisions of the rate limits; scope is whose limit denied, or all."
+        SampleKind.COUNTER, ("result", "scope"), "Decisions of the rate limits; scope is the limit that denied, or all."
     ),
     "ztoapi_credential_state": SampledMetric(
-        Kind.MAX, ("platform", "credential"), "1 for the state that the credential is in, in the worst off worker."
+        SampleKind.MAX, ("platform", "credential"), "1 for the state of the credential in the worker where it is worst."
     ),
     "ztoapi_credential_in_flight": SampledMetric(
-        Kind.SUM, ("platform", "credential"), "Requests in flight with the credential."
+        SampleKind.SUM, ("platform", "credential"), "Requests in flight with the credential."
     ),
     "ztoapi_credential_requests": SampledMetric(
-        Kind.COUNTER, ("platform", "credential"), "Tries made with the credential."
+        SampleKind.COUNTER, ("platform", "credential"), "Attempts made with the credential."
     ),
     "ztoapi_credential_failures": SampledMetric(
-        Kind.COUNTER, ("platform", "credential"), "Tries with the credential that failed."
+        SampleKind.COUNTER, ("platform", "credential"), "Failed attempts with the credential."
     ),
     "ztoapi_credential_latency_seconds": SampledMetric(
-        Kind.MAX, ("platform", "credential"), "Time to the first byte that the credential is chosen by (peak EWMA)."
+        SampleKind.MAX, ("platform", "credential"), "Time to the first byte, as used to choose credentials (peak EWMA)."
     ),
     "ztoapi_credential_retry_timestamp_seconds": SampledMetric(
-        Kind.MAX, ("platform", "credential"), "When the credential is tried again (Unix seconds); 0 if it is in use."
+        SampleKind.MAX,
+        ("platform", "credential"),
+        "End of the credential's cooldown (Unix seconds); 0 if it is in use.",
     ),
-    "ztoapi_cache_requests": SampledMetric(Kind.COUNTER, ("result",), "What the response cache did for requests."),
-    "ztoapi_cache_bytes": SampledMetric(Kind.SUM, (), "Octets that the response cache holds."),
-    "ztoapi_cache_entries": SampledMetric(Kind.SUM, (), "Answers that the response cache holds."),
+    "ztoapi_cache_requests": SampledMetric(
+        SampleKind.COUNTER, ("result",), "Requests by their result in the response cache."
+    ),
+    "ztoapi_cache_bytes": SampledMetric(SampleKind.SUM, (), "Bytes held by the response cache."),
+    "ztoapi_cache_entries": SampledMetric(SampleKind.SUM, (), "Responses held by the response cache."),
     "ztoapi_access_log_dropped": SampledMetric(
-        Kind.COUNTER,
+        SampleKind.COUNTER,
         (),
-        "Requests without a line in the access log, which could not be written fast enough, or at all.",
+        "Requests missing from the access log because it could not be written, or not fast enough.",
     ),
-    "ztoapi_store_failures": SampledMetric(Kind.COUNTER, ("store",), "Calls of the common store that failed."),
-    "ztoapi_store_up": SampledMetric(Kind.MIN, ("store",), "Whether the common store answers."),
+    "ztoapi_store_failures": SampledMetric(SampleKind.COUNTER, ("store",), "Failed calls of the shared store."),
+    "ztoapi_store_up": SampledMetric(SampleKind.MIN, ("store",), "1 if the shared store answers, else 0."),
 }
 
 
-def merged(kind: Kind, values: Iterable[float]) -> float:
-    """The value of all workers together."""
-    if kind is Kind.MAX:
+def merged(kind: SampleKind, values: Iterable[float]) -> float:
+    """Returns the merged value of all workers."""
+    if kind is SampleKind.MAX:
         return max(values)
-    if kind is Kind.MIN:
+    if kind is SampleKind.MIN:
         return min(values)
     return sum(values)

@@ -1,10 +1,11 @@
-"""OpenTelemetry traces: two spans for each request, made of its record after it has ended.
+"""OpenTelemetry traces: two spans for each request, created from its record after it has ended.
 
-SERVER ``POST /v1/chat/completions`` is the client's request, CLIENT ``chat glm-4.6`` in it what was asked of the
-upstream (https://github.com/open-telemetry/semantic-conventions-genai, which may still change). Their ids are needed
-before: the upstream is told who called it. All else, making the spans too, is done in the thread that sends them.
+The SERVER span ``POST /v1/chat/completions`` covers the client's request. Its child, the CLIENT span ``chat glm-4.6``,
+covers the upstream request (https://github.com/open-telemetry/semantic-conventions-genai, which may still change). The
+ids are generated earlier, because the upstream request carries them. The exporting thread does everything else,
+including the creation of the spans.
 
-Needs ``pip install ztoapi[otel]``; imported only where it is configured.
+Needs ``pip install ztoapi[otel]``; imported only if traces are configured.
 """
 
 import secrets
@@ -42,37 +43,38 @@ from ztoapi.wire.trace import Trace, field_lines
 __all__ = ["Tracer"]
 
 CLOSE_SECONDS: Final = 3.0
-"""How long the end of a worker waits for a collector."""
+"""How long a worker waits for the collector when it stops."""
 _TEXT_BYTES: Final = 256
 _ID_BYTES: Final = 8
-"""Of a span; a trace has twice as many."""
-_UNFAILED: Final = frozenset((Ending.DONE, Ending.CLIENT_ERROR, Ending.RATE_LIMITED, Ending.CLIENT_DISCONNECT))
-"""Endings that are no failure of this server, as HTTP's conventions have it."""
+"""Size of a span id; a trace id is twice as long."""
+_NOT_FAILED: Final = frozenset((Ending.DONE, Ending.CLIENT_ERROR, Ending.RATE_LIMITED, Ending.CLIENT_DISCONNECT))
+"""Endings that the HTTP conventions do not count as failures of the server."""
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 class Tracer:
-    """Sends to the collector at ``endpoint``, the base URL of OTLP over HTTP; its headers, timeouts and the sampler are
-    configured by OpenTelemetry's own variables. ``clock`` gives Unix seconds. To be made in the process that the
-    requests come to: it starts a thread."""
+    """Sends spans to the collector at ``endpoint``, the base URL of OTLP over HTTP. OpenTelemetry's own variables
+    configure headers, timeouts and the sampler. ``clock`` returns Unix seconds. Create it in the worker process: it
+    starts a thread."""
 
     def __init__(self, endpoint: str, platforms: Sequence[Platform], clock: Callable[[], float]) -> None:
         resource = Resource.create({SERVICE_VERSION: __version__})
         if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: "ztoapi"}))
-        # It knows OTEL_TRACES_SAMPLER; its own spans would be made on the requests' path.
+        # The provider reads OTEL_TRACES_SAMPLER. Its spans are not used: they would be created on the request path.
         self._sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
         self._resource = resource
-        # Of all that waits in the queue: the processor takes what is sampled, and looks at nothing else.
+        # Shared by all queued requests: the processor checks only that it is sampled.
         self._context = SpanContext(1, 1, is_remote=False, trace_flags=_SAMPLED)
         exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
         self._processor = BatchSpanProcessor(_Exporter(exporter, _SpanMaker(resource, platforms, clock)))
 
     def begin(self, record: RequestRecord, caller: Trace | None) -> bytes:
-        """A client's request has come, from ``caller`` if that is known. Returns the header lines for its upstream."""
-        octets = secrets.token_bytes(4 * _ID_BYTES)
+        """Starts the trace of a request, as a child of ``caller`` if there is one. Returns the header lines for the
+        upstream request."""
+        random = secrets.token_bytes(4 * _ID_BYTES)
         if caller is None:
-            parent, state, trace_id = None, b"", int.from_bytes(octets[2 * _ID_BYTES :]) or 1
+            parent, state, trace_id = None, b"", int.from_bytes(random[2 * _ID_BYTES :]) or 1
             record.trace_id = f"{trace_id:032x}"
         else:
             state, trace_id = caller.state, int(caller.trace_id, 16)
@@ -82,28 +84,28 @@ class Tracer:
             parent = set_span_in_context(NonRecordingSpan(remote))
         decision = self._sampler.should_sample(parent, trace_id, record.method, SpanKind.SERVER).decision
         sampled = decision is Decision.RECORD_AND_SAMPLE
-        # Zero is the one id that means none.
-        upstream = int.from_bytes(octets[:_ID_BYTES]) or 1
+        # An id of zero is invalid.
+        upstream = int.from_bytes(random[:_ID_BYTES]) or 1
         if sampled:
             caller_id = None if caller is None else int(caller.span_id, 16)
-            own = int.from_bytes(octets[_ID_BYTES : 2 * _ID_BYTES]) or 1
+            own = int.from_bytes(random[_ID_BYTES : 2 * _ID_BYTES]) or 1
             record.spans = Spans(own, upstream, caller_id, state.decode("ascii"))
         return field_lines(b"00-%b-%016x-%02x" % (record.trace_id.encode("ascii"), upstream, sampled), state)
 
     def add(self, record: RequestRecord) -> None:
-        """A request has ended; its record does not change any more."""
+        """Queues the record of a request that has ended."""
         if record.spans is not None:
             self._processor.on_end(_Ended(record, self._context, self._resource))
 
     def close(self) -> None:
-        """Send what is left, for as long as :data:`CLOSE_SECONDS`; blocks meanwhile."""
+        """Sends the queued spans; blocks for up to :data:`CLOSE_SECONDS`."""
         thread = threading.Thread(target=self._processor.shutdown, daemon=True)
         thread.start()
         thread.join(CLOSE_SECONDS)
 
 
 class _Ended(ReadableSpan):
-    """A request in the queue: not yet a span, which would take longer to make than the request has time for."""
+    """A queued request. Its spans are created later, because that is too slow for the request path."""
 
     def __init__(self, record: RequestRecord, context: SpanContext, resource: Resource) -> None:
         super().__init__("", context=context, resource=resource)
@@ -111,14 +113,14 @@ class _Ended(ReadableSpan):
 
 
 class _Exporter(SpanExporter):
-    """Makes spans of what was queued, and hands them on. Called in the processor's thread."""
+    """Creates the spans of queued requests and exports them. Called in the processor's thread."""
 
     def __init__(self, exporter: SpanExporter, maker: "_SpanMaker") -> None:
         self._exporter = exporter
         self._maker = maker
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._exporter.export(self._maker.make([one.record for one in spans if isinstance(one, _Ended)]))
+        return self._exporter.export(self._maker.make([span.record for span in spans if isinstance(span, _Ended)]))
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -138,10 +140,10 @@ class _SpanMaker:
     def _spans(self, record: RequestRecord, offset: float) -> Iterator[ReadableSpan]:
         spans, finished = record.spans, record.finished
         assert spans is not None and finished is not None
-        failed = record.ending not in _UNFAILED
+        failed = record.ending not in _NOT_FAILED
         caller = None if spans.caller is None else self._context(record, spans.caller, is_remote=True)
         server = self._context(record, spans.server)
-        # A path that no handler has taken may be anything: it makes no name.
+        # A path without a route may be anything, so it is not part of the name.
         route = record.path if record.model is not None else None
         yield self._span(
             record.method if route is None else f"{record.method} {cut(route, _TEXT_BYTES)}",
@@ -196,7 +198,7 @@ class _SpanMaker:
 def _upstream_attributes(platform: Platform) -> dict[str, AttributeValue | None]:
     url = urlsplit(platform.chat_url)
     return {
-        # Whoever has the models behind another address, all that is known is that it speaks OpenAI's format.
+        # Only the format is known of a server that is not Z.ai's.
         "gen_ai.provider.name": "openai" if platform.dialect == "openai" else "z_ai",
         "server.address": url.hostname,
         "server.port": url.port or (443 if url.scheme == "https" else 80),

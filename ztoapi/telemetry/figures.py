@@ -1,0 +1,240 @@
+"""The schema of ``/dashboard/stats``, ``/dashboard/requests`` and the JSON of ``/metrics``.
+
+The gateway encodes these structs, ``ztoapi top`` decodes them. Durations are in seconds, times in Unix seconds; None
+stands for "no data".
+"""
+
+import msgspec
+
+__all__ = [
+    "AdmissionFigures",
+    "CacheFigures",
+    "CredentialFigures",
+    "Figures",
+    "LatencyFigures",
+    "LiveRequest",
+    "MetricsSummary",
+    "ModelFigures",
+    "NetworkFigures",
+    "RateLimitFigures",
+    "RequestFigures",
+    "RequestsPage",
+    "SeriesFigures",
+    "StallFigures",
+    "TokenFigures",
+    "UpstreamFigures",
+    "WorkerFigures",
+]
+
+
+class RequestFigures(msgspec.Struct):
+    """Counts since the start, without monitoring requests; rates over the last seconds."""
+
+    total: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    in_flight: int
+    streams: int
+    waiting: int
+    connections: int
+    per_second: float
+    error_rate: float
+
+
+class LatencyFigures(msgspec.Struct):
+    """A distribution over the window of :class:`Figures`."""
+
+    average: float | None
+    maximum: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class TokenFigures(msgspec.Struct):
+    """Tokens as counted by the upstream."""
+
+    input: int
+    output: int
+    cached: int
+    reasoning: int
+    output_per_second: float
+
+
+class StallFigures(msgspec.Struct):
+    """Times that a stream stood still, by cause."""
+
+    upstream: int
+    client: int
+
+
+class ModelFigures(msgspec.Struct):
+    """The counts of one model."""
+
+    model: str
+    requests: int
+    failed: int
+    output_tokens: int
+
+
+class RateLimitFigures(msgspec.Struct):
+    """Decisions of the rate limits."""
+
+    granted: int
+    denied: int
+
+
+class AdmissionFigures(msgspec.Struct):
+    """Requests that wait for admission, and requests that were refused."""
+
+    waiting: int
+    refused: int
+
+
+class CacheFigures(msgspec.Struct):
+    """Results and size of the response cache."""
+
+    hit: int
+    miss: int
+    bypass: int
+    shared: int
+    bytes: int
+    entries: int
+
+
+class CredentialFigures(msgspec.Struct):
+    """One upstream credential. ``until`` is the end of its cooldown."""
+
+    platform: str
+    credential: str
+    state: str
+    in_flight: int
+    requests: int
+    failed: int
+    latency: float | None
+    until: float | None
+
+
+class UpstreamFigures(msgspec.Struct):
+    """Upstream connections, retries, and errors by code."""
+
+    idle: int
+    busy: int
+    retries: int
+    errors: dict[str, int]
+
+
+class WorkerFigures(msgspec.Struct):
+    """One worker process. ``cpu`` is a share of one core."""
+
+    number: int
+    pid: int | None
+    alive: bool
+    cpu: float
+    memory_bytes: int | None
+    open_files: int | None
+    in_flight: int
+    loop_lag_p99: float | None
+
+
+class NetworkFigures(msgspec.Struct):
+    """Bytes of request and response bodies."""
+
+    bytes_in: int
+    bytes_out: int
+
+
+class SeriesFigures(msgspec.Struct):
+    """One value for each second of the window. Quantiles cover the ten seconds that end there."""
+
+    seconds: list[int]
+    requests: list[int]
+    failed: list[int]
+    streams: list[int]
+    output_tokens: list[int]
+    ttft_p50: list[float | None]
+    ttft_p99: list[float | None]
+    inter_token_p50: list[float | None]
+    inter_token_p99: list[float | None]
+    duration_p50: list[float | None]
+    duration_p99: list[float | None]
+
+
+class Figures(msgspec.Struct):
+    """The body of ``/dashboard/stats``."""
+
+    version: str
+    now: float
+    started: float
+    uptime: float
+    window: str
+    """Length of the window that latencies and series cover, such as ``5m``."""
+    requests: RequestFigures
+    duration: LatencyFigures
+    time_to_first_token: LatencyFigures
+    inter_token: LatencyFigures
+    overhead: LatencyFigures
+    tokens: TokenFigures
+    stream_ends: dict[str, int]
+    status: dict[str, int]
+    stalls: StallFigures
+    models: list[ModelFigures]
+    rate_limits: RateLimitFigures
+    admission: AdmissionFigures
+    cache: CacheFigures | None
+    """None without a response cache."""
+    credentials: list[CredentialFigures]
+    upstream: UpstreamFigures
+    workers: list[WorkerFigures]
+    network: NetworkFigures
+    series: SeriesFigures
+
+
+class LiveRequest(msgspec.Struct, kw_only=True, gc=False):
+    """One request in flight or recently finished."""
+
+    id: str
+    started: float
+    method: str
+    path: str
+    model: str | None
+    platform: str | None
+    credential: str | None
+    key: str | None
+    client: str | None
+    user_agent: str | None
+    status: int
+    ending: str | None
+    phase: str
+    stream: bool
+    attempts: int
+    bytes_in: int
+    bytes_out: int
+    input_tokens: int | None
+    output_tokens: int | None
+    time_to_first_token: float | None
+    duration: float
+    error_code: str | None
+    cache: str | None
+    peer: str | None
+
+
+class RequestsPage(msgspec.Struct):
+    """The body of ``/dashboard/requests``. ``total`` counts the matches on all pages."""
+
+    requests: list[LiveRequest]
+    total: int
+    page: int
+    page_size: int
+
+
+class MetricsSummary(msgspec.Struct):
+    """The body of ``/metrics`` as JSON. Its names are those of the Go design that preceded this project; ``workers``
+    takes the place of its goroutines."""
+
+    memory_alloc_mb: float
+    workers: int
+    uptime_seconds: float
+    total_requests: int
+    avg_response_time_ms: float
