@@ -123,6 +123,7 @@ class UpstreamError(ApiError):
         status: int = 502,
         type: str = "server_error",
         code: str | None = "upstream_error",
+        param: str | None = None,
         retry_after: float | None = None,
         ending: Ending = Ending.UPSTREAM_ERROR,
         retryable: bool = False,
@@ -130,7 +131,9 @@ class UpstreamError(ApiError):
         fault: Fault = Fault.REQUEST,
         reset_at: float | None = None,
     ) -> None:
-        super().__init__(message, status=status, type=type, code=code, retry_after=retry_after, ending=ending)
+        super().__init__(
+            message, status=status, type=type, code=code, param=param, retry_after=retry_after, ending=ending
+        )
         self.retryable = retryable
         self.upstream_code = upstream_code
         self.fault = fault

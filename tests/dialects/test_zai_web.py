@@ -422,39 +422,38 @@ def out_stream(texts: list[str]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("status", "content_type", "body", "expected"),
+    ("status", "body", "expected"),
     [
         (
             426,
-            b"application/json",
             b'{"detail":"Your client version is outdated"}',
             (502, "upstream_client_check", False),
         ),
-        (426, b"", b"", (502, "upstream_client_check", False)),
-        (400, b"application/json", b'{"detail":"client check failed"}', (502, "upstream_client_check", False)),
-        (401, b"", b'{"detail":"Client verification failed"}', (502, "upstream_client_check", False)),
-        (403, b"", b'{"detail":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}', (502, "upstream_client_check", False)),
-        (200, b"", b'{"error":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}', (502, "upstream_client_check", False)),
-        (405, b"text/html", b"<!doctype html><title>405</title>", (502, "upstream_client_check", False)),
-        (502, b"text/html", b"<html>Bad gateway", (502, "upstream_error", True)),
-        (401, b"application/json", b'{"detail":"token expired"}', (502, "upstream_authentication", False)),
-        (403, b"application/json", b'{"detail":"no"}', (502, "upstream_forbidden", False)),
-        (404, b"application/json", b'{"detail":"Not Found"}', (404, "model_not_found", False)),
-        (429, b"application/json", b'{"detail":"slow down"}', (429, "rate_limit_exceeded", True)),
-        (400, b"application/json", b'{"detail":"concurrency exceeded"}', (429, "rate_limit_exceeded", True)),
-        (400, b"application/json", b'{"detail":"bad model"}', (400, "upstream_invalid_request", False)),
-        (500, b"application/json", b'{"detail":"boom"}', (502, "upstream_error", True)),
-        (503, b"", b"", (503, "upstream_error", True)),
-        (418, b"text/plain", b"teapot", (502, "upstream_error", False)),
+        (426, b"", (502, "upstream_client_check", False)),
+        (400, b'{"detail":"client check failed"}', (502, "upstream_client_check", False)),
+        (401, b'{"detail":"Client verification failed"}', (502, "upstream_client_check", False)),
+        (403, b'{"detail":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}', (502, "upstream_client_check", False)),
+        (200, b'{"error":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}', (502, "upstream_client_check", False)),
+        (405, b"<!doctype html><title>405</title>", (502, "upstream_client_check", False)),
+        (502, b"<html>Bad gateway", (502, "upstream_error", True)),
+        (401, b'{"detail":"token expired"}', (502, "upstream_authentication", False)),
+        (403, b'{"detail":"no"}', (502, "upstream_forbidden", False)),
+        (404, b'{"detail":"Not Found"}', (404, "model_not_found", False)),
+        (429, b'{"detail":"slow down"}', (429, "rate_limit_exceeded", True)),
+        (400, b'{"detail":"concurrency exceeded"}', (429, "rate_limit_exceeded", True)),
+        (400, b'{"detail":"bad model"}', (400, "upstream_invalid_request", False)),
+        (500, b'{"detail":"boom"}', (502, "upstream_error", True)),
+        (503, b"", (503, "upstream_error", True)),
+        (418, b"teapot", (502, "upstream_error", False)),
     ],
 )
-def test_refusal(status: int, content_type: bytes, body: bytes, expected: tuple[int, str, bool]) -> None:
-    error = refusal(status, content_type, body)
+def test_refusal(status: int, body: bytes, expected: tuple[int, str, bool]) -> None:
+    error = refusal(status, body)
     assert (error.status, error.code, error.retryable) == expected
 
 
 def test_refused_client_is_told_of_the_official_api() -> None:
-    error = refusal(426, b"application/json", b"{}", None)
+    error = refusal(426, b"{}")
     assert "https://api.z.ai" in error.message
     assert "API key" in error.message
     assert error.upstream_code == "426"
@@ -467,7 +466,7 @@ def test_refusal_in_a_stream() -> None:
 
 
 def test_refusal_keeps_retry_after_and_a_bounded_message() -> None:
-    error = refusal(429, b"application/json", json.dumps({"detail": "a\nb " * 500}).encode(), 7.0)
+    error = refusal(429, json.dumps({"detail": "a\nb " * 500}).encode(), 7.0)
     assert error.retry_after == 7.0
     assert len(error.message) < 400
     assert "\n" not in error.message

@@ -185,7 +185,7 @@ def test_grouping_of_events_does_not_matter(texts: list[str], data: st.DataObjec
 )
 @pytest.mark.parametrize("body", [b"<html>Just a moment...", b'{"code":1,"msg":"no"}', b""])
 def test_refusal(status: int, expected: tuple[int, str, bool], body: bytes) -> None:
-    error = refusal(status, b"", body, 30.0)
+    error = refusal(status, body, 30.0)
     assert (error.status, error.code, error.retryable) == expected
     assert error.retry_after == 30.0
     assert "<html>" not in error.message

@@ -15,9 +15,9 @@ __all__ = [
     "COMPLETION",
     "DONE",
     "FIN",
+    "FIRST",
     "GOOD",
-    "HEL",
-    "LO",
+    "SECOND",
     "WEB",
     "Replies",
     "Reply",
@@ -42,22 +42,22 @@ def event(delta: dict[str, object], finish: str | None = None) -> bytes:
     return b"data: %b\n\n" % json.dumps(fields, separators=(",", ":")).encode()
 
 
-HEL = event({"role": "assistant", "content": "Hel"})
-LO = event({"content": "lo"})
+FIRST = event({"role": "assistant", "content": "Good"})
+SECOND = event({"content": " day"})
 FIN = event({}, "stop")
 DONE = b"data: [DONE]\n\n"
-GOOD = (HEL, LO, FIN, DONE)
+GOOD = (FIRST, SECOND, FIN, DONE)
 WEB = tuple(
     b'data: {"type":"chat:completion","data":{%b}}\n\n' % data
     for data in (
-        b'"phase":"answer","delta_content":"Hel"',
-        b'"phase":"answer","delta_content":"lo"',
+        b'"phase":"answer","delta_content":"Good"',
+        b'"phase":"answer","delta_content":" day"',
         b'"phase":"done","done":true',
     )
 )
 COMPLETION = (
     b'{"id":"u1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":'
-    b'{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],'
+    b'{"role":"assistant","content":"Good day"},"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}'
 )
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cache.upstream import Upstream
-from tests.gateway.replies import DONE, FIN, GOOD, HEL, LO, WEB, Replies, Reply, ask, event, streamed, text_of
+from tests.gateway.replies import DONE, FIN, FIRST, GOOD, SECOND, WEB, Replies, Reply, ask, event, streamed, text_of
 from tests.stack import Stack
 from tests.support.pieces import whole_split_and_bytewise
 from tests.support.serving import Client
@@ -43,7 +43,7 @@ def test_a_failure_after_them_is_answered_by_a_fallback(first: bytes, platform: 
         Replies(reply) as upstream,
         upstream.stack(platform, MODEL_FALLBACKS='{"glm-4.6":["other"]}', ZTOAPI_MAX_TRIES="1") as stack,
     ):
-        assert text_of(ask(stack)) == "Hello"
+        assert text_of(ask(stack)) == "Good day"
         assert [body["model"] for body in upstream.bodies] == ["glm-4.6", "other"]
 
 
@@ -80,7 +80,7 @@ def test_keepalive_comments_that_have_been_sent_commit_to_nothing(cache: str) ->
         first.refuse(b"503 Service Unavailable")
         second = upstream.call()
         second.start()
-        second.say("Hello")
+        second.say("Good day")
         second.finish()
         assert b"[DONE]" in client.until(b"0\r\n\r\n")
         record = stack.record()
@@ -90,12 +90,12 @@ def test_keepalive_comments_that_have_been_sent_commit_to_nothing(cache: str) ->
 def readers() -> list[tuple[Reader, bytes, bytes]]:
     """A fresh reader of each dialect, its first event of an answer, and its error event."""
     writer = ChunkWriter("chatcmpl-1", 1, "m", include_usage=False)
-    zread_answer = b'event: answer\ndata: {"text":"Hel"}\n\n'
+    zread_answer = b'event: answer\ndata: {"text":"Good"}\n\n'
     zread_error = b'event: error\ndata: {"code":503,"msg":"busy"}\n\n'
     return [
-        (OpenAIReader(NO_REWRITE, {}, include_usage=False), HEL, BUSY),
-        (OpenAIReader(NO_REWRITE, {}, include_usage=True), HEL, BUSY),
-        (OpenAIReader(Rewrite("i", "m", normalise=True), {}, include_usage=True), HEL, BUSY),
+        (OpenAIReader(NO_REWRITE, {}, include_usage=False), FIRST, BUSY),
+        (OpenAIReader(NO_REWRITE, {}, include_usage=True), FIRST, BUSY),
+        (OpenAIReader(Rewrite("i", "m", normalise=True), {}, include_usage=True), FIRST, BUSY),
         (WebReader(writer, "reasoning", False), WEB[0], b'data: {"error":{"code":503,"detail":"busy"}}\n\n'),
         (ZreadReader(writer, "reasoning", False), zread_answer, zread_error),
     ]
@@ -114,7 +114,7 @@ def test_readers_return_nothing_for_them_however_they_are_cut(number: int, first
     for pieces in whole_split_and_bytewise(first + answer):
         reader, blocks = readers()[number][0], EventBlocks(rings)
         out = b"".join(reader.feed(block) for block in map(blocks.feed, pieces) if block)
-        assert b'"Hel"' in out
+        assert b'"Good"' in out
         assert reader.error is None
 
 
@@ -123,8 +123,8 @@ def test_chunks_without_choices_are_sent_with_the_first_that_has_some() -> None:
     reader = OpenAIReader(NO_REWRITE, {}, include_usage=False)
     assert reader.feed(filtered) == b""
     assert reader.feed(b": c\n\n" + filtered) == b""
-    assert reader.feed(HEL) == filtered + filtered + HEL
-    assert reader.feed(LO) == LO
+    assert reader.feed(FIRST) == filtered + filtered + FIRST
+    assert reader.feed(SECOND) == SECOND
     assert reader.feed(FIN + DONE) == FIN + DONE
 
 
@@ -139,8 +139,8 @@ def test_what_is_held_is_bounded() -> None:
 def test_a_form_that_is_known_lets_no_comment_through_either() -> None:
     known: KnownForms = {}
     first = OpenAIReader(NO_REWRITE, known, include_usage=True)
-    first.feed(HEL)
-    first.feed(LO)
+    first.feed(FIRST)
+    first.feed(SECOND)
     assert known
     second = OpenAIReader(NO_REWRITE, known, include_usage=True)
     assert second.feed(b": processing\n\n") == b""

@@ -1,36 +1,131 @@
-"""What an undocumented upstream's refusal means: its status and words to the error the client sees.
+"""The HTTP status that an upstream's error amounts to, for all dialects, and the error of undocumented upstreams.
 
-chat.z.ai and zread.ai have no error reference; what is read here was seen in the clients of others. The two share
-it because both are web applications behind the same kind of edge: a status, a JSON object or an HTML page.
+chat.z.ai and zread.ai have no error reference; the statuses and fields read here are those that other clients report.
+Both are web applications behind the same kind of edge: a status, a JSON object or an HTML page.
 """
+
+import re
+from typing import Final, NamedTuple
 
 import msgspec
 
+from ztoapi.dialects.reports import Report
 from ztoapi.errors import Fault, UpstreamError
 
-__all__ = ["reason", "status_error", "value_text"]
+__all__ = ["effective_status", "normalised", "status_error", "value_text"]
 
-MESSAGE_CHARS = 300
-"""How much of the upstream's own words is passed on: enough for a reason, not for a page."""
+_MESSAGE_CHARACTERS: Final = 300
+"""Longest message of an undocumented upstream: enough for a reason."""
 
-BUSY = frozenset({500, 502, 503, 504, 529})
-_FAULTS = {502: Fault.UPSTREAM, 503: Fault.OVERLOADED, 504: Fault.UPSTREAM, 529: Fault.OVERLOADED}
+
+class _Kind(NamedTuple):
+    """``effect`` completes a sentence that begins with the upstream's name."""
+
+    effect: str
+    status: int
+    type: str
+    code: str
+
+
+_INVALID = _Kind("did not accept the request", 400, "invalid_request_error", "upstream_invalid_request")
+_FAILED = _Kind("", 502, "server_error", "upstream_error")
+_KINDS: Final = {
+    # 502, not 401: the upstream refused the gateway's credential, and the client's own key is fine.
+    401: _Kind("refused the credential", 502, "authentication_error", "upstream_authentication"),
+    402: _Kind("reports a quota that is used up", 429, "insufficient_quota", "insufficient_quota"),
+    403: _Kind("refused access", 502, "permission_error", "upstream_forbidden"),
+    429: _Kind("limits its use", 429, "rate_limit_error", "rate_limit_exceeded"),
+    **dict.fromkeys((400, 413, 422), _INVALID),
+}
+_RETRIED: Final = frozenset({429, 500, 502, 503, 504, 529})
+_FAULTS: Final = {
+    401: Fault.REFUSED,
+    402: Fault.QUOTA,
+    429: Fault.THROTTLED,
+    502: Fault.UPSTREAM,
+    503: Fault.OVERLOADED,
+    504: Fault.UPSTREAM,
+    529: Fault.OVERLOADED,
+}
 """As in ``zai_errors.py``: a plain 500 may be the request's own doing."""
 _RATE_WORDS = ("too many requests", "concurrency", "rate limit", "rate_limit")
 
-
-class _Reason(msgspec.Struct):
-    """The fields that have been seen to carry the reason, in the order in which they are believed."""
-
-    error: msgspec.Raw = msgspec.Raw()
-    detail: msgspec.Raw = msgspec.Raw()
-    message: msgspec.Raw = msgspec.Raw()
-    msg: msgspec.Raw = msgspec.Raw()
-    code: msgspec.Raw = msgspec.Raw()
-
-
-_decode = msgspec.json.Decoder(_Reason).decode
 _decode_scalar = msgspec.json.Decoder(str | int | float | bool | None).decode
+
+
+def _words(status: int, words: str) -> dict[str, int]:
+    return dict.fromkeys(words.split(), status)
+
+
+_CERTAIN: Final = {
+    **_words(
+        402,
+        "insufficientquota insufficientuserquota quotaexceeded insufficientbalance insufficientcredits "
+        "billinghardlimitreached billingnotactive billingerror creditbalancetoolow usagelimitreached",
+    ),
+    **_words(
+        429,
+        "ratelimitexceeded ratelimiterror ratelimitreached ratelimit ratelimited toomanyrequests resourceexhausted "
+        "throttlingexception",
+    ),
+    **_words(
+        503,
+        "overloadederror overloaded engineoverloaded engineoverloadederror modeloverloaded serveroverloaded "
+        "serverisoverloaded serviceunavailable serviceunavailableerror",
+    ),
+    **_words(401, "invalidapikey incorrectapikey"),
+}
+"""Codes and types that hold against any HTTP status, without their separators: 402 is a quota that is used up. From
+OpenAI, Anthropic, Gemini, OpenRouter, DeepSeek, vLLM and one-api."""
+
+_GENERAL: Final = {
+    **_words(
+        400,
+        "invalidrequesterror invalidrequest invalidargument badrequest badrequesterror failedprecondition outofrange "
+        "validationerror invalidprompt invalidvalue unsupportedvalue unsupportedparameter missingrequiredparameter "
+        "unprocessableentity unprocessableentityerror",
+    ),
+    **_words(401, "authenticationerror unauthorized unauthenticated invalidauthentication"),
+    **_words(403, "permissionerror permissiondenied permissiondeniederror forbidden"),
+    **_words(404, "modelnotfound notfound notfounderror"),
+    **_words(413, "requesttoolarge"),
+    **_words(500, "servererror apierror internalerror internal internalservererror"),
+    **_words(502, "badgateway"),
+    **_words(503, "unavailable"),
+    **_words(504, "timeouterror deadlineexceeded gatewaytimeout"),
+}
+"""Codes and types that hold where neither the HTTP status nor a numeric code reports an error: OpenAI's 401, 403 and
+404 have the type ``invalid_request_error`` too."""
+
+_USED_UP: Final = "credit balance is too low"
+"""Anthropic's message, which has the type ``invalid_request_error`` and the status 400."""
+_SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
+
+
+def normalised(code: str) -> str:
+    """A code without case and separators: ``rate_limit_error`` and ``RateLimitError`` are the same."""
+    return _SEPARATORS.sub("", code.lower())
+
+
+def effective_status(report: Report, status: int) -> int:
+    """The HTTP status that ``report`` amounts to; ``status`` is that of the response, often 200. 402 is a quota that is
+    used up; a status below 400 means that the report names none."""
+    words = [normalised(code) for code in report.codes]
+    for word in words:
+        if word in _CERTAIN:
+            return _CERTAIN[word]
+    if _USED_UP in report.text.lower():
+        return 402
+    if status >= 400:
+        return status
+    for code in report.codes:
+        if len(code) == 3 and code.isdecimal() and code.isascii() and 400 <= int(code) <= 599:
+            return int(code)
+    for word in words:
+        if word in _GENERAL:
+            return _GENERAL[word]
+    text = report.text.lower()
+    return 429 if any(word in text for word in _RATE_WORDS) else status
 
 
 def value_text(raw: bytes | msgspec.Raw) -> str:
@@ -42,75 +137,22 @@ def value_text(raw: bytes | msgspec.Raw) -> str:
     return "" if value is None or isinstance(value, bool) else str(value)
 
 
-def reason(raw: bytes | msgspec.Raw, depth: int = 3) -> tuple[str, str]:
-    """(code, text) of an error value: a string, or an object that nests one at most ``depth`` deep."""
-    text = value_text(raw)
-    if text or not depth:
-        return "", text
-    try:
-        fields = _decode(raw)
-    except msgspec.DecodeError:
-        return "", ""
-    code = value_text(fields.code)
-    for inner in (fields.error, fields.detail, fields.message, fields.msg):
-        inner_code, text = reason(inner, depth - 1) if bytes(inner) else ("", "")
-        code = code or inner_code
-        if text:
-            break
-    return code, text
-
-
-def status_error(upstream: str, status: int, code: str, text: str, retry_after: float | None) -> UpstreamError:
-    """The error for an upstream's ``status``; ``code`` and ``text`` are its own words, ``""`` where it gave none."""
-    words = f": {_line(text)}" if text.strip() else ""
-    own_code = code or str(status)
-    if status == 429 or any(word in text.lower() for word in _RATE_WORDS):
-        return UpstreamError(
-            f"{upstream} limits its use{words}",
-            status=429,
-            type="rate_limit_error",
-            code="rate_limit_exceeded",
-            retry_after=retry_after,
-            retryable=True,
-            upstream_code=own_code,
-            fault=Fault.THROTTLED,
-        )
-    if status == 401:
-        # 502, not 401: it is the gateway's credential that was refused, and the client's own key is fine.
-        return UpstreamError(
-            f"{upstream} refused the credential{words}",
-            type="authentication_error",
-            code="upstream_authentication",
-            upstream_code=own_code,
-            fault=Fault.REFUSED,
-        )
-    if status == 403:
-        return UpstreamError(
-            f"{upstream} refused access{words}",
-            type="permission_error",
-            code="upstream_forbidden",
-            retry_after=retry_after,
-            upstream_code=own_code,
-        )
-    if status in {400, 413, 422}:
-        return UpstreamError(
-            f"{upstream} did not accept the request{words}",
-            status=400,
-            type="invalid_request_error",
-            code="upstream_invalid_request",
-            upstream_code=own_code,
-        )
-    busy = status in BUSY
+def status_error(upstream: str, report: Report, status: int, retry_after: float | None = None) -> UpstreamError:
+    """The error for an undocumented upstream's ``report``, which came with the HTTP ``status``."""
+    status = effective_status(report, status)
+    if any(word in report.text.lower() for word in _RATE_WORDS):
+        status = 429
+    kind = _KINDS.get(status, _FAILED)
+    failed = f"failed ({status})" if status >= 400 else "failed"
+    page = " with an HTML page" if report.page else ""
+    words = f": {report.text[:_MESSAGE_CHARACTERS]}" if report.text else ""
     return UpstreamError(
-        f"{upstream} failed ({status}){words}" if status != 200 else f"{upstream} failed{words}",
-        status=503 if status in {503, 529} else 502,
+        f"{upstream} {kind.effect or failed}{page}{words}",
+        status=503 if status in {503, 529} else kind.status,
+        type=kind.type,
+        code=kind.code,
         retry_after=retry_after,
-        retryable=busy,
-        upstream_code=own_code,
+        retryable=status in _RETRIED,
+        upstream_code=report.codes[0] if report.codes else str(status),
         fault=_FAULTS.get(status, Fault.REQUEST),
     )
-
-
-def _line(text: str) -> str:
-    """The upstream's words, fit for one line of a message."""
-    return " ".join(text.split())[:MESSAGE_CHARS]

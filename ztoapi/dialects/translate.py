@@ -15,7 +15,7 @@ from ztoapi.dialects.chunks import ChunkWriter
 from ztoapi.dialects.contract import Reader, Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.thinking import ThinkMode
-from ztoapi.dialects.zai_errors import refusal
+from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import UpstreamError
 
 __all__ = ["OpenAITranslation", "Terms", "Translation", "WebTranslation", "ZreadTranslation"]
@@ -46,7 +46,7 @@ class Translation(Protocol):
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         """A whole upstream answer (only where not ``streams``) as OpenAI's, and its usage. Raises UpstreamError."""
 
-    def refusal(self, status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
+    def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
         """The error that an answer other than the one asked for stands for; ``retry_after`` in seconds."""
 
 
@@ -73,8 +73,8 @@ class OpenAITranslation:
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         return openai.completion(body, self._rewrite)
 
-    def refusal(self, status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
-        return refusal(status, content_type, body, retry_after)
+    def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
+        return read_error(body, status, retry_after)
 
 
 class _EventTranslation:
@@ -111,8 +111,8 @@ class WebTranslation(_EventTranslation):
     def reader(self) -> Reader:
         return zai_web.Reader(self._writer, self._mode, self._include_usage)
 
-    def refusal(self, status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
-        return zai_web.refusal(status, content_type, body, retry_after)
+    def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
+        return zai_web.refusal(status, body, retry_after)
 
 
 class ZreadTranslation(_EventTranslation):
@@ -125,5 +125,5 @@ class ZreadTranslation(_EventTranslation):
     def reader(self) -> Reader:
         return zread.Reader(self._writer, self._mode, self._include_usage)
 
-    def refusal(self, status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
-        return zread.refusal(status, content_type, body, retry_after)
+    def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
+        return zread.refusal(status, body, retry_after)

@@ -1,21 +1,17 @@
-"""Z.ai's error codes, and any upstream's error answers, in OpenAI's terms.
+"""Z.ai's error codes, and the errors of any upstream that speaks OpenAI's format, in OpenAI's terms.
 
-Codes: https://docs.z.ai/api-reference/api-code. A body is ``{"error": {"code", "message"}}`` in practice and
-``{"code", "message"}`` in the published schema; both are read, and OpenAI's own shape with them.
+Codes: https://docs.z.ai/api-reference/api-code. ``reports.py`` reads the bodies, ``refusals.py`` the codes of others.
 """
 
 import datetime
 import re
 from typing import Final, NamedTuple
 
-import msgspec
-
+from ztoapi.dialects.refusals import effective_status, normalised
+from ztoapi.dialects.reports import Report, read_report
 from ztoapi.errors import Ending, Fault, UpstreamError
 
-__all__ = ["read_error", "refusal"]
-
-MESSAGE_CHARACTERS: Final = 2000
-"""Longest upstream message that is passed on."""
+__all__ = ["read_error"]
 
 
 class _Meaning(NamedTuple):
@@ -34,6 +30,7 @@ _FORBIDDEN = _Meaning(403, "permission_error", "upstream_forbidden", Fault.REQUE
 _EXCLUDED = _Meaning(403, "permission_error", "upstream_forbidden", Fault.EXCLUDED)
 _RESTRICTED = _Meaning(403, "permission_error", "upstream_forbidden", Fault.QUOTA)
 _POLICY = _Meaning(400, "invalid_request_error", "content_policy_violation", Fault.REQUEST)
+_CONTEXT = _Meaning(400, "invalid_request_error", "context_length_exceeded", Fault.REQUEST)
 _LIMIT = _Meaning(429, "rate_limit_exceeded", "rate_limit_exceeded", Fault.THROTTLED, True)
 _OVERLOAD = _Meaning(503, "server_error", "upstream_overloaded", Fault.OVERLOADED, True)
 _FAULT = _Meaning(502, "server_error", "upstream_error", Fault.UPSTREAM, True)
@@ -54,7 +51,7 @@ _CODES: Final[dict[str, _Meaning]] = {
     "1230": _PERHAPS,
     "1231": _INVALID,
     "1234": _FAULT,
-    "1261": _Meaning(400, "invalid_request_error", "context_length_exceeded", Fault.REQUEST),
+    "1261": _CONTEXT,
     **dict.fromkeys(("1300", "1301"), _POLICY),
     **dict.fromkeys(("1302", "1303"), _LIMIT),
     **dict.fromkeys(("1304", "1308", "1309", "1310"), _QUOTA),
@@ -62,6 +59,14 @@ _CODES: Final[dict[str, _Meaning]] = {
     "1311": _EXCLUDED,
     "1313": _RESTRICTED,
 }
+
+_WORDS: Final[dict[str, _Meaning]] = {
+    **dict.fromkeys(
+        ("contextlengthexceeded", "contextwindowexceeded", "contextwindowexceedederror", "prompttoolong"), _CONTEXT
+    ),
+    **dict.fromkeys(("contentfilter", "contentpolicyviolation", "contentpolicyviolationerror"), _POLICY),
+}
+"""Codes and types of others that a status cannot express, without their separators."""
 
 _STATUSES: Final[dict[int, _Meaning]] = {
     400: _INVALID,
@@ -88,42 +93,45 @@ _ZONE: Final = "+08:00"
 """Z.ai writes times without a zone, and means Beijing's: https://github.com/can1357/oh-my-pi/issues/11014"""
 
 
-class _Error(msgspec.Struct):
-    message: str | None = None
-    code: str | int | None = None
-    type: str | None = None
-
-
-class _Envelope(msgspec.Struct):
-    error: _Error | str | None = None
-    message: str | None = None
-    msg: str | None = None
-    code: str | int | None = None
-    detail: str | None = None
-
-
-_decode = msgspec.json.Decoder(_Envelope).decode
-
-
 def read_error(body: bytes, status: int, retry_after: float | None = None) -> UpstreamError:
-    """The error that an upstream's JSON ``body`` reports, mapped; ``status`` is the HTTP status it came with."""
-    try:
-        envelope = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        return _unreadable(body, status, retry_after)
-    inner = envelope.error
-    if isinstance(inner, _Error):
-        code, message = inner.code, inner.message
-    else:
-        code, message = envelope.code, inner or envelope.message or envelope.msg or envelope.detail
-    return _mapped(str(code) if code is not None else None, message, status, retry_after)
+    """The error that an upstream's ``body`` reports; ``status`` is the HTTP status it came with."""
+    report = read_report(body)
+    code, meaning = _meaning(report, status)
+    text = report.text or f"the upstream answered {status}"
+    if report.page:
+        title = f": {report.text}" if report.text else ""
+        text = f"the upstream answered {status} with an HTML page{title}"
+    if meaning is _AUTH:
+        text = f"the upstream refused the gateway's token: {text}"
+    if code is not None:
+        text = f"{text} (upstream code {code})"
+    return UpstreamError(
+        text,
+        status=meaning.status,
+        type=meaning.type,
+        code=meaning.code,
+        param=report.param,
+        retry_after=retry_after,
+        ending=Ending.UPSTREAM_ERROR,
+        retryable=meaning.retryable,
+        upstream_code=report.codes[0] if report.codes else str(status),
+        fault=meaning.fault,
+        reset_at=_reset_at(text) if meaning is _QUOTA else None,
+    )
 
 
-def refusal(status: int, content_type: bytes, body: bytes, retry_after: float | None) -> UpstreamError:
-    """The error for an answer that is not the one asked for."""
-    if b"json" in content_type or body.lstrip()[:1] == b"{":
-        return read_error(body, status, retry_after)
-    return _unreadable(body, status, retry_after)
+def _meaning(report: Report, status: int) -> tuple[str | None, _Meaning]:
+    """The meaning of a report, and Z.ai's own code where that decides."""
+    for code in report.codes:
+        if code in _CODES:
+            return code, _CODES[code]
+    for code in report.codes:
+        if (word := normalised(code)) in _WORDS:
+            return None, _WORDS[word]
+    status = effective_status(report, status)
+    if status < 400:
+        return None, _ODD
+    return None, _STATUSES.get(status, _PERHAPS if status >= 500 else _INVALID)
 
 
 def _reset_at(text: str) -> float | None:
@@ -135,30 +143,3 @@ def _reset_at(text: str) -> float | None:
         return datetime.datetime.fromisoformat(found[0] + _ZONE).timestamp()
     except ValueError:
         return None
-
-
-def _unreadable(body: bytes, status: int, retry_after: float | None) -> UpstreamError:
-    # An error page of a proxy or firewall; its text is of no use to the client and may be anything.
-    what = "a page" if b"<html" in body[:1000].lower() else "an answer"
-    return _mapped(None, f"the upstream answered {status} with {what} that is no JSON", status, retry_after)
-
-
-def _mapped(code: str | None, message: str | None, status: int, retry_after: float | None) -> UpstreamError:
-    meaning = _CODES.get(code) if code is not None else None
-    if meaning is None:
-        meaning = _STATUSES.get(status, _PERHAPS if status >= 500 else _INVALID if status >= 400 else _ODD)
-    text = (message or f"the upstream answered {status}")[:MESSAGE_CHARACTERS]
-    if meaning is _AUTH:
-        text = f"the upstream refused the gateway's token: {text}"
-    return UpstreamError(
-        f"{text} (upstream code {code})" if code is not None and code in _CODES else text,
-        status=meaning.status,
-        type=meaning.type,
-        code=meaning.code,
-        retry_after=retry_after,
-        ending=Ending.UPSTREAM_ERROR,
-        retryable=meaning.retryable,
-        upstream_code=code if code is not None else str(status),
-        fault=meaning.fault,
-        reset_at=_reset_at(text) if meaning is _QUOTA else None,
-    )

@@ -7,7 +7,7 @@ checks: the dialect serves the simulator, recorded streams and servers that spea
 
 import datetime
 from collections.abc import Mapping
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import msgspec
 
@@ -16,7 +16,7 @@ from ztoapi.dialects.contract import Usage
 from ztoapi.dialects.details import Snapshot, Source
 from ztoapi.dialects.events import events
 from ztoapi.dialects.forms import Form
-from ztoapi.dialects.refusals import reason
+from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.web_tools import ToolCalls
 from ztoapi.dialects.zai_web_errors import empty, refusal, reported
@@ -363,13 +363,7 @@ def _raise_error(event: _Event) -> None:
         if event.data.data is not _UNSET and bytes(event.data.data).startswith(b"{"):
             found.append(_decode_nested(event.data.data).error)
     for error in filter(_present, found):
-        _raise_reported(error)
-
-
-def _raise_reported(error: msgspec.Raw) -> NoReturn:
-    code, text = reason(error)
-    status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code) <= 599 else 200
-    raise reported(status, code, text or "no reason given")
+        raise reported(read_report(bytes(error)))
 
 
 def _plain(text: str) -> str:

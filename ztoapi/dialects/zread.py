@@ -10,7 +10,8 @@ from ztoapi.dialects.chunks import DONE, ChunkWriter
 from ztoapi.dialects.contract import Usage
 from ztoapi.dialects.events import events
 from ztoapi.dialects.forms import Form
-from ztoapi.dialects.refusals import reason, status_error
+from ztoapi.dialects.refusals import status_error
+from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import Layout, ThinkMode
 from ztoapi.dialects.zread_request import (
     UPSTREAM,
@@ -18,7 +19,6 @@ from ztoapi.dialects.zread_request import (
     Repository,
     Target,
     choose,
-    code_error,
     message_call,
     page_of,
     query,
@@ -111,8 +111,7 @@ class Reader:
         elif name == "finish":
             self._finish(out)
         elif name == "error":
-            code, text = reason(payload)
-            raise code_error(code, text or "no reason given")
+            raise status_error(UPSTREAM, read_report(payload), 200)
 
     def _decode(self, payload: bytes) -> _Answer:
         try:
@@ -170,11 +169,9 @@ class Reader:
             out.append(self._writer.content(content))
 
 
-def refusal(status: int, content_type: bytes, body: bytes, retry_after: float | None = None) -> UpstreamError:
-    """The error for an answer that is no event stream; a page comes from the edge before the application."""
-    page = b"html" in content_type.lower() or body.lstrip()[:1] == b"<"
-    code, text = ("", "") if page else reason(body)
-    return status_error(UPSTREAM, status, code, text, retry_after)
+def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
+    """The error for a response that is no event stream."""
+    return status_error(UPSTREAM, read_report(body), status, retry_after)
 
 
 def _empty() -> UpstreamError:

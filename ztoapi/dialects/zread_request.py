@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from ztoapi.dialects.refusals import status_error, value_text
+from ztoapi.dialects.reports import Report, presentable
 from ztoapi.errors import ApiError, UpstreamError
 
 __all__ = [
@@ -178,17 +179,11 @@ def _envelope(body: bytes) -> _Envelope:
 
 def _data(envelope: _Envelope, type: type[_Answer]) -> _Answer:
     if envelope.code not in (0, "0"):
-        raise code_error(str(envelope.code), envelope.msg or "")
+        raise status_error(UPSTREAM, Report((str(envelope.code),), presentable(envelope.msg or "")), 200)
     try:
         return msgspec.json.decode(b"{}" if bytes(envelope.data) == _NULL else envelope.data, type=type)
     except msgspec.DecodeError as error:
         raise _unreadable(error) from error
-
-
-def code_error(code: str, text: str) -> UpstreamError:
-    """The error for a code in an envelope or an event; HTTP's numbers mean what they mean there."""
-    status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code) <= 599 else 200
-    return status_error(UPSTREAM, status, code, text, None)
 
 
 def _id(value: str | int) -> str:

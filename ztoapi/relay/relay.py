@@ -299,9 +299,7 @@ class Relay:
 
     def _refusal(self) -> UpstreamError:
         headers = self._head.headers
-        return self._translation.refusal(
-            self._head.status, headers.get(b"content-type", b""), b"".join(self._parts), retry_after(headers)
-        )
+        return self._translation.refusal(self._head.status, b"".join(self._parts), retry_after(headers))
 
     def _collect(self, out: bytes) -> None:
         assert self._collector is not None

@@ -39,7 +39,6 @@ async def prepare(
             wait = response.headers.get("retry-after", "")
             raise zread.refusal(
                 response.status_code,
-                response.headers.get("content-type", "").encode("latin-1"),
                 response.content,
                 float(wait) if wait.isdigit() else None,
             )
