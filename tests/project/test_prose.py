@@ -10,7 +10,13 @@ ROOT = Path(__file__).resolve().parents[2]
 # Packages and pages that follow the writing rules; add one when it is rewritten.
 PACKAGES = ["limits"]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-PAGES = ["docs/glossary.md", *(str(path.relative_to(ROOT)) for path in DECISIONS)]
+PAGES = [
+    "README.md",
+    "SECURITY.md",
+    "docs/architecture.md",
+    "docs/glossary.md",
+    *(str(path.relative_to(ROOT)) for path in DECISIONS),
+]
 # Names of classes of PACKAGES that another package may use too, with the reason.
 SHARED = {
     "Statistics": "the frozen record that statistics() returns, as in trio; always used through its object",
