@@ -16,7 +16,7 @@ from tests.stack import Stack
 from ztoapi.errors import Ending, Fault
 from ztoapi.relay.credentials import CredentialStatistics
 from ztoapi.simulator.app import Options
-from ztoapi.structures.breaker import State
+from ztoapi.structures.breaker import BreakerState
 
 GOOD = "good:tokens=7"
 
@@ -76,7 +76,7 @@ def test_when_one_cannot_serve_another_does_and_nobody_sees_an_error(fault: str,
         bad, good = credentials(stack)
         assert dict(bad.failures) == {kind: 1}
         assert kind in (bad.fault, bad.models.get("glm-4.6"))
-        assert (good.state, good.in_flight, good.requests) == (State.CLOSED, 0, 6)
+        assert (good.state, good.in_flight, good.requests) == (BreakerState.CLOSED, 0, 6)
         assert {record.credential for record in stack.application.recorder.recent} == {"zai-2"}
 
 
@@ -109,8 +109,8 @@ def test_all_steps_of_a_zread_question_are_taken_with_one_credential() -> None:
         assert (right.requests, right.in_flight) == (3, 0)
 
 
-@pytest.mark.parametrize(("stream", "state"), [(True, State.OPEN), (False, State.CLOSED)])
-def test_silence_counts_where_a_stream_was_asked_for(stream: bool, state: State) -> None:
+@pytest.mark.parametrize(("stream", "state"), [(True, BreakerState.OPEN), (False, BreakerState.CLOSED)])
+def test_silence_counts_where_a_stream_was_asked_for(stream: bool, state: BreakerState) -> None:
     with Stack(ZTOAPI_FIRST_BYTE_TIMEOUT_SECONDS="0.2") as stack:
         answers = ask_all(stack, 5, "glm-4.6:fault=hang", stream=stream)
         assert [answer.status_code for answer in answers] == [504] * 5
@@ -147,7 +147,7 @@ def test_a_quota_comes_back_at_its_reset() -> None:
         assert (one.fault, 0 < one.until <= 2) == (Fault.QUOTA, True)
         stack.wait_for(lambda: credentials(stack)[0].until == 0)
         assert ask(stack).status_code == 200
-        assert credentials(stack)[0].state is State.CLOSED
+        assert credentials(stack)[0].state is BreakerState.CLOSED
 
 
 def test_one_that_is_throttled_alone_is_waited_for() -> None:
@@ -182,7 +182,7 @@ def test_what_a_client_brings_about_never_counts(fault: str) -> None:
         for _ in range(12):
             assert ask(stack, f"glm-4.6:fault={fault}").status_code >= 400
         (one,) = credentials(stack)
-        assert (one.state, dict(one.failures), dict(one.models)) == (State.CLOSED, {}, {})
+        assert (one.state, dict(one.failures), dict(one.models)) == (BreakerState.CLOSED, {}, {})
         assert ask(stack).status_code == 200
 
 
@@ -196,7 +196,7 @@ def test_clients_that_go_away_trip_nothing(model: str) -> None:
             assert stack.record(number).ending is Ending.CLIENT_DISCONNECT
             stack.wait_for(lambda: stack.simulator.stats.open_streams == 0)
         (one,) = credentials(stack)
-        assert (one.state, dict(one.failures), one.in_flight) == (State.CLOSED, {}, 0)
+        assert (one.state, dict(one.failures), one.in_flight) == (BreakerState.CLOSED, {}, 0)
         assert ask(stack).status_code == 200
 
 

@@ -339,8 +339,8 @@ def test_a_store_that_takes_no_writes_is_away_until_it_does(
 
     run(server, use, KEY, MODEL)
     assert [record.message.split(" (")[0] for record in caplog.records] == [
-        "the limits' store is away",
-        "the limits' store is back",
+        "Redis (limits) is unreachable",
+        "Redis (limits) is reachable again",
     ]
 
 

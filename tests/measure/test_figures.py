@@ -26,7 +26,7 @@ def test_what_is_added_is_the_difference_of_the_percentiles() -> None:
     assert comparison is not None
     assert comparison.added_ms == pytest.approx((2, 2, 2))
     assert comparison.noise_ms == 0
-    assert comparison.told
+    assert comparison.significant
 
 
 def test_a_difference_within_the_scatter_is_noise() -> None:
@@ -34,7 +34,7 @@ def test_a_difference_within_the_scatter_is_noise() -> None:
     assert comparison is not None
     assert comparison.added_ms.p50 == pytest.approx(1)
     assert comparison.noise_ms > 10
-    assert not comparison.told
+    assert not comparison.significant
 
 
 @given(times)
@@ -42,7 +42,7 @@ def test_an_arm_compared_with_itself_adds_nothing(values: list[float]) -> None:
     comparison = compare(values, values)
     assert comparison is not None
     assert comparison.added_ms == Spread(0, 0, 0)
-    assert not comparison.told
+    assert not comparison.significant
 
 
 def test_an_arm_without_times_is_not_compared() -> None:

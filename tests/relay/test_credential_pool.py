@@ -8,7 +8,7 @@ from tests.relay.requests_in_flight import Room, lent
 from ztoapi.errors import Fault
 from ztoapi.relay.cooling import COOLING
 from ztoapi.relay.credentials import CredentialPool, Unavailable
-from ztoapi.structures.breaker import State
+from ztoapi.structures.breaker import BreakerState
 
 
 def serve(pool: CredentialPool, now: float, *, latency: float = 1.0, model: str = "m") -> str:
@@ -97,7 +97,7 @@ def test_the_request_s_own_fault_and_a_client_that_leaves_never_count() -> None:
         assert not pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REQUEST)
         pool.drop(lent(pool.acquire(0.0, "m")))
     (one,) = pool.statistics(0.0)
-    assert (one.state, one.in_flight, one.failures) == (State.CLOSED, 0, {})
+    assert (one.state, one.in_flight, one.failures) == (BreakerState.CLOSED, 0, {})
 
 
 def test_a_success_in_between_is_no_failure_in_a_row() -> None:
@@ -106,7 +106,7 @@ def test_a_success_in_between_is_no_failure_in_a_row() -> None:
         for _ in range(COOLING[Fault.UPSTREAM].failures - 1):
             pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.UPSTREAM)
         serve(pool, 0.0)
-    assert pool.statistics(0.0)[0].state is State.CLOSED
+    assert pool.statistics(0.0)[0].state is BreakerState.CLOSED
 
 
 def test_the_upstream_s_own_wait_holds_up_to_an_hour_and_a_quota_s_to_its_end() -> None:

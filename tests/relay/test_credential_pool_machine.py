@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.relay.requests_in_flight import Room
 from ztoapi.errors import Fault
 from ztoapi.relay.credentials import CredentialPool, Lease, Unavailable
-from ztoapi.structures.breaker import State
+from ztoapi.structures.breaker import BreakerState
 
 MODELS = ("m1", "m2")
 
@@ -29,7 +29,7 @@ class Pooling(RuleBasedStateMachine):
         return [
             one.name
             for number, one in enumerate(self.pool.statistics(self.now))
-            if (one.state is State.CLOSED or (one.state is State.OPEN and one.until == 0.0))
+            if (one.state is BreakerState.CLOSED or (one.state is BreakerState.OPEN and one.until == 0.0))
             and self.room.taken[number] < self.room.most[number]
             and model not in one.models
         ]
@@ -83,12 +83,12 @@ class Pooling(RuleBasedStateMachine):
             out = [lease for lease, _ in self.open if lease.number == number]
             assert one.in_flight == len(out) == self.room.taken[number] <= self.room.most[number]
             # A half-open one has exactly one probe out, which is the one that it will be decided by.
-            probing = [lease for lease in out if any(each.state is State.HALF_OPEN for each in lease._probes)]
-            half_open = (one.state is State.HALF_OPEN) or any(
-                lease._probes and lease._probes[-1].state is State.HALF_OPEN for lease in out
+            probing = [lease for lease in out if any(each.state is BreakerState.HALF_OPEN for each in lease._probes)]
+            half_open = (one.state is BreakerState.HALF_OPEN) or any(
+                lease._probes and lease._probes[-1].state is BreakerState.HALF_OPEN for lease in out
             )
             assert bool(probing) == half_open
-            if one.state is State.HALF_OPEN:
+            if one.state is BreakerState.HALF_OPEN:
                 assert len([lease for lease in out if lease._credential.breaker in lease._probes]) == 1
 
 

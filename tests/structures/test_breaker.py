@@ -4,18 +4,18 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ztoapi.structures.breaker import TRANSITIONS, Breaker, Event, State
+from ztoapi.structures.breaker import TRANSITIONS, Breaker, BreakerEvent, BreakerState
 
 
 def test_every_state_can_be_left_and_reached() -> None:
-    for state in State:
+    for state in BreakerState:
         assert set(TRANSITIONS[state].values()) - {state}
         assert any(state in row.values() for other, row in TRANSITIONS.items() if other is not state)
 
 
-@pytest.mark.parametrize("event", [Event.PROBE_PASSED, Event.PROBE_FAILED, Event.PROBE_VOID])
-def test_a_probe_ends_only_where_one_is_under_way(event: Event) -> None:
-    assert [state for state in State if event in TRANSITIONS[state]] == [State.HALF_OPEN]
+@pytest.mark.parametrize("event", [BreakerEvent.PROBE_PASSED, BreakerEvent.PROBE_FAILED, BreakerEvent.PROBE_VOID])
+def test_a_probe_ends_only_where_one_is_under_way(event: BreakerEvent) -> None:
+    assert [state for state in BreakerState if event in TRANSITIONS[state]] == [BreakerState.HALF_OPEN]
 
 
 def test_it_opens_and_comes_back_by_one_probe() -> None:
@@ -44,9 +44,9 @@ def test_what_was_sent_before_does_not_decide_for_the_probe() -> None:
     breaker.enter()
     breaker.succeed()
     breaker.trip(50.0)
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.state is BreakerState.HALF_OPEN
     breaker.fail_probe(3.0)
-    assert (breaker.state, breaker.until, breaker.trips) == (State.OPEN, 3.0, 2)
+    assert (breaker.state, breaker.until, breaker.trips) == (BreakerState.OPEN, 3.0, 2)
 
 
 class Breaking(RuleBasedStateMachine):
@@ -96,8 +96,8 @@ class Breaking(RuleBasedStateMachine):
     @invariant()
     def one_probe_at_most(self) -> None:
         assert self.probes <= 1
-        assert (self.breaker.state is State.HALF_OPEN) == (self.probes == 1)
-        assert (self.breaker.state is State.CLOSED) == (not self.open)
+        assert (self.breaker.state is BreakerState.HALF_OPEN) == (self.probes == 1)
+        assert (self.breaker.state is BreakerState.CLOSED) == (not self.open)
 
 
 TestBreaking = Breaking.TestCase

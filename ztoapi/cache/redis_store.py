@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from ztoapi.store.watch import FAILURES, Watch
+from ztoapi.store.redis_health import FAILURES, RedisHealth
 from ztoapi.telemetry.samples import Sample
 
 __all__ = ["Found", "RedisStore"]
@@ -51,10 +51,10 @@ class RedisStore:
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._work = asyncio.Event()
         self._asking = 0
-        self._watch = Watch(
+        self._health = RedisHealth(
             self._redis,
-            "cache's",
-            "answers are kept in memory alone",
+            "cache",
+            "caching responses in memory only",
             probe=self._probe,
             work=self._write_waiting,
             wake=self._wake,
@@ -62,20 +62,20 @@ class RedisStore:
 
     @property
     def up(self) -> bool:
-        return self._watch.up
+        return self._health.up
 
     def samples(self) -> Iterator[Sample]:
         """What telemetry shows of it."""
         yield Sample("ztoapi_store_up", float(self.up), "cache")
-        yield Sample("ztoapi_store_failures", self._watch.failures, "cache")
+        yield Sample("ztoapi_store_failures", self._health.failures, "cache")
 
     async def start(self) -> None:
         """Begin. A store that does not answer is away, and tried again."""
-        await self._watch.start()
+        await self._health.start()
 
     async def close(self) -> None:
-        await self._watch.stop()
-        await self._watch.close()
+        await self._health.stop()
+        await self._health.close()
 
     async def get(self, key: bytes) -> Found | None:
         """The answer under ``key``. None also where that cannot be told."""
@@ -88,7 +88,7 @@ class RedisStore:
                 pipeline.pttl(_PREFIX + key)
                 answer, left_ms = await pipeline.execute()
         except FAILURES as error:
-            self._watch.failed(error)
+            self._health.failed(error)
             return None
         finally:
             self._asking -= 1
@@ -116,9 +116,9 @@ class RedisStore:
                 await self._redis.set(_PREFIX + key, answer, px=self._ttl_ms)
         except ResponseError:
             # It is there, but takes nothing now: out of memory, or a replica. Reading goes on.
-            self._watch.failures += 1
+            self._health.failures += 1
         except FAILURES as error:
-            self._watch.failed(error)
+            self._health.failed(error)
 
     async def _probe(self) -> None:
         async with asyncio.timeout(_BEHIND_SECONDS):

@@ -13,7 +13,7 @@ from ztoapi.config.model import Config
 from ztoapi.errors import ConfigError
 from ztoapi.measure.asking import Arm
 from ztoapi.measure.figures import Comparison
-from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, Plan
+from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, MeasurementPlan
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.client import NativeClient
 
@@ -57,7 +57,7 @@ async def _measure(measurement: Measurement, config: Config) -> None:
         await client.close()
 
 
-def _plan(args: argparse.Namespace, config: Config) -> Plan:
+def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
     url = args.url or f"{own_origin(config)}/v1"
     key = os.environ.get(_KEY) or next((k.reveal() for k in (config.default_key, *config.api_keys) if k), None)
     upstream, upstream_key = args.upstream, os.environ.get(_UPSTREAM_KEY)
@@ -81,7 +81,7 @@ def _plan(args: argparse.Namespace, config: Config) -> Plan:
         direct = Arm(DIRECT, _chat(upstream), upstream_key)
     except ValueError as error:
         raise ConfigError((f"--upstream: {error}",)) from error
-    return Plan(direct, gateway, model, args.requests, args.concurrency, args.max_tokens)
+    return MeasurementPlan(direct, gateway, model, args.requests, args.concurrency, args.max_tokens)
 
 
 def _chat(url: str) -> str:
@@ -122,6 +122,6 @@ def _compared(title: str, comparison: Comparison | None) -> list[str]:
         return [f"{title}: not measured"]
     rows = (("direct", comparison.direct_ms), ("gateway", comparison.gateway_ms), ("added", comparison.added_ms))
     lines = [f"{f'{title}, {name}':<26}" + "".join(f"{value:>9.2f}" for value in values) for name, values in rows]
-    if not comparison.told:
-        lines.append(f"  the medians differ by less than the noise, {comparison.noise_ms:.2f} ms: ask more --requests")
+    if not comparison.significant:
+        lines.append(f"  the medians differ by less than the noise, {comparison.noise_ms:.2f} ms: use more --requests")
     return lines

@@ -1,5 +1,5 @@
-"""A terminal that is taken over for a while and given back as it was: ANSI sequences that every terminal of today knows
-(ECMA-48, and xterm's alternate screen), so no curses and no terminfo."""
+"""Full-screen output on a terminal, which is restored afterwards. Uses ANSI sequences that all current terminals
+support (ECMA-48, and xterm's alternate screen), so it needs neither curses nor terminfo."""
 
 import os
 import sys
@@ -14,11 +14,11 @@ from ztoapi.cli.top_frame import Line
 __all__ = ["Terminal", "keys_of"]
 
 _ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
-"""The alternate screen, no cursor, no wrapping of lines."""
+"""Switches to the alternate screen; hides the cursor; turns line wrapping off."""
 _LEAVE: Final = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME: Final = "\x1b[H"
-_REST_OF_LINE: Final = "\x1b[K"
-_REST_OF_SCREEN: Final = "\x1b[J"
+_CLEAR_LINE: Final = "\x1b[K"
+_CLEAR_BELOW: Final = "\x1b[J"
 _PLAIN: Final = "\x1b[0m"
 _STYLES: Final = {"": "", "bold": "\x1b[1m", "dim": "\x1b[2m", "bad": "\x1b[31m", "heading": "\x1b[7m"}
 _KEYS: Final = {
@@ -43,8 +43,8 @@ _READ_BYTES: Final = 1024
 
 
 class Terminal:
-    """Standard input and output, which must be a terminal. ``with`` takes it over; however the block ends, it is given
-    back. Colours are left out where NO_COLOR says so (https://no-color.org)."""
+    """A context manager for standard input and output, which must be a terminal. Leaving the block restores it in every
+    case. With NO_COLOR set there are no colours (https://no-color.org)."""
 
     def __init__(self) -> None:
         self._input = sys.stdin.fileno()
@@ -56,7 +56,7 @@ class Terminal:
         self._before = termios.tcgetattr(self._input)
         try:
             tty.setcbreak(self._input)
-            # A stopped program would leave the shell without a cursor.
+            # Ctrl-Z would return to the shell without a cursor.
             now = termios.tcgetattr(self._input)
             now[6][termios.VSUSP] = b"\0"
             termios.tcsetattr(self._input, termios.TCSANOW, now)
@@ -75,36 +75,36 @@ class Terminal:
             termios.tcsetattr(self._input, termios.TCSADRAIN, self._before)
 
     def fileno(self) -> int:
-        """What is to be watched for keys."""
+        """Returns the file descriptor that becomes readable when a key is pressed."""
         return self._input
 
     def size(self) -> tuple[int, int]:
-        """Columns and lines; some terminals say 0."""
+        """Returns columns and lines; 80 and 24 for terminals that report 0."""
         columns, lines = os.get_terminal_size(self._output)
         return columns or 80, lines or 24
 
     def draw(self, lines: Iterable[Line]) -> None:
-        """Show the frame in place of the one before."""
-        shown = (f"{self._styles[style]}{text}{_PLAIN}{_REST_OF_LINE}" for text, style in lines)
-        self._write(_HOME + "\r\n".join(shown) + _REST_OF_SCREEN)
+        """Replaces the frame on the screen."""
+        styled = (f"{self._styles[style]}{text}{_PLAIN}{_CLEAR_LINE}" for text, style in lines)
+        self._write(_HOME + "\r\n".join(styled) + _CLEAR_BELOW)
 
     def read_keys(self) -> list[str]:
-        """The keys that were pressed; "quit" when nobody can press any."""
-        octets = os.read(self._input, _READ_BYTES)
-        return keys_of(octets.decode("utf-8", "replace")) if octets else ["quit"]
+        """Returns the keys that were pressed; "quit" at the end of the input."""
+        data = os.read(self._input, _READ_BYTES)
+        return keys_of(data.decode("utf-8", "replace")) if data else ["quit"]
 
     def _write(self, text: str) -> None:
-        octets = memoryview(text.encode(self._encoding, "replace"))
-        while octets:
-            octets = octets[os.write(self._output, octets) :]
+        data = memoryview(text.encode(self._encoding, "replace"))
+        while data:
+            data = data[os.write(self._output, data) :]
 
 
 def keys_of(text: str) -> list[str]:
-    """The names of the keys that a terminal sends as ``text``; what is no key of ours is left out."""
-    found: list[str] = []
+    """Returns the names of the keys in ``text``, as sent by a terminal; other input is ignored."""
+    names: list[str] = []
     while text:
-        sequence = next((one for one in _KEYS if text.startswith(one)), text[0])
+        sequence = next((prefix for prefix in _KEYS if text.startswith(prefix)), text[0])
         if sequence in _KEYS:
-            found.append(_KEYS[sequence])
+            names.append(_KEYS[sequence])
         text = text[len(sequence) :]
-    return found
+    return names

@@ -35,7 +35,7 @@ from ztoapi.limits.model import (
 from ztoapi.limits.quota_lease import QuotaLease, Reply, check, max_at_once
 from ztoapi.limits.redis_buckets import Order, RedisBuckets
 from ztoapi.limits.shared_limits import LocalLimiter, LocalReservation
-from ztoapi.store.watch import FAILURES, Watch
+from ztoapi.store.redis_health import FAILURES, RedisHealth
 from ztoapi.structures.bucket import SECOND_NS
 
 __all__ = ["RedisLimiter", "RedisReservation", "Statistics"]
@@ -115,9 +115,9 @@ class RedisLimiter:
         self._on_store_error = on_store_error
         self._timeout = timeout_seconds
         self._store = RedisBuckets(url, local.clock)
-        without = "using this gateway's local share" if on_store_error == "local" else "refusing all requests"
-        self._watch = Watch(
-            self._store.redis, "limits'", without, probe=self._probe, work=self._work_once, wake=self._wake
+        fallback = "using this gateway's local share" if on_store_error == "local" else "refusing all requests"
+        self._health = RedisHealth(
+            self._store.redis, "limits", fallback, probe=self._probe, work=self._work_once, wake=self._wake
         )
         self._local_scopes: dict[Scope, Scope] = {}
         for scope in scopes:
@@ -148,20 +148,20 @@ class RedisLimiter:
 
     async def start(self) -> None:
         """Starts the task. An unreachable store is probed until it answers."""
-        await self._watch.start()
+        await self._health.start()
 
     async def close(self) -> None:
         """Settles actual usage if the store is reachable, and closes the connection."""
-        await self._watch.stop()
-        if self._watch.up:
+        await self._health.stop()
+        if self._health.up:
             await self._round()
-        await self._watch.close()
+        await self._health.close()
 
     def statistics(self) -> Statistics:
-        return Statistics(self._decided_here, self._asked, self._watch.failures, not self._watch.up)
+        return Statistics(self._decided_here, self._asked, self._health.failures, not self._health.up)
 
     def reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection | None:
-        if not self._watch.up:
+        if not self._health.up:
             return self._decide_locally(descriptors, tokens)
         tokens = max(tokens, _MIN_TOKENS)
         compiled = self._compile(descriptors)
@@ -186,7 +186,7 @@ class RedisLimiter:
         return RedisReservation(self, local, compiled.leases, tokens, self._statuses(compiled.leases, now))
 
     async def wait_to_reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection:
-        if not self._watch.up:
+        if not self._health.up:
             return self._decide_locally(descriptors, tokens)
         loop = asyncio.get_running_loop()
         waiter = _Waiter(descriptors, tokens, loop.create_future())
@@ -311,7 +311,7 @@ class RedisLimiter:
                 replies = await self._store.call(orders)
         except FAILURES as error:
             if loop.time() < late:
-                self._watch.failed(error)
+                self._health.failed(error)
             for waiter in (*(pending for pending, _ in waiting), *self._waiters):
                 self._decide_without_store(waiter)
             self._waiters.clear()

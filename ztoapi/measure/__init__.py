@@ -1,1 +1,1 @@
-"""Measures what a running gateway adds to its upstream; ``ztoapi bench`` is its face."""
+"""Measures the latency that a running gateway adds to its upstream, for ``ztoapi bench``."""

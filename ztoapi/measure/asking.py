@@ -1,5 +1,5 @@
-"""One request to one arm, timed at its reads. Both arms are asked by the same client with the same octets but for the
-address and the key, so what the client costs cancels out."""
+"""One request to one arm, with its reads timed. Both arms get the same bytes from the same client, except for address
+and key, so the cost of the client cancels out."""
 
 import asyncio
 import re
@@ -15,14 +15,14 @@ from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import origin_of
 from ztoapi.wire.client import ResponseHead
 
-__all__ = ["Answer", "Arm", "ask", "body_of"]
+__all__ = ["Arm", "Timing", "ask", "body_of"]
 
 _DELTA: Final = re.compile(rb'"(?:reasoning_)?content":\s?"[^"]')
-_SHOWN_BYTES: Final = 200
+_EXCERPT_BYTES: Final = 200
 
 
 class Arm:
-    """Somewhere to ask: the gateway, or its upstream directly. Raises ValueError for a URL that is none."""
+    """A destination of requests: the gateway, or its upstream directly. Raises ValueError for an invalid URL."""
 
     def __init__(self, name: str, url: str, key: str | None) -> None:
         parsed = httpx.URL(url)
@@ -38,13 +38,13 @@ class Arm:
         ).encode()
 
     def request(self, body: bytes) -> UpstreamRequest:
-        """The request for ``body``."""
+        """Returns the request with ``body``."""
         return UpstreamRequest(self._origin, "POST", self._head + b"%d\r\n\r\n" % len(body), body)
 
 
-class Answer(NamedTuple):
-    """What came of one request: seconds until its end and its first delta, seconds between deltas that came by
-    different reads, the number of deltas, and what was wrong with it, or nothing."""
+class Timing(NamedTuple):
+    """The result of one request: seconds until its end and until its first delta, seconds between deltas of different
+    reads, the number of deltas, and a description of the failure, or ""."""
 
     seconds: float
     first_seconds: float | None
@@ -53,8 +53,8 @@ class Answer(NamedTuple):
     fault: str
 
 
-class _Reader:
-    """The sink of one request."""
+class _TimedReads:
+    """Receives the response to one request."""
 
     def __init__(self, clock: Callable[[], float], done: "asyncio.Future[None]") -> None:
         self._clock = clock
@@ -71,9 +71,9 @@ class _Reader:
 
     def on_data(self, payload: bytes) -> None:
         self.payload += payload
-        found = len(_DELTA.findall(payload))
-        if found:
-            self.deltas += found
+        deltas = len(_DELTA.findall(payload))
+        if deltas:
+            self.deltas += deltas
             self.reads.append(self._clock())
 
     def on_end(self) -> None:
@@ -84,7 +84,7 @@ class _Reader:
         self._finish()
 
     def on_idle(self, seconds: float) -> None:
-        """Nothing to do: the caller has a time limit of its own."""
+        """Does nothing: the caller has its own time limit."""
 
     def _finish(self) -> None:
         self.end = self._clock()
@@ -93,36 +93,36 @@ class _Reader:
 
 
 def body_of(model: str, max_tokens: int, stream: bool) -> bytes:
-    """The request's body, the same for both arms."""
+    """Returns the request body, the same for both arms."""
     messages = [{"role": "user", "content": "Count slowly from one to one hundred, in words."}]
     return msgspec.json.encode({"model": model, "messages": messages, "max_tokens": max_tokens, "stream": stream})
 
 
-async def ask(client: NativeClient, arm: Arm, body: bytes, *, stream: bool, timeout_seconds: float) -> Answer:
-    """Ask ``arm``. Whatever goes wrong is told in the answer's ``fault``."""
+async def ask(client: NativeClient, arm: Arm, body: bytes, *, stream: bool, timeout_seconds: float) -> Timing:
+    """Sends one request to ``arm``. Failures are returned in ``fault``, not raised."""
     loop = asyncio.get_running_loop()
-    reader = _Reader(loop.time, loop.create_future())
+    reader = _TimedReads(loop.time, loop.create_future())
     start = loop.time()
     call = client.send(arm.request(body), reader)
     try:
         async with asyncio.timeout(timeout_seconds):
             await reader.done
     except TimeoutError:
-        return Answer(loop.time() - start, None, [], reader.deltas, f"no end within {timeout_seconds:g} s")
+        return Timing(loop.time() - start, None, [], reader.deltas, f"no end within {timeout_seconds:g} s")
     finally:
         call.cancel()
     gaps = [after - before for before, after in zip(reader.reads, reader.reads[1:], strict=False)]
     first = reader.reads[0] - start if reader.reads else None
-    return Answer(reader.end - start, first, gaps, reader.deltas, _fault(reader, stream))
+    return Timing(reader.end - start, first, gaps, reader.deltas, _fault(reader, stream))
 
 
-def _fault(reader: _Reader, stream: bool) -> str:
+def _fault(reader: _TimedReads, stream: bool) -> str:
     if reader.error:
         return reader.error
     if reader.status != 200:
-        return f"status {reader.status}: {bytes(reader.payload[:_SHOWN_BYTES]).decode('utf-8', 'replace')}"
+        return f"status {reader.status}: {bytes(reader.payload[:_EXCERPT_BYTES]).decode('utf-8', 'replace')}"
     if stream:
         if b'"error":' in reader.payload and b"[DONE]" not in reader.payload:
             return "an error event in the stream"
         return "" if b"data: [DONE]" in reader.payload else "truncated: no [DONE]"
-    return "" if reader.deltas else "no content in the answer"
+    return "" if reader.deltas else "no content in the response"

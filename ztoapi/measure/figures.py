@@ -1,4 +1,4 @@
-"""From times to what an operator reads. Plain arithmetic: seconds in, milliseconds out."""
+"""Statistics of measured times: seconds in, milliseconds out."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ __all__ = ["Comparison", "Spread", "compare", "percentile", "spread"]
 
 _MEDIAN_ERROR_PER_MAD: Final = 1.2533 * 1.4826
 """Standard error of a median, times the square root of the count, for normally distributed times: 1.2533 standard
-deviations, of which the median absolute deviation, times 1.4826, is an estimate that stragglers do not spoil."""
+deviations. The median absolute deviation, times 1.4826, estimates the standard deviation without regard to outliers."""
 _CONFIDENCE: Final = 2.0
 """Standard errors within which a difference may be chance: about 95 %."""
 
@@ -23,8 +23,8 @@ class Spread(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Times called directly and through the gateway, and what lies between them, in milliseconds. ``noise_ms``: a
-    difference of the medians up to this may be chance."""
+    """Times of direct calls and of calls through the gateway, and their difference, in milliseconds. A difference of
+    the medians up to ``noise_ms`` may be chance."""
 
     direct_ms: Spread
     gateway_ms: Spread
@@ -32,23 +32,24 @@ class Comparison(NamedTuple):
     noise_ms: float
 
     @property
-    def told(self) -> bool:
-        """Whether the difference of the medians is more than noise."""
+    def significant(self) -> bool:
+        """Whether the difference of the medians exceeds the noise."""
         return abs(self.added_ms.p50) > self.noise_ms
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of ``values`` that at least ``share`` of them do not exceed (nearest rank). Not for no values."""
+    """Returns the smallest of ``values`` that at least ``share`` of them do not exceed (nearest rank). There must be at
+    least one value."""
     return sorted(values)[max(math.ceil(len(values) * share) - 1, 0)]
 
 
 def spread(seconds: Sequence[float]) -> Spread:
-    """Percentiles of ``seconds``, in milliseconds. Not for no values."""
+    """Returns percentiles of ``seconds``, in milliseconds. There must be at least one value."""
     return Spread(*(percentile(seconds, share) * 1000 for share in (0.5, 0.9, 0.99)))
 
 
 def compare(direct: Sequence[float], gateway: Sequence[float]) -> Comparison | None:
-    """Both arms' times, in seconds; None where one has none."""
+    """Compares the times of both arms, in seconds. Returns None if one has none."""
     if not direct or not gateway:
         return None
     near, far = spread(direct), spread(gateway)
@@ -58,5 +59,5 @@ def compare(direct: Sequence[float], gateway: Sequence[float]) -> Comparison | N
 
 def _error_ms(seconds: Sequence[float]) -> float:
     middle = statistics.median(seconds)
-    deviation = statistics.median(abs(one - middle) for one in seconds)
+    deviation = statistics.median(abs(value - middle) for value in seconds)
     return _MEDIAN_ERROR_PER_MAD * deviation / math.sqrt(len(seconds)) * 1000

@@ -1,4 +1,5 @@
-"""The measurement: direct and through the gateway in turn, first one request at a time, then many streams at once."""
+"""The measurement: alternates between direct calls and the gateway, first with one request at a time, then with many
+concurrent streams."""
 
 import asyncio
 import statistics
@@ -6,20 +7,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ztoapi.measure.asking import Answer, Arm, ask, body_of
+from ztoapi.measure.asking import Arm, Timing, ask, body_of
 from ztoapi.measure.figures import Comparison, compare, spread
 from ztoapi.upstream.client import NativeClient
 
-__all__ = ["Measurement", "Plan"]
+__all__ = ["Measurement", "MeasurementPlan"]
 
 _TIMEOUT_SECONDS: Final = 120.0
-"""For one request: longer than any short answer takes, and a measurement that hangs must end."""
+"""The time limit of one request: longer than any short response takes."""
 DIRECT: Final = "direct"
 GATEWAY: Final = "gateway"
 
 
-class Plan:
-    """What is asked: ``requests`` of each kind to each arm, ``concurrency`` streams at once in the last part."""
+class MeasurementPlan:
+    """Sends ``requests`` of each kind to each arm, with ``concurrency`` concurrent streams in the last part."""
 
     def __init__(self, direct: Arm, gateway: Arm, model: str, requests: int, concurrency: int, max_tokens: int) -> None:
         self.arms = (direct, gateway)
@@ -30,43 +31,43 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Requests in all, without the first one to each arm, which only opens its connection."""
+        """Number of requests, without the first to each arm, which only opens the connection."""
         return self.requests * 6
 
 
 class Measurement:
-    """Takes the samples; ``report`` may be asked at any time, also after an interruption."""
+    """Takes the samples. ``report`` may be called at any time, also after an interruption."""
 
-    def __init__(self, plan: Plan, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(self, plan: MeasurementPlan, progress: Callable[[int, int], None] | None) -> None:
         self._plan = plan
         self._progress = progress
         self._done = 0
         self._unary: dict[str, list[float]] = {DIRECT: [], GATEWAY: []}
         self._first: dict[str, list[float]] = {DIRECT: [], GATEWAY: []}
-        self._streams: dict[str, list[Answer]] = {DIRECT: [], GATEWAY: []}
+        self._streams: dict[str, list[Timing]] = {DIRECT: [], GATEWAY: []}
         self._elapsed = {DIRECT: 0.0, GATEWAY: 0.0}
         self.faults: dict[str, Counter[str]] = {DIRECT: Counter(), GATEWAY: Counter()}
 
     async def run(self, client: NativeClient) -> None:
-        """Take all samples."""
+        """Takes all samples."""
         plan = self._plan
         for arm in plan.arms:
             await self._ask(client, arm, stream=False)
         for stream in (False, True):
             for number in range(plan.requests):
-                # Each of the two goes first as often as the other, so that a drift of the machine hits both.
+                # The arms alternate in going first, so that a drift of the machine affects both.
                 for arm in plan.arms if number % 2 else reversed(plan.arms):
-                    answer = await self._ask(client, arm, stream=stream)
+                    timing = await self._ask(client, arm, stream=stream)
                     self._step()
-                    if answer.fault:
+                    if timing.fault:
                         continue
                     if not stream:
-                        self._unary[arm.name].append(answer.seconds)
-                    elif answer.first_seconds is not None:
-                        self._first[arm.name].append(answer.first_seconds)
+                        self._unary[arm.name].append(timing.seconds)
+                    elif timing.first_seconds is not None:
+                        self._first[arm.name].append(timing.first_seconds)
         direct, gateway = plan.arms
         half = plan.requests // 2
-        # Twice each, in an order that gives a slow drift of the machine to both.
+        # Two rounds each, in an order that makes a slow drift of the machine affect both.
         for arm, count in (
             (direct, half),
             (gateway, half),
@@ -76,28 +77,28 @@ class Measurement:
             await self._many(client, arm, count)
 
     async def _many(self, client: NativeClient, arm: Arm, count: int) -> None:
-        left = count
+        remaining = count
 
-        async def one_after_another() -> None:
-            nonlocal left
-            while left:
-                left -= 1
-                answer = await self._ask(client, arm, stream=True)
+        async def send_in_turn() -> None:
+            nonlocal remaining
+            while remaining:
+                remaining -= 1
+                timing = await self._ask(client, arm, stream=True)
                 self._step()
-                if not answer.fault:
-                    self._streams[arm.name].append(answer)
+                if not timing.fault:
+                    self._streams[arm.name].append(timing)
 
         loop = asyncio.get_running_loop()
         start = loop.time()
-        await asyncio.gather(*(one_after_another() for _ in range(min(self._plan.concurrency, count))))
+        await asyncio.gather(*(send_in_turn() for _ in range(min(self._plan.concurrency, count))))
         self._elapsed[arm.name] += loop.time() - start
 
-    async def _ask(self, client: NativeClient, arm: Arm, *, stream: bool) -> Answer:
+    async def _ask(self, client: NativeClient, arm: Arm, *, stream: bool) -> Timing:
         body = body_of(self._plan.model, self._plan.max_tokens, stream)
-        answer = await ask(client, arm, body, stream=stream, timeout_seconds=_TIMEOUT_SECONDS)
-        if answer.fault:
-            self.faults[arm.name][answer.fault] += 1
-        return answer
+        timing = await ask(client, arm, body, stream=stream, timeout_seconds=_TIMEOUT_SECONDS)
+        if timing.fault:
+            self.faults[arm.name][timing.fault] += 1
+        return timing
 
     def _step(self) -> None:
         self._done += 1
@@ -106,31 +107,31 @@ class Measurement:
 
     @property
     def latency(self) -> Comparison | None:
-        """Of answers that are not streamed, to their end."""
+        """Compares the times to the end of responses that are not streamed."""
         return compare(self._unary[DIRECT], self._unary[GATEWAY])
 
     @property
     def first_token(self) -> Comparison | None:
-        """Of streams, to their first delta."""
+        """Compares the times to the first delta of streams."""
         return compare(self._first[DIRECT], self._first[GATEWAY])
 
     def streams(self, name: str) -> dict[str, float] | None:
-        """Of ``concurrency`` streams at once: per second, and the gaps between deltas in milliseconds. Jitter is the
-        standard deviation of the gaps. None without whole streams of two reads."""
-        answers, elapsed = self._streams[name], self._elapsed[name]
-        gaps = [gap for answer in answers for gap in answer.gaps]
+        """Returns figures of ``concurrency`` concurrent streams: rates, and the gaps between deltas in milliseconds.
+        Jitter is the standard deviation of the gaps. None without a complete stream of at least two reads."""
+        timings, elapsed = self._streams[name], self._elapsed[name]
+        gaps = [gap for timing in timings for gap in timing.gaps]
         if not gaps or not elapsed:
             return None
         return {
-            "streams_per_second": len(answers) / elapsed,
-            "deltas_per_second": sum(answer.deltas for answer in answers) / elapsed,
+            "streams_per_second": len(timings) / elapsed,
+            "deltas_per_second": sum(timing.deltas for timing in timings) / elapsed,
             "gap_mean_ms": statistics.fmean(gaps) * 1000,
             "gap_p99_ms": spread(gaps).p99,
             "jitter_ms": statistics.pstdev(gaps) * 1000,
         }
 
     def report(self) -> dict[str, object]:
-        """Everything, as ``--json`` prints it."""
+        """Returns all figures, as printed by ``--json``."""
         plan = self._plan
         return {
             "gateway": plan.arms[1].url,
@@ -147,16 +148,16 @@ class Measurement:
                 }
                 for name in (DIRECT, GATEWAY)
             },
-            "latency": _shown(self.latency),
-            "first_token": _shown(self.first_token),
+            "latency": _as_dict(self.latency),
+            "first_token": _as_dict(self.first_token),
             "streams": {name: self.streams(name) for name in (DIRECT, GATEWAY)},
             "failures": {name: dict(counts) for name, counts in self.faults.items()},
         }
 
 
-def _shown(comparison: Comparison | None) -> dict[str, object] | None:
+def _as_dict(comparison: Comparison | None) -> dict[str, object] | None:
     if comparison is None:
         return None
-    spreads: Sequence[str] = ("direct_ms", "gateway_ms", "added_ms")
-    shown: dict[str, object] = {name: getattr(comparison, name)._asdict() for name in spreads}
-    return {**shown, "noise_ms": comparison.noise_ms, "above_noise": comparison.told}
+    names: Sequence[str] = ("direct_ms", "gateway_ms", "added_ms")
+    spreads: dict[str, object] = {name: getattr(comparison, name)._asdict() for name in names}
+    return {**spreads, "noise_ms": comparison.noise_ms, "above_noise": comparison.significant}

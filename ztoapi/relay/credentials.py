@@ -26,7 +26,7 @@ import msgspec
 
 from ztoapi.errors import Fault
 from ztoapi.relay.cooling import COOLING
-from ztoapi.structures.breaker import Breaker, State
+from ztoapi.structures.breaker import Breaker, BreakerState
 from ztoapi.structures.ewma import PeakEwma
 
 __all__ = ["ALIKE", "Caps", "CredentialPool", "CredentialStatistics", "Lease", "Unavailable"]
@@ -135,7 +135,7 @@ class CredentialStatistics(NamedTuple):
 
     name: str
     weight: float
-    state: State
+    state: BreakerState
     fault: Fault | None
     until: float
     in_flight: int
@@ -189,7 +189,7 @@ class CredentialPool:
         chosen.waiting += 1
         chosen.requests += 1
         probes: tuple[_Circuit, ...] = ()
-        if chosen.breaker.state is not State.CLOSED:
+        if chosen.breaker.state is not BreakerState.CLOSED:
             chosen.breaker.enter()
             probes = (chosen.breaker,)
         if chosen.models and (circuit := chosen.models.get(model)) is not None and circuit.enter():
@@ -197,7 +197,7 @@ class CredentialPool:
         return Lease(chosen.name, chosen.number, chosen, model, now, probes, give_back)
 
     def _choose(self, now: float, model: str, without: Collection[int], session: bytes | None) -> _Credential | None:
-        closed, stale = State.CLOSED, now - _FRESH_SECONDS
+        closed, stale = BreakerState.CLOSED, now - _FRESH_SECONDS
         fit: list[_Credential] = []
         least = math.inf
         for one in self._credentials:
@@ -253,7 +253,7 @@ class CredentialPool:
             breaker.succeed()
         if credential.models and (troubled := credential.models.get(lease._model)) is not None:
             troubled.succeed()
-            if troubled.state is State.CLOSED:
+            if troubled.state is BreakerState.CLOSED:
                 del credential.models[lease._model]
 
     def drop(self, lease: Lease) -> None:
@@ -316,7 +316,7 @@ class CredentialPool:
 
     def peek(self) -> int:
         """Number of a credential that is well, if there is one."""
-        return next((one.number for one in self._credentials if one.breaker.state is State.CLOSED), 0)
+        return next((one.number for one in self._credentials if one.breaker.state is BreakerState.CLOSED), 0)
 
     def usable(self, now: float) -> int:
         """How many may serve a request, caps and models aside."""
@@ -335,13 +335,13 @@ class CredentialPool:
                 one.name,
                 one.weight,
                 one.breaker.state,
-                None if one.breaker.state is State.CLOSED else one.breaker.fault,
-                max(one.breaker.until - now, 0.0) if one.breaker.state is State.OPEN else 0.0,
+                None if one.breaker.state is BreakerState.CLOSED else one.breaker.fault,
+                max(one.breaker.until - now, 0.0) if one.breaker.state is BreakerState.OPEN else 0.0,
                 one.in_flight,
                 one.requests,
                 dict(one.failures),
                 one.latency.value,
-                {name: each.fault for name, each in one.models.items() if each.state is not State.CLOSED},
+                {name: each.fault for name, each in one.models.items() if each.state is not BreakerState.CLOSED},
             )
             for one in self._credentials
         )

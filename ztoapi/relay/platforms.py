@@ -14,7 +14,7 @@ from ztoapi.config.model import Platform, UpstreamConfig
 from ztoapi.dialects.openai import KnownForms
 from ztoapi.errors import Fault, UpstreamError
 from ztoapi.relay.credentials import Caps, CredentialPool, CredentialStatistics, Lease, Unavailable
-from ztoapi.structures.breaker import State
+from ztoapi.structures.breaker import BreakerState
 from ztoapi.structures.retry_budget import RetryBudget
 from ztoapi.telemetry.checks import Check
 from ztoapi.telemetry.samples import CredentialState, Sample
@@ -135,7 +135,7 @@ class Upstream:
         yield Sample("ztoapi_upstream_retries_refused", statistics.retries_refused, platform)
         for one in statistics.credentials:
             state = CredentialState.OK
-            if one.state is not State.CLOSED:
+            if one.state is not BreakerState.CLOSED:
                 state = CredentialState.DISABLED if one.fault is Fault.REFUSED else CredentialState.COOLING
             until = self._clock() + one.until if one.until else 0.0
             yield Sample("ztoapi_credential_state", state, platform, one.name)

@@ -1,108 +1,117 @@
-"""A circuit breaker: closed, open until a time, half-open while one probe is under way.
+"""A circuit breaker: closed, open until a given time, or half-open while one probe is in flight.
 
-What is open lets nothing through until its time has come; then one request goes through as the probe, and alone
-decides: what else ends meanwhile was sent before and tells of the past. See M. Nygard, Release It!, 2007.
+An open breaker refuses all requests until its time has come. Then one request passes as the probe, and its result alone
+decides: other requests that end meanwhile were sent earlier and show an earlier state. See M. Nygard, Release It!,
+2007.
 
-No clock: ``now`` is an argument, in seconds of any clock that does not go back.
+There is no clock: ``now`` is an argument, in seconds of any monotonic clock.
 """
 
 import enum
 from typing import Final
 
-__all__ = ["TRANSITIONS", "Breaker", "Event", "State"]
+__all__ = ["TRANSITIONS", "Breaker", "BreakerEvent", "BreakerState"]
 
 
-class State(enum.Enum):
-    """The values are what statistics show."""
+class BreakerState(enum.Enum):
+    """Statistics show the values."""
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
 
 
-class Event(enum.Enum):
-    """What may happen to a breaker."""
+class BreakerEvent(enum.Enum):
+    """Events that may change the state."""
 
     SUCCESS = enum.auto()
     TRIP = enum.auto()
     PROBE = enum.auto()
-    """Its time has come and a request goes through."""
+    """The time has come and a request passes."""
     PROBE_PASSED = enum.auto()
     PROBE_FAILED = enum.auto()
     PROBE_VOID = enum.auto()
-    """The probe ended without a verdict, such as by a client that went away: the next request is one."""
+    """The probe ended without a result, such as when the client disconnected. The next request becomes the probe."""
 
 
-TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
-    State.CLOSED: {Event.SUCCESS: State.CLOSED, Event.TRIP: State.OPEN},
-    State.OPEN: {Event.SUCCESS: State.OPEN, Event.TRIP: State.OPEN, Event.PROBE: State.HALF_OPEN},
-    State.HALF_OPEN: {
-        Event.SUCCESS: State.HALF_OPEN,
-        Event.TRIP: State.HALF_OPEN,
-        Event.PROBE_PASSED: State.CLOSED,
-        Event.PROBE_FAILED: State.OPEN,
-        Event.PROBE_VOID: State.OPEN,
+TRANSITIONS: Final[dict[BreakerState, dict[BreakerEvent, BreakerState]]] = {
+    BreakerState.CLOSED: {
+        BreakerEvent.SUCCESS: BreakerState.CLOSED,
+        BreakerEvent.TRIP: BreakerState.OPEN,
+    },
+    BreakerState.OPEN: {
+        BreakerEvent.SUCCESS: BreakerState.OPEN,
+        BreakerEvent.TRIP: BreakerState.OPEN,
+        BreakerEvent.PROBE: BreakerState.HALF_OPEN,
+    },
+    BreakerState.HALF_OPEN: {
+        BreakerEvent.SUCCESS: BreakerState.HALF_OPEN,
+        BreakerEvent.TRIP: BreakerState.HALF_OPEN,
+        BreakerEvent.PROBE_PASSED: BreakerState.CLOSED,
+        BreakerEvent.PROBE_FAILED: BreakerState.OPEN,
+        BreakerEvent.PROBE_VOID: BreakerState.OPEN,
     },
 }
-"""What is not here cannot happen."""
+"""Transitions that are not listed cannot happen."""
 
 
 class Breaker:
-    """See the module docstring. ``trips`` counts how often in a row it was opened, for a back-off; ``failures`` how
-    many there were in a row, for its owner to decide by."""
+    """See the module docstring. ``trips`` counts consecutive openings, for a backoff; ``failures`` counts consecutive
+    failures, by which its owner decides when to open it."""
 
     __slots__ = ("failures", "state", "trips", "until")
 
     def __init__(self) -> None:
-        self.state = State.CLOSED
+        self.state = BreakerState.CLOSED
         self.until = 0.0
-        """While it is open: when it lets a probe through."""
+        """End of the open state: from then on a probe may pass."""
         self.failures = 0
         self.trips = 0
 
     def __repr__(self) -> str:
         return f"<Breaker {self.state.value} failures={self.failures} trips={self.trips} until={self.until:g}>"
 
-    def _go(self, event: Event) -> None:
+    def _go(self, event: BreakerEvent) -> None:
         self.state = TRANSITIONS[self.state][event]
 
     def allows(self, now: float) -> bool:
-        """Whether a request may go through."""
-        return self.state is State.CLOSED or (self.state is State.OPEN and now >= self.until)
+        """Returns whether a request may pass."""
+        return self.state is BreakerState.CLOSED or (self.state is BreakerState.OPEN and now >= self.until)
 
     def enter(self) -> bool:
-        """A request goes through, which :meth:`allows` has allowed; whether it is the probe."""
-        if self.state is State.CLOSED:
+        """Records that a request allowed by :meth:`allows` passes. Returns whether it is the probe."""
+        if self.state is BreakerState.CLOSED:
             return False
-        self._go(Event.PROBE)
+        self._go(BreakerEvent.PROBE)
         return True
 
     def succeed(self) -> None:
-        """A request that was no probe has succeeded."""
-        self._go(Event.SUCCESS)
-        if self.state is State.CLOSED:
+        """Records the success of a request that is not the probe."""
+        self._go(BreakerEvent.SUCCESS)
+        if self.state is BreakerState.CLOSED:
             self.failures = self.trips = 0
 
     def trip(self, until: float) -> bool:
-        """A request that was no probe shows that nothing should go through until ``until``; whether that is news."""
+        """Opens the breaker until ``until``, because of a request that is not the probe. Returns whether it was
+        closed."""
         before = self.state
-        self._go(Event.TRIP)
-        if before is State.CLOSED or (before is State.OPEN and until > self.until):
+        self._go(BreakerEvent.TRIP)
+        if before is BreakerState.CLOSED or (before is BreakerState.OPEN and until > self.until):
             self.until = until
-        self.trips += before is State.CLOSED
-        return before is State.CLOSED
+        self.trips += before is BreakerState.CLOSED
+        return before is BreakerState.CLOSED
 
     def pass_probe(self) -> None:
-        """The probe has been answered."""
-        self._go(Event.PROBE_PASSED)
+        """Records the success of the probe."""
+        self._go(BreakerEvent.PROBE_PASSED)
         self.failures = 0
 
     def fail_probe(self, until: float) -> None:
-        """The probe has failed too."""
-        self._go(Event.PROBE_FAILED)
+        """Records the failure of the probe."""
+        self._go(BreakerEvent.PROBE_FAILED)
         self.until = until
         self.trips += 1
 
     def void_probe(self) -> None:
-        """The probe says nothing."""
-        self._go(Event.PROBE_VOID)
+        """Records that the probe ended without a result."""
+        self._go(BreakerEvent.PROBE_VOID)

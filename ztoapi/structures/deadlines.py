@@ -1,8 +1,8 @@
-"""Deadlines without timers: one periodic scan looks at all of them.
+"""Deadlines without timers: one periodic scan checks all of them.
 
 A timer per request costs a heap push and a cancellation; a scan of a thousand connections four times a second costs
-less than a tenth of a percent of a core. What is watched has a ``deadline`` in seconds of the caller's clock and is
-told once that has passed; it may set a new one then.
+less than a tenth of a percent of a core. A watched object has a ``deadline`` in seconds of the caller's clock. Once the
+deadline has passed, the scan calls the object, which may set a new one.
 """
 
 from typing import Final, Protocol
@@ -13,7 +13,7 @@ NEVER: Final = float("inf")
 
 
 class Watched(Protocol):
-    """Something with a deadline."""
+    """An object with a deadline."""
 
     deadline: float
 
@@ -21,7 +21,7 @@ class Watched(Protocol):
 
 
 class Deadlines:
-    """The set of what is watched; ``expire(now)`` tells those whose time is up."""
+    """The set of watched objects; ``expire(now)`` calls those whose deadline has passed."""
 
     __slots__ = ("_watched",)
 
@@ -38,8 +38,8 @@ class Deadlines:
         self._watched.discard(item)
 
     def expire(self, now: float) -> None:
-        """Call ``on_deadline`` of each item whose deadline is not after ``now``."""
+        """Calls ``on_deadline`` of each item whose deadline is not after ``now``."""
         for item in [item for item in self._watched if item.deadline <= now]:
-            # One that was told before it may have discarded or postponed it.
+            # The call of an earlier item may have discarded or postponed this one.
             if item.deadline <= now and item in self._watched:
                 item.on_deadline(now)

@@ -1,6 +1,7 @@
-"""A moving average of latencies that believes bad news at once and good news slowly.
+"""A moving average of latencies that rises at once and falls slowly.
 
-Peak-sensitive EWMA, as Finagle balances its load by: https://linkerd.io/2016/03/16/beyond-round-robin-load-balancing-for-latency/
+Peak-sensitive EWMA, as used by Finagle for load balancing:
+https://linkerd.io/2016/03/16/beyond-round-robin-load-balancing-for-latency/
 """
 
 from math import exp
@@ -9,8 +10,8 @@ __all__ = ["PeakEwma"]
 
 
 class PeakEwma:
-    """``value`` in seconds; None until something was observed. ``decay`` is the time (seconds) in which the weight of
-    the past falls to 1/e."""
+    """``value`` is in seconds; None before the first observation. ``decay`` is the time in seconds in which the weight
+    of earlier values falls to 1/e."""
 
     __slots__ = ("_decay", "at", "value")
 
@@ -18,10 +19,10 @@ class PeakEwma:
         self._decay = decay
         self.value: float | None = None
         self.at = 0.0
-        """When it was last observed."""
+        """Time of the last observation."""
 
     def observe(self, now: float, seconds: float) -> float:
-        """Take up one latency; returns the new value."""
+        """Adds one latency and returns the new value."""
         value = self.value
         if value is None or seconds >= value:
             value = seconds

@@ -1,6 +1,6 @@
-"""Reading a histogram: ``counts`` has one more item than ``edges``, for what is above the last edge.
+"""Statistics of a histogram. ``counts`` has one more item than ``edges``, for values above the last edge.
 
-An edge belongs to the bucket that it ends (``bisect_left`` finds the bucket of a value), as Prometheus has it.
+An edge belongs to the bucket below it, as in Prometheus; ``bisect_left`` finds the bucket of a value.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ __all__ = ["maximum", "quantile"]
 
 
 def quantile(edges: Sequence[float], counts: Sequence[int], share: float) -> float | None:
-    """The value below which ``share`` (0 to 1) of what was counted lies, taken as evenly spread within its bucket; None
-    if nothing was counted. What lies above the last edge is taken for the last edge, as Prometheus does."""
+    """Returns the value below which ``share`` (0 to 1) of the counted values lie, assuming an even spread within a
+    bucket; None if all counts are 0. Values above the last edge count as the last edge, as in Prometheus."""
     total = sum(counts)
     if not total:
         return None
@@ -26,8 +26,8 @@ def quantile(edges: Sequence[float], counts: Sequence[int], share: float) -> flo
 
 
 def maximum(edges: Sequence[float], counts: Sequence[int]) -> float | None:
-    """The upper edge of the highest bucket that has counted anything: no value was above it, unless it was above the
-    last edge."""
+    """Returns the upper edge of the highest bucket that is not empty; None if all are. Only values above the last edge
+    can exceed it."""
     for place in range(len(counts) - 1, -1, -1):
         if counts[place]:
             return edges[min(place, len(edges) - 1)]

@@ -1,8 +1,8 @@
-"""A map of octet strings that holds at most so many bytes, each entry until a time of its own.
+"""A map of byte strings with a maximum size in bytes, in which each entry has its own expiry.
 
-When room is needed the entry goes that nobody has asked for the longest. What has expired is never given out; it is
-dropped when it is asked for, or when it is the next to go. What an entry takes beside its value is counted too: many
-small ones could not be held otherwise to a bound that means memory.
+The least recently used entries are dropped to make room. Expired entries are never returned; they are dropped when they
+are looked up, or when they are next to make room. The overhead of an entry counts towards the size: otherwise many
+small entries could take much more memory than the maximum.
 """
 
 from collections import OrderedDict
@@ -11,33 +11,32 @@ from typing import Final, NamedTuple
 __all__ = ["ENTRY_BYTES", "Lru"]
 
 ENTRY_BYTES: Final = 300
-"""What CPython 3.11 takes for an entry beside the octets of its value: 260 to 298, with a key of 32 octets."""
+"""Memory of an entry on CPython 3.11 without the bytes of its value: 260 to 298, with a key of 32 bytes."""
 
 
-class _Entry(NamedTuple):
+class _LruEntry(NamedTuple):
     value: bytes
     expires: float
 
 
 class Lru:
-    """At most ``most_bytes``; ``bytes`` says how many there are. Times are seconds of any clock that does not go
-    back."""
+    """Holds at most ``max_bytes``; ``bytes`` is the current size. Times are seconds of any monotonic clock."""
 
-    __slots__ = ("_entries", "_most", "bytes")
+    __slots__ = ("_entries", "_max_bytes", "bytes")
 
-    def __init__(self, most_bytes: int) -> None:
-        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._most = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._entries: OrderedDict[bytes, _LruEntry] = OrderedDict()
+        self._max_bytes = max_bytes
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"<Lru {len(self._entries)} entries, {self.bytes} of {self._most} bytes>"
+        return f"<Lru {len(self._entries)} entries, {self.bytes} of {self._max_bytes} bytes>"
 
     def get(self, key: bytes, now: float) -> bytes | None:
-        """The value of ``key``, which is now the last to go; None if there is none, or it has expired."""
+        """Returns the value of ``key`` and marks it as recently used; None if it is missing or expired."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -48,18 +47,19 @@ class Lru:
         return entry.value
 
     def put(self, key: bytes, value: bytes, now: float, expires: float) -> None:
-        """Keep ``value`` until ``expires``, in place of what ``key`` had. One that alone is too large is not kept."""
+        """Stores ``value`` until ``expires``, replacing the value of ``key``. A value over the maximum is not
+        stored."""
         self._drop(key)
         size = ENTRY_BYTES + len(value)
-        if size > self._most or expires <= now:
+        if size > self._max_bytes or expires <= now:
             return
         entries = self._entries
         while entries:
             oldest = next(iter(entries))
-            if self.bytes + size <= self._most and entries[oldest].expires > now:
+            if self.bytes + size <= self._max_bytes and entries[oldest].expires > now:
                 break
             self._drop(oldest)
-        entries[key] = _Entry(value, expires)
+        entries[key] = _LruEntry(value, expires)
         self.bytes += size
 
     def _drop(self, key: bytes) -> None:

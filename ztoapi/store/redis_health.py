@@ -1,4 +1,4 @@
-"""Whether a Redis or Valkey is there, for those who can do without it; and how it is let go of."""
+"""Watches whether a Redis or Valkey server is reachable, for callers that can do without it."""
 
 import asyncio
 import contextlib
@@ -9,34 +9,35 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-__all__ = ["FAILURES", "Watch"]
+__all__ = ["FAILURES", "RedisHealth"]
 
 FAILURES: Final = (RedisError, OSError, TimeoutError)
-"""What a call of a store that is away, or refuses, ends in."""
+"""The exceptions that a call raises if the server is unreachable or returns an error."""
 _PROBE_SECONDS: Final = 0.5
 
 _log = logging.getLogger(__name__)
 
 
-class Watch:
-    """Says whether the store behind ``redis`` is ``up``; the first failure of a call that somebody tells it of ends
-    that, and a ``probe`` begins it, which is made twice a second while the store is away and raises :data:`FAILURES`.
+class RedisHealth:
+    """Tracks whether the server behind ``redis`` is ``up``.
 
-    One task does so, and runs ``work`` again and again while the store is up. ``wake`` is to have a ``work`` that waits
-    for something to do return. ``whose`` store it is, and what is done ``without`` it, is for the log.
+    The first failure that is reported to :meth:`failed` marks it as down. While it is down, ``probe`` runs twice a
+    second; it raises one of :data:`FAILURES`, or marks the server as up. While the server is up, ``work`` runs
+    repeatedly, in the same task. ``wake`` must make a waiting ``work`` return. The log messages contain ``purpose``,
+    the use of the server, and ``fallback``, the behaviour without it.
     """
 
     def __init__(
         self,
         redis: Redis,
-        whose: str,
-        without: str,
+        purpose: str,
+        fallback: str,
         *,
         probe: Callable[[], Awaitable[None]],
         work: Callable[[], Awaitable[None]],
         wake: Callable[[], None],
     ) -> None:
-        self._redis, self._whose, self._without = redis, whose, without
+        self._redis, self._purpose, self._fallback = redis, purpose, fallback
         self._probe, self._work, self._wake = probe, work, wake
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -44,14 +45,14 @@ class Watch:
         self.up = False
 
     async def start(self) -> None:
-        """Begin. A store that does not answer is away, and tried again."""
-        # If it is not, the first failure is told of as any other.
+        """Starts the task. If the server does not answer, it is marked as down and probed again."""
+        # The first failure is then logged like any other.
         self.up = True
-        await self._try()
+        await self._probe_once()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End the task."""
+        """Stops the task."""
         self._closing = True
         if self._task is not None:
             self._task.cancel()
@@ -59,37 +60,37 @@ class Watch:
                 await self._task
 
     async def close(self) -> None:
-        """Let go of the store, whatever it does: for a stalled one's part in the end of a TLS connection redis-py would
-        wait, and fail, and the event loop after it."""
+        """Closes all connections at once. Without this, redis-py would wait for a stalled server to close its side of a
+        TLS connection, and fail."""
         pool = self._redis.connection_pool
         for connection in (*pool._available_connections, *pool._in_use_connections):
-            # There is no public way to the transport.
+            # redis-py has no public access to the transport.
             if connection._writer is not None:
                 connection._writer.transport.abort()
         await self._redis.aclose()
 
     def failed(self, error: Exception) -> None:
-        """A call has ended in one of :data:`FAILURES`."""
+        """Records that a call has raised one of :data:`FAILURES`."""
         self.failures += 1
         if self.up:
             self.up = False
             self._wake()
             _log.warning(
-                "the %s store is away (%s); %s", self._whose, str(error) or type(error).__name__, self._without
+                "Redis (%s) is unreachable (%s): %s", self._purpose, str(error) or type(error).__name__, self._fallback
             )
 
     async def _run(self) -> None:
-        # A call that is cancelled may answer with an error of its own, so that nothing of the cancelling is left.
+        # A cancelled call may raise an error of its own and hide the cancellation.
         while not self._closing:
             if self.up:
                 await self._work()
                 continue
             await asyncio.sleep(_PROBE_SECONDS)
-            if await self._try():
+            if await self._probe_once():
                 self.up = True
-                _log.warning("the %s store is back", self._whose)
+                _log.warning("Redis (%s) is reachable again", self._purpose)
 
-    async def _try(self) -> bool:
+    async def _probe_once(self) -> bool:
         try:
             await self._probe()
         except FAILURES as error:
