@@ -1,20 +1,26 @@
-"""Writes the option tables of ``configuration.md`` and ``limits.md`` from ``ztoapi/config/model.py`` and
-``ztoapi/wire/limits.py``, and ``ztoapi/static/openapi.json`` from ``openapi.py``: ``python -m docs.generate``.
-Tests hold the files to what this gives."""
+"""Generates the option tables of ``configuration.md`` and ``limits.md``, the JSON Schema and the OpenAPI document.
+
+Run ``python -m docs.generate`` after a change of an option; tests compare the files with its output.
+"""
 
 import ast
 import itertools
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from docs import openapi
-from ztoapi.config.load import OPTIONS, variables_of
+from ztoapi.config.model import Config, PlatformSettings
+from ztoapi.config.options import Declared, literals, options_of, tables
+from ztoapi.config.schema import make_schema
+from ztoapi.wire.limits import Limits
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- generated -->", "<!-- end -->"
 
 
 def documented(path: Path, owner: str | None) -> list[tuple[str, str, str]]:
-    """Name, default and docstring of the fields of class ``owner``, or of the module's constants."""
+    """Return name, default and docstring of the fields of class ``owner``, or of the module's constants."""
     tree = ast.parse(path.read_text("utf-8"))
     body: list[ast.stmt] = tree.body
     if owner is not None:
@@ -25,51 +31,77 @@ def documented(path: Path, owner: str | None) -> list[tuple[str, str, str]]:
             if field.value is None or not isinstance(note, ast.Expr) or not isinstance(note.value, ast.Constant):
                 continue
             text = " ".join(str(note.value.value).replace("``", "`").split())
-            rows.append((field.target.id, ast.unparse(field.value).strip("'"), text))
+            rows.append((field.target.id, ast.unparse(field.value), text))
     return rows
 
 
-def options(owner: str, table: str) -> str:
-    lines = ["| TOML | environment | default | meaning |", "|---|---|---|---|"]
-    listed = OPTIONS[table][1] if table else None
-    for name, default, text in documented(ROOT / "ztoapi/config/model.py", owner):
-        if listed is not None and name not in listed:
-            continue
-        try:
-            variables = ", ".join(f"`{variable}`" for variable in variables_of(table, name))
-        except KeyError:
-            continue
-        key = f"{table}.{name}" if table else name
-        lines.append(f"| `{key}` | {variables} | `{default}` | {text} |")
+def default_of(option: Declared) -> str:
+    """Return a default as it is written in TOML."""
+    default = option.default
+    if default is None or default == () or default == {}:
+        return ""
+    return f"`{json.dumps(list(default) if isinstance(default, tuple) else default)}`"
+
+
+def values_of(option: Declared) -> str:
+    """Return the valid values for a cell of a table."""
+    if option.range is None:
+        return ", ".join(f"`{choice}`" for choice in literals(option.type)) or option.values.removeprefix("a ")
+    low, high, unit, exclusive = option.range
+    text = f"{'above ' if exclusive else ''}{low:.0f} to {high:.0f} {unit}".rstrip()
+    return text + (f", or `auto`: {option.option.auto}" if option.option.auto else "")
+
+
+def option_table(options: Iterable[Declared]) -> str:
+    lines = ["| TOML | environment, flag | value | default | meaning |", "|---|---|---|---|---|"]
+    for option in options:
+        names = ", ".join(f"`{name}`" for name in (*option.variables, option.flag) if name)
+        cells = (f"`{option.key}`", names, values_of(option), default_of(option), option.option.help)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def constants(owner: str | None) -> str:
-    rows = documented(ROOT / "ztoapi/wire/limits.py", owner)
-    return "\n".join(["| limit | value | why |", "|---|---|---|", *(f"| `{n}` | {v} | {t} |" for n, v, t in rows)])
+def limits_table() -> str:
+    reasons = {name: text for name, _, text in documented(ROOT / "ztoapi/wire/limits.py", "Limits")}
+    rows = (
+        f"| `{option.key}` | {option.default} | {option.option.help} | {reasons[option.name]} |"
+        for option in options_of(Limits, "server")
+    )
+    return "\n".join(["| option | default | meaning | reason |", "|---|---|---|---|", *rows])
+
+
+def constants_table() -> str:
+    rows = documented(ROOT / "ztoapi/wire/limits.py", None)
+    return "\n".join(["| limit | value | reason |", "|---|---|---|", *(f"| `{n}` | {v} | {t} |" for n, v, t in rows)])
 
 
 def render(name: str) -> str:
-    """The whole file ``name`` as it should be."""
+    """Return the whole file ``name`` as it should be."""
     text = (ROOT / "docs" / name).read_text("utf-8")
     if name == "configuration.md":
-        tables = [
-            options("ServerConfig", "server"),
-            options("UpstreamConfig", "upstream"),
-            options("LimitsConfig", "limits"),
-            options("TrafficLimits", "limits.key"),
-            options("CacheConfig", "cache"),
-            options("Config", ""),
-        ]
+        kinds = dict(tables())
+        generated = [option_table(options_of(PlatformSettings))]
+        generated += [option_table(options_of(kinds[table], table)) for table in TABLES]
+        generated.append(option_table(options_of(Config)))
     else:
-        tables = [constants("Limits"), constants(None)]
+        generated = [limits_table(), constants_table()]
     parts = text.split(BEGIN)
-    for number, table in enumerate(tables, 1):
+    for number, table in enumerate(generated, 1):
         parts[number] = f"\n{table}\n{END}{parts[number].split(END, 1)[1]}"
     return BEGIN.join(parts)
+
+
+def schema() -> str:
+    """Return the text of ``docs/ztoapi.schema.json``."""
+    return json.dumps(make_schema(), indent=2) + "\n"
+
+
+TABLES = ("server", "upstream", "limits", "limits.key", "cache")
+"""The tables in the order of ``configuration.md``; the other tables under ``limits`` are like ``limits.key``."""
 
 
 if __name__ == "__main__":
     for name in ("configuration.md", "limits.md"):
         (ROOT / "docs" / name).write_text(render(name), "utf-8")
+    (ROOT / "docs/ztoapi.schema.json").write_text(schema(), "utf-8")
     (ROOT / "ztoapi/static/openapi.json").write_text(openapi.render(), "utf-8")

@@ -48,7 +48,6 @@ from ztoapi.upstream.httpx_client import HttpxClient
 from ztoapi.upstream.tls import client_tls
 from ztoapi.upstream.transport import NativeTransport
 from ztoapi.wire.address import read_network
-from ztoapi.wire.limits import Limits
 from ztoapi.wire.path import decoded
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ class Application:
             loop,
             self._dispatch,
             admit=self._admit,
-            limits=_limits(config.server),
+            limits=config.server,
             recorder=self.recorder,
             tracer=self._tracer,
             trusted_proxies=tuple(map(read_network, config.server.trusted_proxies)),
@@ -395,21 +394,6 @@ def _caps(platform: Platform, limiter: LocalLimiter | None) -> PlatformCaps | No
 
 def _admission(server: ServerConfig, loop: asyncio.AbstractEventLoop) -> Admission:
     return Admission(loop, most=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds)
-
-
-def _limits(server: ServerConfig) -> Limits:
-    return Limits(
-        max_request_line_bytes=server.max_request_line_bytes,
-        max_head_bytes=server.max_head_bytes,
-        max_head_fields=server.max_head_fields,
-        max_body_bytes=server.max_body_bytes,
-        head_timeout_seconds=server.head_timeout_seconds,
-        body_timeout_seconds=server.body_timeout_seconds,
-        body_idle_timeout_seconds=server.body_idle_timeout_seconds,
-        keepalive_timeout_seconds=server.keepalive_timeout_seconds,
-        write_stall_timeout_seconds=server.write_stall_timeout_seconds,
-        linger_seconds=server.linger_seconds,
-    )
 
 
 def _redis_limiter(url: str, scopes: Scopes, limiter: LocalLimiter, config: Config) -> "RedisLimiter":

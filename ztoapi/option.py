@@ -12,34 +12,34 @@ __all__ = ["Bytes", "Option", "Range", "Seconds", "SecondsOrZero"]
 
 
 class Range(NamedTuple):
-    """The values of a number, both ends included unless ``exclusive``."""
+    """The valid values of a number. Both ends are valid, except an ``exclusive`` minimum."""
 
     minimum: float
     maximum: float
     unit: str = ""
     exclusive: bool = False
-    """Whether the minimum itself is excluded."""
 
 
 class Option(NamedTuple):
-    """What else the annotation of a field declares about its option."""
+    """The rest of the declaration."""
 
     help: str
-    """One or two sentences, with the effect of 0 where 0 is a value."""
+    """One or two sentences: a noun or an imperative first, and the effect of 0 where 0 is valid."""
     env: str | None = None
-    """A variable beside the derived ``ZTOAPI_`` name; at the top level the only one."""
+    """In a table: a short variable beside the derived ``ZTOAPI_NAME``. At the top level: the variable, where it is not
+    the name in upper case; empty for none."""
     flag: bool = False
-    """Whether the commands take it as ``--name``."""
+    """Whether commands accept it as ``--name``."""
     auto: str | None = None
     """The meaning of the word ``auto`` in place of a number."""
     pattern: str | None = None
-    """Regular expression that a string, or each string of a list, matches as a whole."""
+    """Regular expression that the whole string, or each string of a list, must match."""
     form: str | None = None
     """The pattern in words, with an example; completes "must be"."""
     separator: str = ","
     """Separates the parts of a list that is written as one string."""
     required: bool = False
-    """Whether its table is an error without it."""
+    """Whether it must be present in its table."""
 
 
 _DAY = 86400.0

@@ -40,7 +40,7 @@ def test_check_shows_each_value_with_its_source(
         'platforms.zai.credentials = [{"name": "zai-1", "token": "***", "weight": 1.0, "max_in_flight": null, '
         '"max_in_flight_per_model": {}}]  # upstream_token (ztoapi.toml line 1)',
         'routes.gpt-4o.platform = "zread"  # MODEL_PLATFORM_MAP (environment)',
-        "warning: there is no token for the platform zread: set ZREAD_TOKEN",
+        "warning: no token for the platform zread: set ZREAD_TOKEN",
         "the configuration is valid",
     ):
         assert line in lines
@@ -64,10 +64,10 @@ def test_everything_that_is_wrong_is_told_at_once_on_standard_error(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert [line.strip() for line in shown.err.splitlines()[1:]] == [
-        "none.toml (--config): there is no such file: name one that exists",
+        "none.toml (--config): file not found",
+        "DEFAULT_STREAM (environment): must be true or false (or 1, 0, yes, no, on, off)",
         "--port (command line): must be a whole number from 0 to 65535",
         "--transport (command line): must be one of native, httpx",
-        "DEFAULT_STREAM (environment): must be true or false (or 1, 0, yes, no, on, off)",
     ]
 
 

@@ -78,13 +78,21 @@ CREDENTIAL = "[[platforms.zai.credentials]]\ntoken = 'a'\n"
         ("[platforms.zai]\nmax_in_flight = 0", "platforms.zai.max_in_flight", "whole number from 1"),
         ("[platforms.zai]\nmax_in_flight_per_model = 3", "platforms.zai.max_in_flight_per_model", "must be a table"),
         ("[platforms.zai]\ncredentials = ['a']", "platforms.zai.credentials", "[[platforms.zai.credentials]]"),
-        ("[[platforms.zai.credentials]]\nname = 'a'", "platforms.zai.credentials[1].token", "is needed"),
-        ("[[platforms.zai.credentials]]\ntoken = 'a b'", "platforms.zai.credentials[1].token", "is needed"),
+        (
+            "[[platforms.zai.credentials]]\nname = 'a'",
+            "platforms.zai.credentials[1].token",
+            "required: the whole token",
+        ),
+        (
+            "[[platforms.zai.credentials]]\ntoken = 'a b'",
+            "platforms.zai.credentials[1].token",
+            "required: the whole token",
+        ),
         (CREDENTIAL + "weight = 0", "platforms.zai.credentials[1].weight", "above 0"),
         (CREDENTIAL + "weight = true", "platforms.zai.credentials[1].weight", "above 0"),
         (CREDENTIAL + "name = ''", "platforms.zai.credentials[1].name", "characters"),
         (CREDENTIAL + "weights = 2", "platforms.zai.credentials[1].weights", "did you mean weight"),
-        (CREDENTIAL + CREDENTIAL, "platforms.zai.credentials[2]", "twice"),
+        (CREDENTIAL + CREDENTIAL, "platforms.zai.credentials[2]", "duplicate name or token"),
         (
             CREDENTIAL + "max_in_flight_per_model = { x = -1 }",
             "platforms.zai.credentials[1].max_in_flight_per_model.x",
@@ -96,8 +104,8 @@ CREDENTIAL = "[[platforms.zai.credentials]]\ntoken = 'a'\n"
         ("[fallbacks]\nx = 1", "fallbacks.x", "must be a list of models"),
         ("[fallbacks]\nx = []", "fallbacks.x", "must be a list of models"),
         ("[fallbacks]\nx = ['y', 'Y']", "fallbacks.x", "twice"),
-        ("[fallbacks]\nx = ['X']", "fallbacks.x", "in a circle (x -> x)"),
-        ("[fallbacks]\nx = ['y']\ny = ['z']\nz = ['w', 'x']", "fallbacks.x", "in a circle (x -> y -> z -> x)"),
+        ("[fallbacks]\nx = ['X']", "fallbacks.x", "form a cycle (x -> x)"),
+        ("[fallbacks]\nx = ['y']\ny = ['z']\nz = ['w', 'x']", "fallbacks.x", "form a cycle (x -> y -> z -> x)"),
     ],
 )
 def test_a_mistake_is_named_by_its_path(tmp_path: Path, toml: str, path: str, words: str) -> None:
@@ -126,7 +134,7 @@ def test_fallbacks_from_the_environment_and_unknown_models(tmp_path: Path) -> No
     assert loaded(tmp_path, MODEL_FALLBACKS=value).config.fallbacks == {"glm-4.6": ("glm-4.5",)}
     # The web chat knows its models by other names: one that is mapped nowhere is not there.
     (line,) = problems(tmp_path, MODEL_FALLBACKS=value, PLATFORM_ID="zai_web", ZAI_WEB_TOKEN="t")
-    assert line == "MODEL_FALLBACKS (environment), glm-4.6: there is no model 'glm-4.5': map it to a platform; " + (
+    assert line == "MODEL_FALLBACKS (environment), glm-4.6: unknown model 'glm-4.5': map it to a platform; " + (
         "did you mean glm-4.6?"
     )
 

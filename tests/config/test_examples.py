@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 
 from tests.config.reading import loaded
-from ztoapi.config import platforms
-from ztoapi.config.load import OPTIONS, variables_of
-from ztoapi.config.model import Config
+from ztoapi.config.options import config_options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,24 +25,18 @@ def test_the_toml_example_has_every_option_of_the_model() -> None:
             table = line.strip("[]") + "."
         elif option := re.match(r"#?([a-z_]+) = ", line):
             found.add(table + option[1])
-    scopes = ("limits.global", "limits.model", "limits.address")
-    assert found >= {
-        f"{name}.{field}" for name, (_, fields) in OPTIONS.items() if name not in scopes for field in fields
+    options = {option.key for option in config_options()}
+    like_limits_key = ("limits.global.", "limits.model.", "limits.address.")
+    tables = {"model_platform_map", "upstream_model_id_map", "platform_token_map", "platforms", "fallbacks"}
+    tokens = {key for key in options if key.endswith(("_token", "_tokens", "_upstream_url"))}
+    named = {*found, *(table.partition(".")[0] for table in re.findall(r"^#?\[+([a-z_.]+)\]", text, re.MULTILINE))}
+    assert {key for key in options if not key.startswith(like_limits_key)} - tokens <= {
+        *named,
+        "default_key",
+        "admin_key",
     }
-    assert found >= {
-        "default_stream",
-        "enable_thinking",
-        "think_mode",
-        "zread_repository",
-        "dashboard_enabled",
-        "debug",
-    }
-    assert {option for option in found if "." not in option} <= {
-        *platforms.KEYS,
-        *Config.__struct_fields__,
-        "fast",
-        "zai",
-    }
+    assert tables <= named
+    assert {key for key in found if "." not in key} <= {*options, "fast", "zai"}
 
 
 def test_the_env_example_sets_nothing_and_names_what_exists(tmp_path: Path) -> None:
@@ -52,19 +44,6 @@ def test_the_env_example_sets_nothing_and_names_what_exists(tmp_path: Path) -> N
     (tmp_path / ".env").write_text(text)
     assert loaded(tmp_path).sources == {}
     named = set(re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE))
-    known = {one for name, (_, fields) in OPTIONS.items() for field in fields for one in variables_of(name, field)}
-    top = (
-        "default_stream",
-        "enable_thinking",
-        "think_mode",
-        "zread_repository",
-        "dashboard_enabled",
-        "debug",
-        "access_log",
-    )
-    known |= {*platforms.VARIABLES, "DEFAULT_KEY", "API_KEYS", "ADMIN_KEY"} | {
-        variables_of("", field)[0] for field in top
-    }
-    assert named <= known
+    assert named <= {variable for option in config_options() for variable in option.variables}
     (tmp_path / ".env").write_text(re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.MULTILINE))
     assert "model_name" in loaded(tmp_path).sources

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.reading import loaded, platform, problems, tokens
+from ztoapi.config.routes import RouteTable
 
 
 @pytest.mark.parametrize(
@@ -73,17 +74,19 @@ def test_routes(tmp_path: Path) -> None:
         UPSTREAM_MODEL_ID_MAP=json.dumps({"old": "glm-4.5", "fast": "ignored"}),
     ).config
     assert [route.public for route in config.routes] == ["main", "GPT-4o", "fast", "quick", "old"]
-    assert config.route("gpt-4O").platform == "zread"
-    assert config.route("gpt-4O").upstream == "glm-4.5"
-    assert config.route("QUICK").upstream == config.route("fast").upstream == "glm-4.5-air"
-    assert config.route("old").upstream == "glm-4.5"
-    assert (config.route("unknown").platform, config.route("unknown").upstream) == ("zai", "unknown")
+    routes = RouteTable(config)
+    assert routes.find("gpt-4O").platform == "zread"
+    assert routes.find("gpt-4O").upstream == "glm-4.5"
+    assert routes.find("QUICK").upstream == routes.find("fast").upstream == "glm-4.5-air"
+    assert routes.find("old").upstream == "glm-4.5"
+    assert (routes.find("unknown").platform, routes.find("unknown").upstream) == ("zai", "unknown")
     assert {platform.id for platform in config.platforms} == {"zai", "zread"}
 
 
 def test_unknown_models_get_the_default_model_of_the_web_platform(tmp_path: Path) -> None:
     config = loaded(tmp_path, PLATFORM_ID="zai_web").config
-    assert config.route("gpt-4").upstream == "0727-360B-API"
+    routes = RouteTable(config)
+    assert routes.find("gpt-4").upstream == "0727-360B-API"
 
 
 def test_plain_http_to_another_host_is_warned_of(tmp_path: Path) -> None:
@@ -127,7 +130,7 @@ def test_what_is_no_url_is_refused(tmp_path: Path, url: str) -> None:
 @pytest.mark.parametrize("url", ["https://user:canary@api.z.ai", "https://api.z.ai/?key=canary", "https://api.z.ai/#a"])
 def test_a_url_holds_no_secrets(tmp_path: Path, url: str) -> None:
     (problem,) = problems(tmp_path, UPSTREAM_URL=url)
-    assert problem.startswith("UPSTREAM_URL (environment): must not hold credentials")
+    assert problem.startswith("UPSTREAM_URL (environment): must not contain credentials")
     assert "canary" not in problem
 
 
@@ -141,7 +144,7 @@ def test_a_url_holds_no_secrets(tmp_path: Path, url: str) -> None:
 def test_the_coding_endpoint_is_seen_however_it_is_written(tmp_path: Path, name: str, path: str) -> None:
     url = f"https://api.z.ai{path}"
     (problem,) = problems(tmp_path, PLATFORM_ID=name, UPSTREAM_URL=url)
-    assert problem.startswith("UPSTREAM_URL (environment): names the coding endpoint")
+    assert problem.startswith("UPSTREAM_URL (environment): is the coding endpoint")
     (tmp_path / "ztoapi.toml").write_text("upstream.allow_coding_endpoint = true\n")
     config = loaded(tmp_path, PLATFORM_ID=name, UPSTREAM_URL=url).config
     assert any("usage-policy" in warning for warning in config.warnings)
@@ -178,7 +181,9 @@ def test_the_token_of_the_default_platform_goes_nowhere_else(tmp_path: Path, nam
     "why", [{"PLATFORM_ID": "openai"}, {"OPENAI_TOKEN": "t"}, {"MODEL_PLATFORM_MAP": '{"a":"openai"}'}]
 )
 def test_an_openai_server_needs_an_address(tmp_path: Path, why: dict[str, str]) -> None:
-    assert problems(tmp_path, **why)[0].startswith("OPENAI_UPSTREAM_URL (not set): the platform openai is in use")
+    assert problems(tmp_path, **why)[0].startswith(
+        "OPENAI_UPSTREAM_URL (not set): required for the platform openai, which is in use"
+    )
 
 
 def test_the_host_of_another_platform_is_warned_of(tmp_path: Path) -> None:
@@ -192,7 +197,7 @@ def test_the_host_of_another_platform_is_warned_of(tmp_path: Path) -> None:
 def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path, token: str) -> None:
     for variable, value in (("ZREAD_TOKENS", f"good|{token}"), ("PLATFORM_TOKEN_MAP", json.dumps({"zai": token}))):
         (problem,) = problems(tmp_path, **{variable: value})
-        assert problem.startswith(f"{variable} (environment): a token holds a character")
+        assert problem.startswith(f"{variable} (environment): a token contains a character")
 
 
 def test_a_platform_in_the_token_map_must_exist(tmp_path: Path) -> None:
@@ -215,9 +220,9 @@ def test_a_map_must_be_an_object(tmp_path: Path, variable: str, text: str) -> No
         ({"a": "zreed"}, "did you mean zread?"),
         ({"a": 3}, "'a' must be a platform, or an object"),
         ({"a": {"platforms": "zai"}}, "'a' must be a platform, or an object"),
-        ({"a": {"upstream": 3}}, "the names of 'a' must be strings"),
-        ({"a": {"alias": [""]}}, "the names of 'a' must be strings"),
-        ({"a": "zai", "A": "zread"}, "'A' is there twice"),
+        ({"a": {"upstream": 3}}, "the names of 'a' must be non-empty strings"),
+        ({"a": {"alias": [""]}}, "the names of 'a' must be non-empty strings"),
+        ({"a": "zai", "A": "zread"}, "'A' is a duplicate"),
     ],
 )
 def test_a_wrong_route_is_named(tmp_path: Path, entry: dict[str, object], expected: str) -> None:
@@ -228,7 +233,7 @@ def test_a_wrong_route_is_named(tmp_path: Path, entry: dict[str, object], expect
 
 def test_a_wrong_entry_of_the_legacy_map_is_named(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, UPSTREAM_MODEL_ID_MAP='{"a": ["b"]}')
-    assert problem.startswith("UPSTREAM_MODEL_ID_MAP (environment): 'a' must be the upstream's id")
+    assert problem.startswith("UPSTREAM_MODEL_ID_MAP (environment): 'a' must be the model id of the upstream")
 
 
 def test_routes_may_be_tables_with_several_aliases(tmp_path: Path) -> None:
@@ -247,12 +252,14 @@ def test_the_default_upstream_id_is_the_default_platforms(tmp_path: Path) -> Non
         UPSTREAM_MODEL_ID_DEFAULT="new",
         MODEL_PLATFORM_MAP='{"a": "zread", "b": "zai_web"}',
     ).config
-    assert config.route("glm-4.6").upstream == config.route("unknown").upstream == config.route("b").upstream == "new"
-    assert config.route("a").upstream == "glm-4.5"
+    routes = RouteTable(config)
+    assert routes.find("glm-4.6").upstream == routes.find("unknown").upstream == routes.find("b").upstream == "new"
+    assert routes.find("a").upstream == "glm-4.5"
 
 
 def test_the_main_model_keeps_a_route_of_its_own_and_comes_first(tmp_path: Path) -> None:
     mapped = {"other": "zai", "glm-4.6": {"platform": "zread", "upstream": "x"}}
     config = loaded(tmp_path, MODEL_NAME="GLM-4.6", MODEL_PLATFORM_MAP=json.dumps(mapped)).config
-    assert config.routes[0] == config.route("glm-4.6")
+    routes = RouteTable(config)
+    assert config.routes[0] == routes.find("glm-4.6")
     assert (config.routes[0].platform, config.routes[0].upstream) == ("zread", "x")

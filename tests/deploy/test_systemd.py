@@ -76,7 +76,7 @@ def test_its_command_serves_and_reload_reads_the_key_file_again(tmp_path: Path) 
     variables["ZTOAPI_KEY_FILE"] = str(keys)
     _, *arguments = shlex.split(command.replace("${CREDENTIALS_DIRECTORY}", str(tmp_path)))
     with GatewayProcess(*arguments, **variables) as process:
-        assert "holds no key that is not revoked" in process.output
+        assert "contains no active key" in process.output
         keys.write_text("[alice]\nid = 'no'\n")
         (reload,) = lines("ExecReload")
         os.kill(process.pid, {"-HUP": signal.SIGHUP}[reload.split()[1]])

@@ -230,10 +230,10 @@ def test_a_file_that_allows_nobody_allows_nobody(path: Path) -> None:
 def test_a_key_file_allows_a_public_address(path: Path) -> None:
     variables = {"HOST": "0.0.0.0", "ZTOAPI_KEY_FILE": str(path)}
     loaded = load({}, environ=variables, directory=path.parent)
-    assert any("holds no key that is not revoked" in warning for warning in loaded.config.warnings)
+    assert any("contains no active key" in warning for warning in loaded.config.warnings)
     add(path, "alice")
     loaded = load({}, environ=variables, directory=path.parent)
-    assert not any("revoked" in warning for warning in loaded.config.warnings)
+    assert not any("active" in warning for warning in loaded.config.warnings)
 
 
 @pytest.mark.parametrize(

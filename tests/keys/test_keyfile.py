@@ -83,25 +83,25 @@ def test_an_expiry_is_the_first_moment_of_refusal(path: Path, written: str, mome
     ("text", "expected"),
     [
         ("alice = 3\n", "alice (FILE line 1): must be a table"),
-        ("\n[alice]\n", "alice.id (FILE line 2): is missing: make the key with 'ztoapi keys create'"),
-        (f"[a]\n{ENTRY}model = ['x']\n", "a.model (FILE line 4): there is no such field; did you mean models?"),
+        ("\n[alice]\n", "alice.id (FILE line 2): required: create the key with `ztoapi keys create`"),
+        (f"[a]\n{ENTRY}model = ['x']\n", "a.model (FILE line 4): unknown field; did you mean models?"),
         (f"[a]\n{ENTRY}models = []\n", "a.models (FILE line 4): must name at least one model"),
-        (f"[a]\n{ENTRY}models = ['glm-[45]']\n", "a.models (FILE line 4): must be names of models, in which *"),
+        (f"[a]\n{ENTRY}models = ['glm-[45]']\n", "a.models (FILE line 4): must be names of models, with *"),
         (f"[a]\n{ENTRY}models = 4\n", "a.models (FILE line 4): must be a list of strings"),
         (f"[a]\n{ENTRY}expires = 'soon'\n", "a.expires (FILE line 4): must be a date, or a time"),
         (f"[a]\n{ENTRY}expires = 4\n", "a.expires (FILE line 4): must be a date, or a time"),
-        (f"[a]\n{ENTRY}expires = 2027-01-31T00:00:00\n", "a.expires (FILE line 4): must say its offset"),
+        (f"[a]\n{ENTRY}expires = 2027-01-31T00:00:00\n", "a.expires (FILE line 4): must have an offset from UTC"),
         (f"[a]\n{ENTRY}revoked = 'no'\n", "a.revoked (FILE line 4): must be true or false"),
-        (f"[a]\n{ENTRY}max_concurrency = 0\n", "a.max_concurrency (FILE line 4): must be a whole number above 0"),
+        (f"[a]\n{ENTRY}max_concurrency = 0\n", "a.max_concurrency (FILE line 4): must be a whole number from 1"),
         (f"[a]\n{ENTRY}tokens_per_minute = 1.5\n", "a.tokens_per_minute (FILE line 4): must be a whole number"),
-        (f"[a]\n{ENTRY}burst = 5\n", "a.burst (FILE line 4): needs requests_per_second or requests_per_minute"),
-        (f"[a]\n{ENTRY}[b]\n{ENTRY}", "b.id (FILE line 5): is the id of a too"),
-        (f"[default]\n{ENTRY}", "the name of a key (FILE line 1): default is a name of DEFAULT_KEY"),
-        (f"[api-key-3]\n{ENTRY}", "the name of a key (FILE line 1): api-key-3 is a name of DEFAULT_KEY"),
-        (f"[a.b]\n{ENTRY}", 'a.b (FILE line 1): there is no such field; a name with a dot in it is written in quotes'),
-        ('[a]\nid = "0"\n', "a.id (FILE line 2): is not as it was written"),
-        (f"[a]\n{ENTRY}[a]\n", "FILE: this is no TOML"),
-        ("[a]\nid = \n", "FILE: this is no TOML: Invalid value (at line 2, column 6)"),
+        (f"[a]\n{ENTRY}burst = 5\n", "a.burst (FILE line 4): requires requests_per_second or requests_per_minute"),
+        (f"[a]\n{ENTRY}[b]\n{ENTRY}", "b.id (FILE line 5): duplicate of the id of a"),
+        (f"[default]\n{ENTRY}", "the name of a key (FILE line 1): default is reserved for DEFAULT_KEY"),
+        (f"[api-key-3]\n{ENTRY}", "the name of a key (FILE line 1): api-key-3 is reserved for DEFAULT_KEY"),
+        (f"[a.b]\n{ENTRY}", 'a.b (FILE line 1): unknown field; quote a name with a dot'),
+        ('[a]\nid = "0"\n', "a.id (FILE line 2): invalid: create the key"),
+        (f"[a]\n{ENTRY}[a]\n", "FILE: not valid TOML"),
+        ("[a]\nid = \n", "FILE: not valid TOML: Invalid value (at line 2, column 6)"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_field_and_line(path: Path, text: str, expected: str) -> None:
@@ -127,8 +127,8 @@ def test_what_cannot_be_a_name_may_be_a_key_and_is_not_repeated(path: Path, name
     [
         (Path.touch, None),
         (Path.mkdir, "cannot be read"),
-        (lambda path: path.write_bytes(b"\xff"), "is not UTF-8 (byte 0)"),
-        (Path.exists, "there is no such file: 'ztoapi keys create --name NAME' makes it"),
+        (lambda path: path.write_bytes(b"\xff"), "not valid UTF-8 (byte 0)"),
+        (Path.exists, "file not found: create it with `ztoapi keys create --name NAME`"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(path: Path, spoil: object, expected: str | None) -> None:
@@ -201,10 +201,10 @@ def test_a_link_to_the_file_stays_one(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "expected"),
     [
-        (f"[a]\n{ENTRY}", "b", "NAME: there is no key of this name"),
+        (f"[a]\n{ENTRY}", "b", "NAME: no key of this name"),
         (f"[a]\n{ENTRY}burst = 1\n", "a", "a.burst"),
-        (f"[a]\n{ENTRY}revoked = false\n", "a", "change it by hand"),
-        ("a = { id = '000000000000', hash = 'blake2b:" + "0" * 32 + ":" + "0" * 64 + "' }\n", "a", "change it by hand"),
+        (f"[a]\n{ENTRY}revoked = false\n", "a", "edit it by hand"),
+        ("a = { id = '000000000000', hash = 'blake2b:" + "0" * 32 + ":" + "0" * 64 + "' }\n", "a", "edit it by hand"),
     ],
 )
 def test_what_cannot_be_revoked_leaves_the_file_as_it_was(path: Path, text: str, name: str, expected: str) -> None:
@@ -216,10 +216,10 @@ def test_what_cannot_be_revoked_leaves_the_file_as_it_was(path: Path, text: str,
 
 def test_a_name_is_given_once(path: Path) -> None:
     add(path, "alice")
-    with pytest.raises(ConfigError, match="name of another key"):
+    with pytest.raises(ConfigError, match="name of an active key"):
         add(path, "alice")
     revoke_key(path, "alice")
-    with pytest.raises(ConfigError, match=re.escape("(" + str(path) + " line 1): delete its table there")):
+    with pytest.raises(ConfigError, match=re.escape("(" + str(path) + " line 1): choose another, or delete its table")):
         add_key(path, "alice", {})
 
 

@@ -115,7 +115,7 @@ def test_a_broken_file_changes_nothing(path: Path, text: str | None, caplog: pyt
     assert not keys.reload()
     assert name(keys, alice) == "alice"
     assert str(path) in caplog.text
-    assert "the keys in force stay as they were" in caplog.text
+    assert "invalid key file; keeping the current keys" in caplog.text
 
 
 def test_the_last_key_gone_opens_nothing(path: Path) -> None:

@@ -3,7 +3,9 @@
 from hypothesis import example, given, reject
 from hypothesis import strategies as st
 
-from ztoapi.config.sources import Found, Problems
+from ztoapi.config.model import TrafficLimits
+from ztoapi.config.options import options_of
+from ztoapi.config.sources import Problems, Setting
 from ztoapi.config.values import convert
 from ztoapi.limits.model import RateLimit, Unit
 from ztoapi.limits.quota_lease import QuotaLease, Reply, check
@@ -94,7 +96,8 @@ def test_every_rate_that_can_be_configured_can_be_counted(limit: int, burst: int
 def too_large() -> str:
     """What is describe of a configured rate that is too large."""
     problems = Problems()
-    convert(Found(None, str(MOST + 1), ""), "tokens_per_minute", int, problems)
+    option = next(option for option in options_of(TrafficLimits) if option.name == "tokens_per_minute")
+    convert(Setting(str(MOST + 1), "tokens_per_minute", "test"), option, problems)
     return problems.lines[0]
 
 

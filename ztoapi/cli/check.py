@@ -1,4 +1,4 @@
-"""``ztoapi check``: is the configuration right, what does it come to, and where is each value from?"""
+"""``ztoapi check``: validates the configuration, and prints each effective value with its source."""
 
 import argparse
 import json
@@ -7,22 +7,22 @@ from collections.abc import Iterator
 import msgspec
 
 from ztoapi.cli.options import load_config
-from ztoapi.config.model import Config, Secret
+from ztoapi.config.model import Secret
 
 __all__ = ["run"]
 
 _NAMED = {"platforms": "id", "routes": "public", "keys": "name"}
-"""Lists whose entries have a name, which is how ``Loaded.sources`` calls them."""
+"""Lists whose entries have a name, with the field of the name; ``Loaded.sources`` uses it in paths."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the effective configuration; returns 0. Raises ConfigError with everything that is wrong."""
+    """Print the effective configuration; returns 0. Raises ConfigError with all problems."""
     loaded = load_config(args)
-    shown = _shown(loaded.config)
-    values = dict(_flat(shown))
+    config: dict[str, object] = msgspec.to_builtins(loaded.config, enc_hook=_mask)
+    values = dict(_rows(config))
     if args.json:
         sources = {path: _source(path, loaded.sources) for path in values}
-        print(json.dumps({"config": shown, "sources": sources}, indent=2))
+        print(json.dumps({"config": config, "sources": sources}, indent=2))
         return 0
     for path, value in values.items():
         print(f"{path} = {json.dumps(value)}  # {_source(path, loaded.sources)}")
@@ -32,22 +32,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shown(config: Config) -> dict[str, object]:
-    shown: dict[str, dict[str, object]] = msgspec.to_builtins(config, enc_hook=_mask)
-    limits = shown["limits"]
-    # By the name that it has in the file.
-    shown["limits"] = {"global" if name == "everybody" else name: value for name, value in limits.items()}
-    return {**shown}
-
-
 def _mask(value: object) -> str:
     assert isinstance(value, Secret)
     return "***"
 
 
-def _flat(shown: dict[str, object]) -> Iterator[tuple[str, object]]:
-    """Every single value with its path."""
-    for name, value in shown.items():
+def _rows(config: dict[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield each value with its path."""
+    for name, value in config.items():
         if name in _NAMED:
             assert isinstance(value, list | tuple)
             for entry in value:
@@ -61,12 +53,12 @@ def _flat(shown: dict[str, object]) -> Iterator[tuple[str, object]]:
 def _entries(path: str, entry: dict[str, object], name: str) -> Iterator[tuple[str, object]]:
     for key, value in entry.items():
         if path == "limits" and isinstance(value, dict) and value:
-            # A table of its own in the file.
+            # A table in the file.
             yield from _entries(f"{path}.{key}", value, "")
         elif key != name:
             yield f"{path}.{key}", value
 
 
 def _source(path: str, sources: dict[str, str]) -> str:
-    """Where a value is from: noted for itself, or for what it is a part of."""
+    """Return the source recorded for a value or for its parent."""
     return sources.get(path) or sources.get(path.rpartition(".")[0]) or "default"

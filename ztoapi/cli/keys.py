@@ -1,4 +1,4 @@
-"""``ztoapi keys``: makes, lists and revokes the client keys of the key file."""
+"""``ztoapi keys``: creates, lists and revokes the client keys of the key file."""
 
 import argparse
 import datetime
@@ -24,19 +24,20 @@ from ztoapi.config.keyfile import (
 from ztoapi.config.keys import new_key
 from ztoapi.config.load import find_key_file
 from ztoapi.config.model import ClientKey
-from ztoapi.config.sources import Found, Problems
+from ztoapi.config.sources import Problems, Setting
 from ztoapi.errors import ConfigError
 from ztoapi.server.context import ServerContext
 
 __all__ = ["run"]
 
+_RELOAD: Final = "Run `kill -HUP <pid>` to load it in a running gateway."
 _HEADINGS: Final = ("NAME", "ID", "STATE", "MODELS", "EXPIRES", "LIMITS")
 _TIME_FROM_NOW = re.compile(r"([0-9]{1,4})([hdw])")
 _HOURS: Final = {"h": 1, "d": 24, "w": 168}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what ``args.action`` says; returns 0. Raises ConfigError, OSError."""
+    """Run ``args.action``; returns 0. Raises ConfigError, OSError."""
     path = find_key_file({"key_file": args.key_file}, environ=os.environ, directory=Path.cwd(), config_file=args.config)
     now = datetime.datetime.fromtimestamp(int(ServerContext.wall_clock()), datetime.UTC)
     if args.action == "create":
@@ -50,15 +51,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> None:
     problems = Problems()
-    given = {
-        name: Found(value, f"--{name.replace('_', '-')}", "command line")
+    settings = {
+        name: Setting(value, f"--{name.replace('_', '-')}", "command line")
         for name, value in vars(args).items()
         if value is not None
     }
-    read_name(given["name"], problems)
-    models = read_models(given["models"], problems) if "models" in given else ()
-    expires = _expiry(given["expires"], now, problems) if "expires" in given else None
-    limits: dict[str, object] = msgspec.to_builtins(read_limits(given, problems))
+    read_name(settings["name"], problems)
+    models = read_models(settings["models"], problems) if "models" in settings else ()
+    expires = _expiry(settings["expires"], now, problems) if "expires" in settings else None
+    limits: dict[str, object] = msgspec.to_builtins(read_limits(settings, problems))
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
     key = new_key()
@@ -69,21 +70,14 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
         entry["expires"] = expires
     add_key(path, args.name, {**entry, **limits})
     print(key.text, flush=True)
-    print(
-        f"This is the key of {args.name}; it is shown this once, {path} holds a hash of it. {_take_up()}",
-        file=sys.stderr,
-    )
+    print(f"The key of {args.name} is printed only once; {path} contains its hash. {_RELOAD}", file=sys.stderr)
 
 
 def _revoke(args: argparse.Namespace, path: Path) -> None:
     if revoke_key(path, args.name):
-        print(f"{args.name} is revoked in {path}. {_take_up()}", file=sys.stderr)
+        print(f"Revoked {args.name} in {path}. {_RELOAD}", file=sys.stderr)
     else:
-        print(f"{args.name} was revoked before.", file=sys.stderr)
-
-
-def _take_up() -> str:
-    return "A gateway that runs takes it up at SIGHUP."
+        print(f"{args.name} was already revoked.", file=sys.stderr)
 
 
 def _list(args: argparse.Namespace, path: Path, now: datetime.datetime) -> None:
@@ -131,16 +125,16 @@ def _state(key: ClientKey, now: datetime.datetime) -> str:
     return "expired" if key.expired(now.timestamp()) else "active"
 
 
-def _expiry(found: Found, now: datetime.datetime, problems: Problems) -> datetime.datetime | None:
-    """A time from now, or a moment to come."""
-    text = str(found.value)
+def _expiry(setting: Setting, now: datetime.datetime, problems: Problems) -> datetime.datetime | None:
+    """Return the moment of a duration from now or of a date; None after a problem."""
+    text = str(setting.value)
     if match := _TIME_FROM_NOW.fullmatch(text):
         expires: datetime.datetime | None = now + datetime.timedelta(hours=int(match[1]) * _HOURS[match[2]])
     elif text[:1].isdigit() and "-" in text:
-        expires = read_expiry(found, problems)
+        expires = read_expiry(setting, problems)
     else:
-        problems.add(found.where, "must be a time from now, such as 90d, 12h or 4w, or a date, such as 2027-01-31")
+        problems.add(setting.where, "must be a duration such as 90d, 12h or 4w, or a date such as 2027-01-31")
         return None
     if expires is not None and expires <= now:
-        problems.add(found.where, "is over already: give a time to come")
+        problems.add(setting.where, "is in the past: choose a later time")
     return expires

@@ -1,137 +1,146 @@
-"""The command line. Each command's code is imported when it runs: ``ztoapi --version`` should not load a server."""
+"""The command line. A command's module, and the options that it needs, are imported only when the command runs."""
 
 import argparse
+import importlib
 import sys
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
 from ztoapi import __version__
-from ztoapi.cli.options import add_config_options
+from ztoapi.cli.options import add_config_flag, add_option_flags
 from ztoapi.errors import ConfigError
 
 __all__ = ["main"]
 
 
+class _Command(NamedTuple):
+    """A command: its function is ``run`` of the module of its name in this package."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
-    args = _parser().parse_args(argv)
+    """Run a command; returns the exit code: 0 success, 1 failure, 2 invalid usage or configuration."""
+    args = _parse(sys.argv[1:] if argv is None else argv)
+    run: Callable[[argparse.Namespace], int] = importlib.import_module(f"ztoapi.cli.{args.command}").run
     try:
-        return _run(args)
+        return run(args)
     except ConfigError as error:
-        print("the configuration has errors:", file=sys.stderr)
+        print("invalid configuration:", file=sys.stderr)
         for problem in error.problems:
             print(f"  {problem}", file=sys.stderr)
         return 2
     except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        print(f"ztoapi: {what}{error.strerror or error}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"ztoapi: {place}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-def _run(args: argparse.Namespace) -> int:
-    if args.command == "serve":
-        from ztoapi.cli import serve
-
-        return serve.run(args)
-    if args.command == "simulate":
-        from ztoapi.cli import simulate
-
-        return simulate.run(args)
-    if args.command == "demo":
-        from ztoapi.cli import demo
-
-        return demo.run(args)
-    if args.command == "models":
-        from ztoapi.cli import models
-
-        return models.run(args)
-    if args.command == "keys":
-        from ztoapi.cli import keys
-
-        return keys.run(args)
-    if args.command == "bench":
-        from ztoapi.cli import bench
-
-        return bench.run(args)
-    if args.command == "top":
-        from ztoapi.cli import top
-
-        return top.run(args)
-    from ztoapi.cli import check
-
-    return check.run(args)
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="ztoapi", description="An OpenAI-compatible streaming gateway for Z.ai's GLM models."
     )
     parser.add_argument("--version", action="version", version=f"ztoapi {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # The top level has no flags with a value, so the first word that is not a flag is the command.
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name, command in _COMMANDS.items():
+        subparser = commands.add_parser(name, help=command.help)
+        if name == chosen:
+            command.add_arguments(subparser)
+    return parser.parse_args(argv)
 
-    serve = commands.add_parser("serve", help="run the gateway")
-    add_config_options(serve)
 
-    simulate = commands.add_parser("simulate", help="run a simulated upstream: Z.ai, its web chat, zread.ai")
-    simulate.add_argument("--host", default="127.0.0.1")
-    simulate.add_argument("--port", type=_port, default=9100)
-    simulate.add_argument("--workers", type=int, default=1)
-    simulate.add_argument("--api-key", default=None, help="refuse requests that do not carry this key")
-    _add_simulator_options(simulate)
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    add_option_flags(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
-    demo = commands.add_parser("demo", help="run the simulator and a gateway in front of it")
-    demo.add_argument("--port", type=_port, default=9090)
-    demo.add_argument("--sim-port", type=_port, default=9100)
-    _add_simulator_options(demo)
 
-    check = commands.add_parser("check", help="validate the configuration and print it, secrets masked")
-    models = commands.add_parser("models", help="list the configured models")
-    for command in (check, models):
-        add_config_options(command)
-        command.add_argument("--json", action="store_true", help="print JSON")
+def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1")
+    parser.add_argument("--port", type=_port, default=9100, help="TCP port; default: 9100")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes; default: 1")
+    parser.add_argument("--api-key", default=None, help="reject requests without this key")
+    _add_timing_arguments(parser)
 
-    bench = commands.add_parser("bench", help="measure what a running gateway adds to its upstream")
-    bench.add_argument("--config", type=Path, default=None, metavar="FILE", help="a TOML file instead of ztoapi.toml")
-    bench.add_argument(
-        "--url", default=None, help="base URL of the gateway (the configured one; http://127.0.0.1:9090/v1)"
+
+def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=_port, default=9090, help="TCP port of the gateway; default: 9090")
+    parser.add_argument("--sim-port", type=_port, default=9100, help="TCP port of the simulator; default: 9100")
+    _add_timing_arguments(parser)
+
+
+def _add_timing_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ttft-ms", type=float, default=100.0, help="time to the first token; default: 100")
+    parser.add_argument("--itl-ms", type=float, default=20.0, help="time between tokens; default: 20")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens in a response; default: 32")
+    parser.add_argument("--events-per-write", type=int, default=1, help="events in one write; default: 1")
+
+
+def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_flag(parser)
+    parser.add_argument(
+        "--url", default=None, help="base URL of the gateway; default: that of the configuration, plus /v1"
     )
-    bench.add_argument("--upstream", default=None, help="base URL of its upstream (the configured one)")
-    bench.add_argument("--model", default=None, help="model to ask for (the configured default model)")
-    bench.add_argument("--requests", type=_count, default=20, help="of each kind, to each of the two (20)")
-    bench.add_argument("--concurrency", type=_count, default=8, help="streams at once in the last part (8)")
-    bench.add_argument("--max-tokens", type=_count, default=32, help="of each answer (32)")
-    bench.add_argument("--json", action="store_true", help="print JSON")
-
-    top = commands.add_parser("top", help="watch a running gateway; the admin key is read from ADMIN_KEY")
-    top.add_argument("--config", type=Path, default=None, metavar="FILE", help="a TOML file instead of ztoapi.toml")
-    top.add_argument("--url", default=None, help="origin of the gateway (the configured one; http://127.0.0.1:9090)")
-    top.add_argument("--once", action="store_true", help="print one look and end")
-    top.add_argument("--json", action="store_true", help="print the figures as JSON and end")
-
-    _add_keys(commands.add_parser("keys", help="make, list and revoke client keys"))
-    return parser
+    parser.add_argument("--upstream", default=None, help="base URL of the upstream; default: that of the configuration")
+    parser.add_argument("--model", default=None, help="model of the requests; default: MODEL_NAME")
+    parser.add_argument(
+        "--requests", type=_count, default=20, help="requests of each kind to each of the two; default: 20"
+    )
+    parser.add_argument("--concurrency", type=_count, default=8, help="concurrent streams in the last part; default: 8")
+    parser.add_argument("--max-tokens", type=_count, default=32, help="largest response in tokens; default: 32")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_keys(keys: argparse.ArgumentParser) -> None:
-    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a key, print it once, and put its hash into the key file")
+def _add_top_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_flag(parser)
+    parser.add_argument("--url", default=None, help="origin of the gateway; default: that of the configuration")
+    parser.add_argument("--once", action="store_true", help="print one frame and exit")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON and exit")
+
+
+def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
+    from ztoapi.config.model import TrafficLimits
+    from ztoapi.config.options import options_of
+
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="create a key, print it once, and add its hash to the key file")
     listing = actions.add_parser("list", help="list the keys of the key file")
     revoke = actions.add_parser("revoke", help="revoke a key")
     for action in (create, listing, revoke):
-        action.add_argument("--key-file", default=None, metavar="FILE", help="instead of the configured one")
-        action.add_argument("--config", type=Path, default=None, metavar="FILE", help="instead of ztoapi.toml")
-    create.add_argument("--name", required=True, help="whose key it is; stands in logs and metrics")
-    create.add_argument("--models", default=None, help="models it is for, as in glm-4.6,glm-4.5* (all)")
-    create.add_argument("--expires", default=None, help="90d, 12h, 4w, or a date such as 2027-01-31 (never)")
-    create.add_argument("--requests-per-second", default=None, metavar="N")
-    create.add_argument("--requests-per-minute", default=None, metavar="N")
-    create.add_argument("--burst", default=None, metavar="N", help="requests that may come at once")
-    create.add_argument("--tokens-per-minute", default=None, metavar="N")
-    create.add_argument("--bandwidth-bytes-per-second", default=None, metavar="N")
-    create.add_argument("--max-concurrency", default=None, metavar="N", help="requests in hand at the same time")
+        action.add_argument(
+            "--key-file", default=None, metavar="FILE", help="use FILE instead of the configured key file"
+        )
+        add_config_flag(action)
+    create.add_argument("--name", required=True, help="name of the key's owner, for logs and metrics")
+    create.add_argument("--models", default=None, help="allowed models, such as glm-4.6,glm-4.5*; default: all")
+    create.add_argument("--expires", default=None, help="90d, 12h, 4w, or a date such as 2027-01-31; default: never")
+    for option in options_of(TrafficLimits):
+        create.add_argument(
+            f"--{option.name.replace('_', '-')}", default=None, metavar="N", help=option.option.help.replace("`", "")
+        )
     listing.add_argument("--json", action="store_true", help="print JSON")
     revoke.add_argument("name", metavar="NAME")
+
+
+def _add_nothing(parser: argparse.ArgumentParser) -> None:
+    """The command has no arguments."""
+
+
+_COMMANDS: Final[Mapping[str, _Command]] = {
+    "serve": _Command("run the gateway", add_option_flags),
+    "simulate": _Command("run a simulated upstream: Z.ai, its web chat, zread.ai", _add_simulate_arguments),
+    "demo": _Command("run the simulator and a gateway in front of it", _add_demo_arguments),
+    "check": _Command("validate the configuration and print it with secrets masked", _add_report_arguments),
+    "models": _Command("list the configured models", _add_report_arguments),
+    "schema": _Command("print the JSON Schema of ztoapi.toml", _add_nothing),
+    "bench": _Command("measure the latency that a running gateway adds to its upstream", _add_bench_arguments),
+    "top": _Command("watch a running gateway; reads the admin key from ADMIN_KEY", _add_top_arguments),
+    "keys": _Command("create, list and revoke client keys", _add_keys_arguments),
+}
 
 
 def _port(text: str) -> int:
@@ -144,10 +153,3 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 1000000")
     return int(text)
-
-
-def _add_simulator_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ttft-ms", type=float, default=100.0, help="time to the first token (100)")
-    parser.add_argument("--itl-ms", type=float, default=20.0, help="time between two tokens (20)")
-    parser.add_argument("--tokens", type=int, default=32, help="tokens of an answer (32)")
-    parser.add_argument("--events-per-write", type=int, default=1, help="events sent in one write (1)")

@@ -1,4 +1,4 @@
-"""``ztoapi models``: the configured models and where they go. Asks no upstream."""
+"""``ztoapi models``: lists the configured models and their routes, without requests to upstreams."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print them; returns 0. Raises ConfigError."""
+    """Print the routes; returns 0. Raises ConfigError."""
     routes = load_config(args).config.routes
     if args.json:
         print(json.dumps(msgspec.to_builtins(routes), indent=2))

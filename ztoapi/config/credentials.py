@@ -1,55 +1,53 @@
-"""The credentials of each platform: tokens from every place that names them, with weights and caps where TOML has them.
+"""Credentials of each platform: tokens from all sources, with the weights and limits of ``[platforms.NAME]``.
 
-A platform's tokens are its own: none is ever used for another.
+The tokens of one platform are never used for another.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from ztoapi.config.endpoints import KINDS
-from ztoapi.config.model import Credential, Secret
-from ztoapi.config.sources import Found, Problems, Sources, did_you_mean
-from ztoapi.config.values import read_json_object, read_list
+from ztoapi.config.model import Credential, PlatformTable, Secret
+from ztoapi.config.options import Declared, options_of
+from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
+from ztoapi.config.values import convert_number, read_json_object, read_list
 
 __all__ = ["Credentials"]
 
-_FIELDS: Final = frozenset(("name", "token", "weight", "max_in_flight", "max_in_flight_per_model"))
-_DEFAULTS: Final = frozenset(("max_in_flight", "max_in_flight_per_model"))
-"""What a platform may say for all of its credentials."""
-_MAX_WEIGHT: Final = 1000.0
-_MAX_IN_FLIGHT: Final = 1_000_000
 _NAME_CHARACTERS: Final = 64
 
 
 class _Caps(NamedTuple):
-    """Most requests in flight: in all, and by model."""
+    """Largest number of requests in flight: in total, and by model."""
 
     whole: int | None = None
     models: Mapping[str, int] = {}
 
 
 class Credentials:
-    """What is said of credentials in all sources."""
+    """The settings of credentials in all sources."""
 
     def __init__(self, sources: Sources, problems: Problems) -> None:
         self._sources = sources
         self._problems = problems
         self._mapped = _token_map(sources, problems)
-        self._found = sources.find("platforms")
+        self._setting = sources.find("platforms")
+        self._options = {option.name: option for option in options_of(Credential)}
         self._tables = self._read_tables()
 
     def of_platform(self, name: str, default: str) -> tuple[Credential, ...]:
-        """Those of one platform, each token once: those with a table, then the others in the order of precedence."""
+        """Return the credentials of one platform: those with a table, then other tokens in order of precedence."""
         table = self._tables.get(name, {})
         caps = self._caps(f"platforms.{name}", table, _Caps())
         listed: dict[str, Credential] = {}
         for number, entry in enumerate(self._entries(name, table), 1):
-            one = self._credential(name, number, entry, caps)
-            if one is not None and one.token is not None:
-                if one.token.reveal() in listed or any(one.name == other.name for other in listed.values()):
-                    self._add(f"platforms.{name}.credentials[{number}]", "its name or its token is there twice")
-                listed[one.token.reveal()] = one
-        names = {one.name for one in listed.values()}
+            credential = self._credential(name, number, entry, caps)
+            if credential is not None and credential.token is not None:
+                token = credential.token.reveal()
+                if token in listed or any(credential.name == other.name for other in listed.values()):
+                    self._add(f"platforms.{name}.credentials[{number}]", "duplicate name or token: remove one")
+                listed[token] = credential
+        names = {credential.name for credential in listed.values()}
         number = 0
         for token in self._tokens(name, default):
             if token not in listed:
@@ -60,38 +58,38 @@ class Credentials:
         return tuple(listed.values())
 
     def without_token(self, name: str) -> tuple[Credential, ...]:
-        """What a platform has that was given no token: servers of one's own often ask for none."""
+        """Return the credential of a platform without tokens. An OpenAI-compatible server may not require one."""
         if KINDS[name].dialect != "openai":
             return ()
         return (_made(f"{name}-1", None, 1.0, self._caps(f"platforms.{name}", self._tables.get(name, {}), _Caps())),)
 
     # -- tables -------------------------------------------------------------------------------------------------------
 
-    def _add(self, path: str, what: str) -> None:
-        assert self._found is not None
-        self._problems.add(self._found.within(path), what)
+    def _add(self, path: str, text: str) -> None:
+        assert self._setting is not None
+        self._problems.add(self._setting.part(path).where, text)
 
     def _read_tables(self) -> dict[str, dict[str, object]]:
-        if self._found is None:
+        if self._setting is None:
             return {}
-        if not isinstance(self._found.value, dict):
-            self._problems.add(self._found.where, "must be a table: write [[platforms.zai.credentials]]")
+        if not isinstance(self._setting.value, dict):
+            self._problems.add(self._setting.where, "must be a table: write [[platforms.zai.credentials]]")
             return {}
         tables: dict[str, dict[str, object]] = {}
-        for name, table in self._found.value.items():
+        for name, table in self._setting.value.items():
             if name not in KINDS:
                 hint = did_you_mean(name, KINDS)
-                self._add(f"platforms.{name}", f"there is no such platform; there is {', '.join(KINDS)}{hint}")
+                self._add(f"platforms.{name}", f"unknown platform; must be one of {', '.join(KINDS)}{hint}")
             elif not isinstance(table, dict):
                 self._add(f"platforms.{name}", f"must be a table: write [platforms.{name}]")
             else:
                 tables[name] = table
-                self._unknown(f"platforms.{name}", table, {*_DEFAULTS, "credentials"})
+                self._check_names(f"platforms.{name}", table, PlatformTable.__struct_fields__)
         return tables
 
-    def _unknown(self, path: str, table: dict[str, object], known: Iterable[str]) -> None:
-        for key in table.keys() - set(known):
-            self._add(f"{path}.{key}", f"there is no such option{did_you_mean(key, known)}")
+    def _check_names(self, path: str, table: dict[str, object], names: Iterable[str]) -> None:
+        for key in table.keys() - set(names):
+            self._add(f"{path}.{key}", f"unknown option{did_you_mean(key, names)}")
 
     def _entries(self, name: str, table: dict[str, object]) -> list[dict[str, object]]:
         entries = table.get("credentials", [])
@@ -102,63 +100,60 @@ class Credentials:
 
     def _credential(self, platform: str, number: int, entry: dict[str, object], caps: _Caps) -> Credential | None:
         path = f"platforms.{platform}.credentials[{number}]"
-        self._unknown(path, entry, _FIELDS)
+        self._check_names(path, entry, self._options)
         name, token = entry.get("name", f"{platform}-{number}"), entry.get("token")
         if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= _NAME_CHARACTERS:
-            self._add(f"{path}.name", f"must be a line of up to {_NAME_CHARACTERS} characters")
+            self._add(f"{path}.name", f"must be one line of up to {_NAME_CHARACTERS} characters")
             name = ""
         elif not name.isascii():
             self._add(f"{path}.name", "must be ASCII")
         if not isinstance(token, str) or not _is_token(token):
-            self._add(f"{path}.token", "is needed: the token, whole, in quotes")
+            self._add(f"{path}.token", "required: the whole token, in quotes")
             return None
-        weight = entry.get("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= _MAX_WEIGHT:
-            self._add(f"{path}.weight", f"must be a number above 0, up to {_MAX_WEIGHT:g}")
-            weight = 1.0
-        self._sources.used(f"platforms.{platform}.credentials", self._found)
-        return _made(name, token, float(weight), self._caps(path, entry, caps))
+        weight = self._number(f"{path}.weight", entry.get("weight", 1.0), self._options["weight"])
+        self._sources.used(f"platforms.{platform}.credentials", self._setting)
+        return _made(name, token, weight or 1.0, self._caps(path, entry, caps))
 
     def _caps(self, path: str, table: Mapping[str, object], default: _Caps) -> _Caps:
         whole, models = default
         if "max_in_flight" in table:
             whole = self._cap(f"{path}.max_in_flight", table["max_in_flight"])
-        given = table.get("max_in_flight_per_model")
-        if isinstance(given, dict):
+        by_model = table.get("max_in_flight_per_model")
+        if isinstance(by_model, dict):
             caps = {
-                model.lower(): self._cap(f"{path}.max_in_flight_per_model.{model}", one) for model, one in given.items()
+                model.lower(): self._cap(f"{path}.max_in_flight_per_model.{model}", value)
+                for model, value in by_model.items()
             }
-            models = {model: one for model, one in caps.items() if one is not None}
-        elif given is not None:
+            models = {model: cap for model, cap in caps.items() if cap is not None}
+        elif by_model is not None:
             self._add(f"{path}.max_in_flight_per_model", 'must be a table such as { "glm-4.6" = 5, "*" = 20 }')
         return _Caps(whole, models)
 
     def _cap(self, path: str, value: object) -> int | None:
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_IN_FLIGHT:
-            return value
-        self._add(path, f"must be a whole number from 1 to {_MAX_IN_FLIGHT}")
-        return None
+        cap = self._number(path, value, self._options["max_in_flight"])
+        return None if cap is None else int(cap)
+
+    def _number(self, path: str, value: object, option: Declared) -> float | None:
+        assert self._setting is not None
+        return convert_number(self._setting.part(path, value), option, self._problems)
 
     # -- variables ----------------------------------------------------------------------------------------------------
 
     def _tokens(self, name: str, default: str) -> list[str]:
-        found: list[Found | None] = []
-        if name == default:
-            found += [self._sources.find(key, key.upper()) for key in ("upstream_token", "upstream_tokens")]
-        # ZAI_TOKEN meant the web platform in the project before this one; there it goes if that is the default.
+        keys = ["upstream_token", "upstream_tokens"] if name == default else []
+        # In the predecessor project ZAI_TOKEN was the token of the web platform; it still is if that is the default.
         owner = "zai_web" if default == "zai_web" else "zai"
         for other in KINDS:
             if (owner if other == "zai" else other) == name:
-                keys = (f"{other}_token", f"{other}_tokens")
-                found += [self._sources.find(key, key.upper()) for key in keys]
+                keys += [f"{other}_token", f"{other}_tokens"]
         values: list[str] = []
-        for one in [*found, *self._mapped.get(name, ())]:
-            if one is None:
+        for setting in [*map(self._sources.find, keys), *self._mapped.get(name, ())]:
+            if setting is None:
                 continue
-            tokens = read_list(one, self._problems)
+            tokens = read_list(setting, self._problems)
             if not all(_is_token(token) for token in tokens):
-                self._problems.add(one.where, "a token holds a character that no token has; copy it again, whole")
-            self._sources.used(f"platforms.{name}.credentials", one)
+                self._problems.add(setting.where, "a token contains a character that tokens never have: copy it again")
+            self._sources.used(f"platforms.{name}.credentials", setting)
             values += tokens
         return values
 
@@ -177,18 +172,18 @@ def _is_token(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
-def _token_map(sources: Sources, problems: Problems) -> dict[str, list[Found]]:
-    """PLATFORM_TOKEN_MAP by platform. Its keys are never shown: who mixes up the two sides has tokens there."""
-    found = sources.find("platform_token_map", "PLATFORM_TOKEN_MAP")
-    if found is None:
+def _token_map(sources: Sources, problems: Problems) -> dict[str, list[Setting]]:
+    """Return PLATFORM_TOKEN_MAP by platform. No message shows its keys: they are tokens if the sides are swapped."""
+    setting = sources.find("platform_token_map")
+    if setting is None:
         return {}
-    mapped: dict[str, list[Found]] = {}
-    entries = read_json_object(found, problems, example='{"zai": ["TOKEN", "TOKEN"]}')
+    mapped: dict[str, list[Setting]] = {}
+    entries = read_json_object(setting, problems, example='{"zai": ["TOKEN", "TOKEN"]}')
     for number, (key, value) in enumerate(entries.items(), 1):
         name = key.strip().lower()
         if name in KINDS:
-            mapped.setdefault(name, []).append(found._replace(value=value))
+            mapped.setdefault(name, []).append(setting._replace(value=value))
         else:
             hint = did_you_mean(name, KINDS)
-            problems.add(found.where, f"the key of entry {number} must be one of {', '.join(KINDS)}{hint}")
+            problems.add(setting.where, f"the key of entry {number} must be one of {', '.join(KINDS)}{hint}")
     return mapped

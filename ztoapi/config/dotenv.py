@@ -1,4 +1,4 @@
-"""Reads ``.env`` files: ``KEY=VALUE`` lines, comments, an optional ``export``, quotes around a value taken off."""
+"""Parses ``.env`` files: ``KEY=VALUE`` lines with comments, an optional ``export`` and optional quotes."""
 
 import re
 from typing import NamedTuple
@@ -6,20 +6,20 @@ from typing import NamedTuple
 __all__ = ["Entry", "parse"]
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
-# The first quote that nothing but a comment follows ends the value: JSON in quotes may hold quotes.
+# The value ends at the first quote before a comment or the end of the line, because quoted JSON contains quotes.
 _QUOTED = re.compile(r"""(["'])(.*?)\1(?:\s*|\s+#.*)""")
 _COMMENT = re.compile(r"\s#.*")
 
 
 class Entry(NamedTuple):
-    """One variable and the number of its line, counted from 1."""
+    """The value of a variable and the number of its line, counted from 1."""
 
     value: str
     line: int
 
 
 def parse(text: str) -> tuple[dict[str, Entry], dict[int, str]]:
-    """The variables of ``text``, the last of a name wins, and for each line that cannot be read what is wrong."""
+    """Return the variables of ``text``, where the last of a name wins, and the errors by line."""
     entries: dict[str, Entry] = {}
     broken: dict[int, str] = {}
     for number, raw in enumerate(text.split("\n"), 1):
@@ -28,14 +28,14 @@ def parse(text: str) -> tuple[dict[str, Entry], dict[int, str]]:
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            broken[number] = "this is no KEY=VALUE line; comments begin with #"
+            broken[number] = "not a KEY=VALUE line; comments start with #"
             continue
         value = match[2].strip()
         if value.startswith(('"', "'")):
             quoted = _QUOTED.fullmatch(value)
             if quoted is None:
                 broken[number] = (
-                    f"the value of {match[1]} begins with a quote that does not end it: close it, or drop it"
+                    f"the value of {match[1]} has an opening quote without a closing one: close it or remove it"
                 )
                 continue
             value = quoted[2]

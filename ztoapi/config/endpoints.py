@@ -1,4 +1,4 @@
-"""The platforms that are known, and where they are: from a URL as a user writes it to the URLs that are called."""
+"""The known platforms, and the URLs that follow from the URL of a setting."""
 
 import re
 import urllib.parse
@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 
 from ztoapi.config.host import is_loopback
 from ztoapi.config.model import DialectName
-from ztoapi.config.sources import Found, Problems
+from ztoapi.config.sources import Problems, Setting
 
 __all__ = ["KINDS", "Kind", "Place", "check_place", "place_of", "platform_of_host"]
 
 
 class Kind(NamedTuple):
-    """What is known of a platform without any configuration. Paths begin at the base URL."""
+    """The defaults of a platform. Paths begin at the base URL."""
 
     dialect: DialectName
     origin: str
@@ -22,21 +22,16 @@ class Kind(NamedTuple):
     models_path: str | None
     model: str
 
-    @property
-    def own_names(self) -> bool:
-        """Whether the upstream knows many models, so that a client's own name for one is passed on."""
-        return self.dialect in ("openai", "zai")
-
 
 class Place(NamedTuple):
-    """Where a platform is; both without a trailing slash."""
+    """The base URL and the chat URL, without a trailing slash."""
 
     base: str
     chat: str
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    # The official general endpoint; the coding endpoint has a policy of its own and is never a default.
+    # The official general endpoint. The coding endpoint has its own usage policy and is never a default.
     "zai": Kind("zai", "https://api.z.ai", "/api/paas/v4", "/chat/completions", "/models", "glm-4.6"),
     "zai_web": Kind("zai_web", "https://chat.z.ai", "", "/api/chat/completions", "/api/models", "0727-360B-API"),
     "zread": Kind("zread", "https://zread.ai", "/api/v1", "/talk", None, "glm-4.5"),
@@ -53,13 +48,13 @@ _OTHER_HOSTS: Final = "openai"
 _WEB_PATH = re.compile(r"/api(?:/v[0-9]+)?")
 _SLASHES = re.compile("/+")
 _CODING_POLICY: Final = (
-    "the coding endpoint is for the tools that Z.ai lists (https://docs.z.ai/devpack/usage-policy): other use may get "
-    "the plan suspended"
+    "the coding endpoint is for the tools that Z.ai lists (https://docs.z.ai/devpack/usage-policy); other use may "
+    "suspend the plan"
 )
 
 
 def platform_of_host(url: str) -> str:
-    """The platform at a URL; what is wrong with the URL is for :func:`place_of` to say."""
+    """Return the platform of a URL's host. :func:`place_of` reports an invalid URL."""
     try:
         host = urllib.parse.urlsplit(url.strip()).hostname or ""
     except ValueError:
@@ -67,20 +62,22 @@ def platform_of_host(url: str) -> str:
     return _HOSTS.get(host.removesuffix("."), _OTHER_HOSTS)
 
 
-def place_of(url: Found, kind: Kind, problems: Problems) -> Place | None:
-    """Base and chat URL, from either; None after a problem."""
+def place_of(url: Setting, kind: Kind, problems: Problems) -> Place | None:
+    """Return the base URL and the chat URL, given either; None after a problem."""
     text = str(url.value).strip()
     try:
         parts = urllib.parse.urlsplit(text)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    # urlsplit drops some control characters; here they would end up in a request head.
+    # urlsplit drops some control characters; they would end up in a request head.
     if not good or not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         problems.add(url.where, "must be an http:// or https:// URL with a host, such as https://api.z.ai/api/paas/v4")
         return None
     if parts.username is not None or "?" in text or "#" in text:
-        problems.add(url.where, "must not hold credentials, a query or a fragment; tokens have variables of their own")
+        problems.add(
+            url.where, "must not contain credentials, a query or a fragment; set tokens in their own variables"
+        )
         return None
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     if kind.dialect == "zai_web":
@@ -93,7 +90,7 @@ def place_of(url: Found, kind: Kind, problems: Problems) -> Place | None:
 
 
 def _web_place(origin: str, path: str, kind: Kind) -> Place:
-    """The web application has moved its chat path before: a whole chat URL is taken as it is."""
+    """Keep a whole chat URL as it is, because the chat path of the web application has changed before."""
     if not path.endswith("/chat/completions"):
         base = origin + _WEB_PATH.sub("", path)
         return Place(base, base + kind.chat_path)
@@ -101,14 +98,14 @@ def _web_place(origin: str, path: str, kind: Kind) -> Place:
 
 
 def check_place(
-    name: str, url: Found, place: Place, *, allow_coding: bool, problems: Problems, warnings: list[str]
+    name: str, url: Setting, place: Place, *, allow_coding: bool, problems: Problems, warnings: list[str]
 ) -> None:
-    """Refuse what needs an explicit word, and warn of what a user should know about the URL of platform ``name``."""
-    there = platform_of_host(place.chat)
-    if _OTHER_HOSTS not in (name, there) and name != there:
+    """Reject the coding endpoint unless it is allowed, and warn about risks of the URL of platform ``name``."""
+    host_platform = platform_of_host(place.chat)
+    if _OTHER_HOSTS not in (name, host_platform) and name != host_platform:
         warnings.append(
-            f"{url.where}: this is the host of {there}, and the platform is {name}, whose tokens are sent there: "
-            f"set PLATFORM_ID={there}, or leave it out"
+            f"{url.where}: the host belongs to {host_platform} and would receive the tokens of {name}: "
+            f"set PLATFORM_ID={host_platform}, or remove PLATFORM_ID"
         )
     parts = urllib.parse.urlsplit(place.chat)
     if "/api/coding/" in _SLASHES.sub("/", urllib.parse.unquote(parts.path)).lower():
@@ -117,8 +114,8 @@ def check_place(
         else:
             problems.add(
                 url.where,
-                f"names the coding endpoint; {_CODING_POLICY}; to use it all the same set "
-                "ZTOAPI_ALLOW_CODING_ENDPOINT=true, else use https://api.z.ai/api/paas/v4",
+                f"is the coding endpoint; {_CODING_POLICY}. Set ZTOAPI_ALLOW_CODING_ENDPOINT=true to use it, or use "
+                "https://api.z.ai/api/paas/v4",
             )
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         warnings.append(f"{url.where}: http:// sends tokens and conversations unencrypted")

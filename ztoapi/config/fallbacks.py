@@ -1,9 +1,9 @@
-"""Which models stand in for one that cannot be had."""
+"""Fallbacks: the models that replace an unavailable model."""
 
 from collections.abc import Mapping, Sequence
 
 from ztoapi.config.model import ModelRoute
-from ztoapi.config.sources import Problems, Sources, did_you_mean
+from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
 from ztoapi.config.values import read_json_object
 
 __all__ = ["read_fallbacks"]
@@ -14,46 +14,51 @@ _EXAMPLE = '{"glm-4.6": ["glm-4.5", "glm-4.5-air"]}'
 def read_fallbacks(
     sources: Sources, routes: Sequence[ModelRoute], problems: Problems, *, any_model: bool
 ) -> Mapping[str, tuple[str, ...]]:
-    """By model, in lower case. ``any_model`` says that the default platform takes models by their own names, so that
-    one without a route is none that does not exist."""
-    found = sources.find("fallbacks", "MODEL_FALLBACKS")
-    if found is None:
+    """Return the fallbacks by model, in lower case.
+
+    ``any_model``: the default platform serves models under their own names, so a model without a route may exist.
+    """
+    setting = sources.find("fallbacks")
+    if setting is None:
         return {}
-    known = {route.public.lower(): route.public for route in routes}
+    names = {route.public.lower(): route.public for route in routes}
     fallbacks: dict[str, tuple[str, ...]] = {}
-    for model, value in read_json_object(found, problems, example=_EXAMPLE).items():
-        where = found.within(f"fallbacks.{model}") if found.name == "fallbacks" else f"{found.where}, {model}"
+    for model, value in read_json_object(setting, problems, example=_EXAMPLE).items():
+        where = _where(setting, model)
         others = [value] if isinstance(value, str) else value
-        if not isinstance(others, list) or not others or not all(isinstance(one, str) and one for one in others):
+        if not isinstance(others, list) or not others or not all(isinstance(name, str) and name for name in others):
             problems.add(where, "must be a list of models, such as " + _EXAMPLE)
             continue
         for name in (model, *others):
-            if not any_model and name.lower() not in known:
-                problems.add(where, f"there is no model {name!r}: map it to a platform{did_you_mean(name, known)}")
+            if not any_model and name.lower() not in names:
+                problems.add(where, f"unknown model {name!r}: map it to a platform{did_you_mean(name, names)}")
         if len({name.lower() for name in others}) < len(others) or model.lower() in fallbacks:
-            problems.add(where, "a model is there twice (case does not count): take one away")
+            problems.add(where, "a model is listed twice (case is ignored): remove one")
         fallbacks[model.lower()] = tuple(others)
-        sources.used(f"fallbacks.{model.lower()}", found)
+        sources.used(f"fallbacks.{model.lower()}", setting)
     for model in fallbacks:
-        circle = _circle(model, fallbacks)
-        if circle is not None:
-            where = found.within(f"fallbacks.{model}") if found.name == "fallbacks" else f"{found.where}, {model}"
-            problems.add(where, f"goes in a circle ({' -> '.join(circle)}): an overload would go round in it")
+        cycle = _cycle(model, fallbacks)
+        if cycle is not None:
+            problems.add(_where(setting, model), f"the fallbacks form a cycle ({' -> '.join(cycle)}): break it")
             break
     return fallbacks
 
 
-def _circle(start: str, fallbacks: Mapping[str, tuple[str, ...]]) -> list[str] | None:
-    """A way from ``start`` back to itself."""
-    ways = [[start]]
+def _where(setting: Setting, model: str) -> str:
+    return setting.part(f"fallbacks.{model}").where if setting.name == "fallbacks" else f"{setting.where}, {model}"
+
+
+def _cycle(start: str, fallbacks: Mapping[str, tuple[str, ...]]) -> list[str] | None:
+    """Return a path from ``start`` back to itself."""
+    paths = [[start]]
     seen: set[str] = set()
-    while ways:
-        way = ways.pop()
-        for other in fallbacks.get(way[-1], ()):
+    while paths:
+        path = paths.pop()
+        for other in fallbacks.get(path[-1], ()):
             name = other.lower()
             if name == start:
-                return [*way, start]
+                return [*path, start]
             if name not in seen:
                 seen.add(name)
-                ways.append([*way, name])
+                paths.append([*path, name])
     return None

@@ -1,4 +1,4 @@
-"""Facts about the host."""
+"""Properties of the host: usable cores, open files, loopback addresses."""
 
 import contextlib
 import ipaddress
@@ -10,30 +10,33 @@ from typing import Final
 __all__ = ["is_loopback", "raise_open_files", "usable_cores"]
 
 _MANY_FILES: Final = 1048576
-"""Where there is no limit: as many as Linux allows a process by default."""
+"""Requested if the hard limit is infinite: the default maximum of Linux for a process (fs.nr_open)."""
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Cores that this process may use: its affinity, and the CPU quotas of its control groups, rounded down: a worker
-    without a core of its own would only add switches. ``root`` is where ``proc`` and ``sys`` are."""
+    """Return the number of cores that this process may use, from its CPU affinity and the quotas of its control groups.
+
+    Quotas are rounded down: a worker without a core of its own only adds context switches. ``root`` holds ``proc`` and
+    ``sys``.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [cores, *(quota for group in _control_groups(root) if (quota := _quota(group)) is not None)]
     return max(1, int(min(quotas)))
 
 
 def raise_open_files() -> int:
-    """Raise the limit on open files (RLIMIT_NOFILE) of this process and its later children to the most; the limit."""
+    """Raise the soft limit on open files (RLIMIT_NOFILE) of this process to the hard limit; returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
-    # macOS refuses what its kern.maxfilesperproc does not allow, whatever the hard limit says.
+    limit = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
+    # macOS rejects more than kern.maxfilesperproc, even below the hard limit.
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        return limit
     return soft
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this host can connect to a listener on ``host``."""
+    """Return whether only this host can connect to a listener on ``host``."""
     if host.lower() == "localhost":
         return True
     try:
@@ -43,8 +46,11 @@ def is_loopback(host: str) -> bool:
 
 
 def _control_groups(root: Path) -> list[Path]:
-    """Directories that may hold a CPU quota for this process: its group's and those above, cgroup v2 and v1.
-    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files"""
+    """Return the directories that may hold a CPU quota for this process: of its group and its ancestors, cgroup v2 and
+    v1.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+    """
     mount = root / "sys/fs/cgroup"
     groups = [mount, mount / "cpu"]
     try:
@@ -63,7 +69,7 @@ def _control_groups(root: Path) -> list[Path]:
 
 
 def _quota(group: Path) -> float | None:
-    """Cores that a control group allows, or None."""
+    """Return the number of cores that a control group allows; None if it has no quota."""
     try:
         quota, period = (group / "cpu.max").read_text("ascii").split()
     except (OSError, ValueError):
@@ -76,5 +82,5 @@ def _quota(group: Path) -> float | None:
         cores = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):
         return None
-    # "max" in v2 is no number; v1 writes -1.
+    # v2 writes "max" without a quota, which int() rejects; v1 writes -1.
     return cores if cores > 0 else None

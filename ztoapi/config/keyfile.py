@@ -1,4 +1,4 @@
-"""The key file: a TOML document with one table for each client key, which holds the key's hash and never the key.
+"""The key file: a TOML document with one table for each client key. It holds hashes, never keys.
 
     [alice]
     id = "7f3a09c4be12"
@@ -7,8 +7,8 @@
     expires = 2027-01-31T00:00:00Z
     requests_per_minute = 60
 
-People edit it, so what a command changes is lines of the text: comments and order stay. Every change is read back
-before it replaces the file, and is made under a lock on the directory, since the file itself is replaced.
+Operators edit the file, so commands change single lines of the text and keep comments and order. A command parses its
+change before it replaces the file, and locks the directory, because the file itself is replaced.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Final
 
 from ztoapi.config.model import ClientKey, Secret, TrafficLimits
-from ztoapi.config.sources import Found, Problems, did_you_mean
+from ztoapi.config.options import options_of
+from ztoapi.config.sources import Problems, Setting, did_you_mean
 from ztoapi.config.tomlfile import line_numbers
 from ztoapi.config.values import convert, read_list
 from ztoapi.errors import ConfigError
@@ -39,49 +40,47 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _RESERVED = re.compile(r"default|api-key-[0-9]+")
 _ID = re.compile(r"[0-9a-f]{12}")
 _HASH = re.compile(r"blake2b:[0-9a-f]{32}:[0-9a-f]{64}")
-_MADE: Final = "make the key with 'ztoapi keys create', which writes it"
+_CREATE: Final = "create the key with `ztoapi keys create`, which writes it"
 _MODE: Final = 0o600
 _KEPT_MODE: Final = stat.S_IRGRP
-"""A service that reads the file by its group goes on to do so."""
+"""Group read permission is kept for services that read the file by their group."""
 
 
 def read_key_file(path: Path, problems: Problems, warnings: list[str]) -> tuple[ClientKey, ...]:
-    """The keys of the file at ``path``; those that are right, if there are problems."""
+    """Return the keys of the file at ``path``; the valid ones if there are problems."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read().decode("utf-8-sig")
     except FileNotFoundError:
-        problems.add(str(path), "there is no such file: 'ztoapi keys create --name NAME' makes it")
+        problems.add(str(path), "file not found: create it with `ztoapi keys create --name NAME`")
         return ()
     except OSError as error:
-        problems.add(str(path), f"cannot be read ({error.strerror}): mend its permissions, or name another key file")
+        problems.add(str(path), f"cannot be read ({error.strerror}): fix its permissions or name another key file")
         return ()
     except UnicodeDecodeError as error:
-        problems.add(str(path), f"is not UTF-8 (byte {error.start}): save it as UTF-8")
+        problems.add(str(path), f"not valid UTF-8 (byte {error.start}): save it as UTF-8")
         return ()
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        warnings.append(f"{path}: others may write to it, and so let in whom they like: chmod 600 it")
+        warnings.append(f"{path}: writable by other users, who could add keys: run chmod 600")
     keys = _read(text, path, problems)
     if not problems.lines and all(key.revoked for key in keys):
-        warnings.append(f"{path}: holds no key that is not revoked")
+        warnings.append(f"{path}: contains no active key")
     return keys
 
 
 def add_key(path: Path, name: str, entry: Mapping[str, object]) -> None:
-    """Append the key called ``name``; makes the file if there is none. Raises ConfigError, OSError."""
+    """Append the key ``name``; creates the file if it does not exist. Raises ConfigError, OSError."""
     with _locked(path):
         text, keys = _current(path, missing_ok=True)
         for key in keys:
             if key.name == name:
                 line = line_numbers(text).get(name)
-                remedy = (
-                    "delete its table there to free the name, or choose another"
-                    if key.revoked
-                    else ("choose another, or revoke that one")
+                remedy = "delete its table to free the name" if key.revoked else "revoke that key"
+                state = "a revoked" if key.revoked else "an active"
+                raise ConfigError(
+                    (f"--name: {name} is the name of {state} key ({path} line {line}): choose another, or {remedy}",)
                 )
-                whose = "a revoked key" if key.revoked else "another key"
-                raise ConfigError((f"--name: {name} is the name of {whose} ({path} line {line}): {remedy}",))
         lines = [f"[{name if _BARE.fullmatch(name) else json.dumps(name)}]"]
         lines += [f"{field} = {_toml(value)}" for field, value in entry.items()]
         before = text if not text or text.endswith("\n") else text + "\n"
@@ -89,13 +88,13 @@ def add_key(path: Path, name: str, entry: Mapping[str, object]) -> None:
 
 
 def revoke_key(path: Path, name: str) -> bool:
-    """Mark the key called ``name`` as revoked; False if it was. Raises ConfigError, OSError."""
+    """Mark the key ``name`` as revoked; returns False if it was revoked before. Raises ConfigError, OSError."""
     with _locked(path):
         text, keys = _current(path)
         names = [key.name for key in keys]
         if name not in names:
-            hint = did_you_mean(name, names) or "; ztoapi keys list shows those that there are"
-            raise ConfigError((f"NAME: there is no key of this name in {path}{hint}",))
+            hint = did_you_mean(name, names) or "; run `ztoapi keys list`"
+            raise ConfigError((f"NAME: no key of this name in {path}{hint}",))
         if keys[names.index(name)].revoked:
             return False
         document = _document(text)
@@ -107,35 +106,35 @@ def revoke_key(path: Path, name: str) -> bool:
         return True
 
 
-def read_name(found: Found, problems: Problems) -> bool:
-    """Whether a key may have this name. One that cannot be a name may be a key by mistake, and is not repeated."""
-    name = found.value
+def read_name(setting: Setting, problems: Problems) -> bool:
+    """Return whether a key may have this name. Messages do not repeat an invalid name, which may be a key."""
+    name = setting.value
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.startswith("sk-"):
         problems.add(
-            found.where,
-            "must be 1 to 64 letters, digits and . _ @ -, and begin with a letter or digit but not with sk-",
+            setting.where,
+            "must be 1 to 64 letters, digits and . _ @ -, starting with a letter or digit but not with sk-",
         )
         return False
     if _RESERVED.fullmatch(name):
-        problems.add(found.where, f"{name} is a name of DEFAULT_KEY and API_KEYS: choose another")
+        problems.add(setting.where, f"{name} is reserved for DEFAULT_KEY and API_KEYS: choose another")
         return False
     return True
 
 
-def read_models(found: Found, problems: Problems) -> tuple[str, ...]:
-    """Patterns of models."""
+def read_models(setting: Setting, problems: Problems) -> tuple[str, ...]:
+    """Return patterns of models, in lower case."""
     before = len(problems.lines)
-    models = read_list(found, problems, separator=",")
+    models = read_list(setting, problems, separator=",")
     if not models and len(problems.lines) == before:
-        problems.add(found.where, "must name at least one model; leave it out to allow all")
+        problems.add(setting.where, "must name at least one model; omit it to allow all")
     if any(re.search(r"[\[\]?]", model) or not model.isprintable() for model in models):
-        problems.add(found.where, "must be names of models, in which * stands for any characters")
+        problems.add(setting.where, "must be names of models, with * for any characters")
     return tuple(model.lower() for model in models)
 
 
-def read_expiry(found: Found, problems: Problems) -> datetime.datetime | None:
-    """A date, which is its first moment in UTC, or a time with an offset."""
-    value = found.value
+def read_expiry(setting: Setting, problems: Problems) -> datetime.datetime | None:
+    """Return a time with an offset, or the first moment of a date in UTC; None after a problem."""
+    value = setting.value
     if isinstance(value, str):
         try:
             value = datetime.datetime.fromisoformat(value) if len(value) > 10 else datetime.date.fromisoformat(value)
@@ -144,79 +143,81 @@ def read_expiry(found: Found, problems: Problems) -> datetime.datetime | None:
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         return value
     if isinstance(value, datetime.datetime):
-        problems.add(found.where, "must say its offset from UTC: write 2027-01-31T00:00:00Z")
+        problems.add(setting.where, "must have an offset from UTC, such as 2027-01-31T00:00:00Z")
     elif isinstance(value, datetime.date):
         return datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC)
     else:
-        problems.add(found.where, "must be a date, or a time with its offset: 2027-01-31 or 2027-01-31T00:00:00Z")
+        problems.add(setting.where, "must be a date, or a time with an offset: 2027-01-31 or 2027-01-31T00:00:00Z")
     return None
 
 
-def read_limits(fields: Mapping[str, Found], problems: Problems) -> TrafficLimits:
-    """Those of ``fields`` that are limits."""
+def read_limits(fields: Mapping[str, Setting], problems: Problems) -> TrafficLimits:
+    """Return the limits among ``fields``."""
     values: dict[str, typing.Any] = {
-        name: convert(fields[name], name, int, problems) for name in TrafficLimits.__struct_fields__ if name in fields
+        option.name: convert(fields[option.name], option, problems)
+        for option in options_of(TrafficLimits)
+        if option.name in fields
     }
     if "burst" in fields and not {"requests_per_second", "requests_per_minute"} & fields.keys():
-        problems.add(fields["burst"].where, "needs requests_per_second or requests_per_minute: it is a part of them")
+        problems.add(fields["burst"].where, "requires requests_per_second or requests_per_minute")
     return TrafficLimits(**values)
 
 
 def _read(text: str, path: Path, problems: Problems) -> tuple[ClientKey, ...]:
     try:
         document = _document(text)
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError; an endless number is another
-        problems.add(str(path), f"this is no TOML: {error}")
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; or a number with too many digits
+        problems.add(str(path), f"not valid TOML: {error}")
         return ()
     lines = line_numbers(text)
     keys: list[ClientKey] = []
     owners: dict[object, str] = {}
     for name, entry in document.items():
         place = _place(path, lines, name)
-        if not read_name(Found(name, "the name of a key", place), problems):
+        if not read_name(Setting(name, "the name of a key", place), problems):
             continue
         if not isinstance(entry, dict):
-            problems.add(f"{name} ({place})", "must be a table: write [name of the key] and its fields below")
+            problems.add(f"{name} ({place})", "must be a table: write [NAME] and its fields below")
             continue
         fields = {
-            field: Found(value, f"{name}.{field}", _place(path, lines, f"{name}.{field}", name))
+            field: Setting(value, f"{name}.{field}", _place(path, lines, f"{name}.{field}", name))
             for field, value in entry.items()
         }
         keys.append(_read_key(name, place, fields, problems))
         if keys[-1].id is not None and owners.setdefault(keys[-1].id, name) != name:
-            problems.add(fields["id"].where, f"is the id of {owners[keys[-1].id]} too: {_MADE}")
+            problems.add(fields["id"].where, f"duplicate of the id of {owners[keys[-1].id]}: {_CREATE}")
     return tuple(keys)
 
 
 def _place(path: Path, lines: Mapping[str, int], *keys: str) -> str:
-    """The file, and the line of the first of ``keys`` that has one; blanks in quotes do not count there."""
+    """Return the file and the line of the first of ``keys`` that has one. Line numbers ignore blanks in quoted keys."""
     numbers = (lines.get("".join(key.split())) for key in keys)
     return next((f"{path} line {number}" for number in numbers if number is not None), str(path))
 
 
-def _read_key(name: str, place: str, fields: Mapping[str, Found], problems: Problems) -> ClientKey:
+def _read_key(name: str, place: str, fields: Mapping[str, Setting], problems: Problems) -> ClientKey:
     for field in fields:
         if field not in _FIELDS:
             hint = did_you_mean(field, _FIELDS)
             if isinstance(fields[field].value, dict):
-                hint = f'; a name with a dot in it is written in quotes: ["{name}.{field}"]'
-            problems.add(fields[field].where, f"there is no such field{hint}")
-    made: dict[str, str] = {}
+                hint = f'; quote a name with a dot: ["{name}.{field}"]'
+            problems.add(fields[field].where, f"unknown field{hint}")
+    secrets: dict[str, str] = {}
     for field, form in (("id", _ID), ("hash", _HASH)):
         value = fields[field].value if field in fields else None
         if isinstance(value, str) and form.fullmatch(value):
-            made[field] = value
+            secrets[field] = value
         elif value is None:
-            problems.add(f"{name}.{field} ({place})", f"is missing: {_MADE}")
+            problems.add(f"{name}.{field} ({place})", f"required: {_CREATE}")
         else:
-            problems.add(fields[field].where, f"is not as it was written: {_MADE}")
+            problems.add(fields[field].where, f"invalid: {_CREATE}")
     revoked = fields.get("revoked")
     if revoked is not None and not isinstance(revoked.value, bool):
         problems.add(revoked.where, "must be true or false")
     return ClientKey(
         name=name,
-        id=made.get("id"),
-        hash=Secret(made["hash"]) if "hash" in made else None,
+        id=secrets.get("id"),
+        hash=Secret(secrets["hash"]) if "hash" in secrets else None,
         models=read_models(fields["models"], problems) if "models" in fields else (),
         expires=read_expiry(fields["expires"], problems) if "expires" in fields else None,
         revoked=revoked is not None and revoked.value is True,
@@ -229,7 +230,7 @@ def _document(text: str) -> dict[str, object]:
 
 
 def _current(path: Path, *, missing_ok: bool = False) -> tuple[str, tuple[ClientKey, ...]]:
-    """The text of the file and its keys. Raises ConfigError with all that is wrong with it."""
+    """Return the text of the file and its keys. Raises ConfigError with all problems."""
     if missing_ok and not path.exists():
         return "", ()
     problems = Problems()
@@ -240,13 +241,13 @@ def _current(path: Path, *, missing_ok: bool = False) -> tuple[str, tuple[Client
 
 
 def _toml(value: object) -> str:
-    """A string, a list of strings, a number or a time. What JSON writes of the first three is TOML too."""
+    """Format a string, a list of strings, a number or a time. For the first three TOML equals JSON."""
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime.datetime) else json.dumps(value)
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among those who change the file; waits for its turn."""
+    """Hold the lock on the directory of the file; waits until it is free."""
     directory = os.open(path.resolve().parent, os.O_RDONLY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
@@ -255,14 +256,14 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(directory)
 
 
-def _replace(path: Path, text: str, meant: dict[str, object]) -> None:
-    """Put ``text`` in the place of the file, if it says what is ``meant``: a reader sees the old or the new one."""
+def _replace(path: Path, text: str, expected: dict[str, object]) -> None:
+    """Replace the file atomically by ``text``, which must parse as ``expected``."""
     try:
-        right = _document(text) == meant
+        valid = _document(text) == expected
     except ValueError:
-        right = False
-    if not right:
-        raise ConfigError((f"{path}: is written in a way that this command cannot change: change it by hand",))
+        valid = False
+    if not valid:
+        raise ConfigError((f"{path}: this command cannot edit the file in its current form: edit it by hand",))
     path = path.resolve()
     number, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:

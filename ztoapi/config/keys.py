@@ -1,11 +1,11 @@
-"""Client keys: making one, and finding the one that a client has sent.
+"""Client keys: creating one, and finding the one that a client has sent.
 
-A key of the key file is ``sk-zto-ID-SECRET``: the id is public and finds the entry, the secret is 192 random bits. The
-file holds a BLAKE2b hash of the whole key, keyed with 128 random bits of the entry's own. That is enough for random
-secrets; ``docs/decisions/0021-client-keys.md`` says why.
+A key of the key file is ``sk-zto-ID-SECRET``: the public id finds the entry, the secret is 192 random bits. The file
+holds a BLAKE2b hash of the whole key, keyed with 128 random bits of the entry. A fast hash is enough for random
+secrets; ``docs/decisions/0021-client-keys.md`` has the reasons.
 
-DEFAULT_KEY and API_KEYS may be words that people chose, and stand in the environment as they are. They are found by
-their hash under a key that each process draws for itself: nobody can choose what comes near to which entry.
+DEFAULT_KEY and API_KEYS are chosen by operators and may be guessable. They are looked up by a hash with a random key of
+the process, so that the time of a lookup does not depend on a prefix that the client chooses.
 """
 
 import hmac
@@ -22,7 +22,7 @@ from ztoapi.config.sources import Problems
 __all__ = ["KeyRing", "NewKey", "new_key"]
 
 _PREFIX: Final = b"sk-zto-"
-"""Tells scanners for leaked secrets what they found; ``sk-``, because some clients ask for it."""
+"""Identifies the key to scanners for leaked secrets; some clients require ``sk-``."""
 _ID_BYTES: Final = 6
 _ID_START: Final = 7
 _ID_END: Final = _ID_START + 2 * _ID_BYTES
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class NewKey(NamedTuple):
-    """A key that has just been made: ``text`` is for its owner, the rest for the key file."""
+    """A new key: ``text`` is for its owner, the rest for the key file."""
 
     text: str
     id: str
@@ -48,7 +48,7 @@ class _Entry(NamedTuple):
 
 
 def new_key() -> NewKey:
-    """Draw a key."""
+    """Create a random key."""
     id = secrets.token_hex(_ID_BYTES)
     text = f"{_PREFIX.decode('ascii')}{id}-{secrets.token_hex(_SECRET_BYTES)}"
     salt = secrets.token_bytes(_SALT_BYTES)
@@ -56,7 +56,7 @@ def new_key() -> NewKey:
 
 
 class KeyRing:
-    """The client keys in force: those of ``config``, and whatever its key file says after :meth:`reload`."""
+    """The valid client keys: those of ``config``, and those of the key file after :meth:`reload`."""
 
     def __init__(self, config: Config) -> None:
         named = [] if config.default_key is None else [("default", config.default_key)]
@@ -66,33 +66,32 @@ class KeyRing:
         self._chosen: dict[bytes, ClientKey] = {}
         for name, secret in named:
             self._chosen.setdefault(_digest(secret.encode(), self._salt), ClientKey(name=name))
-        self._nobody = _Entry(secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_DIGEST_BYTES), None)
+        self._no_entry = _Entry(secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_DIGEST_BYTES), None)
         self.required = bool(named) or config.key_file is not None
-        """Whether a key is asked for. A key file asks for one even if it is empty."""
-        self._take(config.keys)
+        """Whether requests need a key. With a key file they do, even if it is empty."""
+        self._replace(config.keys)
 
     def __repr__(self) -> str:
         return f"<KeyRing {', '.join(self._named)}>"
 
-    def find(self, given: bytes) -> ClientKey | None:
-        """The key that a client has sent, revoked and expired ones too; None if it is none.
+    def find(self, key: bytes) -> ClientKey | None:
+        """Return the entry of the key that a client has sent, also if revoked or expired; None if it is unknown.
 
-        Hashes whatever was given and compares once, in a time that does not depend on which keys there are.
+        Hashes the key and compares once, in a time that does not depend on the valid keys.
         """
-        if given.startswith(_PREFIX):
-            entry = self._hashed.get(given[_ID_START:_ID_END], self._nobody)
-            found = blake2b(given, key=entry.salt, digest_size=_DIGEST_BYTES)
-            if hmac.compare_digest(found.digest(), entry.digest):
+        if key.startswith(_PREFIX):
+            entry = self._hashed.get(key[_ID_START:_ID_END], self._no_entry)
+            digest = blake2b(key, key=entry.salt, digest_size=_DIGEST_BYTES).digest()
+            if hmac.compare_digest(digest, entry.digest):
                 return entry.key
-        return self._chosen.get(_digest(given, self._salt))
+        return self._chosen.get(_digest(key, self._salt))
 
     def named(self, name: str) -> ClientKey | None:
-        """The key of this name."""
+        """Return the key of this name."""
         return self._named.get(name)
 
     def reload(self) -> bool:
-        """Read the key file again; what is wrong with it is logged, and the keys in force stay as they were. Returns
-        whether they are the file's now."""
+        """Read the key file again; returns whether it was valid. Problems are logged, and the current keys kept."""
         if self._path is None:
             return False
         problems, warnings = Problems(), list[str]()
@@ -100,15 +99,15 @@ class KeyRing:
         if problems.lines:
             for line in problems.lines:
                 _log.error("%s", line)
-            _log.error("the key file is not used as it is now: the keys in force stay as they were")
+            _log.error("invalid key file; keeping the current keys")
             return False
         for line in warnings:
             _log.warning("%s", line)
-        self._take(keys)
-        _log.info("%d client keys read from %s", len(keys), self._path)
+        self._replace(keys)
+        _log.info("loaded %d client keys from %s", len(keys), self._path)
         return True
 
-    def _take(self, keys: tuple[ClientKey, ...]) -> None:
+    def _replace(self, keys: tuple[ClientKey, ...]) -> None:
         hashed: dict[bytes, _Entry] = {}
         for key in keys:
             assert key.id is not None and key.hash is not None

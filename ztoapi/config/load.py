@@ -1,15 +1,12 @@
-"""Reads the whole configuration; reports everything that is wrong with it at once."""
+"""Reads the configuration from all sources, and reports all errors at once."""
 
 import ipaddress
-import re
-import typing
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import msgspec
-
-from ztoapi.config import platforms, redis_url
+from ztoapi.config import redis_url
 from ztoapi.config.host import is_loopback, usable_cores
 from ztoapi.config.keyfile import read_key_file
 from ztoapi.config.model import (
@@ -22,45 +19,18 @@ from ztoapi.config.model import (
     TrafficLimits,
     UpstreamConfig,
 )
-from ztoapi.config.sources import Found, Problems, Sources, read_sources
-from ztoapi.config.values import convert, read_list, read_text
+from ztoapi.config.options import Declared, options_of, tables
+from ztoapi.config.platforms import read_platforms
+from ztoapi.config.sources import Problems, Setting, Sources, read_sources
+from ztoapi.config.values import convert, read_text
 from ztoapi.errors import ConfigError
 from ztoapi.wire.address import read_network
 
-__all__ = ["OPTIONS", "Loaded", "find_key_file", "load", "variables_of"]
+__all__ = ["Loaded", "find_key_file", "load"]
 
-_SHORT_NAMES: Final = {
-    "server.host": "HOST",
-    "server.port": "PORT",
-    "server.workers": "WORKERS",
-    "server.drain_seconds": "DRAIN_SECONDS",
-    "limits.redis_url": "REDIS_URL",
-}
-_SCOPES: Final = {"global": "everybody", "key": "key", "model": "model", "address": "address"}
-"""The tables under ``limits``, and what LimitsConfig calls them: ``global`` is a word of Python's."""
-OPTIONS: Final[Mapping[str, tuple[type[msgspec.Struct], tuple[str, ...]]]] = {
-    "server": (ServerConfig, ServerConfig.__struct_fields__),
-    "upstream": (UpstreamConfig, UpstreamConfig.__struct_fields__),
-    "limits": (LimitsConfig, ("redis_url", "gateways", "on_store_error", "ietf_headers")),
-    "cache": (CacheConfig, CacheConfig.__struct_fields__),
-    **{f"limits.{scope}": (TrafficLimits, TrafficLimits.__struct_fields__) for scope in _SCOPES},
-}
-"""The tables of options, and the options in each."""
-_TOP_LEVEL: Final = {
-    "default_stream": "DEFAULT_STREAM",
-    "enable_thinking": "ENABLE_THINKING",
-    "think_mode": "THINK_TAGS_MODE",
-    "zread_repository": "ZREAD_REPOSITORY",
-    "dashboard_enabled": "DASHBOARD_ENABLED",
-    "history_file": "ZTOAPI_HISTORY_FILE",
-    "access_log": "ZTOAPI_ACCESS_LOG",
-    "access_log_format": "ZTOAPI_ACCESS_LOG_FORMAT",
-    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "debug": "DEBUG_MODE",
-    "key_file": "ZTOAPI_KEY_FILE",
-    "cors_origins": "ZTOAPI_CORS_ORIGINS",
-}
-_KEYS: Final = {"default_key": "DEFAULT_KEY", "api_keys": "API_KEYS", "admin_key": "ADMIN_KEY"}
+_SCOPES: Final = ("global", "key", "model", "address")
+_BY_PLATFORMS: Final = ("model_name", "fallbacks")
+"""Options of :class:`Config` that ``platforms.py`` reads."""
 _PLACEHOLDERS: Final = frozenset(
     (
         "sk-your-key",
@@ -80,16 +50,11 @@ _PLACEHOLDERS: Final = frozenset(
         "admin123",
     )
 )
-"""Keys that stand in examples, the first one was the default of the project before this one: known to everybody."""
-_REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HOST = re.compile(r"[^\s/@\[\]]+")
-_ENDPOINT = re.compile(r"https?://[^\s?#]+")
-_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+")
+"""Keys of published examples, which an attacker tries first."""
 
 
 class Loaded(NamedTuple):
-    """The configuration, and for each value of it that is no default where it came from.
+    """The configuration, and the source of each value that is not a default.
 
     ``sources`` is keyed by the value's path: ``server.port``, ``api_keys``, ``platforms.zai.credentials``,
     ``routes.glm-4.6``.
@@ -99,6 +64,19 @@ class Loaded(NamedTuple):
     sources: dict[str, str]
 
 
+class _Values(NamedTuple):
+    """The valid settings by table, and what else the checks need."""
+
+    tables: Mapping[str, dict[str, Any]]
+    sources: Sources
+    problems: Problems
+    warnings: list[str]
+    directory: Path
+
+    def origin(self, path: str) -> str:
+        return self.sources.origins()[path]
+
+
 def load(
     arguments: Mapping[str, object],
     *,
@@ -106,55 +84,38 @@ def load(
     directory: Path,
     config_file: Path | None = None,
 ) -> Loaded:
-    """Read all sources; ``arguments`` are command line options by name, None where not given.
+    """Read all sources; ``arguments`` are the values of the flags by option name, None where absent.
 
-    Raises ConfigError with every problem.
+    Raises ConfigError with all problems.
     """
     problems = Problems()
     sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
-    _check_names(sources, problems)
-    values = {table: _read_fields(kind, table, fields, sources, problems) for table, (kind, fields) in OPTIONS.items()}
-    server, upstream = ServerConfig(**values["server"]), UpstreamConfig(**values["upstream"])
-    for scope, field in _SCOPES.items():
-        values["limits"][field] = TrafficLimits(**values[f"limits.{scope}"])
-    top = _read_fields(Config, "", _TOP_LEVEL, sources, problems)
-    _check_values(server, upstream, values, top, directory, sources, problems)
-    routing = platforms.read_platforms(sources, problems, allow_coding=upstream.allow_coding_endpoint)
-    warnings = list(routing.warnings)
-    chosen = {key: _chosen_keys(sources, key, server.host, problems, warnings) for key in _KEYS}
-    keys: tuple[ClientKey, ...] = ()
-    if top.get("access_log", "off") not in ("off", "stdout", "stderr"):
-        top["access_log"] = str(directory / top["access_log"])
-    if "key_file" in top:
-        top["key_file"] = str(directory / top["key_file"])
-        keys = _filed_keys(Path(top["key_file"]), sources, problems, warnings)
-    elif not chosen["default_key"] and not chosen["api_keys"] and not is_loopback(server.host):
-        problems.add(
-            "DEFAULT_KEY (not set)",
-            f"is needed: {server.host} is not loopback, and without a key anybody could use the tokens; "
-            "set it, name a key file (ZTOAPI_KEY_FILE), or listen on 127.0.0.1",
-        )
-    if {*chosen["admin_key"]} & {*chosen["default_key"], *chosen["api_keys"]}:
-        problems.add(
-            "ADMIN_KEY", "is a client key too, so that every client could see what operators see: choose another"
-        )
+    sources.check_names(problems)
+    values = _Values(_read_tables(sources, problems), sources, problems, [], directory)
+    top, server = values.tables[""], ServerConfig(**values.tables["server"])
+    upstream = UpstreamConfig(**values.tables["upstream"])
+    limits = _limits(values)
+    _check_files(values, upstream)
+    _check_addresses(values, server)
+    _check_redis(values)
+    routing = read_platforms(sources, problems, allow_coding=upstream.allow_coding_endpoint)
+    values.warnings.extend(routing.warnings)
+    _check_keys(values, server.host)
+    keys = _read_keys(values, server.host)
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
     config = Config(
         server=server,
         upstream=upstream,
-        limits=LimitsConfig(**values["limits"]),
-        cache=CacheConfig(**values["cache"]),
-        default_key=next(iter(chosen["default_key"]), None),
-        api_keys=chosen["api_keys"],
-        admin_key=next(iter(chosen["admin_key"]), None),
+        limits=limits,
+        cache=CacheConfig(**values.tables["cache"]),
         keys=keys,
         platforms=routing.platforms,
         default_platform=routing.default_platform,
         routes=routing.routes,
         fallbacks=routing.fallbacks,
         model_name=routing.model_name,
-        warnings=tuple(warnings),
+        warnings=tuple(values.warnings),
         **top,
     )
     return Loaded(config, sources.origins())
@@ -163,109 +124,73 @@ def load(
 def find_key_file(
     arguments: Mapping[str, object], *, environ: Mapping[str, str], directory: Path, config_file: Path | None = None
 ) -> Path:
-    """Where the key file is, or is to be, by the same sources as in :func:`load`; nothing else need be right.
-
-    Raises ConfigError.
-    """
+    """Return the path of the key file, which may not exist yet; other options are not checked. Raises ConfigError."""
     problems = Problems()
     sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
-    found = sources.find("key_file", _TOP_LEVEL["key_file"])
-    if found is None:
+    setting = sources.find("key_file")
+    if setting is None:
         problems.add("key_file (not set)", "name the key file: --key-file FILE, ZTOAPI_KEY_FILE, or in ztoapi.toml")
-    name = None if found is None else read_text(found, problems)
+    name = None if setting is None else read_text(setting, problems)
     if name is None or problems.lines:
         raise ConfigError(tuple(problems.lines))
     return directory / name
 
 
-def variables_of(struct: str, field: str) -> tuple[str, ...]:
-    """The environment variables of an option of ``struct`` (a table of OPTIONS, or empty), the first one wins."""
-    if not struct:
-        return (_TOP_LEVEL[field],)
-    # What is in [cache] is called enabled, shared, redis: too little by itself.
-    scope = struct if struct == "cache" else struct.partition(".")[2]
-    own = f"ZTOAPI_{scope}_{field}".upper() if scope else f"ZTOAPI_{field.upper()}"
-    short = _SHORT_NAMES.get(f"{struct}.{field}")
-    return (own,) if short is None else (own, short)
-
-
-def _check_names(sources: Sources, problems: Problems) -> None:
-    keys = [*_TOP_LEVEL, *_KEYS, *platforms.KEYS, *platforms.TABLES]
-    variables = [*_TOP_LEVEL.values(), *_KEYS.values(), *platforms.VARIABLES]
-    for table, (_, fields) in OPTIONS.items():
-        for field in fields:
-            keys.append(f"{table}.{field}")
-            variables += variables_of(table, field)
-    sources.check_names(keys, variables, problems)
-
-
-def _read_fields(
-    kind: type[msgspec.Struct], struct: str, fields: Iterable[str], sources: Sources, problems: Problems
-) -> dict[str, typing.Any]:
-    """The options that are set and right."""
-    hints = typing.get_type_hints(kind)
-    values: dict[str, typing.Any] = {}
-    for field in fields:
-        path = f"{struct}.{field}" if struct else field
-        found = sources.find(path, *variables_of(struct, field))
-        if found is None:
-            continue
-        sources.used(path, found)
-        if field == "workers" and str(found.value).strip().lower() == "auto":
-            values[field] = usable_cores()
-            continue
-        value = convert(found, field, hints[field], problems)
-        if value is not None:
-            values[field] = value
+def _read_tables(sources: Sources, problems: Problems) -> Mapping[str, dict[str, Any]]:
+    """Return the valid settings of :class:`Config` and its tables."""
+    values: dict[str, dict[str, Any]] = defaultdict(dict)
+    for table, kind in tables():
+        for option in options_of(kind, table):
+            setting = None if option.key in _BY_PLATFORMS else sources.find(option.key)
+            if setting is None:
+                continue
+            sources.used(option.key, setting)
+            value = _value(setting, option, problems)
+            if value is not None:
+                values[table][option.name] = value
     return values
 
 
-def _check_values(
-    server: ServerConfig,
-    upstream: UpstreamConfig,
-    values: Mapping[str, Mapping[str, typing.Any]],
-    top: Mapping[str, typing.Any],
-    directory: Path,
-    sources: Sources,
-    problems: Problems,
-) -> None:
-    """What a type cannot say."""
-    origins = sources.origins()
-    limits = values["limits"]
-    if values["cache"].get("redis") and "redis_url" not in limits:
-        problems.add(origins["cache.redis"], "needs a Redis: set REDIS_URL, or limits.redis_url")
-    if upstream.ca_file is not None and not (directory / upstream.ca_file).is_file():
-        problems.add(origins["upstream.ca_file"], "there is no such file: name a file of certificates (PEM)")
-    if upstream.session_header is not None and not _HEADER.fullmatch(upstream.session_header):
-        problems.add(origins["upstream.session_header"], "must be the name of a header, such as x-session-id")
-    if not _is_host(server.host):
-        problems.add(
-            origins["server.host"],
+def _value(setting: Setting, option: Declared, problems: Problems) -> object:
+    if option.option.auto is not None and str(setting.value).strip().lower() == "auto":
+        return usable_cores()
+    return convert(setting, option, problems)
+
+
+def _limits(values: _Values) -> LimitsConfig:
+    for scope in _SCOPES:
+        limits = TrafficLimits(**values.tables[f"limits.{scope}"])
+        values.tables["limits"]["everybody" if scope == "global" else scope] = limits
+        if limits.burst is not None and limits.requests_per_second is None and limits.requests_per_minute is None:
+            values.problems.add(
+                values.origin(f"limits.{scope}.burst"), "requires requests_per_second or requests_per_minute"
+            )
+    return LimitsConfig(**values.tables["limits"])
+
+
+def _check_files(values: _Values, upstream: UpstreamConfig) -> None:
+    top = values.tables[""]
+    if upstream.ca_file is not None and not (values.directory / upstream.ca_file).is_file():
+        values.problems.add(values.origin("upstream.ca_file"), "file not found: name a file of CA certificates (PEM)")
+    if top.get("access_log", "off") not in ("off", "stdout", "stderr"):
+        top["access_log"] = str(values.directory / top["access_log"])
+    if "key_file" in top:
+        top["key_file"] = str(values.directory / top["key_file"])
+
+
+def _check_addresses(values: _Values, server: ServerConfig) -> None:
+    if ":" in server.host and not _is_ipv6(server.host):
+        values.problems.add(
+            values.origin("server.host"),
             "must be one address or name, without a scheme, brackets or a port, such as 127.0.0.1 or ::1",
         )
     if not all(_is_network(network) for network in server.trusted_proxies):
-        problems.add(origins["server.trusted_proxies"], "each must be an address or a network such as 10.0.0.0/8")
-    if "redis_url" in limits and (fault := redis_url.fault_of(limits["redis_url"].reveal())) is not None:
-        problems.add(origins["limits.redis_url"], fault)
-    for scope, field in _SCOPES.items():
-        one: TrafficLimits = limits[field]
-        if one.burst is not None and one.requests_per_second is None and one.requests_per_minute is None:
-            problems.add(
-                origins[f"limits.{scope}.burst"],
-                "needs requests_per_second or requests_per_minute: it is a part of them",
-            )
-    if not _REPOSITORY.fullmatch(top.get("zread_repository", "owner/name")):
-        problems.add(origins["zread_repository"], "must be owner/name, such as vllm-project/vllm")
-    if not _ENDPOINT.fullmatch(top.get("otlp_endpoint", "http://localhost:4318")):
-        problems.add(origins["otlp_endpoint"], "must be a URL such as http://localhost:4318 (OTLP over HTTP, not gRPC)")
-    if not all(_ORIGIN.fullmatch(origin) for origin in top.get("cors_origins", ())):
-        problems.add(origins["cors_origins"], "each must be * or scheme://host[:port], without a path or a last slash")
+        values.problems.add(
+            values.origin("server.trusted_proxies"), "each must be an address or a network such as 10.0.0.0/8"
+        )
 
 
-def _is_host(text: str) -> bool:
-    """Whether ``text`` has the form of an address or a name; whether it resolves shows when it is bound."""
-    if ":" not in text:
-        return _HOST.fullmatch(text) is not None
+def _is_ipv6(text: str) -> bool:
     try:
         ipaddress.IPv6Address(text)
     except ValueError:
@@ -281,31 +206,61 @@ def _is_network(text: str) -> bool:
     return True
 
 
-def _chosen_keys(sources: Sources, key: str, host: str, problems: Problems, warnings: list[str]) -> tuple[Secret, ...]:
-    """DEFAULT_KEY, API_KEYS or ADMIN_KEY; refuses what others may know where they can connect (defect 12)."""
-    found = sources.find(key, _KEYS[key])
-    if found is None:
-        return ()
-    sources.used(key, found)
-    keys = read_list(found, problems)
-    if any(not one.isascii() or not one.isprintable() or " " in one for one in keys):
-        problems.add(found.where, "a key must be printable ASCII without blanks: it travels in a header")
-    if key == "default_key" and len(keys) > 1:
-        problems.add(found.where, "is one key; several, with | between them, go into API_KEYS")
-    if key == "admin_key" and len(keys) > 1:
-        problems.add(found.where, "is one key, without a | in it")
-    if any(one.lower().replace("_", "-") in _PLACEHOLDERS for one in keys):
+def _check_redis(values: _Values) -> None:
+    url = values.tables["limits"].get("redis_url")
+    if url is not None and (fault := redis_url.fault_of(url.reveal())) is not None:
+        values.problems.add(values.origin("limits.redis_url"), fault)
+    if url is None and values.tables["cache"].get("redis"):
+        values.problems.add(values.origin("cache.redis"), "requires Redis: set REDIS_URL, or limits.redis_url")
+
+
+def _check_keys(values: _Values, host: str) -> None:
+    """Check DEFAULT_KEY, API_KEYS and ADMIN_KEY; a published key must not protect an address that others can reach."""
+    top = values.tables[""]
+    clients: tuple[Secret, ...] = (*_single(top, "default_key"), *top.get("api_keys", ()))
+    for name, more in (("default_key", "separate several keys with | in API_KEYS"), ("admin_key", "remove the |")):
+        if any("|" in key.reveal() for key in _single(top, name)):
+            values.problems.add(values.origin(name), f"must be one key; {more}")
+    for name in ("default_key", "api_keys", "admin_key"):
+        for key in top.get(name, ()) if name == "api_keys" else _single(top, name):
+            _check_key(key.reveal(), values.origin(name), values, host)
+    if {*_single(top, "admin_key")} & {*clients}:
+        values.problems.add(
+            values.origin("admin_key"),
+            "must not be a client key: every client could read metrics and profiles",
+        )
+
+
+def _single(top: Mapping[str, Any], name: str) -> tuple[Secret, ...]:
+    return (top[name],) if name in top else ()
+
+
+def _check_key(key: str, where: str, values: _Values, host: str) -> None:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        values.problems.add(where, "must be printable ASCII without blanks, because a header field carries it")
+    if any(part.strip().lower().replace("_", "-") in _PLACEHOLDERS for part in key.split("|")):
         if is_loopback(host):
-            warnings.append(f"{found.where}: this key stands in examples; choose another before others can connect")
+            warning = f"{where}: this key is published in examples; replace it before others can connect"
+            if warning not in values.warnings:
+                values.warnings.append(warning)
         else:
-            problems.add(
-                found.where, f"this key stands in examples, and {host} is not loopback: choose one of your own"
-            )
-    return tuple(Secret(one) for one in keys)
+            values.problems.add(where, f"this key is published in examples, and {host} is not loopback: choose another")
 
 
-def _filed_keys(path: Path, sources: Sources, problems: Problems, warnings: list[str]) -> tuple[ClientKey, ...]:
-    keys = read_key_file(path, problems, warnings)
-    for key in keys:
-        sources.used(f"keys.{key.name}", Found(None, key.name, str(path)))
-    return keys
+def _read_keys(values: _Values, host: str) -> tuple[ClientKey, ...]:
+    """Return the keys of the key file. Without any client key only a loopback address is valid."""
+    top = values.tables[""]
+    if "key_file" in top:
+        path = top["key_file"]
+        keys = read_key_file(Path(path), values.problems, values.warnings)
+        for key in keys:
+            values.sources.used(f"keys.{key.name}", Setting(None, key.name, path))
+        return keys
+    if "default_key" not in values.sources.origins() and not top.get("api_keys") and not is_loopback(host):
+        values.problems.add(
+            "DEFAULT_KEY (not set)",
+            f"required to listen on {host} ({values.origin('server.host')}): without a key anyone could spend your "
+            "tokens. Set DEFAULT_KEY, create a key with `ztoapi keys create --name NAME --key-file FILE` and set "
+            "ZTOAPI_KEY_FILE, or listen on 127.0.0.1",
+        )
+    return ()

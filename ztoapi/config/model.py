@@ -1,18 +1,23 @@
-"""Every option there is: its name, type, unit, default and meaning. Loading is in ``load.py``.
+"""Every option: name, type, range, unit, default, environment variable, flag and help, in the order of the
+documentation.
 
-The command line, the environment, the TOML file, the documentation and ``ztoapi check`` are derived from these
-classes; no option is listed anywhere else.
+The fields annotated with an :class:`~ztoapi.option.Option` are options. :class:`PlatformSettings` and :class:`Config`
+are the top level of ``ztoapi.toml``; a field of ``Config`` that is a struct is a table. ``config/options.py`` derives
+the command line, the environment, the documentation and the JSON Schema from these classes, ``load.py`` reads the
+values.
 """
 
 import datetime
 import fnmatch
 import hmac
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from ztoapi.dialects.thinking import ThinkMode
+from ztoapi.option import Bytes, Option, Range, Seconds, SecondsOrZero
+from ztoapi.wire.limits import Limits
 
 __all__ = [
     "CacheConfig",
@@ -23,17 +28,26 @@ __all__ = [
     "LimitsConfig",
     "ModelRoute",
     "Platform",
+    "PlatformSettings",
+    "PlatformTable",
+    "RouteSettings",
     "Secret",
     "ServerConfig",
     "TrafficLimits",
     "UpstreamConfig",
+    "keeps_model_names",
 ]
 
 DialectName = Literal["openai", "zai", "zai_web", "zread"]
+PlatformId = Literal["zai", "zai_web", "zread", "openai"]
+
+Amount = Annotated[int, Range(1, 100_000_000)]
+"""Redis has 53 bits for an integer; larger rates would lose precision there."""
+Count = Annotated[int, Range(1, 1_000_000)]
 
 
 class Secret:
-    """A string that never shows itself: whatever prints, formats or encodes it gets a mask."""
+    """A string that is masked wherever it is printed, formatted or encoded."""
 
     __slots__ = ("_value",)
 
@@ -41,11 +55,11 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The string itself; for the header it goes into, nothing else."""
+        """Return the string; only for the header field or the URL that carries it."""
         return self._value
 
     def encode(self) -> bytes:
-        """Its bytes, which ``hmac.compare_digest`` compares without telling by its time how much was right."""
+        """Return the string as bytes, for ``hmac.compare_digest``, whose time does not depend on the content."""
         return self._value.encode("utf-8")
 
     def __eq__(self, other: object) -> bool:
@@ -63,277 +77,417 @@ class Secret:
         return format(repr(self), spec)
 
 
-class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one may take: a key, a model, an address, or all together. None is no limit."""
-
-    requests_per_second: int | None = None
-    """Requests in a second."""
-    requests_per_minute: int | None = None
-    """Requests in a minute."""
-    burst: int | None = None
-    """Requests that may come at once; without it as many as the limit on requests allows in its time."""
-    tokens_per_minute: int | None = None
-    """Prompt and completion tokens in a minute."""
-    bandwidth_bytes_per_second: int | None = None
-    """Bytes of streamed answers in a second."""
-    max_concurrency: int | None = None
-    """Requests that may be in hand at the same time."""
-
-
-class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A client key, without the key: what requests that carry it may do, and the name they are recorded under."""
-
-    name: str
-    """Name in logs, metrics and records: ``default`` and ``api-key-1`` ... for DEFAULT_KEY and API_KEYS."""
-    id: str | None = None
-    """The public part of a key of the key file, which it is looked up by."""
-    hash: Secret | None = None
-    """Hash of a key of the key file, as ``config/keys.py`` writes it."""
-    models: tuple[str, ...] = ()
-    """Models that may be used, in lower case, ``*`` for any characters; empty for all."""
-    expires: datetime.datetime | None = None
-    """The first moment at which it is not accepted any more."""
-    revoked: bool = False
-    """Whether it has been revoked."""
-    limits: TrafficLimits = TrafficLimits()
-    """Limits of its own; where it has none, those of ``[limits.key]`` hold."""
-
-    def allows(self, model: str) -> bool:
-        """Whether it may use ``model``; names are compared without regard to case."""
-        wanted = model.lower()
-        return not self.models or any(fnmatch.fnmatchcase(wanted, pattern) for pattern in self.models)
-
-    def expired(self, now: float) -> bool:
-        """Whether its time is over at ``now`` (Unix seconds)."""
-        return self.expires is not None and now >= self.expires.timestamp()
+Secrets = tuple[Secret, ...]
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the users' own tokens for a platform, and how it is used."""
+    """A token for a platform, and how it is used: one entry of ``[[platforms.NAME.credentials]]``."""
 
-    name: str
-    """Name in logs, metrics and records: the platform's name and a number where none is given."""
-    token: Secret | None
-    """None: the platform is asked without one."""
-    weight: float = 1.0
-    """Its share of the requests, compared with the platform's other credentials."""
-    max_in_flight: int | None = None
-    """Most requests in flight, over all workers; None is no cap."""
-    max_in_flight_per_model: Mapping[str, int] = msgspec.field(default_factory=dict)
-    """The same by the upstream's name of the model, in lower case; ``*`` is for each that is not named."""
+    name: Annotated[str, Option("Name in logs, metrics and records; the platform's name and a number if unset.")]
+    token: Annotated[Secret | None, Option("The token.", required=True)]
+    """None: requests carry no token."""
+    weight: Annotated[
+        float,
+        Range(0, 1000, exclusive=True),
+        Option("Share of the requests relative to the platform's other credentials."),
+    ] = 1.0
+    max_in_flight: Annotated[Count | None, Option("Largest number of requests in flight, over all workers.")] = None
+    max_in_flight_per_model: Annotated[
+        Mapping[str, Count],
+        Option("Largest number of requests in flight by upstream model; `*` stands for every model without an entry."),
+    ] = msgspec.field(default_factory=dict)
+
+
+class PlatformTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A table ``[platforms.NAME]``."""
+
+    max_in_flight: Annotated[Count | None, Option("Default for the platform's credentials.")] = None
+    max_in_flight_per_model: Annotated[Mapping[str, Count], Option("Default for the platform's credentials.")] = (
+        msgspec.field(default_factory=dict)
+    )
+    credentials: Annotated[tuple[Credential, ...], Option("Credentials with a name, a weight and limits.")] = ()
+
+
+class RouteSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of ``model_platform_map``."""
+
+    platform: Annotated[PlatformId | None, Option("Platform; the default platform if unset.")] = None
+    upstream: Annotated[str | None, Option("Model id of the upstream.")] = None
+    alias: Annotated[tuple[str, ...], Option("Other public names of the model.")] = ()
+
+
+class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Options that describe platforms. A platform is an upstream service: its address, its dialect and its credentials.
+
+    Only the declarations are used: ``platforms.py`` resolves the values into ``Config.platforms`` and
+    ``Config.routes``.
+    """
+
+    platform_id: Annotated[
+        PlatformId | None, Option("Default platform. If unset, inferred from the host of `upstream_url`.", flag=True)
+    ] = None
+    upstream_url: Annotated[str | None, Option("Base URL or chat URL of the default platform.", flag=True)] = None
+    upstream_token: Annotated[Secrets, Option("Token of the default platform.", separator="|")] = ()
+    upstream_tokens: Annotated[Secrets, Option("More tokens of the default platform.", separator="|")] = ()
+    zai_token: Annotated[
+        Secrets, Option("Token of Z.ai; of the web chat if that is the default platform.", separator="|")
+    ] = ()
+    zai_tokens: Annotated[Secrets, Option("More tokens like `zai_token`.", separator="|")] = ()
+    zai_upstream_url: Annotated[str | None, Option("Base URL or chat URL of Z.ai's official API.")] = None
+    zai_web_token: Annotated[Secrets, Option("Token of Z.ai's web chat.", separator="|")] = ()
+    zai_web_tokens: Annotated[Secrets, Option("More tokens of Z.ai's web chat.", separator="|")] = ()
+    zai_web_upstream_url: Annotated[str | None, Option("Base URL or chat URL of Z.ai's web chat.")] = None
+    zread_token: Annotated[Secrets, Option("Token of zread.ai.", separator="|")] = ()
+    zread_tokens: Annotated[Secrets, Option("More tokens of zread.ai.", separator="|")] = ()
+    zread_upstream_url: Annotated[str | None, Option("Base URL or talk URL of zread.ai.")] = None
+    openai_token: Annotated[Secrets, Option("Token of the OpenAI-compatible server.", separator="|")] = ()
+    openai_tokens: Annotated[Secrets, Option("More tokens of the OpenAI-compatible server.", separator="|")] = ()
+    openai_upstream_url: Annotated[str | None, Option("Base URL or chat URL of the OpenAI-compatible server.")] = None
+    platform_token_map: Annotated[
+        Mapping[PlatformId, Secrets], Option("Tokens by platform: a token or a list of tokens.", separator="|")
+    ] = msgspec.field(default_factory=dict)
+    platforms: Annotated[
+        Mapping[PlatformId, PlatformTable], Option("Credentials and limits by platform; only in TOML.", env="")
+    ] = msgspec.field(default_factory=dict)
+    model_platform_map: Annotated[
+        Mapping[str, PlatformId | RouteSettings],
+        Option("Public models: the platform, or an object of `platform`, `upstream` and `alias`."),
+    ] = msgspec.field(default_factory=dict)
+    upstream_model_id_map: Annotated[
+        Mapping[str, str], Option("Public models on the default platform: the upstream's model id.")
+    ] = msgspec.field(default_factory=dict)
+    upstream_model_id_default: Annotated[
+        str | None, Option("Upstream id of `model_name`, and on the web platforms of every model without a route.")
+    ] = None
 
 
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream: where it is, what it speaks, and the credentials for it."""
+    """A platform after its settings are resolved."""
 
     id: str
-    """Name in MODEL_PLATFORM_MAP, metrics and records: zai, zai_web, zread, or openai for an unknown host."""
+    """Name in options, metrics and records: zai, zai_web, zread, or openai for any other host."""
     dialect: DialectName
     """``zai`` is OpenAI's format with GLM's rules (parameters, finish reasons, error codes); ``openai`` is plain."""
     base_url: str
     """Scheme, authority and path prefix without a trailing slash, e.g. https://api.z.ai/api/paas/v4."""
     chat_url: str
-    """Whole URL that chat requests are posted to (the talk URL for zread)."""
+    """The URL that chat requests are posted to (the talk URL for zread)."""
     models_url: str | None
-    """Whole URL of the model list, or None where the upstream has none."""
+    """The URL of the model list; None where the upstream has none."""
     credentials: tuple[Credential, ...] = ()
     """Never used for another platform."""
     default_model: str
-    """Upstream model id for a client model that has no route of its own."""
+    """Upstream model id for a public model without a route."""
+
+
+def keeps_model_names(dialect: DialectName) -> bool:
+    """Return whether an upstream of this dialect serves many models, so that a name without a route is passed on."""
+    return dialect in ("openai", "zai")
 
 
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one public model name goes."""
+    """The platform and the upstream model id of one public model."""
 
     public: str
     platform: str
     upstream: str
 
 
-class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The client side. Times are in seconds, sizes in bytes; the reasons are in ``wire/limits.py``."""
+class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits of one scope: a client key, a model, a client address, or all requests. None is unlimited."""
 
-    host: str = "127.0.0.1"
-    """Address or name to listen on; of a name, all of its addresses. Any but loopback needs a client key."""
-    port: int = 9090
-    """Port to listen on; 0 takes a free one."""
-    workers: int = 1
-    """Processes; ``auto`` is one for each usable core."""
-    backlog: int = 2048
-    """Connections that wait to be accepted, for each worker."""
-    max_in_flight: int = 2048
-    """Requests that one worker has in hand at a time; others wait in its queue."""
-    max_queued: int = 512
-    """Requests that wait for that, for each worker; 503 above it. 0: none waits."""
-    queue_seconds: float = 0.5
-    """Time that a request waits to be taken in hand; 503."""
-    trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks (10.0.0.0/8) of proxies whose `x-forwarded-for` is believed."""
-    drain_seconds: float = 30.0
-    """Time that requests in hand have to finish after SIGTERM."""
-    head_timeout_seconds: float = 10.0
-    """Time for a whole request head, from the connection or its first byte on; 408."""
-    body_timeout_seconds: float = 30.0
-    """Time for a whole request body; 408."""
-    body_idle_timeout_seconds: float = 15.0
-    """Longest pause in a request body; 408."""
-    keepalive_timeout_seconds: float = 75.0
-    """Time that an idle client connection is kept."""
-    write_stall_timeout_seconds: float = 120.0
-    """A client that takes no byte for so long is cut off."""
-    linger_seconds: float = 2.0
-    """Time that a refused client has to read its refusal."""
-    max_request_line_bytes: int = 8192
-    """Longest request line; 414."""
-    max_head_bytes: int = 32768
-    """Largest request head; 431."""
-    max_head_fields: int = 100
-    """Most header fields; 431."""
-    max_body_bytes: int = 10485760
-    """Largest request body; 413."""
-    sse_keepalive_seconds: float = 15.0
-    """A ``: keepalive`` comment after so long without an upstream byte in mid-stream; 0 turns it off."""
-    sse_keepalive_before_first_byte: bool = False
-    """Send such comments also while the upstream has not answered, which commits the answer to status 200."""
+    requests_per_second: Annotated[Amount | None, Option("Requests per second.")] = None
+    requests_per_minute: Annotated[Amount | None, Option("Requests per minute.")] = None
+    burst: Annotated[
+        Amount | None, Option("Requests that may arrive at once; the number of `requests_per_...` if unset.")
+    ] = None
+    tokens_per_minute: Annotated[Amount | None, Option("Prompt and completion tokens per minute.")] = None
+    bandwidth_bytes_per_second: Annotated[Bytes | None, Option("Bytes of streamed responses per second.")] = None
+    max_concurrency: Annotated[
+        int | None, Range(1, 1073741824, "requests"), Option("Requests in flight at the same time.")
+    ] = None
+
+
+class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A client key without its secret: its name, and what requests with it may use."""
+
+    name: str
+    """Name in logs, metrics and records: ``default`` and ``api-key-1`` ... for DEFAULT_KEY and API_KEYS."""
+    id: str | None = None
+    """Public part of a key of the key file; finds its entry."""
+    hash: Secret | None = None
+    """Hash of a key of the key file, in the format of ``config/keys.py``."""
+    models: tuple[str, ...] = ()
+    """Patterns of the allowed models in lower case, ``*`` for any characters; empty for all."""
+    expires: datetime.datetime | None = None
+    """The first moment at which the key is rejected."""
+    revoked: bool = False
+    limits: TrafficLimits = TrafficLimits()
+    """Limits of this key; ``[limits.key]`` applies to those that are None."""
+
+    def allows(self, model: str) -> bool:
+        """Return whether the key may use ``model``; case is ignored."""
+        name = model.lower()
+        return not self.models or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.models)
+
+    def expired(self, now: float) -> bool:
+        """Return whether the key has expired at ``now`` (Unix seconds)."""
+        return self.expires is not None and now >= self.expires.timestamp()
+
+
+class ServerConfig(Limits, frozen=True, kw_only=True):
+    """The client side: ``[server]``. Includes the options of :class:`~ztoapi.wire.limits.Limits`."""
+
+    host: Annotated[
+        str,
+        Option(
+            "Address or name to listen on; of a name, all of its addresses. Any but loopback requires a client key.",
+            env="HOST",
+            flag=True,
+            pattern=r"[^\s/@\[\]]+",
+            form="one address or name, without a scheme, brackets or a port, such as 127.0.0.1 or ::1",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[int, Range(0, 65535), Option("TCP port; 0 picks a free port.", env="PORT", flag=True)] = 9090
+    workers: Annotated[
+        int,
+        Range(1, 1024, "processes"),
+        Option("Worker processes.", env="WORKERS", flag=True, auto="one per usable core"),
+    ] = 1
+    backlog: Annotated[
+        int, Range(1, 65535, "connections"), Option("Accept queue of the listening socket, for each worker.")
+    ] = 2048
+    max_in_flight: Annotated[
+        int, Range(1, 1_000_000, "requests"), Option("Requests in flight in one worker; further requests are queued.")
+    ] = 2048
+    max_queued: Annotated[
+        int,
+        Range(0, 1_000_000, "requests"),
+        Option("Queue of requests above `max_in_flight`, for each worker; 503 above it. 0 disables the queue."),
+    ] = 512
+    queue_seconds: Annotated[Seconds, Option("Longest time in the queue; 503 after it.")] = 0.5
+    trusted_proxies: Annotated[
+        tuple[str, ...], Option("Addresses or networks (10.0.0.0/8) of proxies whose `x-forwarded-for` is trusted.")
+    ] = ()
+    drain_seconds: Annotated[
+        SecondsOrZero,
+        Option(
+            "Time for requests in flight to finish after SIGTERM; 0 aborts them at once.",
+            env="DRAIN_SECONDS",
+            flag=True,
+        ),
+    ] = 30.0
+    sse_keepalive_seconds: Annotated[
+        SecondsOrZero,
+        Option("Interval of `: keepalive` comments while a started stream receives nothing; 0 disables them."),
+    ] = 15.0
+    sse_keepalive_before_first_byte: Annotated[
+        bool,
+        Option("Send keepalive comments also before the upstream responds. The response status is then always 200."),
+    ] = False
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The upstream side. Times are in seconds."""
+    """The upstream side: ``[upstream]``."""
 
-    transport: Literal["native", "httpx"] = "native"
-    """``httpx`` is ten times dearer and knows proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)."""
-    max_idle_connections: int = 512
-    """Idle upstream connections that are kept in all."""
-    max_idle_per_origin: int = 256
-    """Idle upstream connections that are kept for one origin."""
-    idle_timeout_seconds: float = 90.0
-    """Time that an idle upstream connection is kept."""
-    connect_timeout_seconds: float = 8.0
-    """Time to connect to an upstream."""
-    first_byte_timeout_seconds: float = 60.0
-    """Time until the first byte of an answer."""
-    between_bytes_timeout_seconds: float = 60.0
-    """Longest pause in an answer."""
-    total_timeout_seconds: float = 600.0
-    """Time for a whole answer; time in which the client is too slow does not count."""
-    max_tries: int = 3
-    """Tries of one request with one model, the first included; only failures before the first answer byte are tried
-    again."""
-    retry_budget_percent: int = 20
-    """Retries that each worker makes for every hundred requests to a platform; ten in ten seconds are always free."""
-    session_header: str | None = None
-    """Name of a request header: requests with the same value stay with one credential while it can serve them."""
-    max_event_bytes: int = 16777216
-    """Largest single SSE event that is accepted from an upstream."""
-    max_response_bytes: int = 67108864
-    """Largest answer that is held whole (not streamed)."""
-    tls_verify: bool = True
-    """Whether upstream certificates are verified; only ever turn it off against a server of your own."""
-    ca_file: str | None = None
-    """A file of certificates to trust instead of the usual ones."""
-    allow_coding_endpoint: bool = False
-    """Needed to use Z.ai's coding endpoint, whose terms allow listed tools only."""
+    transport: Annotated[
+        Literal["native", "httpx"],
+        Option(
+            "HTTP client for upstreams. `httpx` supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten "
+            "times the CPU.",
+            flag=True,
+        ),
+    ] = "native"
+    max_idle_connections: Annotated[
+        int, Range(0, 1_000_000, "connections"), Option("Idle upstream connections in the pool of a worker.")
+    ] = 512
+    max_idle_per_origin: Annotated[
+        int, Range(0, 1_000_000, "connections"), Option("Idle upstream connections to one origin.")
+    ] = 256
+    idle_timeout_seconds: Annotated[Seconds, Option("Time that an idle upstream connection is kept open.")] = 90.0
+    connect_timeout_seconds: Annotated[Seconds, Option("Time to connect to an upstream, TLS included.")] = 8.0
+    first_byte_timeout_seconds: Annotated[Seconds, Option("Time until the first byte of a response.")] = 60.0
+    between_bytes_timeout_seconds: Annotated[Seconds, Option("Longest pause within a response.")] = 60.0
+    total_timeout_seconds: Annotated[
+        Seconds, Option("Time for a whole response. Time spent waiting for a slow client does not count.")
+    ] = 600.0
+    max_tries: Annotated[
+        int,
+        Range(1, 10, "attempts"),
+        Option(
+            "Attempts for one request with one model. Only failures before the first byte of a response are retried."
+        ),
+    ] = 3
+    retry_budget_percent: Annotated[
+        int,
+        Range(0, 1000, "percent"),
+        Option("Retries of one worker per 100 requests to a platform. Ten retries in ten seconds are always allowed."),
+    ] = 20
+    session_header: Annotated[
+        str | None,
+        Option(
+            "Request header that ties requests to a credential: those with the same value use the same one while it "
+            "is available.",
+            pattern=r"[A-Za-z0-9!#$%&'*+.^_`|~-]+",
+            form="the name of a header, such as x-session-id",
+        ),
+    ] = None
+    max_event_bytes: Annotated[
+        int, Range(1024, 1073741824, "bytes"), Option("Largest SSE event accepted from an upstream.")
+    ] = 16777216
+    max_response_bytes: Annotated[
+        int, Range(1024, 1073741824, "bytes"), Option("Largest response that is not streamed.")
+    ] = 67108864
+    tls_verify: Annotated[bool, Option("Verify upstream certificates. Turn it off only for a server of your own.")] = (
+        True
+    )
+    ca_file: Annotated[str | None, Option("File of CA certificates (PEM) that replaces the system's.")] = None
+    allow_coding_endpoint: Annotated[
+        bool, Option("Allow Z.ai's coding endpoint, whose terms permit listed tools only.")
+    ] = False
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How much may be asked for; a request must be within the limits of all its scopes."""
+    """Traffic limits: ``[limits]``. A request must be within the limits of all its scopes."""
 
-    redis_url: Secret | None = None
-    """Redis or Valkey that several gateways share their limits by, e.g. `redis://:password@host:6379/0`."""
-    gateways: int = 1
-    """How many gateways share that Redis: while it is away each allows so large a part of every limit."""
-    on_store_error: Literal["local", "deny"] = "local"
-    """While Redis is away: each gateway allows its own share, or nobody is let in."""
-    ietf_headers: bool = False
-    """Whether answers carry `RateLimit` and `RateLimit-Policy` beside OpenAI's `x-ratelimit-` fields."""
-    everybody: TrafficLimits = TrafficLimits()
-    """All requests together: `[limits.global]`."""
+    redis_url: Annotated[
+        Secret | None,
+        Option(
+            "Redis or Valkey in which several gateways share their limits, e.g. `redis://:password@host:6379/0`.",
+            env="REDIS_URL",
+        ),
+    ] = None
+    gateways: Annotated[
+        int,
+        Range(1, 10000, "gateways"),
+        Option(
+            "Gateways that share the Redis. While Redis is unreachable each of them enforces that fraction of a limit."
+        ),
+    ] = 1
+    on_store_error: Annotated[
+        Literal["local", "deny"],
+        Option("While Redis is unreachable: `local` enforces this gateway's share, `deny` rejects every request."),
+    ] = "local"
+    ietf_headers: Annotated[
+        bool, Option("Send `RateLimit` and `RateLimit-Policy` in addition to OpenAI's `x-ratelimit-` fields.")
+    ] = False
+    everybody: TrafficLimits = msgspec.field(default_factory=TrafficLimits, name="global")
+    """All requests together."""
     key: TrafficLimits = TrafficLimits()
-    """Each client key: `[limits.key]`."""
+    """Each client key."""
     model: TrafficLimits = TrafficLimits()
-    """Each model: `[limits.model]`."""
+    """Each model."""
     address: TrafficLimits = TrafficLimits()
-    """Each client address: `[limits.address]`; IPv6 by its first 64 bits."""
+    """Each client address; an IPv6 address by its first 64 bits."""
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Answers that are kept, to be given again to the same question."""
+    """The response cache: ``[cache]``."""
 
-    enabled: bool = False
-    """Whether there is a response cache."""
-    max_bytes: int = 67108864
-    """Memory for answers, in each worker; answers on their way may take as much again."""
-    max_entry_bytes: int = 1048576
-    """A larger answer is not kept."""
-    ttl_seconds: float = 3600.0
-    """Time for which an answer is given again."""
-    shared: bool = False
-    """Whether one client key may be given the answers that another one got."""
-    redis: bool = False
-    """Whether workers and gateways share answers by `limits.redis_url`."""
+    enabled: Annotated[bool, Option("Cache responses.")] = False
+    max_bytes: Annotated[
+        Bytes, Option("Memory for cached responses in each worker. Responses in flight may use as much again.")
+    ] = 67108864
+    max_entry_bytes: Annotated[Bytes, Option("Largest response that is cached.")] = 1048576
+    ttl_seconds: Annotated[Seconds, Option("Lifetime of a cached response.")] = 3600.0
+    shared: Annotated[bool, Option("Serve a response that one client key received to other client keys.")] = False
+    redis: Annotated[bool, Option("Share responses between workers and gateways in `limits.redis_url`.")] = False
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole configuration of one gateway."""
+    """The configuration of one gateway."""
+
+    model_name: Annotated[str, Option("Main model, listed first.", flag=True)] = "glm-4.6"
+    fallbacks: Annotated[
+        Mapping[str, tuple[str, ...]],
+        Option("Models that replace an unavailable model, in this order.", env="MODEL_FALLBACKS"),
+    ] = msgspec.field(default_factory=dict)
+    """By model, in lower case."""
+    default_key: Annotated[
+        Secret | None,
+        Option("Client key named `default`. Without any client key no key is required; loopback only."),
+    ] = None
+    api_keys: Annotated[Secrets, Option("Client keys named `api-key-1`, `api-key-2` and so on.", separator="|")] = ()
+    key_file: Annotated[
+        str | None,
+        Option("File of client keys written by `ztoapi keys`; reloaded on SIGHUP.", env="ZTOAPI_KEY_FILE", flag=True),
+    ] = None
+    admin_key: Annotated[
+        Secret | None,
+        Option(
+            "Key for metrics, the dashboard's figures and the profiler. Without it only this host may read them, "
+            "and only on a loopback address."
+        ),
+    ] = None
+    default_stream: Annotated[bool, Option("Value of `stream` for requests without it.")] = False
+    enable_thinking: Annotated[
+        bool | None, Option("Thinking for requests that do not set it; the upstream decides if unset.")
+    ] = None
+    think_mode: Annotated[
+        ThinkMode, Option("Presentation of reasoning from the web chat.", env="THINK_TAGS_MODE", flag=True)
+    ] = "reasoning"
+    zread_repository: Annotated[
+        str | None,
+        Option(
+            "Repository of zread questions that name none.",
+            pattern=r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+",
+            form="owner/name, such as vllm-project/vllm",
+        ),
+    ] = None
+    dashboard_enabled: Annotated[bool, Option("Serve the dashboard.")] = True
+    history_file: Annotated[
+        str,
+        Option(
+            "SQLite file of hourly counts. `auto`: `history-PORT.db` in `$STATE_DIRECTORY` (systemd), "
+            "`$XDG_STATE_HOME/ztoapi` or `~/.local/state/ztoapi`. `none` disables the history.",
+            env="ZTOAPI_HISTORY_FILE",
+        ),
+    ] = "auto"
+    access_log: Annotated[
+        str,
+        Option(
+            "Destination of the access log: `stdout`, `stderr`, a file (reopened on SIGHUP) or `off`.",
+            env="ZTOAPI_ACCESS_LOG",
+            flag=True,
+        ),
+    ] = "stdout"
+    access_log_format: Annotated[
+        Literal["auto", "json", "text"],
+        Option(
+            "Format of the access log. `auto` is text on a terminal, otherwise JSON.", env="ZTOAPI_ACCESS_LOG_FORMAT"
+        ),
+    ] = "auto"
+    otlp_endpoint: Annotated[
+        str | None,
+        Option(
+            "Base URL of an OpenTelemetry collector (OTLP over HTTP) for traces; requires `ztoapi[otel]`.",
+            env="OTEL_EXPORTER_OTLP_ENDPOINT",
+            pattern=r"https?://[^\s?#]+",
+            form="a URL such as http://localhost:4318 (OTLP over HTTP, not gRPC)",
+        ),
+    ] = None
+    debug: Annotated[bool, Option("Log more. Tokens and bodies are never logged.", env="DEBUG_MODE")] = False
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Option(
+            "Origins of pages that may read responses. Without client keys only loopback origins may.",
+            env="ZTOAPI_CORS_ORIGINS",
+            pattern=r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9.:_\[\]-]+",
+            form="* or scheme://host[:port], without a path or a trailing slash",
+        ),
+    ] = ("*",)
 
     server: ServerConfig = msgspec.field(default_factory=ServerConfig)
     upstream: UpstreamConfig = msgspec.field(default_factory=UpstreamConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
-    default_key: Secret | None = None
-    """The client key called ``default``. Without any key none is asked for (accepted on a loopback bind only)."""
-    api_keys: tuple[Secret, ...] = ()
-    """The client keys called ``api-key-1``, ``api-key-2`` ..."""
-    key_file: str | None = None
-    """File of client keys, as `ztoapi keys create` writes it; read again at SIGHUP."""
-    keys: tuple[ClientKey, ...] = ()
-    """Those of the key file."""
-    admin_key: Secret | None = None
-    """What operators send to see metrics, the dashboard's figures and the profiler. Without one this host alone sees
-    them, and only on a loopback bind."""
+
     platforms: tuple[Platform, ...] = ()
+    """The platforms in use, the default platform first."""
     default_platform: str = "zai"
     routes: tuple[ModelRoute, ...] = ()
-    """Configured models, MODEL_NAME first."""
-    fallbacks: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
-    """By model, in lower case: models that are asked instead when it cannot be had, in this order."""
-    model_name: str = "glm-4.6"
-    default_stream: bool = False
-    """Used where a request has no ``stream`` key."""
-    enable_thinking: bool | None = None
-    """Default for requests that do not say; None leaves it to the upstream."""
-    think_mode: ThinkMode = "reasoning"
-    """How the web dialect shows reasoning."""
-    zread_repository: str | None = None
-    """owner/name that zread questions are about where the request names none."""
-    dashboard_enabled: bool = True
-    """Whether there is a dashboard."""
-    history_file: str = "auto"
-    """SQLite file that counts are kept in, by the hour. `auto`: `history-PORT.db` in `$STATE_DIRECTORY` (systemd),
-    `$XDG_STATE_HOME/ztoapi` or `~/.local/state/ztoapi`. `none` keeps none."""
-    access_log: str = "stdout"
-    """Where each request leaves a line: `stdout`, `stderr`, a file (opened anew at SIGHUP), or `off`."""
-    access_log_format: Literal["auto", "json", "text"] = "auto"
-    """``auto`` is text on a terminal, else JSON."""
-    otlp_endpoint: str | None = None
-    """Base URL of an OpenTelemetry collector (OTLP over HTTP) that traces are sent to; needs `ztoapi[otel]`."""
-    debug: bool = False
-    """More messages for operators; never tokens or bodies."""
-    cors_origins: tuple[str, ...] = ("*",)
-    """Origins of pages that may read answers; without client keys only loopback origins may."""
+    """The public models, ``model_name`` first."""
+    keys: tuple[ClientKey, ...] = ()
+    """The keys of the key file."""
     warnings: tuple[str, ...] = ()
-    """What a user should know although the configuration is valid, e.g. the coding endpoint's usage policy."""
-
-    def route(self, model: str) -> ModelRoute:
-        """Where requests for ``model`` go; names are compared without regard to case.
-
-        A model without a route of its own goes to the default platform: by its own name where the upstream knows
-        many models, else as that platform's default model.
-        """
-        wanted = model.lower()
-        for route in self.routes:
-            if route.public.lower() == wanted:
-                return route
-        platform = next(platform for platform in self.platforms if platform.id == self.default_platform)
-        own_name = platform.dialect in ("openai", "zai")
-        return ModelRoute(public=model, platform=platform.id, upstream=model if own_name else platform.default_model)
+    """Advice about a valid configuration, e.g. the usage policy of the coding endpoint."""

@@ -1,4 +1,4 @@
-"""What is wrong with the URL of a Redis, found at the start: its client would raise, or take another database."""
+"""Validates the URL of a Redis at the start, because its client would raise later or use another database."""
 
 import re
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ _OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "rediss": frozenset(("db",)) | _CERTIFICATES,
     "unix": frozenset(("db", "password", "username")),
 }
-"""By scheme, what may stand behind the question mark."""
+"""The parameters of the query, by scheme."""
 
 
 def fault_of(url: str) -> str | None:
-    """A sentence for the operator, without anything of ``url``, which holds a password; None if it can be used."""
+    """Return an error message without any part of ``url``, which contains a password; None if the URL is valid."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         return "must have a port from 1 to 65535 and a host, such as redis://:password@host:6379/0"
-    known = _OPTIONS.get(parts.scheme)
-    if known is None:
+    parameters = _OPTIONS.get(parts.scheme)
+    if parameters is None:
         return "must be a URL such as redis://:password@host:6379/0"
     if parts.scheme == "unix":
         if len(unquote(parts.path)) < 2:
@@ -34,14 +34,15 @@ def fault_of(url: str) -> str | None:
     elif not host:
         return "must have a host, such as redis://:password@host:6379/0"
     elif not _DATABASE.fullmatch(parts.path):
-        return "must end in the number of a database, such as /0, or in nothing"
+        return "must end in the number of a database, such as /0, or without a path"
     if parts.fragment:
-        return "must have no #: write one in a password as %23"
+        return "must not contain #: write # in a password as %23"
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in known:
-            return f"can have only {', '.join(sorted(known))} behind its question mark; write ? in a password as %3F"
+        if name not in parameters:
+            valid = ", ".join(sorted(parameters))
+            return f"must have no query parameters other than {valid}; write ? in a password as %3F"
         if name == "db" and not _NUMBER.fullmatch(value):
-            return "must have a number as db"
+            return "must have a number as its parameter db"
         if name == "ssl_cert_reqs" and value not in ("none", "optional", "required"):
-            return "must have none, optional or required as ssl_cert_reqs"
+            return "must have none, optional or required as its parameter ssl_cert_reqs"
     return None

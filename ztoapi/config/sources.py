@@ -1,7 +1,7 @@
-"""Where values come from, and in which order: command line, environment, ``.env.local``, ``.env``, TOML, defaults.
+"""The sources of settings in order of precedence: command line, environment, ``.env.local``, ``.env``, TOML, defaults.
 
-:class:`Sources` finds the value of an option and remembers where it was; :class:`Problems` collects what is wrong, so
-that a user sees everything at once.
+:class:`Sources` finds the setting of an option and records its source. :class:`Problems` collects errors, so that an
+operator sees all of them at once.
 """
 
 import difflib
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ztoapi.config import dotenv, tomlfile
+from ztoapi.config.options import Declared, config_options
 
-__all__ = ["Found", "Problems", "Sources", "did_you_mean", "read_sources"]
+__all__ = ["Problems", "Setting", "Sources", "did_you_mean", "read_sources"]
 
 _ENV_FILES: Final = (".env.local", ".env")
-# Kubernetes sets these in every pod for a service called ztoapi (enableServiceLinks); nobody meant an option by them.
+# Kubernetes sets these in every pod for a service named ztoapi (enableServiceLinks); they are not options.
 # https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 _SERVICE_LINK = re.compile(
     r"ZTOAPI_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
@@ -24,9 +25,11 @@ _SERVICE_LINK = re.compile(
 _SERVICE_LINK_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 
 
-class Found(NamedTuple):
-    """A value as it was written, and where: ``where`` names the option and its source for people. ``places`` are the
-    sources of what a file says, by their dotted keys."""
+class Setting(NamedTuple):
+    """A value as it was written, with the name of the option there (key, variable or flag) and its source.
+
+    ``places`` are the sources of the parts of a table, by their dotted keys.
+    """
 
     value: object
     name: str
@@ -35,81 +38,86 @@ class Found(NamedTuple):
 
     @property
     def where(self) -> str:
+        """The name and the source, for messages."""
         return f"{self.name} ({self.source})"
 
-    def within(self, path: str) -> str:
-        """As ``where``, for a part of the value, as near as its place is known."""
-        known = path
-        while known and known not in self.places:
-            known = known.rpartition(".")[0]
-        return f"{path} ({self.places.get(known, self.source)})"
+    def part(self, path: str, value: object = None) -> "Setting":
+        """Return the part of a table at ``path``, with the line of the nearest key that has one."""
+        nearest = path
+        while nearest and nearest not in self.places:
+            nearest = nearest.rpartition(".")[0]
+        return Setting(value, path, self.places.get(nearest, self.source))
 
 
 class Problems:
-    """Everything that is wrong, one line each. No line holds a value that may be a secret."""
+    """Errors, one line each. No line contains a value that may be a secret."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def add(self, where: str, what: str) -> None:
-        line = f"{where}: {what}"
+    def add(self, where: str, text: str) -> None:
+        """Append an error, unless it was reported before."""
+        line = f"{where}: {text}"
         if line not in self.lines:
             self.lines.append(line)
 
 
 class Sources:
-    """All sources, in their order of precedence; ``layers`` are the environment and the ``.env`` files."""
+    """All sources. ``layers`` are the environment and the ``.env`` files, in order of precedence."""
 
     def __init__(
-        self, arguments: Mapping[str, object], layers: Sequence[Mapping[str, Found]], toml: Mapping[str, Found]
+        self,
+        options: Iterable[Declared],
+        arguments: Mapping[str, object],
+        layers: Sequence[Mapping[str, Setting]],
+        toml: Mapping[str, Setting],
     ) -> None:
+        self._options = {option.key: option for option in options}
+        self._tables = _tables(self._options.values())
         self._arguments = arguments
         self._layers = layers
         self._toml = toml
         self._origins: dict[str, list[str]] = {}
 
-    def find(self, key: str, *variables: str) -> Found | None:
-        """The value of the TOML key ``key`` (dotted), overridden by the first of ``variables`` that is set, and by the
-        command line (whose options are named like the last part of the key). Empty values count as unset."""
-        option = key.rpartition(".")[2]
-        argument = self._arguments.get(option)
-        if argument is not None:
-            return Found(argument, f"--{option.replace('_', '-')}", "command line")
+    def find(self, key: str) -> Setting | None:
+        """Return the setting of the option ``key`` from the first source that has one. Empty values are unset."""
+        option = self._options[key]
+        if option.flag is not None and self._arguments.get(option.name) is not None:
+            return Setting(self._arguments[option.name], option.flag, "command line")
         for layer in self._layers:
-            for name in variables:
+            for name in option.variables:
                 if name in layer:
                     return layer[name]
-        found = self._toml.get(key)
-        return None if found is None or found.value == "" else found
+        setting = self._toml.get(key)
+        return None if setting is None or setting.value == "" else setting
 
-    def used(self, path: str, *found: Found | None) -> None:
-        """Note that the effective value at ``path`` comes from ``found``."""
-        for one in found:
-            if one is not None:
-                self._origins.setdefault(path, []).append(one.where)
+    def used(self, path: str, *settings: Setting | None) -> None:
+        """Record that the effective value at ``path`` comes from ``settings``."""
+        for setting in settings:
+            if setting is not None:
+                self._origins.setdefault(path, []).append(setting.where)
 
     def origins(self) -> dict[str, str]:
-        """Where each effective value that is no default comes from."""
+        """Return the sources of the effective values that are not defaults, by path."""
         return {path: ", ".join(dict.fromkeys(where)) for path, where in self._origins.items()}
 
-    def check_names(self, keys: Iterable[str], variables: Iterable[str], problems: Problems) -> None:
+    def check_names(self, problems: Problems) -> None:
         """Report TOML keys and ZTOAPI_ variables that do not exist."""
-        known = frozenset(keys)
-        for name, found in self._toml.items():
-            if name in tomlfile.TABLES:
-                problems.add(found.where, f"must be a table: write [{name}] and its options below")
-            elif name not in known:
-                problems.add(found.where, f"there is no such option{did_you_mean(name, [*known, *tomlfile.TABLES])}")
-        own = frozenset(name for name in variables if name.startswith("ZTOAPI_"))
+        for key, setting in self._toml.items():
+            if key in self._tables:
+                problems.add(setting.where, f"must be a table: write [{key}] and its options below")
+            elif key not in self._options:
+                problems.add(setting.where, f"unknown option{did_you_mean(key, [*self._options, *self._tables])}")
+        own = {name for option in self._options.values() for name in option.variables if name.startswith("ZTOAPI_")}
         for layer in self._layers:
-            for name, found in layer.items():
+            for name, setting in layer.items():
                 if name.startswith("ZTOAPI_") and name not in own:
-                    problems.add(found.where, f"there is no such option{did_you_mean(name, own, after='ZTOAPI_')}")
+                    problems.add(setting.where, f"unknown option{did_you_mean(name, own, after='ZTOAPI_')}")
 
 
-def did_you_mean(name: str, known: Iterable[str], after: str = "") -> str:
-    """A hint at the one of ``known`` that ``name`` resembles in what stands after ``after``, or nothing."""
-    rest = {one.removeprefix(after): one for one in sorted(known)}
+def did_you_mean(name: str, candidates: Iterable[str], after: str = "") -> str:
+    """Return a hint at the candidate most similar to ``name``, or nothing; the prefix ``after`` is not compared."""
+    rest = {candidate.removeprefix(after): candidate for candidate in sorted(candidates)}
     close = difflib.get_close_matches(name.removeprefix(after), rest, 1)
     return f"; did you mean {rest[close[0]]}?" if close else ""
 
@@ -123,12 +131,19 @@ def read_sources(
     problems: Problems,
 ) -> Sources:
     """Read the environment and the files in ``directory``; ``config_file`` replaces ``ztoapi.toml`` and must exist."""
-    layers = [{name: Found(value, name, "environment") for name, value in environ.items() if _meant(name, value)}]
+    layers = [
+        {name: Setting(value, name, "environment") for name, value in environ.items() if _is_setting(name, value)}
+    ]
     layers += [_read_dotenv(directory / name, problems) for name in _ENV_FILES]
-    return Sources(arguments, layers, _read_toml(directory, config_file, problems))
+    options = config_options()
+    return Sources(options, arguments, layers, _read_toml(directory, config_file, _tables(options), problems))
 
 
-def _meant(name: str, value: str) -> bool:
+def _tables(options: Iterable[Declared]) -> frozenset[str]:
+    return frozenset(option.table for option in options if option.table)
+
+
+def _is_setting(name: str, value: str) -> bool:
     if name.startswith("ZTOAPI_") and (
         _SERVICE_LINK.fullmatch(name) or (name.endswith("_PORT") and _SERVICE_LINK_PORT.fullmatch(value))
     ):
@@ -136,42 +151,44 @@ def _meant(name: str, value: str) -> bool:
     return bool(value.strip())
 
 
-def _read_dotenv(path: Path, problems: Problems) -> dict[str, Found]:
+def _read_dotenv(path: Path, problems: Problems) -> dict[str, Setting]:
     entries, broken = dotenv.parse(_read_text(path, path.name, problems) or "")
-    for line, what in broken.items():
-        problems.add(f"{path.name} line {line}", what)
+    for line, error in broken.items():
+        problems.add(f"{path.name} line {line}", error)
     return {
-        name: Found(entry.value, name, f"{path.name} line {entry.line}")
+        name: Setting(entry.value, name, f"{path.name} line {entry.line}")
         for name, entry in entries.items()
         if entry.value
     }
 
 
-def _read_toml(directory: Path, config_file: Path | None, problems: Problems) -> dict[str, Found]:
+def _read_toml(
+    directory: Path, config_file: Path | None, tables: frozenset[str], problems: Problems
+) -> dict[str, Setting]:
     path = config_file or directory / "ztoapi.toml"
     name = path.name if config_file is None else str(config_file)
+    text = _read_text(path, name, problems, required=config_file is not None) or ""
     try:
-        text = _read_text(path, name, problems, required=config_file is not None) or ""
-        options = tomlfile.parse(text)
+        values = tomlfile.parse(text, tables)
     except tomllib.TOMLDecodeError as error:
-        problems.add(name, f"this is no TOML: {error}")
+        problems.add(name, f"not valid TOML: {error}")
         return {}
     places = {key: f"{name} line {line}" for key, line in tomlfile.line_numbers(text).items()}
     return {
-        key: Found(option.value, key, name if option.line is None else f"{name} line {option.line}", places)
-        for key, option in options.items()
+        key: Setting(entry.value, key, name if entry.line is None else f"{name} line {entry.line}", places)
+        for key, entry in values.items()
     }
 
 
 def _read_text(path: Path, name: str, problems: Problems, *, required: bool = False) -> str | None:
-    """The text of a file, without the mark that some editors put at its beginning; None if there is none to be had."""
+    """Return the text of a file without a byte order mark; None if the file cannot be read."""
     try:
         return path.read_text("utf-8-sig")
     except FileNotFoundError:
         if required:
-            problems.add(f"{name} (--config)", "there is no such file: name one that exists")
+            problems.add(f"{name} (--config)", "file not found")
     except OSError as error:
-        problems.add(name, f"cannot be read ({error.strerror}): mend its permissions, or take it away")
+        problems.add(name, f"cannot be read ({error.strerror}): fix its permissions or remove it")
     except UnicodeDecodeError as error:
-        problems.add(name, f"is not UTF-8 (byte {error.start}): save it as UTF-8")
+        problems.add(name, f"not valid UTF-8 (byte {error.start}): save it as UTF-8")
     return None

@@ -1,48 +1,51 @@
-"""Reads ``ztoapi.toml``: options by their dotted keys, each with the line it stands on."""
+"""Parses ``ztoapi.toml``: values by their dotted keys, with line numbers."""
 
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["TABLES", "Option", "line_numbers", "parse"]
-
-TABLES = ("server", "upstream", "limits", "limits.global", "limits.key", "limits.model", "limits.address", "cache")
-"""Tables whose entries are options; any other table is the value of one."""
+__all__ = ["Entry", "line_numbers", "parse"]
 
 _HEADER = re.compile(r"\s*\[(\[)?([^\[\]]+)\]")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
-_NO_PART_OF_A_NAME = re.compile(r"""[\s"']""")
+_BLANK_OR_QUOTE = re.compile(r"""[\s"']""")
 
 
-class Option(NamedTuple):
-    """A value and the number of its line; None where a look at the lines does not find it."""
+class Entry(NamedTuple):
+    """A value and the number of its line; None if the line was not found."""
 
     value: object
     line: int | None
 
 
-def parse(text: str) -> dict[str, Option]:
-    """The options of a document. Raises tomllib.TOMLDecodeError."""
+def parse(text: str, tables: Collection[str]) -> dict[str, Entry]:
+    """Return the values of a document; the entries of ``tables`` are values, any other table is one value.
+
+    Raises tomllib.TOMLDecodeError.
+    """
     lines = line_numbers(text)
-    options: dict[str, Option] = {}
-    _flatten(tomllib.loads(text), "", lines, options)
-    return options
+    return {
+        path: Entry(value, lines.get(path, lines.get(path.rpartition(".")[0])))
+        for path, value in _flatten(tomllib.loads(text), "", tables)
+    }
 
 
-def _flatten(table: Mapping[str, object], prefix: str, lines: Mapping[str, int], options: dict[str, Option]) -> None:
+def _flatten(table: Mapping[str, object], prefix: str, tables: Collection[str]) -> Iterator[tuple[str, object]]:
     for name, value in table.items():
         path = prefix + name
-        if path in TABLES and isinstance(value, Mapping):
-            _flatten(value, f"{path}.", lines, options)
+        if path in tables and isinstance(value, Mapping):
+            yield from _flatten(value, f"{path}.", tables)
         else:
-            options[path] = Option(value, lines.get(path, lines.get(path.rpartition(".")[0])))
+            yield path, value
 
 
 def line_numbers(text: str) -> dict[str, int]:
-    """Where each key first stands; tables in a list are called ``x[1]``, ``x[2]``. tomllib does not tell; text in a
-    multi-line string that looks like a key may mislead this, which costs a wrong number in a message, nothing else."""
+    """Return the line of the first occurrence of each key; the tables of a list are named ``x[1]``, ``x[2]``.
+
+    tomllib has no line numbers. Text in a multi-line string that looks like a key may give a wrong number in a message.
+    """
     lines: dict[str, int] = {}
     table = ""
     entries: Counter[str] = Counter()
@@ -63,4 +66,4 @@ def line_numbers(text: str) -> dict[str, int]:
 
 
 def _plain(key: str) -> str:
-    return _NO_PART_OF_A_NAME.sub("", key)
+    return _BLANK_OR_QUOTE.sub("", key)

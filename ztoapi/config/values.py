@@ -1,149 +1,127 @@
-"""Turns what a user wrote into a value of the wanted type, or says what is wrong with it and what to write."""
+"""Converts settings to the types of their options, and reports values that are not valid."""
 
 import json
 import math
-import types
+import re
 import typing
-from collections.abc import Mapping
 from typing import Final
 
 from ztoapi.config.model import Secret
-from ztoapi.config.sources import Found, Problems
+from ztoapi.config.options import Declared, literals
+from ztoapi.config.sources import Problems, Setting
 
-__all__ = ["convert", "read_json_object", "read_list", "read_text", "split_list"]
+__all__ = ["convert", "convert_number", "read_json_object", "read_list", "read_text", "split_list"]
 
 _TRUE: Final = frozenset(("true", "1", "yes", "on"))
 _FALSE: Final = frozenset(("false", "0", "no", "off"))
 
-_RANGES: Final[Mapping[str, tuple[float, float]]] = {
-    "port": (0, 65535),
-    "workers": (1, 1024),
-    "backlog": (1, 65535),
-    "max_in_flight": (1, 1000000),
-    "max_queued": (0, 1000000),
-    "gateways": (1, 10000),
-    "max_tries": (1, 10),
-    "retry_budget_percent": (0, 1000),
-    "max_head_fields": (1, 10000),
-    "max_request_line_bytes": (64, 1048576),
-    "max_head_bytes": (256, 1048576),
-    "max_event_bytes": (1024, 1073741824),
-    "max_response_bytes": (1024, 1073741824),
-    "max_body_bytes": (1024, 1073741824),
-    "max_idle_connections": (0, 1000000),
-    "max_idle_per_origin": (0, 1000000),
-    **dict.fromkeys(("requests_per_second", "requests_per_minute", "burst", "tokens_per_minute"), (1, 100000000)),
-}
-"""Smallest and largest value of an option; of others by their unit, below. Rates are such that Redis, which has 53 bits
-for a whole number, can count them exactly."""
-_MAX_SECONDS: Final = 86400.0
-"""A day. Whoever writes more means no limit, which there is not."""
-_MAX_NUMBER: Final = 1073741824.0
-_ZERO_IS_OFF: Final = frozenset(("sse_keepalive_seconds", "drain_seconds", "linger_seconds"))
 
-
-def convert(found: Found, option: str, wanted: object, problems: Problems) -> object:
-    """``found`` as a value of type ``wanted`` (an annotation of ``config/model.py``); None after a problem."""
-    if typing.get_origin(wanted) is types.UnionType:
-        wanted = next(kind for kind in typing.get_args(wanted) if kind is not type(None))
-    if typing.get_origin(wanted) is typing.Literal:
-        return _choice(found, [str(choice) for choice in typing.get_args(wanted)], problems)
-    if wanted is bool:
-        return _boolean(found, problems)
-    if wanted in (int, float):
-        return _number(found, option, wanted is int, problems)
-    if wanted is Secret:
-        text = read_text(found, problems)
-        return None if text is None else Secret(text)
-    if typing.get_origin(wanted) is tuple:
-        return read_list(found, problems, separator=",")
-    return read_text(found, problems)
-
-
-def read_text(found: Found, problems: Problems) -> str | None:
-    """A string that can be printed, without the blanks around it; None after a problem."""
-    if not isinstance(found.value, str):
-        problems.add(found.where, "must be a string: put it in quotes")
+def convert(setting: Setting, option: Declared, problems: Problems) -> object:
+    """Return the value of ``option``; None after a problem."""
+    if option.range is not None:
+        return convert_number(setting, option, problems)
+    if choices := literals(option.type):
+        return _choice(setting, choices, problems)
+    if option.type is bool:
+        return _boolean(setting, problems)
+    if typing.get_origin(option.type) is tuple:
+        return _list(setting, option, problems)
+    text = read_text(setting, problems)
+    if text is None or not _matches(option, text):
+        if text is not None:
+            problems.add(setting.where, f"must be {option.values}")
         return None
-    text = found.value.strip()
+    return Secret(text) if option.type is Secret else text
+
+
+def convert_number(setting: Setting, option: Declared, problems: Problems) -> float | None:
+    """Return the value of a numeric ``option``; None after a problem."""
+    assert option.range is not None
+    low, high, _, exclusive = option.range
+    try:
+        if isinstance(setting.value, bool):
+            raise ValueError
+        number = int(str(setting.value)) if option.type is int else float(str(setting.value))
+    except ValueError:
+        number = math.nan
+    # Written so that a NaN, which compares false with everything, is rejected.
+    if not low <= number <= high or (exclusive and number == low):
+        problems.add(setting.where, f"must be {option.values}")
+        return None
+    return number
+
+
+def read_text(setting: Setting, problems: Problems) -> str | None:
+    """Return a printable string without the blanks around it; None after a problem."""
+    if not isinstance(setting.value, str):
+        problems.add(setting.where, "must be a string: put it in quotes")
+        return None
+    text = setting.value.strip()
     if not text or not text.isprintable():
-        problems.add(found.where, "must be a line of text without control characters")
+        problems.add(setting.where, "must be one line of text without control characters")
         return None
     return text
 
 
-def read_list(found: Found, problems: Problems, *, separator: str = "|") -> tuple[str, ...]:
-    """Strings: one with separators, or a TOML list."""
-    if isinstance(found.value, list):
-        if all(isinstance(one, str) for one in found.value):
-            return tuple(dict.fromkeys(one.strip() for one in found.value if one.strip()))
-    elif isinstance(found.value, str):
-        return split_list(found.value, separator)
-    problems.add(found.where, f"must be a list of strings, or one string with {separator} between its parts")
+def read_list(setting: Setting, problems: Problems, *, separator: str = "|") -> tuple[str, ...]:
+    """Return the strings of a TOML list, or the parts of a string between separators."""
+    if isinstance(setting.value, list):
+        if all(isinstance(part, str) for part in setting.value):
+            return tuple(dict.fromkeys(part.strip() for part in setting.value if part.strip()))
+    elif isinstance(setting.value, str):
+        return split_list(setting.value, separator)
+    problems.add(setting.where, f"must be a list of strings, or one string with {separator} between its parts")
     return ()
 
 
 def split_list(text: str, separator: str = "|") -> tuple[str, ...]:
-    """The parts of ``text``, without blanks and doubles, in their order."""
+    """Return the parts of ``text`` in order, without blanks, empty parts and duplicates."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(separator) if part.strip()))
 
 
-def read_json_object(found: Found, problems: Problems, *, example: str) -> dict[str, object]:
-    """A JSON object in a variable, or a table in TOML."""
-    value = found.value
+def read_json_object(setting: Setting, problems: Problems, *, example: str) -> dict[str, object]:
+    """Return a TOML table, or the JSON object of a string; empty after a problem."""
+    value = setting.value
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError as error:
-            problems.add(found.where, f"must be a JSON object such as {example}: {error}")
+            problems.add(setting.where, f"must be a JSON object such as {example}: {error}")
             return {}
         except RecursionError:
             value = None
     if not isinstance(value, dict):
-        problems.add(found.where, f"must be a JSON object such as {example}")
+        problems.add(setting.where, f"must be a JSON object such as {example}")
         return {}
     return value
 
 
-def _choice(found: Found, choices: list[str], problems: Problems) -> str | None:
-    value = str(found.value).strip().lower()
+def _list(setting: Setting, option: Declared, problems: Problems) -> tuple[object, ...]:
+    parts = read_list(setting, problems, separator=option.option.separator)
+    if not all(_matches(option, part) for part in parts):
+        problems.add(setting.where, f"each must be {option.option.form}")
+    return tuple(map(Secret, parts)) if typing.get_args(option.type)[0] is Secret else parts
+
+
+def _matches(option: Declared, text: str) -> bool:
+    return option.option.pattern is None or re.fullmatch(option.option.pattern, text) is not None
+
+
+def _choice(setting: Setting, choices: list[str], problems: Problems) -> str | None:
+    value = str(setting.value).strip().lower()
     if value in choices:
         return value
-    problems.add(found.where, f"must be one of {', '.join(choices)}")
+    problems.add(setting.where, f"must be one of {', '.join(choices)}")
     return None
 
 
-def _boolean(found: Found, problems: Problems) -> bool | None:
-    if isinstance(found.value, bool):
-        return found.value
-    value = str(found.value).strip().lower()
+def _boolean(setting: Setting, problems: Problems) -> bool | None:
+    if isinstance(setting.value, bool):
+        return setting.value
+    value = str(setting.value).strip().lower()
     if value in _TRUE:
         return True
     if value in _FALSE:
         return False
-    problems.add(found.where, "must be true or false (or 1, 0, yes, no, on, off)")
+    problems.add(setting.where, "must be true or false (or 1, 0, yes, no, on, off)")
     return None
-
-
-def _number(found: Found, option: str, whole: bool, problems: Problems) -> float | None:
-    low, high = _RANGES.get(option, (0.0, _MAX_SECONDS if option.endswith("_seconds") else _MAX_NUMBER))
-    kind = "a whole number" if whole else "a number"
-    if option in _RANGES or option in _ZERO_IS_OFF:
-        remedy = f"must be {kind} from {low:.0f} to {high:.0f}"
-    else:
-        remedy = f"must be {kind} above 0, up to {high:.0f}"
-    if option == "workers":
-        remedy += ", or auto for one for each usable core"
-    elif option in _ZERO_IS_OFF:
-        remedy += "; 0 turns it off"
-    try:
-        if isinstance(found.value, bool):
-            raise ValueError
-        number = int(str(found.value)) if whole else float(str(found.value))
-    except ValueError:
-        number = math.nan
-    # Written so that a NaN, which compares false with everything, is refused.
-    if not low <= number <= high or (number == 0 and option not in _RANGES and option not in _ZERO_IS_OFF):
-        problems.add(found.where, remedy)
-        return None
-    return number

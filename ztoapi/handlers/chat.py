@@ -10,6 +10,7 @@ import msgspec
 from ztoapi.cache.policy import Use, use_of
 from ztoapi.cache.question import digest
 from ztoapi.config.model import ClientKey, Config
+from ztoapi.config.routes import RouteTable
 from ztoapi.dialects import zread_request
 from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.dialects.translate import OpenAITranslation, Terms, Translation, WebTranslation, ZreadTranslation
@@ -64,8 +65,7 @@ class ChatHandler:
         flights: Flights | None,
     ) -> None:
         self._config = config
-        # Where a name stands twice, the first is meant.
-        self._routes = {route.public.lower(): route for route in reversed(config.routes)}
+        self._routes = RouteTable(config)
         self._upstreams = upstreams
         self._client = client
         self._steps = steps
@@ -128,7 +128,7 @@ class ChatHandler:
     ) -> None:
         """Answer by way of the response cache."""
         config, headers = self._config, exchange.request.headers
-        route = config.route(request.model)
+        route = self._routes.find(request.model)
         platform = self._upstreams[route.platform].platform
         # The web services look things up, and take no heed of what would have them say the same again.
         use = use_of(request, headers, repeatable=platform.dialect in ("openai", "zai"))
@@ -157,7 +157,7 @@ class ChatHandler:
     ) -> None:
         """Ask the model that the request names. Raises ApiError."""
         config = self._config
-        route = self._routes.get(request.model.lower()) or config.route(request.model)
+        route = self._routes.find(request.model)
         upstream = self._upstreams[route.platform]
         dialect = upstream.platform.dialect
         terms = Terms(self._answer_id, self._clock, route.upstream, stream, config.enable_thinking, config.think_mode)

@@ -1,0 +1,127 @@
+"""Derives keys, variables, flags and valid values of the options from the declarations in ``model.py``."""
+
+import types
+import typing
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from ztoapi.config.model import Config, PlatformSettings
+from ztoapi.option import Option, Range
+
+__all__ = ["Declared", "config_options", "literals", "options_of", "tables", "unwrap"]
+
+
+class Declared(NamedTuple):
+    """One option. ``table`` is its table in ``ztoapi.toml``, empty at the top level."""
+
+    table: str
+    name: str
+    type: object
+    """The type of the field without None and without annotations."""
+    default: object
+    option: Option
+    range: Range | None
+
+    @property
+    def key(self) -> str:
+        """The dotted key in ``ztoapi.toml``."""
+        return f"{self.table}.{self.name}" if self.table else self.name
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables; the first one that is set wins."""
+        if not self.table:
+            name = self.name.upper() if self.option.env is None else self.option.env
+            return (name,) if name else ()
+        # The names in [cache] are too short to stand alone: enabled, shared, redis.
+        scope = self.table if self.table == "cache" else self.table.partition(".")[2]
+        derived = f"ZTOAPI_{scope}_{self.name}".upper() if scope else f"ZTOAPI_{self.name.upper()}"
+        return (derived,) if self.option.env is None else (derived, self.option.env)
+
+    @property
+    def flag(self) -> str | None:
+        """The flag of commands."""
+        return "--" + self.name.replace("_", "-") if self.option.flag else None
+
+    @property
+    def values(self) -> str:
+        """The valid values in words, as the completion of "must be"."""
+        if self.option.form is not None:
+            return f"a list; each must be {self.option.form}" if _is_list(self.type) else self.option.form
+        if self.range is not None:
+            kind = "a whole number" if self.type is int else "a number"
+            low, high, _, exclusive = self.range
+            limits = f"above {low:.0f}, up to {high:.0f}" if exclusive else f"from {low:.0f} to {high:.0f}"
+            return f"{kind} {limits}" + (f", or auto ({self.option.auto})" if self.option.auto else "")
+        if choices := literals(self.type):
+            return "one of " + ", ".join(choices)
+        if self.type is bool:
+            return "true or false"
+        return "a list" if _is_list(self.type) else "a table" if _is_table(self.type) else "a string"
+
+
+def config_options() -> list[Declared]:
+    """Return all options, in the order of their declaration."""
+    return [*options_of(PlatformSettings), *(option for table, kind in tables() for option in options_of(kind, table))]
+
+
+def tables() -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    """The structs of options with the names of their tables in ``ztoapi.toml``, the top level first."""
+    yield "", Config
+    yield from _tables_of(Config, "")
+
+
+def options_of(kind: type[msgspec.Struct], table: str = "") -> list[Declared]:
+    """Return the options that a struct declares, those of its base class last."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    own = [*kind.__annotations__, *(name for name in kind.__struct_fields__ if name not in kind.__annotations__)]
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    options: list[Declared] = []
+    for name in own:
+        inner, extras = unwrap(hints[name])
+        option = next((extra for extra in extras if isinstance(extra, Option)), None)
+        if option is not None:
+            limits = next((extra for extra in extras if isinstance(extra, Range)), None)
+            field = fields[name]
+            made = None if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            default = made if field.default is msgspec.NODEFAULT else field.default
+            options.append(Declared(table, name, inner, default, option, limits))
+    return options
+
+
+def unwrap(hint: object) -> tuple[object, list[object]]:
+    """Return a type without None and annotations, and the annotations."""
+    extras: list[object] = []
+    while True:
+        origin = typing.get_origin(hint)
+        if origin is typing.Annotated:
+            hint, *found = typing.get_args(hint)
+            extras += found
+            continue
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        if origin not in (types.UnionType, typing.Union) or len(members) != 1:
+            return hint, extras
+        hint = members[0]
+
+
+def literals(kind: object) -> list[str]:
+    """Return the values of a Literal; empty for any other type."""
+    return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
+
+
+def _tables_of(kind: type[msgspec.Struct], table: str) -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            name = f"{table}.{field.encode_name}" if table else field.encode_name
+            yield name, field.type
+            yield from _tables_of(field.type, name)
+
+
+def _is_list(kind: object) -> bool:
+    return typing.get_origin(kind) is tuple
+
+
+def _is_table(kind: object) -> bool:
+    return isinstance(typing.get_origin(kind), type) and not _is_list(kind)
