@@ -201,3 +201,10 @@ def test_links_in_the_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)", path.read_text("utf-8")):
             if not target.startswith("http"):
                 assert (path.parent / target).exists(), (path.name, target)
+
+
+def test_the_map_of_the_code_names_files_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    paths = re.findall(r"`((?:ztoapi|docs)/[\w./]+)`", page)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []

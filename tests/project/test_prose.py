@@ -13,8 +13,7 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [
     "README.md",
     "SECURITY.md",
-    "docs/architecture.md",
-    "docs/glossary.md",
+    *(f"docs/{name}.md" for name in ("architecture", "cache", "glossary", "keys", "traffic")),
     *(str(path.relative_to(ROOT)) for path in DECISIONS),
 ]
 # Names of classes of PACKAGES that another package may use too, with the reason.
