@@ -86,7 +86,7 @@ CREDENTIAL = "[[platforms.zai.credentials]]\ntoken = 'a'\n"
         (
             "[[platforms.zai.credentials]]\ntoken = 'a b'",
             "platforms.zai.credentials[1].token",
-            "required: the whole token",
+            "must be printable ASCII",
         ),
         (CREDENTIAL + "weight = 0", "platforms.zai.credentials[1].weight", "above 0"),
         (CREDENTIAL + "weight = true", "platforms.zai.credentials[1].weight", "above 0"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.config.reading import loaded, platform, problems, tokens
 from ztoapi.config.load import load
@@ -105,7 +106,7 @@ def test_a_configuration_file_that_is_named_must_exist(tmp_path: Path) -> None:
 
 
 def test_every_option_of_a_table_can_be_set(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").touch()
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     samples = {"ca_file": "ca.pem", "redis_url": "redis://h", "trusted_proxies": "10.0.0.0/8"}
     options = [option for option in config_options() if option.table and option.name not in ("burst", "redis")]
     assert len(options) > 60

@@ -197,7 +197,7 @@ def test_the_host_of_another_platform_is_warned_of(tmp_path: Path) -> None:
 def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path, token: str) -> None:
     for variable, value in (("ZREAD_TOKENS", f"good|{token}"), ("PLATFORM_TOKEN_MAP", json.dumps({"zai": token}))):
         (problem,) = problems(tmp_path, **{variable: value})
-        assert problem.startswith(f"{variable} (environment): a token contains a character")
+        assert problem.startswith(f"{variable} (environment): a token must be printable ASCII")
 
 
 def test_a_platform_in_the_token_map_must_exist(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_it_allows_the_files_that_a_worker_may_need() -> None:
     assert int(files) > 4 * ServerConfig().max_in_flight
 
 
+def test_a_worker_killed_for_its_memory_does_not_stop_the_others() -> None:
+    assert lines("MemoryMax")
+    assert lines("OOMPolicy") == ["continue"]
+
+
 def test_its_user_is_made() -> None:
     parser = configparser.ConfigParser(allow_no_value=True, strict=False, interpolation=None)
     parser.read(UNIT)

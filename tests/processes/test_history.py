@@ -1,6 +1,9 @@
 """``ztoapi serve`` keeps its history: over restarts, and when workers or the whole gateway are killed."""
 
+import contextlib
+import select
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
+from tests.support.serving import Client
 from ztoapi.server.sockets import bind
 
 BODY = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
@@ -69,3 +73,19 @@ def test_the_usual_place(simulator: Stack, tmp_path: Path) -> None:
     with gateway(simulator, PORT=port, HOME=str(tmp_path), STATE_DIRECTORY="/proc/nowhere") as process:
         assert "no history is kept" in process.output
         assert httpx.get(f"{process.url}/dashboard/history").json()["kept"] is False
+
+
+def test_a_locked_file_holds_up_nothing_but_the_history(simulator: Stack, tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with gateway(simulator, ZTOAPI_HISTORY_FILE=str(path)) as process, contextlib.ExitStack() as clients:
+        ask(process, 1)
+        lock = clients.enter_context(contextlib.closing(sqlite3.connect(path, isolation_level=None)))
+        lock.execute("BEGIN EXCLUSIVE")
+        waiting = [clients.enter_context(Client(process.port)) for _ in range(24)]
+        for client in waiting:
+            client.send(b"GET /dashboard/history HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        for route in ("/metrics", "/dashboard/stats", "/dashboard/requests", "/health"):
+            assert httpx.get(process.url + route).status_code == 200
+        assert select.select([client.sock for client in waiting], [], [], 0)[0] == []
+        lock.execute("ROLLBACK")
+        assert all(client.until(b"\r\n").startswith(b"HTTP/1.1 200") for client in waiting)

@@ -10,7 +10,7 @@ from ztoapi.config.endpoints import KINDS
 from ztoapi.config.model import Credential, PlatformTable, Secret
 from ztoapi.config.options import Declared, options_of
 from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
-from ztoapi.config.values import convert_number, read_json_object, read_list
+from ztoapi.config.values import convert_number, read_json_object, read_list, secret_fault
 
 __all__ = ["Credentials"]
 
@@ -107,8 +107,11 @@ class Credentials:
             name = ""
         elif not name.isascii():
             self._add(f"{path}.name", "must be ASCII")
-        if not isinstance(token, str) or not _is_token(token):
+        if not isinstance(token, str) or not token:
             self._add(f"{path}.token", "required: the whole token, in quotes")
+            return None
+        if (fault := secret_fault(token)) is not None:
+            self._add(f"{path}.token", fault)
             return None
         weight = self._number(f"{path}.weight", entry.get("weight", 1.0), self._options["weight"])
         self._sources.used(f"platforms.{platform}.credentials", self._setting)
@@ -151,8 +154,8 @@ class Credentials:
             if setting is None:
                 continue
             tokens = read_list(setting, self._problems)
-            if not all(_is_token(token) for token in tokens):
-                self._problems.add(setting.where, "a token contains a character that tokens never have: copy it again")
+            for fault in filter(None, map(secret_fault, tokens)):
+                self._problems.add(setting.where, f"a token {fault}")
             self._sources.used(f"platforms.{name}.credentials", setting)
             values += tokens
         return values
@@ -166,10 +169,6 @@ def _made(name: str, token: str | None, weight: float, caps: _Caps) -> Credentia
         max_in_flight=caps.whole,
         max_in_flight_per_model=caps.models,
     )
-
-
-def _is_token(text: str) -> bool:
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def _token_map(sources: Sources, problems: Problems) -> dict[str, list[Setting]]:

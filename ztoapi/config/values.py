@@ -10,10 +10,13 @@ from ztoapi.config.model import Secret
 from ztoapi.config.options import Declared, literals
 from ztoapi.config.sources import Problems, Setting
 
-__all__ = ["convert", "convert_number", "read_json_object", "read_list", "read_text", "split_list"]
+__all__ = ["convert", "convert_number", "read_json_object", "read_list", "read_text", "secret_fault", "split_list"]
 
 _TRUE: Final = frozenset(("true", "1", "yes", "on"))
 _FALSE: Final = frozenset(("false", "0", "no", "off"))
+_QUOTES: Final = ("'", '"', "`")
+_QUOTED: Final = "must not have quotes around it, which `docker run --env-file` passes on: write it without them"
+_SCHEME: Final = "bearer "
 
 
 def convert(setting: Setting, option: Declared, problems: Problems) -> object:
@@ -60,7 +63,21 @@ def read_text(setting: Setting, problems: Problems) -> str | None:
     if not text or not text.isprintable():
         problems.add(setting.where, "must be one line of text without control characters")
         return None
+    if text[0] in _QUOTES and text[0] == text[-1]:
+        problems.add(setting.where, _QUOTED)
+        return None
     return text
+
+
+def secret_fault(text: str) -> str | None:
+    """Return the reason why ``text`` cannot be a key or token, without any part of it; None for one that can."""
+    if text[:1] in _QUOTES or text[-1:] in _QUOTES:
+        return _QUOTED
+    if text[: len(_SCHEME)].lower() == _SCHEME:
+        return "must not begin with the word Bearer, which belongs to the header field: write the rest alone"
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return "must be printable ASCII without blanks, because a header field carries it"
+    return None
 
 
 def read_list(setting: Setting, problems: Problems, *, separator: str = "|") -> tuple[str, ...]:
@@ -83,6 +100,9 @@ def read_json_object(setting: Setting, problems: Problems, *, example: str) -> d
     """Return a TOML table, or the JSON object of a string; empty after a problem."""
     value = setting.value
     if isinstance(value, str):
+        if value.strip()[:1] in _QUOTES:
+            problems.add(setting.where, _QUOTED)
+            return {}
         try:
             value = json.loads(value)
         except ValueError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import msgspec
@@ -61,6 +62,9 @@ class DashboardHandler:
         self._draining = draining
         self._history = history
         self._loop = loop
+        # Of its own: another process may hold the lock of the file for seconds, and metrics must not wait for that.
+        self._history_thread = ThreadPoolExecutor(1, "history-reader")
+        self._reading: asyncio.Future[bytes | ApiError] | None = None
         self._making: asyncio.Task[tuple[bytes, bytes]] | None = None
         self._made_at = 0.0
 
@@ -73,8 +77,8 @@ class DashboardHandler:
         exchange.spawn(self._respond(exchange, lambda: self._requests(query)))
 
     def handle_history(self, exchange: Exchange) -> None:
-        """Returns hours and days, up to this moment."""
-        exchange.spawn(self._respond(exchange, self._read_history))
+        """Returns hours and days, up to this moment; requests that arrive during a read share it."""
+        exchange.spawn(self._respond_history(exchange))
 
     def handle_events(self, exchange: Exchange) -> None:
         """Sends the stats once a second, and the newest requests whenever they change, as server-sent events."""
@@ -88,6 +92,16 @@ class DashboardHandler:
         self._refresh()
         exchange.respond(200, await asyncio.to_thread(make), headers=_NO_STORE)
 
+    async def _respond_history(self, exchange: Exchange) -> None:
+        self._refresh()
+        if self._reading is None or self._reading.done():
+            self._reading = self._loop.run_in_executor(self._history_thread, self._read_history)
+        # A client that leaves cancels its own wait only.
+        read = await asyncio.shield(self._reading)
+        if isinstance(read, ApiError):
+            raise read
+        exchange.respond(200, read, headers=_NO_STORE)
+
     def _stats(self) -> bytes:
         return _encode(make_figures(self._board, self._clock()))
 
@@ -97,20 +111,20 @@ class DashboardHandler:
         requests = [_with_names(record) for record in matches[first : first + query.page_size]]
         return _encode(RequestsPage(requests, len(matches), query.page, query.page_size))
 
-    def _read_history(self) -> bytes:
+    def _read_history(self) -> bytes | ApiError:
         if self._history is None:
             return _encode(no_history())
         self._history.save()
         try:
             return _encode(self._history.read())
         except sqlite3.Error as error:
-            raise ApiError(
+            return ApiError(
                 f"the history cannot be read: {error}",
                 status=503,
                 type="server_error",
                 code="history_unavailable",
                 ending=Ending.INTERNAL_ERROR,
-            ) from error
+            )
 
     async def _newest(self) -> tuple[bytes, bytes]:
         """Returns the events of this second, made once for all open pages: the stats and the newest requests."""
