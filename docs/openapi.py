@@ -106,6 +106,7 @@ RESPONSE_STATUSES = {
     "NotFound": "404",
     "Slow": "408",
     "TooLarge": "413",
+    "Compressed": "415",
     "Limited": "429",
     "Internal": "500",
     "UpstreamFailed": "502",
@@ -128,7 +129,7 @@ RESPONSES: Object = {
         "No client key was given, or it is unknown (`invalid_api_key`), revoked (`api_key_revoked`) or expired "
         "(`api_key_expired`).",
         "authentication_error", "missing_api_key",
-        "no API key was given: send it as 'Authorization: Bearer YOUR_KEY'",
+        "no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "www-authenticate",
     ),
     "Forbidden": refused(
         "The key may not use this model; or the upstream does not open it to the gateway; or a gateway without client "
@@ -146,6 +147,12 @@ RESPONSES: Object = {
     "Slow": refused(
         "The request did not arrive in time. The connection closes.",
         "invalid_request_error", "bad_request", "the request body did not arrive in time",
+    ),
+    "Compressed": refused(
+        "The body has a content coding. `accept-encoding` names what is supported.",
+        "invalid_request_error", "unsupported_content_encoding",
+        "the content coding 'gzip' of the request body is not supported: send the body without a coding",
+        "accept-encoding",
     ),
     "TooLarge": refused(
         "The body is larger than `max_body_bytes`, or than the upstream takes. The connection closes.",
@@ -187,6 +194,8 @@ def field(description: str, example: object, **of: object) -> Object:
 
 
 HEADERS: Object = {
+    "accept-encoding": field("The content codings that request bodies may have.", "identity"),
+    "www-authenticate": field("The authentication scheme.", 'Bearer realm="ztoapi"'),
     "x-request-id": field(
         "Id of this request, in the answer and in the gateway's records.", "5b3c0f6a7a0d4a0e00000001"
     ),
@@ -604,7 +613,7 @@ def chat() -> Object:
         "responses": {
             "200": whole,
             **errors(
-                "BadRequest", "NoKey", "Forbidden", "NotFound", "Slow", "TooLarge", "Limited", "Internal",
+                "BadRequest", "NoKey", "Forbidden", "NotFound", "Slow", "TooLarge", "Compressed", "Limited", "Internal",
                 "UpstreamFailed", "Unavailable", "UpstreamSlow",
             ),
         },

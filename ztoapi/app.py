@@ -25,6 +25,7 @@ from ztoapi.limits.shared_limits import LocalLimiter, SharedLimits
 from ztoapi.middleware.admin import AdminGate
 from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
+from ztoapi.middleware.coding import check_coding
 from ztoapi.middleware.cors import Cors
 from ztoapi.middleware.ratelimit import RateLimits
 from ztoapi.profiling.handler import ProfilingHandler
@@ -118,7 +119,8 @@ class Application:
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
         # Gates in their order: the first that does not let pass has the word. Health passes none of them.
-        self._gates: tuple[Gate, ...] = (self._cors.check, self._check_draining, auth.check, self.admission.check)
+        gates = self._cors.check, self._check_draining, auth.check, self._check_route, self.admission.check
+        self._gates: tuple[Gate, ...] = gates
         self._routes: dict[str, dict[str, Handler]] = {
             "/v1/chat/completions": {"POST": chat.handle},
             "/v1/models": {"GET": self._models.handle_list},
@@ -176,7 +178,7 @@ class Application:
     def _make_context(self, loop: asyncio.AbstractEventLoop, config: Config) -> ServerContext:
         return ServerContext(
             loop,
-            self._dispatch,
+            _handle,
             admit=self._admit,
             limits=config.server,
             recorder=self.recorder,
@@ -228,39 +230,36 @@ class Application:
             yield partial(asyncio.to_thread, self._tracer.close)
 
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
-        """Asked when the head is known, before the body."""
-        method, path = exchange.request.method, exchange.request.path
+        """Checks a request when its head has arrived, before its body is read, and chooses the handler."""
+        path = exchange.request.path
         if path not in self._routes:
             if path in self._open_routes or (path.endswith("/") and path.rstrip("/") in self._open_routes):
-                return None
+                return self._check_route(exchange)
             if self._admin_methods(path) is not None:
-                return self._admin.check(exchange)
-        if method == "OPTIONS":
-            return self._cors.check(exchange)
+                return self._admin.check(exchange) or self._check_route(exchange)
+        if exchange.request.method == "OPTIONS":
+            return self._cors.check(exchange) or self._check_route(exchange)
         for gate in self._gates:
             verdict = gate(exchange)
             if verdict is not None:
                 return verdict
         return None
 
-    def _dispatch(self, exchange: Exchange) -> None:
-        request = exchange.request
+    def _check_route(self, exchange: Exchange) -> ApiError | None:
+        """Chooses the handler, or returns the error: 404, 405 or 415."""
+        request, method = exchange.request, exchange.request.method
         methods = self._routes.get(request.path) or self._find(request.path)
-        if request.method == "OPTIONS":
-            self._cors.preflight(exchange, _ANY_METHOD if methods is None else _allowed(methods))
-            return
+        if method == "OPTIONS":
+            allowed = _ANY_METHOD if methods is None else _allowed(methods)
+            exchange.handler = lambda exchange: self._cors.preflight(exchange, allowed)
+            return None
         if methods is None:
-            raise self._unknown_path(request.path)
-        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+            return self._unknown_path(request.path)
+        handler = methods.get("GET" if method == "HEAD" else method)
         if handler is None:
-            allowed = _allowed(methods)
-            exchange.extra_headers += b"allow: %b\r\n" % allowed.encode("ascii")
-            raise ApiError(
-                f"{request.path} does not take {request.method}; it takes {allowed}",
-                status=405,
-                code="method_not_allowed",
-            )
-        handler(exchange)
+            return _wrong_method(exchange, _allowed(methods))
+        exchange.handler = handler
+        return check_coding(exchange) if method == "POST" and b"content-encoding" in request.headers else None
 
     def _find(self, whole: str) -> dict[str, Handler] | None:
         """What serves a path that is none of ``_routes`` as it stands."""
@@ -307,6 +306,7 @@ class Application:
 
     def _own_samples(self) -> Iterator[Sample]:
         yield Sample("ztoapi_client_connections", len(self.context.connections))
+        yield from self.context.buffers.samples()
         if (redis := self._redis) is not None:
             yield Sample("ztoapi_store_up", float(not redis.statistics().away), "redis")
             yield Sample("ztoapi_store_failures", redis.statistics().failures, "redis")
@@ -357,6 +357,17 @@ class Application:
             retry_after=1.0,
             ending=Ending.SHUTDOWN,
         )
+
+
+def _handle(exchange: Exchange) -> None:
+    exchange.handler(exchange)
+
+
+def _wrong_method(exchange: Exchange, allowed: str) -> ApiError:
+    request = exchange.request
+    exchange.extra_headers += b"allow: %b\r\n" % allowed.encode("ascii")
+    message = f"{request.path} does not take {request.method}; it takes {allowed}"
+    return ApiError(message, status=405, code="method_not_allowed")
 
 
 def _allowed(methods: Collection[str]) -> str:

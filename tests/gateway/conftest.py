@@ -19,3 +19,10 @@ def stack() -> Iterator[Stack]:
     """The same, for one test alone: its records and statistics start at nothing."""
     with Stack() as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def closed() -> Iterator[Stack]:
+    """A gateway with a client key and an admin key."""
+    with Stack(ADMIN_KEY="admin", DEFAULT_KEY="client") as stack:
+        yield stack

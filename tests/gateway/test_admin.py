@@ -1,7 +1,6 @@
 """Operators' figures: who sees them."""
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -97,10 +96,3 @@ def test_every_401_names_the_scheme(closed: Stack, method: str, path: str, given
         assert "metrics" not in path
         return
     assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="ztoapi"')
-
-
-@pytest.fixture(scope="module")
-def closed() -> Iterator[Stack]:
-    """A gateway with an admin key and a client key."""
-    with Stack(ADMIN_KEY="admin", DEFAULT_KEY="client") as stack:
-        yield stack

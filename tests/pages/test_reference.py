@@ -26,7 +26,7 @@ OPERATIONS = {
 PAGES = {"/docs", "/openapi.json"}
 OPERATORS = ("/metrics", "/dashboard", "/debug")
 """What operators read is none of the API that clients are told of: docs/monitoring.md and docs/profiling.md have it."""
-OF_OPERATORS = ("simulator", "profiling.py")
+OF_OPERATORS = ("simulator", "profiling")
 WRONG: dict[str, tuple[object, ...]] = {
     "model": (None, 1, "x" * 257),
     "messages": (None, [], {}, "x"),

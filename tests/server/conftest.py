@@ -62,6 +62,7 @@ def make_worker() -> Iterator[MakeWorker]:
         worker.context.close()
         assert not worker.context.connections
         assert not len(worker.context.deadlines)
+        assert not worker.context.buffers.used
 
 
 @pytest.fixture

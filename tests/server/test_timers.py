@@ -289,6 +289,7 @@ def test_reading_goes_on_once_what_waits_has_shrunk(worker: Worker) -> None:
     connection.send(GET % b"held" + requests)
     assert not connection.transport.is_reading()
     worker.held[0].respond(200, b"")
+    worker.loop.advance(0.0)
     assert connection.transport.is_reading()
     assert connection.received.count(b"HTTP/1.1 200 OK") == 8_001
 
@@ -297,5 +298,6 @@ def test_a_refusal_behind_much_that_waits_is_lingered_over(worker: Worker) -> No
     connection = worker.connect()
     connection.send(GET % b"held" + b"nonsense\r\n\r\n" + b"x" * 200_000)
     worker.held[0].respond(200, b"")
+    worker.loop.advance(0.0)
     assert b"HTTP/1.1 400 " in connection.received
     assert connection.transport.is_reading()

@@ -48,6 +48,13 @@ class ManualLoop:
     def call_soon(self, callback: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Handle:
         return self.call_later(0.0, callback, *args, **kwargs)
 
+    def turn(self) -> None:
+        """Run what is due now, but not what that makes due."""
+        due = [heapq.heappop(self._due) for _ in range(sum(when <= self.now for when, _, _ in self._due))]
+        for _, _, handle in due:
+            if not handle.cancelled:
+                handle.callback()
+
     def advance(self, seconds: float) -> None:
         end = self.now + seconds
         while self._due and self._due[0][0] <= end:

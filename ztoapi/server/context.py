@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ztoapi.errors import ApiError
+from ztoapi.server.buffers import BufferBudget
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.address import Network
@@ -69,6 +70,7 @@ class ServerContext:
         self.dispatch = dispatch
         self.admit = admit
         self.limits = limits or Limits()
+        self.buffers = BufferBudget(self.limits.max_buffered_bytes)
         self.recorder = recorder or Recorder()
         self.deadlines = deadlines or Deadlines()
         self.tracer = tracer

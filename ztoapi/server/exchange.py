@@ -75,6 +75,7 @@ class Exchange:
         "extra_headers",
         "finished",
         "gone",
+        "handler",
         "loop",
         "on_finish",
         "on_gone",
@@ -91,6 +92,9 @@ class Exchange:
         "streaming",
         "trace",
     )
+
+    handler: "Callable[[Exchange], None]"
+    """The handler that answers; ``admit`` sets it where the application has routes."""
 
     def __init__(self, protocol: "HTTPProtocol", head: RequestHead, request_id: str) -> None:
         context, client, headers = protocol.context, protocol.client, head.headers

@@ -13,6 +13,10 @@ Phases, each with its own deadline (checked by the worker's scan, never reset by
 A client that half-closes (FIN after its request) may just be done with sending, or gone. The first is legal (RFC 9112
 section 9.6) and looks the same, so it is asked: an interim answer, or a comment in a stream that has begun, makes the
 kernel of a client that is gone reset the connection. HTTP/1.0 has no interim answers and gets the benefit of the doubt.
+
+One connection does a bounded amount of work in one turn of the event loop: it answers ``TURN_REQUESTS``, decodes
+``TURN_CHUNKED_BYTES``, and reads more than ``TURN_BULK_BYTES`` only once. Then it rests: reading pauses, and the work
+goes on in the next turn, after the other connections.
 """
 
 import asyncio
@@ -27,7 +31,16 @@ from ztoapi.server.exchange import Exchange
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.wire.address import authority, is_in, peer_address
 from ztoapi.wire.framing import CONTINUE, chunk, valid_request_id
-from ztoapi.wire.limits import HIGH_WATER_BYTES, LINGER_BYTES, LOW_WATER_BYTES, PIPELINE_BYTES
+from ztoapi.wire.limits import (
+    HIGH_WATER_BYTES,
+    LINGER_BYTES,
+    LOW_WATER_BYTES,
+    PIPELINE_BYTES,
+    TURN_BULK_BYTES,
+    TURN_REQUESTS,
+    UNCOUNTED_BYTES,
+    UNUSED_BODY_BYTES,
+)
 from ztoapi.wire.request import RequestHead
 from ztoapi.wire.server import ServerWire, State
 
@@ -57,8 +70,11 @@ _BUSY: Final = Phase.BUSY
 _LINGER: Final = Phase.LINGER
 _UNREAD: Final = State.BODY
 _READ: Final = State.IN_HAND
+_NOT_DISPATCHED: Final = (Phase.HEAD, Phase.QUEUED, Phase.BODY)
 _NOT_READING: Final = (Phase.QUEUED, Phase.CLOSING)
 _BETWEEN_REQUESTS: Final = (Phase.IDLE, Phase.HEAD)
+_BODY_METHODS: Final = frozenset(("POST", "PUT", "PATCH"))
+"""RFC 9110 section 9.3: a body has no meaning in the requests of other methods."""
 
 
 # Over 250 lines: the phases of one connection share its timers and its flow control.
@@ -68,12 +84,14 @@ class HTTPProtocol(asyncio.Protocol):
     __slots__ = (
         "_advancing",
         "_body_deadline",
+        "_buffered",
         "_exchange",
         "_expect_continue",
         "_half_closed",
         "_lingered",
         "_phase",
         "_read_paused",
+        "_resting",
         "_stalled_bytes",
         "_wire",
         "client",
@@ -102,6 +120,10 @@ class HTTPProtocol(asyncio.Protocol):
         self._half_closed = False
         self._lingered = 0
         self._read_paused = False
+        self._resting = False
+        """Whether this connection has done its share of this turn of the loop."""
+        self._buffered = 0
+        """Bytes that are counted in the worker's buffer budget."""
         self._stalled_bytes = 0
 
     def __repr__(self) -> str:
@@ -135,6 +157,8 @@ class HTTPProtocol(asyncio.Protocol):
         self.context.connections.discard(self)
         self.context.deadlines.discard(self)
         self.deadline = NEVER
+        self._wire.discard()
+        self._count_buffers()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone()
@@ -150,28 +174,88 @@ class HTTPProtocol(asyncio.Protocol):
         try:
             wire.receive_data(data)
         except ProtocolError as error:
-            self._refuse(error)
+            self._refuse(_broken(error))
             return
         if phase is _BODY:
-            if wire.state is _READ:
-                self._dispatch(cast("Exchange", self._exchange))
-            else:
-                self._extend_body_deadline()
+            self._body_received()
         elif self._exchange is None:
             self._advance()
-        if len(wire.held) > PIPELINE_BYTES:
-            self._hold_back()
+        if wire.held or phase is _BODY or len(data) > UNCOUNTED_BYTES:
+            self._settle(len(data))
 
-    def _hold_back(self) -> None:
-        if self._phase is not Phase.LINGER:
+    def _settle(self, received: int) -> None:
+        """Bound what a read of ``received`` bytes has left behind."""
+        self._count_buffers()
+        if self._phase is Phase.LINGER or self.transport.is_closing():
+            return
+        if self._buffered and self.context.buffers.spent:
+            if self._phase in _NOT_DISPATCHED:
+                self._refuse(self.context.buffers.refusal())
+                return
+            self._pause_reading()
+        elif len(self._wire.held) > PIPELINE_BYTES:
+            self._pause_reading()
+        if received > TURN_BULK_BYTES:
+            self._rest()
+
+    def _count_buffers(self) -> None:
+        """Bring the worker's buffer budget up to date."""
+        buffered = len(self._wire.held) + len(self._wire.body)
+        if buffered <= UNCOUNTED_BYTES:
+            buffered = 0
+        self.context.buffers.used += buffered - self._buffered
+        self._buffered = buffered
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused:
             self._read_paused = True
             self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._read_paused or self._resting or self._phase in _NOT_READING:
+            return
+        if len(self._wire.held) <= PIPELINE_BYTES:
+            self._read_paused = False
+            self.transport.resume_reading()
+
+    def _rest(self) -> None:
+        """Do nothing more for this connection in this turn of the loop."""
+        if not self._resting and not self.transport.is_closing():
+            self._resting = True
+            self._pause_reading()
+            self.context.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._resting = False
+        if self.transport.is_closing():
+            return
+        if self._phase is _BODY and self._wire.held:
+            try:
+                self._wire.continue_body()
+            except ProtocolError as error:
+                self._refuse(_broken(error))
+                return
+            self._body_received()
+        elif self._exchange is None:
+            self._advance()
+        if self._buffered:
+            self._settle(0)
+        self._resume_reading()
+
+    def _body_received(self) -> None:
+        """More of the body has come."""
+        if self._wire.state is _READ:
+            self._dispatch(cast("Exchange", self._exchange))
+        else:
+            self._extend_body_deadline()
+            if self._wire.held:
+                self._rest()
 
     def eof_received(self) -> bool:
         exchange = self._exchange
         if exchange is None:
-            # Requests that wait for room in the socket are still answered.
-            self._half_closed = self.write_paused and len(self._wire.held) > 0
+            # Requests that wait for room in the socket, or for the next turn, are still answered.
+            self._half_closed = (self.write_paused or self._resting) and len(self._wire.held) > 0
             return self._half_closed
         if self._wire.state is not State.IN_HAND:
             return False
@@ -215,7 +299,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._check_peer()
         elif self._phase is Phase.HEAD or self._phase is Phase.BODY:
             part = "head" if self._phase is Phase.HEAD else "body"
-            self._refuse(ProtocolError(408, f"the request {part} did not arrive in time"))
+            self._refuse(_broken(ProtocolError(408, f"the request {part} did not arrive in time")))
         elif self._phase is Phase.LINGER:
             self.transport.abort()
         else:
@@ -228,11 +312,18 @@ class HTTPProtocol(asyncio.Protocol):
 
         None is taken up while the socket is full: answers would pile up for a client that reads none of them.
         """
-        if self._advancing:
+        if self._advancing or self._resting:
             return
         self._advancing = True
+        left = TURN_REQUESTS
         try:
             while self._exchange is None and self._phase in _BETWEEN_REQUESTS and not self.write_paused:
+                if not self._wire.held:
+                    break
+                if not left:
+                    self._rest()
+                    return
+                left -= 1
                 head = self._wire.next_head()
                 if head is None:
                     if self._phase is _IDLE and self._wire.held:
@@ -241,12 +332,11 @@ class HTTPProtocol(asyncio.Protocol):
                     break
                 self._begin(head)
         except ProtocolError as error:
-            self._refuse(error)
+            self._refuse(_broken(error))
         finally:
             self._advancing = False
-        if self._read_paused and len(self._wire.held) <= PIPELINE_BYTES and self._phase not in _NOT_READING:
-            self._read_paused = False
-            self.transport.resume_reading()
+        if self._read_paused:
+            self._resume_reading()
         if self._half_closed and self._exchange is None and not (self.write_paused and self._wire.held):
             self._close()
 
@@ -270,8 +360,7 @@ class HTTPProtocol(asyncio.Protocol):
         elif verdict is Verdict.WAIT:
             self._phase = Phase.QUEUED
             if self._wire.state is _UNREAD:
-                self._read_paused = True
-                self.transport.pause_reading()
+                self._pause_reading()
         else:
             self.reject(exchange, verdict)
 
@@ -280,12 +369,18 @@ class HTTPProtocol(asyncio.Protocol):
         if self._wire.state is not _UNREAD:
             self._dispatch(exchange)
             return
+        if exchange.request.method not in _BODY_METHODS:
+            try:
+                self._wire.limit_body(UNUSED_BODY_BYTES)
+            except ProtocolError as error:
+                self._refuse(_broken(error))
+                return
         self._phase = Phase.BODY
         self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout_seconds
         self._extend_body_deadline()
-        if self._read_paused:
-            self._read_paused = False
-            self.transport.resume_reading()
+        if self._wire.held:
+            self._rest()
+        self._resume_reading()
         if self._expect_continue:
             self.transport.write(CONTINUE)
 
@@ -312,8 +407,13 @@ class HTTPProtocol(asyncio.Protocol):
         body = self._wire.body
         exchange.request.body = body
         record = exchange.record
-        record.bytes_in = len(body)
+        record.bytes_in = size = len(body)
         record.whole = monotonic()
+        if size > UNCOUNTED_BYTES:
+            self._count_buffers()
+            if self.context.buffers.spent:
+                exchange.fail(self.context.buffers.refusal())
+                return
         try:
             self.context.dispatch(exchange)
         except ApiError as error:
@@ -332,6 +432,8 @@ class HTTPProtocol(asyncio.Protocol):
             self._close()
         else:
             self._wire.next_request()
+            if self._buffered:
+                self._count_buffers()
             self._phase = _IDLE
             if not self.write_paused:
                 self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout_seconds
@@ -350,23 +452,27 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _close(self) -> None:
         self._phase = Phase.CLOSING
+        self._wire.discard()
+        self._count_buffers()
         self._stalled_bytes = self.transport.get_write_buffer_size()
         self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout_seconds
         self.transport.close()
 
     # -- refusals, stalls, half-closed clients ------------------------------------------------------------------
 
-    def _refuse(self, error: ProtocolError) -> None:
-        """Answer broken HTTP and read on for a while, so that the answer is not lost to a reset."""
+    def _refuse(self, error: ApiError) -> None:
+        """Answer with ``error`` in the middle of a request, and read on so that a reset does not destroy the answer."""
         exchange = self._exchange
         if exchange is None:
             head = RequestHead("-", "-", b"", {}, True)
             exchange = self._exchange = Exchange(self, head, self.context.next_id())
         exchange.close_after()
-        exchange.fail(ApiError(error.message, status=error.status, code="bad_request"))
+        exchange.fail(error)
 
     def _linger(self) -> None:
         self._phase = Phase.LINGER
+        self._wire.discard()
+        self._count_buffers()
         self.deadline = self.context.loop.time() + self.context.limits.linger_seconds
         if not self.transport.is_closing():
             if self._read_paused:
@@ -401,3 +507,7 @@ class HTTPProtocol(asyncio.Protocol):
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.transport.abort()
+
+
+def _broken(error: ProtocolError) -> ApiError:
+    return ApiError(error.message, status=error.status, code="bad_request")

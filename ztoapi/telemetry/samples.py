@@ -55,6 +55,12 @@ class SampledMetric(NamedTuple):
 
 SAMPLED: Final[Mapping[str, SampledMetric]] = {
     "ztoapi_client_connections": SampledMetric(SampleKind.SUM, (), "Client connections that are open."),
+    "ztoapi_client_buffered_bytes": SampledMetric(
+        SampleKind.SUM, (), "Bytes of requests that are buffered for clients."
+    ),
+    "ztoapi_client_buffers_refused": SampledMetric(
+        SampleKind.COUNTER, (), "Requests refused because the memory for requests was used up."
+    ),
     "ztoapi_admission_waiting": SampledMetric(SampleKind.SUM, (), "Requests that wait for admission."),
     "ztoapi_admission_refused": SampledMetric(
         SampleKind.COUNTER, (), "Requests refused because the gateway was overloaded."

@@ -22,6 +22,11 @@ __all__ = [
     "SOCKET_BUFFER_BYTES",
     "SPARE_RINGS",
     "TRAILER_BYTES",
+    "TURN_BULK_BYTES",
+    "TURN_CHUNKED_BYTES",
+    "TURN_REQUESTS",
+    "UNCOUNTED_BYTES",
+    "UNUSED_BODY_BYTES",
     "Limits",
 ]
 
@@ -35,6 +40,19 @@ TRAILER_BYTES: Final = 8192
 PIPELINE_BYTES: Final = 65536
 """Bytes of pipelined requests that are buffered while a request is in flight; above it reading pauses. Below it reading
 goes on, because a paused transport does not notice that its peer has closed the connection."""
+TURN_REQUESTS: Final = 16
+"""Pipelined requests of one connection that are answered in one turn of the event loop, about 1 ms of `/livez`. The
+rest is answered after the other connections had their turn."""
+TURN_CHUNKED_BYTES: Final = 16384
+"""Bytes of a chunked body that are decoded in one turn of the event loop: 2700 chunks of one byte, about 4 ms."""
+TURN_BULK_BYTES: Final = 131072
+"""A larger read is the last of its connection in one turn of the event loop. uvloop otherwise reads up to 32 times
+250 KiB from a connection that sends fast, before any other connection has its turn."""
+UNUSED_BODY_BYTES: Final = 16384
+"""Body of a request whose method gives it no meaning, such as GET. It is read and dropped. Above it: 413."""
+UNCOUNTED_BYTES: Final = 16384
+"""Bytes that each connection may buffer without being counted toward `max_buffered_bytes`: most requests are smaller,
+and counting them would cost more than it bounds."""
 LINGER_BYTES: Final = 1048576
 """Bytes read and dropped after an error response, so that the kernel does not reset the connection before the client
 has read the response. RFC 9112 section 9.6; nginx lingers the same way."""
@@ -73,6 +91,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         10485760
     )
     """10 MiB: a long prompt with two images. Checked against the declared length, and while a chunked body arrives."""
+    max_buffered_bytes: Annotated[
+        int,
+        Range(1048576, 1099511627776, "bytes"),
+        Option("Memory for the requests of all client connections of a worker; 503 above it."),
+    ] = 268435456
+    """26 of the largest bodies. A body counts from its first read to the end of the response, a head and pipelined
+    requests until they are parsed. nginx writes bodies to disk, Envoy sheds load above its heap limit."""
     head_timeout_seconds: Annotated[Seconds, Option("Time to receive a whole request head; 408.")] = 10.0
     """Counts from the first byte, whatever arrives later. A connection without any byte is closed without a
     response."""

@@ -14,7 +14,7 @@ from typing import Final
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.guard import check_partial_head
-from ztoapi.wire.limits import Limits
+from ztoapi.wire.limits import TURN_CHUNKED_BYTES, Limits
 from ztoapi.wire.request import HeadMemory, RequestHead, parse_head
 
 __all__ = ["ServerWire", "State"]
@@ -39,11 +39,12 @@ class ServerWire:
     """Reads requests off one connection, one at a time.
 
     ``receive_data`` takes octets; ``next_head`` and ``state`` say what they have become; ``body`` is whole once the
-    state is IN_HAND. Octets that belong to no request in hand are ``held`` until ``next_request``. A ProtocolError
-    leaves the connection BROKEN.
+    state is IN_HAND. Bytes that belong to no request in hand are ``held`` until ``next_request``. A chunked body is
+    decoded in parts: what is ``held`` in the state BODY is the rest, for ``continue_body``. A ProtocolError leaves the
+    connection BROKEN.
     """
 
-    __slots__ = ("_chunks", "_length", "_limits", "_memory", "_searched", "body", "held", "state")
+    __slots__ = ("_chunks", "_length", "_limits", "_max_body_bytes", "_memory", "_searched", "body", "held", "state")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -51,6 +52,7 @@ class ServerWire:
         self.held: bytes = b""
         self._searched = 0
         self._length = 0
+        self._max_body_bytes = limits.max_body_bytes
         self._chunks: ChunkDecoder | None = None
         self.body: bytes | bytearray = b""
         self.state = State.HEAD
@@ -67,6 +69,23 @@ class ServerWire:
             self.held += data
         else:
             self.held = data
+
+    def continue_body(self) -> None:
+        """Decode the next part of what is held of a chunked body. Raises ProtocolError."""
+        data, self.held = self.held, b""
+        self.receive_data(data)
+
+    def limit_body(self, max_bytes: int) -> None:
+        """Lower the limit for the body that is being read. Raises ProtocolError (413) if it is exceeded already."""
+        self._max_body_bytes = max_bytes
+        if max(self._length, len(self.body)) > max_bytes:
+            self.state = State.BROKEN
+            raise self._too_large()
+
+    def discard(self) -> None:
+        """Drop all buffered bytes; nothing more is read."""
+        self.body = self.held = b""
+        self.state = State.BROKEN
 
     def next_head(self) -> RequestHead | None:
         """The head of the next request, once it is whole (state HEAD only). Raises ProtocolError."""
@@ -111,6 +130,7 @@ class ServerWire:
         if head.chunked:
             self._chunks = ChunkDecoder()
             self.body = bytearray()
+            self._length = 0
         else:
             stop = offset + head.content_length
             if len(buffer) >= stop:
@@ -123,6 +143,7 @@ class ServerWire:
             self._length = head.content_length
         self.state = State.BODY
         self.held = b""
+        self._max_body_bytes = self._limits.max_body_bytes
         if len(buffer) > offset:
             self._receive_body(buffer[offset:])
 
@@ -139,10 +160,16 @@ class ServerWire:
             self.state = State.IN_HAND
 
     def _receive_chunks(self, chunks: ChunkDecoder, body: bytearray, data: bytes) -> None:
-        body += chunks.decode(data)
-        if len(body) > self._limits.max_body_bytes:
-            raise ProtocolError(413, f"the request body is larger than {self._limits.max_body_bytes} bytes")
+        if self.held:
+            data = self.held + data
+        part, self.held = data[:TURN_CHUNKED_BYTES], data[TURN_CHUNKED_BYTES:]
+        body += chunks.decode(part)
+        if len(body) > self._max_body_bytes:
+            raise self._too_large()
         if chunks.done:
-            self.held = chunks.rest
+            self.held = chunks.rest + self.held
             self._chunks = None
             self.state = State.IN_HAND
+
+    def _too_large(self) -> ProtocolError:
+        return ProtocolError(413, f"the request body is larger than {self._max_body_bytes} bytes")

@@ -1,0 +1,136 @@
+"""The work of one connection in one turn of the event loop is bounded, whatever its client sends."""
+
+import contextlib
+
+import pytest
+
+from tests.server.conftest import MakeServing, MakeWorker, Worker
+from tests.support.clock import Connection
+from ztoapi.errors import ApiError, Ending
+from ztoapi.server.exchange import Exchange
+from ztoapi.wire.limits import TURN_BULK_BYTES, TURN_CHUNKED_BYTES, TURN_REQUESTS
+
+GET = b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n"
+CHUNKED = b"POST /%b HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def responses(connection: Connection) -> int:
+    return connection.received.count(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        GET,
+        GET.replace(b"GET", b"HEAD"),
+        b"\r\n" + GET,
+        b"\r\n\r\n" + GET,
+        GET.replace(b"/now", b"/refused"),
+        b"POST /now HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}",
+        b"POST /refused HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n{}",
+        CHUNKED % b"now" + b"1\r\nx\r\n0\r\n\r\n",
+        CHUNKED % b"now" + b'1;a="b"\r\nx\r\n0\r\nx: y\r\n\r\n',
+        b"GET /now HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
+        b"GET /now HTTP/1.1\r\nhost: a\r\n" + b"a:\r\n" * 90 + b"\r\n",
+    ],
+)
+def test_pipelined_requests_are_answered_in_small_groups(make_worker: MakeWorker, request_bytes: bytes) -> None:
+    refusal = ApiError("no", status=401, ending=Ending.REJECTED)
+    worker = make_worker(admit=lambda exchange: refusal if exchange.request.path == "/refused" else None)
+    flooding, other = worker.connect(), worker.connect()
+    count = 10 * TURN_REQUESTS
+    flooding.send(request_bytes * count)
+    for turn in range(1, 10):
+        assert responses(flooding) == turn * TURN_REQUESTS
+        assert not flooding.transport.is_reading()
+        other.send(GET)
+        assert responses(other) == turn
+        worker.loop.turn()
+    worker.loop.advance(0.0)
+    assert responses(flooding) == count
+    assert flooding.transport.is_reading()
+
+
+def test_few_pipelined_requests_take_one_turn(worker: Worker) -> None:
+    connection = worker.connect()
+    connection.send(GET * TURN_REQUESTS)
+    assert responses(connection) == TURN_REQUESTS
+    assert connection.transport.is_reading()
+
+
+@pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"1;a=b;c\r\nx\r\n", b'2;a="\\""\r\nxy\r\n'])
+@pytest.mark.parametrize("with_head", [True, False])
+def test_small_chunks_are_decoded_in_small_parts(worker: Worker, chunk: bytes, with_head: bool) -> None:
+    flooding, other = worker.connect(), worker.connect()
+    count = 3 * TURN_CHUNKED_BYTES // len(chunk)
+    body = chunk * count + b"0\r\n\r\n"
+    if with_head:
+        flooding.send(CHUNKED % b"held" + body + GET)
+    else:
+        flooding.send(CHUNKED % b"held")
+        flooding.send(body + GET)
+    turns = 0
+    while not worker.held:
+        assert not flooding.transport.is_reading()
+        other.send(GET)
+        worker.loop.turn()
+        turns += 1
+        assert responses(other) == turns
+    assert turns == (len(body) - 1) // TURN_CHUNKED_BYTES
+    assert len(worker.held[0].request.body) == count * (1 if chunk[:1] == b"1" else 2)
+    worker.held[0].respond(200, b"")
+    assert responses(flooding) == 2
+
+
+def test_a_chunked_body_that_breaks_in_a_later_turn_is_refused(worker: Worker) -> None:
+    connection = worker.connect()
+    connection.send(CHUNKED % b"held" + b"1\r\nx\r\n" * TURN_CHUNKED_BYTES + b"nonsense\r\n")
+    assert responses(connection) == 0
+    worker.loop.advance(0.0)
+    assert connection.received.startswith(b"HTTP/1.1 400 ")
+    assert not worker.held
+
+
+def test_a_client_that_leaves_between_two_turns_leaves_nothing_behind(worker: Worker) -> None:
+    pipelining, sending = worker.connect(), worker.connect()
+    pipelining.send(GET * 100)
+    sending.send(CHUNKED % b"held" + b"1\r\nx\r\n" * TURN_CHUNKED_BYTES)
+    for connection in (pipelining, sending):
+        connection.transport.abort()
+    worker.loop.advance(0.0)
+    assert responses(pipelining) == TURN_REQUESTS
+    assert not worker.held
+
+
+def test_a_large_read_is_the_last_of_its_connection_in_a_turn(worker: Worker) -> None:
+    connection = worker.connect()
+    connection.send(b"POST /held HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
+    sent = 0
+    while sent < 1_000_000:
+        part = min(TURN_BULK_BYTES + 1, 1_000_000 - sent)
+        assert connection.send(b"x" * part) == part
+        sent += part
+        assert connection.transport.is_reading() is (part <= TURN_BULK_BYTES)
+        worker.loop.turn()
+        assert connection.transport.is_reading()
+    assert len(worker.held[0].request.body) == 1_000_000
+
+
+def test_another_connection_has_its_turn_in_the_midst_of_a_flood(make_serving: MakeServing) -> None:
+    order: list[str] = []
+    with contextlib.ExitStack() as stack:
+
+        def dispatch(exchange: Exchange) -> None:
+            order.append(exchange.request.path)
+            if len(order) == 1:
+                other.get("/other")
+            exchange.respond(200, b"")
+
+        serving = make_serving(dispatch)
+        other = stack.enter_context(serving.client())
+        flooding = stack.enter_context(serving.client())
+        flooding.send(GET * 2000)
+        assert other.answer().status == 200
+        for _ in range(2000):
+            assert flooding.answer().status == 200
+    assert order.index("/other") <= 4 * TURN_REQUESTS
