@@ -13,7 +13,7 @@ from tests.stack import Stack
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator.pacer import Pacer
 from ztoapi.simulator.plain import Plain
-from ztoapi.simulator.plan import Plan
+from ztoapi.simulator.plan import ResponsePlan
 
 
 class SetClock:
@@ -72,7 +72,7 @@ class Written:
         self.on_resume()
 
 
-def paced(plan: Plan, count: int, *, lag: float = 0.0, room: int = 1_000_000) -> tuple[Written, SetClock]:
+def paced(plan: ResponsePlan, count: int, *, lag: float = 0.0, room: int = 1_000_000) -> tuple[Written, SetClock]:
     clock = SetClock(lag)
     written = Written(clock, room)
     numbers = (b"%d," % number for number in range(count))
@@ -82,22 +82,22 @@ def paced(plan: Plan, count: int, *, lag: float = 0.0, room: int = 1_000_000) ->
 
 
 def test_events_are_due_on_an_absolute_schedule() -> None:
-    written, _ = paced(Plan(ttft=50, itl=20), 3)
+    written, _ = paced(ResponsePlan(ttft=50, itl=20), 3)
     assert written.writes == [(0.05, b"0,"), (0.07, b"1,"), (0.09, b"2,"), (0.11, b"last")]
 
 
 def test_a_loop_that_calls_late_does_not_make_the_schedule_drift() -> None:
-    written, _ = paced(Plan(ttft=0, itl=10), 1000, lag=0.004)
+    written, _ = paced(ResponsePlan(ttft=0, itl=10), 1000, lag=0.004)
     assert written.writes[-1] == (10.004, b"last")
 
 
 def test_events_of_one_write_go_when_the_first_is_due() -> None:
-    written, _ = paced(Plan(ttft=0, itl=10, epw=3), 5)
+    written, _ = paced(ResponsePlan(ttft=0, itl=10, epw=3), 5)
     assert written.writes == [(0.0, b"0,1,2,"), (0.03, b"3,4,"), (0.05, b"last")]
 
 
 def test_what_came_due_while_the_client_was_full_goes_at_once() -> None:
-    written, clock = paced(Plan(ttft=0, itl=10), 6, room=2)
+    written, clock = paced(ResponsePlan(ttft=0, itl=10), 6, room=2)
     assert len(written.writes) == 2
     clock.now += 0.02
     late = round(clock.now - 100, 6)
@@ -108,10 +108,10 @@ def test_what_came_due_while_the_client_was_full_goes_at_once() -> None:
 
 
 def test_a_burst_takes_no_time_and_stops_when_the_client_is_full() -> None:
-    written, _ = paced(Plan(), 1000)
+    written, _ = paced(ResponsePlan(), 1000)
     assert len(written.writes) == 1001
     assert {when for when, _ in written.writes} == {0.0}
-    held, _ = paced(Plan(), 1000, room=10)
+    held, _ = paced(ResponsePlan(), 1000, room=10)
     assert len(held.writes) == 10
 
 

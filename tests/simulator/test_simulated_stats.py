@@ -9,7 +9,7 @@ from tests.processes.gateway_process import GatewayProcess
 from tests.simulator.asking import MESSAGES, ask, raw_request
 from tests.stack import Stack
 from ztoapi.cli.main import main
-from ztoapi.simulator.shared_counts import Cell, SharedCounts
+from ztoapi.simulator.shared_counts import CountCell, SharedCounts
 
 PLAIN = "/v1/chat/completions"
 
@@ -89,10 +89,10 @@ def test_rows_add_up_and_a_worker_that_comes_again_finds_its_names() -> None:
     board = SharedCounts(2)
     for row in range(2):
         index: dict[bytes, int] = {}
-        board.add(row, Cell.REQUESTS, row + 1)
+        board.add(row, CountCell.REQUESTS, row + 1)
         board.count_model(row, index, b"both")
         board.count_model(row, index, b"x" * 400)
-    assert board.total(Cell.REQUESTS) == 3
+    assert board.total(CountCell.REQUESTS) == 3
     assert board.models() == {b"both": 2, b"x" * 248: 2}
     assert board.names(1) == [b"both", b"x" * 248]
     board.set_last(0, b"first", 1)

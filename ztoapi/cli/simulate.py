@@ -12,7 +12,7 @@ from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
 from ztoapi.simulator.plan import read_plan
 from ztoapi.simulator.shared_counts import SharedCounts
-from ztoapi.simulator.stats import Stats
+from ztoapi.simulator.stats import SimulatorStats
 from ztoapi.wire.address import authority
 
 __all__ = ["run"]
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make(options: Options, board: SharedCounts, row: int, loop: asyncio.AbstractEventLoop) -> Simulator:
-    return Simulator(options, loop, Stats(board, row))
+    return Simulator(options, loop, SimulatorStats(board, row))
 
 
 def _options(args: argparse.Namespace) -> Options:

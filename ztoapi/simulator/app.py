@@ -1,4 +1,4 @@
-"""The simulator: which path speaks which dialect, who may ask, and what is counted."""
+"""The simulator: routes of each dialect, authentication, and counting."""
 
 import asyncio
 import hmac
@@ -12,11 +12,11 @@ from ztoapi.server.context import ServerContext
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator import zread
 from ztoapi.simulator.chat import decoded
-from ztoapi.simulator.faults import Call, Dialect, befalls, refuse
+from ztoapi.simulator.faults import Dialect, SimulatedCall, apply_fault, refuse
 from ztoapi.simulator.official import CREATED, Official
 from ztoapi.simulator.plain import Plain
 from ztoapi.simulator.plan import Options, read_plan
-from ztoapi.simulator.stats import Connections, Stats
+from ztoapi.simulator.stats import Connections, SimulatorStats
 from ztoapi.simulator.web import WebChat, web_models
 
 __all__ = ["Options", "Simulator"]
@@ -41,34 +41,34 @@ _ZREAD_PAGE: Final = re.compile(re.escape(zread.PREFIX) + "/(repo/github/[^/]+/[
 _encode = msgspec.json.Encoder().encode
 
 
-class _Named(msgspec.Struct):
+class _NamedModel(msgspec.Struct):
     model: str = ""
 
 
-_decode_named = msgspec.json.Decoder(_Named).decode
+_decode_named = msgspec.json.Decoder(_NamedModel).decode
 
 
 class Simulator:
-    """One worker's simulator; ``context`` goes to the server, ``stats`` is what ``/sim/stats`` shows."""
+    """The simulator of one worker. ``context`` is for the server; ``/sim/stats`` shows ``stats``."""
 
-    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, stats: Stats | None = None) -> None:
+    def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, stats: SimulatorStats | None = None) -> None:
         self.options = options
-        self.stats = stats or Stats()
+        self.stats = stats or SimulatorStats()
         self.context = ServerContext(loop, self.dispatch)
         self.context.connections = Connections(self.stats)
 
     async def start(self) -> None:
-        """Nothing has to be made ready."""
+        """Does nothing; required by the server."""
 
     async def close(self) -> None:
-        """Nothing is left open."""
+        """Does nothing; required by the server."""
 
     def dispatch(self, exchange: Exchange) -> None:
-        """Answer one request."""
+        """Responds to one request."""
         path = exchange.request.path.rstrip("/")
         if path == "/sim/stats":
             _allow(exchange, "GET")
-            exchange.respond(200, _encode(self.stats.shown()))
+            exchange.respond(200, _encode(self.stats.figures()))
         elif path == "/sim/reset":
             _allow(exchange, "POST")
             self.stats.reset()
@@ -76,7 +76,7 @@ class Simulator:
         elif (dialect := _dialect(path)) is None:
             raise ApiError("no such path", status=404, code="not_found")
         elif self._admit(exchange, dialect):
-            self._answer(exchange, dialect, path)
+            self._respond(exchange, dialect, path)
 
     def _admit(self, exchange: Exchange, dialect: Dialect) -> bool:
         key, header = self.options.api_key, exchange.request.headers.get(b"authorization", b"")
@@ -85,7 +85,7 @@ class Simulator:
         refuse(exchange, dialect, "1001" if dialect is _OFFICIAL and not header else "1000")
         return False
 
-    def _answer(self, exchange: Exchange, dialect: Dialect, path: str) -> None:
+    def _respond(self, exchange: Exchange, dialect: Dialect, path: str) -> None:
         if path in _MODEL_LISTS or _ZREAD_PAGE.fullmatch(path):
             _allow(exchange, "GET")
             if not zread.answer_page(exchange, path):
@@ -109,20 +109,20 @@ class Simulator:
         name, plan = read_plan(model, self.options)
         if plan.fault_times and visit.times > plan.fault_times:
             plan.fault = ""
-        call = Call(exchange, name, plan, visit.number)
-        if not befalls(call, dialect):
+        call = SimulatedCall(exchange, name, plan, visit.number)
+        if not apply_fault(call, dialect):
             dialect.answer(call)
 
 
 def _token_settings(exchange: Exchange) -> str:
-    """The settings that the token carries, as a model name does; they win over those of the name."""
+    """Returns the settings in the token, in the form of those in a model name; they take precedence."""
     token = exchange.request.headers.get(b"authorization", b"").removeprefix(b"Bearer ").decode("latin-1")
     _, colon, settings = token.partition(":")
     return colon + settings
 
 
 def _is_json(octets: bytes | bytearray) -> bool:
-    """Whether a body that is no request is JSON at all: of the first thing wrong one cannot tell what follows."""
+    """Returns whether a body is JSON. The first decoding error may be anywhere, so the whole body is decoded."""
     try:
         decoded(msgspec.json.decode, octets)
     except msgspec.DecodeError:
@@ -131,7 +131,7 @@ def _is_json(octets: bytes | bytearray) -> bool:
 
 
 def _dialect(path: str) -> Dialect | None:
-    """Who speaks at ``path``."""
+    """Returns the dialect of ``path``."""
     if path in _MODEL_LISTS:
         return _CHATS[path.removesuffix("models") + "chat/completions"]
     if path == _ZREAD_TALK or _ZREAD_MESSAGE.fullmatch(path) or _ZREAD_PAGE.fullmatch(path):
@@ -140,9 +140,9 @@ def _dialect(path: str) -> Dialect | None:
 
 
 def _allow(exchange: Exchange, method: str) -> None:
-    got = exchange.request.method
-    if got != method and (got, method) != ("HEAD", "GET"):
-        raise ApiError(f"{got} is not allowed here, {method} is", status=405, code="method_not_allowed")
+    requested = exchange.request.method
+    if requested != method and (requested, method) != ("HEAD", "GET"):
+        raise ApiError(f"{requested} is not allowed, use {method}", status=405, code="method_not_allowed")
 
 
 def _models(dialect: Dialect) -> bytes:

@@ -1,4 +1,4 @@
-"""An OpenAI-shaped chat request, and what is said in answer to it: the same in all chat dialects."""
+"""The OpenAI-shaped chat request, and the content of its response, which is the same in all chat dialects."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -6,59 +6,59 @@ from typing import TypeVar
 
 import msgspec
 
-from ztoapi.simulator.plan import FINISH_FAULTS, Plan
+from ztoapi.simulator.plan import FINISH_FAULTS, ResponsePlan
 from ztoapi.simulator.text import answer_words, json_words, sample
 
-__all__ = ["Answer", "ChatBody", "Function", "Message", "Tool", "decoded", "read_chat"]
+__all__ = ["ChatBody", "ChatFunction", "ChatMessage", "ChatTool", "SimulatedAnswer", "decoded", "read_chat"]
 
 T = TypeVar("T")
-Octets = bytes | bytearray
+Body = bytes | bytearray
 
 
-class Function(msgspec.Struct):
+class ChatFunction(msgspec.Struct):
     name: str
     parameters: dict[str, object] | None = None
 
 
-class Tool(msgspec.Struct):
+class ChatTool(msgspec.Struct):
     type: str = "function"
-    function: Function | None = None
+    function: ChatFunction | None = None
 
 
-class Message(msgspec.Struct):
+class ChatMessage(msgspec.Struct):
     role: str
 
 
-class _Kind(msgspec.Struct):
+class _ThinkingType(msgspec.Struct):
     type: str | None = None
 
 
-class _Schema(msgspec.Struct):
+class _JsonSchema(msgspec.Struct):
     schema: dict[str, object] | None = None
 
 
-class _Format(msgspec.Struct):
+class _ResponseFormat(msgspec.Struct):
     type: str
-    json_schema: _Schema | None = None
+    json_schema: _JsonSchema | None = None
 
 
-class _StreamOptions(msgspec.Struct):
+class _ChatStreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
 class ChatBody(msgspec.Struct):
-    """The fields that change an answer."""
+    """The fields that change the response."""
 
-    messages: list[Message]
+    messages: list[ChatMessage]
     stream: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    thinking: _Kind | None = None
-    response_format: _Format | None = None
-    stream_options: _StreamOptions | None = None
-    tools: list[Tool] | None = None
+    thinking: _ThinkingType | None = None
+    response_format: _ResponseFormat | None = None
+    stream_options: _ChatStreamOptions | None = None
+    tools: list[ChatTool] | None = None
     tool_choice: object = None
     tool_stream: bool | None = None
     request_id: str | None = None
@@ -73,29 +73,29 @@ _decode_prompt = msgspec.json.Decoder(_Prompt).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decoded(decode: Callable[[Octets], T], octets: Octets) -> T:
-    """``decode(octets)``. Raises msgspec.DecodeError, for what is nested too deeply as well."""
+def decoded(decode: Callable[[Body], T], body: Body) -> T:
+    """Returns ``decode(body)``. Raises msgspec.DecodeError, also for values that are nested too deeply."""
     try:
-        return decode(octets)
+        return decode(body)
     except RecursionError as error:
         raise msgspec.DecodeError("nested too deeply") from error
 
 
-def read_chat(octets: Octets) -> ChatBody:
+def read_chat(body: Body) -> ChatBody:
     """Raises msgspec.DecodeError."""
-    return decoded(_decode, octets)
+    return decoded(_decode, body)
 
 
-class Answer:
-    """What is said: so many tokens of reasoning, then words or a tool call, and why it ends.
+class SimulatedAnswer:
+    """The content of a response: tokens of reasoning, then words or a tool call, and the finish reason.
 
-    ``octets`` is the request as it came; its messages, four octets a token, are the prompt's count.
+    ``raw`` is the request body. The prompt counts a token for every four bytes of its messages.
     """
 
-    def __init__(self, body: ChatBody, plan: Plan, *, octets: Octets, reasoning: int) -> None:
+    def __init__(self, body: ChatBody, plan: ResponsePlan, *, raw: Body, reasoning: int) -> None:
         self._body = body
         self._plan = plan
-        self._prompt_tokens = len(bytes(_decode_prompt(octets).messages)) // 4
+        self._prompt_tokens = len(bytes(_decode_prompt(raw).messages)) // 4
         self.reasoning = reasoning
         self.request_id = body.request_id
         limit = body.max_tokens if body.max_tokens is not None else body.max_completion_tokens
@@ -103,8 +103,9 @@ class Answer:
         self._cut = self.tokens < plan.tokens
 
     @functools.cached_property
-    def tool(self) -> Function | None:
-        """The function to call: the one that is asked for, or the first, unless its result is what has come."""
+    def tool(self) -> ChatFunction | None:
+        """The function to call: the one that tool_choice names, or the first; None if the last message is a tool
+        result."""
         functions = [tool.function for tool in self._body.tools or () if tool.function is not None]
         choice = self._body.tool_choice
         if not functions or choice == "none" or (self._body.messages and self._body.messages[-1].role == "tool"):
@@ -115,7 +116,7 @@ class Answer:
 
     @property
     def arguments(self) -> str:
-        """Arguments that fit the called function's schema, as JSON."""
+        """JSON arguments that fit the schema of the called function."""
         schema = self.tool.parameters if self.tool is not None else None
         return _encode(sample({"type": "object", **(schema or {})})).decode("utf-8")
 
@@ -129,14 +130,14 @@ class Answer:
 
     @property
     def repeats(self) -> bool:
-        """Whether the words are few different ones."""
+        """Whether the same few words repeat."""
         return not self._plan.stamp
 
     def words(self) -> Iterator[str]:
-        wanted = self._body.response_format
-        if wanted is None or wanted.type not in ("json_object", "json_schema"):
+        requested = self._body.response_format
+        if requested is None or requested.type not in ("json_object", "json_schema"):
             return answer_words(self._plan, self.tokens)
-        schema = wanted.json_schema.schema if wanted.json_schema is not None else None
+        schema = requested.json_schema.schema if requested.json_schema is not None else None
         return json_words(self._plan, self.tokens, schema)
 
     def usage(self) -> dict[str, object]:
@@ -149,5 +150,5 @@ class Answer:
         }
 
     def whole_usage(self) -> dict[str, object]:
-        """The counts of an answer that is not streamed: those of the reasoning beside the rest."""
+        """Returns the usage of a response that is not streamed, which also counts the reasoning tokens."""
         return {**self.usage(), "completion_tokens_details": {"reasoning_tokens": self.reasoning}}

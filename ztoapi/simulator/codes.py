@@ -1,7 +1,7 @@
-"""Error codes that can be asked for, with the HTTP status and the words they come with.
+"""Error codes that a request can select, each with its HTTP status and message.
 
-Z.ai documents which codes there are (https://docs.z.ai/api-reference/api-code) but only partly with which status; the
-limits of a plan or an account come with 429. Codes of three digits are HTTP's own.
+Z.ai documents the codes (https://docs.z.ai/api-reference/api-code), but the HTTP status only of some; limits of a plan
+or an account have 429. Codes of three digits are HTTP statuses.
 """
 
 from types import MappingProxyType

@@ -1,6 +1,7 @@
-"""What can go wrong with an answer: before its first byte, and in the middle of it.
+"""Faults of a response: before its first byte, and in the middle.
 
-How a refusal looks is the dialect's matter (:class:`Dialect`); the rest is HTTP and TCP, the same for all.
+Each dialect formats its error responses (:class:`Dialect`). The other faults concern HTTP and TCP, and are the same for
+all dialects.
 """
 
 import datetime
@@ -11,9 +12,9 @@ from typing import Final, NamedTuple, Protocol
 
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator.codes import REFUSALS
-from ztoapi.simulator.plan import Plan
+from ztoapi.simulator.plan import ResponsePlan
 
-__all__ = ["Call", "Dialect", "befalls", "breaks_off", "refuse"]
+__all__ = ["Dialect", "SimulatedCall", "apply_fault", "end_with_fault", "refuse"]
 
 _HTML = b"<!DOCTYPE html><html><head><title>405</title></head><body>blocked by the edge</body></html>"
 _CAPTCHA = b'{"detail":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}'
@@ -22,33 +23,33 @@ _BOTH_LENGTHS = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chu
 
 _RESET: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _ZONE_HOURS: Final = 8
-"""Z.ai names times as they are in Beijing, and does not say so."""
+"""Z.ai gives times in Beijing time, without a zone."""
 
 
-class Call(NamedTuple):
-    """A chat request that is to be answered. ``number`` makes its id."""
+class SimulatedCall(NamedTuple):
+    """A chat request in progress. Its id contains ``number``."""
 
     exchange: Exchange
     model: str
-    plan: Plan
+    plan: ResponsePlan
     number: int
 
 
 class Dialect(Protocol):
-    """One upstream's way to speak."""
+    """The wire format of one upstream."""
 
     error_event: bytes
-    """How it reports a failure in the middle of a stream."""
+    """The event that reports a failure in the middle of a stream."""
 
     def error(self, code: str, message: str) -> tuple[int, bytes]:
-        """The HTTP status and the body of a refusal."""
+        """Returns the HTTP status and the body of an error response."""
         ...
 
-    def answer(self, call: Call) -> None: ...
+    def answer(self, call: SimulatedCall) -> None: ...
 
 
 def refuse(exchange: Exchange, dialect: Dialect, code: str, message: str = "", *, retry_after: int = 0) -> None:
-    """Answer with one of :data:`ztoapi.simulator.codes.REFUSALS`."""
+    """Sends one of :data:`ztoapi.simulator.codes.REFUSALS`."""
     status, body = dialect.error(code, message or REFUSALS[code].message)
     headers = b"retry-after: %d\r\n" % retry_after if retry_after else b""
     exchange.respond(status, body, headers=headers)
@@ -56,12 +57,12 @@ def refuse(exchange: Exchange, dialect: Dialect, code: str, message: str = "", *
 
 def _reset_time(seconds: int) -> str:
     zone = datetime.timezone(datetime.timedelta(hours=_ZONE_HOURS))
-    now = datetime.datetime.now(zone)  # noqa: TID251 - people read it
+    now = datetime.datetime.now(zone)  # noqa: TID251 - shown to users
     return (now + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def befalls(call: Call, dialect: Dialect) -> bool:
-    """The faults before the first byte; True if there is no answer to give any more."""
+def apply_fault(call: SimulatedCall, dialect: Dialect) -> bool:
+    """Applies a fault that comes before the first byte. Returns True if no response is to follow."""
     exchange, fault = call.exchange, call.plan.fault
     if fault in REFUSALS:
         message = _RESET.sub(_reset_time(call.plan.reset), REFUSALS[fault].message) if call.plan.reset else ""
@@ -82,13 +83,14 @@ def befalls(call: Call, dialect: Dialect) -> bool:
     elif fault == "captcha":
         exchange.respond(403, _CAPTCHA)
     else:
-        # Who hangs says nothing, and waits for the client to go.
+        # A hanging response sends nothing and waits for the client to disconnect.
         return fault == "hang"
     return True
 
 
-def breaks_off(exchange: Exchange, fault: str, upcoming: bytes, error_event: bytes) -> bool:
-    """The faults that end a stream in its middle; True if ``fault`` is one. ``upcoming`` is its next event."""
+def end_with_fault(exchange: Exchange, fault: str, upcoming: bytes, error_event: bytes) -> bool:
+    """Applies a fault that ends a stream in its middle. Returns False if ``fault`` is another one. ``upcoming`` is the
+    next event."""
     if fault == "truncate":
         exchange.abort()
     elif fault == "reset_mid":
@@ -104,13 +106,14 @@ def breaks_off(exchange: Exchange, fault: str, upcoming: bytes, error_event: byt
     return True
 
 
-def _send_raw(exchange: Exchange, octets: bytes) -> None:
-    exchange.transport.write(octets)
+def _send_raw(exchange: Exchange, data: bytes) -> None:
+    exchange.transport.write(data)
     exchange.abort()
 
 
 def _reset(exchange: Exchange) -> None:
-    """Close the connection with a reset instead of an end. Nobody has gone away but ourselves."""
+    """Closes the connection with a TCP reset."""
+    # The client has not disconnected, so this is no cancellation.
     exchange.on_gone = None
     sock = exchange.transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,16 +1,16 @@
-"""Z.ai's official API, as its documentation and its clients describe it.
+"""Z.ai's official API, as described by its documentation and its clients.
 
-No ``object`` anywhere, the role in every delta, the reasoning first; the last chunk has the finish reason and the usage
-together. It is as strict as GLM is (``strictness.py``).
+There is no ``object``; every delta has the role; reasoning comes first; the last chunk has both the finish reason and
+the usage. Requests are validated as strictly as by Z.ai (``strictness.py``).
 """
 
 from collections.abc import Iterator
 
 import msgspec
 
-from ztoapi.simulator.chat import Answer
+from ztoapi.simulator.chat import SimulatedAnswer
 from ztoapi.simulator.codes import REFUSALS
-from ztoapi.simulator.faults import Call, refuse
+from ztoapi.simulator.faults import SimulatedCall, refuse
 from ztoapi.simulator.pacer import Pacer, send_whole
 from ztoapi.simulator.strictness import Objection, check
 from ztoapi.simulator.text import framed, reasoning_words
@@ -18,7 +18,7 @@ from ztoapi.simulator.text import framed, reasoning_words
 __all__ = ["CREATED", "Official", "tool_fragments"]
 
 CREATED = 1767225600
-"""When every simulated answer was made: the same request has the same answer."""
+"""Creation time of every simulated response, so that equal requests get equal responses."""
 _DONE = b"data: [DONE]\n\n"
 _FRAGMENT_CHARACTERS = 5
 Object = dict[str, object]
@@ -34,15 +34,15 @@ class Official:
     def error(self, code: str, message: str) -> tuple[int, bytes]:
         return REFUSALS[code].status, _encode({"error": {"code": code, "message": message}})
 
-    def answer(self, call: Call) -> None:
-        octets = call.exchange.request.body
-        body = check(octets)
+    def answer(self, call: SimulatedCall) -> None:
+        raw = call.exchange.request.body
+        body = check(raw)
         if isinstance(body, Objection):
             refuse(call.exchange, self, body.code, body.message)
             return
         thinks = body.thinking is None or body.thinking.type != "disabled"
         reasoning = call.plan.thinking_tokens if thinks else 0
-        answer = Answer(body, call.plan, octets=octets, reasoning=reasoning)
+        answer = SimulatedAnswer(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"2026{call.number:08d}sim", "created": CREATED, "model": call.model}
         if body.stream:
             events = _events(base, call, answer, fragments=bool(body.tool_stream))
@@ -59,7 +59,7 @@ def _event(base: Object, delta: Object, finish: str | None = None, **more: objec
     return b"data: %b\n\n" % _encode({**base, "choices": [choice], **more})
 
 
-def _events(base: Object, call: Call, answer: Answer, *, fragments: bool) -> Iterator[bytes]:
+def _events(base: Object, call: SimulatedCall, answer: SimulatedAnswer, *, fragments: bool) -> Iterator[bytes]:
     before, after = _event(base, {"reasoning_content": "@"}).rsplit(b"@", 1)
     yield from framed(reasoning_words(call.plan, answer.reasoning), before, after, repeated=answer.repeats)
     if answer.tool is not None:
@@ -70,11 +70,11 @@ def _events(base: Object, call: Call, answer: Answer, *, fragments: bool) -> Ite
     yield from framed(answer.words(), before, after, repeated=answer.repeats)
 
 
-def _last(base: Object, answer: Answer) -> bytes:
+def _last(base: Object, answer: SimulatedAnswer) -> bytes:
     return _event(base, {"content": ""}, answer.finish_reason, usage=answer.usage()) + _DONE
 
 
-def _whole(base: Object, call: Call, answer: Answer) -> Object:
+def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object:
     message: Object = {"role": "assistant", "content": ""}
     if answer.reasoning:
         message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))
@@ -91,8 +91,9 @@ def _whole(base: Object, call: Call, answer: Answer) -> Object:
     }
 
 
-def tool_fragments(answer: Answer, *, fragments: bool) -> Iterator[Object]:
-    """The call of ``answer.tool``: in one piece, or its id and name first and then its arguments bit by bit."""
+def tool_fragments(answer: SimulatedAnswer, *, fragments: bool) -> Iterator[Object]:
+    """Yields the call of ``answer.tool``: in one piece, or first its id and name and then fragments of its
+    arguments."""
     name = answer.tool.name if answer.tool is not None else ""
     call: Object = {"index": 0, "id": "call_1", "type": "function"}
     arguments = answer.arguments

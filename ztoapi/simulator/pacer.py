@@ -1,31 +1,34 @@
-"""Sends an answer on an absolute schedule, with the faults that can befall one in the middle."""
+"""Sends a response on an absolute schedule, with the faults that occur in its middle."""
 
 import itertools
 from collections.abc import Iterator
 from typing import Final
 
 from ztoapi.server.exchange import Exchange
-from ztoapi.simulator.faults import Dialect, breaks_off
-from ztoapi.simulator.plan import MID_FAULTS, Plan
+from ztoapi.simulator.faults import Dialect, end_with_fault
+from ztoapi.simulator.plan import MID_FAULTS, ResponsePlan
 
 __all__ = ["Pacer", "send_whole"]
 
-_WRITES_A_TURN: Final = 64
-"""Writes in a row before other connections get their turn."""
+_WRITES_PER_TURN: Final = 64
+"""Consecutive writes before other connections get their turn."""
 _DRIP_SECONDS: Final = 0.002
 _DONE: Final = b"data: [DONE]\n\n"
 _STREAM_ONLY: Final = frozenset(("no_done", "huge"))
-"""Faults that a whole answer cannot have."""
+"""Faults that only streams can have."""
 
 
 class Pacer:
-    """Event number k is due ``ttft + k * itl`` after the start; events of one write go when the first is due.
+    """Sends a stream. Event number k is due ``ttft + k * itl`` after the start; a write goes out when its first event
+    is due.
 
-    ``events`` is taken from as the events fall due, ``last`` is sent with the end. Nothing is made ahead of what the
-    client reads: a stream of any length holds one write.
+    ``events`` is consumed as events fall due; ``last`` is sent at the end. The stream never runs ahead of the client:
+    it buffers at most one write.
     """
 
-    def __init__(self, exchange: Exchange, plan: Plan, dialect: Dialect, events: Iterator[bytes], last: bytes) -> None:
+    def __init__(
+        self, exchange: Exchange, plan: ResponsePlan, dialect: Dialect, events: Iterator[bytes], last: bytes
+    ) -> None:
         self._exchange = exchange
         self._plan = plan
         self._dialect = dialect
@@ -50,13 +53,13 @@ class Pacer:
 
     def _step(self) -> None:
         exchange, plan = self._exchange, self._plan
-        for _ in range(_WRITES_A_TURN):
+        for _ in range(_WRITES_PER_TURN):
             if exchange.finished:
                 return
             if exchange.paused:
                 self._waiting = True
                 return
-            if self._fault and self._sent >= self._fault_at and self._befalls():
+            if self._fault and self._sent >= self._fault_at and self._apply_fault():
                 return
             events = list(itertools.islice(self._events, plan.epw))
             if not events:
@@ -71,12 +74,12 @@ class Pacer:
         exchange.loop.call_soon(self._step)
 
     def _end(self) -> None:
-        # A stream that is too short for its fault has it at the end.
-        if not self._fault or not self._befalls():
+        # In a stream that is too short, the fault comes at the end.
+        if not self._fault or not self._apply_fault():
             self._exchange.end(self._last)
 
-    def _befalls(self) -> bool:
-        """Let the fault happen, once; True if nothing more is to be done here."""
+    def _apply_fault(self) -> bool:
+        """Applies the fault, once. Returns True if the stream has ended or continues elsewhere."""
         fault, self._fault = self._fault, ""
         if fault == "no_done":
             self._last = self._last.removesuffix(_DONE)
@@ -84,22 +87,22 @@ class Pacer:
             self._drip(iter(next(self._events, b"")))
             return True
         elif fault != "huge":
-            return breaks_off(self._exchange, fault, next(self._events, self._last), self._dialect.error_event)
+            return end_with_fault(self._exchange, fault, next(self._events, self._last), self._dialect.error_event)
         return False
 
-    def _drip(self, octets: Iterator[int]) -> None:
-        """One octet a write, then the rest of the stream as it should be."""
-        octet = next(octets, None)
-        if octet is None:
+    def _drip(self, data: Iterator[int]) -> None:
+        """Writes one byte at a time, then the rest of the stream normally."""
+        byte = next(data, None)
+        if byte is None:
             self._sent += 1
             self._step()
         elif not self._exchange.finished:
-            self._exchange.write(bytes((octet,)))
-            self._exchange.loop.call_later(_DRIP_SECONDS, self._drip, octets)
+            self._exchange.write(bytes((byte,)))
+            self._exchange.loop.call_later(_DRIP_SECONDS, self._drip, data)
 
 
-def send_whole(exchange: Exchange, plan: Plan, dialect: Dialect, body: bytes, tokens: int) -> None:
-    """Send ``body`` as one answer, when the last of its ``tokens`` would be due, or break off in its middle."""
+def send_whole(exchange: Exchange, plan: ResponsePlan, dialect: Dialect, body: bytes, tokens: int) -> None:
+    """Sends ``body`` as a whole when the last of its ``tokens`` would be due, or breaks off in its middle."""
     if plan.fault in MID_FAULTS - _STREAM_ONLY:
         middle = len(body) // 2
         Pacer(exchange, plan, dialect, iter([body[:middle], body[middle:]]), b"").start(b"application/json")

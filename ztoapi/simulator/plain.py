@@ -1,16 +1,16 @@
-"""A plain OpenAI-compatible server that hosts GLM, as vLLM does: ``/v1``.
+"""A plain OpenAI-compatible server that hosts GLM, such as vLLM: ``/v1``.
 
-Every chunk has its ``object``; the role comes first and once, the finish reason with an empty delta, the usage in a
-chunk without choices and only where it is asked for. https://platform.openai.com/docs/api-reference/chat-streaming
+Every chunk has an ``object``. The role comes once, in the first chunk; the finish reason comes with an empty delta; the
+usage comes on request, in a chunk without choices. https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
 from collections.abc import Iterator
 
 import msgspec
 
-from ztoapi.simulator.chat import Answer, ChatBody, read_chat
+from ztoapi.simulator.chat import ChatBody, SimulatedAnswer, read_chat
 from ztoapi.simulator.codes import REFUSALS
-from ztoapi.simulator.faults import Call, refuse
+from ztoapi.simulator.faults import SimulatedCall, refuse
 from ztoapi.simulator.official import CREATED, tool_fragments
 from ztoapi.simulator.pacer import Pacer, send_whole
 from ztoapi.simulator.text import framed, reasoning_words
@@ -36,15 +36,15 @@ class Plain:
         kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
         return status, _encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
-    def answer(self, call: Call) -> None:
-        octets = call.exchange.request.body
+    def answer(self, call: SimulatedCall) -> None:
+        raw = call.exchange.request.body
         try:
-            body = read_chat(octets)
+            body = read_chat(raw)
         except msgspec.DecodeError as error:
             refuse(call.exchange, self, "1210", str(error))
             return
         reasoning = call.plan.reasoning or 0
-        answer = Answer(body, call.plan, octets=octets, reasoning=reasoning)
+        answer = SimulatedAnswer(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"chatcmpl-sim{call.number}", "object": "chat.completion.chunk"}
         base |= {"created": CREATED, "model": call.model}
         if body.stream:
@@ -59,7 +59,7 @@ def _event(base: Object, delta: Object, finish: str | None = None) -> bytes:
     return b"data: %b\n\n" % _encode({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
 
-def _events(base: Object, call: Call, answer: Answer) -> Iterator[bytes]:
+def _events(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Iterator[bytes]:
     yield _event(base, {"role": "assistant", "content": ""})
     before, after = _event(base, {"reasoning_content": "@"}).rsplit(b"@", 1)
     yield from framed(reasoning_words(call.plan, answer.reasoning), before, after, repeated=answer.repeats)
@@ -71,14 +71,14 @@ def _events(base: Object, call: Call, answer: Answer) -> Iterator[bytes]:
     yield from framed(answer.words(), before, after, repeated=answer.repeats)
 
 
-def _last(base: Object, body: ChatBody, answer: Answer) -> bytes:
+def _last(base: Object, body: ChatBody, answer: SimulatedAnswer) -> bytes:
     events = _event(base, {}, answer.finish_reason)
     if body.stream_options is not None and body.stream_options.include_usage:
         events += b"data: %b\n\n" % _encode({**base, "choices": [], "usage": answer.usage()})
     return events + _DONE
 
 
-def _whole(base: Object, call: Call, answer: Answer) -> Object:
+def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object:
     message: Object = {"role": "assistant", "content": None}
     if answer.reasoning:
         message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))

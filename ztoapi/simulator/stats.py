@@ -1,4 +1,4 @@
-"""What the simulator has seen; ``/sim/stats`` shows it, tests and load tests read it."""
+"""Statistics of the simulator, shown by ``/sim/stats`` and read by tests and load tests."""
 
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -6,98 +6,98 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from ztoapi.server.exchange import Exchange
-from ztoapi.simulator.shared_counts import Cell, SharedCounts
+from ztoapi.simulator.shared_counts import CountCell, SharedCounts
 
 if TYPE_CHECKING:
     from ztoapi.server.protocol import HTTPProtocol
 
-__all__ = ["Connections", "Stats", "Visit"]
+__all__ = ["Connections", "SimulatorStats", "Visit"]
 
 _BODY_BYTES: Final = 65536
-"""A longer last body is left out of the statistics."""
+"""A longer body is left out of the last request."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Visit(NamedTuple):
-    """A chat request as counted: ``number`` among all, ``times`` among those for its model string."""
+    """The ordinal of a chat request: ``number`` among all, ``times`` among those for its model string."""
 
     number: int
     times: int
 
 
-class Stats:
-    """The counts of every worker on ``board``; this one writes ``row``."""
+class SimulatorStats:
+    """The counts of every worker; this worker writes ``row``."""
 
-    def __init__(self, board: SharedCounts | None = None, row: int = 0) -> None:
-        self._board = board or SharedCounts()
+    def __init__(self, counts: SharedCounts | None = None, row: int = 0) -> None:
+        self._counts = counts or SharedCounts()
         self._row = row
-        self._index = {name: number for number, name in enumerate(self._board.names(row))}
-        self._epoch = self._board.epoch
-        # A worker that died had streams open; they are gone with it.
-        self._board.set(row, Cell.OPEN, 0)
+        self._index = {name: number for number, name in enumerate(self._counts.names(row))}
+        self._epoch = self._counts.epoch
+        # Streams of an earlier worker of this row ended when it died.
+        self._counts.set(row, CountCell.OPEN, 0)
 
     @property
     def requests(self) -> int:
-        return self._board.total(Cell.REQUESTS)
+        return self._counts.total(CountCell.REQUESTS)
 
     @property
     def cancels(self) -> int:
-        return self._board.total(Cell.CANCELS)
+        return self._counts.total(CountCell.CANCELS)
 
     @property
     def open_streams(self) -> int:
-        return self._board.total(Cell.OPEN)
+        return self._counts.total(CountCell.OPEN)
 
     @property
     def connections(self) -> int:
-        return self._board.total(Cell.CONNECTIONS)
+        return self._counts.total(CountCell.CONNECTIONS)
 
     def reset(self) -> None:
-        self._board.reset()
+        self._counts.reset()
 
     def count_connection(self) -> None:
-        self._board.add(self._row, Cell.CONNECTIONS)
+        self._counts.add(self._row, CountCell.CONNECTIONS)
 
     def begin(self, exchange: Exchange, model: str, *, decodable: bool = True) -> Visit:
-        """A chat request has come; its ending is counted by itself. ``decodable``: its body is JSON."""
-        board, row = self._board, self._row
-        if self._epoch != board.epoch:
-            self._epoch = board.epoch
+        """Counts a chat request, and later its end. ``decodable``: its body is JSON."""
+        counts, row = self._counts, self._row
+        if self._epoch != counts.epoch:
+            self._epoch = counts.epoch
             self._index.clear()
-        board.add(row, Cell.REQUESTS)
-        board.add(row, Cell.OPEN)
-        board.set(row, Cell.PEAK, max(board.get(row, Cell.PEAK), self.open_streams))
+        counts.add(row, CountCell.REQUESTS)
+        counts.add(row, CountCell.OPEN)
+        counts.set(row, CountCell.PEAK, max(counts.get(row, CountCell.PEAK), self.open_streams))
         name = model.encode("utf-8", "replace")
-        board.count_model(row, self._index, name)
+        counts.count_model(row, self._index, name)
         exchange.on_gone = self._count_cancel
         exchange.on_finish = self._count_end
-        board.set_last(row, _encode(_account(exchange, decodable)), time.monotonic_ns())
-        number = (board.get(row, Cell.REQUESTS) - 1) * board.workers + row + 1
-        return Visit(number, board.model_count(name) if b"fault_times" in name else 1)
+        counts.set_last(row, _encode(_describe(exchange, decodable)), time.monotonic_ns())
+        number = (counts.get(row, CountCell.REQUESTS) - 1) * counts.workers + row + 1
+        return Visit(number, counts.model_count(name) if b"fault_times" in name else 1)
 
     def _count_cancel(self) -> None:
-        self._board.add(self._row, Cell.CANCELS)
+        self._counts.add(self._row, CountCell.CANCELS)
 
     def _count_end(self, _: Exchange) -> None:
-        self._board.add(self._row, Cell.OPEN, -1)
+        self._counts.add(self._row, CountCell.OPEN, -1)
 
-    def shown(self) -> dict[str, object]:
+    def figures(self) -> dict[str, object]:
         return {
             "requests": self.requests,
-            "by_model": {name.decode("utf-8", "replace"): count for name, count in self._board.models().items()},
+            "by_model": {name.decode("utf-8", "replace"): count for name, count in self._counts.models().items()},
             "cancels": self.cancels,
             "open_streams": self.open_streams,
-            "peak_concurrency": max(self._board.values(Cell.PEAK)),
+            "peak_concurrency": max(self._counts.values(CountCell.PEAK)),
             "connections": self.connections,
-            "last_request": msgspec.Raw(self._board.last()),
+            "last_request": msgspec.Raw(self._counts.last()),
         }
 
 
 class Connections(set["HTTPProtocol"]):
-    """The server's set of open connections; it tells of each that comes."""
+    """The server's set of open connections, which counts each new one."""
 
-    def __init__(self, stats: Stats) -> None:
+    def __init__(self, stats: SimulatorStats) -> None:
         super().__init__()
         self._stats = stats
 
@@ -106,15 +106,15 @@ class Connections(set["HTTPProtocol"]):
         self._stats.count_connection()
 
 
-def _account(exchange: Exchange, decodable: bool) -> dict[str, object]:
+def _describe(exchange: Exchange, decodable: bool) -> dict[str, object]:
     request = exchange.request
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
     if "authorization" in headers:
         headers["authorization"] = "..." + headers["authorization"][-4:]
-    shown = decodable and len(request.body) <= _BODY_BYTES
+    complete = decodable and len(request.body) <= _BODY_BYTES
     return {
         "path": request.path,
         "headers": headers,
         "body_bytes": len(request.body),
-        "body": msgspec.Raw(bytes(request.body)) if shown else None,
+        "body": msgspec.Raw(bytes(request.body)) if complete else None,
     }

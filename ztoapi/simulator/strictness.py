@@ -1,4 +1,4 @@
-"""What Z.ai's official API refuses, by its documentation and by what clients report of it.
+"""The request validation of Z.ai's official API, as described by its documentation and its clients.
 
 https://docs.z.ai/api-reference/llm/chat-completion
 """
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ztoapi.simulator.chat import ChatBody, Tool, decoded, read_chat
+from ztoapi.simulator.chat import ChatBody, ChatTool, decoded, read_chat
 
 __all__ = ["Objection", "check"]
 
@@ -31,10 +31,10 @@ class Objection(NamedTuple):
     message: str
 
 
-def check(octets: bytes | bytearray) -> ChatBody | Objection:
-    """The request, or why Z.ai does not take it."""
+def check(raw: bytes | bytearray) -> ChatBody | Objection:
+    """Returns the request, or the error that Z.ai would return."""
     try:
-        fields = decoded(_decode_fields, octets)
+        fields = decoded(_decode_fields, raw)
     except msgspec.DecodeError as error:
         return Objection("1210", f"API parameter error: {error}")
     for name in ("model", "messages"):
@@ -44,7 +44,7 @@ def check(octets: bytes | bytearray) -> ChatBody | Objection:
         if fields.get(name) is not None:
             return Objection("1210", f"API parameter error: {name}")
     try:
-        body = read_chat(octets)
+        body = read_chat(raw)
     except msgspec.DecodeError as error:
         return Objection("1214" if "$.messages" in str(error) else "1210", f"API parameter error: {error}")
     wrong = _wrong_value(body) or _wrong_field(fields)
@@ -57,7 +57,7 @@ def check(octets: bytes | bytearray) -> ChatBody | Objection:
 
 
 def _wrong_value(body: ChatBody) -> str:
-    """The name of a parameter whose value is not taken."""
+    """Returns the name of a parameter with an invalid value, or ""."""
     wrong = {
         "temperature": body.temperature is not None and not 0 <= body.temperature <= 1,
         "top_p": body.top_p is not None and not 0.01 <= body.top_p <= 1,
@@ -71,7 +71,7 @@ def _wrong_value(body: ChatBody) -> str:
     return next((name for name, refused in wrong.items() if refused), "")
 
 
-def _callable(tools: list[Tool]) -> bool:
+def _callable(tools: list[ChatTool]) -> bool:
     functions = [tool.function for tool in tools if tool.function is not None]
     return len(tools) <= _MAX_TOOLS and all(_FUNCTION_NAME.fullmatch(function.name) for function in functions)
 

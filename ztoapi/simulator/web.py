@@ -1,7 +1,7 @@
-"""chat.z.ai's web chat: details blocks for reasoning, and the edit event that closes them.
+"""The web chat of chat.z.ai: details blocks for reasoning, closed by an edit event.
 
-Errors are ``{"detail": ...}`` with a status, or an event with an error in it. The client checks of the real one are not
-simulated, only how it refuses who does not pass them (faults ``426`` and ``captcha``).
+Errors are ``{"detail": ...}`` with a status, or an event that contains an error. The real server's checks of its
+clients are not simulated, only the responses to clients that fail them (faults ``426`` and ``captcha``).
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.simulator.chat import Answer, ChatBody, Message, Tool, decoded
+from ztoapi.simulator.chat import ChatBody, ChatMessage, ChatTool, SimulatedAnswer, decoded
 from ztoapi.simulator.codes import REFUSALS
-from ztoapi.simulator.faults import Call, refuse
+from ztoapi.simulator.faults import SimulatedCall, refuse
 from ztoapi.simulator.official import CREATED
 from ztoapi.simulator.pacer import Pacer
 from ztoapi.simulator.text import framed, reasoning_words
@@ -35,39 +35,39 @@ class _Params(msgspec.Struct):
     max_tokens: int | None = None
 
 
-class _Body(msgspec.Struct):
-    messages: list[Message]
+class _WebChatBody(msgspec.Struct):
+    messages: list[ChatMessage]
     features: _Features = msgspec.field(default_factory=_Features)
     params: _Params = msgspec.field(default_factory=_Params)
-    tools: list[Tool] | None = None
+    tools: list[ChatTool] | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(_WebChatBody).decode
 
 
 class WebChat:
-    """It always streams."""
+    """The web chat, which always streams."""
 
     error_event = (
         b'data: {"type":"chat:completion","data":{"error":{"code":429,"detail":"too many requests"},"done":true}}\n\n'
     )
 
     def error(self, code: str, message: str) -> tuple[int, bytes]:
-        # A model that it does not know is a page that it does not have.
+        # The real server answers 404 for an unknown model.
         status, text = (404, "Not Found") if code == "1211" else (REFUSALS[code].status, message)
         return status, _encode({"detail": text})
 
-    def answer(self, call: Call) -> None:
-        octets = call.exchange.request.body
+    def answer(self, call: SimulatedCall) -> None:
+        raw = call.exchange.request.body
         try:
-            body = decoded(_decode, octets)
+            body = decoded(_decode, raw)
         except msgspec.DecodeError as error:
             refuse(call.exchange, self, "1210", str(error))
             return
         thinks = body.features.enable_thinking is not False
-        asked = ChatBody(messages=body.messages, max_tokens=body.params.max_tokens, tools=body.tools)
+        chat = ChatBody(messages=body.messages, max_tokens=body.params.max_tokens, tools=body.tools)
         reasoning = call.plan.thinking_tokens if thinks else 0
-        answer = Answer(asked, call.plan, octets=octets, reasoning=reasoning)
+        answer = SimulatedAnswer(chat, call.plan, raw=raw, reasoning=reasoning)
         last = _event(phase="other", delta_content="", usage=answer.usage()) + _event(phase="done", done=True)
         Pacer(call.exchange, call.plan, self, _events(call, answer), last).start()
 
@@ -76,7 +76,7 @@ def _event(**fields: object) -> bytes:
     return b"data: %b\n\n" % _encode({"type": "chat:completion", "data": fields})
 
 
-def _events(call: Call, answer: Answer) -> Iterator[bytes]:
+def _events(call: SimulatedCall, answer: SimulatedAnswer) -> Iterator[bytes]:
     words = answer.words() if answer.tool is None else iter(())
     if answer.reasoning:
         quoted = []
@@ -98,7 +98,7 @@ def _utf16_units(text: str) -> int:
 
 
 def web_models() -> bytes:
-    """``GET /api/models``."""
+    """Returns the body of ``GET /api/models``."""
     models = [
         {"id": upstream_id, "name": name, "info": {"is_active": True, "created_at": CREATED}}
         for name, upstream_id in _UPSTREAM_IDS.items()

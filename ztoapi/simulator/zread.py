@@ -1,7 +1,7 @@
-"""zread.ai: repository, wiki, talk, and the message that streams.
+"""zread.ai: repository, wiki, talk, and the message, which streams.
 
-Answers are ``{"code": 0, "msg": "", "data": {...}}``; another code is an error. There is one repository, whatever it is
-called, with one wiki and one talk; repositories of the owner ``missing`` are not indexed.
+Responses are ``{"code": 0, "msg": "", "data": {...}}``; another code is an error. Every name denotes the same
+repository, with one wiki and one talk; repositories of the owner ``missing`` are not indexed.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import msgspec
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator.chat import decoded
 from ztoapi.simulator.codes import REFUSALS
-from ztoapi.simulator.faults import Call, refuse
+from ztoapi.simulator.faults import SimulatedCall, refuse
 from ztoapi.simulator.pacer import Pacer
 from ztoapi.simulator.text import answer_words, reasoning_words
 
@@ -32,48 +32,48 @@ class _Wiki(msgspec.Struct):
     page_id: str = _PAGE
 
 
-class _Repository(msgspec.Struct):
+class _RepositoryContext(msgspec.Struct):
     repo_id: str = _REPOSITORY
 
 
 class _Context(msgspec.Struct):
     wiki: _Wiki = msgspec.field(default_factory=_Wiki)
-    repo: _Repository = msgspec.field(default_factory=_Repository)
+    repo: _RepositoryContext = msgspec.field(default_factory=_RepositoryContext)
 
 
-class _Question(msgspec.Struct):
+class _TalkMessage(msgspec.Struct):
     query: str
     context: _Context = msgspec.field(default_factory=_Context)
 
 
-_decode_question = msgspec.json.Decoder(_Question).decode
+_decode_message = msgspec.json.Decoder(_TalkMessage).decode
 
 
 class Zread:
-    """The message of a talk; what comes before it is below."""
+    """The message of a talk. The functions below serve the requests that precede it."""
 
     error_event = b'event:error\ndata:{"code":500,"msg":"Internal error"}\n\n'
 
     def error(self, code: str, message: str) -> tuple[int, bytes]:
         return REFUSALS[code].status, _envelope(int(code), message, None)
 
-    def answer(self, call: Call) -> None:
+    def answer(self, call: SimulatedCall) -> None:
         exchange = call.exchange
         talk = exchange.request.path.rstrip("/").split("/")[-2]
         try:
-            question = decoded(_decode_question, exchange.request.body)
+            message = decoded(_decode_message, exchange.request.body)
         except msgspec.DecodeError as error:
             refuse(exchange, self, "1210", str(error))
             return
-        if talk != _TALK or question.context != _Context():
+        if talk != _TALK or message.context != _Context():
             exchange.respond(200, _envelope(_NOT_FOUND, "no such talk, repository or page", None))
-        elif not question.query.strip():
+        elif not message.query.strip():
             exchange.respond(200, _envelope(_BAD_REQUEST, "query is empty", None))
         else:
             Pacer(exchange, call.plan, self, _events(call), _event("finish", {})).start()
 
 
-def _events(call: Call) -> Iterator[bytes]:
+def _events(call: SimulatedCall) -> Iterator[bytes]:
     plan, text = call.plan, []
     for word in reasoning_words(plan, plan.thinking_tokens):
         yield _event("answer", {"id": "m1", "text": "", "reasoning_content": word})
@@ -84,7 +84,7 @@ def _events(call: Call) -> Iterator[bytes]:
 
 
 def _event(name: str, fields: dict[str, object]) -> bytes:
-    # No space after the colons: the real one has none either.
+    # As on the real server, there is no space after the colons.
     return b"event:%b\ndata:%b\n\n" % (name.encode("ascii"), _encode(fields))
 
 
@@ -93,7 +93,7 @@ def _envelope(code: int, message: str, data: dict[str, object] | None) -> bytes:
 
 
 def answer_page(exchange: Exchange, path: str) -> bool:
-    """Answer what is asked for before a talk; False if ``path`` is neither a repository nor a wiki."""
+    """Responds with a repository or a wiki. Returns False for any other path."""
     match path.removeprefix(PREFIX).strip("/").split("/"):
         case ["repo", "github", owner, _]:
             if owner == _MISSING_OWNER:
@@ -102,9 +102,9 @@ def answer_page(exchange: Exchange, path: str) -> bool:
                 exchange.respond(200, _envelope(0, "", {"repo_id": _REPOSITORY, "wiki_id": _WIKI}))
         case ["wiki", wiki]:
             pages: list[object] = [{"page_id": _PAGE, "slug": "1-overview"}]
-            known = wiki == _WIKI
+            exists = wiki == _WIKI
             exchange.respond(
-                200, _envelope(0, "", {"pages": pages}) if known else _envelope(_NOT_FOUND, "no wiki", None)
+                200, _envelope(0, "", {"pages": pages}) if exists else _envelope(_NOT_FOUND, "no wiki", None)
             )
         case _:
             return False
@@ -112,5 +112,5 @@ def answer_page(exchange: Exchange, path: str) -> bool:
 
 
 def open_talk(exchange: Exchange) -> None:
-    """``POST /talk``."""
+    """Responds to ``POST /talk``."""
     exchange.respond(200, _envelope(0, "", {"talk_id": _TALK}))
