@@ -32,6 +32,7 @@ from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.flights import make_flights
 from ztoapi.relay.platforms import Upstream
+from ztoapi.relay.redaction import redaction_for
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.access_log import AccessLog
@@ -137,9 +138,9 @@ class Application:
         self.sampler = self._watch(config)
 
     def _make_upstreams(self, config: Config, limiter: LocalLimiter | None) -> dict[str, Upstream]:
-        loop, clock = self.context.loop, self.context.wall_clock
+        loop, clock, redaction = self.context.loop, self.context.wall_clock, redaction_for(config)
         return {
-            platform.id: Upstream(platform, loop, config.upstream, clock, _caps(platform, limiter))
+            platform.id: Upstream(platform, loop, config.upstream, clock, redaction, _caps(platform, limiter))
             for platform in config.platforms
         }
 

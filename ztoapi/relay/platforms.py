@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
@@ -14,6 +15,7 @@ from ztoapi.config.model import Platform, UpstreamConfig
 from ztoapi.dialects.openai import KnownForms
 from ztoapi.errors import Fault, UpstreamError
 from ztoapi.relay.credentials import Caps, CredentialPool, CredentialStatistics, Lease, Unavailable
+from ztoapi.relay.redaction import Redaction
 from ztoapi.structures.breaker import BreakerState
 from ztoapi.structures.retry_budget import RetryBudget
 from ztoapi.telemetry.checks import Check
@@ -30,6 +32,12 @@ _FREE_RETRIES = 10
 _CODE_CHARACTERS: Final = 64
 """As much of an upstream's own code goes into the log; those that are known have less than half of that."""
 
+_LOG_SECONDS: Final = 10.0
+"""Between two messages of a platform's errors, which may come with every request."""
+_WORDS_CHARACTERS: Final = 500
+"""As much of an upstream's words goes into the log."""
+_CREDENTIAL_WORDS = re.compile(r"api[ _-]?key|(?:access|auth|bearer)[ _-]?token|bearer|credential", re.IGNORECASE)
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +51,8 @@ class UpstreamStatistics(msgspec.Struct, frozen=True):
 
 
 class Upstream:
-    """One platform. ``clock`` gives Unix seconds; ``caps`` are those of its credentials."""
+    """One platform. ``clock`` gives Unix seconds; ``redaction`` holds the gateway's secrets;
+    ``caps`` are those of its credentials."""
 
     def __init__(
         self,
@@ -51,6 +60,7 @@ class Upstream:
         loop: asyncio.AbstractEventLoop,
         config: UpstreamConfig,
         clock: Callable[[], float],
+        redaction: Redaction,
         caps: Caps | None = None,
     ) -> None:
         self.platform = platform
@@ -59,6 +69,8 @@ class Upstream:
         self.budget = RetryBudget(config.retry_budget_percent / 100, _FREE_RETRIES)
         self._loop = loop
         self._clock = clock
+        self._redaction = redaction
+        self._logged_at = -math.inf
         url = httpx.URL(platform.chat_url)
         self._origin = origin_of(url)
         self._chat_target = url.raw_path
@@ -95,6 +107,24 @@ class Upstream:
         """Header fields for a request beside those of clients, such as for the list of models; there must be a
         credential."""
         return self._headers[self.pool.peek()]
+
+    def disclose(self, error: UpstreamError) -> None:
+        """Make ``error`` fit to leave the gateway: without secrets and internal addresses, in clients' answers and in
+        records alike. What an upstream says of the credential goes to the log only."""
+        words, name = error.message, self.platform.id
+        if error.fault is Fault.REFUSED or (error.code in _OWN_WORDS and _CREDENTIAL_WORDS.search(words)):
+            error.message = f"the gateway's credential was refused by the platform {name}"
+        else:
+            known = words.replace(f"the upstream {self._origin.authority}", f"the platform {name}")
+            error.message = self._redaction.text(known)
+        for field in ("code", "type", "param", "upstream_code"):
+            value = getattr(error, field)
+            if value is not None:
+                setattr(error, field, self._redaction.text(value))
+        now = self._loop.time()
+        if error.message != words and now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
+            _log.warning("%s (%s): %r", name, error.code, self._redaction.secrets(words)[:_WORDS_CHARACTERS])
 
     def fail(self, lease: Lease, error: UpstreamError) -> None:
         """A request with ``lease`` has ended in ``error``."""
@@ -174,6 +204,8 @@ class Upstream:
         )
 
 
+_OWN_WORDS = frozenset(("upstream_error", "upstream_forbidden"))
+"""Codes of errors whose message is the upstream's own, and which may be about the credential."""
 _REASONS = {
     None: "in use as often as the caps allow",
     Fault.REFUSED: "refused by the upstream",

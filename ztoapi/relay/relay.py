@@ -267,9 +267,6 @@ class Relay:
         if self._mode is _Mode.OVER:
             # Only a failure of our own can come now, in what answered the client: it must hear of it all the same.
             self._exchange.fail(error)
-        elif self._mode is _Mode.REFUSAL and self._head.status != 200:
-            # The status says more than the cut-off body.
-            self._failed(self._refusal())
         else:
             self._failed(error)
 
@@ -322,7 +319,7 @@ class Relay:
     def _done(self, out: bytes) -> None:
         """The stream is complete; what the upstream still sends (its last chunk) only frees the connection."""
         self._end()
-        exchange = self._exchange
+        exchange, call = self._exchange, self._call
         exchange.record.answer()
         self._note(self._reader.usage)
         if self._collector is not None:
@@ -330,17 +327,20 @@ class Relay:
                 self._collector.feed(out)
                 body = self._collector.body()
             except UpstreamError as error:
+                self._hang_up()
                 self._failed(error)
                 return
             self._tries.complete()
             self._detach()
             exchange.respond(200, body)
-            return
-        self._tries.complete()
-        if not exchange.streaming:
-            exchange.start_stream()
-        self._detach()
-        exchange.end(out)
+        else:
+            self._tries.complete()
+            if not exchange.streaming:
+                exchange.start_stream()
+            self._detach()
+            exchange.end(out)
+        if call is not None:
+            call.finish()
 
     def _answer_whole(self) -> None:
         self._mode = _OVER
@@ -369,6 +369,7 @@ class Relay:
             # An answer that comes whole is silent until it is there, however well the upstream is.
             error.fault = Fault.REQUEST
         exchange = self._exchange
+        self._tries.upstream.disclose(error)
         exchange.record.upstream_code = error.upstream_code
         self._tries.fail(error)
         if not self._answering and error.elsewhere:
