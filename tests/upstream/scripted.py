@@ -6,6 +6,7 @@ turns a test that would hang into one that fails.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -161,6 +162,14 @@ class Peer(asyncio.Protocol, Changing):
 
     def close(self) -> None:
         self.transport.close()
+
+    def close_unseen(self) -> None:
+        """Close in this very moment: the gateway's event loop has no time to see it before it sends a request."""
+        sock = self.transport.get_extra_info("socket")
+        # The transport's own close waits for the next turn of the loop.
+        with socket.socket(fileno=os.dup(sock.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
+        self.transport.abort()
 
     def reset(self) -> None:
         """Close with a RST instead of a FIN."""

@@ -1,10 +1,9 @@
 """Connections are kept, used again newest first, closed when surplus, and never used once they are dead."""
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.upstream.scripted import (
+    HANG_SECONDS,
     LAST_CHUNK,
     OK,
     Heard,
@@ -63,7 +62,7 @@ async def test_while_one_request_is_under_way_another_gets_a_connection_of_its_o
     native.client.send(upstream.request(b"1"), first)
     native.client.send(upstream.request(b"2"), second)
     peers = [await upstream.accept(), await upstream.accept()]
-    assert native.client.pool.statistics().busy == 2
+    await settle(lambda: native.client.pool.statistics().busy == 2)
     for peer in peers:
         body = (await peer.request()).body
         peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n" + body)
@@ -235,41 +234,71 @@ async def test_http_1_0_with_keep_alive_is_kept(native: Native, upstream: Upstre
 # -- the one safe retry ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("die", [Peer.close, Peer.reset])
-async def test_a_reused_connection_that_dies_unanswered_is_tried_once_more(
-    native: Native, upstream: Upstream, die: Callable[[Peer], None]
+async def send_to_one_that_closes(native: Native, upstream: Upstream, peer: Peer, body: bytes = b"again") -> Heard:
+    """A request on a kept connection, sent in the turn of the loop in which ``peer`` closes it unread."""
+    heard = Heard()
+    peer.close_unseen()
+    assert native.client.pool.statistics().idle == 1
+    native.client.send(upstream.request(body), heard)
+    return heard
+
+
+@pytest.mark.parametrize("size", [5, 3_000_000], ids=["small", "large"])
+async def test_a_request_on_a_connection_that_was_closed_before_is_sent_once_more(
+    native: Native, upstream: Upstream, size: int
 ) -> None:
+    peer = await round_trip(native, upstream)
+    heard = await send_to_one_that_closes(native, upstream, peer, b"x" * size)
+    fresh = await upstream.accept()
+    assert len((await fresh.request()).body) == size
+    fresh.send(OK)
+    assert (await heard.ended()).calls == ["head", "data", "end"]
+    assert upstream.requests == 2
+
+
+async def test_a_request_that_is_reset_within_a_round_trip_is_sent_once_more(
+    native: Native, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ztoapi.upstream.connection.LOOP_DELAY_SECONDS", HANG_SECONDS)
     peer = await round_trip(native, upstream)
     heard = Heard()
     native.client.send(upstream.request(b"again"), heard)
-    await peer.request()
-    die(peer)
+    peer.reset()
     fresh = await upstream.accept()
     assert (await fresh.request()).body == b"again"
     fresh.send(OK)
     assert (await heard.ended()).calls == ["head", "data", "end"]
-    assert upstream.requests == 3
 
 
-async def test_a_reused_connection_that_dies_late_may_have_been_served(
+async def test_a_request_that_is_reset_later_may_have_been_served(
     native: Native, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ztoapi.upstream.client.SAFE_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("ztoapi.upstream.connection.LOOP_DELAY_SECONDS", -1.0)
     peer = await round_trip(native, upstream)
     heard = Heard()
     native.client.send(upstream.request(b"again"), heard)
     await peer.request()
+    peer.reset()
+    assert (await heard.ended()).error.code == "upstream_closed"
+    assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("body", [b"again", b"x" * 3_000_000], ids=["small", "large"])
+async def test_a_request_that_was_read_is_never_sent_again(native: Native, upstream: Upstream, body: bytes) -> None:
+    peer = await round_trip(native, upstream)
+    heard = Heard()
+    native.client.send(upstream.request(body), heard)
+    await peer.request()
     peer.close()
     assert (await heard.ended()).error.code == "upstream_closed"
-    assert upstream.requests == 2
+    assert (upstream.requests, upstream.connections) == (2, 1)
 
 
 async def test_the_retry_is_not_retried(native: Native, upstream: Upstream) -> None:
     peers = await open_idle(native, upstream, 2)
     heard = Heard()
+    peers[1].close_unseen()
     native.client.send(upstream.request(), heard)
-    await peers[1].request()
-    peers[1].close()
     # The retry takes a new connection although an idle one is left, which is as likely to be dead.
     fresh = await upstream.accept()
     await fresh.request()
@@ -278,7 +307,7 @@ async def test_the_retry_is_not_retried(native: Native, upstream: Upstream) -> N
     assert (error.code, error.status) == ("upstream_closed", 502)
     assert heard.calls == ["error"]
     assert upstream.connections == 3
-    assert upstream.requests == 4
+    assert upstream.requests == 3
 
 
 async def test_a_reused_connection_that_dies_after_one_octet_is_not_retried(native: Native, upstream: Upstream) -> None:
@@ -315,21 +344,16 @@ async def test_a_timeout_on_a_reused_connection_is_not_retried(native: Native, u
 async def test_a_retry_that_finds_nobody_says_so(native: Native) -> None:
     async with listening() as upstream:
         peer = await round_trip(native, upstream)
-        heard = Heard()
-        native.client.send(upstream.request(), heard)
-        await peer.request()
         upstream.stop()
-        peer.close()
-        error = (await heard.ended()).error
+        error = (await (await send_to_one_that_closes(native, upstream, peer)).ended()).error
     assert (error.code, error.retryable) == ("upstream_unreachable", True)
 
 
 async def test_cancelling_a_retry_that_connects_tells_nobody(native: Native, upstream: Upstream) -> None:
     peer = await round_trip(native, upstream)
     heard = Heard()
+    peer.close_unseen()
     call = native.client.send(upstream.request(), heard)
-    await peer.request()
-    peer.close()
     await settle(lambda: native.client.pool.statistics().busy == 0)
     call.cancel()
     await settle(no_task_is_left)

@@ -1,31 +1,30 @@
 """Opens one request on an upstream: a pooled connection if there is one, else a new one.
 
-A request that went out on a reused connection which turned out dead before any byte of an answer came is sent once
-more, on a new connection: the upstream closed an idle connection in the moment we used it and has not seen the
-request (RFC 9110 section 9.2.2 allows just this). Every other retry is the caller's decision.
+A request on a reused connection is sent a second time, on a new connection, if the upstream cannot have received it
+whole (RFC 9110 section 9.2.2). There are two such cases, both without a byte of a response: the upstream closes and its
+kernel has not acknowledged the end of the request, so that the close came first; or the connection is reset within a
+round trip of the request. Every other retry is the caller's decision.
 """
 
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from ztoapi.config.model import UpstreamConfig
-from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
+from ztoapi.upstream.bounds import REST_SECONDS, Refusal, Rest
+from ztoapi.upstream.connect import connect
 from ztoapi.upstream.connection import Sink, Timeouts, UpstreamConnection
+from ztoapi.upstream.failures import connect_failed, connect_timeout
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.wire.client import AnswerHeads, ResponseHead
 from ztoapi.wire.limits import LANDING_BYTES
 
 __all__ = ["Call", "Client", "NativeClient", "UpstreamRequest"]
-
-
-SAFE_RETRY_SECONDS: Final = 5.0
-"""An upstream that has closed an idle connection resets the request at once, within a round trip. One that dies later
-may have worked on it, and would bill it twice."""
 
 
 class UpstreamRequest(msgspec.Struct, gc=False):
@@ -51,6 +50,10 @@ class Call(Protocol):
 
     def divert(self, take: Callable[[bytes], bool]) -> None:
         """See :meth:`UpstreamConnection.divert`; where no framing is seen, nothing is offered."""
+
+    def finish(self) -> None:
+        """The answer has ended: the sink is not called again. If the response ends soon as well, its connection is
+        used again; if not, it is closed."""
 
 
 class Client(Protocol):
@@ -128,7 +131,6 @@ class NativeCall:
         "_paused",
         "_request",
         "_reused",
-        "_sent_at",
         "_sink",
         "_timeouts",
     )
@@ -145,7 +147,6 @@ class NativeCall:
         self._number = 0
         self._connecting: asyncio.Task[None] | None = None
         self._reused = False
-        self._sent_at = 0.0
         self._paused = False
 
     def send_over(self, connection: UpstreamConnection) -> None:
@@ -183,6 +184,11 @@ class NativeCall:
         if connection is not None:
             connection.divert(take)
 
+    def finish(self) -> None:
+        connection = self._mine()
+        if connection is not None and not connection.complete:
+            connection.hand_over(Rest(connection), REST_SECONDS)
+
     def _mine(self) -> UpstreamConnection | None:
         """The connection, as long as it works for this call: it may be idle, gone, or work for another one by now."""
         connection = self._connection
@@ -193,9 +199,7 @@ class NativeCall:
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         request = self._request
-        self._sent_at = connection.send(
-            request.method, request.head, request.body, self, self._timeouts, self._most_bytes
-        )
+        connection.send(request.method, request.head, request.body, self, self._timeouts, self._most_bytes)
         self._number = connection.requests
 
     async def _connect(self) -> None:
@@ -203,25 +207,19 @@ class NativeCall:
         seconds = client.config.connect_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
+                tls = client.tls_context() if origin.tls else None
                 _, connection = await client.loop.create_connection(
                     lambda: UpstreamConnection(client.loop, client.pool, client.landing, client.heads),
-                    origin.host,
-                    origin.port,
-                    ssl=client.tls_context() if origin.tls else None,
+                    sock=await connect(client.loop, origin.host, origin.port, seconds),
+                    ssl=tls,
+                    server_hostname=None if tls is None else origin.host,
                 )
         except TimeoutError as error:
             self._connecting = None
-            self._sink.on_error(_unreachable(origin, f"no connection within {seconds:g} s", 504, error))
-        except ssl.SSLError as error:
-            self._connecting = None
-            failure = _unreachable(origin, f"TLS failed: {_tls_reason(error)}", 502, error)
-            failure.retryable = False
-            self._sink.on_error(failure)
+            self._sink.on_error(connect_timeout(origin.authority, seconds, error))
         except (OSError, UnicodeError) as error:
-            # UnicodeError: a host name that IDNA cannot encode.
             self._connecting = None
-            reason = error.strerror if isinstance(error, OSError) else None
-            self._sink.on_error(_unreachable(origin, reason or str(error), 502, error))
+            self._sink.on_error(connect_failed(origin.authority, error))
         else:
             self._connecting = None
             if client.closed:
@@ -239,8 +237,9 @@ class NativeCall:
         # From here on the connection speaks to the caller's sink without a detour.
         connection = self._connection
         assert connection is not None
-        connection.sink = self._sink
-        self._sink.on_head(head)
+        sink = self._sink
+        connection.sink = sink if 200 <= head.status < 300 else Refusal(self._client.loop, connection, sink)
+        sink.on_head(head)
 
     def on_data(self, payload: bytes) -> None:
         raise AssertionError("data before a head")
@@ -252,33 +251,11 @@ class NativeCall:
         self._sink.on_idle(seconds)
 
     def on_error(self, error: UpstreamError) -> None:
-        self._connection = None
-        # The code says that no byte of an answer had come.
-        unseen = self._reused and error.code == "upstream_closed" and not self._client.closed
-        if unseen and self._client.loop.time() - self._sent_at < SAFE_RETRY_SECONDS:
+        connection, self._connection = self._connection, None
+        if self._reused and connection is not None and connection.undelivered and not self._client.closed:
             self.connect()
             return
         self._sink.on_error(error)
-
-
-def _unreachable(origin: Origin, reason: str, status: int, cause: BaseException) -> UpstreamError:
-    error = UpstreamError(
-        f"cannot connect to the upstream {origin.authority}: {reason}",
-        status=status,
-        code="upstream_timeout" if status == 504 else "upstream_unreachable",
-        ending=Ending.UPSTREAM_TIMEOUT if status == 504 else Ending.UPSTREAM_ERROR,
-        retryable=True,
-        fault=Fault.UPSTREAM,
-    )
-    error.__cause__ = cause
-    return error
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        # E.g. "unable to get local issuer certificate"; ``reason`` only says that the certificate was refused.
-        return f"the certificate is not accepted: {error.verify_message}"
-    return error.reason or str(error)
 
 
 def _shut_down() -> UpstreamError:

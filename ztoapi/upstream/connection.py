@@ -11,12 +11,17 @@ once) or *busy* with one request.
 """
 
 import asyncio
+import fcntl
 import socket
+import struct
+import sys
+import termios
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from ztoapi.errors import Ending, Fault, ProtocolError, UpstreamError
+from ztoapi.errors import Fault, ProtocolError, UpstreamError
 from ztoapi.structures.deadlines import NEVER
+from ztoapi.upstream.failures import broken_http, closed, internal, late, truncated
 from ztoapi.wire.client import AnswerHeads, ClientWire, ResponseHead
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
 
@@ -24,6 +29,13 @@ __all__ = ["Owner", "Sink", "Timeouts", "UpstreamConnection"]
 
 JOIN_BYTES: Final = 16384
 """Bodies up to this size are joined to the head and written as one; larger ones are not copied for that."""
+TLS_ALERT_BYTES: Final = 64
+"""A TLS connection answers its peer's close with an alert of some 30 bytes, which is no part of the request."""
+LOOP_DELAY_SECONDS: Final = 0.02
+"""An event loop under load takes so long to notice a reset. Within 40 ms a peer that has read a request need not have
+acknowledged it, so the limit is below that."""
+_TCP_INFO_RTT_AT: Final = 68
+"""Offset of tcpi_rtt and tcpi_rttvar, in microseconds (linux/tcp.h)."""
 
 
 class Sink(Protocol):
@@ -70,6 +82,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_last_activity",
         "_paused",
         "_room",
+        "_sent_at",
         "_take",
         "_timeouts",
         "_total_deadline",
@@ -82,6 +95,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "requests",
         "sink",
         "transport",
+        "undelivered",
     )
 
     transport: asyncio.Transport
@@ -96,10 +110,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.requests = 0
         self.answering = False
         """Whether any byte of the current answer has come."""
+        self.undelivered = False
+        """Whether the connection has ended before the upstream had the whole request."""
         self._wire = ClientWire(heads)
         self._active = False
         self._paused = False
-        self._last_activity = 0.0
+        self._last_activity = self._sent_at = 0.0
         self._first_byte_deadline = NEVER
         self._total_deadline = NEVER
         self._timeouts: Timeouts | None = None
@@ -118,8 +134,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         sink: Sink,
         timeouts: Timeouts,
         most_bytes: int = 0,
-    ) -> float:
-        """Send one request, and say when; its answer goes to ``sink``, in reads of at most ``most_bytes`` if that
+    ) -> None:
+        """Send one request. Its answer goes to ``sink``, in reads of at most ``most_bytes`` if that
         is not 0. From here on ``requests`` is the number of this request."""
         self.sink = sink
         self._room = self._landing[:most_bytes] if most_bytes else self._landing
@@ -128,7 +144,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._active = False
         self._timeouts = timeouts
         self._wire.start(method)
-        now = self._last_activity = self.loop.time()
+        now = self._last_activity = self._sent_at = self.loop.time()
         self._total_deadline = now + timeouts.total
         self._first_byte_deadline = now + timeouts.first_byte
         self.deadline = 0.0
@@ -136,7 +152,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
-        return now
 
     def divert(self, take: Callable[[bytes], bool]) -> None:
         """Offer ``take`` each read of this answer that begins with a chunk, framing and all. It returns whether it was
@@ -154,6 +169,24 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._paused = False
             self._active = True
             self.transport.resume_reading()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the end of the current response has been read."""
+        return self._wire.complete
+
+    def hand_over(self, sink: Sink, seconds: float) -> None:
+        """Give the rest of this response to ``sink``; it has ``seconds`` to end."""
+        self.sink, self._take = sink, None
+        self._total_deadline = self.loop.time() + seconds
+        self.resume()
+
+    def cut(self) -> None:
+        """End this response here, as if it were complete, and close the connection."""
+        sink, self.sink, self._take = self.sink, None, None
+        self.transport.abort()
+        if sink is not None:
+            self._tell_end(sink)
 
     def cancel(self) -> None:
         """Nobody wants the rest of the answer: close at once, which is how an upstream learns to stop."""
@@ -200,11 +233,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 if payload:
                     sink.on_data(payload)
         except ProtocolError as error:
-            self._fail(
-                UpstreamError(
-                    f"the upstream's answer breaks HTTP: {error}", code="upstream_protocol_error", fault=Fault.UPSTREAM
-                )
-            )
+            self._fail(broken_http(error.message))
             return
         except Exception as error:  # noqa: BLE001 - the last frame: the loop would blame the upstream
             self._sink_failed(error)
@@ -214,28 +243,25 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         sink = self.sink
-        if sink is not None and self._wire.eof():
+        if sink is None:
+            return
+        if self._wire.eof():
             self._complete(sink)
+        elif not self.answering:
+            # A FIN acknowledges what had arrived before it was sent.
+            self.undelivered = _is_unacknowledged(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.deadline = NEVER
         self.owner.connection_closed(self)
         if self.sink is not None:
             if self.answering:
-                error = UpstreamError(
-                    "the upstream closed the connection in the middle of its answer",
-                    code="upstream_truncated",
-                    ending=Ending.TRUNCATED,
-                    fault=Fault.UPSTREAM,
-                )
+                self._report(truncated(exc))
             else:
-                error = UpstreamError(
-                    "the upstream closed the connection without an answer",
-                    code="upstream_closed",
-                    fault=Fault.UPSTREAM,
-                )
-            error.__cause__ = exc
-            self._report(error)
+                if isinstance(exc, ConnectionError):
+                    elapsed = self.loop.time() - self._sent_at
+                    self.undelivered = self.undelivered or elapsed <= _round_trip_seconds(self.transport)
+                self._report(closed(exc))
 
     def pause_writing(self) -> None:
         """The request body waits in the transport; there is nothing more to send."""
@@ -258,17 +284,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._last_activity = now
         elif now >= self._total_deadline:
             # A long answer is no sign of a failing upstream.
-            self._fail(_late(f"the upstream's answer took longer than {timeouts.total:g} s", Fault.REQUEST))
+            self._fail(late(f"the upstream's answer took longer than {timeouts.total:g} s", Fault.REQUEST))
         elif self._active:
             self._active = False
             self._last_activity = now
         elif not self.answering:
             if now >= self._first_byte_deadline:
-                self._fail(_late(f"the upstream sent no byte of an answer within {timeouts.first_byte:g} s"))
+                self._fail(late(f"the upstream sent no byte of an answer within {timeouts.first_byte:g} s"))
             else:
                 self._tell_idle(sink, now - self._last_activity)
         elif now - self._last_activity >= timeouts.between_bytes:
-            self._fail(_late(f"the upstream fell silent for {timeouts.between_bytes:g} s"))
+            self._fail(late(f"the upstream fell silent for {timeouts.between_bytes:g} s"))
         else:
             self._tell_idle(sink, now - self._last_activity)
 
@@ -294,11 +320,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.owner.connection_released(self)
         else:
             transport.close()
-        try:
-            sink.on_end()
-        except Exception as error:  # noqa: BLE001 - the last frame: nobody else would tell the sink
-            self._log_failure(error)
-            self._tell_error(sink, _internal())
+        self._tell_end(sink)
 
     def _fail(self, error: UpstreamError) -> None:
         self.transport.abort()
@@ -314,7 +336,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _sink_failed(self, error: Exception) -> None:
         self._log_failure(error)
-        self._fail(_internal())
+        self._fail(internal())
+
+    def _tell_end(self, sink: Sink) -> None:
+        try:
+            sink.on_end()
+        except Exception as error:  # noqa: BLE001 - the last frame: nobody else would tell the sink
+            self._log_failure(error)
+            self._tell_error(sink, internal())
 
     def _tell_error(self, sink: Sink, error: UpstreamError) -> None:
         try:
@@ -328,9 +357,25 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         )
 
 
-def _late(message: str, fault: Fault = Fault.UPSTREAM) -> UpstreamError:
-    return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT, fault=fault)
+def _is_unacknowledged(transport: asyncio.Transport) -> bool:
+    """Whether part of what was written has not arrived at the peer's kernel."""
+    if transport.get_write_buffer_size():
+        return True
+    sock = transport.get_extra_info("socket")
+    if sock is None or sys.platform != "linux":
+        return False
+    # tcp(7): SIOCOUTQ, which is the same number. It counts the bytes that the peer has not acknowledged.
+    (unacknowledged,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return bool(unacknowledged > TLS_ALERT_BYTES)
 
 
-def _internal() -> UpstreamError:
-    return UpstreamError("internal error", status=500, code="internal", ending=Ending.INTERNAL_ERROR)
+def _round_trip_seconds(transport: asyncio.Transport) -> float:
+    """Longest time in which a reset is the answer to the first segment of a request: one round trip, as the kernel has
+    measured it, and what the event loop takes to notice."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sys.platform != "linux":
+        return LOOP_DELAY_SECONDS
+    smoothed, deviation = struct.unpack_from(
+        "II", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), _TCP_INFO_RTT_AT
+    )
+    return LOOP_DELAY_SECONDS + float(smoothed + 4 * deviation) / 1e6

@@ -3,9 +3,10 @@
 About ten times dearer for each request than the native client, but it knows proxies (HTTP_PROXY, HTTPS_PROXY,
 ALL_PROXY), and it is the honest comparison in the benchmarks. https://www.python-httpx.org
 
-What it does not do: ``on_idle`` (so no keepalive comments), the retry on a reused connection that turns out dead
-(httpcore looks at a connection before it uses it, which leaves the narrow race), and a total time that stands still
-while the client is slow.
+The bytes of a response pass :mod:`ztoapi.upstream.httpx_streams` first, so that both transports refuse the same
+responses. Three things are missing: ``on_idle`` (so there are no keepalive comments), the second attempt on a reused
+connection that the upstream has closed (httpcore tests a connection before it uses it, which leaves a narrow race), and
+a total time that stands still while the client is slow.
 """
 
 import asyncio
@@ -16,9 +17,20 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from ztoapi.config.model import UpstreamConfig
-from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.errors import Fault, ProtocolError, UpstreamError
+from ztoapi.upstream.bounds import REST_SECONDS, Refusal, Rest
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.connection import Sink, Timeouts
+from ztoapi.upstream.failures import (
+    broken_http,
+    closed,
+    connect_failed,
+    connect_timeout,
+    internal,
+    late,
+    truncated,
+)
+from ztoapi.upstream.httpx_streams import check_responses
 from ztoapi.wire.client import ResponseHead
 
 __all__ = ["HttpxClient"]
@@ -41,6 +53,7 @@ class HttpxClient:
             # One jar for all would send what one user's answer set with the next user's request.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
+        check_responses(self._client)
 
     def send(
         self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
@@ -55,7 +68,7 @@ class HttpxClient:
 class HttpxCall:
     """One request: a task that feeds the sink."""
 
-    __slots__ = ("_cancelled", "_client", "_config", "_loop", "_most_bytes", "_resume", "_sink", "_task")
+    __slots__ = ("_client", "_config", "_loop", "_most_bytes", "_resume", "_task", "sink")
 
     def __init__(
         self,
@@ -69,17 +82,29 @@ class HttpxCall:
         self._client = client
         self._config = owner.config
         self._loop = owner.loop
-        self._sink = sink
+        self.sink: Sink | None = sink
         self._most_bytes = most_bytes
-        self._cancelled = False
         self._resume = asyncio.Event()
         self._resume.set()
         self._task = owner.loop.create_task(self._run(request, timeouts))
 
     def cancel(self) -> None:
         # The task only hears of it where it waits next, which may be after more callbacks.
-        self._cancelled = True
+        self.sink = None
         self._task.cancel()
+
+    def cut(self) -> None:
+        """End the response here, as if it were complete, and close the connection."""
+        sink = self.sink
+        self.cancel()
+        if sink is not None:
+            sink.on_end()
+
+    def finish(self) -> None:
+        if self.sink is not None:
+            self.sink = Rest(self)
+            self._resume.set()
+            self._loop.call_later(REST_SECONDS, self.cancel)
 
     def pause(self) -> None:
         self._resume.clear()
@@ -98,16 +123,17 @@ class HttpxCall:
         except UpstreamError as error:
             self._fail(error)
         except TimeoutError:
-            self._fail(_late(f"the upstream's answer took longer than {total:g} s", Fault.REQUEST))
+            self._fail(late(f"the upstream's answer took longer than {total:g} s", Fault.REQUEST))
         except Exception as error:  # noqa: BLE001 - the last frame of the task: a callback of the sink has raised
             self._loop.call_exception_handler(
                 {"message": "the sink of an upstream answer failed", "exception": error, "task": self._task}
             )
-            self._fail(UpstreamError("internal error", status=500, code="internal", ending=Ending.INTERNAL_ERROR))
+            self._fail(internal())
 
     def _fail(self, error: UpstreamError) -> None:
-        if not self._cancelled:
-            self._sink.on_error(error)
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            sink.on_error(error)
 
     def _request(self, request: UpstreamRequest, timeouts: Timeouts | None) -> httpx.Request:
         lines = request.head.split(b"\r\n")
@@ -124,85 +150,56 @@ class HttpxCall:
         )
 
     async def _relay(self, request: httpx.Request) -> None:
-        answering = False
+        answering, authority = False, request.url.netloc.decode("ascii")
         try:
             response = await self._client.send(request, stream=True)
             try:
                 answering = True
-                headers: dict[bytes, bytes] = {}
-                for name, value in response.headers.raw:
-                    name = name.lower()
-                    headers[name] = headers[name] + b", " + value if name in headers else value
-                self._sink.on_head(ResponseHead(response.status_code, headers, True))
+                self._take_head(response)
                 await self._relay_body(response)
             finally:
                 await response.aclose()
+        except ProtocolError as error:
+            raise broken_http(error.message) from error
         except httpx.ConnectTimeout as error:
-            raise _unreachable(f"cannot connect to the upstream {request.url.host} in time", 504) from error
+            raise connect_timeout(authority, self._config.connect_timeout_seconds, error) from error
         except httpx.TimeoutException as error:
-            raise _late("the upstream fell silent") from error
+            raise late("the upstream fell silent") from error
         except (httpx.ConnectError, httpx.ProxyError, UnicodeError) as error:
             if answering:
                 raise
-            # UnicodeError: a host name that IDNA cannot encode.
-            failure = _unreachable(f"cannot connect to the upstream {request.url.host}: {error}", 502)
-            failure.retryable = not _is_tls(error)
-            raise failure from error
+            raise connect_failed(authority, error) from error
         except httpx.TransportError as error:
             raise _broken_off(error, answering) from error
-        if not self._cancelled:
-            self._sink.on_end()
+        if self.sink is not None:
+            self.sink.on_end()
+
+    def _take_head(self, response: httpx.Response) -> None:
+        headers: dict[bytes, bytes] = {}
+        for name, value in response.headers.raw:
+            name = name.lower()
+            headers[name] = headers[name] + b", " + value if name in headers else value
+        sink = self.sink
+        if sink is None:
+            return
+        if not 200 <= response.status_code < 300:
+            self.sink = Refusal(self._loop, self, sink)
+        sink.on_head(ResponseHead(response.status_code, headers, True))
 
     async def _relay_body(self, response: httpx.Response) -> None:
         await self._resume.wait()
         async for part in response.aiter_raw():
             most = self._most_bytes or len(part)
             for at in range(0, len(part), most):
-                # Once it is cancelled, httpx hears of it in the next wait, and closes the connection.
-                if not self._cancelled:
-                    self._sink.on_data(part[at : at + most])
+                # Without a sink the call is cancelled: httpx learns it in the next wait, and closes the connection.
+                if self.sink is not None:
+                    self.sink.on_data(part[at : at + most])
                 await self._resume.wait()
-
-
-def _is_tls(error: BaseException) -> bool:
-    """Whether TLS is the reason, which httpx only says by the chain of causes."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
 
 
 def _broken_off(error: httpx.TransportError, answering: bool) -> UpstreamError:
     # httpx has one class for an upstream that goes away and for one that breaks HTTP; h11 and httpcore word it so.
-    gone = not isinstance(error, httpx.RemoteProtocolError) or str(error).startswith(("peer closed", "Server disc"))
-    if not gone:
-        return UpstreamError(
-            f"the upstream's answer breaks HTTP: {error}", code="upstream_protocol_error", fault=Fault.UPSTREAM
-        )
-    if answering:
-        return UpstreamError(
-            "the upstream closed the connection in the middle of its answer",
-            code="upstream_truncated",
-            ending=Ending.TRUNCATED,
-            fault=Fault.UPSTREAM,
-        )
-    return UpstreamError(
-        "the upstream closed the connection without an answer", code="upstream_closed", fault=Fault.UPSTREAM
-    )
-
-
-def _unreachable(message: str, status: int) -> UpstreamError:
-    return UpstreamError(
-        message,
-        status=status,
-        code="upstream_timeout" if status == 504 else "upstream_unreachable",
-        ending=Ending.UPSTREAM_TIMEOUT if status == 504 else Ending.UPSTREAM_ERROR,
-        retryable=True,
-        fault=Fault.UPSTREAM,
-    )
-
-
-def _late(message: str, fault: Fault = Fault.UPSTREAM) -> UpstreamError:
-    return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT, fault=fault)
+    if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith(("peer closed", "Server disc")):
+        # The text of the exception may quote the response.
+        return broken_http("it is malformed")
+    return truncated(error) if answering else closed(error)
