@@ -285,6 +285,7 @@ def test_shutdown_lets_streams_finish_and_refuses_new_requests(stack: Stack) -> 
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutdown")
         assert refused.headers["retry-after"] == "1"
         assert [line for line in lines if line][-1] == "data: [DONE]"
+    stack.wait_for(lambda: sum(record.path == CHAT for record in stack.application.recorder.recent) == 2)
     endings = [record.ending for record in stack.application.recorder.recent if record.path == CHAT]
     assert sorted(str(ending) for ending in endings) == sorted(map(str, [Ending.SHUTDOWN, Ending.DONE]))
 
