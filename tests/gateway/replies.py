@@ -1,5 +1,6 @@
 """An upstream on a loopback port that sends prepared responses, byte for byte."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -101,14 +102,15 @@ class Replies:
         self._listening.close()
 
     def stack(self, platform: str = "openai", **variables: str) -> Stack:
-        """A gateway in front of it with three credentials."""
+        """A gateway in front of it with three credentials, one of which every stack has."""
         url = self.origin + BASES[platform]
-        return Stack(platform, options=None, UPSTREAM_URL=url, UPSTREAM_TOKENS="one|two|three", **variables)
+        return Stack(platform, options=None, UPSTREAM_URL=url, UPSTREAM_TOKENS="one|two", **variables)
 
     def _serve(self) -> None:
         while True:
             sock, _ = self._listening.accept()
-            with sock:
+            # The gateway may close the connection in the middle of a response.
+            with sock, contextlib.suppress(ConnectionError):
                 sock.settimeout(WAIT_SECONDS)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 body = self._read(sock)

@@ -15,6 +15,7 @@ from ztoapi.dialects.chunks import ChunkWriter
 from ztoapi.dialects.contract import Reader, Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.thinking import ThinkMode
+from ztoapi.dialects.whole import completion_events
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import UpstreamError
 
@@ -44,7 +45,10 @@ class Translation(Protocol):
         """A reader for one try."""
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
-        """A whole upstream answer (only where not ``streams``) as OpenAI's, and its usage. Raises UpstreamError."""
+        """A whole upstream completion as OpenAI's, and its usage. Raises UpstreamError."""
+
+    def events(self, completion: bytes) -> bytes:
+        """The stream that stands for a ``completion`` returned by :meth:`completion`. Raises UpstreamError."""
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
         """The error that an answer other than the one asked for stands for; ``retry_after`` in seconds."""
@@ -57,7 +61,8 @@ class OpenAITranslation:
     def __init__(self, request: ChatRequest, terms: Terms, known: openai.KnownForms, *, glm: bool) -> None:
         self._known = known
         self.streams = terms.stream
-        self._include_usage = request.include_usage
+        # A stream in response to a whole request is collected, with its usage.
+        self._include_usage = request.include_usage or not terms.stream
         model, stream = terms.upstream_model, terms.stream
         if glm:
             self.body = zai_request.build(request, model=model, stream=stream, thinking=terms.thinking)
@@ -72,6 +77,9 @@ class OpenAITranslation:
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         return openai.completion(body, self._rewrite)
+
+    def events(self, completion: bytes) -> bytes:
+        return completion_events(completion, include_usage=self._include_usage)
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
         return read_error(body, status, retry_after)
@@ -90,7 +98,13 @@ class _EventTranslation:
         self._writer = ChunkWriter(self._id, int(self._now), request.model, include_usage=self._include_usage)
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
-        raise AssertionError("this dialect only streams")
+        raise self.refusal(200, body, None)
+
+    def events(self, completion: bytes) -> bytes:
+        raise AssertionError("this dialect has no completions")
+
+    def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
+        raise NotImplementedError
 
 
 class WebTranslation(_EventTranslation):

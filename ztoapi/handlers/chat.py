@@ -166,7 +166,7 @@ class ChatHandler:
         if dialect == "zread":
             target = zread_request.choose(request.fields, route.upstream, config.zread_repository)
             query = zread_request.query(request.fields)
-            steps = partial(prepare, self._steps, upstream.platform.base_url, query, target)
+            steps = partial(prepare, self._steps, self._clock, upstream.platform.base_url, query, target)
             translation = ZreadTranslation(request, terms, b"")
         elif dialect == "zai_web":
             translation = WebTranslation(request, terms)

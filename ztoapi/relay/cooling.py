@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from ztoapi.errors import Fault
 
-__all__ = ["COOLING", "Cooling"]
+__all__ = ["COOLING", "Cooling", "bounded_wait"]
 
 _LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
 """An upstream that asks for more is asked again all the same; that costs one request an hour."""
@@ -40,3 +40,11 @@ COOLING: Final[Mapping[Fault, Cooling]] = {
     Fault.UPSTREAM: Cooling(False, 5, 1.0, 60.0),
 }
 """``Fault.REQUEST`` is not here: it never counts."""
+_LASTING: Final = (Fault.REFUSED, Fault.QUOTA, Fault.EXCLUDED)
+"""Faults that a short Retry-After does not cure: servers add the field to every error."""
+
+
+def bounded_wait(fault: Fault, retry_after: float) -> float:
+    """The seconds of a Retry-After that count."""
+    least = COOLING[fault].first if fault in _LASTING else 0.0
+    return min(max(retry_after, least), _LONGEST_RETRY_AFTER_SECONDS)

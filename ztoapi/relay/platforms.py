@@ -14,6 +14,7 @@ from ztoapi import __version__
 from ztoapi.config.model import Platform, UpstreamConfig
 from ztoapi.dialects.openai import KnownForms
 from ztoapi.errors import Fault, UpstreamError
+from ztoapi.relay.cooling import bounded_wait
 from ztoapi.relay.credentials import Caps, CredentialPool, CredentialStatistics, Lease, Unavailable
 from ztoapi.relay.redaction import Redaction
 from ztoapi.structures.breaker import BreakerState
@@ -68,9 +69,9 @@ class Upstream:
         self.pool = CredentialPool([(one.name, one.weight) for one in platform.credentials], caps)
         self.budget = RetryBudget(config.retry_budget_percent / 100, _FREE_RETRIES)
         self._loop = loop
-        self._clock = clock
         self._redaction = redaction
         self._logged_at = -math.inf
+        self.clock = clock
         url = httpx.URL(platform.chat_url)
         self._origin = origin_of(url)
         self._chat_target = url.raw_path
@@ -131,8 +132,10 @@ class Upstream:
         name, wait = lease.name, error.retry_after
         if error.reset_at is not None:
             # One that is over already is a stale message, or a clock that differs: the ordinary time holds.
-            rest = error.reset_at - self._clock()
+            rest = error.reset_at - self.clock()
             wait = rest if rest > 0 else None
+        elif wait is not None:
+            wait = bounded_wait(error.fault, wait)
         seconds = self.pool.fail(lease, self._loop.time(), error.fault, wait)
         if seconds:
             # Its own words may hold what the client sent: the code must do, and that is the upstream's choice too.
@@ -167,7 +170,7 @@ class Upstream:
             state = CredentialState.OK
             if one.state is not BreakerState.CLOSED:
                 state = CredentialState.DISABLED if one.fault is Fault.REFUSED else CredentialState.COOLING
-            until = self._clock() + one.until if one.until else 0.0
+            until = self.clock() + one.until if one.until else 0.0
             yield Sample("ztoapi_credential_state", state, platform, one.name)
             yield Sample("ztoapi_credential_in_flight", one.in_flight, platform, one.name)
             yield Sample("ztoapi_credential_requests", one.requests, platform, one.name)

@@ -14,8 +14,9 @@ from ztoapi.dialects.contract import Reader, Usage
 from ztoapi.dialects.translate import Translation
 from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.relay.asker import Asker
+from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
 from ztoapi.relay.platforms import Upstream
-from ztoapi.relay.rules import Otherwise, RelayRules, Steps, retry_after, too_large
+from ztoapi.relay.rules import Otherwise, RelayRules, Steps, coded, no_body, retry_after, too_large
 from ztoapi.relay.tries import Tries
 from ztoapi.upstream.client import Call, Client
 from ztoapi.upstream.connection import Timeouts
@@ -34,6 +35,7 @@ class _Mode(enum.Enum):
     """What the upstream is sending."""
 
     NOTHING = enum.auto()
+    BEGINNING = enum.auto()
     EVENTS = enum.auto()
     WHOLE = enum.auto()
     REFUSAL = enum.auto()
@@ -41,7 +43,7 @@ class _Mode(enum.Enum):
 
 
 # Looked up on every request: members of an enumeration are slow, 300 instructions against 15.
-_NOTHING, _EVENTS, _WHOLE, _REFUSAL, _OVER = _Mode
+_NOTHING, _BEGINNING, _EVENTS, _WHOLE, _REFUSAL, _OVER = _Mode
 
 
 # Over 250 lines: every ending of a response is decided in one place.
@@ -133,6 +135,7 @@ class Relay:
 
     def _send(self, timeouts: Timeouts | None, path: str | None = None) -> None:
         exchange, translation, tries = self._exchange, self._translation, self._tries
+        self._collector = None
         if translation.streams:
             self._reader = translation.reader()
             self._collector = None if self._stream else Collector()
@@ -192,14 +195,13 @@ class Relay:
 
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
-        self._mode = _REFUSAL
-        if head.status != 200:
-            return
-        if not self._translation.streams:
-            self._mode = _WHOLE
-        elif head.event_stream:
-            self._blocks = EventBlocks(self._rules.rings)
-            self._mode = _EVENTS
+        if not _is_success(head):
+            self._mode = _REFUSAL
+        elif head.coding:
+            self._hang_up()
+            self._failed(coded(head.coding))
+        else:
+            self._mode = _BEGINNING
 
     def on_data(self, payload: bytes) -> None:
         blocks = self._blocks
@@ -240,6 +242,24 @@ class Relay:
                 self._start_stream()
             self._exchange.write(out)
 
+    def _begin(self, payload: bytes) -> None:
+        """Choose how to read a successful response, by its first bytes."""
+        start = skip_blanks(b"".join((*self._parts, payload)))
+        head, translation = self._head, self._translation
+        # A response without a content type is taken for what was requested.
+        events = head.event_stream and (translation.streams or b"content-type" in head.headers)
+        kind = kind_of(start, events=events)
+        self._parts = [start] if kind is None else []
+        if kind is Body.EVENTS:
+            if not translation.streams:
+                self._reader, self._collector = translation.reader(), Collector()
+            self._blocks = EventBlocks(self._rules.rings)
+            self._mode = _EVENTS
+            self.on_data(start)
+        elif kind is not None:
+            self._mode = _WHOLE if kind is Body.JSON else _REFUSAL
+            self._keep(start)
+
     def _pass_on(self, read: bytes) -> bool:
         """A read of a stream whose events have been plain so far: the quickest way from socket to socket."""
         blocks, form = self._blocks, self._reader.form
@@ -252,6 +272,8 @@ class Relay:
 
     def on_end(self) -> None:
         mode = self._mode
+        if mode is _BEGINNING and not self._parts and self._translation.streams:
+            mode = _EVENTS
         if mode is _EVENTS:
             out = self._reader.eof()
             if self._reader.error is not None:
@@ -260,7 +282,9 @@ class Relay:
                 self._done(out)
         elif mode is _WHOLE:
             self._answer_whole()
-        elif mode is _REFUSAL:
+        elif mode is _BEGINNING and not self._parts:
+            self._failed(no_body(self._head.status))
+        elif mode is _BEGINNING or mode is _REFUSAL:
             self._failed(self._refusal())
 
     def on_error(self, error: UpstreamError) -> None:
@@ -295,8 +319,11 @@ class Relay:
     # -- endings --------------------------------------------------------------------------------------------------
 
     def _refusal(self) -> UpstreamError:
-        headers = self._head.headers
-        return self._translation.refusal(self._head.status, b"".join(self._parts), retry_after(headers))
+        head, body = self._head, b"".join(self._parts)
+        if head.coding:
+            body = plain_text(body, head.coding)
+        wait = retry_after(head.headers, self._tries.upstream.clock())
+        return self._translation.refusal(head.status, body, wait)
 
     def _collect(self, out: bytes) -> None:
         assert self._collector is not None
@@ -307,7 +334,10 @@ class Relay:
             self._failed(error)
 
     def _keep(self, part: bytes) -> None:
-        """Collect an answer that is not read event by event."""
+        """Collect a body that is not read event by event."""
+        if self._mode is _BEGINNING:
+            self._begin(part)
+            return
         if self._mode is _OVER or (self._mode is _REFUSAL and self._size > _REFUSAL_BYTES):
             return
         self._parts.append(part)
@@ -347,13 +377,22 @@ class Relay:
         self._exchange.record.answer()
         try:
             body, usage = self._translation.completion(b"".join(self._parts))
+            if self._stream:
+                # The upstream does not stream: the client gets the completion in one piece.
+                body = self._translation.events(body)
         except UpstreamError as error:
             self._failed(error)
             return
         self._note(usage)
         self._tries.complete()
         self._detach()
-        self._exchange.respond(200, body)
+        exchange = self._exchange
+        if not self._stream:
+            exchange.respond(200, body)
+            return
+        if not exchange.streaming:
+            exchange.start_stream()
+        exchange.end(body)
 
     def _note(self, usage: Usage | None) -> None:
         if usage is not None:
@@ -403,3 +442,8 @@ class Relay:
         exchange = self._exchange
         exchange.on_gone = exchange.on_pause = exchange.on_resume = None
         self._call = None
+
+
+def _is_success(head: ResponseHead) -> bool:
+    """Whether a completion may follow: a 201 or 206 with one is as good as a 200."""
+    return 200 <= head.status < 300

@@ -1,19 +1,27 @@
 """The steps that a zread.ai question takes before its answer streams: repository, wiki page, talk."""
 
+from collections.abc import Callable
+
 import httpx
 
 from ztoapi.dialects import zread, zread_request
 from ztoapi.dialects.zread_request import Call, Target
 from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.relay.rules import retry_after
 
 __all__ = ["prepare"]
 
 
 async def prepare(
-    client: httpx.AsyncClient, base: str, query: str, target: Target, headers: dict[str, str]
+    client: httpx.AsyncClient,
+    clock: Callable[[], float],
+    base: str,
+    query: str,
+    target: Target,
+    headers: dict[str, str],
 ) -> tuple[str, bytes]:
-    """Path and body of the message call that asks the question, with the credential in ``headers``, whose the talk
-    is; ``base`` is the platform's base URL. Raises UpstreamError."""
+    """Path and body of the message call that asks the question, with the credential in ``headers``, which owns the
+    talk; ``base`` is the platform's base URL, ``clock`` returns Unix seconds. Raises UpstreamError."""
 
     async def answer(call: Call) -> bytes:
         try:
@@ -35,13 +43,9 @@ async def prepare(
             raise UpstreamError(
                 f"zread.ai cannot be reached: {error}", code="upstream_unreachable", fault=Fault.UPSTREAM
             ) from error
-        if response.status_code != 200:
-            wait = response.headers.get("retry-after", "")
-            raise zread.refusal(
-                response.status_code,
-                response.content,
-                float(wait) if wait.isdigit() else None,
-            )
+        if not response.is_success:
+            fields = {name.lower(): value for name, value in response.headers.raw}
+            raise zread.refusal(response.status_code, response.content, retry_after(fields, clock()))
         return response.content
 
     repository = zread_request.repository_of(await answer(zread_request.repository_call(target)))

@@ -32,7 +32,7 @@ class ResponseHead:
     """One parsed answer head, never changed: heads of several answers may be one object. Header names are lower-case;
     repeated fields are joined with ``, ``. ``content_length`` is None where the head does not give one."""
 
-    __slots__ = ("chunked", "content_length", "event_stream", "headers", "keep_alive", "status")
+    __slots__ = ("chunked", "coding", "content_length", "event_stream", "headers", "keep_alive", "status")
 
     def __init__(self, status: int, headers: dict[bytes, bytes], http11: bool) -> None:
         self.status = status
@@ -41,6 +41,9 @@ class ResponseHead:
         self.keep_alive = b"close" not in connection and (http11 or b"keep-alive" in connection)
         # Without a type it is taken for what was asked for.
         self.event_stream = b"text/event-stream" in headers.get(b"content-type", b"text/event-stream").lower()
+        codings = headers.get(b"content-encoding", b"").decode("latin-1").lower().split(",")
+        self.coding = ", ".join(coding for coding in map(str.strip, codings) if coding not in ("", "identity"))
+        """The content codings of the body, ``""`` if it has none."""
         self.chunked = False
         self.content_length: int | None = None
 

@@ -1,0 +1,45 @@
+"""A whole completion as the stream that the client asked for: some servers ignore ``stream``."""
+
+import msgspec
+
+from ztoapi.dialects.chunks import DONE
+from ztoapi.errors import UpstreamError
+
+__all__ = ["completion_events"]
+
+_Fields = dict[str, msgspec.Raw]
+_NULL = msgspec.Raw(b"null")
+
+_encode = msgspec.json.Encoder().encode
+_decode_fields = msgspec.json.Decoder(_Fields).decode
+_decode_objects = msgspec.json.Decoder(list[_Fields] | None).decode
+
+
+def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
+    """The events of ``completion``: one with all of each choice, one with the finish reasons, usage if
+    ``include_usage``, and ``[DONE]``. Raises UpstreamError if a choice cannot be read."""
+    try:
+        fields = _decode_fields(completion)
+        deltas = list(map(_delta, _decode_objects(fields["choices"]) or ()))
+    except (msgspec.DecodeError, RecursionError, KeyError) as error:
+        raise UpstreamError("the upstream's answer is no JSON completion") from error
+    usage = fields.pop("usage", _NULL)
+    fields["object"] = msgspec.Raw(b'"chat.completion.chunk"')
+    finishes = [{**choice, "delta": {}, "finish_reason": finish} for choice, finish in deltas]
+    chunks: list[dict[str, object]] = [
+        {**fields, "choices": [choice for choice, _ in deltas]},
+        {**fields, "choices": finishes},
+    ]
+    if include_usage and usage != _NULL:
+        chunks.append({**fields, "choices": [], "usage": usage})
+    return b"".join([*(b"data: %b\n\n" % _encode(chunk) for chunk in chunks), DONE])
+
+
+def _delta(choice: _Fields) -> tuple[dict[str, object], msgspec.Raw]:
+    """The first chunk's choice, and the finish reason for the second one."""
+    delta: dict[str, object] = dict(_decode_fields(choice.get("message", b"{}")))
+    calls = _decode_objects(delta["tool_calls"]) if "tool_calls" in delta else None  # type: ignore[arg-type]
+    if calls:
+        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    index, finish = choice.get("index", msgspec.Raw(b"0")), choice.get("finish_reason", _NULL)
+    return {"index": index, "delta": delta, "finish_reason": None}, finish
