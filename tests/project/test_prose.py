@@ -13,7 +13,7 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [
     "README.md",
     "SECURITY.md",
-    *(f"docs/{name}.md" for name in ("architecture", "cache", "glossary", "keys", "traffic")),
+    *(f"docs/{name}.md" for name in ("architecture", "cache", "credentials", "glossary", "keys", "traffic")),
     *(str(path.relative_to(ROOT)) for path in DECISIONS),
 ]
 # Names of classes of PACKAGES that another package may use too, with the reason.
