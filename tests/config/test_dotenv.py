@@ -2,7 +2,7 @@
 
 import pytest
 
-from ztoapi.config.dotenv import Entry, parse
+from ztoapi.config.dotenv import Variable, parse
 
 
 @pytest.mark.parametrize(
@@ -26,16 +26,16 @@ from ztoapi.config.dotenv import Entry, parse
     ],
 )
 def test_a_line_gives_a_value(line: str, value: str) -> None:
-    assert parse(line) == ({"A": Entry(value, 1)}, {})
+    assert parse(line) == ({"A": Variable(value, 1)}, {})
 
 
 @pytest.mark.parametrize("line", ["nothing", "1A=b", "A B=c", "=b", "A='b", 'A="b" c', "A='"])
 def test_a_line_that_cannot_be_read_is_counted_and_shows_nothing_of_its_value(line: str) -> None:
     entries, broken = parse(f"# comment\n\n{line}\nC=d")
-    assert entries == {"C": Entry("d", 4)}
+    assert entries == {"C": Variable("d", 4)}
     assert list(broken) == [3]
     assert line not in broken[3]
 
 
 def test_the_last_of_a_name_wins() -> None:
-    assert parse("A=1\nA=2")[0] == {"A": Entry("2", 2)}
+    assert parse("A=1\nA=2")[0] == {"A": Variable("2", 2)}

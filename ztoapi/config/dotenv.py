@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-__all__ = ["Entry", "parse"]
+__all__ = ["Variable", "parse"]
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 # The value ends at the first quote before a comment or the end of the line, because quoted JSON contains quotes.
@@ -11,16 +11,16 @@ _QUOTED = re.compile(r"""(["'])(.*?)\1(?:\s*|\s+#.*)""")
 _COMMENT = re.compile(r"\s#.*")
 
 
-class Entry(NamedTuple):
+class Variable(NamedTuple):
     """The value of a variable and the number of its line, counted from 1."""
 
     value: str
     line: int
 
 
-def parse(text: str) -> tuple[dict[str, Entry], dict[int, str]]:
+def parse(text: str) -> tuple[dict[str, Variable], dict[int, str]]:
     """Return the variables of ``text``, where the last of a name wins, and the errors by line."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, Variable] = {}
     broken: dict[int, str] = {}
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip()
@@ -41,5 +41,5 @@ def parse(text: str) -> tuple[dict[str, Entry], dict[int, str]]:
             value = quoted[2]
         else:
             value = _COMMENT.sub("", match[2]).strip()
-        entries[match[1]] = Entry(value, number)
+        entries[match[1]] = Variable(value, number)
     return entries, broken

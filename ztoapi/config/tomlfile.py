@@ -6,28 +6,28 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["Entry", "line_numbers", "parse"]
+__all__ = ["Value", "line_numbers", "parse"]
 
 _HEADER = re.compile(r"\s*\[(\[)?([^\[\]]+)\]")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _BLANK_OR_QUOTE = re.compile(r"""[\s"']""")
 
 
-class Entry(NamedTuple):
+class Value(NamedTuple):
     """A value and the number of its line; None if the line was not found."""
 
     value: object
     line: int | None
 
 
-def parse(text: str, tables: Collection[str]) -> dict[str, Entry]:
+def parse(text: str, tables: Collection[str]) -> dict[str, Value]:
     """Return the values of a document; the entries of ``tables`` are values, any other table is one value.
 
     Raises tomllib.TOMLDecodeError.
     """
     lines = line_numbers(text)
     return {
-        path: Entry(value, lines.get(path, lines.get(path.rpartition(".")[0])))
+        path: Value(value, lines.get(path, lines.get(path.rpartition(".")[0])))
         for path, value in _flatten(tomllib.loads(text), "", tables)
     }
 
