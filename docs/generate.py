@@ -38,7 +38,7 @@ def documented(path: Path, owner: str | None) -> list[tuple[str, str, str]]:
 def default_of(option: Declared) -> str:
     """Return a default as it is written in TOML."""
     default = option.default
-    if default is None or default == () or default == {}:
+    if default in (None, ()):
         return ""
     return f"`{json.dumps(list(default) if isinstance(default, tuple) else default)}`"
 

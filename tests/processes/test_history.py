@@ -71,7 +71,7 @@ def test_the_usual_place(simulator: Stack, tmp_path: Path) -> None:
         assert requests_of(process) == 1
     assert (tmp_path / ".local" / "state" / "ztoapi" / f"history-{port}.db").is_file()
     with gateway(simulator, PORT=port, HOME=str(tmp_path), STATE_DIRECTORY="/proc/nowhere") as process:
-        assert "no history is kept" in process.output
+        assert "continuing without a history" in process.output
         assert httpx.get(f"{process.url}/dashboard/history").json()["kept"] is False
 
 

@@ -127,7 +127,7 @@ def test_wrong_configuration_is_said_and_exits_with_2() -> None:
 
 def test_demo_runs_and_ends_on_ctrl_c() -> None:
     with GatewayProcess("demo", "--port", "0", "--sim-port", "0", "--ttft-ms", "0", "--itl-ms", "0") as process:
-        process.wait_for_output(r"(Ctrl-C ends both)")
+        process.wait_for_output(r"(Press Ctrl-C to stop both)")
         dashboard = process.wait_for_output(r"dashboard +(http.+)\n")
         assert httpx.get(dashboard).headers["content-type"].startswith("text/html")
         command = process.wait_for_output(r"(curl -N .+)\n")

@@ -1,4 +1,4 @@
-"""``ztoapi bench``: what a running gateway adds to its upstream. ``docs/bench-command.md`` is the manual."""
+"""``ztoapi bench``: measures the latency that a running gateway adds to its upstream; see ``docs/bench-command.md``."""
 
 import argparse
 import asyncio
@@ -21,17 +21,17 @@ __all__ = ["run"]
 
 _KEY: Final = "BENCH_KEY"
 _UPSTREAM_KEY: Final = "BENCH_UPSTREAM_KEY"
-"""Keys come by the environment: a command line is for everybody on the machine to read."""
+"""Keys come from the environment, because every user of the machine can read command lines."""
 _BAR: Final = 30
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 0 if every request was answered in full, 1 if not, 130 after Ctrl-C. Raises ConfigError."""
+    """Measure and print; returns 0 if every request succeeded, else 1, 130 after Ctrl-C. Raises ConfigError."""
     config = load_config(args).config
     plan = _plan(args, config)
     show = sys.stderr.isatty()
     print(
-        f"{plan.total + 2} requests of at most {plan.max_tokens} tokens, half of them to {plan.arms[0].url} directly",
+        f"{plan.total + 2} requests of at most {plan.max_tokens} tokens, half of them directly to {plan.arms[0].url}",
         file=sys.stderr,
     )
     measurement = Measurement(plan, _draw if show else None)
@@ -63,15 +63,15 @@ def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
     upstream, upstream_key = args.upstream, os.environ.get(_UPSTREAM_KEY)
     model = args.model or config.model_name
     if upstream is None:
-        platform = next((one for one in config.platforms if one.id == config.default_platform), None)
+        platform = next((platform for platform in config.platforms if platform.id == config.default_platform), None)
         if platform is None:
-            raise ConfigError(("--upstream: give the upstream's base URL; the configuration has none",))
+            raise ConfigError(("--upstream: required, because no upstream is configured: set its base URL",))
         if platform.dialect not in ("zai", "openai"):
             raise ConfigError(
-                (f"--upstream: {platform.id} cannot be asked directly, it speaks no OpenAI form: give another URL",)
+                (f"--upstream: {platform.id} does not use OpenAI's format and cannot be measured: set another URL",)
             )
         upstream = platform.chat_url
-        tokens = (one.token.reveal() for one in platform.credentials if one.token is not None)
+        tokens = (item.token.reveal() for item in platform.credentials if item.token is not None)
         upstream_key = upstream_key or next(tokens, None)
     try:
         gateway = Arm(GATEWAY, _chat(url), key)
@@ -101,7 +101,7 @@ def _text(measurement: Measurement) -> str:
     lines.append(f"{'streams at once':<26}{'direct':>12}{'gateway':>12}")
     direct, gateway = measurement.streams(DIRECT), measurement.streams(GATEWAY)
     for name, title in _ROWS.items():
-        cells = ("-" if one is None else f"{one[name]:.2f}" for one in (direct, gateway))
+        cells = ("-" if figures is None else f"{figures[name]:.2f}" for figures in (direct, gateway))
         lines.append(f"{title:<26}" + "".join(f"{cell:>12}" for cell in cells))
     for name, faults in measurement.faults.items():
         lines += [f"FAILED {name}, {count} times: {fault}" for fault, count in faults.items()]

@@ -1,4 +1,4 @@
-"""``ztoapi demo``: the simulator and a gateway in front of it; no token, no network."""
+"""``ztoapi demo``: runs the simulator and a gateway in front of it, without a token or a network."""
 
 import argparse
 import asyncio
@@ -23,11 +23,11 @@ _HOST = "127.0.0.1"
 _MODEL = "glm-4.6"
 _BACKLOG = 2048
 _DRAIN_SECONDS = 2.0
-"""A demonstration has nothing to lose: Ctrl-C should feel like it."""
+"""Short, because a demonstration has no streams worth waiting for."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run both until Ctrl-C; returns the exit code. Raises OSError if it cannot listen."""
+    """Run both until Ctrl-C; returns the exit code. Raises OSError if a port is not available."""
     set_up_logging(debug=False)
     (simulator_sockets,) = bind_all(_HOST, args.sim_port, 1, backlog=_BACKLOG)
     (gateway_sockets,) = bind_all(_HOST, args.port, 1, backlog=_BACKLOG)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def demo_config(port: int, simulator_port: int) -> Config:
-    """A gateway on ``port`` whose upstream is the simulator, addressed as Z.ai's official API."""
+    """Return the configuration of a gateway on ``port`` with the simulator as Z.ai's official API."""
     base = f"http://{_HOST}:{simulator_port}/api/paas/v4"
     return Config(
         server=ServerConfig(host=_HOST, port=port),
@@ -86,4 +86,4 @@ Try it:
 
   curl -N http://{_HOST}:{port}/v1/chat/completions -H 'content-type: application/json' -d '{body}'
 
-Ctrl-C ends both."""
+Press Ctrl-C to stop both."""

@@ -1,14 +1,11 @@
 """The flags of every command that reads the configuration."""
 
 import argparse
-import errno
 import os
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ztoapi.errors import ConfigError
-from ztoapi.wire.address import authority
 
 if TYPE_CHECKING:
     from ztoapi.config.load import Loaded
@@ -27,6 +24,8 @@ def load_config(args: argparse.Namespace) -> "Loaded":
 
 def own_origin(config: "Config") -> str:
     """Return the origin at which this host reaches the gateway of ``config``."""
+    from ztoapi.wire.address import authority
+
     host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"
     return f"http://{authority(host, config.server.port)}"
 
@@ -36,6 +35,9 @@ def listen(host: str, port: int, workers: int, *, backlog: int, option: str) -> 
 
     Raises ConfigError if ``host`` is not an address of this host, OSError if the port is not available.
     """
+    import errno
+    import socket
+
     from ztoapi.server.sockets import bind_all
 
     try:

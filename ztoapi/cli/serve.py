@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 __all__ = ["bury", "make_gateway", "run", "set_up_logging"]
 
 _OTHER_FILES = 100
-"""Listening sockets, the event loop's own, log files, idle client connections; generous."""
+"""Listening sockets, descriptors of the event loop, log files and idle client connections, with a reserve."""
 _AUTO = "auto"
-"""As history_file: the usual place."""
+"""The value of history_file for the default directory."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped; returns the exit code. Raises ConfigError; OSError if it cannot listen."""
+    """Serve until stopped; returns the exit code. Raises ConfigError, and OSError if it cannot listen."""
     loaded = load_config(args)
     config = loaded.config
     set_up_logging(debug=config.debug)
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {shortage}", file=sys.stderr)
     sink = _make_sink(config)
     if config.otlp_endpoint is not None:
-        # Once, before there are workers.
+        # Reports a missing package once, before the workers start.
         _tracer_class()
     sockets = listen(
         server.host,
@@ -70,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
     return run_workers(
         [
             Duty(
-                one,
+                listeners,
                 partial(make_gateway, config, keys, limits, telemetry, history, sink, slot),
                 partial(bury, telemetry, slot),
                 partial(_beat, telemetry, slot),
             )
-            for slot, one in enumerate(sockets)
+            for slot, listeners in enumerate(sockets)
         ],
         drain_seconds=server.drain_seconds,
         started=lambda: print(_banner(config, keys, sockets[0][0].getsockname()[1]), file=sys.stderr, flush=True),
@@ -84,15 +84,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _shortage_of_files(config: Config, limit: int) -> str | None:
-    """What to say if ``limit`` open files are too few for what one worker may have in hand."""
+    """Return a warning if a worker may need more open files than ``limit``."""
     server = config.server
     needed = 2 * server.max_in_flight + server.max_queued + config.upstream.max_idle_connections + _OTHER_FILES
     if limit >= needed:
         return None
     return (
-        f"a worker may need {needed} open files (two for each of server.max_in_flight = {server.max_in_flight} "
-        f"requests, those of its queue, idle upstream connections) and gets {limit}: raise the hard limit (ulimit -Hn, "
-        "LimitNOFILE= in systemd), or lower server.max_in_flight"
+        f"a worker may need {needed} open files (two per request of server.max_in_flight = {server.max_in_flight}, "
+        f"its queue and idle upstream connections), but the limit is {limit}: raise the hard limit (ulimit -Hn, "
+        "LimitNOFILE= in systemd) or lower server.max_in_flight"
     )
 
 
@@ -106,11 +106,11 @@ def make_gateway(
     slot: int,
     loop: asyncio.AbstractEventLoop,
 ) -> Application:
-    """The gateway of worker ``slot`` on ``loop``; what the workers share was made before them."""
+    """Return the gateway of worker ``slot``. The other arguments are shared by all workers."""
     log = None
     if sink is not None:
-        wanted = config.access_log_format
-        text = wanted == "text" or (wanted == "auto" and sink.terminal)
+        form = config.access_log_format
+        text = form == "text" or (form == "auto" and sink.terminal)
         log = AccessLog(sink, ServerContext.wall_clock, text=text)
     tracer = None
     if config.otlp_endpoint is not None:
@@ -119,17 +119,17 @@ def make_gateway(
 
 
 def _tracer_class() -> "type[Tracer]":
-    """Raises ConfigError without OpenTelemetry, which most gateways do without."""
+    """Import the tracer, because OpenTelemetry is optional. Raises ConfigError if it is not installed."""
     try:
         from ztoapi.telemetry.tracing import Tracer
     except ImportError as error:
-        what = f"otlp_endpoint: OpenTelemetry is not installed ({error}): pip install 'ztoapi[otel]'"
-        raise ConfigError((what,)) from error
+        problem = f"otlp_endpoint: OpenTelemetry is not installed ({error}): pip install 'ztoapi[otel]'"
+        raise ConfigError((problem,)) from error
     return Tracer
 
 
 def _make_sink(config: Config) -> LogFile | None:
-    """Where the access log goes. Raises ConfigError."""
+    """Open the file of the access log; None if it is off. Raises ConfigError."""
     if config.access_log == "off":
         return None
     try:
@@ -139,7 +139,7 @@ def _make_sink(config: Config) -> LogFile | None:
 
 
 def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | None:
-    """What SIGHUP does; None if there is nothing for it to do."""
+    """Return the function that runs on SIGHUP; None if nothing can be reloaded."""
     steps: list[Reload] = []
     if config.key_file is not None:
         steps.append(keys.reload)
@@ -147,7 +147,7 @@ def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | Non
         steps.append(sink.reopen)
 
     def reload() -> bool:
-        # All of them, whatever the first one comes to.
+        # A failed step does not prevent the others.
         done = [step() for step in steps]
         return any(done)
 
@@ -155,7 +155,7 @@ def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | Non
 
 
 def _make_history(config: Config, telemetry: MetricsBoard) -> History | None:
-    """Raises ConfigError if the file that the configuration names is of no use; without one it is only a pity."""
+    """Open the history. Raises ConfigError if a configured file is unusable; the default file only causes a warning."""
     path = _history_file(config, os.environ)
     if path is None:
         return None
@@ -163,10 +163,10 @@ def _make_history(config: Config, telemetry: MetricsBoard) -> History | None:
     try:
         history.create()
     except (OSError, sqlite3.Error, ValueError) as error:
-        what = f"history_file: {path} cannot be used: {error}"
+        problem = f"history_file: {path} cannot be used: {error}"
         if config.history_file != _AUTO:
-            raise ConfigError((what,)) from error
-        print(f"warning: {what}; no history is kept (name another file, or none)", file=sys.stderr)
+            raise ConfigError((problem,)) from error
+        print(f"warning: {problem}; continuing without a history (set another file, or none)", file=sys.stderr)
         return None
     return history
 
@@ -175,7 +175,7 @@ def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:
     if config.history_file != _AUTO:
         return None if config.history_file == "none" else Path(config.history_file)
     if not config.server.port:
-        # Whoever listens at a port of its own each time has no history.
+        # A random port has no history that a later run could continue.
         return None
     if state := environ.get("STATE_DIRECTORY"):
         directory = Path(state.partition(":")[0])
@@ -189,7 +189,7 @@ def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:
 
 
 def bury(telemetry: MetricsBoard, slot: int) -> None:
-    """Worker ``slot`` has died."""
+    """Release what the dead worker ``slot`` held in shared memory."""
     reclaim(telemetry, slot, ServerContext.wall_clock())
 
 
@@ -198,11 +198,11 @@ def _beat(telemetry: MetricsBoard, slot: int) -> float:
 
 
 def set_up_logging(*, debug: bool) -> None:
-    """Operators' messages go to standard error; requests have a log of their own."""
+    """Send log messages to standard error. Requests are logged separately, in the access log."""
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # One line for each request that httpx sends would be noise, and would hold URLs.
+    # httpx logs the URL of every request at INFO.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -211,7 +211,5 @@ def _banner(config: Config, keys: KeyRing, port: int) -> str:
     upstreams = ", ".join(f"{platform.id} ({platform.base_url})" for platform in config.platforms)
     origin = f"http://{authority(server.host, port)}"
     dashboard = f"; dashboard {origin}/dashboard" if config.dashboard_enabled else ""
-    return (
-        f"ztoapi {__version__} on {origin}/v1, {server.workers} worker(s), "
-        f"{'client keys required' if keys.required else 'no client key asked for'}; upstream {upstreams}{dashboard}"
-    )
+    access = "API key required" if keys.required else "no API key required (loopback only)"
+    return f"ztoapi {__version__} on {origin}/v1, {server.workers} worker(s), {access}; upstream {upstreams}{dashboard}"

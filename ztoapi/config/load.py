@@ -14,12 +14,13 @@ from ztoapi.config.model import (
     ClientKey,
     Config,
     LimitsConfig,
+    PlatformSettings,
     Secret,
     ServerConfig,
     TrafficLimits,
     UpstreamConfig,
 )
-from ztoapi.config.options import Declared, options_of, tables
+from ztoapi.config.options import Declared, config_options
 from ztoapi.config.platforms import read_platforms
 from ztoapi.config.sources import Problems, Setting, Sources, read_sources
 from ztoapi.config.values import convert, read_text, secret_fault
@@ -29,8 +30,8 @@ from ztoapi.wire.address import read_network
 __all__ = ["Loaded", "find_key_file", "load"]
 
 _SCOPES: Final = ("global", "key", "model", "address")
-_BY_PLATFORMS: Final = ("model_name", "fallbacks")
-"""Options of :class:`Config` that ``platforms.py`` reads."""
+_BY_PLATFORMS: Final = frozenset(("model_name", "fallbacks", *PlatformSettings.__struct_fields__))
+"""Options that ``platforms.py`` reads."""
 _PLACEHOLDERS: Final = frozenset(
     (
         "sk-your-key",
@@ -139,15 +140,14 @@ def find_key_file(
 def _read_tables(sources: Sources, problems: Problems) -> Mapping[str, dict[str, Any]]:
     """Return the valid settings of :class:`Config` and its tables."""
     values: dict[str, dict[str, Any]] = defaultdict(dict)
-    for table, kind in tables():
-        for option in options_of(kind, table):
-            setting = None if option.key in _BY_PLATFORMS else sources.find(option.key)
-            if setting is None:
-                continue
-            sources.used(option.key, setting)
-            value = _value(setting, option, problems)
-            if value is not None:
-                values[table][option.name] = value
+    for option in config_options():
+        setting = None if option.key in _BY_PLATFORMS else sources.find(option.key)
+        if setting is None:
+            continue
+        sources.used(option.key, setting)
+        value = _value(setting, option, problems)
+        if value is not None:
+            values[option.table][option.name] = value
     return values
 
 
