@@ -13,7 +13,10 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [
     "README.md",
     "SECURITY.md",
-    *(f"docs/{name}.md" for name in ("architecture", "cache", "credentials", "glossary", "keys", "traffic")),
+    *(
+        f"docs/{name}.md"
+        for name in ("architecture", "cache", "credentials", "deployment", "glossary", "keys", "traffic")
+    ),
     *(str(path.relative_to(ROOT)) for path in DECISIONS),
 ]
 # Public classes with the same name in several modules, with the reason. At most MAX_SHARED.
