@@ -40,6 +40,7 @@ from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.checks import Checks, passed_or_warn
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import OTHER
+from ztoapi.telemetry.messages import MessageLog
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BoardRecorder
 from ztoapi.telemetry.sampler import Sampler
@@ -87,21 +88,21 @@ class Application:
         history: History | None = None,
         access_log: AccessLog | None = None,
         tracer: "Tracer | None" = None,
+        messages: MessageLog | None = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
         self.telemetry = telemetry = telemetry or MetricsBoard()
         self._slot = telemetry.slot(slot)
-        self._history, self._access_log, self._tracer = history, access_log, tracer
+        self._history, self._access_log, self._tracer, self._messages = history, access_log, tracer, messages
         readers = [one.add for one in (access_log, tracer) if one is not None]
         self.recorder = BoardRecorder(self._slot, self._route_of, [route.public for route in config.routes], readers)
         self.context = self._make_context(loop, config)
-        tls = partial(client_tls, config.upstream)
-        native = NativeClient(loop, config.upstream, self.context.deadlines, tls=tls)
+        upstream = config.upstream
+        tls = partial(client_tls, upstream)
+        native = NativeClient(loop, upstream, self.context.deadlines, tls=tls)
         self.pool = native.pool
-        self.client: Client = (
-            native if config.upstream.transport == "native" else HttpxClient(loop, config.upstream, tls=tls())
-        )
+        self.client: Client = native if upstream.transport == "native" else HttpxClient(loop, upstream, tls=tls())
         self._control = control = _control_client(self.client, config.upstream)
         clock = self.context.wall_clock
         limiter = limiter or _local_limiter(config)
@@ -301,6 +302,8 @@ class Application:
             sources.append(self._history.samples)
         if self._access_log is not None:
             sources.append(self._access_log.samples)
+        if self._messages is not None:
+            sources.append(self._messages.samples)
         if self.flights is not None:
             sources.append(self.flights.samples)
         return sources

@@ -8,9 +8,12 @@ from typing import Final, NamedTuple
 
 from ztoapi import __version__
 from ztoapi.cli.options import add_config_flag, add_option_flags
+from ztoapi.cli.process import fill_standard_streams, hold_signals
 from ztoapi.errors import ConfigError
 
 __all__ = ["main"]
+
+_SERVERS = ("serve", "simulate", "demo")
 
 
 class _Command(NamedTuple):
@@ -22,7 +25,10 @@ class _Command(NamedTuple):
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 success, 1 failure, 2 invalid usage or configuration."""
+    fill_standard_streams()
     args = _parse(sys.argv[1:] if argv is None else argv)
+    if args.command in _SERVERS:
+        hold_signals()
     run: Callable[[argparse.Namespace], int] = importlib.import_module(f"ztoapi.cli.{args.command}").run
     try:
         return run(args)

@@ -20,7 +20,8 @@ from ztoapi.config.model import Config
 from ztoapi.errors import ConfigError
 from ztoapi.limits.shared_limits import SharedLimits
 from ztoapi.server.context import ServerContext
-from ztoapi.server.workers import Duty, Reload
+from ztoapi.server.signals import Reload
+from ztoapi.server.workers import Duty
 from ztoapi.server.workers import run as run_workers
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import MetricsBoard
@@ -28,6 +29,7 @@ from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
 from ztoapi.telemetry.log_file import LogFile
+from ztoapi.telemetry.messages import MessageLog
 from ztoapi.wire.address import authority
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bury", "make_gateway", "run", "set_up_logging"]
 
+_log = logging.getLogger(__name__)
 _OTHER_FILES = 100
 """Listening sockets, descriptors of the event loop, log files and idle client connections, with a reserve."""
 _AUTO = "auto"
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until stopped; returns the exit code. Raises ConfigError, and OSError if it cannot listen."""
     loaded = load_config(args)
     config = loaded.config
-    set_up_logging(debug=config.debug)
+    messages = set_up_logging(debug=config.debug)
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     server = config.server
@@ -71,15 +74,16 @@ def run(args: argparse.Namespace) -> int:
         [
             Duty(
                 listeners,
-                partial(make_gateway, config, keys, limits, telemetry, history, sink, slot),
+                partial(make_gateway, config, keys, limits, telemetry, history, sink, messages, slot),
                 partial(bury, telemetry, slot),
                 partial(_beat, telemetry, slot),
             )
             for slot, listeners in enumerate(sockets)
         ],
         drain_seconds=server.drain_seconds,
-        started=lambda: print(_banner(config, keys, sockets[0][0].getsockname()[1]), file=sys.stderr, flush=True),
+        started=lambda: messages.write(_banner(config, keys, sockets[0][0].getsockname()[1])),
         reload=_reload(config, keys, sink),
+        reopen=None if sink is None or sink.path is None else sink.reopen,
     )
 
 
@@ -103,6 +107,7 @@ def make_gateway(
     telemetry: MetricsBoard,
     history: History | None,
     sink: LogFile | None,
+    messages: MessageLog,
     slot: int,
     loop: asyncio.AbstractEventLoop,
 ) -> Application:
@@ -115,7 +120,7 @@ def make_gateway(
     tracer = None
     if config.otlp_endpoint is not None:
         tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
-    return Application(config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer)
+    return Application(config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer, messages)
 
 
 def _tracer_class() -> "type[Tracer]":
@@ -133,9 +138,13 @@ def _make_sink(config: Config) -> LogFile | None:
     if config.access_log == "off":
         return None
     try:
-        return LogFile(config.access_log)
+        sink = LogFile(config.access_log)
     except OSError as error:
         raise ConfigError((f"access_log: {config.access_log} cannot be written: {error.strerror}",)) from error
+    if sink.path is None and sink.null:
+        _log.warning("there is no access log: %s is closed, or /dev/null", config.access_log)
+        return None
+    return sink
 
 
 def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | None:
@@ -197,13 +206,17 @@ def _beat(telemetry: MetricsBoard, slot: int) -> float:
     return telemetry.slot(slot).floats[Cell.BEAT]
 
 
-def set_up_logging(*, debug: bool) -> None:
+def set_up_logging(*, debug: bool) -> MessageLog:
     """Send log messages to standard error. Requests are logged separately, in the access log."""
+    messages = MessageLog()
     logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[messages],
     )
     # httpx logs the URL of every request at INFO.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    return messages
 
 
 def _banner(config: Config, keys: KeyRing, port: int) -> str:

@@ -4,12 +4,13 @@ Each worker has listening sockets of its own on the same port (:mod:`ztoapi.serv
 before it forks, so that the kernel spreads connections and a worker that is started again takes over its predecessor's
 backlog.
 
-SIGTERM and SIGINT drain, a second one ends at once. The supervisor passes them on, starts dead workers again with a
-back-off, and gives up when they cannot stay up. Workers hold the read end of a pipe that only the supervisor writes:
-when the supervisor is gone, however that came about, they drain too. Nobody is left behind.
+SIGTERM, SIGINT and SIGQUIT drain, a second one ends at once. For workers the supervisor counts them, because Ctrl-C
+reaches all processes of a terminal. The supervisor starts dead workers again with a back-off, and gives up when they
+cannot stay up. Workers hold the read end of a pipe that only the supervisor writes: when the supervisor is gone, for
+whatever reason, they drain too. Nothing is left behind.
 
-SIGHUP reloads, where there is something to reload; else it ends the process as it does any. The supervisor reloads
-first: what it cannot use no worker is told of, and a worker that it starts later has what it has.
+SIGHUP reloads and SIGUSR1 opens log files anew (:mod:`ztoapi.server.signals`). The supervisor does so first: what it
+cannot use no worker is told of, and a worker that it starts later has what it has.
 
 A service manager that watches (:mod:`ztoapi.server.notify`) hears from the event loop of a worker that is alone. From
 several it hears the supervisor, which kills a worker whose loop stands still: the others, and their streams, live on.
@@ -30,15 +31,16 @@ from ztoapi.server.allocator import tune_allocator
 from ztoapi.server.context import ServerContext
 from ztoapi.server.listener import Server
 from ztoapi.server.notify import CHECKS_PER_WATCHDOG, Notifier
+from ztoapi.server.signals import HANDLED, ORDERS, STOP, Orders, Reload
 from ztoapi.server.sockets import Sockets
 
-__all__ = ["Duty", "Reload", "Service", "run"]
+__all__ = ["Duty", "Service", "run"]
 
-_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_STOP_STEPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
-"""What workers are sent at the first, second and third wish to stop: drain, hurry, and no excuse any more. They differ
-because two pending signals of one number are one."""
-_WATCHED: Final = {*_STOP_SIGNALS, signal.SIGCHLD}
+_HURRY: Final = signal.SIGURG
+"""From the supervisor alone: nobody else sends it, and without a handler it does nothing."""
+_STOP_STEPS: Final = (signal.SIGTERM, _HURRY, signal.SIGKILL)
+"""What workers are sent at the first, second and third wish to stop."""
+_WATCHED: Final = frozenset((*HANDLED, signal.SIGCHLD))
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
 _STABLE_SECONDS: Final = 10.0
@@ -64,8 +66,6 @@ class Service(Protocol):
 
 
 MakeService = Callable[[asyncio.AbstractEventLoop], Service]
-Reload = Callable[[], bool]
-"""Takes up a new configuration, or returns False and stays with what was. Called in every process for itself."""
 
 
 class Duty(NamedTuple):
@@ -79,15 +79,24 @@ class Duty(NamedTuple):
     """Gives the supervisor a number that changes with each tick of the worker's loop."""
 
 
-def run(duties: list[Duty], *, drain_seconds: float, started: Callable[[], None], reload: Reload | None = None) -> int:
-    """Serve, one worker for each of ``duties``, until told to stop; returns the exit code. ``reload`` is for SIGHUP.
+def run(
+    duties: list[Duty],
+    *,
+    drain_seconds: float,
+    started: Callable[[], None],
+    reload: Reload | None = None,
+    reopen: Reload | None = None,
+) -> int:
+    """Serve, one worker for each of ``duties``, until told to stop; returns the exit code. ``reload`` is for SIGHUP,
+    ``reopen`` for SIGUSR1.
 
     0 after a drain, 1 when a second signal or the end of the drain time cut requests off, or workers did not stay up.
     ``started`` is called once everything listens.
     """
+    orders = Orders(reload, reopen)
     if len(duties) == 1:
-        return _serve(duties[0], drain_seconds, _Alone(Notifier(os.environ), started), reload)
-    return _Supervisor(duties, drain_seconds, reload).run(started)
+        return _serve(duties[0], drain_seconds, _Alone(Notifier(os.environ), started), orders)
+    return _Supervisor(duties, drain_seconds, orders).run(started)
 
 
 class _Alone(NamedTuple):
@@ -107,29 +116,16 @@ class _Alone(NamedTuple):
         loop.call_later(seconds, self._live, loop, seconds)
 
 
-def _serve(duty: Duty, drain_seconds: float, parent: _Alone | int, reload: Reload | None) -> int:
+def _serve(duty: Duty, drain_seconds: float, parent: _Alone | int, orders: Orders) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve_on_loop(duty, drain_seconds, parent, reload))
+        return runner.run(_serve_on_loop(duty, drain_seconds, parent, orders))
 
 
-async def _serve_on_loop(duty: Duty, drain_seconds: float, parent: _Alone | int, reload: Reload | None) -> int:
+async def _serve_on_loop(duty: Duty, drain_seconds: float, parent: _Alone | int, orders: Orders) -> int:
     """``parent`` is the pipe of the supervisor, where there is one."""
     loop = asyncio.get_running_loop()
     stop, at_once = asyncio.Event(), asyncio.Event()
-
-    def stop_or_hurry() -> None:
-        if stop.is_set():
-            at_once.set()
-        elif isinstance(parent, _Alone):
-            parent.notifier.send("STOPPING=1")
-        stop.set()
-
-    for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, stop_or_hurry)
-    if reload is not None:
-        loop.add_signal_handler(signal.SIGHUP, reload)
-        # A child has it blocked until here: one that came since the fork is not lost, nor is it the end.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    _handle_signals(loop, parent, orders, stop, at_once)
     if isinstance(parent, int):
         _watch_parent(loop, parent, stop)
     service = duty.make(loop)
@@ -145,6 +141,33 @@ async def _serve_on_loop(duty: Duty, drain_seconds: float, parent: _Alone | int,
     await server.close()
     await service.close()
     return 0 if clean else _FORCED_EXIT
+
+
+def _handle_signals(
+    loop: asyncio.AbstractEventLoop, parent: _Alone | int, orders: Orders, stop: asyncio.Event, at_once: asyncio.Event
+) -> None:
+    def stop_or_hurry() -> None:
+        if isinstance(parent, _Alone):
+            if stop.is_set():
+                at_once.set()
+            else:
+                parent.notifier.send("STOPPING=1")
+        stop.set()
+
+    def obey(number: int) -> None:
+        if orders.ends(number):
+            stop_or_hurry()
+        else:
+            orders.obey(number)
+
+    for number in STOP:
+        loop.add_signal_handler(number, stop_or_hurry)
+    for number in ORDERS:
+        loop.add_signal_handler(number, obey, number)
+    if isinstance(parent, int):
+        loop.add_signal_handler(_HURRY, at_once.set)
+    # They were blocked until here: one that came during the start is not lost, nor is it the end.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_WATCHED, _HURRY})
 
 
 def _tune_collector() -> None:
@@ -190,11 +213,10 @@ class _Worker:
 class _Supervisor:
     """Forks, watches, stops."""
 
-    def __init__(self, duties: list[Duty], drain_seconds: float, reload: Reload | None) -> None:
+    def __init__(self, duties: list[Duty], drain_seconds: float, orders: Orders) -> None:
         self._workers = [_Worker(number, duty) for number, duty in enumerate(duties)]
         self._drain_seconds = drain_seconds
-        self._reload = reload
-        self._watched = _WATCHED if reload is None else {*_WATCHED, signal.SIGHUP}
+        self._orders = orders
         self._stopping = 0
         self._exit_code = 0
         self._pipe_read, self._pipe_write = os.pipe()
@@ -202,7 +224,7 @@ class _Supervisor:
         self._check_at = _NEVER if self._notifier.check_seconds is None else time.monotonic()
 
     def run(self, started: Callable[[], None]) -> int:
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*_WATCHED, _HURRY})
         for worker in self._workers:
             self._fork(worker)
         started()
@@ -213,10 +235,10 @@ class _Supervisor:
 
     def _wait(self) -> None:
         number = self._next_signal()
-        if number in _STOP_SIGNALS:
+        if number in STOP or (number is not None and self._orders.ends(number)):
             self._stop()
-        elif number == signal.SIGHUP and self._reload is not None and self._reload():
-            self._tell(signal.SIGHUP)
+        elif number in ORDERS and self._orders.obey(number):
+            self._tell(number)
         self._reap()
         for worker in self._workers:
             if worker.start_at is not None and not self._stopping and worker.start_at <= time.monotonic():
@@ -228,8 +250,8 @@ class _Supervisor:
         """The next one that comes; None once something else is due."""
         due = min([self._check_at, *(worker.start_at for worker in self._workers if worker.start_at is not None)])
         if due == _NEVER:
-            return signal.sigwait(self._watched)
-        info = signal.sigtimedwait(self._watched, max(due - time.monotonic(), 0.0))
+            return signal.sigwait(_WATCHED)
+        info = signal.sigtimedwait(_WATCHED, max(due - time.monotonic(), 0.0))
         return None if info is None else info.si_signo
 
     def _check(self) -> None:
@@ -257,8 +279,7 @@ class _Supervisor:
                 if other is not worker:
                     for sock in other.duty.sockets:
                         sock.close()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-            code = _serve(worker.duty, self._drain_seconds, self._pipe_read, self._reload)
+            code = _serve(worker.duty, self._drain_seconds, self._pipe_read, self._orders)
         except BaseException:  # noqa: BLE001 - the last frame of a process; the log is all that is left of it
             _log.exception("worker %d failed", worker.number)
         finally:
@@ -272,7 +293,7 @@ class _Supervisor:
             worker.start_at = None
         self._tell(_STOP_STEPS[min(self._stopping, len(_STOP_STEPS)) - 1])
 
-    def _tell(self, number: signal.Signals) -> None:
+    def _tell(self, number: int) -> None:
         for worker in self._workers:
             if worker.pid:
                 os.kill(worker.pid, number)

@@ -38,6 +38,12 @@ class LogFile:
     def terminal(self) -> bool:
         return os.isatty(self._fd)
 
+    @property
+    def null(self) -> bool:
+        """Whether everything that is written is thrown away."""
+        found = os.fstat(self._fd)
+        return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.stat(os.devnull).st_rdev
+
     def reopen(self) -> bool:
         """Go on in a new file if this one has been moved away. False, and a message, if that cannot be: it goes on in
         the old one."""

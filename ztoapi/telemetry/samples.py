@@ -103,6 +103,9 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
         (),
         "Requests missing from the access log because it could not be written, or not fast enough.",
     ),
+    "ztoapi_messages_dropped": SampledMetric(
+        SampleKind.COUNTER, (), "Messages for operators that standard error did not take, fast enough or at all."
+    ),
     "ztoapi_store_failures": SampledMetric(SampleKind.COUNTER, ("store",), "Failed calls of the shared store."),
     "ztoapi_store_up": SampledMetric(SampleKind.MIN, ("store",), "1 if the shared store answers, else 0."),
 }

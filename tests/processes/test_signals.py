@@ -1,0 +1,269 @@
+"""Signals, standard streams and terminals of real processes."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.stack import BASES, Stack
+from ztoapi.server.sockets import bind
+
+BODY = {"model": "glm-4.6:itl=10:tokens=30", "messages": [{"role": "user", "content": "x"}], "stream": True}
+WAIT_SECONDS = 20.0
+ROOT = Path(__file__).parents[2]
+NOT_STOPS = [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Stack]:
+    with Stack() as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", NOT_STOPS)
+def test_a_signal_without_anything_to_do_ends_nothing(simulator: Stack, workers: str, number: signal.Signals) -> None:
+    with gateway(simulator, WORKERS=workers) as process:
+        children = process.children()
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=BODY) as response:
+            lines = response.iter_lines()
+            next(lines)
+            # Each process by itself: an operator may pick a worker's number.
+            for times, pid in enumerate([process.pid, *children], 1):
+                process.kill(number, pid)
+                process.wait_for_output(f"(?s)((?:{number.name}: there is nothing to do.*){{{times}}})")
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert process.children() == children
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_signal_during_the_start_ends_nothing(simulator: Stack, workers: str) -> None:
+    process = gateway(simulator, WORKERS=workers)
+    try:
+        blocked = Path(f"/proc/{process.pid}/status")
+        bit = 1 << signal.SIGUSR1 - 1
+        process.wait_for(lambda: bool(int(re.findall(r"SigBlk:\s*(\w+)", blocked.read_text())[0], 16) & bit))
+        for number in NOT_STOPS:
+            process.kill(number)
+        for number in NOT_STOPS:
+            process.wait_for_output(f"({number.name}: there is nothing to do)")
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+    finally:
+        process.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigquit_drains(simulator: Stack, workers: str) -> None:
+    with gateway(simulator, WORKERS=workers) as process:
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=BODY) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.kill(signal.SIGQUIT)
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigusr1_opens_the_access_log_anew(simulator: Stack, tmp_path: Path, workers: str) -> None:
+    log, old = tmp_path / "access.log", tmp_path / "old.log"
+    with gateway(simulator, WORKERS=workers, ZTOAPI_ACCESS_LOG=str(log)) as process:
+        httpx.get(f"{process.url}/livez")
+        process.wait_for(lambda: log.stat().st_size > 0)
+        log.rename(old)
+        process.kill(signal.SIGUSR1)
+        process.wait_for(log.exists)
+        size = old.stat().st_size
+
+        def written() -> bool:
+            httpx.get(f"{process.url}/livez")
+            return log.stat().st_size > 0
+
+        process.wait_for(written)
+        assert old.stat().st_size >= size
+
+
+class Terminal:
+    """A gateway whose controlling terminal, standard input included, is a pseudo terminal; its output is a pipe."""
+
+    def __init__(self, simulator: Stack, workers: str) -> None:
+        self.master, slave = pty.openpty()
+
+        def become_leader() -> None:
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ztoapi", "serve"],
+            env=environment(simulator, WORKERS=workers),
+            stdin=slave,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=become_leader,
+        )
+        os.close(slave)
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline().decode()
+        self.url = "http://127.0.0.1:" + re.findall(r"127\.0\.0\.1:(\d+)/v1", line)[0]
+
+
+def environment(simulator: Stack, **more: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "PLATFORM_ID": "zai",
+        "UPSTREAM_URL": f"http://127.0.0.1:{simulator.simulator_port}{BASES['zai']}",
+        "ZAI_TOKEN": "t",
+        "PORT": "0",
+        "ZTOAPI_ACCESS_LOG": "off",
+        **more,
+    }
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("how", ["hangup", "interrupt"])
+def test_the_end_of_a_terminal_and_ctrl_c_drain(simulator: Stack, workers: str, how: str) -> None:
+    terminal = Terminal(simulator, workers)
+    try:
+        with httpx.stream("POST", f"{terminal.url}/v1/chat/completions", json=BODY) as response:
+            lines = response.iter_lines()
+            next(lines)
+            if how == "hangup":
+                os.close(terminal.master)
+            else:
+                os.write(terminal.master, b"\x03")
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert terminal.process.wait(WAIT_SECONDS) == 0
+    finally:
+        terminal.process.kill()
+        assert terminal.process.stderr is not None
+        terminal.process.stderr.close()
+        with contextlib.suppress(OSError):
+            os.close(terminal.master)
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "01", "02", "12", "012"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_closed_standard_streams(simulator: Stack, tmp_path: Path, closed: str, workers: str) -> None:
+    log = tmp_path / "history.db"
+    variables = environment(simulator, WORKERS=workers, ZTOAPI_ACCESS_LOG="stdout", ZTOAPI_HISTORY_FILE=str(log))
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        shell = " ".join(f"{number}>&-" for number in closed)
+        port = free_port()
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {sys.executable} -m ztoapi serve --port {port} {shell}"],
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        wait_until_ready(process, port)
+        assert httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=BODY).text.endswith("data: [DONE]\n\n")
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+    finally:
+        process.kill()
+    text = output.read_text()
+    assert ("there is no access log" in text) == ("1" in closed and "2" not in closed)
+    assert ('"path":"/v1/chat/completions"' in text) == ("1" not in closed)
+    assert "cannot be written" not in text
+    assert "Assertion" not in text
+
+
+def free_port() -> int:
+    with bind("127.0.0.1", 0, backlog=1) as sock:
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def wait_until_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
+    for _ in range(int(WAIT_SECONDS * 20)):
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{port}/livez")
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    raise AssertionError("it does not listen")
+
+
+@pytest.mark.parametrize("command", [["demo", "--port", "0", "--sim-port", "0"], ["simulate", "--port", "0"]])
+def test_the_demonstration_and_the_simulator_take_signals(command: list[str]) -> None:
+    process = GatewayProcess(*command)
+    try:
+        process.wait_for_output(r"http://127\.0\.0\.1:(\d+)")
+        process.kill(signal.SIGHUP)
+        process.wait_for_output(r"(SIGHUP: there is nothing to do)")
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 0
+    finally:
+        process.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("command", ["demo --port 0 --sim-port 0", "simulate --port 0 --workers 2"])
+def test_closed_standard_streams_of_the_demonstration_and_the_simulator(tmp_path: Path, command: str) -> None:
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {sys.executable} -m ztoapi {command} 0>&- 2>&-"], stdout=file, cwd=ROOT
+        )
+    try:
+        for _ in range(int(WAIT_SECONDS * 20)):
+            if "http://127.0.0.1:" in output.read_text():
+                break
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_full_standard_error_stops_nothing(simulator: Stack, workers: str) -> None:
+    reader, writer = os.pipe()
+    # As small as a pipe can be: a page.
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ztoapi", "serve"],
+        env=environment(simulator, WORKERS=workers, UPSTREAM_URL="http://127.0.0.1:1/v1", ADMIN_KEY="admin"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=writer,
+    )
+    try:
+        os.close(writer)
+        banner = os.read(reader, 65536).decode()
+        url = "http://127.0.0.1:" + re.findall(r"127\.0\.0\.1:(\d+)/v1", banner)[0]
+        pids = [process.pid] if workers == "1" else children(process.pid)
+        # Each message is a line of the log; a page holds some fifty.
+        for _ in range(200):
+            for pid in pids:
+                os.kill(pid, signal.SIGUSR2)
+            assert httpx.get(f"{url}/livez").status_code == 200
+        assert select.select([reader], [], [], 0)[0]
+        assert httpx.get(f"{url}/metrics", headers={"authorization": "Bearer admin"}).status_code == 200
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+    finally:
+        process.kill()
+        os.close(reader)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

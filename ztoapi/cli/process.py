@@ -1,0 +1,30 @@
+"""The process of a server before it serves: its standard streams, and signals that arrive too early."""
+
+import os
+import signal
+import sys
+from typing import Final
+
+__all__ = ["fill_standard_streams", "hold_signals"]
+
+_HELD: Final = frozenset((signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2))
+
+
+def fill_standard_streams() -> None:
+    """Open /dev/null for each of the descriptors 0 to 2 that the parent has closed.
+
+    Otherwise the next file or socket takes the number, gets what is written to the stream, and the event loop aborts
+    when it closes one.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is this one.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))
+
+
+def hold_signals() -> None:
+    """Keep signals that would end the process by default until the server handles them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)

@@ -1,0 +1,55 @@
+"""Signals that are no wish to stop: what they do, in a worker and in a supervisor alike."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["HANDLED", "ORDERS", "STOP", "Orders", "Reload"]
+
+STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+ORDERS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+HANDLED: Final = frozenset((*STOP, *ORDERS))
+
+Reload = Callable[[], bool]
+"""Takes up a new configuration, or returns False and stays with what was. Called in every process for itself."""
+
+_log = logging.getLogger(__name__)
+
+
+class Orders:
+    """``reload`` is for SIGHUP, ``reopen`` for SIGUSR1; None where there is nothing to do. Created before any signal is
+    handled."""
+
+    def __init__(self, reload: Reload | None, reopen: Reload | None) -> None:
+        self._steps = {signal.SIGHUP: reload, signal.SIGUSR1: reopen, signal.SIGUSR2: None}
+        # nohup has a process ignore the end of its terminal.
+        self._terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
+    def ends(self, number: int) -> bool:
+        """Whether the signal is the end of the process: SIGHUP says so only when its terminal is gone."""
+        if number != signal.SIGHUP or not self._terminal or _has_terminal():
+            return False
+        _log.warning("the terminal is gone: draining")
+        return True
+
+    def obey(self, number: int) -> bool:
+        """Do what the signal is for. Returns whether anything has been taken up."""
+        wanted = signal.Signals(number)
+        step = self._steps[wanted]
+        if step is None:
+            _log.info("%s: there is nothing to do", wanted.name)
+            return False
+        return step()
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a controlling terminal, or reads from one. Both fail once it has hung up."""
+    if os.isatty(0):
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

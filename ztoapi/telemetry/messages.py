@@ -1,0 +1,88 @@
+"""Messages for operators, written to standard error beside the event loop.
+
+A thread writes: a standard error that takes nothing (a full pipe, a stopped terminal) stops no request and no signal.
+The queue is bounded; messages that find no room in it, and those that cannot be written, are counted.
+"""
+
+import logging
+import os
+import queue
+import select
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from ztoapi.telemetry.samples import Sample
+
+__all__ = ["MessageLog"]
+
+WAITING_MESSAGES: Final = 1000
+"""More than anyone reads, and about 200 KB."""
+FLUSH_SECONDS: Final = 1.0
+"""Time at the end of a process for messages that are still waiting."""
+
+
+class MessageLog(logging.Handler):
+    """Writes to ``descriptor``. Each process has a thread of its own, which its first message starts."""
+
+    def __init__(self, descriptor: int = 2) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self.dropped = 0
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        # A fork copies neither the thread nor a consistent state of the queue.
+        self._waiting: queue.Queue[bytes] = queue.Queue(WAITING_MESSAGES)
+        self._thread: threading.Thread | None = None
+        self.dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 - as in every handler: a message that cannot be formatted is reported, not raised
+            self.handleError(record)
+            return
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """Put one message into the queue."""
+        try:
+            self._waiting.put_nowait(text.encode("utf-8", "backslashreplace") + b"\n")
+        except queue.Full:
+            self.dropped += 1
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(self._waiting,), name="messages", daemon=True)
+            self._thread.start()
+
+    def flush(self) -> None:
+        """Wait until everything is written, for :data:`FLUSH_SECONDS` at most."""
+        waiting = self._waiting
+        with waiting.all_tasks_done:
+            waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks, FLUSH_SECONDS)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yields the value for telemetry."""
+        yield Sample("ztoapi_messages_dropped", self.dropped)
+
+    def _run(self, waiting: "queue.Queue[bytes]") -> None:
+        while True:
+            message = waiting.get()
+            try:
+                self._write_whole(message)
+            except OSError:
+                self.dropped += 1
+            waiting.task_done()
+
+    def _write_whole(self, message: bytes) -> None:
+        rest = memoryview(message)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:
+                # Another process has made the pipe or terminal non-blocking.
+                poll = select.poll()
+                poll.register(self._descriptor, select.POLLOUT)
+                poll.poll()
