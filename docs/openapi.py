@@ -734,7 +734,7 @@ def ready() -> Object:
         "responses": {
             "200": answer("Requests may come.", schema("Status")),
             "503": refused(
-                "The gateway is shutting down, or the upstreams refuse every credential that it has.",
+                "The gateway is shutting down.",
                 "server_error",
                 "shutdown",
                 "the gateway is shutting down",

@@ -116,7 +116,7 @@ class Application:
             config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, limits, self.flights
         )
         self._models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
-        health = HealthHandler(self.context, self._refused, self._checks())
+        health = HealthHandler(self.context, self._checks())
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
@@ -344,11 +344,6 @@ class Application:
         lower = path.lower()
         starts = [start for start, character in enumerate(lower) if character == "/"]
         return next((lower[start:] for start in starts if start + 1 < len(lower) and self._find(lower[start:])), None)
-
-    def _refused(self) -> bool:
-        """Whether no credential of any platform is accepted by its upstream."""
-        now = self.context.loop.time()
-        return all(upstream.pool.refused(now) for upstream in self.upstreams.values())
 
     def _check_draining(self, exchange: Exchange) -> ApiError | None:
         if not self.context.draining:

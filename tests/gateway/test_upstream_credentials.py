@@ -4,7 +4,9 @@ import asyncio
 import logging
 import math
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import msgspec
@@ -13,6 +15,7 @@ import pytest
 from tests.cache.upstream import Upstream
 from tests.gateway.test_endings import CHAT, body, raw_request
 from tests.stack import Stack
+from tests.support.raw_upstream import RawUpstream, whole
 from ztoapi.errors import Ending, Fault
 from ztoapi.relay.credentials import CredentialStatistics
 from ztoapi.simulator.app import Options
@@ -122,7 +125,6 @@ def test_silence_counts_where_a_stream_was_asked_for(stream: bool, state: Breake
     [
         ("1302:retry_after=60", (429, "rate_limit_exceeded"), (429, "rate_limit_exceeded")),
         ("1308:reset=60", (429, "insufficient_quota"), (503, "upstream_unavailable")),
-        ("1001", (502, "upstream_auth_error"), (503, "upstream_unavailable")),
     ],
 )
 def test_when_all_are_out_a_client_is_told_when_to_come_back(
@@ -270,15 +272,40 @@ def test_caps_hold_and_are_given_back() -> None:
             assert asked(stack, "glm-4.6:fault=hang_mid") == 5
 
 
-def test_readiness_tells_of_refused_credentials_and_of_nothing_else() -> None:
-    with Stack(UPSTREAM_TOKEN="a:fault=1000|b:fault=1113") as stack:
-        assert ask(stack).status_code >= 400
-        assert httpx.get(stack.url + "/readyz").status_code == 200
+def refuse_while(refusing: threading.Event, sock: socket.socket, _: int) -> None:
+    good = b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":'
+    good += b'"assistant","content":"Hi"},"finish_reason":"stop"}]}'
+    bad = b'{"error":{"message":"no such key","code":"1002"}}'
+    sock.sendall(whole("401 Unauthorized", bad) if refusing.is_set() else whole("200 OK", good))
+
+
+@pytest.mark.parametrize("tokens", ["one", "one|two|three"])
+def test_a_gateway_whose_every_credential_is_refused_goes_on(tokens: str) -> None:
+    refusing = threading.Event()
+    refusing.set()
+    with RawUpstream(partial(refuse_while, refusing)) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}/v1"
+        with Stack("openai", UPSTREAM_URL=url, UPSTREAM_TOKEN=tokens) as stack:
+            for _ in range(4):
+                refused = ask(stack, "m")
+                assert (refused.status_code, refused.json()["error"]["code"]) == (502, "upstream_auth_error")
+            count = len(tokens.split("|"))
+            assert upstream.requests == 4 * count
+            assert httpx.get(stack.url + "/readyz").status_code == 200
+            assert all(
+                one.fault is Fault.REFUSED for one in stack.application.upstreams["openai"].statistics().credentials
+            )
+            refusing.clear()
+            assert [ask(stack, "m").status_code for _ in range(3)] == [200] * 3
+            assert upstream.requests == 4 * count + 3
+            states = [one.state for one in stack.application.upstreams["openai"].statistics().credentials]
+            assert BreakerState.CLOSED in states
+
+
+def test_readiness_says_nothing_of_credentials() -> None:
     with Stack(UPSTREAM_TOKEN="a:fault=1000|b:fault=1002") as stack:
-        assert httpx.get(stack.url + "/readyz").status_code == 200
         assert ask(stack).status_code == 502
-        answer = httpx.get(stack.url + "/readyz")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "credentials_refused")
+        assert httpx.get(stack.url + "/readyz").status_code == 200
         assert httpx.get(stack.url + "/livez").status_code == 200
 
 

@@ -1,5 +1,6 @@
 """Which credential serves, and what becomes of it: the pool without clock or network."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -69,7 +70,7 @@ def test_who_was_away_starts_where_the_others_are() -> None:
     assert abs(served["a"] - served["b"]) <= 2
 
 
-@pytest.mark.parametrize("fault", list(COOLING))
+@pytest.mark.parametrize("fault", [Fault.QUOTA, Fault.THROTTLED, Fault.OVERLOADED, Fault.UPSTREAM])
 def test_each_fault_takes_out_what_it_concerns_for_its_time(fault: Fault) -> None:
     rule = COOLING[fault]
     pool = CredentialPool([("a", 1.0)])
@@ -184,3 +185,67 @@ def test_only_a_pool_of_refused_credentials_is_refused() -> None:
     assert pool.refused(0.0)
     assert not pool.refused(COOLING[Fault.REFUSED].first)
     assert not CredentialPool([]).refused(0.0)
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.EXCLUDED])
+def test_a_refused_one_rests_while_another_serves(fault: Fault) -> None:
+    rule = COOLING[fault]
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    refused = lent(pool.acquire(0.0, "m"))
+    assert pool.fail(refused, 0.0, fault) == rule.first
+    served = {lent(pool.acquire(rule.first - 1.0, "m")).number for _ in range(5)}
+    assert served == {1 - refused.number}
+    probed = {lent(pool.acquire(rule.first, "m")).number for _ in range(5)}
+    assert refused.number in probed
+
+
+def test_while_all_are_refused_each_is_used_in_turn_and_a_success_brings_it_back() -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    for _ in range(2):
+        pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
+    until = pool.statistics(0.0)[0].until
+    first, second = lent(pool.acquire(1.0, "m")), lent(pool.acquire(1.0, "m"))
+    assert {first.name, second.name} == {"a", "b"}
+    assert pool.wait(1.0, "m", (first.number,)) == 0.0
+    assert pool.wait(1.0, "m", (0, 1)) == math.inf
+    pool.fail(first, 1.0, Fault.REFUSED)
+    assert pool.statistics(0.0)[first.number].until == until
+    pool.answered(second, 1.0)
+    pool.complete(second)
+    assert [lent(pool.acquire(1.0, "m")).name for _ in range(3)] == [second.name] * 3
+
+
+def test_the_probe_of_a_refused_credential_does_not_keep_others_waiting() -> None:
+    pool = CredentialPool([("a", 1.0)])
+    pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
+    later = COOLING[Fault.REFUSED].first
+    probe, forced = lent(pool.acquire(later, "m")), lent(pool.acquire(later, "m"))
+    pool.complete(forced)
+    assert pool.statistics(later)[0].state is BreakerState.HALF_OPEN
+    pool.complete(probe)
+    assert pool.statistics(later)[0].state is BreakerState.CLOSED
+
+
+def test_a_model_that_every_credential_is_refused_is_asked_for_all_the_same() -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.EXCLUDED)
+    pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
+    lease = lent(pool.acquire(0.0, "m"))
+    pool.drop(lease)
+    pool.complete(lent(pool.acquire(0.0, "m")))
+
+
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.QUOTA, Fault.OVERLOADED, Fault.UPSTREAM])
+def test_what_an_upstream_asks_for_is_respected_beside_refusals(fault: Fault) -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
+    for _ in range(COOLING[fault].failures):
+        pool.fail(lent(pool.acquire(0.0, "m")), 0.0, fault)
+    assert isinstance(pool.acquire(0.0, "m"), Unavailable)
+
+
+def test_a_last_resort_that_is_throttled_rests() -> None:
+    pool = CredentialPool([("a", 1.0)])
+    pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
+    pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.THROTTLED, 9.0)
+    assert isinstance(pool.acquire(0.0, "m"), Unavailable)

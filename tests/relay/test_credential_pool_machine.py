@@ -82,6 +82,7 @@ class Pooling(RuleBasedStateMachine):
         for number, one in enumerate(self.pool.statistics(self.now)):
             out = [lease for lease, _ in self.open if lease.number == number]
             assert one.in_flight == len(out) == self.room.taken[number] <= self.room.most[number]
+            out = [lease for lease in out if not lease._forced]
             # A half-open one has exactly one probe out, which is the one that it will be decided by.
             probing = [lease for lease in out if any(each.state is BreakerState.HALF_OPEN for each in lease._probes)]
             half_open = (one.state is BreakerState.HALF_OPEN) or any(

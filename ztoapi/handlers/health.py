@@ -1,7 +1,7 @@
 """GET /health, /livez and /readyz. Liveness and readiness depend on nothing but this process."""
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -27,12 +27,10 @@ class _Health(msgspec.Struct, frozen=True):
 
 
 class HealthHandler:
-    """Answers also under overload and while draining: its routes pass no gate. ``refused`` says whether the upstreams
-    have refused every credential; ``checks`` are those of the parts."""
+    """Answers also under overload and while draining: its routes pass no gate. ``checks`` are those of the parts."""
 
-    def __init__(self, context: ServerContext, refused: Callable[[], bool], checks: Checks) -> None:
+    def __init__(self, context: ServerContext, checks: Checks) -> None:
         self._context = context
-        self._refused = refused
         self._checks: Checks = {_REQUESTS: self._check_requests, **checks}
 
     def handle_health(self, exchange: Exchange) -> None:
@@ -61,19 +59,10 @@ class HealthHandler:
         exchange.respond(200, b'{"status":"ok"}')
 
     def handle_ready(self, exchange: Exchange) -> None:
-        """503 from the moment shutdown begins, so that a load balancer looks elsewhere; and when every credential has
-        been refused, which is our configuration's fault. An upstream that is down is no reason: there is no other
-        gateway for which it is up."""
+        """503 from the moment shutdown begins, so that a load balancer looks elsewhere. An upstream that is down or
+        refuses the credentials is no reason: it does so for every gateway, and may stop at any moment."""
         if self._context.draining:
             raise ApiError(
                 "the gateway is shutting down", status=503, type="server_error", code="shutdown", ending=Ending.SHUTDOWN
-            )
-        if self._refused():
-            raise ApiError(
-                "the upstreams refuse every credential of the gateway",
-                status=503,
-                type="server_error",
-                code="credentials_refused",
-                ending=Ending.REJECTED,
             )
         exchange.respond(200, b'{"status":"ok"}')

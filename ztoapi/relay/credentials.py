@@ -13,6 +13,10 @@ away starts where the others are, not where it was.
 (:mod:`ztoapi.relay.cooling`) says for each fault which of the two it concerns, how many failures in a row it takes and
 for how long it opens. Every lease ends once: completed, failed or dropped.
 
+*Last resort.* While the upstream refuses every credential, requests are sent with them all the same, and the first that
+succeeds brings its credential back. HAProxy and Envoy call this panic mode. A quota, a throttle and an overload are
+respected: there the upstream wants to be left alone.
+
 No clock, no chance, no I/O: ``now`` is an argument (seconds that do not go back).
 """
 
@@ -39,6 +43,8 @@ _FRESH_SECONDS: Final = 30.0
 """A latency older than this is forgotten: who was slow half a minute ago is worth one request."""
 _MAX_MODELS: Final = 64
 """Models with a breaker of their own, for each credential: names come from clients."""
+_LAST_RESORT: Final = frozenset((Fault.REFUSED, Fault.EXCLUDED))
+"""Faults that do not keep a request from a credential where every credential has one of them."""
 _BUSY_SECONDS: Final = 1.0
 """What a client is told to wait for a place, or a probe's end: nobody knows when that is."""
 
@@ -106,6 +112,8 @@ class Lease(msgspec.Struct, gc=False, eq=False):
     """When it was sent, until it is answered."""
     _probes: tuple[_Circuit, ...]
     _give_back: Callable[[], None] | None
+    _forced: bool = False
+    """Whether it was sent although ``_probes`` are not closed."""
     _ended: bool = False
 
     def _end(self) -> _Credential:
@@ -119,6 +127,15 @@ class Lease(msgspec.Struct, gc=False, eq=False):
         if self._give_back is not None:
             self._give_back()
         return credential
+
+    def _pass(self) -> None:
+        """The probes have succeeded."""
+        for circuit in self._probes:
+            if self._forced:
+                circuit.pass_forced()
+            else:
+                circuit.pass_probe()
+        self._probes = ()
 
 
 class Unavailable(NamedTuple):
@@ -165,22 +182,36 @@ class CredentialPool:
         self, now: float, model: str, tried: Collection[int] = (), session: bytes | None = None
     ) -> Lease | Unavailable:
         """A credential for a request for ``model``; numbers in ``tried`` only if there is no other."""
-        without = tried
+        without = rest = tried
+        forced = False
         while True:
-            chosen = self._choose(now, model, without, session)
+            chosen = self._choose(now, model, without, session, forced)
             if chosen is None:
-                if not tried:
+                if rest:
+                    # Caps that are reached are found so a second time, which is rare.
+                    without = rest = ()
+                elif not forced and self._are_all_refused(self._credentials, now, model):
+                    forced, without, rest = True, tried, tried
+                else:
                     return self._unavailable(now, model)
-                # Caps that are reached are found so a second time, which is rare.
-                without = tried = ()
             elif self._caps is None:
-                return self._lend(chosen, now, model, None)
+                return self._lend(chosen, now, model, None, forced)
             elif (give_back := self._caps.take(chosen.number, model)) is not None:
-                return self._lend(chosen, now, model, give_back)
+                return self._lend(chosen, now, model, give_back, forced)
             else:
                 without = (*without, chosen.number)
 
-    def _lend(self, chosen: _Credential, now: float, model: str, give_back: Callable[[], None] | None) -> Lease:
+    @staticmethod
+    def _are_all_refused(credentials: Sequence[_Credential], now: float, model: str) -> bool:
+        """Whether each of ``credentials`` is kept from ``model`` by refusals alone."""
+        return bool(credentials) and all(
+            (shut := _shut(one, now, model)) and all(circuit.fault in _LAST_RESORT for circuit in shut)
+            for one in credentials
+        )
+
+    def _lend(
+        self, chosen: _Credential, now: float, model: str, give_back: Callable[[], None] | None, forced: bool
+    ) -> Lease:
         if chosen.tag < self._tag:
             chosen.tag = self._tag
         self._tag = chosen.tag
@@ -188,6 +219,9 @@ class CredentialPool:
         chosen.in_flight += 1
         chosen.waiting += 1
         chosen.requests += 1
+        if forced:
+            shut = tuple(_shut(chosen, now, model))
+            return Lease(chosen.name, chosen.number, chosen, model, now, shut, give_back, True)
         probes: tuple[_Circuit, ...] = ()
         if chosen.breaker.state is not BreakerState.CLOSED:
             chosen.breaker.enter()
@@ -196,7 +230,9 @@ class CredentialPool:
             probes += (circuit,)
         return Lease(chosen.name, chosen.number, chosen, model, now, probes, give_back)
 
-    def _choose(self, now: float, model: str, without: Collection[int], session: bytes | None) -> _Credential | None:
+    def _choose(
+        self, now: float, model: str, without: Collection[int], session: bytes | None, forced: bool
+    ) -> _Credential | None:
         closed, stale = BreakerState.CLOSED, now - _FRESH_SECONDS
         fit: list[_Credential] = []
         least = math.inf
@@ -204,9 +240,9 @@ class CredentialPool:
             if without and one.number in without:
                 continue
             breaker = one.breaker
-            if breaker.state is not closed and not breaker.allows(now):
+            if breaker.state is not closed and not breaker.allows(now) and not forced:
                 continue
-            if one.models and (circuit := one.models.get(model)) is not None and not circuit.allows(now):
+            if one.models and (circuit := one.models.get(model)) is not None and not circuit.allows(now) and not forced:
                 continue
             average = one.latency
             latency = average.value
@@ -239,15 +275,12 @@ class CredentialPool:
             credential = lease._credential
             credential.waiting -= 1
             self._typical = credential.latency.observe(now, now - since)
-            for circuit in lease._probes:
-                circuit.pass_probe()
-            lease._probes = ()
+            lease._pass()
 
     def complete(self, lease: Lease) -> None:
         """The answer has come to its end."""
         credential = lease._end()
-        for circuit in lease._probes:
-            circuit.pass_probe()
+        lease._pass()
         breaker = credential.breaker
         if breaker.failures or breaker.trips:
             breaker.succeed()
@@ -259,8 +292,9 @@ class CredentialPool:
     def drop(self, lease: Lease) -> None:
         """The request has ended without saying anything of the credential."""
         lease._end()
-        for circuit in lease._probes:
-            circuit.void_probe()
+        if not lease._forced:
+            for circuit in lease._probes:
+                circuit.void_probe()
 
     def fail(self, lease: Lease, now: float, fault: Fault, wait: float | None = None) -> float:
         """The request has failed. ``wait`` is for how long (seconds) the upstream wants to be left alone. For how many
@@ -271,6 +305,11 @@ class CredentialPool:
             return 0.0
         credential = lease._end()
         credential.failures[fault] += 1
+        if lease._forced:
+            if fault in _LAST_RESORT:
+                # It is out of use already, for as long as the first refusal says.
+                return 0.0
+            lease._probes = ()
         circuit = self._model_circuit(credential, lease._model) if cooling.model else credential.breaker
         probe = False
         for one in lease._probes:
@@ -312,6 +351,8 @@ class CredentialPool:
         """Seconds until a credential whose number is not in ``tried`` may serve ``model``, caps aside; infinite if
         there is none."""
         others = [one for one in self._credentials if one.number not in tried]
+        if self._are_all_refused(self._credentials, now, model) and others:
+            return 0.0
         return min((_obstacle(one, now, model)[0] for one in others), default=math.inf)
 
     def peek(self) -> int:
@@ -347,10 +388,15 @@ class CredentialPool:
         )
 
 
+def _shut(one: _Credential, now: float, model: str) -> list[_Circuit]:
+    """The breakers that keep it from ``model``."""
+    circuits = (one.breaker, one.models.get(model))
+    return [circuit for circuit in circuits if circuit is not None and not circuit.allows(now)]
+
+
 def _obstacle(one: _Credential, now: float, model: str) -> tuple[float, Fault | None]:
     """For how many seconds it does not serve ``model``, caps aside, and why."""
-    circuits = (one.breaker, one.models.get(model))
-    shut = [circuit for circuit in circuits if circuit is not None and not circuit.allows(now)]
+    shut = _shut(one, now, model)
     if not shut:
         return 0.0, None
     return max(max(circuit.until - now, 0.0) or _BUSY_SECONDS for circuit in shut), shut[0].fault

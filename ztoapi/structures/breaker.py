@@ -2,7 +2,7 @@
 
 An open breaker refuses all requests until its time has come. Then one request passes as the probe, and its result alone
 decides: other requests that end meanwhile were sent earlier and show an earlier state. See M. Nygard, Release It!,
-2007.
+2007. The owner may send a request past an open breaker all the same; its success closes the breaker.
 
 There is no clock: ``now`` is an argument, in seconds of any monotonic clock.
 """
@@ -32,17 +32,21 @@ class BreakerEvent(enum.Enum):
     PROBE_FAILED = enum.auto()
     PROBE_VOID = enum.auto()
     """The probe ended without a result, such as when the client disconnected. The next request becomes the probe."""
+    FORCED_PASSED = enum.auto()
+    """A request that was sent although the breaker was not closed has succeeded."""
 
 
 TRANSITIONS: Final[dict[BreakerState, dict[BreakerEvent, BreakerState]]] = {
     BreakerState.CLOSED: {
         BreakerEvent.SUCCESS: BreakerState.CLOSED,
         BreakerEvent.TRIP: BreakerState.OPEN,
+        BreakerEvent.FORCED_PASSED: BreakerState.CLOSED,
     },
     BreakerState.OPEN: {
         BreakerEvent.SUCCESS: BreakerState.OPEN,
         BreakerEvent.TRIP: BreakerState.OPEN,
         BreakerEvent.PROBE: BreakerState.HALF_OPEN,
+        BreakerEvent.FORCED_PASSED: BreakerState.CLOSED,
     },
     BreakerState.HALF_OPEN: {
         BreakerEvent.SUCCESS: BreakerState.HALF_OPEN,
@@ -50,6 +54,7 @@ TRANSITIONS: Final[dict[BreakerState, dict[BreakerEvent, BreakerState]]] = {
         BreakerEvent.PROBE_PASSED: BreakerState.CLOSED,
         BreakerEvent.PROBE_FAILED: BreakerState.OPEN,
         BreakerEvent.PROBE_VOID: BreakerState.OPEN,
+        BreakerEvent.FORCED_PASSED: BreakerState.HALF_OPEN,
     },
 }
 """Transitions that are not listed cannot happen."""
@@ -105,6 +110,12 @@ class Breaker:
         """Records the success of the probe."""
         self._go(BreakerEvent.PROBE_PASSED)
         self.failures = 0
+
+    def pass_forced(self) -> None:
+        """Records the success of a request that was sent although the breaker was not closed."""
+        self._go(BreakerEvent.FORCED_PASSED)
+        if self.state is BreakerState.CLOSED:
+            self.failures = 0
 
     def fail_probe(self, until: float) -> None:
         """Records the failure of the probe."""
