@@ -1,4 +1,4 @@
-"""Generates the option tables of ``configuration.md`` and ``limits.md``, the JSON Schema and the OpenAPI document.
+"""Generates the option tables of the documentation, the example file, the JSON Schema and the OpenAPI document.
 
 Run ``python -m docs.generate`` after a change of an option; tests compare the files with its output.
 """
@@ -6,6 +6,7 @@ Run ``python -m docs.generate`` after a change of an option; tests compare the f
 import ast
 import itertools
 import json
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -91,6 +92,30 @@ def render(name: str) -> str:
     return BEGIN.join(parts)
 
 
+def example() -> str:
+    """Return the text of ``ztoapi.example.toml``."""
+    kinds = dict(tables())
+    parts = [EXAMPLE_HEAD]
+    parts += [setting(option) for option in options_of(PlatformSettings) if option.example is not None]
+    parts += [setting(option) for option in options_of(Config) if option.example is not None]
+    parts.append(EXAMPLE_MAPS)
+    for table in TABLES[:3]:
+        parts += [f"\n[{table}]\n", *(setting(option) for option in options_of(kinds[table], table))]
+    for table, help_text in EXAMPLE_SCOPES.items():
+        parts += [f"\n# {help_text}\n[{table}]\n", *(setting(option) for option in options_of(kinds[table], table))]
+    parts += ["\n[cache]\n", *(setting(option) for option in options_of(kinds["cache"], "cache"))]
+    return "".join(parts) + EXAMPLE_TABLES
+
+
+def setting(option: Declared) -> str:
+    """Return an option of the example file with its help; a comment if it is unset by default."""
+    lines = textwrap.wrap(option.option.help.replace("`", ""), 118, initial_indent="# ", subsequent_indent="# ")
+    value = option.example
+    text = json.dumps(list(value) if isinstance(value, tuple) else value)
+    lines.append(f"{'#' if option.default in (None, ()) else ''}{option.name} = {text}")
+    return "\n".join(lines) + "\n"
+
+
 def schema() -> str:
     """Return the text of ``docs/ztoapi.schema.json``."""
     return json.dumps(make_schema(), indent=2) + "\n"
@@ -99,9 +124,54 @@ def schema() -> str:
 TABLES = ("server", "upstream", "limits", "limits.key", "cache")
 """The tables in the order of ``configuration.md``; the other tables under ``limits`` are like ``limits.key``."""
 
+EXAMPLE_HEAD = """#:schema ./docs/ztoapi.schema.json
+# Copy this file to ztoapi.toml. It lists every option with its default; options in comments are unset by default.
+# The command line and the environment override it. Prefer the environment for tokens and keys.
+# `ztoapi check` prints the resulting configuration. See docs/configuration.md.
+
+"""
+EXAMPLE_MAPS = """
+# Public models: the platform, or an object of platform, upstream and alias.
+#[model_platform_map]
+#"glm-4.5" = "zread"
+#fast = { platform = "zai", upstream = "glm-4.5-air", alias = "quick" }
+
+# Public models on the default platform: the upstream's model id.
+#[upstream_model_id_map]
+#"gpt-4o" = "glm-4.6"
+
+# Tokens by platform.
+#[platform_token_map]
+#zai = ["..."]
+"""
+EXAMPLE_SCOPES = {
+    "limits.global": "All requests together.",
+    "limits.key": "Each client key; a key of the key file may have its own limits.",
+    "limits.model": "Each model.",
+    "limits.address": "Each client address; IPv6 addresses by their first 64 bits.",
+}
+EXAMPLE_TABLES = """
+# Models that replace an unavailable model, in this order.
+#[fallbacks]
+#"glm-4.6" = ["glm-4.5", "glm-4.5-air"]
+
+# Largest number of requests in flight for each credential of a platform, over all workers: in total and by model.
+#[platforms.zai]
+#max_in_flight = 50
+#max_in_flight_per_model = { "glm-4.6" = 5, "*" = 20 }
+
+# Credentials with a name, a share of the requests, and their own limits. Tokens from other options have weight 1.
+#[[platforms.zai.credentials]]
+#name = "team-a"
+#token = "..."
+#weight = 3
+#max_in_flight = 100
+"""
+
 
 if __name__ == "__main__":
     for name in ("configuration.md", "limits.md"):
         (ROOT / "docs" / name).write_text(render(name), "utf-8")
+    (ROOT / "ztoapi.example.toml").write_text(example(), "utf-8")
     (ROOT / "docs/ztoapi.schema.json").write_text(schema(), "utf-8")
     (ROOT / "ztoapi/static/openapi.json").write_text(openapi.render(), "utf-8")

@@ -40,6 +40,8 @@ class Option(NamedTuple):
     """Separates the parts of a list that is written as one string."""
     required: bool = False
     """Whether it must be present in its table."""
+    example: object = None
+    """A value for the example file, where the option is unset by default."""
 
 
 _DAY = 86400.0

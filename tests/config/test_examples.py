@@ -1,8 +1,10 @@
 """The example files: complete, current, and harmless to copy."""
 
 import re
+import tomllib
 from pathlib import Path
 
+from docs.generate import example
 from tests.config.reading import loaded
 from ztoapi.config.options import config_options
 
@@ -16,27 +18,18 @@ def test_the_toml_example_is_the_default_configuration(tmp_path: Path) -> None:
     assert loaded(tmp_path).config == loaded(defaults).config
 
 
-def test_the_toml_example_has_every_option_of_the_model() -> None:
+def test_the_toml_example_is_current_and_has_every_option() -> None:
     text = (ROOT / "ztoapi.example.toml").read_text("utf-8")
-    table = ""
-    found: set[str] = set()
-    for line in text.splitlines():
-        if line.startswith("["):
-            table = line.strip("[]") + "."
-        elif option := re.match(r"#?([a-z_]+) = ", line):
-            found.add(table + option[1])
-    options = {option.key for option in config_options()}
-    like_limits_key = ("limits.global.", "limits.model.", "limits.address.")
-    tables = {"model_platform_map", "upstream_model_id_map", "platform_token_map", "platforms", "fallbacks"}
-    tokens = {key for key in options if key.endswith(("_token", "_tokens", "_upstream_url"))}
-    named = {*found, *(table.partition(".")[0] for table in re.findall(r"^#?\[+([a-z_.]+)\]", text, re.MULTILINE))}
-    assert {key for key in options if not key.startswith(like_limits_key)} - tokens <= {
-        *named,
-        "default_key",
-        "admin_key",
-    }
-    assert tables <= named
-    assert {key for key in found if "." not in key} <= {*options, "fast", "zai"}
+    assert text == example(), "run python -m docs.generate"
+    uncommented = "\n".join(
+        line.removeprefix("#") if line[1:2] not in ("", " ") else line for line in text.splitlines()
+    )
+    document = tomllib.loads(uncommented.partition("\n")[2])
+
+    def has(table: object, path: list[str]) -> bool:
+        return not path or (isinstance(table, dict) and path[0] in table and has(table[path[0]], path[1:]))
+
+    assert [option.key for option in config_options() if not has(document, option.key.split("."))] == []
 
 
 def test_the_env_example_sets_nothing_and_names_what_exists(tmp_path: Path) -> None:

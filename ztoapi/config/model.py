@@ -124,25 +124,39 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     platform_id: Annotated[
-        PlatformId | None, Option("Default platform. If unset, inferred from the host of `upstream_url`.", flag=True)
+        PlatformId | None,
+        Option("Default platform. If unset, inferred from the host of `upstream_url`.", flag=True, example="zai"),
     ] = None
-    upstream_url: Annotated[str | None, Option("Base URL or chat URL of the default platform.", flag=True)] = None
-    upstream_token: Annotated[Secrets, Option("Token of the default platform.", separator="|")] = ()
+    upstream_url: Annotated[
+        str | None,
+        Option("Base URL or chat URL of the default platform.", flag=True, example="https://api.z.ai/api/paas/v4"),
+    ] = None
+    upstream_token: Annotated[Secrets, Option("Token of the default platform.", separator="|", example="...")] = ()
     upstream_tokens: Annotated[Secrets, Option("More tokens of the default platform.", separator="|")] = ()
     zai_token: Annotated[
-        Secrets, Option("Token of Z.ai; of the web chat if that is the default platform.", separator="|")
+        Secrets, Option("Token of Z.ai; of the web chat if that is the default platform.", separator="|", example="...")
     ] = ()
     zai_tokens: Annotated[Secrets, Option("More tokens like `zai_token`.", separator="|")] = ()
-    zai_upstream_url: Annotated[str | None, Option("Base URL or chat URL of Z.ai's official API.")] = None
-    zai_web_token: Annotated[Secrets, Option("Token of Z.ai's web chat.", separator="|")] = ()
+    zai_upstream_url: Annotated[
+        str | None, Option("Base URL or chat URL of Z.ai's official API.", example="https://api.z.ai/api/paas/v4")
+    ] = None
+    zai_web_token: Annotated[Secrets, Option("Token of Z.ai's web chat.", separator="|", example="...")] = ()
     zai_web_tokens: Annotated[Secrets, Option("More tokens of Z.ai's web chat.", separator="|")] = ()
-    zai_web_upstream_url: Annotated[str | None, Option("Base URL or chat URL of Z.ai's web chat.")] = None
-    zread_token: Annotated[Secrets, Option("Token of zread.ai.", separator="|")] = ()
+    zai_web_upstream_url: Annotated[
+        str | None, Option("Base URL or chat URL of Z.ai's web chat.", example="https://chat.z.ai")
+    ] = None
+    zread_token: Annotated[Secrets, Option("Token of zread.ai.", separator="|", example="...")] = ()
     zread_tokens: Annotated[Secrets, Option("More tokens of zread.ai.", separator="|")] = ()
-    zread_upstream_url: Annotated[str | None, Option("Base URL or talk URL of zread.ai.")] = None
-    openai_token: Annotated[Secrets, Option("Token of the OpenAI-compatible server.", separator="|")] = ()
+    zread_upstream_url: Annotated[
+        str | None, Option("Base URL or talk URL of zread.ai.", example="https://zread.ai")
+    ] = None
+    openai_token: Annotated[
+        Secrets, Option("Token of the OpenAI-compatible server.", separator="|", example="...")
+    ] = ()
     openai_tokens: Annotated[Secrets, Option("More tokens of the OpenAI-compatible server.", separator="|")] = ()
-    openai_upstream_url: Annotated[str | None, Option("Base URL or chat URL of the OpenAI-compatible server.")] = None
+    openai_upstream_url: Annotated[
+        str | None, Option("Base URL or chat URL of the OpenAI-compatible server.", example="http://127.0.0.1:8000/v1")
+    ] = None
     platform_token_map: Annotated[
         Mapping[PlatformId, Secrets], Option("Tokens by platform: a token or a list of tokens.", separator="|")
     ] = msgspec.field(default_factory=dict)
@@ -157,7 +171,10 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
         Mapping[str, str], Option("Public models on the default platform: the upstream's model id.")
     ] = msgspec.field(default_factory=dict)
     upstream_model_id_default: Annotated[
-        str | None, Option("Upstream id of `model_name`, and on the web platforms of every model without a route.")
+        str | None,
+        Option(
+            "Upstream id of `model_name`, and on the web platforms of every model without a route.", example="glm-4.6"
+        ),
     ] = None
 
 
@@ -196,15 +213,20 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
 class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Limits of one scope: a client key, a model, a client address, or all requests. None is unlimited."""
 
-    requests_per_second: Annotated[Amount | None, Option("Requests per second.")] = None
-    requests_per_minute: Annotated[Amount | None, Option("Requests per minute.")] = None
+    requests_per_second: Annotated[Amount | None, Option("Requests per second.", example=5)] = None
+    requests_per_minute: Annotated[Amount | None, Option("Requests per minute.", example=60)] = None
     burst: Annotated[
-        Amount | None, Option("Requests that may arrive at once; the number of `requests_per_...` if unset.")
+        Amount | None,
+        Option("Requests that may arrive at once; the number of `requests_per_...` if unset.", example=10),
     ] = None
-    tokens_per_minute: Annotated[Amount | None, Option("Prompt and completion tokens per minute.")] = None
-    bandwidth_bytes_per_second: Annotated[Bytes | None, Option("Bytes of streamed responses per second.")] = None
+    tokens_per_minute: Annotated[Amount | None, Option("Prompt and completion tokens per minute.", example=100000)] = (
+        None
+    )
+    bandwidth_bytes_per_second: Annotated[
+        Bytes | None, Option("Bytes of streamed responses per second.", example=100000)
+    ] = None
     max_concurrency: Annotated[
-        int | None, Range(1, 1073741824, "requests"), Option("Requests in flight at the same time.")
+        int | None, Range(1, 1073741824, "requests"), Option("Requests in flight at the same time.", example=8)
     ] = None
 
 
@@ -267,7 +289,10 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
     ] = 512
     queue_seconds: Annotated[Seconds, Option("Longest time in the queue; 503 after it.")] = 0.5
     trusted_proxies: Annotated[
-        tuple[str, ...], Option("Addresses or networks (10.0.0.0/8) of proxies whose `x-forwarded-for` is trusted.")
+        tuple[str, ...],
+        Option(
+            "Addresses or networks (10.0.0.0/8) of proxies whose `x-forwarded-for` is trusted.", example=("10.0.0.0/8",)
+        ),
     ] = ()
     drain_seconds: Annotated[
         SecondsOrZero,
@@ -330,6 +355,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
             "is available.",
             pattern=r"[A-Za-z0-9!#$%&'*+.^_`|~-]+",
             form="the name of a header, such as x-session-id",
+            example="x-session-id",
         ),
     ] = None
     max_event_bytes: Annotated[
@@ -341,7 +367,10 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_verify: Annotated[bool, Option("Verify upstream certificates. Turn it off only for a server of your own.")] = (
         True
     )
-    ca_file: Annotated[str | None, Option("File of CA certificates (PEM) that replaces the system's.")] = None
+    ca_file: Annotated[
+        str | None,
+        Option("File of CA certificates (PEM) that replaces the system's.", example="/etc/ssl/certs/my-ca.pem"),
+    ] = None
     allow_coding_endpoint: Annotated[
         bool, Option("Allow Z.ai's coding endpoint, whose terms permit listed tools only.")
     ] = False
@@ -355,6 +384,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
         Option(
             "Redis or Valkey in which several gateways share their limits, e.g. `redis://:password@host:6379/0`.",
             env="REDIS_URL",
+            example="redis://:password@host:6379/0",
         ),
     ] = None
     gateways: Annotated[
@@ -410,7 +440,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Annotated[Secrets, Option("Client keys named `api-key-1`, `api-key-2` and so on.", separator="|")] = ()
     key_file: Annotated[
         str | None,
-        Option("File of client keys written by `ztoapi keys`; reloaded on SIGHUP.", env="ZTOAPI_KEY_FILE", flag=True),
+        Option(
+            "File of client keys written by `ztoapi keys`; reloaded on SIGHUP.",
+            env="ZTOAPI_KEY_FILE",
+            flag=True,
+            example="/etc/ztoapi/keys.toml",
+        ),
     ] = None
     admin_key: Annotated[
         Secret | None,
@@ -421,7 +456,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     default_stream: Annotated[bool, Option("Value of `stream` for requests without it.")] = False
     enable_thinking: Annotated[
-        bool | None, Option("Thinking for requests that do not set it; the upstream decides if unset.")
+        bool | None, Option("Thinking for requests that do not set it; the upstream decides if unset.", example=True)
     ] = None
     think_mode: Annotated[
         ThinkMode, Option("Presentation of reasoning from the web chat.", env="THINK_TAGS_MODE", flag=True)
@@ -432,6 +467,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             "Repository of zread questions that name none.",
             pattern=r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+",
             form="owner/name, such as vllm-project/vllm",
+            example="vllm-project/vllm",
         ),
     ] = None
     dashboard_enabled: Annotated[bool, Option("Serve the dashboard.")] = True
@@ -464,6 +500,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             env="OTEL_EXPORTER_OTLP_ENDPOINT",
             pattern=r"https?://[^\s?#]+",
             form="a URL such as http://localhost:4318 (OTLP over HTTP, not gRPC)",
+            example="http://localhost:4318",
         ),
     ] = None
     debug: Annotated[bool, Option("Log more. Tokens and bodies are never logged.", env="DEBUG_MODE")] = False

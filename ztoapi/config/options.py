@@ -33,6 +33,15 @@ class Declared(NamedTuple):
         return f"{self.table}.{self.name}" if self.table else self.name
 
     @property
+    def example(self) -> object:
+        """A value for the example file; None for a table."""
+        if self.default not in (None, ()):
+            return self.default
+        if self.option.example is not None or _is_table(self.type):
+            return self.option.example
+        return ["..."] if self.default == () else "..."
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """The environment variables; the first one that is set wins."""
         if not self.table:
