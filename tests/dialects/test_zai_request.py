@@ -114,3 +114,69 @@ def test_tools_alone_leave_the_request_as_it_is() -> None:
         }
     ).encode()
     assert build(decode_request(body), model="glm-4.6", stream=False, thinking=None) is body
+
+
+ADD: dict[str, object] = {"type": "function", "function": {"name": "add"}}
+SUB: dict[str, object] = {"type": "function", "function": {"name": "sub"}}
+SEARCH: dict[str, object] = {"type": "web_search", "web_search": {"enable": True}}
+
+
+def allowed(*tools: object, mode: str = "auto") -> dict[str, object]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ({"type": "auto"}, ["add", "sub", "web_search"]),
+        ({"type": "required"}, ["add", "sub", "web_search"]),
+        ({"type": "none"}, None),
+        ("none", None),
+        (ADD, ["add"]),
+        ({"type": "function", "name": "sub"}, ["sub"]),
+        ({"function": {"name": "sub"}}, ["sub"]),
+        (allowed(SUB), ["sub"]),
+        (allowed(SUB, ADD, SUB, mode="required"), ["add", "sub"]),
+        (allowed({"type": "function", "name": "sub"}, {"type": "web_search"}), ["sub", "web_search"]),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "add"}]}, ["add"]),
+        ({"type": "allowed_tools", "tools": [ADD]}, ["add"]),
+    ],
+)
+def test_tool_choice_leaves_the_tools_that_may_be_called(choice: object, names: list[str] | None) -> None:
+    result = built(tools=[TOOL, OTHER, SEARCH], tool_choice=choice)
+    if names is None:
+        assert "tools" not in result and "tool_choice" not in result
+        return
+    assert [tool.get("function", {}).get("name", tool["type"]) for tool in result["tools"]] == names
+    assert result["tool_choice"] == "auto"
+    assert "strict" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"type": "custom", "custom": {"name": "add"}}, "the type 'custom' is not supported"),
+        ({"type": "mcp", "server_label": "x"}, "the type 'mcp' is not supported"),
+        ({"type": ["auto"]}, "is not supported"),
+        ("any", "'any' is not supported"),
+        (1, "is not supported"),
+        ([], "is not supported"),
+        ({}, "the function None, which is not among tools"),
+        ({"type": "function", "function": {"name": "mul"}}, "the function 'mul', which is not among tools"),
+        (allowed(ADD, {"type": "function", "function": {"name": "mul"}}), "the function 'mul'"),
+        (
+            allowed({"type": "custom", "custom": {"name": "add"}}),
+            "a tool of the type 'custom', which is not among tools",
+        ),
+        (allowed("add"), "names a tool by 'add'"),
+        (allowed(), "allows no tool"),
+        (allowed(ADD, mode="never"), "the mode 'never'"),
+        ({"type": "allowed_tools"}, "allows no tool"),
+        ({"type": "allowed_tools", "allowed_tools": {"tools": {"type": "function"}}}, "allows no tool"),
+    ],
+)
+def test_a_tool_choice_that_cannot_be_had_is_named(choice: object, words: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        built(tools=[TOOL, OTHER], tool_choice=choice)
+    assert words in caught.value.message
+    assert (caught.value.status, caught.value.param) == (400, "tool_choice")

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.dialects.request import ChatRequest, MessageHead, decode_value
+from ztoapi.dialects.zai_tools import chosen_tools
 from ztoapi.errors import ApiError
 
 __all__ = ["build"]
@@ -42,8 +43,6 @@ _MIN_USER_ID, _MAX_USER_ID = 6, 128
 Fields = dict[str, msgspec.Raw]
 _NULL: Final = msgspec.Raw(b"null")
 _AUTO: Final = msgspec.Raw(b'"auto"')
-_NONE: Final = msgspec.Raw(b'"none"')
-_REQUIRED: Final = msgspec.Raw(b'"required"')
 _DEVELOPER: Final = msgspec.Raw(b'"developer"')
 _TOOL: Final = msgspec.Raw(b'"tool"')
 
@@ -136,7 +135,7 @@ def _need_mapping(messages: list[MessageHead]) -> bool:
 
 
 def _map_tools(fields: Fields, changed: Fields) -> None:
-    """GLM knows only ``auto``: ``none`` takes the tools away, a forced tool leaves just that one."""
+    """GLM knows only ``auto``: ``none`` removes the tools, a forced tool leaves that one alone."""
     tools = None
     if "tools" in fields and b'"strict"' in bytes(fields["tools"]):
         tools = decode_value(fields, "tools", list[Fields])
@@ -147,24 +146,16 @@ def _map_tools(fields: Fields, changed: Fields) -> None:
         changed["tools"] = _raw(tools)
     if "tool_choice" not in fields or _absent(fields, "tool_choice"):
         return
-    choice = fields["tool_choice"]
-    if choice == _AUTO:
+    if fields["tool_choice"] == _AUTO:
         return
+    if tools is None:
+        tools = decode_value(fields, "tools", list[Fields]) or []
+    chosen = chosen_tools(fields, tools)
     changed["tool_choice"] = _raw("auto")
-    if choice == _NONE:
-        changed["tools"] = changed["tool_choice"] = _raw(None)
-    elif choice != _REQUIRED:
-        changed["tools"] = _raw([_forced_tool(fields, tools)])
-
-
-def _forced_tool(fields: Fields, tools: list[Fields] | None) -> Fields:
-    choice = decode_value(fields, "tool_choice", Fields) or {}
-    wanted = decode_value(choice, "function", Fields) or choice
-    for tool in tools if tools is not None else decode_value(fields, "tools", list[Fields]) or ():
-        function = decode_value(tool, "function", Fields) or {}
-        if function.get("name") is not None and function.get("name") == wanted.get("name"):
-            return tool
-    raise ApiError("tool_choice names a function that is not among tools", param="tool_choice")
+    if chosen is not None:
+        changed["tools"] = _raw(chosen or None)
+        if not chosen:
+            changed["tool_choice"] = _raw(None)
 
 
 class _ResponseFormat(msgspec.Struct):
