@@ -58,9 +58,9 @@ _CHUNK: Final = b'"chat.completion.chunk"'
 _COMPLETION: Final = b'"chat.completion"'
 
 
-def build(request: ChatRequest, *, model: str, stream: bool) -> bytes | bytearray:
+def build(request: ChatRequest, *, model: str, stream: bool, count: bool = True) -> bytes | bytearray:
     """The body for a plain upstream: as it came, unless alias or stream differ, or usage must be asked for."""
-    add_usage = stream and not request.include_usage
+    add_usage = count and stream and not request.include_usage
     if request.model == model and bool(request.stream) == stream:
         if not add_usage:
             return request.body

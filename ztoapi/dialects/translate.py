@@ -6,7 +6,7 @@ only place where the dialects are told apart.
 
 import datetime
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -20,6 +20,10 @@ from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import UpstreamError
 
 __all__ = ["OpenAITranslation", "Terms", "Translation", "WebTranslation", "ZreadTranslation"]
+
+
+_USAGE_FIELDS: Final = ("stream_options", "include_usage")
+"""The fields that request usage, as refusals name them."""
 
 
 class Terms(msgspec.Struct, gc=False):
@@ -50,16 +54,23 @@ class Translation(Protocol):
     def events(self, completion: bytes) -> bytes:
         """The stream that stands for a ``completion`` returned by :meth:`completion`. Raises UpstreamError."""
 
+    def amend(self, error: UpstreamError) -> bool:
+        """Take what ``error`` refuses out of ``body``, if the gateway has added it; returns whether that was so."""
+
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
         """The error that an answer other than the one asked for stands for; ``retry_after`` in seconds."""
 
 
 class OpenAITranslation:
-    """To upstreams that speak OpenAI's format; ``glm`` says that GLM's own rules apply (Z.ai). ``known`` is the
-    upstream's."""
+    """To upstreams that speak OpenAI's format; ``glm``: GLM's own rules apply (Z.ai). ``known`` is the upstream's.
+    ``count``: a stream's usage is requested even where the client does not want it."""
 
-    def __init__(self, request: ChatRequest, terms: Terms, known: openai.KnownForms, *, glm: bool) -> None:
+    def __init__(
+        self, request: ChatRequest, terms: Terms, known: openai.KnownForms, *, glm: bool, count: bool = True
+    ) -> None:
         self._known = known
+        self._request, self._terms = request, terms
+        self._counts = count and terms.stream and not glm and not request.include_usage
         self.streams = terms.stream
         # A stream in response to a whole request is collected, with its usage.
         self._include_usage = request.include_usage or not terms.stream
@@ -68,7 +79,7 @@ class OpenAITranslation:
             self.body = zai_request.build(request, model=model, stream=stream, thinking=terms.thinking)
             self._rewrite = openai.Rewrite(terms.new_id(), request.model, normalise=True)
         else:
-            self.body = openai.build(request, model=model, stream=stream)
+            self.body = openai.build(request, model=model, stream=stream, count=count)
             same = request.model == model
             self._rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
 
@@ -80,6 +91,14 @@ class OpenAITranslation:
 
     def events(self, completion: bytes) -> bytes:
         return completion_events(completion, include_usage=self._include_usage)
+
+    def amend(self, error: UpstreamError) -> bool:
+        if not self._counts or error.status != 400 or not any(name in error.message for name in _USAGE_FIELDS):
+            return False
+        self._counts = False
+        terms = self._terms
+        self.body = openai.build(self._request, model=terms.upstream_model, stream=True, count=False)
+        return True
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
         return read_error(body, status, retry_after)
@@ -99,6 +118,9 @@ class _EventTranslation:
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         raise self.refusal(200, body, None)
+
+    def amend(self, error: UpstreamError) -> bool:
+        return False
 
     def events(self, completion: bytes) -> bytes:
         raise AssertionError("this dialect has no completions")

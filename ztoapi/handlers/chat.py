@@ -171,7 +171,8 @@ class ChatHandler:
         elif dialect == "zai_web":
             translation = WebTranslation(request, terms)
         else:
-            translation = OpenAITranslation(request, terms, upstream.known_forms, glm=dialect == "zai")
+            count = exchange.loop.time() >= upstream.no_usage_until
+            translation = OpenAITranslation(request, terms, upstream.known_forms, glm=dialect == "zai", count=count)
         exchange.record.served_model = request.model
         session = None if self._session_header is None else exchange.request.headers.get(self._session_header)
         Relay(

@@ -30,6 +30,9 @@ _USER_AGENT = f"ztoapi/{__version__}"
 _FREE_RETRIES = 10
 """In the budget's window, whatever the traffic: one a second, so that a gateway of one person's retries at all."""
 
+_NO_USAGE_SECONDS: Final = 3600.0
+"""Time for which an upstream that has refused to count is not asked for usage. Then a request finds out again, at the
+cost of a second attempt."""
 _CODE_CHARACTERS: Final = 64
 """As much of an upstream's own code goes into the log; those that are known have less than half of that."""
 
@@ -68,6 +71,8 @@ class Upstream:
         self.known_forms: KnownForms = {}
         self.pool = CredentialPool([(one.name, one.weight) for one in platform.credentials], caps)
         self.budget = RetryBudget(config.retry_budget_percent / 100, _FREE_RETRIES)
+        self.no_usage_until = -math.inf
+        """Until then (loop time) streams are not asked for usage, which the upstream has refused."""
         self._loop = loop
         self._redaction = redaction
         self._logged_at = -math.inf
@@ -145,6 +150,10 @@ class Upstream:
             _log.warning(
                 "%s is out of use for %g s: %s (%s)%s", name, round(seconds, 1), error.fault.value, code, remedy
             )
+
+    def refuses_usage(self) -> None:
+        """A stream has been refused for the usage that the gateway wanted, and was served without."""
+        self.no_usage_until = self._loop.time() + _NO_USAGE_SECONDS
 
     def statistics(self) -> UpstreamStatistics:
         """How the platform stands in this worker."""

@@ -52,6 +52,7 @@ class Relay:
     stream."""
 
     __slots__ = (
+        "_amended",
         "_answering",
         "_blocks",
         "_call",
@@ -101,6 +102,8 @@ class Relay:
         self._retry: asyncio.Handle | None = None
         self._collector: Collector | None = None
         self._mode = _OVER
+        self._amended = False
+        """Whether the request is sent again without something that the gateway had added."""
         self._answering = False
         """Whether part of a streamed answer has gone to the client: no other attempt can replace it then. Keepalive
         comments are no part of an answer."""
@@ -349,6 +352,8 @@ class Relay:
     def _done(self, out: bytes) -> None:
         """The stream is complete; what the upstream still sends (its last chunk) only frees the connection."""
         self._end()
+        if self._amended:
+            self._tries.upstream.refuses_usage()
         exchange, call = self._exchange, self._call
         exchange.record.answer()
         self._note(self._reader.usage)
@@ -408,7 +413,13 @@ class Relay:
             # An answer that comes whole is silent until it is there, however well the upstream is.
             error.fault = Fault.REQUEST
         exchange = self._exchange
+        amended = not self._answering and self._translation.amend(error)
         self._tries.upstream.disclose(error)
+        if amended:
+            self._amended = True
+            self._tries.drop()
+            self._retry = exchange.loop.call_soon(self._try_again, error)
+            return
         exchange.record.upstream_code = error.upstream_code
         self._tries.fail(error)
         if not self._answering and error.elsewhere:
