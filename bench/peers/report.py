@@ -36,7 +36,7 @@ def costs(rounds: Sequence[Result], workload: str, target: str) -> Figure | str:
         return "not measured"
     good = {one["round"]: one["cpu_us"] for one in mine if one["mock_busy"] < BUSY and one["units"]}
     if not good:
-        return "the mock was the bottleneck" if any(one["units"] for one in mine) else "no answer was right"
+        return "the mock was the bottleneck" if any(one["units"] for one in mine) else "no correct response"
     base = {one["round"]: one["cpu_us"] for one in _of(rounds, workload, BASE) if one["units"]}
     ratios = [cpu / base[number] for number, cpu in good.items() if number in base]
     return Figure(statistics.median(good.values()), statistics.median(ratios) if ratios else None)

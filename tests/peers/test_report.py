@@ -38,7 +38,7 @@ def test_without_nginx_there_is_no_ratio() -> None:
     [
         ([], "not measured"),
         ([unary(0, "ztoapi", 20.0, mock_busy=0.97)], "the mock was the bottleneck"),
-        ([unary(0, "ztoapi", 2e6, units=0)], "no answer was right"),
+        ([unary(0, "ztoapi", 2e6, units=0)], "no correct response"),
     ],
 )
 def test_what_cannot_be_told_is_a_word(results: list[Result], said: str) -> None:
