@@ -1,7 +1,7 @@
-"""The whole gateway on transports that only count: no socket, no second process, nothing that differs between runs.
+"""The whole gateway on in-memory transports that count: no socket, no second process, the same result in each run.
 
-``Gateway`` takes a request on its client side and is fed an upstream's answer by hand; what it writes is counted, and
-what it asks of the event loop. Its clocks stand still but for that of the limits and its ids start at 1.
+A ``Gateway`` takes a request on its client side; the caller supplies the upstream response. Writes and event-loop
+callbacks are counted. All clocks are fixed except that of the limits, and ids start at 1.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ __all__ = [
 _ORIGIN = Origin(False, "127.0.0.1", 9100)
 _PATHS = {"zai": "/api/paas/v4", "openai": "/v1"}
 _UNIX_SECONDS = 1_795_435_200.0
-"""The moment at which everything happens: the one that ``stream_head`` tells."""
+"""The fixed time: the one in the Date field of ``stream_head``."""
 _LOOP_SECONDS = 1000.0
 _LIMITS_TICK_NS = 1_000_000
-"""The limits' clock moves on by so much whenever it is looked at: a clock that stands still fills every bucket."""
+"""Step of the limits' clock at each reading; with a fixed clock every bucket would run empty."""
 
 
 class CountingTransport(asyncio.Transport):
-    """Takes everything at once. ``writes`` and ``octets`` count; ``last`` is the last piece written."""
+    """Accepts every write at once. Counts ``writes`` and ``octets``; ``last`` is the last piece written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class CountingTransport(asyncio.Transport):
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
-    """``wake_ups`` counts the callbacks it was given to run: each is a turn of the loop that somebody waits for."""
+    """``wake_ups`` counts the scheduled callbacks: each costs a turn of the loop."""
 
     def __init__(self) -> None:
         self.wake_ups = 0
@@ -147,15 +147,15 @@ class Gateway:
         pool.connection_released(self._connection)
 
     def ask(self, octets: bytes) -> None:
-        """The client sends ``octets``."""
+        """Feeds ``octets`` from the client."""
         self._protocol.data_received(octets)
 
     def answer(self, octets: bytes) -> None:
-        """The upstream sends ``octets``, as one read."""
+        """Feeds ``octets`` from the upstream, as one read."""
         self.feeder(octets)()
 
     def feeder(self, octets: bytes) -> Callable[[], None]:
-        """``answer(octets)`` with everything looked up beforehand."""
+        """Returns a function that does ``answer(octets)`` without lookups."""
         connection, size = self._connection, len(octets)
         get_buffer, buffer_updated = connection.get_buffer, connection.buffer_updated
 
@@ -166,7 +166,7 @@ class Gateway:
         return feed
 
     def count_high(self) -> None:
-        """Let telemetry count from a thousand on: Python has the smallest integers ready, larger ones take memory."""
+        """Starts the counts of telemetry at a thousand, because Python preallocates only small integers."""
         slot = self.application.telemetry.slot(0)
         for table in TABLES:
             for labels, _ in slot.rows(table):
@@ -182,7 +182,7 @@ class Gateway:
 
 
 def request(*, stream: bool, prompt: str = "hello", more: bytes = b"") -> bytes:
-    """A chat request as openai-python sends it; ``more`` are fields of its body, each after a comma."""
+    """Returns a chat request as sent by openai-python; ``more`` are fields of its body, each after a comma."""
     body = b'{"messages":[{"role":"user","content":"%b"}],"model":"glm-4.6","stream":%b%b}' % (
         prompt.encode("ascii"),
         b"true" if stream else b"false",
@@ -205,7 +205,7 @@ def stream_head() -> bytes:
 
 
 def zai_event(text: str) -> bytes:
-    """One delta as Z.ai sends it, about 190 octets with a word of text."""
+    """Returns one delta as sent by Z.ai, about 190 bytes with one word of text."""
     return (
         b'data: {"id":"20261123120000aabbccddeeff0011","created":1767225600,"model":"glm-4.6",'
         b'"choices":[{"index":0,"delta":{"role":"assistant","content":"%b"}}]}\n\n'
@@ -213,7 +213,7 @@ def zai_event(text: str) -> bytes:
 
 
 def zai_end() -> bytes:
-    """The last delta, with the usage, and the end mark."""
+    """Returns the last delta, with the usage, and the end mark."""
     return (
         b'data: {"id":"20261123120000aabbccddeeff0011","created":1767225600,"model":"glm-4.6",'
         b'"choices":[{"index":0,"finish_reason":"stop","delta":{"role":"assistant","content":""}}],'
@@ -222,7 +222,7 @@ def zai_end() -> bytes:
 
 
 def whole_answer(text: str) -> bytes:
-    """The upstream's answer to a request that does not stream, head and body; about 230 octets and ``text``."""
+    """Returns a whole upstream response, head and body: about 230 bytes and ``text``."""
     body = (
         b'{"id":"1","created":1767225600,"model":"glm-4.6","choices":[{"index":0,"message":{"role":"assistant",'
         b'"content":"%b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":12,'

@@ -1,8 +1,8 @@
-"""What a profile costs while it is taken: ``python -m bench.profiling``.
+"""Measures the cost of a running profile: ``python -m bench.profiling``.
 
-One gateway under a steady load, in slices of a second; in every other one a profile is taken, and the order changes
-from pair to pair. Printed is CPU for each request in both, from the kernel's books, and the median of what each pair
-differs by. ``docs/profiling.md`` has figures.
+A gateway runs under a steady load, in slices of a second. One slice of each pair is profiled, in alternating order. The
+output is the CPU time per request in both, as accounted by the kernel, and the median of the differences.
+``docs/profiling.md`` has results.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _slice(gateway: Process, client: httpx.Client, profiled: bool) -> float:
-    """CPU of one request, in microseconds, over a second."""
+    """Returns the CPU time per request, in microseconds, over a second."""
     origin = f"http://127.0.0.1:{gateway.port}"
     before, done = gateway.cpu_seconds(), _requests(client, origin)
     if profiled:

@@ -1,6 +1,6 @@
-"""What the regression gate counts of ztoapi: each scenario's set-up gives one unit of work and its counters.
+"""The scenarios that the regression gate counts for ztoapi. Each set-up returns one unit of work and its counters.
 
-The protocol is that of ``docs/regression-gate.md``. Transports are in memory, clocks stand still, ids are fixed.
+``docs/regression-gate.md`` describes the protocol. Transports are in memory; clocks and ids are fixed.
 """
 
 import itertools
@@ -21,9 +21,9 @@ Totals = Callable[[], Mapping[str, int]]
 _RECENT_RECORDS = 16
 _SECONDS = 1000.0
 _TICK_SECONDS = 0.001
-"""Telemetry's clock moves on by so much whenever it is looked at: durations are always the same."""
+"""Step of telemetry's clock at each reading, so that durations are always the same."""
 _PROMPT_CHARACTERS = 300_000
-"""A long conversation or a repository's worth of code, as agents send it with every turn."""
+"""A long conversation or the code of a repository, which agents send with every turn."""
 _KILOBYTE_CHARACTERS = 800
 """With the JSON around it, about 1 KB."""
 _WIDE = TrafficLimits(
@@ -32,7 +32,8 @@ _WIDE = TrafficLimits(
 
 
 def _gateway(dialect: DialectName = "zai", limits: LimitsConfig | None = None) -> tuple[Gateway, Totals]:
-    """A gateway that remembers few past requests: its memory is full after the warm-up, and a request keeps nothing."""
+    """Returns a gateway with few recent records, so that they are full after the warm-up and a request keeps no
+    memory."""
     gateway = Gateway(dialect, limits)
     ticks = itertools.count(_SECONDS, _TICK_SECONDS).__next__
     for module in ("server.exchange", "server.protocol", "telemetry.record"):
@@ -50,7 +51,7 @@ def _gateway(dialect: DialectName = "zai", limits: LimitsConfig | None = None) -
 
 
 def _sure(step: Step, gateway: Gateway, expected: bytes) -> Step:
-    """``step``, once it has shown that the client hears what is expected: an error would be quick work."""
+    """Returns ``step`` after verifying that the client receives ``expected``; an error response would be cheap."""
     step()
     assert expected in gateway.client.last, gateway.client.last
     gateway.count_high()
@@ -94,7 +95,7 @@ def _whole_stream(dialect: DialectName) -> tuple[Step, Totals]:
 
 
 def _new_head() -> Step:
-    """A connection remembers its last head; these alternate."""
+    """Alternates between two heads, because a connection caches its last head."""
     wire = ServerWire(Limits())
     octets = itertools.cycle([request(stream=True), request(stream=True).replace(b"x64", b"arm64")])
 

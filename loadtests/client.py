@@ -1,23 +1,23 @@
-"""A user that asks for streams, and reports what it saw as events of type ``SSE``.
+"""A user that requests streams, and reports the results as events of type ``SSE``.
 
 ============== ==================== ============================= ==================================================
-name           time                 size                          fails
+name           time                 size                          failure
 ============== ==================== ============================= ==================================================
 TTFT           to the first delta   -                             -
 ITL            between two deltas   -                             -
-E2E            to the end, if whole deltas of the answer          whatever the reason: one event for each request
-tokens/s       none                 deltas a second, rounded      -
-truncation     none                 -                             neither [DONE] nor an error event; one for each
-                                                                  answer that began and was not left
-rate limited   to the refusal: 429  seconds of Retry-After        no Retry-After
-overloaded     to the refusal: 503  seconds of Retry-After        no Retry-After; only where overload is expected
-disconnect     until it left        deltas until then             the answer had ended before
+E2E            to the end, if whole deltas of the response        any error; one event per request
+tokens/s       none                 deltas per second, rounded    -
+truncation     none                 -                             neither [DONE] nor an error event; one event per
+                                                                  response that began and was not abandoned
+rate limited   to the 429           seconds of Retry-After        no Retry-After
+overloaded     to the 503           seconds of Retry-After        no Retry-After; only if overload is expected
+disconnect     to the disconnect    deltas until then             the response had ended before
 ============== ==================== ============================= ==================================================
 
-A speed is no time: ``tokens/s`` has its value where locust shows sizes, so that nothing calls it milliseconds.
+``tokens/s`` is reported as a size, because a report would label a time as milliseconds.
 
-FastHttpSession.iter_lines reads blocks of 1 KB, which would time the block instead of the event, and takes a connection
-that broke for the end of the answer. So lines are read from the response beneath it.
+FastHttpSession.iter_lines is not used: it reads blocks of 1 KB, so that it would time blocks instead of events, and
+treats a broken connection as the end of the response. Lines are read from the underlying response instead.
 """
 
 import itertools
@@ -40,20 +40,20 @@ from loadtests.sse import Stream
 __all__ = ["StreamingUser"]
 
 _PATH: Final = "/v1/chat/completions"
-_SHOWN_CHARACTERS: Final = 120
-"""How much of a refusal's body goes into the failure's message."""
+_EXCERPT_CHARACTERS: Final = 120
+"""Characters of an error response that are part of the failure message."""
 
 
 class StreamingUser(FastHttpUser):
-    """Base of all users here."""
+    """The base class of all users."""
 
     abstract = True
     label = ""
-    """Set apart from others by this in the event's names: ``E2E [label]``."""
+    """A suffix of the event names: ``E2E [label]``."""
     expects_rate_limits = False
-    """Whether a 429 is part of the game, not a failure of the request."""
+    """Whether a 429 is expected, and not a failure."""
     expects_overload = False
-    """The same of a 503."""
+    """Whether a 503 is expected, and not a failure."""
 
     _numbers: ClassVar[Iterator[int]] = itertools.count()
 
@@ -64,12 +64,13 @@ class StreamingUser(FastHttpUser):
         self.keys = options.keys
         self.key = options.keys[next(self._numbers) % len(options.keys)]
         self.retry_after = 0.0
-        """Seconds that the last refusal asked to wait; 0 after an answer."""
+        """Retry-After of the last refusal in seconds; 0 after a response."""
 
     def ask(self, question: Question, *, due: float | None = None, label: str | None = None) -> Stream | None:
-        """Ask, read the answer, report. Returns it if it is whole, or was left on purpose.
+        """Sends a request, reads the response and reports it. Returns the response if it is complete or was abandoned
+        on purpose.
 
-        ``due`` is when the request should have been sent, on the clock of time.perf_counter: times count from there.
+        Times count from ``due``, the scheduled time of the request on the clock of time.perf_counter.
         """
         label = self.label if label is None else label
         start = time.perf_counter() if due is None else due
@@ -79,10 +80,10 @@ class StreamingUser(FastHttpUser):
             "accept": "text/event-stream",
             "accept-encoding": "identity",
         }
-        # Not used as a context manager, so that locust reports nothing of its own: that would be the time to the head.
+        # Without the context manager locust reports no event of its own, which would be the time to the head.
         response = self.client.post(
             _PATH,
-            data=question.body,  # type: ignore[arg-type]  # octets are sent as they are
+            data=question.body,  # type: ignore[arg-type]  # bytes are sent unchanged
             headers=headers,
             stream=True,
             catch_response=True,
@@ -102,12 +103,12 @@ class StreamingUser(FastHttpUser):
         except (OSError, HTTPParseError) as error:
             stream.broken = f"{type(error).__name__}: {error}"
         finally:
-            # Back to the pool if it was read to its end, closed if not.
+            # Returns the connection to the pool, or closes it if the response was not read completely.
             wire.release()
         return stream
 
     def read(self, wire: HTTPSocketPoolResponse, stream: Stream) -> None:
-        """Read the answer's lines. Raises OSError and HTTPParseError if the connection breaks."""
+        """Reads the lines of the response. Raises OSError and HTTPParseError if the connection breaks."""
         while line := wire.readline(b"\n"):
             stream.take(line, time.perf_counter())
 
@@ -124,15 +125,17 @@ class StreamingUser(FastHttpUser):
         self._report("truncation", label, None, error=fault if stream.truncated else "")
         if not fault and (speed := stream.deltas_per_second) is not None:
             self._report("tokens/s", label, None, size=round(speed))
-        # A failed answer has no time to its end: it would flatter, or spoil, the times of the whole ones.
+        # A failed response has no time, which would distort the times of complete ones.
         self._report("E2E", label, None if fault else end - start, size=0 if fault else stream.deltas, error=fault)
 
     def _report_refusal(self, response: ResponseContextManager, label: str, start: float) -> None:
         status = response.status_code
         if status == 0:
-            self._report("E2E", label, None, error=f"no answer: {cast('RestResponseContextManager', response).error!r}")
+            self._report(
+                "E2E", label, None, error=f"no response: {cast('RestResponseContextManager', response).error!r}"
+            )
             return
-        text = (response.text or "")[:_SHOWN_CHARACTERS]
+        text = (response.text or "")[:_EXCERPT_CHARACTERS]
         if status == 429:
             name, expected = "rate limited", self.expects_rate_limits
         elif status == 503 and self.expects_overload:
@@ -140,10 +143,10 @@ class StreamingUser(FastHttpUser):
         else:
             self._report("E2E", label, None, error=f"status {status}: {text}")
             return
-        asked = response.headers.get("retry-after") if response.headers is not None else None
-        valid = isinstance(asked, str) and asked.isascii() and asked.isdigit()
-        self.retry_after = float(str(asked)) if valid else 1.0
-        error = "" if valid else f"{status} whose Retry-After is {asked!r}, not a number of seconds"
+        requested = response.headers.get("retry-after") if response.headers is not None else None
+        valid = isinstance(requested, str) and requested.isascii() and requested.isdigit()
+        self.retry_after = float(str(requested)) if valid else 1.0
+        error = "" if valid else f"{status} whose Retry-After is {requested!r}, not a number of seconds"
         self._report(name, label, time.perf_counter() - start, size=round(self.retry_after), error=error)
         if not expected:
             self._report("E2E", label, None, error=f"status {status}: {text}")

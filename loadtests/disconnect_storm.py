@@ -1,10 +1,11 @@
-"""A disconnect storm: users who go away in the middle of an answer, again and again, beside others who stay.
+"""A disconnect storm: users that repeatedly disconnect in the middle of a response, and others that stay.
 
-With ``ztoapi demo`` in another terminal:
-``locust -f loadtests/disconnect_storm.py --headless -u 20 -r 20 -t 30s -H http://127.0.0.1:9090 --simulator http://127.0.0.1:9100``
+With ``ztoapi demo`` in another terminal: ``locust -f loadtests/disconnect_storm.py --headless -u 20 -r 20 -t 30s -H
+http://127.0.0.1:9090 --simulator http://127.0.0.1:9100``
 
-Who leaves is no failure. With ``--simulator`` the event ``upstream cancels`` tells, after the run, whether each of them
-reached the upstream: as a failure if streams are still open there, or fewer were cancelled than clients left.
+A disconnect is not a failure. With ``--simulator`` the event ``upstream cancels`` checks after the run that each
+disconnect reached the upstream. It fails if streams are still open there, or if fewer were cancelled than clients
+disconnected.
 """
 
 import json
@@ -34,7 +35,7 @@ class Bystander(Caller):
 
 
 class CancelCheck:
-    """Compares the simulator's count of cancelled streams with how often users left."""
+    """Compares the simulator's count of cancelled streams with the number of disconnects."""
 
     def __init__(self) -> None:
         self._cancels_before = 0
@@ -51,25 +52,25 @@ class CancelCheck:
         left = environment.stats.get("disconnect [leaver]", "SSE").num_requests
         deadline = time.monotonic() + _SETTLED_WITHIN_SECONDS
         while True:
-            seen = _statistics(simulator)
-            cancelled, still_open = seen["cancels"] - self._cancels_before, seen["open_streams"]
+            counts = _statistics(simulator)
+            cancelled, still_open = counts["cancels"] - self._cancels_before, counts["open_streams"]
             settled = cancelled >= left and still_open == 0
             if settled or time.monotonic() > deadline:
                 break
             gevent.sleep(0.05)
-        message = f"{left} clients left, {cancelled} upstream streams were cancelled, {still_open} are open"
+        message = f"{left} clients disconnected, {cancelled} upstream streams were cancelled, {still_open} are open"
         report(environment, "upstream cancels", seconds=None, size=cancelled, error="" if settled else message)
 
 
 def _simulator_of(environment: Environment) -> str | None:
-    """None in a worker too: the process that has all results does the comparing."""
+    """Returns None in a worker: the process that has all results compares them."""
     return None if isinstance(environment.runner, WorkerRunner) else options_of(environment).simulator
 
 
 def _statistics(simulator: str) -> dict[str, int]:
-    with urllib.request.urlopen(f"{simulator}/sim/stats", timeout=_STATS_TIMEOUT_SECONDS) as answer:
-        seen = json.load(answer)
-    return {name: int(seen[name]) for name in ("cancels", "open_streams")}
+    with urllib.request.urlopen(f"{simulator}/sim/stats", timeout=_STATS_TIMEOUT_SECONDS) as response:
+        counts = json.load(response)
+    return {name: int(counts[name]) for name in ("cancels", "open_streams")}
 
 
 _check = CancelCheck()

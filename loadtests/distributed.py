@@ -1,7 +1,7 @@
-"""Lets the workers of a distributed run finish, and report, before the master goes on to judge.
+"""Makes the master of a distributed run wait until its workers have finished and reported.
 
-At the end of a headless run locust's master gives its workers half a second. Streams take longer: without this the
-report lacks those that were open, and all that workers saw since their last report, up to 3 s before.
+At the end of a headless run locust's master gives its workers half a second. Streams take longer. Without this module
+the report would lack the open streams, and the results of up to 3 s since the last report of each worker.
 """
 
 import logging
@@ -20,12 +20,12 @@ __all__ = ["Finish"]
 _FINISH: Final = "ztoapi-finish"
 _FINISHED: Final = "ztoapi-finished"
 _GRACE_SECONDS: Final = 5.0
-"""For the messages, beyond what users may take to stop."""
+"""Time for the messages, in addition to the stop timeout of users."""
 _log = logging.getLogger(__name__)
 
 
 class Finish:
-    """Registers for the messages of its side; the master's waits."""
+    """Exchanges the messages of workers and master."""
 
     def __init__(self) -> None:
         self._finished: set[str] = set()
@@ -38,7 +38,7 @@ class Finish:
             runner.register_message(_FINISHED, self._note)
 
     def wait(self, environment: Environment, **_: object) -> None:
-        """In a headless master, as the run ends: have the workers stop, and wait until each has sent what it saw."""
+        """In a headless master, at the end of the run: stops the workers and waits for the results of each."""
         runner, options = environment.runner, environment.parsed_options
         if not isinstance(runner, MasterRunner) or options is None or not options.headless:
             return

@@ -1,4 +1,4 @@
-"""The one form of what the load tests report to locust, and the one way they listen to it."""
+"""Reports events to locust, and listens to its events."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ __all__ = ["BadAnswerError", "listen", "report"]
 
 
 class BadAnswerError(Exception):
-    """An answer that counts as failed."""
+    """A response that counts as failed."""
 
 
 def listen(hook: EventHook, listener: Callable[..., None]) -> None:
-    """Have ``listener`` called on every firing of ``hook``."""
+    """Calls ``listener`` whenever ``hook`` fires."""
     hook.add_listener(listener)  # type: ignore[no-untyped-call]  # locust's events have no types
 
 
 def report(environment: Environment, name: str, *, seconds: float | None, size: int, error: str = "") -> None:
-    """Fire an event of type SSE. ``seconds`` None: it has no time. ``error``: it failed, and why."""
+    """Fires an event of type SSE. ``seconds`` is None for an event without a time; ``error`` is the failure, or ""."""
     environment.events.request.fire(  # type: ignore[no-untyped-call]
         request_type="SSE",
         name=name,

@@ -1,16 +1,16 @@
-"""hey with eyes: hey makes the load, and the bodies are checked beside it.
+"""Load from hey, with checked bodies.
 
 With ``ztoapi demo`` in another terminal: ``python -m loadtests.hey http://127.0.0.1:9090``
 
-hey throws bodies away, does not see where a stream breaks off, and counts octets only where there is a Content-Length:
+hey discards bodies, does not notice a truncated stream, and counts bytes only of responses with a Content-Length.
+Therefore:
 
-- of whole answers (``stream: false``) all must have status 200, and together the octets of as many checked ones, which
-  is exact because the simulator answers the same request alike;
-- of streams all must have status 200, and while hey runs another client reads streams of the same request, each to its
-  end and by the rules of the locust scenarios.
+- whole responses (``stream: false``) must all have status 200, and in total the bytes of as many checked responses.
+This is exact, because the simulator gives equal requests equal responses. - streams must all have status 200. While hey
+runs, another client reads streams of the same request completely and checks them like the locust scenarios.
 
-The last line printed is JSON; the exit code is 3 if anything was not good. hey is a closed loop: while the gateway
-stalls, it does not ask.
+The last line of the output is JSON; the exit code is 3 after any failure. hey is a closed loop: it sends nothing while
+the gateway stalls.
 """
 
 import argparse
@@ -43,14 +43,14 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def read_stream(target: Target, question: Question) -> str:
-    """Ask, read to the end; returns what is wrong with the answer."""
+    """Requests a stream and reads it completely. Returns its failure, or ""."""
     stream = Stream()
     connection = http.client.HTTPConnection(target.host, target.port, timeout=_TIMEOUT_SECONDS)
     try:
         response = _post(connection, target, question.body)
         if response.status != 200:
             return f"status {response.status}"
-        # readline of http.client takes a chunked body that breaks off for one that ends: no [DONE] has come then.
+        # readline of http.client treats a truncated chunked body as complete; [DONE] is missing then.
         while line := response.readline():
             stream.take(line, time.perf_counter())
     except (OSError, http.client.HTTPException) as error:
@@ -61,7 +61,7 @@ def read_stream(target: Target, question: Question) -> str:
 
 
 def read_whole(target: Target, body: bytes) -> int:
-    """Octets of the answer to a request that is not streamed. Raises ValueError if it is not a good one."""
+    """Returns the size of a whole response. Raises ValueError if it is wrong."""
     connection = http.client.HTTPConnection(target.host, target.port, timeout=_TIMEOUT_SECONDS)
     try:
         response = _post(connection, target, body)
@@ -72,7 +72,7 @@ def read_whole(target: Target, body: bytes) -> int:
         raise ValueError(f"status {response.status}: {octets[:200]!r}")
     choice = json.loads(octets)["choices"][0]
     if not choice["message"]["content"] or choice["finish_reason"] != "stop":
-        raise ValueError(f"not a whole answer: {octets[:200]!r}")
+        raise ValueError(f"not a complete response: {octets[:200]!r}")
     return len(octets)
 
 
@@ -83,7 +83,7 @@ def _post(connection: http.client.HTTPConnection, target: Target, body: bytes) -
 
 
 def start_hey(target: Target, body: bytes, requests: int, concurrency: int) -> "subprocess.Popen[str]":
-    """hey with ``body``. Raises FileNotFoundError if there is no hey."""
+    """Runs hey with ``body``. Raises FileNotFoundError if it is not installed."""
     command = ["hey", "-n", str(requests), "-c", str(concurrency), "-m", "POST", "-T", "application/json"]
     command += ["-H", f"Authorization: Bearer {target.key}", "-d", body.decode("utf-8")]
     command += [f"http://{target.host}:{target.port}{_PATH}"]
@@ -91,14 +91,15 @@ def start_hey(target: Target, body: bytes, requests: int, concurrency: int) -> "
 
 
 def faults_of(report: str, requests: int, octets: int | None = None) -> list[str]:
-    """What hey's ``report`` says against ``requests`` good answers, of ``octets`` octets each where that is known."""
+    """Returns the faults in hey's ``report`` of ``requests`` requests. Each response must have ``octets`` bytes, unless
+    None."""
     statuses = {status: int(count) for status, count in re.findall(r"\[(\d{3})\]\s+(\d+) responses", report)}
     faults = [] if statuses == {"200": requests} else [f"{requests} requests, but by status: {statuses}"]
     faults += re.findall(r"\[\d+\]\s+(.+)", report.partition("Error distribution:")[2])
     if octets is not None:
         total = re.search(r"Total data:\s+(\d+) bytes", report)
         if total is None or int(total[1]) != octets * requests:
-            faults.append(f"{octets * requests} octets expected, {total[1] if total else 'none'} came")
+            faults.append(f"expected {octets * requests} bytes, received {total[1] if total else 'none'}")
     return faults
 
 
@@ -128,7 +129,7 @@ def main() -> int:
     parser.add_argument("url", help="the gateway's origin, such as http://127.0.0.1:9090")
     parser.add_argument("-n", dest="requests", type=int, default=2000, help="requests of each kind (2000)")
     parser.add_argument("-c", dest="concurrency", type=int, default=16, help="connections (16); -n is a multiple of it")
-    parser.add_argument("--model", default="glm-4.6", help="model to ask the simulator for (glm-4.6)")
+    parser.add_argument("--model", default="glm-4.6", help="model of the simulator (glm-4.6)")
     parser.add_argument("--key", default="any", help="client key")
     arguments = parser.parse_args()
     if arguments.requests < 1 or arguments.concurrency < 1 or arguments.requests % arguments.concurrency:
@@ -140,15 +141,15 @@ def main() -> int:
     messages: list[dict[str, object]] = [{"role": "user", "content": "Hello"}]
     question = Upstream(arguments.model, real=False).question(messages, tokens=_TOKENS, settings="ttft=0:itl=0")
     try:
-        found = {
+        results = {
             "whole": _run_whole(target, question, arguments),
             "streams": _run_streams(target, question, arguments),
         }
     except (OSError, ValueError, LookupError) as error:
         sys.stderr.write(f"loadtests.hey: {error}\n")
         return _BROKEN
-    sys.stdout.write(json.dumps(found) + "\n")
-    return _BROKEN if any(one["faults"] for one in found.values()) else 0
+    sys.stdout.write(json.dumps(results) + "\n")
+    return _BROKEN if any(result["faults"] for result in results.values()) else 0
 
 
 if __name__ == "__main__":

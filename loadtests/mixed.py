@@ -1,4 +1,4 @@
-"""Mixed sizes: short, medium and long prompts and answers side by side, each with its own entries in the report.
+"""Mixed sizes: short, medium and long prompts and responses, each with its own entries in the report.
 
 With ``ztoapi demo`` in another terminal:
 ``locust -f loadtests/mixed.py --headless -u 20 -r 20 -t 30s -H http://127.0.0.1:9090``
@@ -9,7 +9,7 @@ from loadtests.users import OpenLoopUser
 
 
 class SizedUser(OpenLoopUser):
-    """``prompt_octets`` in, ``tokens`` out."""
+    """A user with prompts of ``prompt_octets`` bytes and responses of ``tokens`` tokens."""
 
     abstract = True
     prompt_octets: int

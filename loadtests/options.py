@@ -1,4 +1,4 @@
-"""What the load tests add to locust's command line. ``locust -f loadtests/steady.py --help`` lists it at the end."""
+"""Additional options of locust's command line, listed at the end of ``locust -f loadtests/steady.py --help``."""
 
 import argparse
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from loadtests.events import listen
 __all__ = ["Options", "options_of"]
 
 _STOP_TIMEOUT_SECONDS: Final = 10
-"""Streams that are open at the end may finish: whoever cuts them off counts too few of the long ones."""
+"""Time for open streams to finish. Cutting them off would exclude the long ones from the report."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def options_of(environment: Environment) -> Options:
-    """The options of this run."""
+    """Returns the options of this run."""
     parsed = cast("argparse.Namespace", environment.parsed_options)
     return Options(
         model=parsed.model,
@@ -38,33 +38,33 @@ def options_of(environment: Environment) -> Options:
 
 def _add_options(parser: argparse.ArgumentParser, **_: object) -> None:
     add = cast("Callable[..., object]", parser.add_argument)  # locust's, which takes is_secret
-    add("--model", default="glm-4.6", env_var="ZTOAPI_LOAD_MODEL", help="model to ask for (glm-4.6)")
+    add("--model", default="glm-4.6", env_var="ZTOAPI_LOAD_MODEL", help="model to request (glm-4.6)")
     add(
         "--key",
         default="any",
         env_var="ZTOAPI_LOAD_KEY",
         is_secret=True,
-        help="client key; several, separated by commas, are taken in turn by the users",
+        help="client key, or several separated by commas, which the users take in turn",
     )
     add(
         "--real",
         action="store_true",
         env_var="ZTOAPI_LOAD_REAL",
-        help="a real upstream answers, not the simulator: plain model names, no check of the number of deltas",
+        help="for a real upstream instead of the simulator: plain model names, no check of the number of deltas",
     )
     add(
         "--simulator",
         default=None,
         env_var="ZTOAPI_LOAD_SIMULATOR",
         metavar="URL",
-        help="origin of the simulator, to verify by its statistics what the gateway did upstream",
+        help="origin of the simulator, whose statistics verify the upstream requests of the gateway",
     )
     add(
         "--thresholds",
         default=None,
         env_var="ZTOAPI_LOAD_THRESHOLDS",
         metavar="FILE",
-        help="TOML file of limits; a run that breaks one exits with 3",
+        help="TOML file of limits; breaking one makes the run exit with 3",
     )
     parser.set_defaults(stop_timeout=f"{_STOP_TIMEOUT_SECONDS}s")
 

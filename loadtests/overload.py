@@ -1,8 +1,8 @@
-"""Overload: more requests than the gateway takes. Those it takes are answered as ever, the others told to come again.
+"""Overload: more requests than the gateway accepts. Accepted requests are served normally, the others get 503.
 
-It needs a gateway that takes 20 requests at a time; docs/load-tests.md has the commands. A 503 with Retry-After is
-counted as ``overloaded``, one without is a failure. Nobody comes again: the load does not follow the answers. The
-tokens a second of all streams together are the goodput.
+The scenario needs a gateway that serves 20 requests at a time; docs/load-tests.md has the commands. A 503 with
+Retry-After counts as ``overloaded``, one without is a failure. Users do not retry, so the load is independent of the
+responses. The tokens per second of all streams together are the goodput.
 """
 
 from loadtests.questions import Object

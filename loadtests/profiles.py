@@ -1,6 +1,6 @@
-"""How many users there are at which moment of a run, as shares of both.
+"""The number of users over the time of a run, as shares of both.
 
-A profile is a line through points ``(share of the time, share of the users)``, in the order of time.
+A profile is a line through points ``(share of the time, share of the users)``, in chronological order.
 """
 
 import itertools
@@ -11,15 +11,16 @@ __all__ = ["RAMP", "SOAK", "SPIKE", "Profile", "users_at"]
 Profile = tuple[tuple[float, float], ...]
 
 RAMP: Final[Profile] = ((0.0, 0.0), (0.8, 1.0), (1.0, 1.0))
-"""Up in a straight line, then held: where does it bend?"""
+"""A linear increase, then constant: shows where throughput stops rising."""
 SPIKE: Final[Profile] = ((0.0, 0.1), (0.4, 0.1), (0.4, 1.0), (0.6, 1.0), (0.6, 0.1), (1.0, 0.1))
-"""Ten times the usual load for a fifth of the time, from one moment to the next: does it recover?"""
+"""A sudden increase to ten times the load for a fifth of the time: shows the recovery."""
 SOAK: Final[Profile] = ((0.0, 0.0), (0.05, 1.0), (0.95, 1.0), (1.0, 0.0))
-"""Held for as long as you have: what grows?"""
+"""A constant load for a long time: shows resources that grow."""
 
 
 def users_at(profile: Profile, share_of_time: float, peak: int) -> int | None:
-    """Users at that moment, at least one; None once the time is over. Of two points at one moment the later counts."""
+    """Returns the number of users at a time, at least one; None after the end. Of two points at the same time the later
+    one applies."""
     if share_of_time >= 1.0:
         return None
     for (begin, low), (end, high) in itertools.pairwise(profile):

@@ -1,7 +1,7 @@
-"""Requests, and what the answer to each must be.
+"""Requests, each with the expectations of its response.
 
-Against the simulator the model's name carries settings (docs/simulator.md), so that every answer has a known number of
-deltas. A real upstream gets the plain name and ``max_tokens``; how many deltas come is then its own affair.
+For the simulator the model name contains settings (docs/simulator.md), so every response has a known number of deltas.
+A real upstream gets the plain name and ``max_tokens``, and may send any number of deltas.
 """
 
 from typing import Final
@@ -28,31 +28,31 @@ TOOLS: Final[tuple[Object, ...]] = tuple(
             "name": name,
             "parameters": {
                 "type": "object",
-                "properties": {one: {"type": "string"} for one in parameters},
+                "properties": {parameter: {"type": "string"} for parameter in parameters},
                 "required": list(parameters),
             },
         },
     }
     for name, parameters in _PARAMETERS.items()
 )
-"""What a coding agent brings along with every request."""
+"""Tools that a coding agent sends with every request."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A request's body, and how to know its answer."""
+    """A request body, and the expectations of its response."""
 
     body: bytes
     deltas: int | None
-    """How many deltas the answer must have; None if that cannot be known."""
+    """The expected number of deltas; None if unknown."""
     tools: frozenset[str] = frozenset()
-    """Names that may be called."""
+    """Names of the tools that may be called."""
     must_call: bool = False
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """Who answers: ``model``, and whether behind it is the simulator or a ``real`` upstream."""
+    """The target: a ``model`` of the simulator or of a ``real`` upstream."""
 
     model: str
     real: bool
@@ -60,9 +60,9 @@ class Upstream(msgspec.Struct, frozen=True):
     def question(
         self, messages: list[Object], *, tokens: int, settings: str = "", with_tools: bool = False
     ) -> Question:
-        """Ask for ``tokens`` tokens. ``settings`` are the simulator's, such as ``itl=10:ttft=50``.
+        """Returns a request for ``tokens`` tokens. ``settings`` are those of the simulator, such as ``itl=10:ttft=50``.
 
-        ``with_tools`` brings :data:`TOOLS` along: the simulator calls one, unless the last message is a tool's result.
+        ``with_tools`` adds :data:`TOOLS`: the simulator calls one, unless the last message is a tool result.
         """
         body: Object = {"model": self.model, "stream": True, "messages": messages}
         if with_tools:
@@ -79,5 +79,5 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 def text_of(octets: int) -> str:
-    """Plain prose of ``octets`` octets."""
+    """Returns text of ``octets`` bytes."""
     return (_SENTENCE * (octets // len(_SENTENCE) + 1))[:octets]

@@ -1,4 +1,4 @@
-"""The profiles as locust's load shapes. ``-u`` is the peak, ``-t`` the whole time; ``-r`` is not needed."""
+"""The profiles as load shapes of locust. ``-u`` is the peak, ``-t`` the total time; ``-r`` is not needed."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ class ProfileShape(LoadTestShape):
     profile: Profile
 
     def tick(self) -> tuple[int, float] | None:
-        """Users wanted now, all of them at once: the slope is the profile's."""
+        """Returns the current number of users. They start at once, because the profile has its own slope."""
         assert self.runner is not None
         options = self.runner.environment.parsed_options
         assert options is not None

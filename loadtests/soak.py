@@ -1,4 +1,4 @@
-"""A soak: everything at once, for as long as you have. What grows is in the history files.
+"""A soak: all kinds of users for a long time. The history files show growth.
 
 With ``ztoapi demo`` in another terminal:
 ``locust -f loadtests/soak.py --headless -u 20 -t 1h --csv soak --csv-full-history -H http://127.0.0.1:9090``

@@ -1,4 +1,4 @@
-"""A spike: a tenth of ``-u`` requests a second, all of it for a fifth of the time, and a tenth again.
+"""A spike: a tenth of ``-u`` requests per second, then ``-u`` for a fifth of the time, then a tenth again.
 
 With ``ztoapi demo`` in another terminal:
 ``locust -f loadtests/spike.py --headless -u 80 -t 60s -H http://127.0.0.1:9090``

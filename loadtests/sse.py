@@ -1,8 +1,8 @@
-"""A streamed chat answer, line by line: what came when, and whether it is whole.
+"""Checks and times a streamed chat response, line by line.
 
-No locust and no socket in here: lines and the time go in, so that all readers judge by the same rules. A stream ends in
-one of three ways: with ``data: [DONE]``; with an error event, which says that the answer is not whole; or with neither,
-which is a truncated answer that looks like a whole one to a careless client.
+The module uses neither locust nor sockets: its input is lines and times, so that all readers apply the same rules. A
+stream ends in one of three ways: with ``data: [DONE]``; with an error event; or with neither. The last is a truncated
+response, which a careless client takes for a complete one.
 """
 
 import json
@@ -14,10 +14,10 @@ from loadtests.questions import Question
 
 __all__ = ["Stream", "ToolCall"]
 
-_SHOWN_BYTES: Final = 80
-"""How much of an unexpected line goes into a failure's message: failures are counted by their message."""
+_EXCERPT_BYTES: Final = 80
+"""Bytes of an unexpected line that are part of the failure message. Failures are counted by message."""
 _OTHER_FIELDS: Final = (b":", b"event:", b"id:", b"retry:")
-"""Lines of an event stream that carry no data: comments, and the fields that OpenAI's streams do not use."""
+"""Lines of an event stream without data: comments, and fields that OpenAI's streams do not use."""
 
 
 class _Function(msgspec.Struct):
@@ -56,7 +56,7 @@ _decode = msgspec.json.Decoder(_Event).decode
 
 
 class ToolCall(msgspec.Struct):
-    """A call put together from its fragments."""
+    """A tool call, assembled from its fragments."""
 
     id: str = ""
     name: str = ""
@@ -64,31 +64,31 @@ class ToolCall(msgspec.Struct):
 
 
 class Stream:
-    """One answer as it comes. Times are seconds of one monotonic clock."""
+    """One streamed response. Times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self.deltas = 0
-        """Events that brought text, reasoning or a piece of a tool call: as a rule one token each."""
+        """Events with text, reasoning or a fragment of a tool call; usually one token each."""
         self.first = self.last = 0.0
-        """When the first and the latest of them came; 0 before there is one."""
+        """Times of the first and the latest delta; 0 before the first."""
         self.gaps: list[float] = []
-        """Seconds between one and the next."""
+        """Seconds between consecutive deltas."""
         self.text: list[str] = []
         self.calls: dict[int, ToolCall] = {}
         self.finish_reason: str | None = None
         self.done = False
         self.left = False
-        """The reader went away on purpose."""
+        """Whether the reader disconnected on purpose."""
         self.broken = ""
-        """What the connection had to say about its end."""
+        """The error that ended the connection, or ""."""
         self.error = ""
-        """The error event's code and message."""
+        """Code and message of the error event, or ""."""
         self._malformed = ""
 
     def take(self, line: bytes, now: float) -> None:
-        """A line with its line end, and when it came."""
+        """Processes a line with its line end, received at ``now``."""
         if self._malformed or not line.endswith(b"\n"):
-            return  # a line that was cut off says nothing
+            return  # a truncated line has no meaning
         if line.startswith(b"data: {"):
             self._take_event(line, now)
         elif line.startswith(b"data: [DONE]"):
@@ -132,30 +132,30 @@ class Stream:
             call.arguments += fragment.function.arguments or ""
 
     def _refuse(self, what: str, line: bytes) -> None:
-        self._malformed = f"wrong body: {what}: {line[:_SHOWN_BYTES].decode('utf-8', 'replace').strip()}"
+        self._malformed = f"wrong body: {what}: {line[:_EXCERPT_BYTES].decode('utf-8', 'replace').strip()}"
 
     @property
     def truncated(self) -> bool:
-        """Whether it ended without saying that it is whole, or that it is not."""
+        """Whether the stream ended with neither [DONE] nor an error event."""
         return not (self.done or self.error or self.left or self._malformed)
 
     @property
     def deltas_per_second(self) -> float | None:
-        """From the first delta to the last; None where that is no time at all."""
+        """Deltas per second from the first to the last; None if that takes no time."""
         return (self.deltas - 1) / (self.last - self.first) if self.last > self.first else None
 
     def fault(self, question: Question) -> str:
-        """Why it is no good answer to ``question``, now that it has ended; empty if it is one."""
+        """Returns the reason why the ended stream is a wrong response to ``question``, or ""."""
         if self._malformed:
             return self._malformed
         if self.error:
             return f"in-band error {self.error}"
         if self.truncated:
-            return f"truncated: no [DONE] and no error event ({self.broken or 'the connection ended in good order'})"
+            return f"truncated: no [DONE] and no error event ({self.broken or 'the connection was closed normally'})"
         if self.finish_reason is None:
             return "wrong body: no finish_reason"
         if question.deltas is not None and self.deltas != question.deltas:
-            return f"wrong body: {question.deltas} deltas were asked for, {self.deltas} came"
+            return f"wrong body: expected {question.deltas} deltas, received {self.deltas}"
         return self._fault_of_calls(question)
 
     def _fault_of_calls(self, question: Question) -> str:
@@ -163,9 +163,9 @@ class Stream:
             return "wrong body: no tool call"
         for call in self.calls.values():
             if call.name not in question.tools:
-                return f"wrong body: a call of {call.name!r}, which is no tool of the request"
+                return f"wrong body: a call of {call.name!r}, which is not a tool of the request"
             try:
                 json.loads(call.arguments)
             except ValueError:
-                return f"wrong body: arguments of {call.name} are no JSON: {call.arguments[:_SHOWN_BYTES]}"
+                return f"wrong body: arguments of {call.name} are not JSON: {call.arguments[:_EXCERPT_BYTES]}"
         return ""

@@ -1,10 +1,11 @@
-"""Rate-limited tenants: users take turns with the keys of ``--key``, and do what a 429 tells them.
+"""Rate-limited tenants: users take the keys of ``--key`` in turn, and honour Retry-After.
 
 With ``ztoapi demo`` in another terminal:
 ``locust -f loadtests/tenants.py --headless -u 9 -r 9 -t 30s -H http://127.0.0.1:9090 --key green,amber,red``
 
-Each tenant has its own entries. A 429 with Retry-After is counted as ``rate limited``, one without is a failure. The
-simulated upstream refuses the last tenant's first requests, with code 1302; the gateway's own limits may refuse anyone.
+Each tenant has its own entries. A 429 with Retry-After counts as ``rate limited``, one without is a failure. The
+simulated upstream refuses the first requests of the last tenant, with code 1302; the gateway's own limits may refuse
+any tenant.
 """
 
 from typing import Final
@@ -16,7 +17,7 @@ from loadtests.questions import Object
 from loadtests.users import Tenant
 
 _REFUSAL: Final = "fault=1302:retry_after=6:fault_times=20"
-"""More than the 5 s that the gateway waits by itself before it lets its client know."""
+"""More than the 5 s that the gateway itself waits before it refuses a request."""
 
 
 class KeyedTenant(Tenant):

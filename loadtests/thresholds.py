@@ -1,7 +1,7 @@
-"""Limits for a run, from a TOML file, and which of them it broke.
+"""Reads thresholds for a run from a TOML file, and checks a run against them.
 
-A section is named after an event and holds for every label of it: ``[E2E]`` for ``E2E`` and for ``E2E [long]``,
-``["E2E [long]"]`` for that one alone. ``[tokens]`` is about the throughput of all streams together.
+A section has the name of an event and applies to all its labels: ``[E2E]`` to ``E2E`` and ``E2E [long]``,
+``["E2E [long]"]`` only to that one. ``[tokens]`` applies to the throughput of all streams together.
 """
 
 import tomllib
@@ -20,7 +20,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class EventLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Upper limits, but for ``min_count``. Times in milliseconds."""
+    """Upper limits, except ``min_count``. Times are in milliseconds."""
 
     min_count: _Count | None = None
     failures: _Count | None = None
@@ -37,9 +37,9 @@ class TokenLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Lower limits."""
 
     per_second: _Limit | None = None
-    """Of all whole answers together, over the time of the run."""
+    """Tokens of all complete responses together, per second of the run."""
     per_second_per_stream: _Limit | None = None
-    """Of a stream, from its first token to its last; the mean of all."""
+    """Tokens per second of a stream, from its first token to its last; the mean over all streams."""
 
 
 class Thresholds(msgspec.Struct, frozen=True):
@@ -48,11 +48,11 @@ class Thresholds(msgspec.Struct, frozen=True):
 
 
 class Entry(Protocol):
-    """What is known of one event; locust's StatsEntry is one."""
+    """Statistics of one event, as in locust's StatsEntry."""
 
     num_requests: int
     num_none_requests: int
-    """How many of them have no time."""
+    """Number of events without a time."""
     num_failures: int
     max_response_time: int
 
@@ -64,7 +64,7 @@ class Entry(Protocol):
 
 
 class Run(NamedTuple):
-    """What is judged: entries by event name, and the throughput in tokens a second."""
+    """The results of a run: entries by event name, and the throughput in tokens per second."""
 
     entries: Mapping[str, Entry]
     tokens_per_second: float
@@ -72,7 +72,7 @@ class Run(NamedTuple):
 
 
 class Breach(NamedTuple):
-    """A limit that was broken."""
+    """A broken threshold."""
 
     event: str
     key: str
@@ -81,7 +81,7 @@ class Breach(NamedTuple):
 
 
 def load(path: str) -> Thresholds:
-    """The limits in ``path``. Raises ValueError, which names file, section and key, and OSError."""
+    """Reads the thresholds in ``path``. Raises ValueError, which names file, section and key, or OSError."""
     try:
         sections = tomllib.loads(Path(path).read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -98,10 +98,13 @@ def _section(path: str, name: str, table: object, kind: type[T]) -> T:
 
 
 def judge(thresholds: Thresholds, run: Run) -> list[Breach]:
-    """The limits that ``run`` broke, in the order of the file. An event that never came breaks its section."""
+    """Returns the thresholds that ``run`` broke, in the order of the file. A section fails if its event never
+    occurred."""
     breaches: list[Breach] = []
     for section, limits in thresholds.events.items():
-        entries = {name: one for name, one in run.entries.items() if name == section or name.startswith(f"{section} [")}
+        entries = {
+            name: entry for name, entry in run.entries.items() if name == section or name.startswith(f"{section} [")
+        }
         if not entries and limits.min_count != 0:
             breaches.append(Breach(section, "min_count", "at least 1", "no such event in this run"))
         for name, entry in entries.items():
@@ -132,4 +135,4 @@ def _broken(limits: EventLimits, entry: Entry) -> Iterator[tuple[str, str, str]]
         ("max_ms", limits.max_ms, entry.max_response_time),
     ):
         if limit is not None and (untimed or measured > limit):
-            yield key, f"at most {limit:g}", "nothing was timed" if untimed else f"{measured:g}"
+            yield key, f"at most {limit:g}", "no times" if untimed else f"{measured:g}"

@@ -1,4 +1,4 @@
-"""The kinds of users that scenarios are put together from. Scenarios set the numbers."""
+"""The kinds of users of which scenarios consist. Scenarios set the numbers."""
 
 import secrets
 import socket
@@ -21,17 +21,17 @@ _random: Final = secrets.SystemRandom()
 
 
 class OpenLoopUser(StreamingUser):
-    """Sends requests as if each came from another person: at random moments, whether earlier ones are answered or not.
+    """Sends requests at random moments, even while earlier ones are open, like independent clients.
 
-    The moments are a Poisson process of ``per_second`` requests, and times count from the moment at which a request was
-    due. A gateway that stalls is so charged for all who came meanwhile; a user that waits for its answer before it asks
-    again would leave them out (coordinated omission).
+    The moments form a Poisson process of ``per_second`` requests, and times count from the moment at which a request
+    was due. The report of a stall therefore includes all requests that were due during it. A user that waits for a
+    response before its next request would omit them (coordinated omission).
     """
 
     abstract = True
     per_second = 1.0
     concurrency = 1000
-    """Requests of one user that may be open; beyond it they queue, and the time they wait counts."""
+    """Maximum open requests of one user; others queue, and their waiting time counts."""
     question: Question
 
     def __init__(self, environment: Environment) -> None:
@@ -40,23 +40,23 @@ class OpenLoopUser(StreamingUser):
         self._due: float | None = None
 
     def wait_time(self) -> float:
-        """Seconds until the next request is due."""
+        """Returns the seconds until the next request is due."""
         now = time.perf_counter()
         self._due = (now if self._due is None else self._due) + _random.expovariate(self.per_second)
         return max(self._due - now, 0)
 
     @task
     def arrive(self) -> None:
-        """Send the request that is due on its way; locust comes here once before the first wait, with nothing due."""
+        """Starts the request that is due. Locust calls this once before the first wait, when none is due."""
         if self._due is not None:
             self._open.spawn(self.send, self._due)
 
     def send(self, due: float) -> None:
-        """One request."""
+        """Sends one request."""
         self.ask(self.question, due=due)
 
     def on_stop(self) -> None:
-        """Open requests may finish, within locust's --stop-timeout."""
+        """Lets open requests finish, within locust's --stop-timeout."""
         try:
             self._open.join(self.environment.stop_timeout)
         finally:
@@ -64,7 +64,7 @@ class OpenLoopUser(StreamingUser):
 
 
 class Caller(OpenLoopUser):
-    """An ordinary person: a short prompt, an answer that comes at a reading pace."""
+    """An ordinary user: a short prompt, and a response at reading speed."""
 
     abstract = True
     tokens = 50
@@ -75,7 +75,7 @@ class Caller(OpenLoopUser):
 
 
 class SlowReader(StreamingUser):
-    """Reads ``octets_per_second`` of an answer that comes as fast as it is read: every buffer on the way fills."""
+    """Reads ``octets_per_second`` of a response that is sent as fast as it is read, so that every buffer fills."""
 
     abstract = True
     label = "slow"
@@ -85,7 +85,8 @@ class SlowReader(StreamingUser):
     octets_per_second = 400_000
     _STEP_OCTETS: Final = 16_384
     _RECEIVE_BUFFER_BYTES: Final = 65_536
-    """Or the kernel reads megabytes on. In a window below one segment of loopback's (64 KB) TCP stalls and probes."""
+    """Receive buffer: by default the kernel reads megabytes ahead. Below one loopback segment (64 KB) TCP stalls and
+    probes."""
 
     def on_start(self) -> None:
         messages: list[Object] = [{"role": "user", "content": "Tell me everything."}]
@@ -110,14 +111,14 @@ class SlowReader(StreamingUser):
 
 
 class StreamLeaver(StreamingUser):
-    """Goes away in the middle of a long answer, after 1 to ``most_deltas`` deltas."""
+    """Disconnects in the middle of a long response, after 1 to ``max_deltas`` deltas."""
 
     abstract = True
     label = "leaver"
     wait_time = constant(0)
-    most_deltas = 10
+    max_deltas = 10
     tokens = 5000
-    """So many that no answer ends by itself: 100 s of them."""
+    """Enough for 100 s, so that no response ends by itself."""
 
     def on_start(self) -> None:
         messages: list[Object] = [{"role": "user", "content": "Never mind."}]
@@ -128,7 +129,7 @@ class StreamLeaver(StreamingUser):
         self.ask(self.question)
 
     def read(self, wire: HTTPSocketPoolResponse, stream: Stream) -> None:
-        enough = _random.randint(1, self.most_deltas)
+        enough = _random.randint(1, self.max_deltas)
         while line := wire.readline(b"\n"):
             stream.take(line, time.perf_counter())
             if stream.deltas == enough:
@@ -137,21 +138,21 @@ class StreamLeaver(StreamingUser):
 
 
 class Tenant(StreamingUser):
-    """Asks ``per_second`` times a second under its key, and waits as long as a 429 tells it to."""
+    """Sends ``per_second`` requests per second with its key, and waits for the Retry-After of a 429."""
 
     abstract = True
     expects_rate_limits = True
     per_second = 5.0
 
     def wait_time(self) -> float:
-        """Seconds until the next request."""
+        """Returns the seconds until the next request."""
         return self.retry_after or 1 / self.per_second
 
 
 class Agent(StreamingUser):
-    """A coding agent: a long conversation, tools, calls that come in fragments, and their results sent back.
+    """A coding agent: a long conversation with tools, calls in fragments, and their results.
 
-    Each turn is two requests: one whose answer calls a tool, and one with its result. The conversation grows by both.
+    Each turn has two requests: one whose response calls a tool, and one with the result. Both extend the conversation.
     """
 
     abstract = True
@@ -164,7 +165,7 @@ class Agent(StreamingUser):
 
     @task
     def converse(self) -> None:
-        """One conversation."""
+        """Runs one conversation."""
         messages: list[Object] = [{"role": "system", "content": text_of(_random.choice(self.prompt_octets))}]
         for turn in range(self.turns):
             messages.append({"role": "user", "content": f"Step {turn + 1}: find out what is wrong, and mend it."})
@@ -185,13 +186,13 @@ class Agent(StreamingUser):
 
 
 def _with_results(stream: Stream, octets: int) -> list[Object]:
-    """The assistant's message, and a result of ``octets`` octets for each call in it."""
+    """Returns the assistant's message, and a result of ``octets`` bytes for each of its calls."""
     calls = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for call in stream.calls.values()
     ]
-    said: Object = {"role": "assistant", "content": "".join(stream.text)}
+    message: Object = {"role": "assistant", "content": "".join(stream.text)}
     if calls:
-        said["tool_calls"] = calls
+        message["tool_calls"] = calls
     results: list[Object] = [{"role": "tool", "tool_call_id": call["id"], "content": text_of(octets)} for call in calls]
-    return [said, *results]
+    return [message, *results]

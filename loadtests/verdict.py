@@ -1,7 +1,7 @@
-"""The end of a run: what all streams together did, and whether it kept the limits of ``--thresholds``.
+"""Prints the throughput of all streams at the end of a run, and checks the thresholds of ``--thresholds``.
 
-The process that holds all results judges: the only one, or the master. Exit codes: 0; 1 if there were failures and no
-thresholds to judge them by; 2 if the thresholds file is not valid; 3 if a threshold was broken.
+The process with all results does this: the only one, or the master. Exit codes: 0; 1 for failures without thresholds; 2
+for an invalid thresholds file; 3 for a broken threshold.
 """
 
 import logging
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def _check_thresholds(environment: Environment, **_: object) -> None:
-    """Read the file before the run: a mistake in it should not cost an hour."""
+    """Reads the file before the run, so that a mistake is reported at once."""
     path = options_of(environment).thresholds
     if path is None:
         return
@@ -39,7 +39,7 @@ def _check_thresholds(environment: Environment, **_: object) -> None:
 
 
 def measured(environment: Environment) -> Run:
-    """The run so far."""
+    """Returns the results so far."""
     stats = environment.stats
     entries = {name: entry for (name, kind), entry in stats.entries.items() if kind == "SSE"}
     seconds = (stats.last_request_timestamp or stats.start_time) - stats.start_time
@@ -71,15 +71,15 @@ def _conclude(environment: Environment, **_: object) -> None:
         if breaches:
             environment.process_exit_code = _BROKEN
         elif environment.runner is not None and not environment.runner.exceptions:
-            # The thresholds say how many failures are too many; without this any one of them is.
+            # The thresholds decide how many failures are acceptable; locust would exit with 1 after any.
             environment.process_exit_code = 0
-    # Locust's CSV files are written once a second; this lets them have the last second too.
+    # Locust writes its CSV files once a second; this wait includes the last second.
     gevent.sleep(locust_stats.CSV_STATS_INTERVAL_SEC * 1.5)
 
 
 def _show(path: str, breaches: list[Breach]) -> None:
     if not breaches:
-        _write(f"Thresholds of {path}: all kept")
+        _write(f"Thresholds of {path}: all met")
         return
     _write(f"Thresholds of {path}: {len(breaches)} broken")
     _write(f"{'event':<30} {'key':<22} {'limit':<18} measured")

@@ -1,4 +1,5 @@
 """A performance regression gate on deterministic counts, for any project of pure Python.
 
-``docs/regression-gate.md`` is its manual. Installed by itself it is called ``bench_gate``, hence the relative imports.
+``docs/regression-gate.md`` is the manual. The package is also installed separately as ``bench_gate``, hence the
+relative imports.
 """

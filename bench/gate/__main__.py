@@ -1,5 +1,5 @@
-"""``python -m bench.gate``: count what each scenario costs, compare with a base and with budgets, say so, exit 1 on a
-regression. ``docs/regression-gate.md`` is the manual."""
+"""``python -m bench.gate``: counts the cost of each scenario, compares it with a base and with budgets, and exits with
+1 on a regression. ``docs/regression-gate.md`` is the manual."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ _COMMIT_CHARACTERS = 12
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0 fine, 1 a regression or a budget that does not hold, 2 a refusal."""
+    """Returns the exit code: 0 success, 1 a regression or a broken budget, 2 the gate could not run."""
     args = _parser().parse_args(arguments)
     try:
         _check_files(args)
@@ -35,18 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.json:
             args.json.write_text(json.dumps(outcome.json(), indent=1) + "\n", "utf-8")
     except (GateError, OSError, subprocess.SubprocessError) as error:
-        # None of these says anything of the code that is measured: a traceback would exit as a regression does.
+        # These are no results of the measured code; an uncaught exception would exit with 1, like a regression.
         print(f"bench.gate: {error}", file=sys.stderr)
         return _REFUSAL
     return _REGRESSION if outcome.failures else 0
 
 
 def _check_files(args: argparse.Namespace) -> None:
-    """What is to be written can be: known before a minute of counting, not after it."""
+    """Raises GateError if an output file cannot be written, before a minute of counting."""
     for option in ("save", "json", "markdown"):
         file: Path | None = getattr(args, option)
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
-            raise GateError(f"--{option}: {file} cannot be written: name a file in a folder that there is")
+            raise GateError(f"--{option}: {file} cannot be written; use an existing folder")
 
 
 def _compare(args: argparse.Namespace) -> Outcome:
@@ -86,7 +86,7 @@ def _base(subject: Subject, reference: str) -> str | None:
         return automatic_base(subject.root, subject.packages)
     commit = resolve(subject.root, reference)
     if commit is None:
-        raise GateError(f"there is no commit {reference!r} here: fetch it first (a CI checkout may be shallow)")
+        raise GateError(f"no commit {reference!r} here: fetch it first (a CI checkout may be shallow)")
     return commit
 
 
@@ -102,23 +102,23 @@ def _measure_base(subject: Subject, commit: str, directory: Path, tools: Tools) 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench.gate", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="SCENARIO", help="count only these")
-    parser.add_argument("--scenarios", metavar="FILE", help="where the scenarios are")
+    parser.add_argument("names", nargs="*", metavar="SCENARIO", help="count only these scenarios")
+    parser.add_argument("--scenarios", metavar="FILE", help="file of the scenarios")
     parser.add_argument(
-        "--package", action="append", metavar="PATH", help="what is measured, e.g. src/name; repeatable"
+        "--package", action="append", metavar="PATH", help="measured package, e.g. src/name; repeatable"
     )
-    parser.add_argument("--budgets", metavar="FILE", help="exact numbers (TOML)")
+    parser.add_argument("--budgets", metavar="FILE", help="file of the budgets (TOML)")
     base = parser.add_mutually_exclusive_group()
     base.add_argument(
         "--base", default="auto", metavar="REF", help="the commit to compare with; auto (default) or none"
     )
-    base.add_argument("--baseline", type=Path, metavar="FILE", help="compare with counts that --save has stored")
+    base.add_argument("--baseline", type=Path, metavar="FILE", help="compare with counts stored by --save")
     parser.add_argument("--save", type=Path, metavar="FILE", help="store head's counts as a baseline")
-    parser.add_argument("--limit", default="2%", help="by how much a count may grow; 2%% unless told")
+    parser.add_argument("--limit", default="2%", help="maximum growth of a count (default 2%%)")
     parser.add_argument(
-        "--no-instructions", action="store_true", help="do without valgrind: seconds instead of a minute"
+        "--no-instructions", action="store_true", help="without valgrind; takes seconds instead of a minute"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcome for programs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="write the table, e.g. for a pull-request comment"
     )

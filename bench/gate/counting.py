@@ -1,12 +1,12 @@
 """Counts one unit of work of each scenario of a file.
 
-The gate runs this file in interpreters of its own, with the measured packages first on the path; it imports nothing of
-the gate. Every scenario is set up, warmed up and counted in a process forked for it: none can disturb another, and a
-scenario that fails fails alone. What is counted for no step at all is subtracted from what is counted for many.
+The gate runs this file in separate interpreters, with the measured packages first on the path. It imports nothing from
+the gate. Each scenario is set up, warmed up and counted in its own forked process, so that scenarios cannot affect each
+other and fail separately. The counts of a run without steps are subtracted from those of a run with many.
 
-``counting.py counts FILE RESULT [NAME ...]`` counts opcodes, memory blocks and what the scenario itself counts;
-``counting.py instructions FILE RESULT [NAME ...]`` is run under cachegrind, which leaves a file for each forked process
-beside ``RESULT``: ``cachegrind.`` and the process's number. Without names it counts all scenarios.
+``counting.py counts FILE RESULT [NAME ...]`` counts opcodes, memory blocks and the scenario's own counts.
+``counting.py instructions FILE RESULT [NAME ...]`` runs under cachegrind, which writes a file ``cachegrind.PID`` beside
+``RESULT`` for each forked process. Without names all scenarios are counted.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ from typing import Any
 WARM_UP_STEPS = 300
 """Enough for the interpreter to specialise (at most 64 calls in 3.13) and for caches to fill."""
 STEPS = 100
-"""How many steps are averaged, so that what happens once in a while has its share."""
+"""Number of steps to average over, so that occasional work has its share."""
 
 _STARTUP = frozenset(sys.modules)
 
@@ -35,7 +35,7 @@ Result = dict[str, Any]
 
 
 def load(path: Path) -> Mapping[str, Setup]:
-    """``SCENARIOS`` of the file."""
+    """Returns ``SCENARIOS`` of the file."""
     spec = importlib.util.spec_from_file_location("scenarios", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -53,13 +53,13 @@ def prepare(setup: Setup) -> tuple[Step, Totals]:
 
 
 def repeat(step: Step, times: int) -> None:
-    # No counter: an int above 256 would be a memory block.
+    # A loop counter would count as a memory block above 256.
     for _ in itertools.repeat(None, times):
         step()
 
 
 def forked(task: Callable[..., Result], *arguments: object) -> tuple[int, Result]:
-    """Call ``task`` in a process of its own; its number, and what it returned or ``{"error": ...}``."""
+    """Calls ``task`` in a forked process. Returns its process id, and its result or ``{"error": ...}``."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -78,7 +78,7 @@ def forked(task: Callable[..., Result], *arguments: object) -> tuple[int, Result
 
 
 def count_opcodes(step: Step, times: int) -> int:
-    """Python instructions executed by ``times`` steps; time in C is not seen."""
+    """Returns the number of Python instructions executed by ``times`` steps; work in C is not included."""
     count = 0
     if sys.version_info >= (3, 12):
         monitoring = sys.monitoring
@@ -117,7 +117,7 @@ def opcodes(setup: Setup) -> Result:
 
 
 def blocks(setup: Setup) -> Result:
-    """Memory blocks taken and kept, and the scenario's own counts; ``files`` says where modules were loaded from."""
+    """Returns memory blocks taken and kept, and the scenario's own counts; ``files`` maps modules to their files."""
     library = ctypes.CDLL(None)
     counters: dict[str, Callable[[], int]] = {"kept": sys.getallocatedblocks}
     if hasattr(library, "gate_blocks_taken"):
@@ -129,14 +129,14 @@ def blocks(setup: Setup) -> Result:
     repeat(step, STEPS)
     end = totals()
     result |= {name: (end[name] - start[name]) / STEPS for name in start}
-    # Here, because a set-up may import something too.
+    # After the set-up, which may import modules too.
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items() if name not in _STARTUP}
     return {"counts": result, "files": files}
 
 
 def growth(counter: Callable[[], int], step: Step) -> float:
-    """By how much ``counter`` grows with a step, what reading it costs included. The first step is left out: it finds
-    the interpreter's free lists as something else has left them."""
+    """Returns the growth of ``counter`` per step, including the cost of reading it. The first step is left out, because
+    it depends on the earlier state of the interpreter's free lists."""
     readings = [0] * (STEPS + 2)
     for number in range(STEPS + 2):
         readings[number] = counter()
@@ -145,7 +145,7 @@ def growth(counter: Callable[[], int], step: Step) -> float:
 
 
 def instructions(setup: Setup, directory: Path) -> Result:
-    """Both processes begin as the same copy of this one, which does next to nothing between the two."""
+    """Counts two forked processes. Both start as equal copies of this process, which does almost nothing in between."""
     processes = [forked(run, setup, times) for times in (0, STEPS)]
     for _, result in processes:
         if result:
@@ -172,7 +172,7 @@ def main() -> None:
         scenarios = load(Path(file))
         unknown = [name for name in names if name not in scenarios]
         if unknown:
-            raise LookupError(f"no scenario is called {', '.join(unknown)}; there is {', '.join(scenarios)}")
+            raise LookupError(f"unknown scenario: {', '.join(unknown)}; scenarios: {', '.join(scenarios)}")
         chosen = {name: scenarios[name] for name in names or scenarios}
     except Exception as error:  # noqa: BLE001 - the file is the user's; its error is reported
         report: Result = {"error": f"{type(error).__name__}: {error}"}

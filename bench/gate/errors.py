@@ -1,11 +1,11 @@
-"""Why the gate may refuse: exit code 2."""
+"""Errors that make the gate exit with 2."""
 
 __all__ = ["CannotLoadError", "GateError"]
 
 
 class GateError(Exception):
-    """The gate cannot do what it was asked to; the message says why and what helps."""
+    """The gate cannot run. The message gives the reason and the remedy."""
 
 
 class CannotLoadError(GateError):
-    """A tree does not have what the scenarios import. For a base that means that they are new."""
+    """A tree lacks a module that the scenarios import. For base this means that the scenarios are new."""

@@ -1,4 +1,4 @@
-"""Runs ``counting.py`` on one tree, with the tools that this machine has, and says under what the counts were taken."""
+"""Runs ``counting.py`` on one tree with the available tools, and records the conditions of the counts."""
 
 import hashlib
 import importlib.metadata
@@ -20,12 +20,12 @@ __all__ = ["Counts", "Key", "Measurement", "Tools", "measure"]
 _HERE = Path(__file__).resolve().parent
 _ERROR_CHARACTERS = 2000
 Counts = dict[str, dict[str, float]]
-"""What each scenario costs: by its name, then by the name of the count."""
+"""The cost of each scenario, by scenario and count."""
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What counts besides the interpreter. ``notes`` says what is missing, and what follows from that."""
+    """Tools for counting besides the interpreter. ``notes`` describes missing tools and the consequences."""
 
     valgrind: str | None
     """Its version."""
@@ -35,17 +35,17 @@ class Tools:
 
     @classmethod
     def find(cls, directory: Path, *, instructions: bool) -> "Tools":
-        """Look for valgrind (if ``instructions`` are wanted) and build the malloc counter in ``directory``."""
+        """Finds valgrind (if ``instructions`` are to be counted) and builds the malloc counter in ``directory``."""
         notes: list[str] = []
         version = _output("valgrind", "--version") if instructions else None
         version = version and version.removeprefix("valgrind-")
         fixed = version is not None and _output("setarch", "-R", "true") is not None
         if not instructions:
-            notes.append("instructions were not asked for: time spent in C is not seen")
+            notes.append("instructions are not counted, so time in C is not included")
         elif version is None:
-            notes.append("valgrind is not installed: no instructions, so time spent in C is not seen")
+            notes.append("valgrind is not installed: instructions are not counted, so time in C is not included")
         elif not fixed:
-            notes.append("setarch -R is refused here: instructions are counted at random addresses")
+            notes.append("setarch -R is not permitted: instructions are counted at random addresses")
         library = directory / "malloc_count.so"
         source = _HERE / "malloc_count.c"
         if (
@@ -59,11 +59,11 @@ class Tools:
 
 @dataclass(frozen=True)
 class Key:
-    """What counts depend on besides the code. Only counts with equal keys can be compared."""
+    """Conditions that affect counts besides the code. Only counts with equal keys can be compared."""
 
     implementation: str
     version: str
-    """The interpreter's build, not only its number."""
+    """The build of the interpreter, not only its version."""
     architecture: str
     lock: str
     """A hash of ``distributions``."""
@@ -74,7 +74,7 @@ class Key:
 
     @classmethod
     def of(cls, tools: Tools, files: Mapping[str, str | None], packages: Sequence[str]) -> "Key":
-        """``files`` says where each module was loaded from; the measured ``packages`` do not count."""
+        """``files`` maps modules to their files; the measured ``packages`` are not part of the key."""
         loaded = {name.partition(".")[0] for name in files} - sys.stdlib_module_names
         loaded -= {Path(package).stem for package in packages}
         owners = importlib.metadata.packages_distributions() if loaded else {}
@@ -92,13 +92,13 @@ class Key:
 
     @property
     def interpreter(self) -> str:
-        """Such as ``cpython-3.11``: how budgets name it."""
+        """The name of the interpreter in budgets, such as ``cpython-3.11``."""
         return f"{self.implementation}-{'.'.join(self.version.split('.')[:2])}"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """``errors`` are the scenarios that could not be counted, and why; ``files`` where modules came from."""
+    """``errors`` maps scenarios that could not be counted to the reason; ``files`` maps modules to their files."""
 
     counts: Counts
     errors: Mapping[str, str]
@@ -106,15 +106,15 @@ class Measurement:
 
 
 def measure(tree: Path, subject: Subject, tools: Tools) -> Measurement:
-    """Count the scenarios with the packages of ``tree``; whatever else they import is looked for in the subject's root
-    and in the interpreter's environment. Raises CannotLoadError if the scenarios cannot be
-    loaded or load other packages than those, GateError if counting fails."""
+    """Counts the scenarios with the packages of ``tree``. Other imports come from the subject's root and the
+    environment of the interpreter. Raises CannotLoadError if the scenarios cannot be loaded or load other copies of the
+    packages, GateError if counting fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONPATH": f"{tree}{os.pathsep}{subject.root}"}
     preload: dict[str, str] = {}
     if tools.malloc_counter is not None:
         preload = {"LD_PRELOAD": str(tools.malloc_counter), "PYTHONMALLOC": "malloc"}
-    # This one first: it leaves compiled modules behind, so that valgrind need not watch the compiler.
+    # Runs first, because it compiles the modules, which would be slow under valgrind.
     results = _run([], "counts", tree, subject, environment | preload)
     files = {name: file for result in results.values() for name, file in result.get("files", {}).items()}
     _check_origin(files, tree, subject.packages)
@@ -124,7 +124,7 @@ def measure(tree: Path, subject: Subject, tools: Tools) -> Measurement:
         wrapper = ["setarch", "-R", *valgrind] if tools.fixed_addresses else valgrind
         instructions = _run(wrapper, "instructions", tree, subject, environment)
         for name, result in instructions.items():
-            # Instructions first: what matters most stands first in the table.
+            # The most important count comes first in the table.
             counts = result.get("counts", {}) | results[name].get("counts", {})
             results[name] |= result | {"counts": counts}
     errors = {name: result["error"] for name, result in results.items() if "error" in result}
@@ -137,7 +137,7 @@ def _run(
     wrapper: list[str], mode: str, tree: Path, subject: Subject, environment: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     output = tree / f"{mode}.json"
-    # -P: neither this file's folder nor the current one shall be on the path.
+    # -P keeps the folder of this file and the current folder off the path.
     command = [*wrapper, sys.executable, "-P", str(_HERE / "counting.py"), mode, str(subject.scenarios), str(output)]
     result = subprocess.run(
         [*command, *subject.names], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
@@ -153,18 +153,16 @@ def _run(
 
 
 def _check_origin(files: Mapping[str, str | None], tree: Path, packages: Sequence[str]) -> None:
-    """An import hook of an editable install may go before the path."""
+    """Raises CannotLoadError if the import hook of an editable install took precedence over the path."""
     for package in packages:
         name = Path(package).stem
         file = files.get(name)
         if file is not None and not Path(file).is_relative_to(tree):
-            raise CannotLoadError(
-                f"{name} was imported from {file}, not from the copy that is to be measured in {tree}"
-            )
+            raise CannotLoadError(f"{name} was imported from {file}, not from the measured copy in {tree}")
 
 
 def _output(*command: str | Path) -> str | None:
-    """What a tool prints; None if it is not there or fails."""
+    """Returns the output of a tool; None if it is missing or fails."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The outcome for people (a table that is also markdown) and for programs (JSON), and stored baselines."""
+"""The report as a table in Markdown and as JSON, and stored baselines."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from .verdicts import Cell, Verdict, number
 __all__ = ["Outcome", "read_baseline", "save_baseline"]
 
 _FORMAT = 1
-"""Of the JSON files; another number means that a field has changed its meaning."""
+"""Version of the JSON files, which changes when a field changes its meaning."""
 _MARKS = {Verdict.IMPROVED: "improved", Verdict.NEW: "new", Verdict.GONE: "gone"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that is said about one comparison. ``base`` is a commit, a file, or None; ``uncounted`` are the scenarios
-    that base could not run, with the reason."""
+    """The result of one comparison. ``base`` is a commit, a file, or None; ``uncounted`` maps scenarios that base could
+    not run to the reason."""
 
     key: Key
     base: str | None
@@ -33,7 +33,7 @@ class Outcome:
         return [cell.sentence() for cell in self.cells if cell.verdict.fails]
 
     def markdown(self) -> str:
-        """Verdict, table, reasons; reads as plain text too."""
+        """Returns the verdict, the table and the reasons, readable also as plain text."""
         verdict = "**Regression gate: failed**" if self.failures else "**Regression gate: passed**"
         against = f"head against {self.base}" if self.base else "no base, budgets only"
         lines = [f"{verdict} ({against})", ""]
@@ -62,7 +62,7 @@ class Outcome:
         return [lines[0], f"|{'|'.join(rule)}|", *lines[1:]]
 
     def json(self) -> dict[str, Any]:
-        """The documented form: see ``docs/regression-gate.md``."""
+        """Returns the JSON described in ``docs/regression-gate.md``."""
         scenarios: dict[str, dict[str, Any]] = {}
         for cell in self.cells:
             scenarios.setdefault(cell.scenario, {})[cell.count] = {
@@ -101,13 +101,13 @@ def save_baseline(path: Path, key: Key, counts: Counts) -> None:
 
 
 def read_baseline(path: Path, key: Key) -> Counts:
-    """The counts of a stored baseline. Raises GateError, naming what differs, if they were taken under another key."""
+    """Returns the counts of a stored baseline. Raises GateError, naming the differences, if its key differs."""
     try:
         stored = json.loads(path.read_text("utf-8"))
         counts: Counts = stored["counts"]
         former = Key(**{**stored["key"], "distributions": tuple(stored["key"]["distributions"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GateError(f"{path} is no baseline of this gate ({error!r}): write one with --save") from error
+        raise GateError(f"{path} is not a baseline of this gate ({error!r}): write one with --save") from error
     if former != key:
         mine, theirs = asdict(key), asdict(former)
         parts = [f"{name} is {mine[name]}, there {theirs[name]}" for name in mine if mine[name] != theirs[name]]

@@ -1,4 +1,4 @@
-"""What is measured: ``[tool.bench-gate]`` of the project's pyproject.toml, overruled by the command line."""
+"""The measured project: ``[tool.bench-gate]`` of its pyproject.toml, overridden by the command line."""
 
 import tomllib
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ __all__ = ["Subject"]
 
 @dataclass(frozen=True)
 class Subject:
-    """``packages`` are paths below ``root``, the project's folder; ``names`` the scenarios to count, none for all."""
+    """``packages`` are paths below ``root``, the project's folder; ``names`` are the scenarios to count, or empty for
+    all."""
 
     root: Path
     scenarios: Path
@@ -29,7 +30,7 @@ class Subject:
         budgets: str | None,
         names: Sequence[str],
     ) -> "Subject":
-        """What is None is looked up in ``root``'s pyproject.toml. Raises GateError if it is not said or not there."""
+        """Takes values that are None from ``root``'s pyproject.toml. Raises GateError for missing values or paths."""
         project = root / "pyproject.toml"
         tables = tomllib.loads(project.read_text("utf-8")) if project.exists() else {}
         table = tables.get("tool", {}).get("bench-gate", {})
@@ -37,8 +38,8 @@ class Subject:
         packages = packages or table.get("packages")
         budgets = budgets or table.get("budgets")
         if not scenarios or not packages:
-            raise GateError("say what to measure: --scenarios and --package, or [tool.bench-gate] in pyproject.toml")
+            raise GateError("nothing to measure: use --scenarios and --package, or [tool.bench-gate] in pyproject.toml")
         for path in (scenarios, *packages):
             if not (root / path).exists():
-                raise GateError(f"there is no {path} in {root}: run the gate in the project's root folder")
+                raise GateError(f"no {path} in {root}: run the gate in the project's root folder")
         return cls(root, root / scenarios, packages, root / budgets if budgets else None, names)

@@ -1,7 +1,7 @@
-"""The two states that are compared, as copies of nothing but the measured packages.
+"""Copies of the measured packages at the two compared states.
 
-Copies, because head may be edited meanwhile, and because a worktree of base on the path would bring its own scenarios
-along. Their paths are of one length: a path's length shows in instruction counts.
+Copies are used because head may be edited during the run, and because a worktree of base would contain its own
+scenarios. The paths of both have the same length, which affects instruction counts.
 """
 
 import shutil
@@ -16,7 +16,7 @@ _MAIN_BRANCHES = ("origin/main", "origin/master", "main", "master")
 
 
 def copy(root: Path, packages: Sequence[str], target: Path) -> Path:
-    """``target``, with what of ``packages`` (paths below ``root``) there is."""
+    """Copies those of ``packages`` (paths below ``root``) that exist to ``target``, and returns it."""
     target.mkdir()
     for package in packages:
         path = root / package
@@ -28,13 +28,13 @@ def copy(root: Path, packages: Sequence[str], target: Path) -> Path:
 
 
 def resolve(root: Path, reference: str) -> str | None:
-    """The commit that ``reference`` names, if it is here."""
+    """Returns the commit of ``reference``, or None."""
     return _git(root, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
 
 
 def automatic_base(root: Path, packages: Sequence[str]) -> str | None:
-    """Where this branch left main; on main itself HEAD if something is not committed, else the commit before it. None
-    where there is no such commit, as in a shallow clone."""
+    """Returns the commit where this branch left main; on main itself HEAD if there are uncommitted changes, else the
+    commit before it; None without such a commit, as in a shallow clone."""
     head = resolve(root, "HEAD")
     if head is None:
         return None
@@ -47,7 +47,7 @@ def automatic_base(root: Path, packages: Sequence[str]) -> str | None:
 
 @contextmanager
 def worktree(root: Path, commit: str, path: Path) -> Iterator[Path]:
-    """A worktree of ``commit`` at ``path``; yields the folder in it that corresponds to ``root``."""
+    """Creates a worktree of ``commit`` at ``path``, and yields the folder in it that corresponds to ``root``."""
     prefix = _git(root, "rev-parse", "--show-prefix") or ""
     subprocess.run(["git", "worktree", "add", "--quiet", "--detach", path, commit], cwd=root, check=True)
     try:
@@ -57,7 +57,7 @@ def worktree(root: Path, commit: str, path: Path) -> Iterator[Path]:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git says; None if it fails or is not there."""
+    """Returns the output of git; None if it fails or is missing."""
     try:
         result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
     except FileNotFoundError:

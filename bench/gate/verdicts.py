@@ -1,4 +1,4 @@
-"""What the counts mean: a count that has a budget is held to it exactly, every other one to the base and the limit."""
+"""Judges counts: a count with a budget must equal it; any other count is compared with base and the limit."""
 
 import enum
 import tomllib
@@ -13,7 +13,7 @@ __all__ = ["Budgets", "Cell", "Verdict", "judge", "parse_limit"]
 
 
 class Verdict(enum.Enum):
-    """What became of one count of one scenario. Those of ``FAILING`` make the gate fail."""
+    """The verdict on one count of one scenario. The gate fails on those of ``FAILING``."""
 
     SAME = "within the limit"
     IMPROVED = "improved"
@@ -50,18 +50,18 @@ class Cell:
         return None if self.head is None or not self.base else self.head / self.base - 1
 
     def sentence(self) -> str:
-        """What is wrong and what helps, for a verdict that fails."""
+        """Returns the failure and its remedy, for a verdict that fails."""
         where = f"{self.scenario}: {self.count} {number(self.head)}"
         if self.verdict is Verdict.REGRESSED:
             change = "" if self.change is None else f", {self.change:+.2%}"
             return f"{where}, in base {number(self.base)}{change}; the limit is {self.limit:+.1%}"
         if self.verdict is Verdict.OVER_BUDGET:
-            return f"{where}, the budget is {number(self.budget)}: save it, or raise the budget and say why"
-        return f"{where}, the budget is {number(self.budget)}: update the budget, so that it holds what was gained"
+            return f"{where}, the budget is {number(self.budget)}: lower the cost, or raise the budget with a reason"
+        return f"{where}, the budget is {number(self.budget)}: update the budget, to keep the improvement"
 
 
 def number(value: float | None) -> str:
-    """With the digits that mean something."""
+    """Formats a value with its significant digits."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.4g}"
@@ -69,15 +69,15 @@ def number(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class Budgets:
-    """The reviewed numbers. ``counts`` by scenario and count; ``limits`` of scenarios that have one of their own."""
+    """The budgets: ``counts`` by scenario and count; ``limits`` of scenarios with their own limit."""
 
     counts: Counts = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path, interpreter: str) -> "Budgets":
-        """A table for each scenario. A budget is a number, or a table of numbers by interpreter (those of others are
-        left out); ``limit`` is no budget. Raises GateError for anything else."""
+        """Reads a table for each scenario. A budget is a number, or a table of numbers by interpreter, of which the
+        others are ignored. ``limit`` is not a budget. Raises GateError for anything else."""
         try:
             tables = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
@@ -86,7 +86,7 @@ class Budgets:
         limits: dict[str, float] = {}
         for scenario, table in tables.items():
             if not isinstance(table, dict):
-                raise GateError(f"{path}: {scenario} stands outside any scenario's table")
+                raise GateError(f"{path}: {scenario} is not in the table of a scenario")
             counts[scenario] = {}
             for name, value in table.items():
                 if name == "limit":
@@ -100,7 +100,7 @@ class Budgets:
         return cls(counts, limits)
 
     def of(self, names: Sequence[str]) -> "Budgets":
-        """Those of ``names`` only; all if there are none."""
+        """Returns the budgets of ``names``, or all if empty."""
         if not names:
             return self
         return Budgets({name: counts for name, counts in self.counts.items() if name in names}, self.limits)
@@ -114,17 +114,19 @@ def parse_limit(text: str) -> float:
     except ValueError:
         limit = -1.0
     if not text.strip().endswith("%") or not 0 <= limit < 1:
-        raise GateError(f"the limit {text!r} is no percentage such as 2%")
+        raise GateError(f"the limit {text!r} is not a percentage such as 2%")
     return limit
 
 
 def judge(head: Counts, base: Counts | None, budgets: Budgets, limit: float) -> list[Cell]:
-    """Every count of every scenario. Raises GateError if a budget is for something that is not counted."""
+    """Judges every count of every scenario. Raises GateError for a budget of a count that does not exist."""
     for scenario, budget in budgets.counts.items():
         if scenario not in head:
-            raise GateError(f"there is a budget for {scenario!r}, but no such scenario; there is {', '.join(head)}")
+            raise GateError(f"budget for the unknown scenario {scenario!r}; scenarios: {', '.join(head)}")
         for name in budget.keys() - head[scenario].keys() - {"blocks"}:
-            raise GateError(f"{scenario} has a budget for {name!r}; it counts {', '.join(head[scenario])}")
+            raise GateError(
+                f"{scenario} has a budget for the unknown count {name!r}; counts: {', '.join(head[scenario])}"
+            )
     cells = []
     for scenario in [*head, *((base or {}).keys() - head.keys())]:
         mine, former = head.get(scenario, {}), (base or {}).get(scenario, {})

@@ -1,4 +1,4 @@
-"""What the microbenchmarks feed: events as each upstream writes them, and a way to note what a call does."""
+"""Inputs of the microbenchmarks: events as each upstream sends them, and ``note``, which records the work per call."""
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -7,11 +7,11 @@ from bench.inmemory import zai_end, zai_event
 __all__ = ["BURST", "STREAMS", "note"]
 
 BURST = 8
-"""Events in one read of a busy stream: what 200 streams beside each other were seen to have."""
+"""Events in one read of a busy stream, as observed with 200 concurrent streams."""
 
 
 def note(benchmark: BenchmarkFixture, group: str, **facts: int) -> None:
-    """Put a benchmark into its group, and write into its record what one call of it does."""
+    """Sets the group of a benchmark, and records the work of one call."""
     benchmark.group = group
     benchmark.extra_info.update(facts)
 
@@ -39,4 +39,4 @@ STREAMS = {
     "zai_web": (_web_event, _WEB_END),
     "zread": (_zread_event, _ZREAD_END),
 }
-"""For each dialect one delta with a text, and the end of a stream."""
+"""By dialect: a delta with text, and the end of a stream."""

@@ -1,4 +1,4 @@
-"""The access log: what a request pays on its path, and what making its line costs beside it."""
+"""The access log: the cost on the request path, and the cost of formatting lines in its thread."""
 
 from collections import deque
 
@@ -14,7 +14,7 @@ from ztoapi.telemetry.record import RequestRecord
 
 
 def record() -> RequestRecord:
-    """Of a stream that went well."""
+    """Returns the record of a successful stream."""
     made = RequestRecord("0123456789abcdef00000001", "POST", "/v1/chat/completions", 1000.0)
     made.whole, made.first_byte, made.finished, made.overhead = 1000.00001, 1000.3, 1000.91, 0.00019
     made.status, made.ending, made.stream, made.attempts = 200, Ending.DONE, True, 1
@@ -27,7 +27,7 @@ def record() -> RequestRecord:
 
 def test_on_the_path(benchmark: BenchmarkFixture) -> None:
     log = AccessLog(LogFile("/dev/null"), lambda: 1e9, text=False)
-    # Nobody takes anything out here; a bound keeps the queue from being refused.
+    # The queue is not consumed here; a bounded one keeps accepting records.
     log._waiting = deque(maxlen=BATCH_RECORDS)
     note(benchmark, "access log, on the path", requests=1)
     benchmark(log.add, record())

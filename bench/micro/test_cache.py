@@ -1,4 +1,4 @@
-"""The response cache: what a hit costs beside the request it saves, and what it costs to keep an answer."""
+"""The response cache: the cost of a hit, compared with the upstream request it saves, and of storing a response."""
 
 import itertools
 
@@ -18,7 +18,7 @@ CHUNKS = 64
 
 
 def _stream_parts() -> list[bytes]:
-    """Each chunk in a read of its own."""
+    """Returns the reads of a stream with one chunk each."""
     return [
         stream_head() + chunked(zai_event("The")),
         *(chunked(zai_event(" word")) for _ in range(CHUNKS)),
@@ -29,7 +29,7 @@ def _stream_parts() -> list[bytes]:
 @pytest.mark.parametrize("characters", [800, 300_000])
 def test_question(benchmark: BenchmarkFixture, characters: int) -> None:
     body = request(stream=True, prompt="x" * characters, more=DETERMINISTIC).partition(b"\r\n\r\n")[2]
-    note(benchmark, "cache: the question of a request", characters=characters)
+    note(benchmark, "cache: the key of a request", characters=characters)
     assert benchmark(lambda: digest(body, stream=True, terms=("key", "zai", "glm-4.6", None))) is not None
 
 
@@ -52,7 +52,7 @@ def test_whole_answer(benchmark: BenchmarkFixture, cache: str) -> None:
     answer = whole_answer("x" * 800)
     more = b"" if cache == "bypass" else DETERMINISTIC
     fixed = request(stream=False, prompt="x" * 800, more=more)
-    # Each miss has a question of its own; all are of one length.
+    # Each miss has its own key; all have the same length.
     questions = (request(stream=False, prompt=f"{number:08d}" * 100, more=more) for number in itertools.count())
 
     def ask_again() -> None:

@@ -1,6 +1,6 @@
-"""Both upstream clients over a real socket, in batches of coroutines on one loop that stays.
+"""Both upstream clients over a real socket, in batches of coroutines on one loop.
 
-The server answers from memory in the same loop, so what differs is what the clients cost.
+The server responds from memory in the same loop, so the difference is the cost of the clients.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ BATCH = 50
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 SECONDS = 30.0
 _CLOSING_SECONDS = 0.05
-"""For both ends to notice; outside of what is measured."""
+"""Time for both ends to close, outside the measured part."""
 
 
 class Answering(asyncio.Protocol):
-    """Answers each request, by the end of its body."""
+    """Responds to each request at the end of its body."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.WriteTransport", transport)

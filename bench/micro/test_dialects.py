@@ -12,7 +12,7 @@ DIALECTS = sorted(STREAMS)
 
 
 def reader(dialect: str, known: openai.KnownForms | None = None) -> Reader:
-    """``openai`` passes octets on; ``zai`` rewrites each head; the web dialects write every chunk anew."""
+    """``openai`` passes bytes on; ``zai`` rewrites the head of each chunk; the web dialects write every chunk anew."""
     if dialect in ("openai", "zai"):
         glm = dialect == "zai"
         rewrite = openai.Rewrite("chatcmpl-1", "glm-4.6" if glm else None, normalise=glm)

@@ -44,7 +44,7 @@ def _scope(name: str) -> Scope:
     return Scope(name, (*rates, InFlightLimit(f"{name}_streams", 1000)), 100)
 
 
-# The file of the lock between workers lives as long as they do; nobody closes it.
+# The lock file of the workers stays open as long as they live.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("scopes", [1, 4])

@@ -1,6 +1,6 @@
-"""The whole relay on transports that only count: from the socket's octets to the socket's octets.
+"""The whole relay on in-memory transports: from the bytes of one socket to the bytes of the other.
 
-Times are for one machine and one moment; ``python -m bench.gate`` counts what does not change.
+Times depend on the machine and the moment; ``python -m bench.gate`` has stable counts.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Request bodies: one pass over the JSON, and what each upstream is sent."""
+"""Request bodies: one pass over the JSON, and building the request of each upstream."""
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -11,7 +11,7 @@ SIZES = {"1 KB": 1_000, "300 KB": 300_000, "4 MB": 4_000_000}
 
 
 def body(size: str) -> bytes:
-    """A conversation of about so many octets, with lines and quotes as in source code."""
+    """Returns a conversation of about this many bytes, with lines and quotes as in source code."""
     line = r"    if name == \"world\":\n        return [value for value in values]\n"
     text = line * (SIZES[size] // len(line) + 1)
     return b'{"model":"glm-4.6","messages":[{"role":"user","content":"%b"}],"stream":true}' % text.encode()

@@ -1,6 +1,6 @@
-"""What telemetry takes: on the path of a request and of a piece of a stream, in a worker's scan, and for who reads.
+"""The cost of telemetry: on the path of a request and of a chunk, in the scan of a worker, and for readers.
 
-The cost on the path is what "counted" takes more than "not counted".
+The cost on the path is the difference between "counted" and "not counted".
 """
 
 import pytest
@@ -23,7 +23,7 @@ NOW = 1_795_435_200.0
 
 
 def record(*, stream: bool) -> RequestRecord:
-    """Of a request that an upstream has answered."""
+    """Returns the record of a successful request."""
     return RequestRecord(
         "5b3c0f6a7a0d4a0e00000001", "POST", "/v1/chat/completions", 1.0, whole=1.0001, asked=1.0002, overhead=0.0001,
         answered=1.5, first_byte=1.2 if stream else None, last_write=1.5 if stream else None, finished=1.5001,
@@ -41,14 +41,14 @@ def recorder(board: MetricsBoard, *, counted: bool) -> Recorder:
 @pytest.mark.parametrize("counted", [False, True], ids=["not-counted", "counted"])
 def test_a_request(benchmark: BenchmarkFixture, counted: bool, stream: bool) -> None:
     board = MetricsBoard()
-    recording, one = recorder(board, counted=counted), record(stream=stream)
+    recording, ended = recorder(board, counted=counted), record(stream=stream)
 
     def serve() -> None:
         for _ in range(BATCH):
-            recording.begin(one.path)
+            recording.begin(ended.path)
             if stream:
-                recording.begin_stream(one)
-            recording.submit(one)
+                recording.begin_stream(ended)
+            recording.submit(ended)
 
     note(benchmark, "telemetry: a request", requests=BATCH)
     benchmark(serve)
@@ -98,7 +98,7 @@ def test_scan_of_requests_in_flight(benchmark: BenchmarkFixture) -> None:
 def test_scrape(benchmark: BenchmarkFixture) -> None:
     board = MetricsBoard()
     recorder(board, counted=True).submit(record(stream=True))
-    note(benchmark, "telemetry: who reads", workers=1)
+    note(benchmark, "telemetry: readers", workers=1)
     text, _ = benchmark(render, board, "text/plain", compress=False)
     assert b"ztoapi_tokens_total" in text
 
@@ -106,5 +106,5 @@ def test_scrape(benchmark: BenchmarkFixture) -> None:
 def test_stats(benchmark: BenchmarkFixture) -> None:
     board = MetricsBoard()
     recorder(board, counted=True).submit(record(stream=True))
-    note(benchmark, "telemetry: who reads", workers=1)
+    note(benchmark, "telemetry: readers", workers=1)
     assert benchmark(make_figures, board, NOW).models

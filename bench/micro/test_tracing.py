@@ -1,4 +1,4 @@
-"""OpenTelemetry, where it is on: what a request pays on its path, and what making its spans costs beside it."""
+"""OpenTelemetry, when enabled: the cost on the request path, and the cost of creating spans in the exporting thread."""
 
 from unittest.mock import patch
 
@@ -28,7 +28,7 @@ def test_begin(benchmark: BenchmarkFixture, caller: Trace | None) -> None:
 def test_end(benchmark: BenchmarkFixture) -> None:
     from ztoapi.telemetry.tracing import Tracer
 
-    # The processor's thread would work beside what is measured, and log that nobody listens.
+    # The processor's thread would compete with the measured code, and log that there is no collector.
     with patch("opentelemetry.sdk.trace.export.BatchSpanProcessor.on_end", lambda *_: None):
         tracer = Tracer("http://127.0.0.1:1", (), lambda: 1e9)
         made = record()

@@ -1,4 +1,4 @@
-"""Octets: request and answer heads, the chunk walk, the ring, whole events, framing."""
+"""The wire format: request and response heads, the chunk walk, the ring, whole events, framing."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ REQUEST = request(stream=True)
 HEAD = REQUEST.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 EVENT = zai_event(" word")
 BATCH = 100
-"""Calls of a piece that takes less than a microsecond, so that the timer is not what is measured."""
+"""Calls per round of a function that takes less than a microsecond, so that the timer does not dominate."""
 
 
 def test_head_scan_and_h11_parse(benchmark: BenchmarkFixture) -> None:

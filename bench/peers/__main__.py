@@ -1,7 +1,7 @@
 """Compares gateways: ``python -m bench.peers --rounds 5 --output results``. ``docs/comparison.md`` is the manual.
 
-Every target is measured in turn against the same mock, round after round; what counts is CPU per unit of work, as a
-ratio to nginx in the same round, and what a gateway adds to the latency of the mock called directly in the same round.
+Every target is measured in turn against the same mock, for several rounds. The results are the CPU per unit of work, as
+a ratio to nginx in the same round, and the latency added to direct calls of the mock in the same round.
 """
 
 import argparse
@@ -27,46 +27,49 @@ __all__ = ["main"]
 _TOOLS = Path.home() / ".cache" / "ztoapi-peers"
 _WARM_UP_SECONDS = 0.5
 _SETTLE_SECONDS = 2.0
-"""With 1,000 streams open: long enough that each has had some more deltas."""
+"""Time with 1,000 open streams: long enough for each to receive more deltas."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the tables, write the files; returns the exit code."""
+    """Measures, prints the tables and writes the files. Returns the exit code."""
     args = _parser().parse_args(arguments)
     if args.command == "install":
         return _install(args.name, args.tools)
     names = args.targets.split(",") if args.targets else [target.name for target in TARGETS]
     unknown = set(names) - {target.name for target in TARGETS}
     if unknown:
-        print(f"there is no target {', '.join(sorted(unknown))}: {', '.join(t.name for t in TARGETS)}", file=sys.stderr)
+        print(
+            f"unknown target {', '.join(sorted(unknown))}; targets: {', '.join(t.name for t in TARGETS)}",
+            file=sys.stderr,
+        )
         return 2
-    found: dict[str, tuple[Target, str]] = {}
+    installed: dict[str, tuple[Target, str]] = {}
     for target in TARGETS:
         if target.name in names:
             program = target.find(args.tools)
             if program is None:
                 print(
-                    f"{target.name} is skipped, it is not installed: python -m bench.peers install {target.name}",
+                    f"skipping {target.name}, which is not installed: python -m bench.peers install {target.name}",
                     file=sys.stderr,
                 )
             else:
-                found[target.name] = (target, program)
-    versions = {name: target.version_text(args.tools) for name, (target, _) in found.items()}
-    rounds = _measure_all(found, args.workloads.split(","), args.rounds, args.seconds)
+                installed[target.name] = (target, program)
+    versions = {name: target.version_text(args.tools) for name, (target, _) in installed.items()}
+    rounds = _measure_all(installed, args.workloads.split(","), args.rounds, args.seconds)
     notes = _notes(versions, args.rounds, args.seconds)
-    text = markdown(rounds, list(found), [f"{note}  " for note in notes])
+    text = markdown(rounds, list(installed), [f"{note}  " for note in notes])
     print(text)
     if args.output:
         output = Path(args.output)
         report = {"notes": notes, "versions": versions, "rounds": rounds}
         output.with_suffix(".json").write_text(json.dumps(report, indent=1))
         output.with_suffix(".md").write_text(text)
-        output.with_suffix(".svg").write_text(_chart(rounds, list(found), notes))
+        output.with_suffix(".svg").write_text(_chart(rounds, list(installed), notes))
     return 0
 
 
 def _measure_all(
-    found: dict[str, tuple[Target, str]], workloads: list[str], count: int, seconds: float
+    installed: dict[str, tuple[Target, str]], workloads: list[str], count: int, seconds: float
 ) -> list[Result]:
     rounds: list[Result] = []
 
@@ -77,18 +80,18 @@ def _measure_all(
     for number in range(count):
         for workload in workloads:
             if workload == "memory":
-                for name, (target, program) in found.items():
+                for name, (target, program) in installed.items():
                     note(number, workload, name, measure_memory(target, program))
                 continue
             if workload.startswith("single"):
                 note(number, workload, DIRECT, measure(None, "", workload, seconds))
-            for name, (target, program) in found.items():
+            for name, (target, program) in installed.items():
                 note(number, workload, name, measure(target, program, workload, seconds))
     return rounds
 
 
 def measure(target: Target | None, program: str, workload: str, seconds: float) -> Result:
-    """One target (None: none, the mock itself) under one workload, with a mock of its own."""
+    """Measures one target (None: the mock itself) under one workload, with its own mock."""
     mock_port, port = free_port(), free_port()
     with _mock(mock_port) as upstream:
         if target is None:
@@ -116,7 +119,7 @@ def _timed(
 
 
 def measure_memory(target: Target, program: str) -> Result:
-    """Resident memory of the process tree after the first request, and with 1,000 streams open."""
+    """Measures the resident memory of the process tree after the first request, and with 1,000 open streams."""
     mock_port, port = free_port(), free_port()
     with _mock(mock_port), _gateway(target, program, port, mock_port) as gateway:
         headers = _headers(target, mock_port)
@@ -160,7 +163,7 @@ def _load(workload: str, port: int, seconds: float, headers: dict[str, str]) -> 
 def _install(name: str, tools: Path) -> int:
     target = next((target for target in TARGETS if target.name == name), None)
     if target is None:
-        print(f"there is no target {name}: {', '.join(target.name for target in TARGETS)}", file=sys.stderr)
+        print(f"unknown target {name}; targets: {', '.join(target.name for target in TARGETS)}", file=sys.stderr)
         return 2
     for command in target.install:
         line = shlex.split(command.format(tools=shlex.quote(str(tools / name))))
@@ -195,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     every = ",".join((*WORKLOADS, "memory"))
     parser.add_argument("--workloads", default=every, help=f"of {every}")
-    parser.add_argument("--targets", default="", help="names, separated by commas; all that are installed by default")
+    parser.add_argument("--targets", default="", help="names, separated by commas (default: all that are installed)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--output", default="", help="writes OUTPUT.json, OUTPUT.md and OUTPUT.svg")

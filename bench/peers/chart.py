@@ -1,4 +1,4 @@
-"""The comparison as an SVG: a panel of bars for each workload, on one logarithmic scale, for light and dark pages."""
+"""Draws the comparison as an SVG: a panel of bars per workload, on one logarithmic scale, for light and dark pages."""
 
 import html
 import math
@@ -26,9 +26,9 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 
 
 def chart(panels: Mapping[str, Mapping[str, float]], own: str, notes: Sequence[str]) -> str:
-    """``panels`` has for each title the bars, times nginx; those whose name begins with ``own`` stand out."""
-    most = max((value for bars in panels.values() for value in bars.values()), default=1.0)
-    decades = max(math.ceil(math.log10(max(most, 1.01))), 1)
+    """``panels`` maps titles to bars, as multiples of nginx. Bars whose name begins with ``own`` are highlighted."""
+    highest = max((value for bars in panels.values() for value in bars.values()), default=1.0)
+    decades = max(math.ceil(math.log10(max(highest, 1.01))), 1)
     scale = (_WIDTH - _LABELS - _RIGHT) / decades
     parts: list[str] = []
     top = 26
@@ -55,7 +55,7 @@ def chart(panels: Mapping[str, Mapping[str, float]], own: str, notes: Sequence[s
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top + 12}" width="{_WIDTH}" role="img" '
         f'aria-label="CPU for each unit of work, times nginx">\n{_STYLE}\n'
-        '<text class="title" x="8" y="18">CPU for each unit of work, times nginx (less is better, logarithmic)</text>\n'
+        '<text class="title" x="8" y="18">CPU per unit of work, times nginx (lower is better, logarithmic)</text>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )

@@ -1,11 +1,12 @@
-"""The load of the comparison: closed loop, raw sockets, every answer checked to its end.
+"""The load generator of the comparison: closed loop, raw sockets, every response checked completely.
 
-``python -m bench.peers.load WORKLOAD PORT SECONDS [HEADERS]`` prints one JSON line: units done, errors, percentiles of
-the latency and of the time to the first token in milliseconds, for paced streams of the delay of each delta, and the
-share of a core that this program took: near 1 its latencies are its own. HEADERS is a JSON object of header fields.
+``python -m bench.peers.load WORKLOAD PORT SECONDS [HEADERS]`` prints one JSON line: units done, errors, percentiles in
+milliseconds of the latency, of the time to the first token and, for paced streams, of the delay of each delta, and the
+share of a core that this program used. Near 1, the latencies are caused by this program. HEADERS is a JSON object of
+header fields.
 
-With the workload ``open`` it opens 1,000 streams, prints ``open`` when each has had a token, and holds them until its
-standard input is closed.
+The workload ``open`` opens 1,000 streams, prints ``open`` once each has received a token, and holds them until standard
+input is closed.
 """
 
 import asyncio
@@ -37,13 +38,13 @@ WORKLOADS: Final = tuple(workload for workload in CONNECTIONS if workload != "op
 _STREAMS: Final = ("burst", "paced", "single_stream", "open")
 _MODELS: Final = {"paced": "paced", "open": "slow"}
 UNITS: Final = {"burst": "64-chunk stream", "paced": "chunk", "single_stream": "64-chunk stream"}
-"""What CPU is divided by; a request where nothing is said."""
+"""Units of work by which CPU is divided; otherwise requests."""
 _PROMPT: Final = {"prompt": "long context " * 23077}
 """About 300 KB."""
 
 
 def request(workload: str, headers: Mapping[str, str]) -> bytes:
-    """The request of ``workload``, as openai-python sends it, with further ``headers``."""
+    """Returns the request of ``workload``, as sent by openai-python, with additional ``headers``."""
     stream = workload in _STREAMS
     body = msgspec.json.encode(
         {
@@ -63,7 +64,7 @@ def request(workload: str, headers: Mapping[str, str]) -> bytes:
 
 
 class Meter:
-    """What all connections have seen."""
+    """Results of all connections."""
 
     def __init__(self) -> None:
         self.units = 0
@@ -96,7 +97,7 @@ def _percentiles(values: list[float]) -> dict[str, float] | None:
 
 
 class Client(asyncio.Protocol):
-    """One connection that asks again as soon as it has its answer."""
+    """One connection that sends the next request as soon as it has a response."""
 
     transport: asyncio.Transport
 
@@ -173,7 +174,7 @@ class Client(asyncio.Protocol):
 
 
 async def run(workload: str, port: int, seconds: float, headers: Mapping[str, str]) -> dict[str, object]:
-    """Load ``port`` for ``seconds``; requests that are under way then are finished."""
+    """Loads ``port`` for ``seconds``, and lets requests in flight finish."""
     meter = Meter()
     octets = request(workload, headers)
     started, used = time.perf_counter(), time.process_time()
@@ -199,11 +200,11 @@ async def run(workload: str, port: int, seconds: float, headers: Mapping[str, st
 
 
 async def hold(port: int, headers: Mapping[str, str]) -> None:
-    """Hold the streams of the workload ``open``."""
+    """Holds the streams of the workload ``open``."""
     meter, octets, loop = Meter(), request("open", headers), asyncio.get_running_loop()
     for _ in range(CONNECTIONS["open"]):
         await loop.create_connection(lambda: Client("open", octets, meter, math.inf), "127.0.0.1", port)
-    while len(meter.first) < CONNECTIONS["open"]:  # noqa: ASYNC110 - an event for 1,000 streams would be more than this
+    while len(meter.first) < CONNECTIONS["open"]:  # noqa: ASYNC110 - an event would need a counter in each of 1,000 streams
         await asyncio.sleep(0.05)
     print("open", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)

@@ -1,4 +1,4 @@
-"""Processes under measurement: their CPU time and memory, with those of their children."""
+"""Measured processes: their CPU time and memory, including their children."""
 
 import os
 import signal
@@ -27,13 +27,13 @@ def free_port() -> int:
 
 
 def tree(pid: int) -> list[int]:
-    """``pid`` and all its descendants."""
-    found = [pid]
-    for one in found:
-        path = Path(f"/proc/{one}/task/{one}/children")
+    """Returns ``pid`` and all its descendants."""
+    pids = [pid]
+    for parent in pids:
+        path = Path(f"/proc/{parent}/task/{parent}/children")
         if path.exists():
-            found += [int(child) for child in path.read_text().split()]
-    return found
+            pids += [int(child) for child in path.read_text().split()]
+    return pids
 
 
 class Process:

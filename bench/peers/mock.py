@@ -1,9 +1,9 @@
-"""The upstream of the comparison: as little as can answer, so that it is not what is measured.
+"""The upstream of the comparison, as cheap as possible so that it does not dominate the measurement.
 
-``python -m bench.peers.mock PORT``. It reads a request by its Content-Length and answers by what the body asks for:
-``"stream":true`` gives 64 chunks, eight a write; a model ``paced`` 64 chunks of one write each, every 20 ms on an
-absolute schedule, each with the monotonic clock in it; a model ``slow`` the same every second; anything else about
-1 KB of JSON.
+``python -m bench.peers.mock PORT``. It reads a request by its Content-Length. The body selects the response:
+``"stream":true`` 64 chunks, eight per write; the model ``paced`` 64 chunks, one write each, every 20 ms on an absolute
+schedule, each containing the monotonic clock; the model ``slow`` the same every second; anything else about 1 KB of
+JSON.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""From measured rounds to figures: ratios within a round, medians over rounds, and what must not be told."""
+"""Computes the reported figures: ratios within a round, medians over rounds; figures without meaning are left out."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ __all__ = ["BASE", "BUSY", "Figure", "Result", "costs", "latencies", "markdown",
 
 BASE: Final = "nginx"
 BUSY: Final = 0.95
-"""Share of a core above which the mock or the load generator is what is measured."""
+"""Share of a core above which the mock or the load generator dominates the measurement."""
 _LATENCY: Final = {"single": "latency_ms", "single_stream": "ttft_ms"}
 Result = dict[str, Any]
 """One target under one workload in one round; see ``measure`` in ``__main__.py``."""

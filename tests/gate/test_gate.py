@@ -114,9 +114,9 @@ def test_a_budget_overrules_the_base(foreign: Project) -> None:
     ("arguments", "reason"),
     [
         (["--base", "v9"], "no commit 'v9' here"),
-        (["--limit", "2"], "'2' is no percentage such as 2%"),
-        (["--package", "src/other"], "there is no src/other in "),
-        (["halving"], "no scenario is called halving; there is doubling"),
+        (["--limit", "2"], "'2' is not a percentage such as 2%"),
+        (["--package", "src/other"], "no src/other in "),
+        (["halving"], "unknown scenario: halving; scenarios: doubling"),
         (["--baseline", "pyproject.toml"], "write one with --save"),
         (["--json", "nowhere/gate.json"], "--json: nowhere/gate.json cannot be written"),
         (["--markdown", "perf"], "--markdown: perf cannot be written"),

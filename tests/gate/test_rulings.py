@@ -45,7 +45,7 @@ def test_a_budget_can_depend_on_the_interpreter(tmp_path: Path) -> None:
     assert read.counts == {"doubling": {"calls": 0}}
     over = judge(COUNTS, None, read, 0.02)[1]
     assert over.verdict is Verdict.OVER_BUDGET
-    assert over.sentence() == "doubling: calls 1, the budget is 0: save it, or raise the budget and say why"
+    assert over.sentence() == "doubling: calls 1, the budget is 0: lower the cost, or raise the budget with a reason"
 
 
 def test_a_budget_that_is_not_used_up_fails_too(tmp_path: Path) -> None:
@@ -61,11 +61,11 @@ def test_a_machine_that_cannot_count_blocks_leaves_their_budget_alone(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[halving]\ncalls = 1", "no such scenario; there is doubling"),
-        ("[doubling]\ncals = 1", "a budget for 'cals'; it counts opcodes, calls"),
+        ("[halving]\ncalls = 1", "unknown scenario 'halving'; scenarios: doubling"),
+        ("[doubling]\ncals = 1", "unknown count 'cals'; counts: opcodes, calls"),
         ('[doubling]\ncalls = "few"', "calls of \\[doubling\\] is 'few'; a budget is a number"),
-        ("calls = 1", "outside any scenario's table"),
-        ('[doubling]\nlimit = "2"', "'2' is no percentage such as 2%"),
+        ("calls = 1", "not in the table of a scenario"),
+        ('[doubling]\nlimit = "2"', "'2' is not a percentage such as 2%"),
         ("[", "cannot be read"),
     ],
 )

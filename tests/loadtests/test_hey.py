@@ -30,8 +30,8 @@ def test_a_good_report_has_no_faults() -> None:
 @pytest.mark.parametrize(
     ("report", "fault"),
     [
-        (GOOD.replace("134600", "134599"), "134600 octets expected, 134599 came"),
-        (GOOD.replace("  Total data:	134600 bytes\n", ""), "134600 octets expected, none came"),
+        (GOOD.replace("134600", "134599"), "expected 134600 bytes, received 134599"),
+        (GOOD.replace("  Total data:	134600 bytes\n", ""), "expected 134600 bytes, received none"),
         (GOOD.replace("200 responses", "199 responses\n  [502]	1 responses"), "200 requests, but by status: "),
         (GOOD + "Error distribution:\n  [3]\tPost: connection refused\n", "Post: connection refused"),
     ],

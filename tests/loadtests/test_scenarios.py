@@ -69,7 +69,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Finishe
 def test_scenario_runs_and_reports_all_that_happened(runs: dict[str, Finished], name: str) -> None:
     run = runs[name]
     assert run.code == 0, run.process.output
-    assert "all kept" in run.process.output
+    assert "all met" in run.process.output
     answered, truncation = run.total("E2E"), run.total("truncation")
     assert answered.events > 0
     assert (answered.failures, truncation.failures) == (0, 0)

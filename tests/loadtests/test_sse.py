@@ -89,7 +89,7 @@ def test_the_number_of_deltas_is_checked_where_it_is_known() -> None:
     question = Question(body=b"", deltas=2)
     one = event({"content": "a"})
     assert read(one, one, FINISH, DONE, question=question) == ""
-    assert read(one, FINISH, DONE, question=question) == "wrong body: 2 deltas were asked for, 1 came"
+    assert read(one, FINISH, DONE, question=question) == "wrong body: expected 2 deltas, received 1"
 
 
 def fragment(index: int, **function: str) -> bytes:
@@ -117,8 +117,8 @@ def test_tool_calls_are_joined_from_their_fragments() -> None:
     ("line", "fault"),
     [
         (event({"content": "no"}), "wrong body: no tool call"),
-        (fragment(0, name="drop", arguments="{}"), "wrong body: a call of 'drop', which is no tool of the request"),
-        (fragment(0, name="add", arguments='{"a'), 'wrong body: arguments of add are no JSON: {"a'),
+        (fragment(0, name="drop", arguments="{}"), "wrong body: a call of 'drop', which is not a tool of the request"),
+        (fragment(0, name="add", arguments='{"a'), 'wrong body: arguments of add are not JSON: {"a'),
     ],
 )
 def test_wrong_tool_calls_are_told_apart(line: bytes, fault: str) -> None:

@@ -79,4 +79,4 @@ def test_the_chart_has_a_bar_for_each_target_and_hostile_names_stay_text() -> No
 
 def test_an_unknown_target_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--targets", "ztoapi,apache"]) == 2
-    assert "there is no target apache: nginx," in capsys.readouterr().err
+    assert "unknown target apache; targets: nginx," in capsys.readouterr().err
