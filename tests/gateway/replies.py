@@ -118,8 +118,10 @@ class Replies:
                     return
                 self.bodies.append(body)
                 reply = self._reply(body)
-                for piece in [reply] if isinstance(reply, bytes) else reply:
-                    sock.sendall(piece)
+                # The gateway closes the connection where the response is broken.
+                with contextlib.suppress(ConnectionError):
+                    for piece in [reply] if isinstance(reply, bytes) else reply:
+                        sock.sendall(piece)
 
     @staticmethod
     def _read(sock: socket.socket) -> dict[str, Any] | None:

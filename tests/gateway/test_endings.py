@@ -121,7 +121,7 @@ def test_unreachable_upstream(stack: Stack) -> None:
         ("truncate", Ending.TRUNCATED, "upstream_truncated"),
         ("reset_mid", Ending.TRUNCATED, "upstream_truncated"),
         ("bad_chunk", Ending.UPSTREAM_ERROR, "upstream_protocol_error"),
-        ("garbage_mid", Ending.UPSTREAM_ERROR, "upstream_error"),
+        ("garbage_mid", Ending.UPSTREAM_ERROR, "upstream_malformed"),
         ("error_mid", Ending.UPSTREAM_ERROR, "upstream_error"),
         ("network_error", Ending.UPSTREAM_ERROR, "upstream_error"),
     ],
@@ -312,14 +312,14 @@ def test_client_check_refusal_is_typed_and_not_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("usage", "status"),
+    "usage",
     [
-        (b'"prompt_tokens":100000000000000000000', 502),
-        (b'"completion_tokens":-9223372036854775809', 502),
-        (b'"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":9223372036854775808}', 200),
+        b'"prompt_tokens":100000000000000000000',
+        b'"completion_tokens":-9223372036854775809',
+        b'"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":9223372036854775808}',
     ],
 )
-def test_counts_that_are_no_counts_leave_the_connection_of_use(usage: bytes, status: int) -> None:
+def test_counts_that_are_no_counts_spoil_neither_response_nor_connection(usage: bytes) -> None:
     choice = b'{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}'
     with (
         Upstream() as upstream,
@@ -329,6 +329,6 @@ def test_counts_that_are_no_counts_leave_the_connection_of_use(usage: bytes, sta
         for _ in range(2):
             client.send(raw_request("m", stream=False))
             upstream.call().refuse(b"200 OK", b'{"id":"c","choices":[%b],"usage":{%b}}' % (choice, usage))
-            assert client.answer().status == status
+            assert client.answer().status == 200
         stack.record(2)
         assert stack.application.telemetry.in_flight() == 0

@@ -4,14 +4,18 @@ It reads the very events that a streaming client would get, so the two answers c
 upstream did not give (usage above all) is left out rather than filled with zeros.
 """
 
+import contextlib
+
 import msgspec
 
 from ztoapi.dialects.events import events
+from ztoapi.dialects.lenient import is_empty
 from ztoapi.errors import UpstreamError
 
 __all__ = ["Collector"]
 
 _END = b"[DONE]"
+_ABSENT = msgspec.Raw()
 
 
 class _FunctionPart(msgspec.Struct):
@@ -35,24 +39,24 @@ class _Delta(msgspec.Struct):
 
 
 class _Logprobs(msgspec.Struct):
-    content: list[msgspec.Raw] | None = None
+    content: list[msgspec.Raw]
 
 
 class _ChoicePart(msgspec.Struct):
     index: int = 0
     delta: _Delta | None = None
     finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
+    logprobs: msgspec.Raw = _ABSENT
 
 
 class _Chunk(msgspec.Struct):
-    id: str | None = None
-    created: int | None = None
-    model: str | None = None
+    id: msgspec.Raw = _ABSENT
+    created: msgspec.Raw = _ABSENT
+    model: msgspec.Raw = _ABSENT
     choices: list[_ChoicePart] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    system_fingerprint: str | None = None
-    service_tier: str | None = None
+    usage: msgspec.Raw = _ABSENT
+    system_fingerprint: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
 
 
 class _Function(msgspec.Struct):
@@ -83,16 +87,17 @@ class _Choice(msgspec.Struct):
 
 
 class _Completion(msgspec.Struct):
-    id: str
+    id: msgspec.Raw
     object: str
-    created: int
-    model: str
+    created: msgspec.Raw
+    model: msgspec.Raw
     choices: list[_Choice]
     usage: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    system_fingerprint: str | msgspec.UnsetType = msgspec.UNSET
-    service_tier: str | msgspec.UnsetType = msgspec.UNSET
+    system_fingerprint: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    service_tier: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+_decode_logprobs = msgspec.json.Decoder(_Logprobs).decode
 _decode = msgspec.json.Decoder(_Chunk).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -142,9 +147,14 @@ class _Parts:
             self._refusal.append(delta.refusal or "")
             for at, call in enumerate(delta.tool_calls or ()):
                 self._call(call, at).add(call)
-        if part.logprobs is not None:
-            self._logprobs.extend(part.logprobs.content or ())
+        if part.logprobs is not _ABSENT:
+            self._add_logprobs(part.logprobs)
         self._finish_reason = part.finish_reason or self._finish_reason
+
+    def _add_logprobs(self, logprobs: msgspec.Raw) -> None:
+        # Log probabilities of an unexpected shape, null among them, are left out.
+        with contextlib.suppress(msgspec.ValidationError):
+            self._logprobs.extend(_decode_logprobs(logprobs).content)
 
     def _call(self, part: _CallPart, at: int) -> _CallParts:
         """The call that a part belongs to: by its number; without one by its id, then by its place."""
@@ -193,21 +203,21 @@ class Collector:
         head = self._head
         return _encode(
             _Completion(
-                id=head.id or "",
+                id=_value(head.id, b'""'),
                 object="chat.completion",
-                created=head.created or 0,
-                model=head.model or "",
+                created=_value(head.created, b"0"),
+                model=_value(head.model, b'""'),
                 choices=[self._choices[index].choice(index) for index in sorted(self._choices)],
                 usage=self._usage,
-                system_fingerprint=head.system_fingerprint or msgspec.UNSET,
-                service_tier=head.service_tier or msgspec.UNSET,
+                system_fingerprint=_optional(head.system_fingerprint),
+                service_tier=_optional(head.service_tier),
             )
         )
 
     def _add(self, payload: bytes) -> None:
         try:
             chunk = _decode(payload)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UpstreamError(
                 f"The upstream sent a chunk that cannot be read: {error}", code="upstream_malformed"
             ) from error
@@ -221,8 +231,24 @@ class Collector:
 
     def _complete_head(self, chunk: _Chunk) -> None:
         head = self._head
-        head.id = head.id or chunk.id
-        head.created = head.created or chunk.created
-        head.model = head.model or chunk.model
-        head.system_fingerprint = head.system_fingerprint or chunk.system_fingerprint
-        head.service_tier = head.service_tier or chunk.service_tier
+        head.id = _first(head.id, chunk.id)
+        head.created = _first(head.created, chunk.created)
+        head.model = _first(head.model, chunk.model)
+        head.system_fingerprint = _first(head.system_fingerprint, chunk.system_fingerprint)
+        head.service_tier = _first(head.service_tier, chunk.service_tier)
+
+
+def _first(known: msgspec.Raw, value: msgspec.Raw) -> msgspec.Raw:
+    """The first value of a head field that holds something."""
+    if known is not _ABSENT or value is _ABSENT or is_empty(value):
+        return known
+    # A copy: the field is a view that would keep the whole block alive.
+    return value.copy()
+
+
+def _value(raw: msgspec.Raw, default: bytes) -> msgspec.Raw:
+    return msgspec.Raw(default) if raw is _ABSENT else raw
+
+
+def _optional(raw: msgspec.Raw) -> msgspec.Raw | msgspec.UnsetType:
+    return msgspec.UNSET if raw is _ABSENT else raw

@@ -1,8 +1,11 @@
 """Upstreams that speak OpenAI's format: plain ones (vLLM, SGLang, any gateway) and Z.ai's official API.
 
-Streams are passed on octet for octet, or, where the head of each chunk must change (the model alias, Z.ai's missing
-``object``), with one split and join for each block however many events it holds (``forms.py``). Only events that say
+Streams are passed on byte for byte, or, where the head of each chunk must change (the model alias, Z.ai's missing
+``object``), with one split and join for each block however many events it holds (``forms.py``). Only events that carry
 more than a delta (a finish, usage, an error, [DONE]) and blocks of an unknown form are decoded.
+
+An event that is no error and has no list of choices carries nothing for the client: it is left out. So are events with
+empty data, and the ``id`` and ``retry`` lines of others (see ``events.read_part``).
 """
 
 from typing import Final
@@ -11,37 +14,40 @@ import msgspec
 
 from ztoapi.dialects.chunks import DONE
 from ztoapi.dialects.contract import Usage
-from ztoapi.dialects.events import events
+from ztoapi.dialects.events import parts, read_part
 from ztoapi.dialects.forms import DELTA, Form, learn
+from ztoapi.dialects.lenient import hide_halves, is_empty, read_usage, restore_halves
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = ["NO_REWRITE", "KnownForms", "OpenAIReader", "Rewrite", "build", "completion"]
 
 Fields = dict[str, msgspec.Raw]
 KnownForms = dict[tuple[bool, bool], Form]
-"""The form that the last stream of an upstream had, by what was asked of the reader: the next one is likely to have it
-too. At most four."""
+"""The form of an upstream's last stream, by what was asked of the reader: the next stream is likely to have the same.
+At most four."""
 
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(Fields).decode
 _choices = msgspec.json.Decoder(list[Fields]).decode
-_usage = msgspec.json.Decoder(Usage | None).decode
 _any = msgspec.json.Decoder().decode
-_string = msgspec.json.Decoder(str | None).decode
 _NULL: Final = msgspec.Raw(b"null")
+_ABSENT: Final = msgspec.Raw()
+_ZERO: Final = msgspec.Raw(b"0")
 
 
 class _Choice(msgspec.Struct, gc=False):
-    finish_reason: str | None = None
+    finish_reason: msgspec.Raw = _NULL
+    index: msgspec.Raw = _NULL
 
 
 class _Answer(msgspec.Struct, gc=False):
-    """What must be known of an event or a whole answer that is passed on as it is."""
+    """The fields of an event or a whole response that decide whether it is passed on as it is."""
 
     choices: list[_Choice] | None = None
-    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _NULL
 
 
@@ -49,10 +55,19 @@ _answer = msgspec.json.Decoder(_Answer).decode
 _MAX_HELD_BYTES: Final = 65536
 """Chunks without choices that are held back at the start of a stream. Azure sends one of about 1 KB, with the result of
 its content filter."""
+_NETWORK_ERROR: Final = b'"network_error"'
 _FINISH_REASONS: Final = {
-    "sensitive": msgspec.Raw(b'"content_filter"'),
-    "model_context_window_exceeded": msgspec.Raw(b'"length"'),
+    b'"sensitive"': msgspec.Raw(b'"content_filter"'),
+    b'"model_context_window_exceeded"': msgspec.Raw(b'"length"'),
 }
+_FOREIGN: Final = frozenset((*_FINISH_REASONS, _NETWORK_ERROR))
+_SUCCESS: Final = frozenset((b"200", b'"200"', b'"0"'))
+"""Values of a ``code`` that report success."""
+_END: Final = b"[DONE]"
+_OWN_NAMES: Final = frozenset(("", "message", "error"))
+"""Names of events that carry chunks or errors."""
+_OWN_FIELDS: Final = frozenset(("choices", "usage", "error"))
+_EMPTY_OBJECT: Final = msgspec.Raw(b"{}")
 _USAGE_WANTED: Final = b',"stream_options":{"include_usage":true}}'
 _CHUNK: Final = b'"chat.completion.chunk"'
 _COMPLETION: Final = b'"chat.completion"'
@@ -94,8 +109,8 @@ class Rewrite(msgspec.Struct, frozen=True, gc=False):
             msgspec.structs.force_setattr(self, "empty", True)
 
     def header(self, fields: Fields, object: bytes) -> Fields:
-        """All of ``fields`` but ``choices`` and ``usage``, rewritten."""
-        header = {name: value for name, value in fields.items() if name not in ("choices", "usage")}
+        """All of ``fields`` except ``choices``, ``usage`` and an empty ``error``, rewritten."""
+        header = {name: value for name, value in fields.items() if name not in _OWN_FIELDS}
         if self.normalise:
             header["id"] = msgspec.Raw(_encode(self.id))
             header["object"] = msgspec.Raw(object)
@@ -108,8 +123,8 @@ NO_REWRITE: Final = Rewrite("", None, normalise=False)
 
 
 class OpenAIReader:
-    """Reader (see ``contract.py``) for OpenAI's format; ``include_usage`` says whether the client asked for usage.
-    ``known`` is shared by all readers of an upstream."""
+    """Reader (see ``contract.py``) for OpenAI's format. The client wants ``choices`` choices, and usage in its stream
+    if ``include_usage``. ``known`` is shared by all readers of an upstream."""
 
     __slots__ = (
         "_finished",
@@ -118,22 +133,28 @@ class OpenAIReader:
         "_known",
         "_rewrite",
         "_started",
+        "_usage_event",
+        "_wanted",
         "done",
         "error",
         "form",
         "usage",
     )
 
-    def __init__(self, rewrite: Rewrite, known: KnownForms, *, include_usage: bool) -> None:
+    def __init__(self, rewrite: Rewrite, known: KnownForms, *, include_usage: bool, choices: int = 1) -> None:
         self._rewrite = rewrite
         self._known = known
         self._include_usage = include_usage
+        self._wanted = choices
         self.form: Form | None = None
-        """What the plain events of the stream have in common; None before the first."""
+        """The common parts of the stream's plain events; None before the first, and where there are several choices."""
         self._started = False
         self._held = b""
         """Chunks without choices that came before the first one with choices, which they are sent with."""
-        self._finished = False
+        self._finished: dict[bytes, bool] = {}
+        """Whether a choice has finished, by its index. The first choice is noted only when it finishes."""
+        self._usage_event = b""
+        """The usage of a rewritten stream in an event of its own, sent once, at the end."""
         self.usage: Usage | None = None
         self.done = False
         self.error: UpstreamError | None = None
@@ -166,23 +187,25 @@ class OpenAIReader:
         return self._feed_slowly(block)
 
     def _guess_form(self, block: bytes) -> Form | None:
-        """The form that this stream has if it is like the one before it."""
+        """The form of the upstream's last stream, with this stream's head, if ``block`` begins like a plain event."""
         form = self._known.get((self._rewrite.empty, self._include_usage))
-        if form is not None and form.needs_head:
-            at = block.find(DELTA)
-            prefix = block[6:at]
-            if at < 0 or not block.startswith(b"data: {") or b"\n" in prefix or b'"usage"' in prefix:
-                return None
-            try:
-                form = form.with_head(*self._heads(prefix, DELTA))
-            except msgspec.DecodeError:
-                return None
+        if form is None or self._wanted != 1:
+            return None
+        start = 6 if block.startswith(b"data: {") else 5
+        at = block.find(DELTA)
+        prefix = block[start:at]
+        if at < 0 or not block.startswith(b"data:") or b"\n" in prefix or b'"usage"' in prefix or b'"error"' in prefix:
+            return None
+        try:
+            form = form.with_head(*self._heads(block[:start], prefix, DELTA))
+        except (msgspec.DecodeError, RecursionError):
+            return None
         self.form = form
         return form
 
-    def _heads(self, prefix: bytes, mark: bytes) -> tuple[bytes, bytes]:
-        """The octets up to and with ``mark``, as they come and as the rewrite wants them."""
-        head = b"data: %b%b" % (prefix, mark)
+    def _heads(self, lead: bytes, prefix: bytes, mark: bytes) -> tuple[bytes, bytes]:
+        """The bytes up to and including ``mark``, as received and as rewritten."""
+        head = lead + prefix + mark
         if self._rewrite.empty:
             return head, head
         before = _fields(prefix.rstrip().rstrip(b",") + b"}")
@@ -197,7 +220,8 @@ class OpenAIReader:
             if self._has_learnt():
                 out.append(self._feed(block[start:]))
                 break
-            stop = block.find(b"\n\n", start) + 2
+            # Comments go together with the event behind them.
+            stop = block.find(b"\n\n", max(block.find(b"data:", start), start)) + 2
             if stop < 2:
                 stop = len(block)
             out.append(self._feed_slowly(block[start:stop]))
@@ -208,10 +232,9 @@ class OpenAIReader:
         return self.form is not None
 
     def eof(self) -> bytes:
-        if self._finished:
-            # Some servers leave [DONE] out; the finish_reason has said that the answer is whole.
-            self.done = True
-            return DONE
+        if len(self._finished) >= self._wanted and all(self._finished.values()):
+            # Some servers leave [DONE] out. Every choice has a finish_reason, so the response is complete.
+            return self._end()
         empty = not self._started
         self.error = UpstreamError(
             "the upstream's stream is empty" if empty else "the upstream's stream ended in the middle of the answer",
@@ -221,122 +244,197 @@ class OpenAIReader:
         )
         return b""
 
+    def _end(self) -> bytes:
+        self.done = True
+        return self._usage_event + DONE
+
     def _feed_slowly(self, block: bytes) -> bytes:
         out: list[bytes] = []
         same = True
-        for _, data in events(block):
-            if data == b"[DONE]":
-                if not self._started:
-                    self.eof()
-                else:
-                    self.done = True
-                    out.append(DONE)
-                break
+        for part in parts(block):
+            if self.done:
+                same = same and not part
+                continue
+            if part.startswith(b"data:") and b"\n" not in part:
+                name, data, passes = "", part[6:] if part.startswith(b" ", 5) else part[5:], True
+            else:
+                name, found, passes = read_part(part)
+                data = found or b""
+                if found is None:
+                    same = same and passes
+                    continue
             try:
-                event = self._event(data)
+                event = self._event(name, data, part)
             except (msgspec.DecodeError, RecursionError) as error:
-                self.error = UpstreamError("the upstream's stream holds an event that is no JSON chunk")
-                self.error.__cause__ = error
-                break
+                self.error = _malformed("the upstream's stream holds an event that is no JSON chunk", error)
             if self.error is not None:
                 break
-            if event is None:
-                out.append(b"data: %b\n\n" % data)
-            else:
-                same = False
-                out.append(event)
+            if event is None and not passes:
+                # Line feeds between the data lines are white space in JSON.
+                event = b"data: %b\n\n" % data.replace(b"\n", b" ")
+            same = same and event is None
+            out.append(part + b"\n\n" if event is None else event)
         # Comments and the like only go out together with events of an answer.
         return block if same and self._started and self.error is None else b"".join(out)
 
-    def _event(self, data: bytes) -> bytes | None:
-        """What ``data`` becomes; None if it stays as it is. Sets ``error`` if it reports one."""
-        if self.form is not None and self._rewrite.empty and self._passes(data):
-            return None
-        fields = _fields(data)
-        raw_choices = fields.get("choices", _NULL)
-        if fields.get("error", _NULL) != _NULL or raw_choices == _NULL:
-            self.error = read_error(data, 200)
-            return None
-        choices = _choices(raw_choices)
-        mapped = self._finish(choices)
-        usage = fields.get("usage", _NULL)
-        if usage != _NULL:
-            self.usage = _usage(usage)
-            if not choices and not self._include_usage:
+    def _event(self, name: str, data: bytes, part: bytes) -> bytes | None:
+        """The rewritten event; None if ``part`` stays as it is. Sets ``error`` if the event reports one."""
+        if data == _END:
+            if not self._started:
+                return self.eof()
+            end = self._end()
+            return end if self._usage_event else None
+        if self.form is not None and self._rewrite.empty:
+            last = self._last_event(data)
+            if last is not None:
+                return None if last is data else last
+        try:
+            return self._chunk(name, data, part)
+        except msgspec.DecodeError:
+            text = data.strip()
+            if text == _END:
+                return self._end() if self._started else self.eof()
+            if not text or (name not in _OWN_NAMES and not text.startswith(b"{")):
                 return b""
+            hidden = hide_halves(data)
+            if hidden == data:
+                raise
+            out = self._chunk(name, hidden, part)
+            return None if out is None else restore_halves(out)
+
+    def _last_event(self, data: bytes) -> bytes | None:
+        """A finish or usage of a stream that is not rewritten: ``data`` itself where it stays as it is, or the event
+        without its usage; None for any other event."""
+        try:
+            event = _answer(data)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        choices, usage = event.choices, event.usage
+        if choices is None or event.error != _NULL:
+            return None
+        out: bytes | None = data
+        if usage is not _ABSENT and not self._include_usage:
+            end = b',"usage":%b}' % usage
+            if not data.endswith(end):
+                return None
+            out = b"data: %b}\n\n" % data[: -len(end)] if choices else b""
+        counted = usage is not _ABSENT and usage != _NULL
+        finished = False
+        for place, choice in enumerate(choices):
+            reason = bytes(choice.finish_reason)
+            if reason in _FOREIGN:
+                return None
+            if reason[:1] == b'"' and reason != b'""':
+                finished = True
+                self._note(bytes(choice.index), place, True)
+        if not (counted or finished):
+            return None
+        if counted:
+            self.usage = read_usage(usage) or self.usage
         self._started = self._started or bool(choices)
-        ours = "usage" in fields and usage == _NULL and not self._include_usage
-        out = None if self._rewrite.empty and not mapped and not ours else self._write(fields, choices)
-        if choices and not mapped and usage == _NULL and not self._finished:
-            event = b"data: %b\n\n" % data
-            if self.form is None or not self.form.fits(event):
-                self._learn(event, out or event, removed=ours, nulls=self._rewrite.normalise and len(choices) == 1)
         return out
 
-    def _passes(self, data: bytes) -> bool:
-        """Whether ``data`` is a last event that stays as it is; what it says is noted then."""
-        event = _answer(data)
-        usage = event.usage
-        if event.error != _NULL or event.choices is None or not (event.choices or self._include_usage):
-            return False
-        finished = any(choice.finish_reason is not None for choice in event.choices)
-        if _must_change(event.choices) or (usage is None and not self._include_usage):
-            return False
-        if not finished and not isinstance(usage, Usage):
-            return False
-        if isinstance(usage, Usage):
-            self.usage = usage
-        self._finished = self._finished or finished
-        self._started = self._started or bool(event.choices)
-        return True
+    def _chunk(self, name: str, data: bytes, part: bytes) -> bytes | None:
+        """Same as ``_event``, for what should be a chunk."""
+        fields = _fields(data)
+        raw_choices, usage = fields.get("choices", _NULL), fields.get("usage", _NULL)
+        try:
+            choices, listed = _choices(raw_choices), True
+        except msgspec.ValidationError:
+            if bytes(raw_choices).startswith(b"["):
+                raise
+            choices, listed = [], False
+        if ("error" in fields or not listed) and _reports_error(name, fields, listed):
+            self.error = read_error(restore_halves(data), 200)
+            return b""
+        counted = usage != _NULL
+        if counted:
+            self.usage = read_usage(usage) or self.usage
+        if not choices and not (self._include_usage if counted else listed):
+            return b""
+        self._started = self._started or bool(choices)
+        finished, mapped = self._finish(choices)
+        if self.error is not None:
+            return b""
+        removed = "usage" in fields and not self._include_usage
+        unchanged = self._rewrite.empty and listed and not mapped and not removed
+        out = None if unchanged else self._write(fields, choices, finished=finished)
+        if len(choices) == 1 == self._wanted and not finished and not counted:
+            self._learn(part[: -len(data)], data, out, removed=removed)
+        return out
 
-    def _write(self, fields: Fields, choices: list[Fields]) -> bytes:
-        """The event anew, as the rewrite wants it."""
+    def _write(self, fields: Fields, choices: list[Fields], *, finished: bool) -> bytes:
+        """The event anew, as the rewrite requires it.
+
+        Clients add up every usage that they receive. Where Z.ai's events carry it, it goes out once: in an event of its
+        own at the end if the client asked for that, else in the event that finishes, where Z.ai's SDK expects it.
+        """
         header = self._rewrite.header(fields, _CHUNK)
-        if self._rewrite.normalise:
+        normalise = self._rewrite.normalise
+        if normalise:
             for choice in choices:
                 choice.setdefault("logprobs", _NULL)
                 choice.setdefault("finish_reason", _NULL)
+                if choice.get("delta", _NULL) == _NULL:
+                    choice["delta"] = _EMPTY_OBJECT
         usage = fields.get("usage", _NULL)
         event: dict[str, object] = {**header, "choices": choices}
-        if usage != _NULL and choices and self._include_usage and self._rewrite.normalise:
-            # Usage in a chunk of its own, once: clients add up what they find.
-            return b"data: %b\n\ndata: %b\n\n" % (_encode(event), _encode({**header, "choices": [], "usage": usage}))
-        if usage != _NULL:
+        if usage != _NULL and self._include_usage and normalise:
+            self._usage_event = b"data: %b\n\n" % _encode({**header, "choices": [], "usage": usage})
+            if not choices:
+                return b""
+        elif usage != _NULL and (self._include_usage or (finished and normalise)):
             event["usage"] = usage
         return b"data: %b\n\n" % _encode(event)
 
-    def _finish(self, choices: list[Fields]) -> bool:
-        """Note a finish_reason and map it; True if a choice was changed."""
-        changed = False
-        for choice in choices:
-            raw = choice.get("finish_reason", _NULL)
-            if raw == _NULL:
-                continue
-            reason = _string(raw)
-            if reason == "network_error":
-                self.error = _network_error()
-                return False
-            self._finished = True
-            mapped = _FINISH_REASONS.get(reason or "")
-            if mapped is not None:
-                choice["finish_reason"] = mapped
-                changed = True
-        return changed
+    def _finish(self, choices: list[Fields]) -> tuple[bool, bool]:
+        """Notes and maps the finish_reason of each choice; returns whether one finishes, and whether one is mapped."""
+        any_finished = any_mapped = False
+        for place, choice in enumerate(choices):
+            index, raw = choice.get("index", _NULL), choice.get("finish_reason", _NULL)
+            finished = False
+            if raw != _NULL:
+                reason = bytes(raw)
+                finished = reason[:1] == b'"' and reason != b'""'
+                any_finished = any_finished or finished
+                if reason == _NETWORK_ERROR:
+                    self.error = _network_error()
+                elif reason in _FINISH_REASONS:
+                    choice["finish_reason"] = _FINISH_REASONS[reason]
+                    any_mapped = True
+                elif not finished and self._rewrite.normalise:
+                    # Some servers write "" for null.
+                    choice["finish_reason"] = _NULL
+            if index == _NULL and self._rewrite.normalise:
+                choice["index"] = msgspec.Raw(b"%d" % place)
+            if finished or index != _ZERO:
+                self._note(bytes(index), place, finished)
+        return any_finished, any_mapped
 
-    def _learn(self, event: bytes, out: bytes, *, removed: bool, nulls: bool) -> None:
-        """Learn from a plain event, which becomes ``out``, what the following ones have in common with it. A form that
-        would make something else of it is not kept."""
-        data = event[6:-2]
+    def _note(self, index: bytes, place: int, finished: bool) -> None:
+        """Notes that a choice has appeared, and whether it has finished."""
+        if index == b"null":
+            index = b"%d" % place
+        self._finished[index] = finished or self._finished.get(index, False)
+
+    def _learn(self, lead: bytes, data: bytes, out: bytes | None, *, removed: bool) -> None:
+        """Learns from a plain event, ``data`` behind ``lead``, which becomes ``out``, the common parts of the following
+        ones. A form that does not turn the event into ``out`` is not kept."""
+        event = b"%b%b\n\n" % (lead, data)
+        if self.form is not None and self.form.fits(event):
+            return
         mark = DELTA if DELTA in data else b'"choices":'
-        head, new_head = self._heads(data[: data.index(mark)], mark)
-        form = learn(data, head, new_head, nulls=nulls, usage_removed=removed)
-        applied = form.apply(event)
+        at = data.find(mark)
+        if at < 0 or lead not in (b"data: ", b"data:"):
+            return
         try:
-            if applied is None or _any(applied[6:]) != _any(out[6:]):
+            head, new_head = self._heads(lead, data[:at], mark)
+            form = learn(data, head, new_head, nulls=self._rewrite.normalise, usage_removed=removed)
+            applied = form.apply(event)
+            if applied is None or _any(applied[5:]) != _any((out or event)[5:]):
                 return
-        except msgspec.DecodeError:
-            # A form that makes no JSON: this event has a key's name as its text, or its keys in an unusual order.
+        except (msgspec.DecodeError, RecursionError):
+            # The form makes no JSON: the text of the event is a key's name, or its keys are in an unusual order.
             return
         self.form = self._known[self._rewrite.empty, self._include_usage] = form
 
@@ -352,47 +450,72 @@ def _last_events(block: bytes) -> int:
 
 
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
-    """A whole answer, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
+    """A whole response, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
     try:
-        if rewrite.empty:
-            answer = _answer(body)
-            if answer.choices is not None and answer.error == _NULL and not _must_change(answer.choices):
-                return body, answer.usage if isinstance(answer.usage, Usage) else None
-        fields = _fields(body)
-        raw_choices = fields.get("choices", _NULL)
-        if fields.get("error", _NULL) != _NULL or raw_choices == _NULL:
-            raise read_error(body, 200)
-        usage = _usage(fields.get("usage", _NULL))
-        choices = _choices(raw_choices)
-        _map_whole_finish(choices)
-        if rewrite.normalise:
-            for choice in choices:
-                _normalise_message(choice)
-        rewritten: dict[str, object] = {**rewrite.header(fields, _COMPLETION), "choices": choices}
-        if "usage" in fields:
-            rewritten["usage"] = fields["usage"]
-        return _encode(rewritten), usage
+        try:
+            return _completion(body, rewrite)
+        except msgspec.DecodeError:
+            hidden = hide_halves(body.removeprefix(BYTE_ORDER_MARK))
+            if hidden == body:
+                raise
+            out, usage = _completion(hidden, rewrite)
+            return restore_halves(out), usage
     except (msgspec.DecodeError, RecursionError) as error:
-        raise UpstreamError("the upstream's answer is no JSON completion") from error
+        raise _malformed("the upstream's answer is no JSON completion", error) from error
 
 
-def _must_change(choices: list[_Choice]) -> bool:
-    """Whether a finish_reason is not one of OpenAI's."""
-    return any(choice.finish_reason in _FINISH_REASONS or choice.finish_reason == "network_error" for choice in choices)
+def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
+    if rewrite.empty:
+        answer = _answer(body)
+        if answer.choices is not None and answer.error == _NULL:
+            if _FOREIGN.isdisjoint([bytes(choice.finish_reason) for choice in answer.choices]):
+                return body, read_usage(answer.usage)
+    fields = _fields(body)
+    raw_choices = fields.get("choices", _NULL)
+    if not bytes(raw_choices).startswith(b"[") or not is_empty(fields.get("error", _NULL)):
+        raise read_error(restore_halves(body), 200)
+    choices = _choices(raw_choices)
+    mapped = [_map_finish(choice) for choice in choices]
+    raw_usage = fields.get("usage", _NULL)
+    if rewrite.empty and not any(mapped):
+        return body, read_usage(raw_usage)
+    if rewrite.normalise:
+        for choice in choices:
+            _normalise_message(choice)
+    rewritten: dict[str, object] = {**rewrite.header(fields, _COMPLETION), "choices": choices}
+    if "usage" in fields:
+        rewritten["usage"] = raw_usage
+    return _encode(rewritten), read_usage(raw_usage)
 
 
-def _map_whole_finish(choices: list[Fields]) -> None:
-    for choice in choices:
-        reason = _string(choice.get("finish_reason", _NULL))
-        if reason == "network_error":
-            raise _network_error()
-        if reason in _FINISH_REASONS:
-            choice["finish_reason"] = _FINISH_REASONS[reason]
+def _map_finish(choice: Fields) -> bool:
+    """Maps the finish_reason of a whole response's choice; returns whether it changed."""
+    reason = bytes(choice.get("finish_reason", _NULL))
+    if reason == _NETWORK_ERROR:
+        raise _network_error()
+    if reason not in _FINISH_REASONS:
+        return False
+    choice["finish_reason"] = _FINISH_REASONS[reason]
+    return True
+
+
+def _reports_error(name: str, fields: Fields, has_choices: bool) -> bool:
+    """Whether an event reports an error: in ``error``, or, without choices, by its name or its other fields."""
+    if "error" in fields and not is_empty(fields["error"]):
+        return True
+    if has_choices:
+        return False
+    if name == "error" or b'"error"' in (bytes(fields.get("object", _NULL)), bytes(fields.get("type", _NULL))):
+        return True
+    code = fields.get("code", _NULL)
+    failed = not is_empty(code) and bytes(code) not in _SUCCESS
+    return not is_empty(fields.get("detail", _NULL)) or (failed and ("message" in fields or "msg" in fields))
 
 
 def _normalise_message(choice: Fields) -> None:
     choice.setdefault("logprobs", _NULL)
-    message = _fields(choice.get("message", msgspec.Raw(b"{}")))
+    raw = choice.get("message", _NULL)
+    message = {} if raw == _NULL else _fields(raw)
     message.setdefault("role", msgspec.Raw(b'"assistant"'))
     message.setdefault("content", _NULL)
     message.setdefault("refusal", _NULL)
@@ -407,3 +530,9 @@ def _network_error() -> UpstreamError:
         upstream_code="network_error",
         fault=Fault.UPSTREAM,
     )
+
+
+def _malformed(message: str, cause: Exception) -> UpstreamError:
+    error = UpstreamError(message, code="upstream_malformed")
+    error.__cause__ = cause
+    return error

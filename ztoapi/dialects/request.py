@@ -46,6 +46,7 @@ class _Outline(msgspec.Struct, gc=False):
     stream: bool | None = None
     enable_thinking: bool | None = None
     stream_options: StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
+    n: int | None = None
 
 
 _stream_options = msgspec.json.Decoder(StreamOptions | None)
@@ -54,7 +55,8 @@ _decode_outline = msgspec.json.Decoder(_Outline).decode
 
 class ChatRequest:
     """``body`` as it came, and what routing needs of it, decoded. ``has_stream_options``: whether the key stands there;
-    ``messages`` is None where they are a list of something else than messages: the upstream may know more.
+    ``messages`` is None where they are a list of something else than messages: the upstream may know more; ``choices``
+    is the number of choices that the client wants.
 
     Raises ApiError (400) that names the field and the remedy.
     """
@@ -62,6 +64,7 @@ class ChatRequest:
     __slots__ = (
         "_fields",
         "body",
+        "choices",
         "enable_thinking",
         "has_stream_options",
         "include_usage",
@@ -84,6 +87,7 @@ class ChatRequest:
             self.stream: bool | None = outline.stream
             self.enable_thinking: bool | None = outline.enable_thinking
             self.messages: list[MessageHead] | None = outline.messages
+            self.choices = outline.n or 1
             options = outline.stream_options
             self.has_stream_options = options is not msgspec.UNSET
             self.include_usage = isinstance(options, StreamOptions) and bool(options.include_usage)
@@ -105,6 +109,7 @@ class ChatRequest:
         self.model = _required(fields, "model", _string)
         self.stream = _optional(fields, "stream", _flag)
         self.enable_thinking = _optional(fields, "enable_thinking", _flag)
+        self.choices = _count(fields.get("n", _NULL))
         options: StreamOptions | None = _optional(fields, "stream_options", _stream_options)
         self.has_stream_options = "stream_options" in fields
         self.include_usage = options is not None and bool(options.include_usage)
@@ -160,6 +165,14 @@ def _required(fields: dict[str, msgspec.Raw], name: str, decoder: msgspec.json.D
 def _optional(fields: dict[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
     raw = fields.get(name)
     return None if raw is None else _decode(raw, name, decoder)
+
+
+def _count(raw: msgspec.Raw) -> int:
+    """The value of ``n``, which the upstream checks."""
+    try:
+        return msgspec.json.decode(raw, type=int | None) or 1
+    except msgspec.DecodeError:
+        return 1
 
 
 def _decode(raw: msgspec.Raw, name: str, decoder: msgspec.json.Decoder[T]) -> T:

@@ -74,6 +74,7 @@ class OpenAITranslation:
         self.streams = terms.stream
         # A stream in response to a whole request is collected, with its usage.
         self._include_usage = request.include_usage or not terms.stream
+        self._choices = request.choices
         model, stream = terms.upstream_model, terms.stream
         if glm:
             self.body = zai_request.build(request, model=model, stream=stream, thinking=terms.thinking)
@@ -84,7 +85,7 @@ class OpenAITranslation:
             self._rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
 
     def reader(self) -> Reader:
-        return openai.OpenAIReader(self._rewrite, self._known, include_usage=self._include_usage)
+        return openai.OpenAIReader(self._rewrite, self._known, include_usage=self._include_usage, choices=self._choices)
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         return openai.completion(body, self._rewrite)

@@ -8,15 +8,15 @@ from ztoapi.errors import UpstreamError
 __all__ = ["ToolCalls"]
 
 
-class _Function(msgspec.Struct, omit_defaults=True):
+class _Function(msgspec.Struct):
     name: str | None = None
     arguments: msgspec.Raw = msgspec.Raw()
 
 
 class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function = msgspec.field(default_factory=_Function)
+    index: object = None
+    id: object = None
+    function: _Function | None = None
 
 
 class _FunctionDelta(msgspec.Struct, omit_defaults=True):
@@ -52,7 +52,7 @@ class ToolCalls:
         """The encoded ``delta`` object for an array of calls."""
         try:
             calls = _decode(raw)
-        except msgspec.ValidationError as error:
+        except msgspec.DecodeError as error:
             raise UpstreamError(
                 f"The upstream sent tool calls that cannot be read: {error}", code="upstream_malformed"
             ) from error
@@ -60,16 +60,22 @@ class ToolCalls:
         return _encode(_Delta([self._call(call, at) for at, call in enumerate(calls)]))
 
     def _call(self, call: _Call, at: int) -> _CallDelta:
-        function = _FunctionDelta(call.function.name, _arguments(call.function.arguments))
-        return _CallDelta(self._index(call, at), function, call.id, "function" if call.id else None)
+        function = call.function or _Function()
+        call_id = None if call.id in (None, "") else str(call.id)
+        return _CallDelta(
+            self._index(call.index, call_id, at),
+            _FunctionDelta(function.name, _arguments(function.arguments)),
+            call_id,
+            "function" if call_id else None,
+        )
 
-    def _index(self, call: _Call, at: int) -> int:
-        """Its own number, or the one its id has had, or its place."""
-        if call.index is not None:
-            return call.index
-        if call.id is None:
+    def _index(self, index: object, call_id: str | None, at: int) -> int:
+        """The call's own number, or the one its id has had, or its place."""
+        if isinstance(index, int | float):
+            return int(index)
+        if call_id is None:
             return at
-        return self._indexes.setdefault(call.id, len(self._indexes))
+        return self._indexes.setdefault(call_id, len(self._indexes))
 
 
 def _arguments(raw: msgspec.Raw) -> str | None:

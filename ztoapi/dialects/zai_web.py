@@ -16,6 +16,7 @@ from ztoapi.dialects.contract import Usage
 from ztoapi.dialects.details import Snapshot, Source
 from ztoapi.dialects.events import events
 from ztoapi.dialects.forms import Form
+from ztoapi.dialects.lenient import is_empty, read_usage, replace_halves
 from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.web_tools import ToolCalls
@@ -148,12 +149,12 @@ _UNSET = msgspec.Raw()
 
 
 class _Data(msgspec.Struct):
-    phase: str | None = None
+    phase: object = None
     delta_content: str | None = None
-    edit_index: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    edit_index: Annotated[float, msgspec.Meta(ge=0)] | None = None
     edit_content: str | None = None
     content: str | None = None
-    done: bool | None = None
+    done: object = None
     usage: msgspec.Raw = _UNSET
     tool_calls: msgspec.Raw = _UNSET
     error: msgspec.Raw = _UNSET
@@ -161,7 +162,7 @@ class _Data(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    type: str | None = None
+    type: object = None
     data: _Data | str | None = None
     error: msgspec.Raw = _UNSET
     detail: msgspec.Raw = _UNSET
@@ -170,7 +171,7 @@ class _Event(msgspec.Struct):
 class _Kind(msgspec.Struct):
     """Just enough of an event to skip one of an unknown type, whatever its data look like."""
 
-    type: str | None = None
+    type: object = None
 
 
 class _Nested(msgspec.Struct):
@@ -180,16 +181,17 @@ class _Nested(msgspec.Struct):
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_nested = msgspec.json.Decoder(_Nested).decode
-_decode_usage = msgspec.json.Decoder(Usage).decode
 _decode_string = msgspec.json.Decoder(str).decode
 
 _CHAT = "chat:completion"
 _FINISH = "chat:completion:finish"
 _END = b"[DONE]"
 _NESTED_END = b'"[DONE]"'
+_DONE = (True, "true")
+_OWN_NAMES = frozenset(("", "message", "error"))
+"""Names of events that carry the answer or errors."""
 # Phases whose text is not the answer's. Any other phase is taken as the answer's: a lost answer is the worse mistake.
 _SOURCES = {"thinking": Source.THINKING, "tool_call": Source.HIDDEN, "search": Source.HIDDEN}
-_ABSENT = frozenset({b"", _NULL, b"{}", b'""', b"false", b"[]"})
 
 
 class Reader:
@@ -232,9 +234,9 @@ class Reader:
 
     def feed(self, block: bytes) -> bytes:
         out: list[bytes] = []
-        for _, payload in events(block):
+        for name, payload in events(block):
             try:
-                self._read(payload, out)
+                self._read(name, payload, out)
             except UpstreamError as error:
                 self._fail(error, out)
             if self.done or self.error:
@@ -261,9 +263,12 @@ class Reader:
         self._write(self._snapshot.take_rest(), out)
         self.error = error
 
-    def _read(self, payload: bytes, out: list[bytes]) -> None:
-        if payload.strip() == _END:
+    def _read(self, name: str, payload: bytes, out: list[bytes]) -> None:
+        text = payload.strip()
+        if text == _END:
             self._finish(out)
+            return
+        if not text or (name not in _OWN_NAMES and not text.startswith(b"{")):
             return
         event = self._decode(payload)
         if event is None:
@@ -285,14 +290,15 @@ class Reader:
     def _decode(self, payload: bytes) -> _Event | None:
         """The event; None for one of an unknown type with data of another shape."""
         try:
-            return _decode_event(payload)
-        except msgspec.DecodeError as error:
             try:
-                kind = _decode_kind(payload).type
+                return _decode_event(payload)
+            except msgspec.ValidationError:
+                if _decode_kind(payload).type not in (_CHAT, _FINISH, None):
+                    return None
+                raise
             except msgspec.DecodeError:
-                kind = None
-            if isinstance(error, msgspec.ValidationError) and kind not in (_CHAT, _FINISH, None):
-                return None
+                return _decode_event(replace_halves(payload))
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UpstreamError(
                 f"The upstream sent an event that cannot be read: {error}",
                 code="upstream_malformed",
@@ -300,23 +306,23 @@ class Reader:
             ) from error
 
     def _apply(self, data: _Data) -> None:
-        if data.phase:
+        if data.phase and isinstance(data.phase, str):
             self._phase = data.phase
         snapshot = self._snapshot
         # An empty text without a place says nothing; read as a change it would wipe the message.
         if data.content:
             snapshot.replace(data.content)
         if data.edit_content is not None and (data.edit_content or data.edit_index is not None):
-            snapshot.edit(data.edit_index or 0, _plain(data.edit_content))
+            snapshot.edit(int(data.edit_index or 0), _plain(data.edit_content))
         if data.delta_content:
             snapshot.append(data.delta_content, _SOURCES.get(self._phase, Source.ANSWER))
         if snapshot.chars > MESSAGE_MAX_CHARS:
             raise UpstreamError("The upstream's answer is too long", code="upstream_answer_too_long")
         if _present(data.usage):
-            self.usage = _usage(data.usage) or self.usage
+            self.usage = read_usage(data.usage) or self.usage
 
     def _ends(self, data: _Data) -> bool:
-        return bool(data.done) or data.phase == "done" or bytes(data.data) == _NESTED_END
+        return data.done in _DONE or data.phase == "done" or bytes(data.data) == _NESTED_END
 
     def _write(self, texts: tuple[str, str], out: list[bytes]) -> None:
         reasoning, content = texts
@@ -352,7 +358,7 @@ class Reader:
 
 def _present(raw: msgspec.Raw) -> bool:
     """Whether a field says anything. The identity settles it for most fields of most events without a copy."""
-    return raw is not _UNSET and bytes(raw) not in _ABSENT
+    return raw is not _UNSET and not is_empty(raw)
 
 
 def _raise_error(event: _Event) -> None:
@@ -377,11 +383,3 @@ def _plain(text: str) -> str:
         except msgspec.DecodeError:
             return text
     return text
-
-
-def _usage(raw: msgspec.Raw) -> Usage | None:
-    """The counts; None when they have another shape, because no count is better than a wrong one."""
-    try:
-        return _decode_usage(raw)
-    except msgspec.ValidationError:
-        return None

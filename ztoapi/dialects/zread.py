@@ -10,6 +10,7 @@ from ztoapi.dialects.chunks import DONE, ChunkWriter
 from ztoapi.dialects.contract import Usage
 from ztoapi.dialects.events import events
 from ztoapi.dialects.forms import Form
+from ztoapi.dialects.lenient import replace_halves
 from ztoapi.dialects.refusals import status_error
 from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import Layout, ThinkMode
@@ -105,9 +106,10 @@ class Reader:
 
     def _read(self, name: str, payload: bytes, out: list[bytes]) -> None:
         if name == "answer":
-            self._answer(self._decode(payload), out)
+            if payload.strip():
+                self._answer(self._decode(payload), out)
         elif name == "round_finish":
-            self._end_round(self._decode(payload), out)
+            self._end_round(self._decode(payload) if payload.strip() else _Answer(), out)
         elif name == "finish":
             self._finish(out)
         elif name == "error":
@@ -115,8 +117,11 @@ class Reader:
 
     def _decode(self, payload: bytes) -> _Answer:
         try:
-            return _decode_answer(payload)
-        except msgspec.DecodeError as error:
+            try:
+                return _decode_answer(payload)
+            except msgspec.DecodeError:
+                return _decode_answer(replace_halves(payload))
+        except (msgspec.DecodeError, RecursionError) as error:
             raise UpstreamError(
                 f"The upstream sent an event that cannot be read: {error}",
                 code="upstream_malformed",

@@ -14,6 +14,7 @@ import msgspec
 from ztoapi.dialects.refusals import status_error, value_text
 from ztoapi.dialects.reports import Report, presentable
 from ztoapi.errors import ApiError, UpstreamError
+from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = [
     "Call",
@@ -172,8 +173,8 @@ def talk_of(body: bytes) -> str:
 
 def _envelope(body: bytes) -> _Envelope:
     try:
-        return _decode_envelope(body)
-    except msgspec.DecodeError as error:
+        return _decode_envelope(body.removeprefix(BYTE_ORDER_MARK))
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _unreadable(error) from error
 
 
@@ -182,7 +183,7 @@ def _data(envelope: _Envelope, type: type[_Answer]) -> _Answer:
         raise status_error(UPSTREAM, Report((str(envelope.code),), presentable(envelope.msg or "")), 200)
     try:
         return msgspec.json.decode(b"{}" if bytes(envelope.data) == _NULL else envelope.data, type=type)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _unreadable(error) from error
 
 
@@ -194,7 +195,7 @@ def _id(value: str | int) -> str:
     return text
 
 
-def _unreadable(error: msgspec.DecodeError) -> UpstreamError:
+def _unreadable(error: Exception) -> UpstreamError:
     return UpstreamError(f"zread.ai sent an answer that cannot be read: {error}", code="upstream_malformed")
 
 

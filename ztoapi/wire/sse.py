@@ -1,26 +1,31 @@
 """Cuts an event stream into blocks of whole server-sent events.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream: an event ends at a blank
-line; a line ends in CRLF, LF or CR. What an event says is read by the dialects (``dialects/events.py``); here it
-only matters where the last whole one ends, because a relay passes on blocks of whole events.
+line; a line ends in CRLF, LF or CR; a byte order mark may precede the first event. The dialects read the events
+(``dialects/events.py``). This module only finds the end of the last whole event, because a relay passes on blocks of
+whole events.
 """
+
+from typing import Final
 
 from ztoapi.wire.buffer import Ring, Rings
 
-__all__ = ["EventBlocks"]
+__all__ = ["BYTE_ORDER_MARK", "EventBlocks"]
 
-_BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_LF: Final = 10
 
 
 class EventBlocks:
-    """One stream: payload in, blocks of whole events out. What is cut in two waits in a ring of ``rings``."""
+    """One stream: payload in, blocks of whole events out. A partial event waits in a ring of ``rings``."""
 
-    __slots__ = ("_rings", "ring")
+    __slots__ = ("_begun", "_rings", "ring")
 
     def __init__(self, rings: Rings) -> None:
         self._rings = rings
+        self._begun = False
         self.ring: Ring | None = None
-        """Where the beginning of an event waits; None while there is none."""
+        """Where a partial event waits; None while there is none."""
 
     def feed(self, payload: bytes) -> bytes:
         """All events that are whole now; ``b""`` when there is none yet.
@@ -30,16 +35,21 @@ class EventBlocks:
         ring = self.ring
         if ring is None:
             if payload.endswith(b"\n\n"):
-                return payload
+                return payload if self._begun else self._begin(payload)
             ring = self.ring = self._rings.borrow()
         ring.append(payload)
         block = _take_events(ring)
         if not ring.tail:
             self.close()
-        return block
+        return block if self._begun or not block else self._begin(block)
+
+    def _begin(self, block: bytes) -> bytes:
+        """The first block, without a byte order mark."""
+        self._begun = True
+        return block.removeprefix(BYTE_ORDER_MARK)
 
     def close(self) -> None:
-        """The stream is over; what is left of it is dropped."""
+        """Ends the stream; a partial event is dropped."""
         ring, self.ring = self.ring, None
         if ring is not None:
             self._rings.give_back(ring)
@@ -49,15 +59,15 @@ def _take_events(ring: Ring) -> bytes:
     buf, start, tail = ring.buf, ring.start, ring.tail
     if buf.endswith(b"\n\n", start, tail):
         return ring.take(tail)
-    # A blank line may have begun in what was searched before: go back over the longest mark less one.
+    # The search goes back over the longest mark less one: a blank line may have begun in what was searched before.
     begin = start + max(ring.searched - 2, 0)
-    stop = 0
-    for mark in _BLANK_LINES:
-        found = buf.rfind(mark, begin, tail)
-        if found >= 0:
-            stop = max(stop, found + len(mark))
-    if not stop:
+    stop = max(buf.rfind(b"\n\n", begin, tail), buf.rfind(b"\r\r", begin, tail)) + 2
+    # After LF CR, one more byte shows whether the blank line ends in CR or in CRLF.
+    stop = max(stop, buf.rfind(b"\n\r", begin, tail - 1) + 2)
+    if stop < 2:
         ring.searched = tail - start
         ring.check_limit()
         return b""
+    if buf[stop - 1] != _LF and stop < tail and buf[stop] == _LF:
+        stop += 1
     return ring.take(stop)

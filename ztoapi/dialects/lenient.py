@@ -1,0 +1,66 @@
+"""Lenient reading of upstream JSON: fields that are only counted or passed on never fail a response.
+
+Every dialect follows the same rules. Usage of an unexpected shape is unknown. An empty ``error`` is no error. Halves of
+surrogate pairs, which servers write when a token boundary splits an emoji, are legal JSON
+(https://www.rfc-editor.org/rfc/rfc8259#section-8.2), but msgspec rejects them.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from ztoapi.dialects.contract import Usage
+
+__all__ = ["hide_halves", "is_empty", "read_usage", "replace_halves", "restore_halves"]
+
+_read_counts = msgspec.json.Decoder(Usage, strict=False).decode
+_EMPTY: Final = frozenset((b"", b"null", b"{}", b'""', b"[]", b"false", b"0"))
+_BLANKS: Final = b" \t\r\n"
+_ESCAPES: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+"""Whole pairs and other escapes are matched too, so that a match cannot begin inside one of them."""
+_HIDDEN: Final = b"\xff"
+"""Stands for the backslash of a hidden half: no byte of UTF-8 text has this value."""
+
+
+def is_empty(raw: bytes | msgspec.Raw) -> bool:
+    """Whether a JSON value holds nothing: absent, null, false, zero, or an empty string, object or list."""
+    octets = bytes(raw)
+    return octets in _EMPTY or octets.translate(None, _BLANKS) in _EMPTY
+
+
+def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:
+    """The token counts in a ``usage`` value; None if it has another shape, or counts nothing: some servers send ``{}``
+    or zeros."""
+    try:
+        usage = _read_counts(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return usage if usage.prompt_tokens or usage.completion_tokens or usage.total_tokens else None
+
+
+def hide_halves(data: bytes) -> bytes:
+    """``data`` with the backslash of each half surrogate replaced, so that msgspec skips it as text."""
+    if _HIDDEN in data:
+        return data
+    return _ESCAPES.sub(_hide, data)
+
+
+def restore_halves(data: bytes) -> bytes:
+    """The inverse of ``hide_halves``."""
+    return data.replace(_HIDDEN, b"\\")
+
+
+def replace_halves(data: bytes) -> bytes:
+    """``data`` with U+FFFD in place of each half surrogate, for text that has to be decoded."""
+    return _ESCAPES.sub(_replace, data)
+
+
+def _hide(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[1] is None else _HIDDEN + found[1][1:]
+
+
+def _replace(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[1] is None else b"\\ufffd"
