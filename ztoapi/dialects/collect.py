@@ -9,7 +9,7 @@ import contextlib
 import msgspec
 
 from ztoapi.dialects.events import events
-from ztoapi.dialects.lenient import is_empty
+from ztoapi.dialects.lenient import is_empty, replace_halves
 from ztoapi.errors import UpstreamError
 
 __all__ = ["Collector"]
@@ -24,9 +24,9 @@ class _FunctionPart(msgspec.Struct):
 
 
 class _CallPart(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    type: str | None = None
+    index: object = None
+    id: object = None
+    type: object = None
     function: _FunctionPart | None = None
 
 
@@ -43,9 +43,9 @@ class _Logprobs(msgspec.Struct):
 
 
 class _ChoicePart(msgspec.Struct):
-    index: int = 0
+    index: object = None
     delta: _Delta | None = None
-    finish_reason: str | None = None
+    finish_reason: object = None
     logprobs: msgspec.Raw = _ABSENT
 
 
@@ -114,8 +114,8 @@ class _CallParts:
         self.arguments: list[str] = []
 
     def add(self, part: _CallPart) -> None:
-        self.id = self.id or part.id or ""
-        self.type = part.type or self.type
+        self.id = self.id or _text(part.id)
+        self.type = _text(part.type) or self.type
         if part.function is not None:
             self.name = self.name or part.function.name or ""
             self.arguments.append(part.function.arguments or "")
@@ -149,7 +149,8 @@ class _Parts:
                 self._call(call, at).add(call)
         if part.logprobs is not _ABSENT:
             self._add_logprobs(part.logprobs)
-        self._finish_reason = part.finish_reason or self._finish_reason
+        if isinstance(part.finish_reason, str):
+            self._finish_reason = part.finish_reason or self._finish_reason
 
     def _add_logprobs(self, logprobs: msgspec.Raw) -> None:
         # Log probabilities of an unexpected shape, null among them, are left out.
@@ -158,10 +159,11 @@ class _Parts:
 
     def _call(self, part: _CallPart, at: int) -> _CallParts:
         """The call that a part belongs to: by its number; without one by its id, then by its place."""
-        index = part.index
+        call_id = _text(part.id)
+        index = _number(part.index)
         if index is None:
-            known = (number for number, call in self._calls.items() if part.id and call.id == part.id)
-            index = next(known, len(self._calls) if part.id else at)
+            known = (number for number, call in self._calls.items() if call_id and call.id == call_id)
+            index = next(known, len(self._calls) if call_id else at)
         return self._calls.setdefault(index, _CallParts())
 
     def choice(self, index: int) -> _Choice:
@@ -193,7 +195,7 @@ class Collector:
     def feed(self, block: bytes) -> None:
         """Add ``block``: whole events. Raises UpstreamError for a chunk that cannot be read."""
         for _, payload in events(block):
-            if payload == _END:
+            if payload.strip() == _END:
                 self.done = True
             else:
                 self._add(payload)
@@ -216,14 +218,15 @@ class Collector:
 
     def _add(self, payload: bytes) -> None:
         try:
-            chunk = _decode(payload)
+            chunk = _decode_chunk(payload)
         except (msgspec.DecodeError, RecursionError) as error:
             raise UpstreamError(
                 f"The upstream sent a chunk that cannot be read: {error}", code="upstream_malformed"
             ) from error
         self._complete_head(chunk)
-        for part in chunk.choices or ():
-            self._choices.setdefault(part.index, _Parts()).add(part)
+        for place, part in enumerate(chunk.choices or ()):
+            index = _number(part.index)
+            self._choices.setdefault(place if index is None else index, _Parts()).add(part)
         usage = bytes(chunk.usage)
         if usage not in (b"", b"null"):
             # A copy: the field is a view that would keep the whole block alive.
@@ -236,6 +239,26 @@ class Collector:
         head.model = _first(head.model, chunk.model)
         head.system_fingerprint = _first(head.system_fingerprint, chunk.system_fingerprint)
         head.service_tier = _first(head.service_tier, chunk.service_tier)
+
+
+def _decode_chunk(payload: bytes) -> _Chunk:
+    try:
+        return _decode(payload)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return _decode(replace_halves(payload))
+
+
+def _number(index: object) -> int | None:
+    """An index, which some servers write as a float or a string."""
+    if isinstance(index, str) and index.isascii() and index.isdigit():
+        return int(index)
+    return int(index) if isinstance(index, int | float) else None
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def _first(known: msgspec.Raw, value: msgspec.Raw) -> msgspec.Raw:

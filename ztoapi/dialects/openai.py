@@ -122,6 +122,7 @@ class Rewrite(msgspec.Struct, frozen=True, gc=False):
 NO_REWRITE: Final = Rewrite("", None, normalise=False)
 
 
+# Over 250 lines: the kinds of events share the state of one stream, and one order in which they are tried.
 class OpenAIReader:
     """Reader (see ``contract.py``) for OpenAI's format. The client wants ``choices`` choices, and usage in its stream
     if ``include_usage``. ``known`` is shared by all readers of an upstream."""
