@@ -1,12 +1,15 @@
 """``ztoapi check`` and ``ztoapi models``, and what the command line says to wrong usage."""
 
+import importlib
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from ztoapi.cli.main import main
+from ztoapi.config.options import config_options
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +89,31 @@ def test_models_are_listed_with_the_main_one_first(
     assert capsys.readouterr().out.splitlines() == ["glm-4.6  zai:glm-4.6", "fast  zai:glm-4.5-air"]
     assert main(["models", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0] == {"public": "glm-4.6", "platform": "zai", "upstream": "glm-4.6"}
+
+
+def test_every_flag_of_an_option_is_listed_and_set(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    values = {"workers": "2", "platform_id": "zread", "transport": "httpx", "think_mode": "raw", "host": "::1"}
+    flagged = [option for option in config_options() if option.flag is not None]
+    assert [option.flag for option in flagged if str(option.flag) not in text] == []
+    assert "TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090." in text
+    for option in flagged:
+        if option.name in ("key_file", "platform_id", "upstream_url"):
+            continue  # A key file must exist; the other two decide the platform, not a value of their own.
+        assert main(["check", "--json", str(option.flag), values.get(option.name, "7")]) == 0
+        assert json.loads(capsys.readouterr().out)["sources"][option.key] == f"{option.flag} (command line)"
+
+
+def test_every_command_has_a_module_and_a_line_of_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    names = re.findall(r"^    ([a-z]+)  ", text, re.MULTILINE)
+    assert {"serve", "check", "models", "schema", "keys", "bench", "top", "simulate", "demo"} <= set(names)
+    for name in names:
+        assert callable(importlib.import_module(f"ztoapi.cli.{name}").run)
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,12 @@ def add_config_flag(parser: argparse.ArgumentParser) -> None:
 
 def add_option_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--config`` and the flags of options."""
-    from ztoapi.config.options import config_options
+    from ztoapi.config.options import config_options, literals
 
     add_config_flag(parser)
     for option in config_options():
         if option.flag is not None:
+            values = f" Must be {option.values}." if literals(option.type) or option.range is not None else ""
             default = "" if option.default is None else f" Default: {option.default}."
-            text = (option.option.help + default).replace("`", "").replace("%", "%%")
+            text = (option.option.help + values + default).replace("`", "").replace("%", "%%")
             parser.add_argument(option.flag, default=None, help=text)

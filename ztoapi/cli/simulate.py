@@ -22,14 +22,14 @@ _DRAIN_SECONDS = 2.0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped; returns the exit code. Raises OSError if it cannot listen, ConfigError for bad options."""
+    """Serve until stopped; returns the exit code. Raises OSError if it cannot listen, ConfigError for a bad option."""
     set_up_logging(debug=False)
     options = _options(args)
-    # Before the fork: all workers count on it.
+    # Created before the fork, because all workers share it.
     board = SharedCounts(args.workers)
     sockets = listen(args.host, args.port, args.workers, backlog=_BACKLOG, option="--host")
     return run_workers(
-        [Duty(one, partial(_make, options, board, row)) for row, one in enumerate(sockets)],
+        [Duty(listeners, partial(_make, options, board, row)) for row, listeners in enumerate(sockets)],
         drain_seconds=_DRAIN_SECONDS,
         started=lambda: print(
             f"simulator on http://{authority(args.host, sockets[0][0].getsockname()[1])}, {args.workers} worker(s)",
@@ -44,7 +44,7 @@ def _make(options: Options, board: SharedCounts, row: int, loop: asyncio.Abstrac
 
 def _options(args: argparse.Namespace) -> Options:
     if args.workers < 1:
-        raise ConfigError((f"--workers {args.workers}: there must be one at least",))
+        raise ConfigError((f"--workers {args.workers}: must be at least 1",))
     options = Options(
         ttft_ms=args.ttft_ms,
         itl_ms=args.itl_ms,

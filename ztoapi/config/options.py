@@ -81,14 +81,14 @@ def config_options() -> tuple[Declared, ...]:
 
 
 def tables() -> Iterator[tuple[str, type[msgspec.Struct]]]:
-    """The structs of options with the names of their tables in ``ztoapi.toml``, the top level first."""
+    """Yield the structs of options with the names of their tables in ``ztoapi.toml``, the top level first."""
     yield "", Config
     yield from _tables_of(Config, "")
 
 
 def options_of(kind: type[msgspec.Struct], table: str = "") -> list[Declared]:
     """Return the options that a struct declares, those of its base class last."""
-    # typing.get_type_hints and msgspec.structs.fields give the same, and take 4 ms of each start.
+    # typing.get_type_hints and msgspec.structs.fields give the same, and add 4 ms to each start.
     hints = {name: hint for base in kind.__mro__ for name, hint in inspect.get_annotations(base).items()}
     defaults = dict(zip(reversed(kind.__struct_fields__), reversed(kind.__struct_defaults__), strict=False))
     options: list[Declared] = []
@@ -109,8 +109,8 @@ def unwrap(hint: object) -> tuple[object, list[object]]:
     while True:
         origin = typing.get_origin(hint)
         if origin is typing.Annotated:
-            hint, *found = typing.get_args(hint)
-            extras += found
+            hint, *annotations = typing.get_args(hint)
+            extras += annotations
             continue
         members = [member for member in typing.get_args(hint) if member is not type(None)]
         if origin not in (types.UnionType, typing.Union) or len(members) != 1:
