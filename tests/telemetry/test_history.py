@@ -207,7 +207,9 @@ def test_a_file_that_was_deleted_is_begun_anew(
     history.save()
     assert shown(history) == [(NOW + 2 * HOUR, 3, 1)]
     assert history.check().status == "pass"
-    assert [record.getMessage() for record in caplog.records] == [f"the history begins anew, its file was gone: {path}"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the history file was deleted; starting a new one: {path}"
+    ]
 
 
 def _save_when_told(history: History, told: multiprocessing.synchronize.Event) -> None:

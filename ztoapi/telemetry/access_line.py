@@ -1,7 +1,7 @@
-"""One line of the access log: what it has of a request's record, as JSON or as text for people.
+"""Lines of the access log: the record of a request as JSON or as readable text.
 
-Much of it was chosen by a client. No control character, line separator or mark that turns the direction of writing
-comes out unescaped, in either format: a line is a line, and what a terminal shows is what stands there.
+Clients choose many of the values. Control characters, line separators and characters that change the writing direction
+are escaped in both formats, so that a record is always one line and a terminal shows it as it is.
 """
 
 import re
@@ -18,18 +18,18 @@ __all__ = ["AccessLine", "json_lines", "make_lines", "text_lines"]
 
 _PATH_CHARACTERS: Final = 512
 _NAME_CHARACTERS: Final = 128
-"""Of a model, a method, a code: with the path and the agent a line stays below PIPE_BUF, 4096 octets, so that lines of
-several workers do not run into each other in a pipe."""
+"""Maximum length of a model, a method or a code. With path and user agent a line stays below PIPE_BUF, 4096 bytes, so
+that lines of several workers do not mix in a pipe."""
 _THOUSANDTHS: Final = tuple(f"{number:03d}Z" for number in range(1000))
 _ODD: Final = re.compile(r"[^\x20-\x7e\n]+")
 _BARE: Final = re.compile(r"[A-Za-z0-9_.:/@+*,-]+")
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
-    """Times in milliseconds, sizes in bytes; what is not known is left out."""
+    """One line. Times are in milliseconds, sizes in bytes; unknown values are left out."""
 
     time: str
-    """When the request ended: RFC 3339, UTC."""
+    """End of the request: RFC 3339, UTC."""
     request_id: str
     client: str | None
     method: str
@@ -42,7 +42,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     key: str | None = None
     model: str | None = None
     served_model: str | None = None
-    """Only where it is another than ``model``."""
+    """Only if it differs from ``model``."""
     platform: str | None = None
     credential: str | None = None
     stream: bool = False
@@ -65,35 +65,35 @@ _REST: Final = tuple(name for name in AccessLine.__struct_fields__ if name not i
 
 
 def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLine]:
-    """``offset`` is what turns monotonic seconds into Unix seconds. The records must have ended.
+    """Formats records that have ended. ``offset`` converts monotonic to Unix seconds.
 
-    It runs beside the event loop and takes time from it, so each line is made in one go: with functions for its parts
-    it takes 2.0 us instead of 1.0.
+    This takes time from the event loop, although it runs in another thread. Therefore one function builds the whole
+    line: separate functions for its parts take 2.0 us instead of 1.0.
     """
     lines: list[AccessLine] = []
-    second, shown_second = 0.0, ""
+    second, second_text = 0.0, ""
     for record in records:
         finished, ending = record.finished, record.ending
         assert finished is not None and ending is not None
         past = finished + offset - second
         if not 0.0 <= past < 1.0:
-            # Requests end one after the other: most in the second of the one before.
+            # Requests end in order, most of them in the same second as the one before.
             second = (finished + offset) // 1.0
             past = finished + offset - second
-            shown_second = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         whole, first, overhead, usage = record.whole, record.first_byte, record.overhead, record.usage
         agent, model, served = record.user_agent, record.model, record.served_model
         path, code, method = record.path, record.error_code, record.method
         lines.append(
             AccessLine(
-                shown_second + _THOUSANDTHS[int(past * 1e3)],
+                second_text + _THOUSANDTHS[int(past * 1e3)],
                 record.request_id,
                 record.client,
                 method if len(method) <= _NAME_CHARACTERS else method[:_NAME_CHARACTERS],
                 path if len(path) <= _PATH_CHARACTERS else path[:_PATH_CHARACTERS],
                 record.status,
                 ending,
-                # To the microsecond, as the other times.
+                # In microseconds, like the other times.
                 (finished - record.started) * 1e6 // 1.0 / 1e3,
                 record.bytes_in,
                 record.bytes_out,
@@ -119,7 +119,7 @@ def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLi
 
 
 def json_lines(lines: list[AccessLine]) -> bytes:
-    """One JSON object a line, each ended by LF."""
+    """Returns one JSON object per line, each followed by LF."""
     try:
         octets = _encode_lines(lines)
     except UnicodeEncodeError:
@@ -128,7 +128,8 @@ def json_lines(lines: list[AccessLine]) -> bytes:
 
 
 def text_lines(lines: Iterable[AccessLine]) -> bytes:
-    """For people: what is asked for most in fixed places, the rest as ``name=value``, each line ended by LF."""
+    """Returns readable lines: the most important values at fixed positions, the others as ``name=value``; each line is
+    followed by LF."""
     return _visible(b"".join(map(_text_line, lines)))
 
 
@@ -150,26 +151,26 @@ def _words(line: AccessLine) -> bytes:
     ]
     for name in _REST:
         value: object = getattr(line, name)
-        # Zero octets and no attempt say nothing to people.
+        # Zero bytes and zero attempts are left out.
         if value:
             words.append(b"%b=%b" % (name.encode("ascii"), _word(value) if isinstance(value, str) else _encode(value)))
     return b" ".join(words) + b"\n"
 
 
 def _word(text: str) -> bytes:
-    """``text``, in quotes and escaped as in JSON where it is more than a word."""
+    """Returns ``text``, quoted and escaped as in JSON unless it is one word."""
     return text.encode("ascii") if _BARE.fullmatch(text) else _encode(text)
 
 
 def _visible(octets: bytes) -> bytes:
-    """``octets`` with everything escaped that would not show: JSON itself leaves DEL and all beyond ASCII as it is."""
+    """Escapes characters that are not visible: JSON itself leaves DEL and everything beyond ASCII unescaped."""
     if octets.isascii() and b"\x7f" not in octets:
         return octets
     return _ODD.sub(_escaped, octets.decode("utf-8")).encode("utf-8")
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return "".join(one if one.isprintable() else _escape(one) for one in found[0])
+def _escaped(match: re.Match[str]) -> str:
+    return "".join(character if character.isprintable() else _escape(character) for character in match[0])
 
 
 def _escape(character: str) -> str:
@@ -178,7 +179,7 @@ def _escape(character: str) -> str:
 
 
 def _without_surrogates(line: AccessLine) -> AccessLine:
-    """No octets stand for half a surrogate pair: it is shown as its escape."""
+    """Replaces halves of surrogate pairs, which have no encoding, by their escapes."""
     texts = {name: value for name in AccessLine.__struct_fields__ if isinstance(value := getattr(line, name), str)}
-    shown = {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in texts.items()}
-    return msgspec.structs.replace(line, **shown)
+    escaped = {name: text.encode("utf-8", "backslashreplace").decode("utf-8") for name, text in texts.items()}
+    return msgspec.structs.replace(line, **escaped)

@@ -1,7 +1,7 @@
 """The access log of one worker: one line for each request that has ended.
 
-On a request's path a record is put into a queue, nothing else. A thread makes lines of what has come and writes them:
-a disk or a reader that is slow stops no request. The queue is bounded; what finds no room is counted.
+On the request path a record is only queued. A thread formats and writes the lines, so that a slow disk or reader delays
+no request. The queue is bounded; records that find no room are counted.
 """
 
 import logging
@@ -19,18 +19,18 @@ from ztoapi.telemetry.samples import Sample
 __all__ = ["AccessLog"]
 
 WAITING_RECORDS: Final = 10000
-"""More than a worker can serve in a second; about 10 MB while nothing can be written."""
+"""Queued records: more than a worker serves in a second, about 10 MB while writing is impossible."""
 BATCH_RECORDS: Final = 64
-"""Lines of one write. To make them takes a tenth of a millisecond, in which the loop cannot run."""
+"""Lines per write. Formatting them takes a tenth of a millisecond, in which the event loop cannot run."""
 CLOSE_SECONDS: Final = 2.0
-"""How long the end of a worker waits for what is still to be written."""
+"""How long a worker that stops waits for the remaining lines."""
 
 _log = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """Lines as ``text`` or JSON to ``sink``; ``clock`` gives Unix seconds. The deadlines wake the thread, so that lines
-    are out within a tick."""
+    """Writes lines as ``text`` or JSON to ``sink``; ``clock`` returns Unix seconds. The deadlines wake the thread, so
+    that lines are written within one tick."""
 
     deadline = 0.0
 
@@ -50,15 +50,15 @@ class AccessLog:
 
     @property
     def dropped(self) -> int:
-        """Requests without a line: the queue was full, or the sink did not take it."""
+        """Number of requests without a line: the queue was full, or the write failed."""
         return self._refused + self._lost
 
     def start(self) -> None:
-        """Begin to write; to be called in the process that the requests come to."""
+        """Starts the thread. Call it in the worker process."""
         self._thread.start()
 
     def add(self, record: RequestRecord) -> None:
-        """A request has ended; its record does not change any more."""
+        """Queues the record of a request that has ended."""
         if len(self._waiting) < WAITING_RECORDS:
             self._waiting.append(record)
         else:
@@ -69,7 +69,7 @@ class AccessLog:
             self._wake.set()
 
     def close(self) -> None:
-        """Write what is left, for as long as :data:`CLOSE_SECONDS`; blocks meanwhile."""
+        """Writes the remaining lines; blocks for up to :data:`CLOSE_SECONDS`."""
         self._closing = True
         self._wake.set()
         self._thread.join(CLOSE_SECONDS)
@@ -77,7 +77,7 @@ class AccessLog:
             _log.error("the access log is stuck: %d requests have no line", len(self._waiting))
 
     def samples(self) -> Iterator[Sample]:
-        """What telemetry shows of it."""
+        """Yields the samples for telemetry."""
         yield Sample("ztoapi_access_log_dropped", self.dropped)
 
     def _run(self) -> None:
@@ -85,7 +85,7 @@ class AccessLog:
         while not closing:
             self._wake.wait()
             self._wake.clear()
-            # Looked at first: what has come before the end is written.
+            # Read before the queue is emptied, so that records queued before the end are written.
             closing = self._closing
             while self._waiting:
                 self._write_batch()
@@ -97,6 +97,6 @@ class AccessLog:
         try:
             lines = self._encode(make_lines(records, offset))
             self._lost += lines.count(b"\n", self._sink.write(lines))
-        except Exception:  # noqa: BLE001 - the last frame of the thread, which must live on; it is logged
+        except Exception:  # noqa: BLE001 - the last frame of the thread, which must continue; the error is logged
             self._lost += count
-            _log.exception("%d lines of the access log are lost", count)
+            _log.exception("access log: lost %d lines", count)

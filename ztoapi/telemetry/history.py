@@ -1,9 +1,10 @@
-"""What was counted, by the hour, in a SQLite file: for a dashboard that shows more than this process has seen.
+"""Hourly counts in a SQLite file, so that the dashboard can show more than the lifetime of the process.
 
-Everything on the board only ever grows. A save takes what has come since the last one and adds it to the hour, and in
-the same transaction notes the totals that it has added so far. Whoever saves next, in whichever process, goes on from
-there: nothing is added twice or left out, whoever dies at whatever moment. So every worker may save; as a rule the
-lowest one that lives does, in a thread of its own, and each once more when it ends. Several gateways may share a file.
+The counts on the board only grow. A save adds the growth since the last save to the current hour and, in the same
+transaction, stores the totals that have been added so far. The next save, in any process, continues from these totals.
+Nothing is therefore added twice or left out, even if a process dies at any moment. Every worker may save; normally the
+live worker with the lowest number does, in a separate thread, and each worker once more when it stops. Several gateways
+may share a file.
 """
 
 import logging
@@ -30,20 +31,20 @@ __all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "no_history"]
 Json = dict[str, object]
 
 HISTORY_HOURS: Final = 7 * 24
-"""Hours that are shown one by one, the current one included."""
+"""Hours that are shown individually, including the current one."""
 HISTORY_DAYS: Final = 30
-"""Days (UTC) that are shown, today included; hours are kept as long."""
+"""Days (UTC) that are shown, including today. Hours are kept for the same time."""
 _HOUR: Final = 3600
 _DAY: Final = 24 * _HOUR
 _SAVE_SECONDS: Final = 10
-"""What may be lost when the power fails, or everything is killed at once. Saves are aligned to it, so that one falls on
-the end of every hour."""
+"""Interval of saves, and the loss after a power failure or if all processes are killed at once. Saves are aligned to
+it, so that one falls on the end of every hour."""
 _IDLE_SECONDS: Final = _DAY
-"""A gateway without requests says so often that it is there: the totals of one that is not are dropped."""
+"""Interval at which a gateway without requests renews its totals; the totals of a gateway that is gone are deleted."""
 _BUSY_SECONDS: Final = 5.0
-"""Time for another process to end its save, which takes milliseconds."""
+"""How long to wait for the save of another process, which takes milliseconds."""
 _FORMAT: Final = 1
-"""Of the file, in SQLite's user_version."""
+"""Version of the file format, in SQLite's user_version."""
 _SUMS: Final = (
     "requests", "failed", "cancelled", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "seconds",
 )  # fmt: skip
@@ -52,7 +53,7 @@ _HISTOGRAMS: Final = {
     "time_to_first_token": (ModelCell.TTFT + 1, TTFT_EDGES_SECONDS),
     "inter_token": (ModelCell.GAPS + 1, GAP_EDGES_SECONDS),
 }
-"""Columns that hold a JSON object of the bucket's upper edge and its count; where the counts lie in the row."""
+"""Columns with a JSON object of bucket edges and counts: position of the counts in the row, and the edges."""
 _ABOVE: Final = "inf"
 _COLUMNS: Final = (*_SUMS, *_HISTOGRAMS)
 
@@ -81,8 +82,8 @@ _decode_counts = msgspec.json.Decoder(_Counts).decode
 
 
 class History:
-    """``board`` is what is saved, ``clock`` gives Unix seconds. To be made before the workers are forked, who each call
-    :meth:`start` and :meth:`close`; the rest is for threads other than the event loop's."""
+    """Saves the counts of ``board``; ``clock`` returns Unix seconds. Create it before the workers are forked. Each
+    worker calls :meth:`start` and :meth:`close`; call the other methods outside the event loop's thread."""
 
     def __init__(self, path: Path, board: MetricsBoard, clock: Callable[[], float]) -> None:
         self._path = path
@@ -94,26 +95,26 @@ class History:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = mmap.mmap(-1, 1)
-        """Of all workers: 1 while saves fail."""
+        """Shared by all workers: 1 while saves fail."""
         self._saver = memoryview(mmap.mmap(-1, WORD_BYTES)).cast("q")
-        """Of all workers: the process that has saved last; 0: none has."""
+        """Shared by all workers: the process that saved last, or 0."""
 
     def create(self) -> None:
-        """Make the file if there is none. Raises OSError or sqlite3.Error; ValueError for a file of another format."""
+        """Creates the file if it does not exist. Raises OSError or sqlite3.Error, or ValueError for another format."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._connect() as database:
             _prepare(database)
-            found = _format(database)
-            if found != _FORMAT:
-                raise ValueError(f"it has format {found}, and this version of ztoapi writes format {_FORMAT}")
+            version = _format(database)
+            if version != _FORMAT:
+                raise ValueError(f"it has format {version}, but this version of ztoapi uses format {_FORMAT}")
 
     def start(self, worker: int) -> None:
-        """Begin to save what all workers count, unless one with a lower number than ``worker`` lives to do so."""
+        """Starts saving the counts of all workers, unless a worker with a number lower than ``worker`` is alive."""
         self._thread = threading.Thread(target=self._run, args=(worker,), name="history", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Save once more, and end. It waits for the disk."""
+        """Stops the thread and saves once more. Waits for the disk."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -128,11 +129,11 @@ class History:
         yield Sample("ztoapi_store_up", float(not self._failing[0]), "history")
 
     def check(self) -> Check:
-        """What ``/health`` tells of it."""
+        """Returns the check for ``/health``."""
         return passed_or_warn(not self._failing[0], "counts cannot be saved at present")
 
     def save(self) -> None:
-        """Add what has been counted since the last save. What fails is logged, and made up for by the next one."""
+        """Saves the counts since the last save. A failure is logged, and the next save includes its counts."""
         try:
             if self._clock() - self._saved_at >= _IDLE_SECONDS or self._totals() != self._saved:
                 self._save()
@@ -147,24 +148,24 @@ class History:
 
     def _save(self) -> None:
         with self._open() as database, _transaction(database):
-            # Read inside the transaction, or another process may have saved more than is read here.
+            # Read inside the transaction: otherwise another process may have saved newer counts.
             now, totals = self._clock(), self._totals()
-            found = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self._gateway,)).fetchone()
-            if found is not None:
-                seen, before = found[0], dict(_decode_totals(found[1]))
+            stored = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self._gateway,)).fetchone()
+            if stored is not None:
+                seen, before = stored[0], dict(_decode_totals(stored[1]))
             else:
-                # The file is new. What was in an old one is gone, and none of this hour's; who has not put it there
-                # cannot tell it from what has come since, which is a few seconds' worth.
+                # The file is new, and counts of an old one must not be added to this hour. A process that did not make
+                # the last save does not know what it contained, and skips the counts of the last few seconds.
                 seen, before = now, self._saved if self._saver[0] in (0, os.getpid()) else totals
             hour = _floor(max(seen, now - _SAVE_SECONDS), _HOUR)
             for labels, row in totals.items():
-                known = before.get(labels)
-                if row != known:
+                saved = before.get(labels)
+                if row != saved:
                     _add(
                         database,
                         hour,
                         labels,
-                        row if known is None else [a - b for a, b in zip(row, known, strict=True)],
+                        row if saved is None else [a - b for a, b in zip(row, saved, strict=True)],
                     )
             database.execute(
                 "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)", (self._gateway, now, _encode([*totals.items()]))
@@ -175,7 +176,7 @@ class History:
         self._saver[0] = os.getpid()
 
     def _totals(self) -> dict[Labels, Row]:
-        """By model and platform. What was lost with a worker has failed, and no model is known of it."""
+        """Returns the totals by model and platform. Requests lost with a worker count as failed, without a model."""
         totals = self._board.rows(MODELS)
         lost = self._board.total(Cell.LOST)
         if lost:
@@ -185,7 +186,7 @@ class History:
         return totals
 
     def read(self) -> Json:
-        """The hours and days up to now, from the first of them that has anything on. Raises sqlite3.Error."""
+        """Returns hours and days up to now, from the first with data. Raises sqlite3.Error."""
         now = self._clock()
         with self._open() as database:
             rows = database.execute(
@@ -197,16 +198,16 @@ class History:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one task. A file that was deleted is made anew."""
+        """Opens a connection for one task. Creates the file again if it was deleted."""
         with self._connect() as database:
             if not _format(database):
-                _log.warning("the history begins anew, its file was gone: %s", self._path)
+                _log.warning("the history file was deleted; starting a new one: %s", self._path)
                 _prepare(database)
             yield database
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        """None may outlive a fork, or be used by two threads."""
+        """Opens a connection, which must not outlive a fork or be used by two threads."""
         with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
@@ -214,17 +215,17 @@ class History:
 
 
 def no_history() -> Json:
-    """What is shown where none is kept."""
+    """Returns the response without a history."""
     return {"kept": False, "hours": [], "days": []}
 
 
 def _format(database: sqlite3.Connection) -> int:
-    """0 of a file that is empty."""
+    """Returns the format; 0 for an empty file."""
     return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _prepare(database: sqlite3.Connection) -> None:
-    """Make the tables, unless another process has."""
+    """Creates the tables, unless another process has."""
     with _transaction(database):
         if not _format(database):
             for statement in _SCHEMA.split(";"):
@@ -233,7 +234,7 @@ def _prepare(database: sqlite3.Connection) -> None:
 
 @contextmanager
 def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """One that writes from its start, so that nobody writes between what it reads and what it writes."""
+    """Opens a transaction that locks at once, so that no other writes between its reads and writes."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -244,12 +245,12 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def _add(database: sqlite3.Connection, hour: int, labels: Labels, row: Row) -> None:
-    known = database.execute(
+    stored = database.execute(
         f"SELECT {', '.join(_HISTOGRAMS)} FROM hours WHERE (start, model, platform) = (?, ?, ?)",
         (hour, *labels),
     ).fetchone() or ("{}", "{}")
     histograms = []
-    for text, (start, edges) in zip(known, _HISTOGRAMS.values(), strict=True):
+    for text, (start, edges) in zip(stored, _HISTOGRAMS.values(), strict=True):
         counts = _decode_counts(text)
         for edge, count in zip((*map(str, edges), _ABOVE), row[start:], strict=False):
             if count:
@@ -258,11 +259,11 @@ def _add(database: sqlite3.Connection, hour: int, labels: Labels, row: Row) -> N
     database.execute(_ADD, (hour, *labels, *row[: len(_SUMS)], *histograms))
 
 
-# -- as it is shown ---------------------------------------------------------------------------------------------------
+# -- reading ----------------------------------------------------------------------------------------------------------
 
 
 class _Sums:
-    """What several rows of the file come to."""
+    """The sum of several rows of the file."""
 
     def __init__(self) -> None:
         self._sums: list[float] = [0] * len(_SUMS)
@@ -274,17 +275,17 @@ class _Sums:
             for edge, count in _decode_counts(str(text)).items():
                 counts[edge] = counts.get(edge, 0) + count
 
-    def shown(self) -> Json:
+    def figures(self) -> Json:
         *numbers, seconds = self._sums
-        shown: Json = {name: int(number) for name, number in zip(_SUMS, numbers, strict=False)}
-        shown["average_seconds"] = seconds / numbers[0] if numbers[0] else None
+        figures: Json = {name: int(number) for name, number in zip(_SUMS, numbers, strict=False)}
+        figures["average_seconds"] = seconds / numbers[0] if numbers[0] else None
         for (name, (_, edges)), counts in zip(_HISTOGRAMS.items(), self._histograms, strict=True):
-            shown[name] = _quantiles(edges, counts)
-        return shown
+            figures[name] = _quantiles(edges, counts)
+        return figures
 
 
 def _quantiles(edges: Iterable[float], counts: Mapping[str, int]) -> Json:
-    """The edges may have been others when a part of ``counts`` was saved."""
+    """Returns quantiles. Parts of ``counts`` may have been saved with other edges."""
     above = counts.get(_ABOVE, 0)
     by_edge = {float(edge): count for edge, count in counts.items() if edge != _ABOVE}
     every = sorted({*edges, *by_edge})
@@ -293,7 +294,7 @@ def _quantiles(edges: Iterable[float], counts: Mapping[str, int]) -> Json:
 
 
 def _buckets(rows: Iterable[tuple[float | str, ...]], size: int, now: float) -> list[Json]:
-    """The rows, in the order of time, by buckets of ``size`` seconds; none in between is left out."""
+    """Groups chronological rows into buckets of ``size`` seconds, including empty ones in between."""
     together: dict[int, _Sums] = {}
     by_model: dict[int, dict[str, _Sums]] = {}
     for row in rows:
@@ -306,8 +307,8 @@ def _buckets(rows: Iterable[tuple[float | str, ...]], size: int, now: float) -> 
     return [
         {
             "start": start,
-            **together.get(start, _Sums()).shown(),
-            "models": [{"model": model, **sums.shown()} for model, sums in sorted(by_model.get(start, {}).items())],
+            **together.get(start, _Sums()).figures(),
+            "models": [{"model": model, **sums.figures()} for model, sums in sorted(by_model.get(start, {}).items())],
         }
         for start in range(min(together), int(now) + 1, size)
     ]

@@ -1,8 +1,8 @@
-"""Where lines of a log go: standard output, standard error, or a file that is opened anew when it has been rotated.
+"""The destination of a log: standard output, standard error, or a file that can be reopened after rotation.
 
-Made before the workers are forked, so that a file that cannot be written is found out at the start; each worker writes
-to it by itself. A file is only ever appended to, by one write for a batch of lines, which the kernel does not mix with
-others; a pipe takes PIPE_BUF octets so.
+It is opened before the workers are forked, so that a file that is not writable is reported at startup; each worker
+writes on its own. Files are only appended to, with one write per batch of lines, which the kernel does not mix with
+other writes. For a pipe this holds up to PIPE_BUF bytes.
 """
 
 import logging
@@ -15,21 +15,21 @@ from typing import Final
 __all__ = ["LogFile"]
 
 _MODE: Final = 0o640
-"""Addresses of clients are not for everybody."""
+"""The log contains client addresses, so it is not readable by all users."""
 _PIPE_BYTES: Final = select.PIPE_BUF
 
 _log = logging.getLogger(__name__)
 
 
 class LogFile:
-    """``where`` is ``stdout``, ``stderr`` or the path of a file. Raises OSError if that cannot be opened."""
+    """``where`` is ``stdout``, ``stderr`` or the path of a file. Raises OSError if the file cannot be opened."""
 
     def __init__(self, where: str) -> None:
         self.path = None if where in ("stdout", "stderr") else where
         self._fd = {"stdout": 1, "stderr": 2}[where] if self.path is None else _open(where)
         self._failing = False
         self._torn = False
-        """Whether the last octet that went out is not the end of a line."""
+        """Whether the last byte written is not the end of a line."""
 
     def __repr__(self) -> str:
         return f"<LogFile {self.path or self._fd}>"
@@ -45,23 +45,23 @@ class LogFile:
         return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.stat(os.devnull).st_rdev
 
     def reopen(self) -> bool:
-        """Go on in a new file if this one has been moved away. False, and a message, if that cannot be: it goes on in
-        the old one."""
+        """Reopens the file, which may have been moved. Returns False and logs a message if this fails; the old file
+        stays in use."""
         if self.path is None:
             return False
         try:
             new = _open(self.path)
         except OSError as error:
-            _log.error("%s cannot be opened again (%s): the old file is written on", self.path, error.strerror)
+            _log.error("cannot reopen %s (%s); still writing to the old file", self.path, error.strerror)
             return False
-        # In one step, also for a thread that writes just now.
+        # Replaces the descriptor atomically, also for a thread that is writing.
         os.dup2(new, self._fd, inheritable=False)
         os.close(new)
         return True
 
     def write(self, lines: bytes) -> int:
-        """Write whole lines, and wait for as long as that takes. Returns how many octets went out; if they are not all,
-        the reason is told, once until it works again."""
+        """Writes whole lines, and blocks until this is done. Returns the number of bytes written. A failure is logged,
+        once until a write succeeds."""
         written = 0
         try:
             if self._torn:
@@ -86,7 +86,7 @@ class LogFile:
             try:
                 rest = rest[os.write(self._fd, rest) :]
             except BlockingIOError:
-                # Whoever has the same pipe or terminal has made it so.
+                # Another process with the same pipe or terminal has made it non-blocking.
                 poll = select.poll()
                 poll.register(self._fd, select.POLLOUT)
                 poll.poll()
@@ -103,14 +103,14 @@ class _Interrupted(Exception):
 
 
 def _open(path: str) -> int:
-    # Without a reader a named pipe is an error at once, not something to wait for.
+    # A named pipe without a reader fails at once instead of blocking.
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _MODE)
     os.set_blocking(fd, True)
     return fd
 
 
 def _pieces(lines: bytes, fd: int) -> Iterator[bytes]:
-    """``lines`` as they are to be written: at once, but to a pipe as many whole lines as it takes at once."""
+    """Yields the writes for ``lines``: all at once, or for a pipe as many whole lines as it accepts atomically."""
     if not stat.S_ISFIFO(os.fstat(fd).st_mode):
         yield lines
         return

@@ -1,4 +1,4 @@
-"""Requests that look after the gateway, and are none of those that it is there for."""
+"""Monitoring requests, which are excluded from traffic statistics."""
 
 from typing import Final
 
@@ -8,6 +8,6 @@ _OWN_ROUTES: Final = frozenset(("/health", "/livez", "/readyz", "/metrics", "/op
 
 
 def is_own(route: str) -> bool:
-    """Whether ``route`` is for who looks after the gateway. Its requests are counted by route and status, and left out
-    of everything else: who asks how many are in flight is not one of them."""
+    """Returns whether requests for ``route`` are monitoring requests. They are counted by route and status only, so
+    that reading a figure does not change it."""
     return route in _OWN_ROUTES or route.startswith(("/dashboard", "/debug", "/docs"))

@@ -1,4 +1,4 @@
-// The admin key: kept for this tab, sent with every question, asked for when the gateway wants it.
+// The admin key: kept for this tab, sent with every request; the page prompts for it when the gateway requires it.
 
 import { byId, setText } from "./dom.js";
 import { translate } from "./language.js";
@@ -24,7 +24,7 @@ function keep(value) {
   } catch { /* it holds for this page only */ }
 }
 
-/** Header fields hold octets; fetch() refuses other characters, and the gateway is to say that the key is wrong. */
+/** Header fields hold bytes, and fetch() refuses other characters; encoded, the gateway can report a wrong key. */
 const octets = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
 /** fetch() with the key, if there is one. */
@@ -33,7 +33,7 @@ export function ask(url, options = {}) {
   return fetch(url, known === null ? options : { ...options, headers: { authorization: `Bearer ${octets(known)}` } });
 }
 
-/** Show the form: `response` is the refusal. With 403 no key would help, and the gateway says what does. */
+/** Shows the form for the refusal `response`. After 403 no key would help, and the message names the remedy. */
 export async function showForm(response) {
   const closed = response.status === 403;
   const tried = read() !== null;
@@ -54,7 +54,7 @@ export async function showForm(response) {
   (closed ? byId("access-go") : byId("key")).focus();
 }
 
-/** `onKey` is called when there is a key to try. */
+/** `onKey` is called when a key was entered. */
 export function watchForm(onKey) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();

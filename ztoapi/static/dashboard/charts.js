@@ -1,17 +1,17 @@
-// Charts over time, as SVG: lines or bars over a fixed grid. What moves each second is the `d` of paths and a few texts,
-// so nothing on the page is laid out anew.
+// Charts over time, as SVG: lines or bars over a fixed grid. Each second only the `d` of paths and a few texts change, so
+// the page needs no new layout.
 
 import { el, setText, svg } from "./dom.js";
 import { NONE } from "./format.js";
 import { name, say } from "./language.js";
 
-const HEIGHT = 100; // of the drawing; it is stretched to its box, and lines keep their width
+const HEIGHT = 100; // of the drawing, which is stretched to its box; lines keep their width
 const FAR = 30; // columns that Page Up and Page Down move by
-const RECENT = 10; // columns in which the newest value is looked for, where the last ones have none
+const RECENT = 10; // columns to search for the newest value
 
 const STEPS = [1, 1.2, 1.6, 2, 4, 6, 8, 10]; // times a power of ten: round numbers, whose halves are round too
 
-/** The smallest round number that is at least `value`. */
+/** Returns the smallest round number that is at least `value`. */
 function ceiling(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
@@ -33,9 +33,9 @@ export class Cursor {
 }
 
 /**
- * `title` is the key of its heading, `series` are words of the group "series", `format` makes text of a value, `when`
- * of a time, `ticks` gives what is written below, as columns and texts; `bars` instead of lines. A screen reader has it as a slider over time that
- * says the values.
+ * `title` is the key of the heading; `series` are words of the group "series"; `format` formats a value, `when` a time;
+ * `ticks` returns the labels below, as columns and texts; `bars` draws bars instead of lines. For screen readers the chart
+ * is a slider over time that announces the values.
  */
 export class Chart {
   constructor({ title, series, format, when, ticks, cursor, bars = false, floor = 0 }) {
@@ -66,8 +66,8 @@ export class Chart {
   }
 
   /**
-   * `times` are the columns, in Unix seconds; `values` has a list for each series, with null where there is none. Where
-   * what is drawn is something else, such as sums, it is in `drawn`; the first lies below the others.
+   * `times` are the columns, in Unix seconds; `values` has a list for each series, with null for missing values. `drawn`
+   * replaces them in the drawing, for example with sums; the first series is below the others.
    */
   show(times, values, drawn = values) {
     this.times = times;
@@ -155,7 +155,7 @@ export class Chart {
     event.preventDefault();
   }
 
-  /** Of one series: at the cursor, else the newest. */
+  /** Returns the value of a series at the cursor, else the newest. */
   valueOf(list, column) {
     if (column !== null) return list[column] ?? null;
     return list.slice(-RECENT).findLast((value) => value !== null) ?? null;
@@ -176,7 +176,7 @@ export class Chart {
     this.describe(when, texts, column);
   }
 
-  /** For screen readers. What is new each second is not said to somebody who stands on the chart. */
+  /** Updates the text for screen readers, which do not announce each new second on a focused chart. */
   describe(when, texts, column) {
     if (column === null && document.activeElement === this.plot && this.plot.hasAttribute("aria-valuetext")) return;
     const last = Math.max(this.times.length - 1, 0);

@@ -1,9 +1,9 @@
-// Numbers as people read them. Nothing measured is "–".
+// Formats numbers. Missing values are "–".
 
 import { locale } from "./language.js";
 
 export const NONE = "–";
-const GAP = "\u202f"; // a narrow space that no line breaks at
+const GAP = "\u202f"; // a narrow no-break space
 const formats = new Map();
 
 function number(value, options) {
@@ -21,13 +21,13 @@ function short(value) {
   return digits(value, size >= 100 || value === 0 ? 0 : size >= 10 ? 1 : 2);
 }
 
-/** A whole number; from a million on in short. */
+/** A whole number, abbreviated from a million. */
 export function count(value) {
   if (value === null || value === undefined) return NONE;
   return value < 1e6 ? number(value, { maximumFractionDigits: 0 }) : number(value, { notation: "compact", maximumFractionDigits: 2 });
 }
 
-/** A whole number; from ten thousand on in short. */
+/** A whole number, abbreviated from ten thousand. */
 export const brief = (value) =>
   (value < 1e4 ? count(value) : number(value, { notation: "compact", maximumSignificantDigits: 3 }));
 
@@ -64,7 +64,7 @@ export function percent(share) {
   return `${digits(share * 100, share > 0 && share < 0.0995 ? 1 : 0)}${GAP}%`;
 }
 
-/** How long something has lasted, in its two largest units. */
+/** A duration in its two largest units. */
 export function span(seconds) {
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   let rest = Math.max(Math.round(seconds), 0);
@@ -88,6 +88,6 @@ export const moment = (unix) => time(unix, { ...CLOCK, year: "numeric", month: "
 export const hour = (unix) => time(unix, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 export const date = (unix) => time(unix, { day: "numeric", month: "short" });
 
-// Days are those of UTC, as the gateway counts them.
+// Days are in UTC, as in the gateway.
 export const day = (unix) => time(unix, { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" });
 export const dayDate = (unix) => time(unix, { day: "numeric", month: "short", timeZone: "UTC" });

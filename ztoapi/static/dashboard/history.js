@@ -1,17 +1,17 @@
-// The last days, by the hour or by the day.
+// The history by hour or by day.
 
 import { ask } from "./access.js";
 import { Chart, Cursor } from "./charts.js";
 import { byId } from "./dom.js";
 import { count, date, day, dayDate, duration, hour } from "./format.js";
 
-const AGAIN_MS = 60000; // no hour is over in less
+const AGAIN_MS = 60000; // refresh interval
 const SPANS = {
   hours: { step: 3600, columns: 168, when: hour, date, marked: (at) => new Date(at * 1000).getHours() === 0 },
   days: { step: 86400, columns: 30, when: day, date: dayDate, marked: (at) => (at / 86400) % 5 === 0 },
 };
 
-/** What is said of each hour or day, and what is drawn of it: bars with their parts in front of them. */
+/** The columns and bars of each hour or day; a bar has its parts in front of it. */
 const CHARTS = [
   ["requests", count, {
     requests: (one) => [one.requests, one.requests],
@@ -48,14 +48,14 @@ export class History {
     this.draw();
   }
 
-  /** Where days begin; not so far right that the text would stick out. */
+  /** Returns the starts of days, except where the text would exceed the right edge. */
   ticks(times) {
     const { marked, date } = SPANS[this.span];
     return times.map((at, column) => [column, at]).filter(([column, at]) => marked(at) && column < 0.92 * times.length)
       .map(([column, at]) => [column, date(at)]);
   }
 
-  /** A gateway that keeps no history has none to show. */
+  /** Fetches the hours and days. Without a history on the gateway nothing changes. */
   async fetch() {
     const response = await ask("dashboard/history", { cache: "no-store" }).catch(() => null);
     if (!response?.ok) return;

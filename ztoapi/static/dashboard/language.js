@@ -1,4 +1,4 @@
-// Which language the page speaks, and what it says in it.
+// The language of the page, and its texts.
 
 import { chinese } from "./chinese.js";
 import { setText } from "./dom.js";
@@ -17,21 +17,21 @@ function chosen() {
 
 let language = chosen();
 
-/** What numbers and dates are written for. */
+/** The locale of numbers and dates. */
 export const locale = () => (language === "zh" ? "zh-CN" : "en");
 
-/** The text of `key`, with `values` put in. */
+/** Returns the text of `key`, with `values` filled in. */
 export function say(key, values = {}) {
   return TEXT[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-/** The text of `group`.`word`; a word that the page does not know is shown as it is. */
+/** Returns the text of `group`.`word`; an unknown word is shown unchanged. */
 export function name(group, word) {
   const key = `${group}.${word}`;
   return key in TEXT[language] ? TEXT[language][key] : word;
 }
 
-/** Write what stands in the page itself: `data-text` is an element's text, `data-label` its name, `data-hint` its placeholder. */
+/** Fills in the texts of the page itself: `data-text` is an element's text, `data-label` its name, `data-hint` its placeholder. */
 export function translate(root = document) {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   document.title = `${say("title")} · ztoapi`;

@@ -1,4 +1,4 @@
-// Brings the parts together: the stream's events to what shows them, and the buttons of the header.
+// Connects the events of the stream to the panels, and handles the buttons of the header.
 
 import { ask, hideForm, showForm, watchForm } from "./access.js";
 import { byId, setText } from "./dom.js";
@@ -15,13 +15,13 @@ let drawing = false;
 let paused = false;
 let lost = false;
 let state = "connecting";
-let until = 0; // milliseconds of the page's clock at which the next try is made
+let until = 0; // time of the next attempt, in milliseconds of the page's clock
 const announce = (text) => setText(byId("said"), text);
 const panels = new Panels();
 const requests = new Requests(announce);
 const history = new History();
 
-/** Once for each frame at most, and not at all while nobody can see it. */
+/** Draws at most once per frame, and not at all while the page is hidden. */
 function draw() {
   if (drawing) return;
   drawing = true;
@@ -50,7 +50,7 @@ function showState() {
 }
 
 function changed(next, more) {
-  // While it tries again in vain, what is said is how long it still waits, not that it is about to connect.
+  // During repeated failures the remaining wait is shown, not each attempt.
   if (next === "connecting" && lost) return;
   if (next === "waiting") {
     until = performance.now() + more * 1000;

@@ -1,4 +1,4 @@
-// Everything that is drawn from one set of statistics, but for the requests.
+// Everything that is drawn from the statistics, except the requests.
 
 import { Chart, Cursor } from "./charts.js";
 import { byId, el, setText } from "./dom.js";
@@ -6,8 +6,8 @@ import { NONE, amount, brief, bytes, clock, count, duration, durationParts, perc
 import { name, say } from "./language.js";
 import { Bars, badge, Table } from "./table.js";
 
-const WINDOW = 300; // seconds that charts show, as many as the gateway keeps
-const MUCH_CPU = 0.9; // of a core: above it the worker is what limits
+const WINDOW = 300; // seconds in the charts, as many as the gateway keeps
+const MUCH_CPU = 0.9; // share of a core above which the worker is the bottleneck
 const MANY_ERRORS = 0.05;
 const SOME_ERRORS = 0.01;
 const LATE = 0.1; // seconds of loop lag that clients notice
@@ -76,7 +76,7 @@ export class Panels {
     figure("overhead", ...durationParts(overhead.p50), say("now.p99", { value: duration(overhead.p99) }));
   }
 
-  /** The right edge is the newest second, whether or not anything was noted in it. */
+  /** The right edge is the newest second, even without data. */
   drawCharts({ series, now }) {
     const last = Math.max(Math.floor(now) - 1, ...series.seconds.slice(-1));
     const times = Array.from({ length: WINDOW }, (_, at) => last - WINDOW + 1 + at);
@@ -187,7 +187,7 @@ const LIMITS = [
     ["held", ({ cache }) => cache && say("limits.entries", { count: count(cache.entries), size: bytes(cache.bytes) })]]],
 ];
 
-/** A heading with names and values; a value of null leaves its line out. */
+/** A heading with names and values; a null value omits its line. */
 function group(title, rows) {
   const values = rows.map(() => el("dd"));
   const lines = rows.map(([word], at) => el("div", {}, el("dt", { "data-text": `limits.${word}` }, say(`limits.${word}`)), values[at]));

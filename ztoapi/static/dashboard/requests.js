@@ -1,4 +1,4 @@
-// The requests: newest first, filtered, by pages, and one in full.
+// The requests: newest first, filtered, in pages; and the details of one.
 
 import { ask } from "./access.js";
 import { byId, el, setText } from "./dom.js";
@@ -6,25 +6,25 @@ import { NONE, amount, bytes, clock, count, duration, moment } from "./format.js
 import { name, say } from "./language.js";
 import { badge, Table } from "./table.js";
 
-const PAGE_SIZE = 20; // what the event stream brings
-const AGAIN_MS = 2000; // a page that the event stream does not bring is asked for so often
+const PAGE_SIZE = 20; // as in the event stream
+const AGAIN_MS = 2000; // interval for fetching pages that the event stream does not contain
 const TYPING_MS = 250;
-const MODELS = 100; // more than these would make no choice
+const MODELS = 100; // more would be too many to choose from
 
 const FAILED = new Set(["upstream_error", "upstream_timeout", "truncated", "internal_error", "worker_died"]);
 const ENDINGS = ["done", "client_error", "rejected", "rate_limited", "upstream_error", "upstream_timeout", "truncated",
   "client_disconnect", "slow_client", "shutdown", "internal_error", "worker_died"];
 
-const SPARED = new Set(["hit", "shared"]); // the upstream was not asked for these
+const SPARED = new Set(["hit", "shared"]); // cache results without an upstream request
 
 const keyOf = (record) => `${record.id} ${record.started}`;
 const statusMood = (record) => (record.status >= 500 ? "bad" : record.status >= 400 ? "warn" : record.status ? "good" : null);
 const orNone = (text) => (text === null || text === "" ? NONE : text);
 
-/** What has become of it: the phase while it runs, then the ending; and its colour. */
+/** Returns the phase of a running request, or the ending of a finished one, with its colour. */
 function outcome(record) {
   if (record.ending === null) return [name("phase", record.phase), "live"];
-  // A short time says something else where the upstream was not asked.
+  // Without an upstream request a short time has another meaning.
   const cached = SPARED.has(record.cache) ? ` · ${name("cache", record.cache)}` : "";
   if (record.ending === "done") return [name("ending", "done") + cached, "good"];
   return [name("ending", record.ending), FAILED.has(record.ending) ? "bad" : "warn"];
@@ -54,7 +54,7 @@ const COLUMNS = [
   { head: "col.duration", class: "c-duration number", text: (one) => duration(one.duration) },
 ];
 
-/** Tokens a second while the answer was being written. */
+/** Returns tokens per second while the response was being written. */
 function speed(record) {
   const taken = record.duration - (record.time_to_first_token ?? 0);
   if (!record.stream || !record.output_tokens || !(taken > 0)) return NONE;
@@ -114,19 +114,19 @@ export class Requests {
       [el("dt", { "data-text": `detail.${key}` }, say(`detail.${key}`)), value]));
     byId("detail-close").addEventListener("click", () => byId("detail").close());
     byId("detail").addEventListener("close", () => (this.opened = null));
-    // A click beside the box is one on what is around it.
+    // A click outside the box targets the element around it.
     byId("detail").addEventListener("click", (event) => event.target === byId("detail") && byId("detail").close());
     this.addOptions(byId("filter-ending"), ENDINGS, (word) => name("ending", word));
     setInterval(() => this.isLive() || this.paused || document.hidden || this.fetch(), AGAIN_MS);
   }
 
-  // -- what is shown ---------------------------------------------------------------------------------------------
+  // -- the list -------------------------------------------------------------------------------------------------
 
   filters() {
     return [...new FormData(this.form)].filter(([, value]) => value.trim() !== "");
   }
 
-  /** Whether the event stream brings what is to be shown. */
+  /** Whether the event stream contains the current page. */
   isLive() {
     return this.page === 1 && this.filters().length === 0;
   }
@@ -137,7 +137,7 @@ export class Requests {
     if (this.isLive()) this.receive(found);
   }
 
-  /** Somebody who points at a row, or stands on one, does not want it to move away. */
+  /** Rows do not move while one is pointed at or has the focus. */
   isHeld() {
     const body = this.table.body;
     return body.contains(document.activeElement) || (matchMedia("(hover: hover)").matches && body.matches(":hover"));
@@ -168,7 +168,7 @@ export class Requests {
     if (this.opened) this.detail(this.opened); // the language may have changed
   }
 
-  /** Keep the opened request up to date until it has ended, wherever it is by now. */
+  /** Updates the opened request until it has ended, on whichever page it is. */
   async follow(found) {
     const one = this.opened;
     if (!one || one.ending !== null) return;
@@ -201,16 +201,16 @@ export class Requests {
       if (mine === this.asking) this.receive(found, { turned });
       setText(byId("requests-wrong"), "");
     } catch (error) {
-      // The event stream says when the gateway is away; this is for a question that it would not answer.
+      // The event stream shows an unreachable gateway; this handles a refused query.
       if (/^\d+$/.test(error.message)) setText(byId("requests-wrong"), say("table.failed", { reason: error.message }));
     } finally {
       if (mine === this.asking) this.asking = null;
     }
   }
 
-  // -- the choices -----------------------------------------------------------------------------------------------
+  // -- the filters -----------------------------------------------------------------------------------------------
 
-  /** Models to choose from: those of the statistics, but for the one that stands for all others. */
+  /** Fills in the models of the statistics, without "other". */
   offer(models) {
     const fresh = models.map((one) => one.model).filter((model) => model !== "other" && !this.models.has(model));
     const room = fresh.slice(0, MODELS - this.models.size);

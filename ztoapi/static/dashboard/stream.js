@@ -1,10 +1,10 @@
-// Server-sent events over fetch(), because an EventSource cannot carry a key. It connects again by itself.
+// Server-sent events over fetch(), because an EventSource cannot send a key. Reconnects by itself.
 
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 15000;
-const SILENCE_MS = 10000; // the server speaks once a second: after so long the connection is dead, whatever TCP says
+const SILENCE_MS = 10000; // the server sends once a second; after this time without data the connection is dead
 
-/** Octets come in, events go out: { event, data }. */
+/** Turns bytes into events: { event, data }. */
 class Parser {
   constructor() {
     this.text = new TextDecoder();
@@ -27,8 +27,8 @@ class Parser {
 }
 
 /**
- * `ask` is fetch() with whatever the server wants to see; `onEvent(event, data)` gets the JSON of each event; `onState`
- * gets "connecting", "live", "waiting" (and the seconds to the next try) or "refused" (and the response).
+ * `ask` is fetch() with credentials; `onEvent(event, data)` gets the JSON of each event; `onState` gets "connecting",
+ * "live", "waiting" (and the seconds until the next attempt) or "refused" (and the response).
  */
 export class EventStream {
   constructor(url, { ask, onEvent, onState }) {
@@ -53,7 +53,7 @@ export class EventStream {
     this.running = null;
   }
 
-  /** Do not wait for the next try. */
+  /** Reconnects at once. */
   hurry() {
     if (this.timer) this.start();
   }
@@ -71,7 +71,7 @@ export class EventStream {
       }
       if (response.ok) await this.read(response.body.getReader(), mine);
     } catch {
-      // Cut, refused, or stopped by us: the same is done about all of them.
+      // A lost, refused or stopped connection is handled in the same way.
     }
     if (mine === this.running) this.later();
   }
@@ -92,7 +92,7 @@ export class EventStream {
   }
 
   later() {
-    // Pages that lost the same gateway do not come back in the same instant.
+    // Random, so that pages that lost the same gateway do not all reconnect at once.
     const spread = this.wait * (0.75 + Math.random() / 2);
     this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
     this.timer = setTimeout(() => this.connect(), spread);

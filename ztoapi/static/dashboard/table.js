@@ -1,17 +1,17 @@
-// Tables and lists whose rows stay the same elements while their values change: focus, selection and scroll stay too.
+// Tables and lists whose rows keep their elements while values change, so that focus, selection and scroll are kept.
 
 import { el, setText } from "./dom.js";
 import { say } from "./language.js";
 
-const ROWS = 8; // as many fit without scrolling
+const ROWS = 8; // that fit without scrolling
 
-/** Whether somebody may have to scroll `box`, who may have a keyboard alone. */
+/** Makes `box` focusable while it may need scrolling, for keyboard users. */
 function scrollable(box, may) {
   if (may) box.tabIndex = 0;
   else box.removeAttribute("tabindex");
 }
 
-/** Make the children of `parent` those of `records`, in this order, by key; `make(key)` and `update(node, record)`. */
+/** Makes the children of `parent` match `records`, in this order, by key; `make(key)` and `update(node, record)`. */
 export function reconcile(parent, nodes, records, keyOf, make, update) {
   const wanted = new Set(records.map(keyOf));
   for (const [key, node] of nodes) {
@@ -33,7 +33,7 @@ export function reconcile(parent, nodes, records, keyOf, make, update) {
 
 /**
  * A table. A column has a `head` (a key), a `class`, and `show(cell, record)`, or `text(record)` for cells of plain
- * text. The first column is the row's heading. `none` is the key of what is said where there are no rows.
+ * text. The first column is the row's heading. `none` is the key of the text for an empty table.
  */
 export class Table {
   constructor({ label, columns, keyOf, none, onOpen = null }) {
@@ -70,7 +70,7 @@ export class Table {
   }
 }
 
-/** Names with a number each, and a bar for its part of the largest. */
+/** Names with numbers, and bars relative to the largest. */
 export class Bars {
   constructor({ label, none }) {
     this.nodes = new Map();
@@ -79,7 +79,7 @@ export class Bars {
     this.element = el("div", { class: "table", role: "group", "data-label": label, "aria-label": say(label) }, this.list, this.empty);
   }
 
-  /** `items` have a `key`, a `name`, a `value`, what is shown of it (`text`) and perhaps a `mood`: good, warn, bad. */
+  /** `items` have a `key`, a `name`, a `value`, its `text`, and optionally a `mood`: good, warn, bad. */
   show(items) {
     const most = Math.max(1, ...items.map((item) => item.value));
     reconcile(this.list, this.nodes, items, (item) => item.key,
@@ -96,7 +96,7 @@ export class Bars {
   }
 }
 
-/** A short word in a colour, or with null as plain text: the cell's only child. */
+/** Sets the only child of a cell: a word in a colour, or plain text for a null colour. */
 export function badge(cell, text, mood) {
   if (!cell.firstElementChild) cell.append(el("span"));
   const node = cell.firstElementChild;

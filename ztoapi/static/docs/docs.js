@@ -1,4 +1,4 @@
-// Renders openapi.json: operations with their fields, responses, and lines to copy.
+// Renders openapi.json: operations with their fields, responses, and commands to copy.
 
 import { byId, el, setText } from "./dom.js";
 
@@ -67,7 +67,7 @@ async function copy(text, button) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Pages that came without TLS from another machine have no clipboard.
+    // The clipboard is not available on pages loaded from another machine without TLS.
     const area = el("textarea", { class: "unseen" });
     area.value = text;
     document.body.append(area);

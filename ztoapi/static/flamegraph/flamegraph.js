@@ -1,7 +1,7 @@
-// The flame graph of one profile, which stands in the page. "./dom.js" is put before this, in the same script.
+// The flame graph of the profile that the page contains. "./dom.js" precedes this file in the same script.
 
 const ROW = 22; // pixels
-const NARROWEST = 2; // pixels; what is narrower is not drawn until a part of the graph is shown alone
+const NARROWEST = 2; // pixels; narrower frames are drawn only after zooming in
 const LISTED = 60;
 const profile = JSON.parse(byId("profile").textContent);
 const functions = profile.frames.map(([name, file, line]) => ({ name, file, line, self: 0, total: 0 }));
@@ -26,7 +26,7 @@ for (const [stack, count] of profile.stacks) {
   if (stack.length) functions[stack.at(-1)].self += count;
 }
 
-let top = root; // what is shown over the whole width
+let top = root; // the frame over the whole width
 let active = root;
 let blocks = new Map();
 

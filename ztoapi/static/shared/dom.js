@@ -1,4 +1,4 @@
-// Makes elements. Whatever is shown goes in as text: nothing here, or in any page, makes markup of a string.
+// Creates elements. All content is inserted as text: no page creates markup from a string.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -12,14 +12,14 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** An element; functions among the attributes become listeners, strings among the children become text. */
+/** Creates an element; functions among the attributes become listeners, strings among the children become text. */
 export const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 
 export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
 export const byId = (id) => document.getElementById(id);
 
-/** Set a text only where it differs: screen readers and selections are left alone. */
+/** Sets a text only if it differs, so that screen readers and selections are not disturbed. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -1,4 +1,4 @@
-// Runs before the first paint, so that a page never flashes in the wrong colours. Not a module for that reason.
+// Runs before the first paint, so that a page never flashes in the wrong colours. A module would run too late.
 "use strict";
 (() => {
   const THEMES = ["auto", "light", "dark"];
