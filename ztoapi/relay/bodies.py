@@ -37,9 +37,10 @@ def kind_of(start: bytes, *, events: bool) -> Body | None:
     """The kind of a body that begins with ``start``, None if more of it is needed. ``events``: it is an event stream,
     unless the first byte belongs to JSON or HTML."""
     first = start[:1]
-    if first in (b"{", b"["):
+    if first == b"{":
         return Body.JSON
-    if first == b"<":
+    if first in (b"<", b"["):
+        # A page, or a list of errors as Gemini sends it.
         return Body.OTHER
     if first and (events or start.startswith(_MARKS)):
         return Body.EVENTS
