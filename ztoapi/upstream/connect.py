@@ -24,8 +24,7 @@ _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, seconds: float) -> socket.socket:
     """A socket that is connected to ``host``. All addresses get their attempt within ``seconds``, which is the
     caller's timeout. Raises the OSError of the last attempt that failed."""
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    waiting = deque(_interleaved(found)[:MAX_ADDRESSES])
+    waiting = deque(_interleaved(await _resolve(loop, host, port))[:MAX_ADDRESSES])
     if len(waiting) == 1:
         return await _attempt(loop, waiting[0])
     delay = min(ATTEMPT_DELAY_SECONDS, seconds / (len(waiting) + 1))
@@ -49,6 +48,10 @@ async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, seconds
                 attempt.result().close()
     assert failure is not None
     raise failure
+
+
+async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Sequence[_Address]:
+    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _interleaved(addresses: Sequence[_Address]) -> list[_Address]:
