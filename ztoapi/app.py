@@ -309,7 +309,7 @@ class Application:
         return sources
 
     def _own_samples(self) -> Iterator[Sample]:
-        yield Sample("ztoapi_client_connections", len(self.context.connections))
+        yield from self.context.connection_limits.samples()
         yield from self.context.buffers.samples()
         if (redis := self._redis) is not None:
             yield Sample("ztoapi_store_up", float(not redis.statistics().away), "redis")

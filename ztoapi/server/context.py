@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ztoapi.errors import ApiError
 from ztoapi.server.buffers import BufferBudget
+from ztoapi.server.connection_limits import ConnectionLimits
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.address import Network
@@ -76,6 +77,7 @@ class ServerContext:
         self.tracer = tracer
         self.trusted_proxies = trusted_proxies
         self.connections: set[HTTPProtocol] = set()
+        self.connection_limits = ConnectionLimits(self.limits, self.connections, loop.time)
         self.draining = False
         self.date = b""
         self._id_prefix = secrets.token_hex(8)

@@ -85,6 +85,7 @@ class HTTPProtocol(asyncio.Protocol):
         "_advancing",
         "_body_deadline",
         "_buffered",
+        "_counted_address",
         "_exchange",
         "_expect_continue",
         "_half_closed",
@@ -122,6 +123,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._read_paused = False
         self._resting = False
         """Whether this connection has done its share of this turn of the loop."""
+        self._counted_address: str | None = None
         self._buffered = 0
         """Bytes that are counted in the worker's buffer budget."""
         self._stalled_bytes = 0
@@ -139,6 +141,11 @@ class HTTPProtocol(asyncio.Protocol):
         """Whether a request is in hand, its body still coming included."""
         return self._exchange is not None
 
+    @property
+    def idle(self) -> bool:
+        """Whether the connection waits for a request of which nothing has come."""
+        return self._phase is _IDLE and not self._wire.held and not self.write_paused
+
     # -- the transport calls these ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -149,12 +156,23 @@ class HTTPProtocol(asyncio.Protocol):
             self.client = peer_address(peer[0])
             self.peer = authority(self.client, peer[1])
             self.proxied = is_in(self.client, self.context.trusted_proxies)
+        if not self.proxied:
+            self._counted_address = self.client
+        sock = transport.get_extra_info("socket")
+        descriptor = -1 if sock is None else sock.fileno()
+        refusal = self.context.connection_limits.admit(self._counted_address, descriptor)
         self.context.connections.add(self)
         self.context.deadlines.add(self)
         self.deadline = self.context.loop.time() + self.context.limits.head_timeout_seconds
+        if refusal is not None:
+            self._refuse(refusal)
+            if self.context.connection_limits.scarce(descriptor):
+                # There is no descriptor left to linger with.
+                self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.context.connections.discard(self)
+        self.context.connection_limits.leave(self._counted_address)
         self.context.deadlines.discard(self)
         self.deadline = NEVER
         self._wire.discard()

@@ -55,6 +55,12 @@ class SampledMetric(NamedTuple):
 
 SAMPLED: Final[Mapping[str, SampledMetric]] = {
     "ztoapi_client_connections": SampledMetric(SampleKind.SUM, (), "Client connections that are open."),
+    "ztoapi_client_connections_evicted": SampledMetric(
+        SampleKind.COUNTER, (), "Idle client connections closed to make room for new ones."
+    ),
+    "ztoapi_client_connections_refused": SampledMetric(
+        SampleKind.COUNTER, (), "Client connections refused because there were too many."
+    ),
     "ztoapi_client_buffered_bytes": SampledMetric(
         SampleKind.SUM, (), "Bytes of requests that are buffered for clients."
     ),

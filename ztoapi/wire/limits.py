@@ -98,6 +98,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 268435456
     """26 of the largest bodies. A body counts from its first read to the end of the response, a head and pipelined
     requests until they are parsed. nginx writes bodies to disk, Envoy sheds load above its heap limit."""
+    max_connections: Annotated[
+        int,
+        Range(0, 10_000_000, "connections"),
+        Option("Client connections of a worker; 503 above it. 0: as many as the limit on open files allows."),
+    ] = 0
+    """At the limit, and when only one in eight file descriptors is free, the oldest idle connections are closed for new
+    ones, as nginx does."""
+    max_connections_per_address: Annotated[
+        int,
+        Range(0, 10_000_000, "connections"),
+        Option("Client connections of one address to a worker; 429 above it. 0: no limit."),
+    ] = 0
+    """Addresses count as in `[limits.address]`; trusted proxies are not limited. nginx and HAProxy have no such limit
+    by default: many clients may share an address."""
     head_timeout_seconds: Annotated[Seconds, Option("Time to receive a whole request head; 408.")] = 10.0
     """Counts from the first byte, whatever arrives later. A connection without any byte is closed without a
     response."""
