@@ -15,8 +15,8 @@ section 9.6) and looks the same, so it is asked: an interim answer, or a comment
 kernel of a client that is gone reset the connection. HTTP/1.0 has no interim answers and gets the benefit of the doubt.
 
 One connection does a bounded amount of work in one turn of the event loop: it answers ``TURN_REQUESTS``, decodes
-``TURN_CHUNKED_BYTES``, and reads more than ``TURN_BULK_BYTES`` only once. Then it rests: reading pauses, and the work
-goes on in the next turn, after the other connections.
+``TURN_FRAMING_BYTES`` of chunk framing, and reads more than ``TURN_BULK_BYTES`` only once. Then it rests: reading
+pauses, and the work goes on in the next turn, after the other connections.
 """
 
 import asyncio

@@ -23,7 +23,7 @@ __all__ = [
     "SPARE_RINGS",
     "TRAILER_BYTES",
     "TURN_BULK_BYTES",
-    "TURN_CHUNKED_BYTES",
+    "TURN_FRAMING_BYTES",
     "TURN_REQUESTS",
     "UNCOUNTED_BYTES",
     "UNUSED_BODY_BYTES",
@@ -43,8 +43,9 @@ goes on, because a paused transport does not notice that its peer has closed the
 TURN_REQUESTS: Final = 16
 """Pipelined requests of one connection that are answered in one turn of the event loop, about 1 ms of `/livez`. The
 rest is answered after the other connections had their turn."""
-TURN_CHUNKED_BYTES: Final = 16384
-"""Bytes of a chunked body that are decoded in one turn of the event loop: 2700 chunks of one byte, about 4 ms."""
+TURN_FRAMING_BYTES: Final = 2048
+"""Framing of a chunked body after which the rest waits for the next turn of the event loop: 700 chunks of one byte,
+about 2 ms. Bodies in large chunks are decoded as they arrive."""
 TURN_BULK_BYTES: Final = 131072
 """A larger read is the last of its connection in one turn of the event loop. uvloop otherwise reads up to 32 times
 250 KiB from a connection that sends fast, before any other connection has its turn."""

@@ -14,10 +14,13 @@ from typing import Final
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.guard import check_partial_head
-from ztoapi.wire.limits import TURN_CHUNKED_BYTES, Limits
+from ztoapi.wire.limits import TURN_FRAMING_BYTES, Limits
 from ztoapi.wire.request import HeadMemory, RequestHead, parse_head
 
 __all__ = ["ServerWire", "State"]
+
+_PART_BYTES: Final = 4096
+"""Bytes of a chunked body that are decoded at a time."""
 
 
 class State(enum.Enum):
@@ -162,8 +165,12 @@ class ServerWire:
     def _receive_chunks(self, chunks: ChunkDecoder, body: bytearray, data: bytes) -> None:
         if self.held:
             data = self.held + data
-        part, self.held = data[:TURN_CHUNKED_BYTES], data[TURN_CHUNKED_BYTES:]
-        body += chunks.decode(part)
+        at, end, size = 0, len(data), len(body)
+        # Counts what is not payload: the cost of a chunk is in its framing.
+        while at < end and not chunks.done and at - len(body) + size < TURN_FRAMING_BYTES:
+            body += chunks.decode(data[at : at + _PART_BYTES])
+            at += _PART_BYTES
+        self.held = data[at:]
         if len(body) > self._max_body_bytes:
             raise self._too_large()
         if chunks.done:
