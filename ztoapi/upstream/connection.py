@@ -23,7 +23,7 @@ from ztoapi.errors import Fault, ProtocolError, UpstreamError
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.upstream.failures import broken_http, closed, internal, late, truncated
 from ztoapi.wire.client import AnswerHeads, ClientWire, ResponseHead
-from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
+from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
 
 __all__ = ["Owner", "Sink", "Timeouts", "UpstreamConnection"]
 
@@ -81,6 +81,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_landing",
         "_last_activity",
         "_paused",
+        "_resting",
         "_room",
         "_sent_at",
         "_take",
@@ -115,6 +116,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._wire = ClientWire(heads)
         self._active = False
         self._paused = False
+        self._resting = False
+        """Whether a full read was the last in this turn of the loop."""
         self._last_activity = self._sent_at = 0.0
         self._first_byte_deadline = NEVER
         self._total_deadline = NEVER
@@ -162,13 +165,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Stop reading (the client is slow)."""
         if not self._paused:
             self._paused = True
-            self.transport.pause_reading()
+            if not self._resting:
+                self.transport.pause_reading()
 
     def resume(self) -> None:
         if self._paused:
             self._paused = False
             self._active = True
-            self.transport.resume_reading()
+            if not self._resting:
+                self.transport.resume_reading()
 
     @property
     def complete(self) -> bool:
@@ -207,6 +212,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = self._landing[:nbytes].tobytes()
+        if nbytes >= LANDING_BYTES:
+            self._rest()
         sink = self.sink
         if sink is None:
             # Octets that nobody asked for: whatever they are, they must not become part of the next answer.
@@ -240,6 +247,21 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         if wire.complete and self.sink is sink:
             self._complete(sink)
+
+    def _rest(self) -> None:
+        """Read no more in this turn of the loop.
+
+        uvloop reads up to 32 times from an upstream that sends fast before any other connection has its turn.
+        """
+        if not self._paused:
+            self.transport.pause_reading()
+        self._resting = True
+        self.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._resting = False
+        if not self._paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def eof_received(self) -> None:
         sink = self.sink
