@@ -330,7 +330,7 @@ class HTTPProtocol(asyncio.Protocol):
 
         None is taken up while the socket is full: answers would pile up for a client that reads none of them.
         """
-        if self._advancing or self._resting:
+        if self._advancing:
             return
         self._advancing = True
         left = TURN_REQUESTS
