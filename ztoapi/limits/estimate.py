@@ -1,16 +1,20 @@
-"""Estimate of the tokens of a request, before its usage is known."""
+"""Estimates of the tokens of a request, before its usage is known and where it never is."""
 
 import re
 from typing import Final
 
 from ztoapi.dialects.request import ChatRequest
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "sent_tokens"]
 
 _BYTES_PER_TOKEN: Final = 4
 """OpenAI's rule of thumb for English. Chinese has three bytes per character and about two characters per token."""
 _DEFAULT_COMPLETION_TOKENS: Final = 1024
 """Reserved for the completion of a request without a limit; settled when its usage is known."""
+_LEAST_EVENT_BYTES: Final = 64
+"""An event with an OpenAI chunk is larger, however short its text."""
+_MOST_EVENT_BYTES: Final = 256
+"""A larger event has more than one token: a chunk without text has 150 to 250 bytes."""
 _SMALL_BYTES: Final = 4096
 """A smaller body has no room for an image that would matter."""
 _DATA_URI = re.compile(rb'"data:[^"]{64,}"')
@@ -31,6 +35,14 @@ def estimate(request: ChatRequest) -> int:
     if "max_tokens" in fields or "max_completion_tokens" in fields:
         completion = _completion_tokens(request)
     return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + completion
+
+
+def sent_tokens(size: int, event_bytes: int | None) -> int:
+    """Returns the tokens in ``size`` bytes that a client was sent: one for each event of a stream, whose events have
+    ``event_bytes``; without that, as many as English text of the size has."""
+    if event_bytes is None:
+        return size // _BYTES_PER_TOKEN
+    return size // min(max(event_bytes, _LEAST_EVENT_BYTES), _MOST_EVENT_BYTES)
 
 
 def _completion_tokens(request: ChatRequest) -> int:

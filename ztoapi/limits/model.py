@@ -107,8 +107,9 @@ class Reservation(Protocol):
         """Charges ``amount`` streamed tokens or bytes; returns the nanoseconds for which the stream must pause."""
         ...
 
-    def finish(self, tokens: int | None = None) -> None:
-        """Ends the request, which used ``tokens``. With None the usage is unknown and the estimate stands."""
+    def finish(self, tokens: int | None = None, *, sent: int = 0) -> None:
+        """Ends the request, which used ``tokens``. With None the usage is unknown, and the estimate is charged, or
+        ``sent`` if more tokens than that have reached the client."""
         ...
 
 

@@ -392,9 +392,11 @@ class RedisReservation:
     def charge(self, amount: int) -> int:
         return self._local.charge(amount)
 
-    def finish(self, tokens: int | None = None) -> None:
+    def finish(self, tokens: int | None = None, *, sent: int = 0) -> None:
         self._local.finish()
-        if tokens is not None and tokens != self._tokens:
+        if tokens is None:
+            tokens = max(self._tokens, sent)
+        if tokens != self._tokens:
             self._limiter.settle(self._leases, tokens - self._tokens)
 
 

@@ -265,10 +265,12 @@ class LocalReservation:
                 pause = max(pause, bucket.rate.pause(tat, now))
         return pause
 
-    def finish(self, tokens: int | None = None) -> None:
+    def finish(self, tokens: int | None = None, *, sent: int = 0) -> None:
         places, self._places = self._places, None
         assert places is not None, "a reservation must be finished once"
-        if tokens is not None and tokens != self._tokens and self._compiled.settles:
+        if tokens is None:
+            tokens = max(self._tokens, sent)
+        if tokens != self._tokens and self._compiled.settles:
             self._limiter.settle(self._compiled, tokens - self._tokens)
         words = self._limiter.words
         # No lock: only this worker writes these words. Others may read the previous count, which is higher.

@@ -10,11 +10,11 @@ from typing import Final, TypeAlias
 from ztoapi.config.model import ClientKey, Config
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.errors import ApiError, Ending
-from ztoapi.limits.estimate import estimate
+from ztoapi.limits.estimate import estimate, sent_tokens
 from ztoapi.limits.fields import describe, go_duration, ietf_fields, openai_fields
 from ztoapi.limits.model import Descriptors, InFlightLimit, Limiter, RateLimit, Rejection, Reservation, Scope, Unit
 from ztoapi.limits.scopes import Scopes
-from ztoapi.server.exchange import Exchange
+from ztoapi.server.exchange import CLIENT_CLOSED, Exchange
 from ztoapi.structures.bucket import SECOND_NS
 from ztoapi.telemetry.samples import Sample
 from ztoapi.wire.address import limited_part
@@ -136,6 +136,10 @@ class RateLimits:
             if record.usage is not None:
                 reservation.finish(record.usage.total_tokens)
             elif record.status == 200:
+                # A client that leaves early pays for what it was sent; no upstream says how much that was.
+                reservation.finish(sent=sent_tokens(record.bytes_out, record.event_bytes if record.stream else None))
+            elif record.status == CLIENT_CLOSED and record.attempts:
+                # The upstream has begun to work for it.
                 reservation.finish()
             else:
                 # A failed request without usage is assumed to have generated no tokens.

@@ -175,6 +175,9 @@ class Relay:
     # -- the exchange calls these ---------------------------------------------------------------------------------
 
     def _cancel(self) -> None:
+        if self._mode is _EVENTS and self._stream:
+            # Some upstreams count in every event.
+            self._note(self._reader.usage)
         self._end()
         if self._retry is not None:
             self._retry.cancel()

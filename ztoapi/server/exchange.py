@@ -26,10 +26,10 @@ from ztoapi.wire.trace import TRACEPARENT, field_lines, read_trace
 if TYPE_CHECKING:
     from ztoapi.server.protocol import HTTPProtocol
 
-__all__ = ["Exchange", "Request"]
+__all__ = ["CLIENT_CLOSED", "Exchange", "Request"]
 
 _log = logging.getLogger(__name__)
-_CLIENT_CLOSED: Final = 499
+CLIENT_CLOSED: Final = 499
 """nginx's status for a client that went away; it only ever stands in records."""
 STALL_SECONDS: Final = 5.0
 """A stream that stands still for so long counts as stalled: no model takes it between two tokens in ordinary work."""
@@ -51,7 +51,7 @@ class Request(msgspec.Struct, gc=False):
 class HeldReservation(Protocol):
     """The rate-limit reservation of a request: see ``ztoapi/limits``."""
 
-    def finish(self, tokens: int | None = None) -> None: ...
+    def finish(self, tokens: int | None = None, *, sent: int = 0) -> None: ...
 
 
 # Over 250 lines: each way to answer ends in the one `finish`.
@@ -253,7 +253,7 @@ class Exchange:
             gaps[bisect_left(GAP_EDGES_SECONDS, now - self._last)] += 1  # type: ignore[operator] # set with _gaps
             self._last = now
         elif self.record.first_byte is None:
-            self._begin_pieces()
+            self._begin_pieces(octets)
         write(self._begin(octets) if self._head else octets)
 
     def end(self, payload: bytes = b"", ending: Ending = Ending.DONE) -> None:
@@ -313,9 +313,10 @@ class Exchange:
         self.started = True
         return head + data
 
-    def _begin_pieces(self) -> None:
+    def _begin_pieces(self, octets: bytes) -> None:
         """The first piece of a stream is about to go out."""
         record = self.record
+        record.event_bytes = len(octets) // (octets.count(b"data:") or 1)
         record.first_byte = self._last = monotonic()
         self._gaps = self._protocol.context.recorder.begin_stream(record)
 
@@ -366,7 +367,7 @@ class Exchange:
         self.gone = True
         self._write = None
         if not self.started:
-            self.record.status = _CLIENT_CLOSED
+            self.record.status = CLIENT_CLOSED
         if self._task is not None:
             self._task.cancel()
         if self.on_gone is not None:

@@ -59,6 +59,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     bytes_in: int = 0
     bytes_out: int = 0
     """Size of the response body; for streams including the chunk framing."""
+    event_bytes: int | None = None
+    """Size of an event of a stream, as its first piece has them."""
     usage: Usage | None = None
     error_code: str | None = None
     upstream_code: str | None = None
