@@ -171,10 +171,10 @@ RESPONSES: Object = {
         "server_error", "upstream_error", "the connection to the upstream was lost", *RETRY, "x-should-retry",
     ),
     "Unavailable": refused(
-        "The gateway has as many requests in hand as it takes (`overloaded`), is shutting down (`shutdown`), has no "
+        "The gateway has reached its limit of requests in flight (`overloaded`), is shutting down (`shutdown`), has no "
         "credential that can be used now (`token_unavailable`), cannot count requests (`limits_unavailable`), or the "
         "upstream has no room (`upstream_overloaded`).",
-        "server_error", "overloaded", "the gateway has as many requests in hand as it takes: try again later",
+        "server_error", "overloaded", "the gateway has reached its limit of requests in flight: try again later",
         *RETRY, "x-should-retry",
     ),
     "UpstreamSlow": refused(
@@ -597,7 +597,7 @@ def chat() -> Object:
         "operationId": "createChatCompletion",
         "tags": ["Chat"],
         "summary": "Answer a conversation",
-        "description": "As OpenAI has it. What GLM does not know is mapped where it has an equivalent, else dropped; "
+        "description": "OpenAI's request. Fields that GLM lacks are mapped or dropped; "
         "to plain OpenAI-compatible upstreams the request goes as it came.",
         "security": CLIENT_KEY,
         "parameters": [ref("parameters", name) for name in ("RequestId", "Cache", "CacheControl")],

@@ -403,7 +403,7 @@ def _caps(platform: Platform, limiter: LocalLimiter | None) -> PlatformCaps | No
 
 
 def _admission(server: ServerConfig, loop: asyncio.AbstractEventLoop) -> Admission:
-    return Admission(loop, most=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds)
+    return Admission(loop, max_in_flight=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds)
 
 
 def _redis_limiter(url: str, scopes: Scopes, limiter: LocalLimiter, config: Config) -> "RedisLimiter":

@@ -8,14 +8,14 @@ from tests.project.prose import BOUNDS, Bound, count, page_texts, replaced_words
 
 ROOT = Path(__file__).resolve().parents[2]
 # Packages and pages that follow the writing rules; add one when it is rewritten.
-PACKAGES = ["config", "limits", "measure", "profiling", "simulator", "store", "structures"]
+PACKAGES = ["cache", "config", "limits", "measure", "middleware", "profiling", "simulator", "store", "structures"]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [
     "README.md",
     "SECURITY.md",
     *(
         f"docs/{name}.md"
-        for name in ("architecture", "cache", "credentials", "deployment", "glossary", "keys", "traffic")
+        for name in ("architecture", "behaviour", "cache", "credentials", "deployment", "glossary", "keys", "traffic")
     ),
     *(str(path.relative_to(ROOT)) for path in DECISIONS),
 ]

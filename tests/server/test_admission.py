@@ -1,4 +1,4 @@
-"""Overload: the cap on requests in hand, the queue before it, its time limit and what leaves it in other ways."""
+"""Overload: the cap on requests in flight, the queue before it, its time limit and what leaves it in other ways."""
 
 import json
 
@@ -14,12 +14,12 @@ LONG_WAIT = 5.0
 
 
 class Overloaded:
-    """A worker that takes ``most`` requests in hand and lets ``queued`` wait."""
+    """A worker that takes ``most`` requests in flight and lets ``queued`` wait."""
 
     def __init__(self, make: MakeWorker, most: int, queued: int) -> None:
         self.admission: Admission
         self.worker: Worker = make(admit=lambda exchange: self.admission.check(exchange))
-        self.admission = Admission(self.worker.loop.as_loop(), most=most, queued=queued, seconds=LONG_WAIT)
+        self.admission = Admission(self.worker.loop.as_loop(), max_in_flight=most, queued=queued, seconds=LONG_WAIT)
 
     def ask(self, octets: bytes = GET) -> Connection:
         connection = self.worker.connect()

@@ -1,9 +1,8 @@
-"""Which requests may be answered from the cache: what the client says, and whether the answer is bound to be the same.
+"""The requests that may use the cache: those with the client's consent, or with a repeatable response.
 
-An answer is taken for repeatable where the request leaves nothing to chance: temperature 0, ``do_sample`` false (GLM's
-own way to say it), or a seed, by which a client asks for just that. A tool that the upstream uses by itself, such as a
-web search, makes an answer depend on the moment; functions are called by the client, and their calls are an answer like
-any other.
+A response counts as repeatable if the request has no randomness: temperature 0, ``do_sample`` false (GLM's own option),
+or a seed. A tool that the upstream runs itself, such as a web search, makes a response depend on the moment. Functions
+are called by the client, and a function call is a response like any other.
 """
 
 import enum
@@ -17,7 +16,7 @@ from ztoapi.dialects.request import ChatRequest
 __all__ = ["REQUEST_HEADER", "Use", "use_of"]
 
 REQUEST_HEADER: Final = b"x-ztoapi-cache"
-"""With the value ``on`` the client takes an answer again that need not be the same."""
+"""With the value ``on`` the client accepts a stored response to a request that is not repeatable."""
 _NO_CACHE: Final = frozenset((b"no-cache", b"max-age=0"))
 
 
@@ -26,7 +25,7 @@ class Use(enum.Enum):
 
     NONE = enum.auto()
     FRESH = enum.auto()
-    """It wants an answer of its own, which others may be given afterwards."""
+    """The request needs a new response, which is then stored."""
     FULL = enum.auto()
 
 
@@ -38,17 +37,18 @@ _tools = msgspec.json.Decoder(list[_Tool] | None).decode
 
 
 def use_of(request: ChatRequest, headers: Mapping[bytes, bytes], *, repeatable: bool) -> Use:
-    """``repeatable`` says whether the upstream gives the same answer again when nothing is left to chance."""
+    """Returns the use of a request. ``repeatable``: the upstream repeats its response to a request without
+    randomness."""
     control = headers.get(b"cache-control")
-    asked = () if control is None else {one.strip() for one in control.lower().split(b",")}
-    if b"no-store" in asked:
+    directives = () if control is None else {part.strip() for part in control.lower().split(b",")}
+    if b"no-store" in directives:
         return Use.NONE
-    if headers.get(REQUEST_HEADER, b"").lower() != b"on" and not (repeatable and _leaves_nothing_to_chance(request)):
+    if headers.get(REQUEST_HEADER, b"").lower() != b"on" and not (repeatable and _is_deterministic(request)):
         return Use.NONE
-    return Use.FULL if _NO_CACHE.isdisjoint(asked) else Use.FRESH
+    return Use.FULL if _NO_CACHE.isdisjoint(directives) else Use.FRESH
 
 
-def _leaves_nothing_to_chance(request: ChatRequest) -> bool:
+def _is_deterministic(request: ChatRequest) -> bool:
     fields = request.fields
     tools = fields.get("tools")
     if "web_search_options" in fields or (tools is not None and not _are_functions(tools)):

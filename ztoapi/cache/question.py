@@ -1,9 +1,9 @@
-"""What makes two chat requests the same question: the value of their JSON, who asks, and where the answer comes from.
+"""The cache key of a chat request: the value of its JSON, the client, and the source of the response.
 
-The order of keys, white space and escapes do not count; everything else does, fields that nobody here knows included.
-Numbers count as they are written, so 1 and 1.0 are two: who knows what an upstream makes of them. A body of which two
-readers could see different values, such as one in which a key stands twice, is no question at all: what is asked would
-not be what is remembered.
+The order of keys, white space and escapes do not matter; everything else does, unknown fields included. Numbers are
+compared as they are written, so 1 and 1.0 differ: upstreams may treat them differently. A body that two parsers could
+read differently, such as one with a duplicate key, has no cache key: the upstream could see another request than the
+cache.
 """
 
 import hashlib
@@ -16,41 +16,41 @@ import msgspec
 __all__ = ["DIGEST_BYTES", "Terms", "digest"]
 
 Terms = Sequence[str | bool | Sequence[str] | None]
-"""What else the answer depends on, always in the same order."""
+"""Everything else that the response depends on, always in the same order."""
 
 DIGEST_BYTES: Final = 32
-"""SHA-256: nobody finds two questions with the same one. It takes 0.2 ms for 300 KB here, BLAKE2 0.6."""
-_MOST_BYTES: Final = 1048576
-"""2 ms, for which all others wait. Larger bodies have pictures in them."""
+"""SHA-256: collisions cannot be found. It takes 0.2 ms for 300 KB, BLAKE2 takes 0.6 ms."""
+_MAX_BYTES: Final = 1048576
+"""2 ms of the event loop. Larger bodies contain pictures."""
 _FORM: Final = 1
-"""To be raised when the same question would get another answer from this version: a common store outlives it."""
+"""Increase it when a version responds differently to the same request: a common store outlives a version."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def digest(body: bytes | bytearray, *, stream: bool, terms: Terms) -> bytes | None:
-    """The question that ``body`` (a JSON object) asks; None if it cannot be told for sure, or in no time. ``stream``
-    says how it is to be answered, whatever the body says."""
-    if len(body) > _MOST_BYTES:
+    """Returns the cache key of ``body``, a JSON object; None if the body is ambiguous or too large. ``stream`` is the
+    form of the response and overrides the body."""
+    if len(body) > _MAX_BYTES:
         return None
     try:
-        question = _decode(body.decode("utf-8"))
-        assert isinstance(question, dict)
-        question["stream"] = stream
+        request = _decode(body.decode("utf-8"))
+        assert isinstance(request, dict)
+        request["stream"] = stream
         if not stream:
-            # It says how a stream is to be sent.
-            question.pop("stream_options", None)
-        octets = _encode([_FORM, terms, question])
+            # It applies to streams only.
+            request.pop("stream_options", None)
+        canonical = _encode([_FORM, terms, request])
     except (ValueError, OverflowError, RecursionError):
         return None
-    return hashlib.sha256(octets).digest()
+    return hashlib.sha256(canonical).digest()
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("duplicate key")
+    return members
 
 
 def _as_written(digits: str) -> msgspec.Raw:
@@ -58,7 +58,7 @@ def _as_written(digits: str) -> msgspec.Raw:
 
 
 def _none_such(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _decode = json.JSONDecoder(

@@ -1,8 +1,8 @@
-"""Answers that many workers and gateways share, in Redis or Valkey.
+"""Responses that several workers and gateways share, in Redis or Valkey.
 
-A request that finds nothing in its worker's memory asks here once, for at most as long as :data:`_READ_SECONDS`. The
-first failure of a call says that the store is away: then nobody asks, and what is to be kept is kept in memory alone.
-One task writes, behind the requests' back, and looks twice a second whether a store that is away has come back.
+A request whose response is not in its worker's memory is looked up here once, for at most :data:`_READ_SECONDS`. After
+the first failed call the store counts as unreachable: no request uses it, and responses are kept in memory only. One
+task writes in the background, and probes an unreachable store twice a second.
 """
 
 import asyncio
@@ -21,36 +21,39 @@ from ztoapi.telemetry.samples import Sample
 __all__ = ["Found", "RedisStore"]
 
 _READ_SECONDS: Final = 0.25
-"""An answer of 1 MB takes 10 ms at 1 Gbit/s, and a worker that has much to do some more to take it up. Who asks for a
-completion hardly notices a quarter of a second."""
-_BEHIND_SECONDS: Final = 1.0
-"""For what nobody waits for: to write, to connect, to see whether it is back."""
-_MOST_ASKING: Final = 64
-"""Requests of a worker that ask at a time, each on a connection; others go on as if nothing had been found."""
-_MOST_WAITING: Final = 64
-"""Answers that wait to be written; more are not written."""
+"""A response of 1 MB takes 10 ms at 1 Gbit/s, and a busy worker needs more to read it. A quarter of a second is hardly
+noticeable before a completion."""
+_BACKGROUND_SECONDS: Final = 1.0
+"""Timeout of background work: writing, connecting, probing."""
+_MAX_READS: Final = 64
+"""Look-ups of a worker in flight, each on a connection. Further requests count as misses."""
+_MAX_WRITES: Final = 64
+"""Responses that wait to be written. Further ones are not written."""
 _PREFIX: Final = b"ztoapi:answer:"
 
 
 class Found(NamedTuple):
-    """An answer, and for how many seconds it may be given."""
+    """A response, and the rest of its lifetime."""
 
     answer: bytes
     seconds: float
 
 
 class RedisStore:
-    """The store at ``url`` (``redis://``, ``rediss://`` or ``unix://``); ``ttl_seconds`` is how long answers are kept.
-    ``up`` says whether it is there."""
+    """The store at ``url`` (``redis://``, ``rediss://`` or ``unix://``). ``ttl_seconds`` is the lifetime of responses.
+    ``up`` is whether the store is reachable."""
 
     def __init__(self, url: str, ttl_seconds: float) -> None:
         self._redis: Redis = Redis.from_url(
-            url, socket_timeout=_BEHIND_SECONDS, socket_connect_timeout=_BEHIND_SECONDS, retry=Retry(NoBackoff(), 0)
+            url,
+            socket_timeout=_BACKGROUND_SECONDS,
+            socket_connect_timeout=_BACKGROUND_SECONDS,
+            retry=Retry(NoBackoff(), 0),
         )
         self._ttl_ms = max(int(ttl_seconds * 1000), 1)
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._work = asyncio.Event()
-        self._asking = 0
+        self._reads = 0
         self._health = RedisHealth(
             self._redis,
             "cache",
@@ -65,12 +68,12 @@ class RedisStore:
         return self._health.up
 
     def samples(self) -> Iterator[Sample]:
-        """What telemetry shows of it."""
+        """Yields the metrics."""
         yield Sample("ztoapi_store_up", float(self.up), "cache")
         yield Sample("ztoapi_store_failures", self._health.failures, "cache")
 
     async def start(self) -> None:
-        """Begin. A store that does not answer is away, and tried again."""
+        """Starts the task. An unreachable store is probed until it responds."""
         await self._health.start()
 
     async def close(self) -> None:
@@ -78,10 +81,10 @@ class RedisStore:
         await self._health.close()
 
     async def get(self, key: bytes) -> Found | None:
-        """The answer under ``key``. None also where that cannot be told."""
-        if not self.up or self._asking >= _MOST_ASKING:
+        """Returns the response under ``key``; None on a miss, and if the store is unreachable."""
+        if not self.up or self._reads >= _MAX_READS:
             return None
-        self._asking += 1
+        self._reads += 1
         try:
             async with asyncio.timeout(_READ_SECONDS), self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.get(_PREFIX + key)
@@ -91,12 +94,12 @@ class RedisStore:
             self._health.failed(error)
             return None
         finally:
-            self._asking -= 1
+            self._reads -= 1
         return Found(answer, left_ms / 1000.0) if answer is not None and left_ms > 0 else None
 
     def put(self, key: bytes, answer: bytes) -> None:
-        """Keep ``answer``, soon, if the store is there and not behind."""
-        if self.up and len(self._waiting) < _MOST_WAITING:
+        """Writes ``answer`` in the background, if the store is reachable and the queue is not full."""
+        if self.up and len(self._waiting) < _MAX_WRITES:
             self._waiting.append((key, answer))
             self._work.set()
 
@@ -112,14 +115,14 @@ class RedisStore:
 
     async def _write(self, key: bytes, answer: bytes) -> None:
         try:
-            async with asyncio.timeout(_BEHIND_SECONDS):
+            async with asyncio.timeout(_BACKGROUND_SECONDS):
                 await self._redis.set(_PREFIX + key, answer, px=self._ttl_ms)
         except ResponseError:
-            # It is there, but takes nothing now: out of memory, or a replica. Reading goes on.
+            # The store is reachable but refuses writes: out of memory, or a replica. Reads continue.
             self._health.failures += 1
         except FAILURES as error:
             self._health.failed(error)
 
     async def _probe(self) -> None:
-        async with asyncio.timeout(_BEHIND_SECONDS):
+        async with asyncio.timeout(_BACKGROUND_SECONDS):
             await self._redis.ping()

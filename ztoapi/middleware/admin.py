@@ -1,8 +1,8 @@
-"""Who may see what operators see: metrics, the dashboard's figures, the profiler.
+"""Access to operators' data: metrics, the dashboard's figures, the profiler.
 
-With an admin key whoever carries it, and nobody else. Without one whoever is on this host: the gateway listens on
-loopback, and the request has not come through a proxy, nor from a page of another origin, nor by a name that merely
-resolves to this host (DNS rebinding).
+With an admin key a request needs this key. Without one a request must come from this host: the gateway listens on
+loopback, and the request has not passed a proxy, does not belong to a page of another origin, and does not use a name
+that merely resolves to this host (DNS rebinding).
 """
 
 import hmac
@@ -17,27 +17,27 @@ from ztoapi.wire.address import LOOPBACK_AUTHORITY
 __all__ = ["AdminGate"]
 
 _FORWARDING: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
-"""What proxies add: the connection is theirs, the request is not."""
+"""Headers that proxies add. The connection is local then, but the request is not."""
 
 _OWN_SITE: Final = (b"same-origin", b"none")
-"""What browsers say (Fetch Metadata) of a page's own questions, and of an address that a person has typed."""
+"""The values of Fetch Metadata for a page's own requests, and for an address that a person has typed."""
 
 
 class AdminGate:
-    """A gate. ``key`` is the admin key; ``loopback`` says that only this host can connect."""
+    """A gate. ``key`` is the admin key. With ``loopback`` only this host can connect."""
 
     def __init__(self, key: Secret | None, *, loopback: bool) -> None:
         self._key = None if key is None else key.encode()
         self._loopback = loopback
 
     def check(self, exchange: Exchange) -> ApiError | None:
-        """The refusal, or None: 401 without the key, 403 where no key would help."""
+        """Returns the refusal or None: 401 without the key, 403 if no key would help."""
         headers = exchange.request.headers
         if self._key is not None:
-            given = bearer_key(headers)
-            if not given:
+            sent = bearer_key(headers)
+            if not sent:
                 return _refusal(401, "no admin key was given: send it as 'Authorization: Bearer ADMIN_KEY'")
-            if not hmac.compare_digest(given, self._key):
+            if not hmac.compare_digest(sent, self._key):
                 return _refusal(401, "this is not the admin key")
             return None
         if not self._loopback:
@@ -49,9 +49,9 @@ class AdminGate:
             return _refusal(403, "without an admin key only loopback names are served: set ADMIN_KEY")
         origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site", b"none")
         foreign = origin is not None and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower())
-        # An image of another page has no origin, and could start a profile all the same.
+        # An image in another page has no origin, but could start a profile.
         if foreign or site not in _OWN_SITE:
-            return _refusal(403, "pages of other origins may not ask without an admin key: set ADMIN_KEY")
+            return _refusal(403, "pages of other origins need an admin key: set ADMIN_KEY")
         return None
 
 

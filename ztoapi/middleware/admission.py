@@ -1,7 +1,7 @@
-"""Overload: how many requests a worker has in hand, how many wait for that, and for how long.
+"""Admission control: limits the requests in flight of a worker, and queues a few more for a short time.
 
-The last gate. It is asked before the body is read, so that a refusal costs next to nothing: an overloaded gateway goes
-on answering as many requests as it can, and those that it takes wait no longer than ``queue_seconds``.
+The last gate. It runs before the body is read, so a refusal costs very little: an overloaded gateway continues to serve
+as many requests as it can, and a queued request waits no longer than ``queue_seconds``.
 """
 
 import asyncio
@@ -16,25 +16,25 @@ from ztoapi.telemetry.samples import Sample
 __all__ = ["Admission"]
 
 _RETRY_AFTER_SECONDS: Final = 1.0
-"""The clients' own back-off doubles it; a shorter one would bring them back into the same overload."""
+"""Clients double it by their own back-off; with a shorter one they would return into the same overload."""
 
 
 class Admission:
-    """A gate: at most ``most`` exchanges in hand, ``queued`` more that wait for ``seconds`` each, first come first
-    served. It is the ``on_finish`` of every exchange it lets in."""
+    """A gate: at most ``max_in_flight`` exchanges, and ``queued`` more that wait for up to ``seconds`` in order of
+    arrival. It sets the ``on_finish`` of every exchange that it admits."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, most: int, queued: int, seconds: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, max_in_flight: int, queued: int, seconds: float) -> None:
         self.in_flight = 0
         self.refused = 0
         self._loop = loop
-        self._most = most
+        self._max_in_flight = max_in_flight
         self._queued = queued
         self._seconds = seconds
-        # In the order of arrival, each with the time at which it gives up.
+        # In the order of arrival, each with its deadline.
         self._waiting: dict[Exchange, float] = {}
         self._handing_over = False
         self._timer: asyncio.TimerHandle | None = None
-        # Made once, not for every request.
+        # Bound once and not per request.
         self._leaving: Callable[[Exchange], None] = self.leave
         self._forgetting: Callable[[Exchange], None] = self._forget
 
@@ -44,13 +44,13 @@ class Admission:
         return len(self._waiting)
 
     def samples(self) -> Iterator[Sample]:
-        """What telemetry shows of it."""
+        """Yields the metrics."""
         yield Sample("ztoapi_admission_waiting", self.waiting)
         yield Sample("ztoapi_admission_refused", self.refused)
 
     def check(self, exchange: Exchange) -> ApiError | Verdict | None:
-        """None takes a place that the exchange gives back when it is finished."""
-        if self.in_flight < self._most:
+        """Admits (None), queues or refuses an exchange. An admitted exchange holds a slot until it is finished."""
+        if self.in_flight < self._max_in_flight:
             self.in_flight += 1
             exchange.on_finish = self._leaving
             return None
@@ -64,16 +64,16 @@ class Admission:
         return Verdict.WAIT
 
     def leave(self, _: Exchange) -> None:
-        """A place is free: it goes to the one that has waited longest."""
+        """Releases a slot, and gives it to the exchange that has waited longest."""
         self.in_flight -= 1
         if self._waiting and not self._handing_over:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        # Whoever is finished at once leaves in here: the loop goes on for it, rather than one call deeper each time.
+        # An exchange that finishes at once calls `leave` inside this loop; the flag prevents a recursion per exchange.
         self._handing_over = True
         try:
-            while self._waiting and self.in_flight < self._most:
+            while self._waiting and self.in_flight < self._max_in_flight:
                 exchange = next(iter(self._waiting))
                 del self._waiting[exchange]
                 self.in_flight += 1
@@ -89,9 +89,9 @@ class Admission:
         now = self._loop.time()
         self._timer = None
         while self._waiting:
-            exchange, gives_up = next(iter(self._waiting.items()))
-            if gives_up > now:
-                self._timer = self._loop.call_later(gives_up - now, self._expire)
+            exchange, deadline = next(iter(self._waiting.items()))
+            if deadline > now:
+                self._timer = self._loop.call_later(deadline - now, self._expire)
                 return
             self.refused += 1
             exchange.reject(_overloaded())
@@ -99,7 +99,7 @@ class Admission:
 
 def _overloaded() -> ApiError:
     return ApiError(
-        "the gateway has as many requests in hand as it takes: try again later",
+        "the gateway has reached its limit of requests in flight: try again later",
         status=503,
         type="server_error",
         code="overloaded",

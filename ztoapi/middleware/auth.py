@@ -1,4 +1,4 @@
-"""Client keys: who may ask at all."""
+"""Authentication by client keys."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ __all__ = ["Auth"]
 
 
 class Auth:
-    """A gate: lets an exchange pass that carries one of ``keys``, and writes the key's name into its record.
+    """A gate: admits exchanges with one of ``keys``, and writes the key's name into the record.
 
-    Without any key configured everybody passes, which the configuration allows on a loopback bind only. Nothing is
-    remembered between two requests of a connection, so that what a reload or ``clock`` (Unix seconds) ends, ends with
-    the next request.
+    Without configured keys all exchanges pass; the configuration allows this on loopback only. Nothing is cached
+    between the requests of a connection, so a key that a reload removes, or that expires by ``clock`` (Unix seconds),
+    is refused at the next request.
     """
 
     def __init__(self, keys: KeyRing, clock: Callable[[], float]) -> None:
@@ -24,13 +24,13 @@ class Auth:
         self._clock = clock
 
     def check(self, exchange: Exchange) -> ApiError | None:
-        """The refusal (401), or None. Only who has the key is told that it has expired or was revoked."""
+        """Returns the refusal (401) or None. Only the holder of the whole key learns that it is expired or revoked."""
         if not self._keys.required:
             return None
-        given = client_key(exchange.request.headers)
-        if not given:
+        sent = client_key(exchange.request.headers)
+        if not sent:
             return _refusal("no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "missing_api_key")
-        key = self._keys.find(given)
+        key = self._keys.find(sent)
         if key is None:
             return _refusal("the API key is not known here", "invalid_api_key")
         exchange.record.key = key.name
@@ -41,7 +41,7 @@ class Auth:
         return None
 
     def key_of(self, exchange: Exchange) -> ClientKey | None:
-        """The key of an exchange that has passed; None where none is asked for.
+        """Returns the key of an admitted exchange; None if keys are not required.
 
         Raises ApiError (401) if a reload has removed it since.
         """

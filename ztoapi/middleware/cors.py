@@ -1,8 +1,8 @@
-"""Requests from web pages: who may read answers, and who may not even ask.
+"""Requests from web pages: the CORS protocol, and protection of a gateway without client keys.
 
-With client keys configured a page needs a key like anybody else, and any origin may use it (``cors_origins``).
-Without keys everybody on this host is let in, so what makes a browser an open door has to be closed: pages of other
-origins, and names that merely resolve to this host (DNS rebinding).
+With client keys a page needs a key like any other client, and any origin may use it (``cors_origins``). Without keys
+every program on this host is admitted. Then pages of other origins are refused, and names that merely resolve to this
+host (DNS rebinding), because a browser would give them access.
 https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
@@ -30,7 +30,7 @@ _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]{1,1000}")
 
 
 class Cors:
-    """A gate. ``origins`` may hold ``*``; ``open`` says that no client key is asked for."""
+    """A gate. ``origins`` may contain ``*``. With ``open`` no client key is required."""
 
     def __init__(self, origins: tuple[str, ...], *, open: bool) -> None:
         self._any = "*" in origins and not open
@@ -38,7 +38,7 @@ class Cors:
         self._open = open
 
     def check(self, exchange: Exchange) -> ApiError | None:
-        """Refuse (403) what must not ask; else note the header lines that the answer carries."""
+        """Returns the refusal (403), or None after adding the header lines of the response."""
         headers = exchange.request.headers
         if self._open and not LOOPBACK_AUTHORITY.fullmatch(headers.get(b"host", b"localhost")):
             return _refusal("without client keys only loopback names are served: set DEFAULT_KEY", "host_not_allowed")
@@ -50,17 +50,15 @@ class Cors:
         elif origin.lower() in self._origins or (self._open and _LOOPBACK_ORIGIN.fullmatch(origin)):
             exchange.extra_headers += b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
         elif self._open:
-            return _refusal(
-                "pages of this origin may not ask without a client key: set DEFAULT_KEY", "origin_not_allowed"
-            )
+            return _refusal("pages of this origin need a client key: set DEFAULT_KEY", "origin_not_allowed")
         return None
 
     def preflight(self, exchange: Exchange, allowed: str) -> None:
-        """Answer OPTIONS; ``allowed`` are the methods that the path takes."""
-        asked = exchange.request.headers.get(b"access-control-request-headers", b"")
-        if not _HEADER_NAMES.fullmatch(asked):
-            asked = b"authorization, content-type"
-        exchange.respond(204, b"", headers=b"allow: %b\r\n" % allowed.encode("ascii") + _PREFLIGHT % asked)
+        """Responds to OPTIONS; ``allowed`` are the methods of the path."""
+        requested = exchange.request.headers.get(b"access-control-request-headers", b"")
+        if not _HEADER_NAMES.fullmatch(requested):
+            requested = b"authorization, content-type"
+        exchange.respond(204, b"", headers=b"allow: %b\r\n" % allowed.encode("ascii") + _PREFLIGHT % requested)
 
 
 def _refusal(message: str, code: str) -> ApiError:
