@@ -55,7 +55,7 @@ from ztoapi.wire.path import decoded
 
 if TYPE_CHECKING:
     from ztoapi.limits.redis_limiter import RedisLimiter
-    from ztoapi.telemetry.tracing import Tracer
+    from ztoapi.telemetry.tracing import SpanTracer
 
 __all__ = ["Application", "make_shared_limits"]
 
@@ -87,7 +87,7 @@ class Application:
         slot: int = 0,
         history: History | None = None,
         access_log: AccessLog | None = None,
-        tracer: "Tracer | None" = None,
+        tracer: "SpanTracer | None" = None,
         messages: MessageLog | None = None,
     ) -> None:
         self.config = config

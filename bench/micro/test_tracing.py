@@ -17,20 +17,20 @@ CALLER = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", True, b""
 
 @pytest.mark.parametrize("caller", [None, CALLER], ids=["a trace begins", "a trace goes on"])
 def test_begin(benchmark: BenchmarkFixture, caller: Trace | None) -> None:
-    from ztoapi.telemetry.tracing import Tracer
+    from ztoapi.telemetry.tracing import SpanTracer
 
-    tracer = Tracer("http://127.0.0.1:1", (), lambda: 1e9)
+    tracer = SpanTracer("http://127.0.0.1:1", (), lambda: 1e9)
     note(benchmark, "tracing, on the path", requests=1)
     assert benchmark(tracer.begin, record(), caller).startswith(b"traceparent")
     tracer.close()
 
 
 def test_end(benchmark: BenchmarkFixture) -> None:
-    from ztoapi.telemetry.tracing import Tracer
+    from ztoapi.telemetry.tracing import SpanTracer
 
     # The processor's thread would compete with the measured code, and log that there is no collector.
     with patch("opentelemetry.sdk.trace.export.BatchSpanProcessor.on_end", lambda *_: None):
-        tracer = Tracer("http://127.0.0.1:1", (), lambda: 1e9)
+        tracer = SpanTracer("http://127.0.0.1:1", (), lambda: 1e9)
         made = record()
         made.spans = Spans(1, 2, None, "")
         note(benchmark, "tracing, on the path", requests=1)

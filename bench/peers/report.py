@@ -25,7 +25,7 @@ class Figure(NamedTuple):
 
 
 def _of(rounds: Iterable[Result], workload: str, target: str) -> list[Result]:
-    return [one for one in rounds if one["workload"] == workload and one["target"] == target]
+    return [row for row in rounds if row["workload"] == workload and row["target"] == target]
 
 
 def costs(rounds: Sequence[Result], workload: str, target: str) -> Figure | str:
@@ -34,10 +34,10 @@ def costs(rounds: Sequence[Result], workload: str, target: str) -> Figure | str:
     mine = _of(rounds, workload, target)
     if not mine:
         return "not measured"
-    good = {one["round"]: one["cpu_us"] for one in mine if one["mock_busy"] < BUSY and one["units"]}
+    good = {row["round"]: row["cpu_us"] for row in mine if row["mock_busy"] < BUSY and row["units"]}
     if not good:
-        return "the mock was the bottleneck" if any(one["units"] for one in mine) else "no correct response"
-    base = {one["round"]: one["cpu_us"] for one in _of(rounds, workload, BASE) if one["units"]}
+        return "the mock was the bottleneck" if any(row["units"] for row in mine) else "no correct response"
+    base = {row["round"]: row["cpu_us"] for row in _of(rounds, workload, BASE) if row["units"]}
     ratios = [cpu / base[number] for number, cpu in good.items() if number in base]
     return Figure(statistics.median(good.values()), statistics.median(ratios) if ratios else None)
 
@@ -49,25 +49,25 @@ def ratio(rounds: Sequence[Result], workload: str, target: str) -> float | None:
 
 
 def latencies(rounds: Sequence[Result], workload: str, target: str, which: str) -> float | None:
-    """What a gateway adds on one connection, in milliseconds: its percentile ``which`` less that of the mock called
-    directly in the same round. None if it was not measured, or the load generator was too busy to tell."""
+    """Returns the time added on one connection, in milliseconds: the percentile ``which`` less that of the mock called
+    directly in the same round. None if it was not measured, or the load generator was too busy for a figure."""
     what = _LATENCY[workload]
-    direct = {one["round"]: one[what][which] for one in _of(rounds, workload, DIRECT) if one[what]}
+    direct = {row["round"]: row[what][which] for row in _of(rounds, workload, DIRECT) if row[what]}
     added = [
-        one[what][which] - direct[one["round"]]
-        for one in _of(rounds, workload, target)
-        if one[what] and one["round"] in direct and one["load_busy"] < BUSY
+        row[what][which] - direct[row["round"]]
+        for row in _of(rounds, workload, target)
+        if row[what] and row["round"] in direct and row["load_busy"] < BUSY
     ]
     return statistics.median(added) if added else None
 
 
 def _median(results: list[Result], value: Callable[[Result], float | None]) -> float | None:
-    values = [found for one in results if (found := value(one)) is not None]
+    values = [number for row in results if (number := value(row)) is not None]
     return statistics.median(values) if values else None
 
 
-def _delay(one: Result) -> float | None:
-    return one["delay_ms"]["p99"] if one["delay_ms"] and one["load_busy"] < BUSY else None
+def _delay(row: Result) -> float | None:
+    return row["delay_ms"]["p99"] if row["delay_ms"] and row["load_busy"] < BUSY else None
 
 
 def _shown(value: float | None, digits: int) -> str:
@@ -76,14 +76,14 @@ def _shown(value: float | None, digits: int) -> str:
 
 def markdown(rounds: Sequence[Result], targets: Sequence[str], notes: Sequence[str]) -> str:
     """The tables, with ``notes`` (machine, versions) below them."""
-    done = list(dict.fromkeys(one["workload"] for one in rounds if one["workload"] != "memory"))
+    done = list(dict.fromkeys(row["workload"] for row in rounds if row["workload"] != "memory"))
     loads = [workload for workload in done if not workload.startswith("single")]
     lines = ["CPU of the whole process tree, times nginx in the same round (in brackets: microseconds), medians:", ""]
     heads = [f"{workload}, a {UNITS.get(workload, 'request')}, {CONNECTIONS[workload]} conn." for workload in loads]
     lines += [f"| | {' | '.join(heads)} | errors |", f"|---|{'--:|' * (len(heads) + 1)}"]
     for target in targets:
         cells = [_cost_cell(costs(rounds, workload, target)) for workload in loads]
-        errors = sum(sum(one["errors"].values()) for one in rounds if one["target"] == target and "errors" in one)
+        errors = sum(sum(row["errors"].values()) for row in rounds if row["target"] == target and "errors" in row)
         lines.append(f"| {target} | {' | '.join(cells)} | {errors} |")
     lines += [
         "",
@@ -98,7 +98,7 @@ def markdown(rounds: Sequence[Result], targets: Sequence[str], notes: Sequence[s
         memory = _of(rounds, "memory", target)
         cells = [_shown(value, 2) for value in added]
         cells.append(_shown(_median(_of(rounds, "paced", target), _delay), 1))
-        cells += [_shown(_median(memory, lambda one, key=key: one[key]), 0) for key in ("idle_mb", "streams_mb")]  # type: ignore[misc]  # mypy cannot infer a default
+        cells += [_shown(_median(memory, lambda row, key=key: row[key]), 0) for key in ("idle_mb", "streams_mb")]  # type: ignore[misc]  # mypy cannot infer a default
         lines.append(f"| {target} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *notes]) + "\n"
 

@@ -33,7 +33,7 @@ from ztoapi.telemetry.messages import MessageLog
 from ztoapi.wire.address import authority
 
 if TYPE_CHECKING:
-    from ztoapi.telemetry.tracing import Tracer
+    from ztoapi.telemetry.tracing import SpanTracer
 
 __all__ = ["bury", "make_gateway", "run", "set_up_logging"]
 
@@ -123,14 +123,14 @@ def make_gateway(
     return Application(config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer, messages)
 
 
-def _tracer_class() -> "type[Tracer]":
+def _tracer_class() -> "type[SpanTracer]":
     """Import the tracer, because OpenTelemetry is optional. Raises ConfigError if it is not installed."""
     try:
-        from ztoapi.telemetry.tracing import Tracer
+        from ztoapi.telemetry.tracing import SpanTracer
     except ImportError as error:
         problem = f"otlp_endpoint: OpenTelemetry is not installed ({error}): pip install 'ztoapi[otel]'"
         raise ConfigError((problem,)) from error
-    return Tracer
+    return SpanTracer
 
 
 def _make_sink(config: Config) -> LogFile | None:

@@ -37,7 +37,7 @@ class _JsonSchema(msgspec.Struct):
     schema: dict[str, object] | None = None
 
 
-class _ResponseFormat(msgspec.Struct):
+class _RequestedFormat(msgspec.Struct):
     type: str
     json_schema: _JsonSchema | None = None
 
@@ -56,7 +56,7 @@ class ChatBody(msgspec.Struct):
     temperature: float | None = None
     top_p: float | None = None
     thinking: _ThinkingType | None = None
-    response_format: _ResponseFormat | None = None
+    response_format: _RequestedFormat | None = None
     stream_options: _ChatStreamOptions | None = None
     tools: list[ChatTool] | None = None
     tool_choice: object = None

@@ -40,9 +40,9 @@ class LogFile:
 
     @property
     def null(self) -> bool:
-        """Whether everything that is written is thrown away."""
-        found = os.fstat(self._fd)
-        return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.stat(os.devnull).st_rdev
+        """Whether all output is discarded: the destination is /dev/null."""
+        status = os.fstat(self._fd)
+        return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
 
     def reopen(self) -> bool:
         """Reopens the file, which may have been moved. Returns False and logs a message if this fails; the old file

@@ -40,7 +40,7 @@ from ztoapi.telemetry.board import cut
 from ztoapi.telemetry.record import RequestRecord, Spans
 from ztoapi.wire.trace import Trace, field_lines
 
-__all__ = ["Tracer"]
+__all__ = ["SpanTracer"]
 
 CLOSE_SECONDS: Final = 3.0
 """How long a worker waits for the collector when it stops."""
@@ -52,7 +52,7 @@ _NOT_FAILED: Final = frozenset((Ending.DONE, Ending.CLIENT_ERROR, Ending.RATE_LI
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
-class Tracer:
+class SpanTracer:
     """Sends spans to the collector at ``endpoint``, the base URL of OTLP over HTTP. OpenTelemetry's own variables
     configure headers, timeouts and the sampler. ``clock`` returns Unix seconds. Create it in the worker process: it
     starts a thread."""
