@@ -38,7 +38,7 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    delta: _Delta
+    delta: _Delta | None = None
     finish_reason: str | None = None
 
 
@@ -89,19 +89,21 @@ class Stream:
         """Processes a line with its line end, received at ``now``."""
         if self._malformed or not line.endswith(b"\n"):
             return  # a truncated line has no meaning
-        if line.startswith(b"data: {"):
-            self._take_event(line, now)
-        elif line.startswith(b"data: [DONE]"):
+        field, _, value = line.partition(b":")
+        data = value.strip()
+        if field == b"data" and data.startswith(b"{"):
+            self._take_event(line, data, now)
+        elif field == b"data" and data == b"[DONE]":
             self.done = True
-        elif line.strip() and not line.startswith(_OTHER_FIELDS):
+        elif (field != b"data" or data) and line.strip() and not line.startswith(_OTHER_FIELDS):
             self._refuse("not a line of an event stream", line)
 
-    def _take_event(self, line: bytes, now: float) -> None:
+    def _take_event(self, line: bytes, data: bytes, now: float) -> None:
         if self.done or self.error:
             self._refuse("an event after the end", line)
             return
         try:
-            event = _decode(line[6:])
+            event = _decode(data)
         except msgspec.DecodeError:
             self._refuse("not a chat chunk", line)
             return
@@ -110,7 +112,7 @@ class Stream:
         for choice in event.choices:
             self.finish_reason = choice.finish_reason or self.finish_reason
             delta = choice.delta
-            if delta.content or delta.reasoning_content or delta.tool_calls:
+            if delta is not None and (delta.content or delta.reasoning_content or delta.tool_calls):
                 self._note(now)
                 self.text.append(delta.content or "")
                 for fragment in delta.tool_calls or ():

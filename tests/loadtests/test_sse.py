@@ -124,3 +124,16 @@ def test_tool_calls_are_joined_from_their_fragments() -> None:
 def test_wrong_tool_calls_are_told_apart(line: bytes, fault: str) -> None:
     question = Question(body=b"", deltas=None, tools=frozenset({"add"}), must_call=True)
     assert read(line, event({}, "tool_calls"), DONE, question=question) == fault
+
+
+def test_a_stream_without_blanks_and_with_null_deltas_is_good() -> None:
+    stream = Stream()
+    for line in (
+        b'data:{"choices":[{"delta":{"content":"a"}}]}\n',
+        b"data:\n",
+        b'data:{"choices":[{"delta":null,"finish_reason":"stop"}]}\n',
+        b"data:[DONE]\n",
+    ):
+        stream.take(line, 1.0)
+    assert (stream.done, stream.truncated, stream.deltas) == (True, False, 1)
+    assert stream.fault(ANY) == ""

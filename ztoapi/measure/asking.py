@@ -19,6 +19,7 @@ __all__ = ["Arm", "Timing", "ask", "body_of"]
 
 _DELTA: Final = re.compile(rb'"(?:reasoning_)?content":\s?"[^"]')
 _EXCERPT_BYTES: Final = 200
+_DONE: Final = re.compile(rb"(?:^|[\r\n])data: *\[DONE\]")
 
 
 class Arm:
@@ -122,7 +123,8 @@ def _fault(reader: _TimedReads, stream: bool) -> str:
     if reader.status != 200:
         return f"status {reader.status}: {bytes(reader.payload[:_EXCERPT_BYTES]).decode('utf-8', 'replace')}"
     if stream:
-        if b'"error":' in reader.payload and b"[DONE]" not in reader.payload:
+        done = _DONE.search(reader.payload) is not None
+        if b'"error":' in reader.payload and not done:
             return "an error event in the stream"
-        return "" if b"data: [DONE]" in reader.payload else "truncated: no [DONE]"
+        return "" if done else "truncated: no [DONE]"
     return "" if reader.deltas else "no content in the response"
