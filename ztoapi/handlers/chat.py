@@ -15,13 +15,13 @@ from ztoapi.dialects import zread_request
 from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.dialects.translate import OpenAITranslation, Terms, Translation, WebTranslation, ZreadTranslation
 from ztoapi.errors import ApiError, UpstreamError
-from ztoapi.relay.asker import Asker
 from ztoapi.relay.flights import Flights
 from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.relay import Relay
 from ztoapi.relay.rules import RelayRules
 from ztoapi.relay.zread import prepare
 from ztoapi.server.authorization import client_key
+from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
@@ -143,14 +143,14 @@ class ChatHandler:
             exchange, question, use, stream=stream, ask=lambda asker: self._ask_first(asker, request, stream, others)
         )
 
-    def _ask_first(self, exchange: Asker, request: ChatRequest, stream: bool, others: tuple[str, ...]) -> None:
+    def _ask_first(self, exchange: Downstream, request: ChatRequest, stream: bool, others: tuple[str, ...]) -> None:
         # Without fallbacks there is nothing to keep the request for.
         otherwise = partial(self._stand_in, exchange, request, stream, others, None) if others else None
         self._ask(exchange, request, stream, otherwise)
 
     def _ask(
         self,
-        exchange: Asker,
+        exchange: Downstream,
         request: ChatRequest,
         stream: bool,
         otherwise: Callable[[UpstreamError], bool] | None,
@@ -190,7 +190,7 @@ class ChatHandler:
 
     def _stand_in(
         self,
-        exchange: Asker,
+        exchange: Downstream,
         request: ChatRequest,
         stream: bool,
         others: tuple[str, ...],

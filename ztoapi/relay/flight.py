@@ -79,8 +79,9 @@ class Rider:
 
 
 class Flight:
-    """See the module docstring, and :class:`~ztoapi.relay.asker.Asker` for what the relay asks of it. ``ask`` asks the
-    upstream in its name; ``key`` is the question's."""
+    """A response that several clients share, as the :class:`~ztoapi.server.downstream.Downstream` of its relay.
+
+    ``ask`` sends the request upstream on its behalf; ``key`` is the cache key."""
 
     __slots__ = (
         "_asking",

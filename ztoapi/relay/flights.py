@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from ztoapi.cache.policy import Use
 from ztoapi.config.model import CacheConfig, Config
 from ztoapi.dialects.contract import Usage
-from ztoapi.relay.asker import Asker
 from ztoapi.relay.flight import Flight, Rider
+from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Exchange
 from ztoapi.structures.lru import Lru
 from ztoapi.telemetry.samples import Sample
@@ -67,7 +67,7 @@ class Flights:
         return len(self._flights)
 
     def serve(
-        self, exchange: Exchange, question: bytes | None, use: Use, *, stream: bool, ask: Callable[[Asker], None]
+        self, exchange: Exchange, question: bytes | None, use: Use, *, stream: bool, ask: Callable[[Downstream], None]
     ) -> None:
         """Answer, or see to it that ``ask`` has it answered. ``question`` is None where it cannot be told."""
         if question is None or use is Use.NONE:

@@ -13,11 +13,11 @@ from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.contract import Reader, Usage
 from ztoapi.dialects.translate import Translation
 from ztoapi.errors import Ending, Fault, UpstreamError
-from ztoapi.relay.asker import Asker
 from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
 from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.rules import Otherwise, RelayRules, Steps, coded, no_body, retry_after, too_large
 from ztoapi.relay.tries import Tries
+from ztoapi.server.downstream import Downstream
 from ztoapi.upstream.client import Call, Client
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.wire.buffer import RingOverflow
@@ -79,7 +79,7 @@ class Relay:
 
     def __init__(
         self,
-        exchange: Asker,
+        exchange: Downstream,
         client: Client,
         upstream: Upstream,
         translation: Translation,

@@ -11,9 +11,9 @@ import secrets
 from typing import Final
 
 from ztoapi.errors import UpstreamError
-from ztoapi.relay.asker import Asker
 from ztoapi.relay.credentials import Lease
 from ztoapi.relay.platforms import Upstream
+from ztoapi.server.downstream import Downstream
 from ztoapi.upstream.connection import Timeouts
 
 __all__ = ["Tries"]
@@ -31,7 +31,7 @@ class Tries:
 
     def __init__(
         self,
-        exchange: Asker,
+        exchange: Downstream,
         upstream: Upstream,
         model: str,
         most: int,

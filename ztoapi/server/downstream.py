@@ -1,4 +1,4 @@
-"""Whom a relay answers."""
+"""The interface that a relay writes its response to."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,19 +8,18 @@ from ztoapi.errors import ApiError
 from ztoapi.server.exchange import Request
 from ztoapi.telemetry.record import RequestRecord
 
-__all__ = ["Asker"]
+__all__ = ["Downstream"]
 
 
-class Asker(Protocol):
-    """The :class:`~ztoapi.server.exchange.Exchange` of one client; or, with a response cache, a
-    :class:`~ztoapi.relay.flight.Flight`, on which several ride."""
+class Downstream(Protocol):
+    """The :class:`~ztoapi.server.exchange.Exchange` of one client, or a response that several clients share."""
 
     loop: asyncio.AbstractEventLoop
     started: bool
     streaming: bool
     paused: bool
     piece_bytes: int
-    """At most so much of a stream should be written at a time; 0 for any amount."""
+    """The largest piece of a stream that should be written at a time; 0 for any size."""
     trace: bytes
     on_gone: Callable[[], None] | None
     on_pause: Callable[[], None] | None
@@ -28,7 +27,7 @@ class Asker(Protocol):
 
     @property
     def chunked(self) -> bool:
-        """Whether it takes a stream in HTTP chunks."""
+        """Whether the stream goes out in HTTP chunks."""
 
     @property
     def record(self) -> RequestRecord: ...
@@ -46,8 +45,8 @@ class Asker(Protocol):
 
     def write(self, payload: bytes) -> None: ...
 
-    def write_framed(self, octets: bytes) -> None:
-        """Only where it is ``chunked``."""
+    def write_framed(self, data: bytes) -> None:
+        """Writes whole HTTP chunks; only for a ``chunked`` stream."""
 
     def end(self, payload: bytes = b"") -> None: ...
 
