@@ -298,7 +298,7 @@ def fill(stack: Stack, call: UpstreamCall, slow: Client, quick: Client) -> None:
     for number in range(2000):
         call.say(f"{number} " + "x" * 8000)
         quick.until(b'"%d x' % number)
-        if any(one.write_paused and one.client.endswith(f":{slow_port}") for one in connections):
+        if any(one.write_paused and one.peer.endswith(f":{slow_port}") for one in connections):
             break
     else:
         raise AssertionError("the slow client's socket never was full")
