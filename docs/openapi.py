@@ -687,7 +687,13 @@ def model() -> Object:
                 "in": "path",
                 "required": True,
                 "description": "Looked up without regard to case.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": MAX_MODEL_CHARACTERS},
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": MAX_MODEL_CHARACTERS,
+                    # Control characters get a 400.
+                    "pattern": "^[^\\x00-\\x1f\\x7f]+$",
+                },
                 "example": "glm-4.6",
             },
             ref("parameters", "RequestId"),
