@@ -108,6 +108,9 @@ COMPLETE = {
     "CR and LF in one read": (b"".join((FIRST[:-2] + b"\r\r", SECOND, FIN[:-2] + b"\r\r", DONE)),),
     "LF CR": (*(event[:-2] + b"\n\r" for event in GOOD[:-1]), DONE),
     "several data lines": tuple(event.replace(b'"choices":', b'"choices":\ndata: ') for event in GOOD),
+    "data lines within a delta": tuple(
+        event.replace(b'"delta":{', b'"delta":{\ndata: ').replace(b',"finish', b',\ndata: "finish') for event in GOOD
+    ),
     "id and retry": (b"retry: 3000\n\n", b"id: 1\n" + FIRST, b": ping\n\n", b"id: 2\n" + SECOND, b"id\n" + FIN, DONE),
     "empty error": tuple(with_field(event, b'"error":{}') for event in GOOD),
     "error without text": tuple(with_field(event, b'"error":""') for event in GOOD),
@@ -377,3 +380,10 @@ def test_a_stream_in_small_http_chunks() -> None:
     payload = b"".join(COMPLETE["several data lines"])
     pieces = tuple(payload[at : at + 7] for at in range(0, len(payload), 7))
     assert text_in(read(pieces, "openai")) == "Good day"
+
+
+@pytest.mark.parametrize("platform", OPENAI)
+def test_an_indented_whole_response_to_a_streamed_request(platform: str) -> None:
+    body = json.dumps(json.loads(COMPLETION), indent=2).encode().replace(b"\n", b"\r\n")
+    with Replies(lambda _: whole(body)) as upstream, upstream.stack(platform) as stack:
+        assert text_of(ask(stack, stream_options={"include_usage": True})) == "Good day"

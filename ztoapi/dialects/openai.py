@@ -260,10 +260,11 @@ class OpenAIReader:
                 name, data, passes = "", part[6:] if part.startswith(b" ", 5) else part[5:], True
             else:
                 name, found, passes = read_part(part)
-                data = found or b""
                 if found is None:
                     same = same and passes
                     continue
+                # Line feeds between data lines are white space in JSON, and would end the line of a rewritten event.
+                data = found.replace(b"\n", b" ")
             try:
                 event = self._event(name, data, part)
             except (msgspec.DecodeError, RecursionError) as error:
@@ -271,8 +272,7 @@ class OpenAIReader:
             if self.error is not None:
                 break
             if event is None and not passes:
-                # Line feeds between the data lines are white space in JSON.
-                event = b"data: %b\n\n" % data.replace(b"\n", b" ")
+                event = b"data: %b\n\n" % data
             same = same and event is None
             out.append(part + b"\n\n" if event is None else event)
         # Comments and the like only go out together with events of an answer.

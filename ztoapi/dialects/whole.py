@@ -19,7 +19,8 @@ def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
     """The events of ``completion``: one with all of each choice, one with the finish reasons, usage if
     ``include_usage``, and ``[DONE]``. Raises UpstreamError if a choice cannot be read."""
     try:
-        fields = _decode_fields(completion)
+        # Line ends are white space in JSON, and would end the line of an event.
+        fields = _decode_fields(completion.replace(b"\r", b" ").replace(b"\n", b" "))
         deltas = list(map(_delta, _decode_objects(fields["choices"]) or ()))
     except (msgspec.DecodeError, RecursionError, KeyError) as error:
         raise UpstreamError("the upstream's answer is no JSON completion") from error
