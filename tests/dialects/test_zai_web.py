@@ -253,8 +253,7 @@ def test_finish_without_an_answer_is_an_error() -> None:
     "payload",
     [
         b"{",
-        b"12",
-        b'"text"',
+        b"[1",
         b'{"type":"chat:completion","data":[1]}',
         b'{"data":{"edit_index":-1}}',
         b'{"data":7}',
@@ -271,6 +270,10 @@ def test_malformed_event_is_an_error(payload: bytes) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
+        b"12",
+        b'"text"',
+        b"null",
+        b"[1]",
         b'{"type":"chat:title","data":{"phase":"answer","delta_content":"Title"}}',
         b'{"type":"chat:tags","data":["a","b"]}',
         b'{"type":"source","data":{"phase":7}}',

@@ -45,6 +45,14 @@ def test_any_success_is_one(status: bytes, transport: str) -> None:
 
 @TRANSPORTS
 @pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("body", [b"\n\n", b"\r\n", b" ", b"\xef\xbb\xbf"])
+def test_a_success_of_blanks_is_none(body: bytes, stream: bool, transport: str) -> None:
+    code, _, error = answered(streamed(body), stream=stream, ZTOAPI_TRANSPORT=transport)
+    assert (code, error["code"]) == (502, "upstream_empty")
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("status", [b"200 OK", b"201 Created", b"204 No Content", b"205 Reset Content"])
 def test_a_success_without_a_body_is_none(status: bytes, stream: bool, transport: str) -> None:
     reply = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status

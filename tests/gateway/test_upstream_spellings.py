@@ -68,8 +68,12 @@ def text_in(response: httpx.Response) -> str:
     """The text of a complete stream, whatever its line ends."""
     lines = [line.removeprefix("data:").strip() for line in response.text.splitlines() if line.startswith("data:")]
     assert lines[-1] == "[DONE]"
-    choices = [choice for line in lines[:-1] for choice in json.loads(line)["choices"]]
-    return "".join(choice["delta"].get("content") or "" for choice in choices)
+    return "".join(choice["delta"].get("content") or "" for choice in choices_in(response))
+
+
+def choices_in(response: httpx.Response) -> list[dict[str, dict[str, str]]]:
+    lines = [line.removeprefix("data:").strip() for line in response.text.splitlines() if line.startswith("data:")]
+    return [choice for line in lines[:-1] for choice in json.loads(line)["choices"]]
 
 
 def broken(pieces: tuple[bytes, ...], platform: str, **fields: object) -> tuple[str, Ending | None]:
@@ -96,6 +100,15 @@ COMPLETE = {
     "named event without JSON": (FIRST, b"event: ping\ndata: 2026-11-29\n\n", SECOND, FIN, DONE),
     "lone event name": (FIRST, b"event: ping\n\n", SECOND, FIN, DONE),
     "choices of another type": (FIRST, b'data: {"choices":{}}\n\n', SECOND, FIN, DONE),
+    "no object": (b"data: null\n\n", FIRST, b"data: []\n\n", SECOND, b'data: "ping"\n\n', FIN, b"data: 1\n\n", DONE),
+    "no choice among the choices": (
+        b'data: {"choices":[null]}\n\n',
+        FIRST.replace(b"[{", b"[null,{"),
+        SECOND.replace(b"}]", b'},"x"]'),
+        b'data: {"choices":[1,[]]}\n\n',
+        FIN.replace(b"}]", b"},null]"),
+        DONE,
+    ),
     "empty data": (FIRST, b"data:\n\n", SECOND, FIN, DONE),
     "blank data": (FIRST, b"data: \n\n", b"data\n\n", b"data:   \r\n\r\n", SECOND, FIN, DONE),
     "blank behind [DONE]": (FIRST, SECOND, FIN, b"data: [DONE] \n\n"),
@@ -157,6 +170,8 @@ WEB_STREAMS = {
     "empty data": (ANSWER1, b"data:\n\n", ANSWER2, WEB_END),
     "byte order mark": (BYTE_ORDER_MARK + ANSWER1, ANSWER2, WEB_END),
     "named event": (ANSWER1, b"event: ping\ndata: now\n\n", ANSWER2, WEB_END),
+    "no object": (b"data: null\n\n", ANSWER1, b"data: []\n\n", ANSWER2, b'data: "ping"\n\n', WEB_END),
+    "several data lines": tuple(event.replace(b"{", b"{\ndata: ") for event in WEB),
     "odd fields": (
         ANSWER1.replace(b'"phase":"answer"', b'"phase":7,"edit_index":null,"usage":"n/a"'),
         ANSWER2.replace(b'"phase"', b'"done":"no","phase"'),
@@ -318,6 +333,9 @@ ERRORS = {
     "named": b'event: error\ndata: {"code":502,"message":"boom"}\n\n',
     "flat": b'data: {"code":"1234","message":"boom"}\n\n',
     "true": with_field(SECOND, b'"error":"boom"'),
+    "in a list": b"data: [{%b}]\n\n" % ERROR,
+    "named text": b"event: error\ndata: boom\n\n",
+    "named string": b'event: error\ndata: "boom"\n\n',
 }
 
 

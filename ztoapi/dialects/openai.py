@@ -32,6 +32,7 @@ At most four."""
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(Fields).decode
 _choices = msgspec.json.Decoder(list[Fields]).decode
+_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _any = msgspec.json.Decoder().decode
 _NULL: Final = msgspec.Raw(b"null")
 _ABSENT: Final = msgspec.Raw()
@@ -297,6 +298,9 @@ class OpenAIReader:
                 return self._end() if self._started else self.eof()
             if not text or (name not in _OWN_NAMES and not text.startswith(b"{")):
                 return b""
+            if name == "error":
+                self.error = read_error(text, 200)
+                return b""
             hidden = hide_halves(data)
             if hidden == data:
                 raise
@@ -337,14 +341,19 @@ class OpenAIReader:
 
     def _chunk(self, name: str, data: bytes, part: bytes) -> bytes | None:
         """Same as ``_event``, for what should be a chunk."""
-        fields = _fields(data)
+        try:
+            fields = _fields(data)
+        except msgspec.ValidationError:
+            # JSON of another type than an object.
+            if name == "error" or _lists_error(_any(data)):
+                self.error = read_error(data, 200)
+            return b""
         raw_choices, usage = fields.get("choices", _NULL), fields.get("usage", _NULL)
         try:
-            choices, listed = _choices(raw_choices), True
+            choices, whole = _choices(raw_choices), True
         except msgspec.ValidationError:
-            if bytes(raw_choices).startswith(b"["):
-                raise
-            choices, listed = [], False
+            choices, whole = _objects(raw_choices), False
+        listed = whole or bool(choices)
         if ("error" in fields or not listed) and _reports_error(name, fields, listed):
             self.error = read_error(restore_halves(data), 200)
             return b""
@@ -358,7 +367,7 @@ class OpenAIReader:
         if self.error is not None:
             return b""
         removed = "usage" in fields and not self._include_usage
-        unchanged = self._rewrite.empty and listed and not mapped and not removed
+        unchanged = self._rewrite.empty and whole and not mapped and not removed
         out = None if unchanged else self._write(fields, choices, finished=finished)
         if len(choices) == 1 == self._wanted and not finished and not counted:
             self._learn(part[: -len(data)], data, out, removed=removed)
@@ -438,6 +447,19 @@ class OpenAIReader:
             # The form makes no JSON: the text of the event is a key's name, or its keys are in an unusual order.
             return
         self.form = self._known[self._rewrite.empty, self._include_usage] = form
+
+
+def _objects(raw: msgspec.Raw) -> list[Fields]:
+    """The objects in a list of choices that holds others too; none if ``raw`` is no list."""
+    try:
+        return [_fields(item) for item in _items(raw) if bytes(item).startswith(b"{")]
+    except msgspec.ValidationError:
+        return []
+
+
+def _lists_error(value: object) -> bool:
+    """Whether ``value`` is a list of errors, as Gemini sends it."""
+    return isinstance(value, list) and any(isinstance(item, dict) and item.get("error") for item in value)
 
 
 def _last_events(block: bytes) -> int:

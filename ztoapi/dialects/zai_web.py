@@ -180,6 +180,7 @@ class _Nested(msgspec.Struct):
 
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_kind = msgspec.json.Decoder(_Kind).decode
+_decode_any = msgspec.json.Decoder().decode
 _decode_nested = msgspec.json.Decoder(_Nested).decode
 _decode_string = msgspec.json.Decoder(str).decode
 
@@ -288,11 +289,13 @@ class Reader:
             self._finish(out)
 
     def _decode(self, payload: bytes) -> _Event | None:
-        """The event; None for one of an unknown type with data of another shape."""
+        """The event; None for JSON that is no object, and for one of an unknown type with data of another shape."""
         try:
             try:
                 return _decode_event(payload)
             except msgspec.ValidationError:
+                if not isinstance(_decode_any(payload), dict):
+                    return None
                 if _decode_kind(payload).type not in (_CHAT, _FINISH, None):
                     return None
                 raise

@@ -278,7 +278,7 @@ class Relay:
 
     def on_end(self) -> None:
         mode = self._mode
-        if mode is _BEGINNING and not self._parts and self._translation.streams:
+        if mode is _BEGINNING and not any(self._parts) and self._translation.streams:
             mode = _EVENTS
         if mode is _EVENTS:
             out = self._reader.eof()
@@ -288,7 +288,7 @@ class Relay:
                 self._done(out)
         elif mode is _WHOLE:
             self._answer_whole()
-        elif mode is _BEGINNING and not self._parts:
+        elif mode is _BEGINNING and not any(self._parts):
             self._failed(no_body(self._head.status))
         elif mode is _BEGINNING or mode is _REFUSAL:
             self._failed(self._refusal())
