@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from ztoapi.cache.response_cache import make_response_cache
 from ztoapi.config.host import is_loopback
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
@@ -30,7 +31,6 @@ from ztoapi.middleware.cors import Cors
 from ztoapi.middleware.ratelimit import RateLimits
 from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
-from ztoapi.relay.flights import make_flights
 from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.redaction import redaction_for
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
@@ -111,9 +111,9 @@ class Application:
         self.admission = _admission(config.server, loop)
         self._redis: RedisLimiter | None = None
         limits = self.rate_limits = self._make_rate_limits(config, limiter)
-        self.flights = make_flights(config, loop)
+        cache = self.response_cache = make_response_cache(config, loop)
         chat = ChatHandler(
-            config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, limits, self.flights
+            config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, limits, cache
         )
         self._models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
         health = HealthHandler(self.context, self._checks())
@@ -205,8 +205,8 @@ class Application:
             self.context.deadlines.add(self._access_log)
         if self._redis is not None:
             await self._redis.start()
-        if self.flights is not None:
-            await self.flights.start()
+        if self.response_cache is not None:
+            await self.response_cache.start()
 
     async def close(self) -> None:
         """Let go of everything. A step that fails is logged, and keeps none of the others from being taken."""
@@ -219,8 +219,8 @@ class Application:
     def _last_steps(self) -> Iterator[Callable[[], Awaitable[object]]]:
         if self._redis is not None:
             yield self._redis.close
-        if self.flights is not None:
-            yield self.flights.close
+        if self.response_cache is not None:
+            yield self.response_cache.close
         yield self._control.aclose
         yield self.client.close
         if self._history is not None:
@@ -304,8 +304,8 @@ class Application:
             sources.append(self._access_log.samples)
         if self._messages is not None:
             sources.append(self._messages.samples)
-        if self.flights is not None:
-            sources.append(self.flights.samples)
+        if self.response_cache is not None:
+            sources.append(self.response_cache.samples)
         return sources
 
     def _own_samples(self) -> Iterator[Sample]:
@@ -321,7 +321,7 @@ class Application:
         output = "it does not answer"
         if (redis := self._redis) is not None:
             checks["redis:limits"] = lambda: passed_or_warn(not redis.statistics().away, output)
-        if self.flights is not None and (store := self.flights.store) is not None:
+        if self.response_cache is not None and (store := self.response_cache.store) is not None:
             checks["redis:cache"] = lambda: passed_or_warn(store.up, output)
         if self._history is not None:
             checks["history:saves"] = self._history.check

@@ -7,9 +7,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
 from bench.micro.pieces import note
-from ztoapi.cache.question import digest
+from ztoapi.cache.key import cache_key
+from ztoapi.cache.lru import Lru
 from ztoapi.config.model import CacheConfig
-from ztoapi.structures.lru import Lru
 
 ON = CacheConfig(enabled=True)
 BATCH = 100
@@ -30,7 +30,7 @@ def _stream_parts() -> list[bytes]:
 def test_question(benchmark: BenchmarkFixture, characters: int) -> None:
     body = request(stream=True, prompt="x" * characters, more=DETERMINISTIC).partition(b"\r\n\r\n")[2]
     note(benchmark, "cache: the key of a request", characters=characters)
-    assert benchmark(lambda: digest(body, stream=True, terms=("key", "zai", "glm-4.6", None))) is not None
+    assert benchmark(lambda: cache_key(body, stream=True, parts=("key", "zai", "glm-4.6", None))) is not None
 
 
 def test_lru(benchmark: BenchmarkFixture) -> None:

@@ -48,6 +48,6 @@ def asked(stack: Stack) -> int:
 
 def counts(stack: Stack) -> dict[str, float]:
     """What the cache says it has done, and holds."""
-    flights = stack.application.flights
-    assert flights is not None
-    return {sample.first or sample.metric.removeprefix("ztoapi_cache_"): sample.value for sample in flights.samples()}
+    cache = stack.application.response_cache
+    assert cache is not None
+    return {sample.first or sample.metric.removeprefix("ztoapi_cache_"): sample.value for sample in cache.samples()}

@@ -7,15 +7,15 @@ from typing import Final, Protocol
 import httpx
 import msgspec
 
+from ztoapi.cache.key import cache_key
 from ztoapi.cache.policy import Use, use_of
-from ztoapi.cache.question import digest
+from ztoapi.cache.response_cache import ResponseCache
 from ztoapi.config.model import ClientKey, Config
 from ztoapi.config.routes import RouteTable
 from ztoapi.dialects import zread_request
 from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.dialects.translate import OpenAITranslation, Terms, Translation, WebTranslation, ZreadTranslation
 from ztoapi.errors import ApiError, UpstreamError
-from ztoapi.relay.flights import Flights
 from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.relay import Relay
 from ztoapi.relay.rules import RelayRules
@@ -49,7 +49,7 @@ class ChatHandler:
     """Chooses the upstream, translates, and hands the exchange to a relay.
 
     ``next_id`` gives unique ids; ``clock`` Unix seconds; ``key_of`` the client's key, None where none is asked for;
-    ``limits`` is None where there are none, ``flights`` without a response cache.
+    ``limits`` is None where there are none, ``cache`` without a response cache.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ChatHandler:
         clock: Callable[[], float],
         key_of: Callable[[Exchange], ClientKey | None],
         limits: Limits | None,
-        flights: Flights | None,
+        cache: ResponseCache | None,
     ) -> None:
         self._config = config
         self._routes = RouteTable(config)
@@ -73,7 +73,7 @@ class ChatHandler:
         self._clock = clock
         self._key_of = key_of
         self._limits = limits
-        self._flights = flights
+        self._cache = cache
         self._rules = RelayRules(
             max_tries=config.upstream.max_tries,
             max_event_bytes=config.upstream.max_event_bytes,
@@ -112,14 +112,14 @@ class ChatHandler:
         if key is not None and key.models:
             others = tuple(other for other in others if key.allows(other))
         stream = self._config.default_stream if request.stream is None else request.stream
-        if self._flights is not None:
-            self._fly(self._flights, exchange, request, stream, others, key)
+        if self._cache is not None:
+            self._serve_cached(self._cache, exchange, request, stream, others, key)
         else:
             self._ask_first(exchange, request, stream, others)
 
-    def _fly(
+    def _serve_cached(
         self,
-        flights: Flights,
+        cache: ResponseCache,
         exchange: Exchange,
         request: ChatRequest,
         stream: bool,
@@ -132,15 +132,19 @@ class ChatHandler:
         platform = self._upstreams[route.platform].platform
         # The web services look things up, and take no heed of what would have them say the same again.
         use = use_of(request, headers, repeatable=platform.dialect in ("openai", "zai"))
-        question = None
+        key_of_response = None
         if use is not Use.NONE:
             # The key itself, for a name may be given to another one.
             whose = "" if key is None or config.cache.shared else client_key(headers).hex()
             where = (platform.id, platform.chat_url, route.upstream)
             how = (config.enable_thinking, config.think_mode, config.zread_repository, others)
-            question = digest(request.body, stream=stream, terms=(whose, *where, *how))
-        flights.serve(
-            exchange, question, use, stream=stream, ask=lambda asker: self._ask_first(asker, request, stream, others)
+            key_of_response = cache_key(request.body, stream=stream, parts=(whose, *where, *how))
+        cache.serve(
+            exchange,
+            key_of_response,
+            use,
+            stream=stream,
+            send=lambda asker: self._ask_first(asker, request, stream, others),
         )
 
     def _ask_first(self, exchange: Downstream, request: ChatRequest, stream: bool, others: tuple[str, ...]) -> None:

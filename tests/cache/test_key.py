@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.cache.question import DIGEST_BYTES, digest
+from ztoapi.cache.key import DIGEST_BYTES, cache_key
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 
@@ -69,17 +69,17 @@ def same(one: Value, other: Value) -> bool:
 
 
 def of(body: Value, *, stream: bool = False, terms: tuple[str | None, ...] = ("zai",)) -> bytes | None:
-    return digest(json.dumps(body).encode(), stream=stream, terms=terms)
+    return cache_key(json.dumps(body).encode(), stream=stream, parts=terms)
 
 
 @given(BODIES, st.randoms(use_true_random=False))
 def test_the_same_value_is_the_same_question_however_it_is_written(
     body: dict[str, Value], random: random.Random
 ) -> None:
-    found = digest(written(body, random).encode(), stream=True, terms=("a",))
+    found = cache_key(written(body, random).encode(), stream=True, parts=("a",))
     assert found is not None
     assert len(found) == DIGEST_BYTES
-    assert found == digest(bytearray(written(body, random).encode()), stream=True, terms=("a",))
+    assert found == cache_key(bytearray(written(body, random).encode()), stream=True, parts=("a",))
 
 
 @given(BODIES, BODIES)
@@ -128,16 +128,16 @@ def test_terms_and_stream_are_part_of_the_question() -> None:
     ],
 )
 def test_what_two_readers_could_read_differently_is_no_question(body: bytes) -> None:
-    assert digest(body, stream=False, terms=()) is None
+    assert cache_key(body, stream=False, parts=()) is None
 
 
 def test_a_body_that_would_take_long_is_no_question() -> None:
     bodies = [b'{"a":"%b"}' % (b"x" * size) for size in (2**20 - 8, 2**20 - 7)]
-    assert [digest(body, stream=False, terms=()) is None for body in bodies] == [False, True]
+    assert [cache_key(body, stream=False, parts=()) is None for body in bodies] == [False, True]
 
 
 def test_numbers_are_told_apart_as_they_are_written() -> None:
     bodies = [b'{"a":1}', b'{"a":1.0}', b'{"a":true}', b'{"a":"1"}', b'{"a":null}', b'{"a":-0.0}', b'{"a":0}']
     bodies += [b'{"a":-0}', b'{"a":0.1}', b'{"a":0.1000000000000000000001}', b'{"a":1e400}', b'{"a":2e400}']
     bodies += [b'{"a":%b}' % (digit * 5000) for digit in (b"8", b"9")]
-    assert len({digest(body, stream=False, terms=()) for body in bodies}) == len(bodies)
+    assert len({cache_key(body, stream=False, parts=()) for body in bodies}) == len(bodies)

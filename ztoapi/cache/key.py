@@ -13,22 +13,22 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["DIGEST_BYTES", "Terms", "digest"]
+__all__ = ["DIGEST_BYTES", "KeyParts", "cache_key"]
 
-Terms = Sequence[str | bool | Sequence[str] | None]
+KeyParts = Sequence[str | bool | Sequence[str] | None]
 """Everything else that the response depends on, always in the same order."""
 
 DIGEST_BYTES: Final = 32
 """SHA-256: collisions cannot be found. It takes 0.2 ms for 300 KB, BLAKE2 takes 0.6 ms."""
 _MAX_BYTES: Final = 1048576
 """2 ms of the event loop. Larger bodies contain pictures."""
-_FORM: Final = 1
+_VERSION: Final = 1
 """Increase it when a version responds differently to the same request: a common store outlives a version."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def digest(body: bytes | bytearray, *, stream: bool, terms: Terms) -> bytes | None:
+def cache_key(body: bytes | bytearray, *, stream: bool, parts: KeyParts) -> bytes | None:
     """Returns the cache key of ``body``, a JSON object; None if the body is ambiguous or too large. ``stream`` is the
     form of the response and overrides the body."""
     if len(body) > _MAX_BYTES:
@@ -40,7 +40,7 @@ def digest(body: bytes | bytearray, *, stream: bool, terms: Terms) -> bytes | No
         if not stream:
             # It applies to streams only.
             request.pop("stream_options", None)
-        canonical = _encode([_FORM, terms, request])
+        canonical = _encode([_VERSION, parts, request])
     except (ValueError, OverflowError, RecursionError):
         return None
     return hashlib.sha256(canonical).digest()

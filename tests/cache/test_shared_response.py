@@ -1,5 +1,5 @@
-"""Single flight: one request to the upstream for all who ask the same at a time, and what each of them is told when
-the upstream, or one of them, fails."""
+"""Single flight: equal requests in flight go upstream once, and each client gets a response or an error, whatever the
+upstream and the other clients do."""
 
 import asyncio
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ def upstream() -> Iterator[Upstream]:
 
 
 @contextmanager
-def flying(upstream: Upstream, **variables: str) -> Iterator[Stack]:
+def shared_cache(upstream: Upstream, **variables: str) -> Iterator[Stack]:
     with cached("openai", UPSTREAM_URL=upstream.url, **variables) as stack:
         yield stack
 
 
-def in_hand(stack: Stack, count: int) -> None:
-    """Wait until so many requests are in hand."""
+def wait_for_requests(stack: Stack, count: int) -> None:
+    """Waits until ``count`` requests are in flight."""
     connections = stack.application.context.connections
     stack.wait_for(
         lambda: sum(one.exchange is not None and one.exchange.record.whole is not None for one in connections) == count
@@ -48,7 +48,7 @@ def clients(stack: Stack, count: int, *, stream: bool, model: str = "m") -> Iter
         for number in range(count):
             client = all_of_them.enter_context(Client(stack.port))
             send(client, stream=stream, model=model)
-            in_hand(stack, number + 1)
+            wait_for_requests(stack, number + 1)
             asking.append(client)
         yield asking
 
@@ -62,15 +62,15 @@ def results(answers: list[Answer]) -> list[str]:
     return [answer.headers[RESULT] for answer in answers]
 
 
-def landed(stack: Stack) -> bool:
-    """Whether nothing is left of any flight."""
-    flights = stack.application.flights
-    assert flights is not None
-    return not flights.in_flight and flights.recorded_bytes == 0
+def is_forgotten(stack: Stack) -> bool:
+    """Whether no shared response, and no memory of one, is left."""
+    cache = stack.application.response_cache
+    assert cache is not None
+    return not cache.in_flight and cache.recorded_bytes == 0
 
 
 def test_a_whole_answer_is_for_all_who_wait_for_it(upstream: Upstream) -> None:
-    with flying(upstream) as stack, clients(stack, 5, stream=False) as asking:
+    with shared_cache(upstream) as stack, clients(stack, 5, stream=False) as asking:
         upstream.call().answer("Hi")
         answers = [client.answer() for client in asking]
         assert results(answers) == ["miss", "shared", "shared", "shared", "shared"]
@@ -85,11 +85,11 @@ def test_a_whole_answer_is_for_all_who_wait_for_it(upstream: Upstream) -> None:
             assert record.usage is not None and record.usage.total_tokens == 0
         assert (counts(stack)["miss"], counts(stack)["shared"]) == (1, 4)
         assert ask(stack, model="m").headers[RESULT] == "hit"
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
-def test_who_comes_late_to_a_stream_is_sent_what_there_is_and_goes_on_from_there(upstream: Upstream) -> None:
-    with flying(upstream) as stack, Client(stack.port) as first, Client(stack.port) as second:
+def test_a_late_subscriber_gets_the_recording_and_follows_the_live_stream(upstream: Upstream) -> None:
+    with shared_cache(upstream) as stack, Client(stack.port) as first, Client(stack.port) as second:
         send(first, model="m", stream=True)
         call = upstream.call()
         call.start()
@@ -107,10 +107,10 @@ def test_who_comes_late_to_a_stream_is_sent_what_there_is_and_goes_on_from_there
         assert hit.headers[RESULT] == "hit"
         assert hit.content.startswith(event("one") + event("two"))
         assert upstream.is_asked_no_more()
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
-def test_the_first_one_leaves_between_two_tries_and_the_second_try_is_no_first_one(
+def test_the_first_subscriber_leaves_between_two_attempts_and_the_second_is_not_a_first_attempt(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[Timeouts | None] = []
@@ -123,25 +123,25 @@ def test_the_first_one_leaves_between_two_tries_and_the_second_try_is_no_first_o
         return send_it(client, request, sink, timeouts, most)
 
     monkeypatch.setattr(NativeClient, "send", note)
-    with flying(upstream) as stack, clients(stack, 2, stream=False) as (first, second):
+    with shared_cache(upstream) as stack, clients(stack, 2, stream=False) as (first, second):
         upstream.call().refuse(b"503 Service Unavailable")
         first.reset()
-        in_hand(stack, 1)
+        wait_for_requests(stack, 1)
         upstream.call().answer("Hi")
         assert results([second.answer()]) == ["shared"]
         gone, paying = records(stack, 2)
         assert (gone.attempts, paying.attempts) == (1, 1)
         assert gone.overhead is not None and paying.overhead is None
-        # The first try has the usual time, the second what is left.
+        # The first attempt has the usual time, the second the rest of it.
         usual, left = times
         assert usual is None
         assert left is not None and left.total < stack.application.config.upstream.total_timeout_seconds
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_first_one_leaves_and_the_others_hear_nothing_of_it(upstream: Upstream, stream: bool) -> None:
-    with flying(upstream) as stack, clients(stack, 3, stream=stream) as (first, second, third):
+def test_the_first_subscriber_leaves_and_the_others_do_not_notice(upstream: Upstream, stream: bool) -> None:
+    with shared_cache(upstream) as stack, clients(stack, 3, stream=stream) as (first, second, third):
         call = upstream.call()
         if stream:
             call.start()
@@ -149,7 +149,7 @@ def test_the_first_one_leaves_and_the_others_hear_nothing_of_it(upstream: Upstre
             for client in (first, second, third):
                 client.until(event("one"))
         first.reset()
-        in_hand(stack, 2)
+        wait_for_requests(stack, 2)
         if stream:
             call.finish()
             assert b"data: [DONE]\n\n" in second.until(b"0\r\n\r\n")
@@ -165,43 +165,43 @@ def test_the_first_one_leaves_and_the_others_hear_nothing_of_it(upstream: Upstre
         assert free.usage is not None and free.usage.total_tokens == 0
         assert ask(stack, model="m", stream=stream).headers[RESULT] == "hit"
         assert upstream.is_asked_no_more()
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_upstream_is_left_when_the_last_one_has_gone(upstream: Upstream, stream: bool) -> None:
-    with flying(upstream) as stack, clients(stack, 2, stream=stream) as (first, second):
+    with shared_cache(upstream) as stack, clients(stack, 2, stream=stream) as (first, second):
         call = upstream.call()
         if stream:
             call.start()
             call.say("one")
             second.until(event("one"))
         first.reset()
-        in_hand(stack, 1)
+        wait_for_requests(stack, 1)
         second.reset()
         assert call.has_been_left()
         assert [record.ending for record in records(stack, 2)] == [Ending.CLIENT_DISCONNECT] * 2
         assert counts(stack)["entries"] == 0
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_question_that_is_wrong_is_wrong_for_all(upstream: Upstream, stream: bool) -> None:
-    with flying(upstream) as stack, clients(stack, 3, stream=stream) as asking:
+    with shared_cache(upstream) as stack, clients(stack, 3, stream=stream) as asking:
         upstream.call().refuse(b"400 Bad Request")
         answers = [client.answer() for client in asking]
         assert [answer.status for answer in answers] == [400] * 3
         assert results(answers) == ["miss", "shared", "shared"]
         assert upstream.is_asked_no_more()
         assert counts(stack)["entries"] == 0
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_when_the_upstream_fails_those_who_have_waited_are_asked_for_once_more(
     upstream: Upstream, stream: bool
 ) -> None:
-    with flying(upstream, ZTOAPI_MAX_TRIES="1") as stack, clients(stack, 4, stream=stream) as asking:
+    with shared_cache(upstream, ZTOAPI_MAX_TRIES="1") as stack, clients(stack, 4, stream=stream) as asking:
         upstream.call().refuse(b"503 Service Unavailable")
         answers = [asking[0].answer()]
         call = upstream.call()
@@ -214,21 +214,21 @@ def test_when_the_upstream_fails_those_who_have_waited_are_asked_for_once_more(
         assert [answer.status for answer in answers] == [503, 200, 200, 200]
         assert results(answers) == ["miss", "miss", "shared", "shared"]
         assert [record.attempts for record in records(stack, 4)] == [1, 1, 0, 0]
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 def test_an_upstream_that_keeps_failing_is_not_asked_for_one_after_the_other(upstream: Upstream) -> None:
-    with flying(upstream, ZTOAPI_MAX_TRIES="1") as stack, clients(stack, 6, stream=False) as asking:
+    with shared_cache(upstream, ZTOAPI_MAX_TRIES="1") as stack, clients(stack, 6, stream=False) as asking:
         upstream.call().refuse(b"503 Service Unavailable")
         upstream.call().refuse(b"503 Service Unavailable")
         assert [client.answer().status for client in asking] == [503] * 6
         assert upstream.is_asked_no_more()
         assert counts(stack)["miss"] == 2
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 def test_when_the_upstream_breaks_off_all_who_have_heard_something_are_told(upstream: Upstream) -> None:
-    with flying(upstream) as stack, clients(stack, 2, stream=True) as asking:
+    with shared_cache(upstream) as stack, clients(stack, 2, stream=True) as asking:
         call = upstream.call()
         call.start()
         call.say("one")
@@ -242,11 +242,11 @@ def test_when_the_upstream_breaks_off_all_who_have_heard_something_are_told(upst
         assert [record.ending for record in records(stack, 2)] == [Ending.TRUNCATED] * 2
         assert upstream.is_asked_no_more()
         assert counts(stack)["entries"] == 0
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
-def test_keys_and_those_who_want_a_fresh_answer_fly_alone(upstream: Upstream) -> None:
-    with flying(upstream) as stack, ExitStack() as all_of_them:
+def test_other_keys_and_requests_for_a_fresh_response_share_nothing(upstream: Upstream) -> None:
+    with shared_cache(upstream) as stack, ExitStack() as all_of_them:
         calls: list[tuple[Client, UpstreamCall]] = []
         for key, fields in (("one", ""), ("two", ""), ("one", "cache-control: no-cache\r\n")):
             client = all_of_them.enter_context(Client(stack.port))
@@ -257,14 +257,14 @@ def test_keys_and_those_who_want_a_fresh_answer_fly_alone(upstream: Upstream) ->
             answer = client.answer()
             assert answer.headers[RESULT] == "miss"
             assert f"answer {number}".encode() in answer.body
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 @contextmanager
 def slow_and_quick(upstream: Upstream, max_entry_bytes: str) -> Iterator[tuple[Stack, UpstreamCall, Client, Client]]:
     """A stream for two: one has read nothing and has a small buffer, the other has read the first word."""
     with (
-        flying(upstream, ZTOAPI_CACHE_MAX_ENTRY_BYTES=max_entry_bytes) as stack,
+        shared_cache(upstream, ZTOAPI_CACHE_MAX_ENTRY_BYTES=max_entry_bytes) as stack,
         Client(stack.port, receive_buffer=4096) as slow,
         Client(stack.port) as quick,
     ):
@@ -288,7 +288,7 @@ def test_a_slow_reader_does_not_hold_up_the_others(upstream: Upstream) -> None:
         answer = slow.answer()
         assert answer.complete
         assert answer.body == ask(stack, model="m", stream=True).content
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 def fill(stack: Stack, call: UpstreamCall, slow: Client, quick: Client) -> None:
@@ -310,13 +310,13 @@ def fill(stack: Stack, call: UpstreamCall, slow: Client, quick: Client) -> None:
 
 def test_what_is_too_large_is_not_kept_and_the_slowest_has_the_upstream_wait(upstream: Upstream) -> None:
     with slow_and_quick(upstream, "10000") as (stack, call, slow, quick):
-        flights = stack.application.flights
-        assert flights is not None
+        cache = stack.application.response_cache
+        assert cache is not None
         with ThreadPoolExecutor(1) as beside:
             reading = beside.submit(quick.until, b"0\r\n\r\n")
             call.takes_no_more()
-            assert flights.recorded_bytes == 0
-            assert not flights.in_flight
+            assert cache.recorded_bytes == 0
+            assert not cache.in_flight
             slow.close()
             # The quick one has the rest now.
             call.finish_later()
@@ -326,22 +326,22 @@ def test_what_is_too_large_is_not_kept_and_the_slowest_has_the_upstream_wait(ups
 
 
 def test_a_lone_slow_reader_has_the_upstream_wait(upstream: Upstream) -> None:
-    with flying(upstream) as stack, Client(stack.port, receive_buffer=4096) as slow:
+    with shared_cache(upstream) as stack, Client(stack.port, receive_buffer=4096) as slow:
         send(slow, model="m", stream=True)
         call = upstream.call()
         call.start()
         call.takes_no_more()
-        flights = stack.application.flights
-        assert flights is not None
-        assert flights.recorded_bytes < 1_500_000
+        cache = stack.application.response_cache
+        assert cache is not None
+        assert cache.recorded_bytes < 1_500_000
         slow.close()
         assert call.has_been_left()
-        stack.wait_for(lambda: landed(stack))
+        stack.wait_for(lambda: is_forgotten(stack))
 
 
 def test_answers_on_their_way_are_bounded_together(upstream: Upstream) -> None:
     with (
-        flying(upstream, ZTOAPI_CACHE_MAX_BYTES="30000") as stack,
+        shared_cache(upstream, ZTOAPI_CACHE_MAX_BYTES="30000") as stack,
         Client(stack.port) as one,
         Client(stack.port) as other,
     ):
@@ -353,18 +353,18 @@ def test_answers_on_their_way_are_bounded_together(upstream: Upstream) -> None:
             call.say("x" * 20000)
             client.until(b'"finish_reason":null}]}\n\n')
             calls.append(call)
-        flights = stack.application.flights
-        assert flights is not None
-        assert 20000 < flights.recorded_bytes < 30000
+        cache = stack.application.response_cache
+        assert cache is not None
+        assert 20000 < cache.recorded_bytes < 30000
         for client, call in zip((one, other), calls, strict=True):
             call.finish()
             assert client.until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
         assert counts(stack)["entries"] == 1
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
-def test_the_drain_ends_a_flight_for_each_of_its_riders(upstream: Upstream) -> None:
-    with flying(upstream) as stack, clients(stack, 2, stream=True) as asking:
+def test_the_drain_ends_a_shared_response_for_each_subscriber(upstream: Upstream) -> None:
+    with shared_cache(upstream) as stack, clients(stack, 2, stream=True) as asking:
         call = upstream.call()
         call.start()
         call.say("one")
@@ -374,7 +374,7 @@ def test_the_drain_ends_a_flight_for_each_of_its_riders(upstream: Upstream) -> N
         for client in asking:
             assert b'"shutdown"' in client.rest()
         assert call.has_been_left()
-        assert landed(stack)
+        assert is_forgotten(stack)
 
 
 async def cut_off(stack: Stack) -> None:
@@ -383,7 +383,7 @@ async def cut_off(stack: Stack) -> None:
     await stack.server.drain(0.0, hurry)
 
 
-def test_an_upstream_that_takes_steps_goes_on_without_the_first_one() -> None:
+def test_a_prepared_request_goes_on_without_the_first_subscriber() -> None:
     with (
         cached("zread", ZREAD_REPOSITORY="a/b", UPSTREAM_TOKEN="any:ttft=2000") as stack,
         Client(stack.port) as first,
@@ -391,17 +391,17 @@ def test_an_upstream_that_takes_steps_goes_on_without_the_first_one() -> None:
     ):
         for number, client in enumerate((first, second), 1):
             send(client, stream=True, fields=f"{RESULT}: on\r\n")
-            in_hand(stack, number)
+            wait_for_requests(stack, number)
         first.reset()
-        in_hand(stack, 1)
+        wait_for_requests(stack, 1)
         answer = second.answer()
         assert (answer.status, answer.headers[RESULT]) == (200, "shared")
         assert b"data: [DONE]\n\n" in answer.body
 
 
-def test_comments_keep_riders_alive(upstream: Upstream) -> None:
+def test_comments_keep_subscribers_alive(upstream: Upstream) -> None:
     with (
-        flying(upstream, ZTOAPI_SSE_KEEPALIVE_SECONDS="0.1", ZTOAPI_SSE_KEEPALIVE_BEFORE_FIRST_BYTE="1") as stack,
+        shared_cache(upstream, ZTOAPI_SSE_KEEPALIVE_SECONDS="0.1", ZTOAPI_SSE_KEEPALIVE_BEFORE_FIRST_BYTE="1") as stack,
         clients(stack, 2, stream=True) as asking,
     ):
         call = upstream.call()
