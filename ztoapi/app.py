@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httpx
 
@@ -35,11 +35,11 @@ from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.redaction import redaction_for
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.routes import Group
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.checks import Checks, passed_or_warn
 from ztoapi.telemetry.history import History
-from ztoapi.telemetry.layout import OTHER
 from ztoapi.telemetry.messages import MessageLog
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BoardRecorder
@@ -51,7 +51,6 @@ from ztoapi.upstream.httpx_client import HttpxClient
 from ztoapi.upstream.tls import client_tls
 from ztoapi.upstream.transport import NativeTransport
 from ztoapi.wire.address import read_network
-from ztoapi.wire.path import decoded
 
 if TYPE_CHECKING:
     from ztoapi.limits.redis_limiter import RedisLimiter
@@ -59,14 +58,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "make_shared_limits"]
 
-Handler = Callable[[Exchange], None]
 Gate = Callable[[Exchange], ApiError | Verdict | None]
 
 _log = logging.getLogger(__name__)
-_MODEL_PREFIX = "/v1/models/"
-_SHOWN_PATH = 200
-"""Characters of an unknown path that the refusal repeats."""
-_ANY_METHOD = "GET, POST, HEAD, OPTIONS"
+_API: Final = Group.API
+"""A global, because looking up a member of an enumeration is slow."""
+
+
+class _Gates(NamedTuple):
+    """The gates of each group of routes, and of OPTIONS requests to the API. Unknown paths pass those of the API."""
+
+    api: tuple[Gate, ...]
+    preflight: tuple[Gate, ...]
+    admin: tuple[Gate, ...]
+    public: tuple[Gate, ...]
 
 
 class Application:
@@ -96,7 +101,7 @@ class Application:
         self._slot = telemetry.slot(slot)
         self._history, self._access_log, self._tracer, self._messages = history, access_log, tracer, messages
         readers = [one.add for one in (access_log, tracer) if one is not None]
-        self.recorder = BoardRecorder(self._slot, self._route_of, [route.public for route in config.routes], readers)
+        self.recorder = BoardRecorder(self._slot, [route.public for route in config.routes], readers)
         self.context = self._make_context(loop, config)
         upstream = config.upstream
         tls = partial(client_tls, upstream)
@@ -115,28 +120,35 @@ class Application:
         chat = ChatHandler(
             config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, limits, cache
         )
-        self._models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
+        models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
         health = HealthHandler(self.context, self._checks())
-        self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
+        admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
-        # Gates in their order: the first that does not let pass has the word. Health passes none of them.
-        gates = self._cors.check, self._check_draining, auth.check, self._check_route, self.admission.check
-        self._gates: tuple[Gate, ...] = gates
-        self._routes: dict[str, dict[str, Handler]] = {
-            "/v1/chat/completions": {"POST": chat.handle},
-            "/v1/models": {"GET": self._models.handle_list},
-        }
-        self._open_routes: dict[str, dict[str, Handler]] = {
-            "/health": {"GET": health.handle_health},
-            "/livez": {"GET": health.handle_live},
-            "/readyz": {"GET": health.handle_ready},
-            "/openapi.json": {"GET": FileHandler(STATIC / "openapi.json").handle},
-        }
-        # For operators; these pass the admin gate alone, so that they answer under overload too.
-        self._admin_routes: dict[str, dict[str, Handler]] = {}
-        self._parts = self._add_pages(config)
+        self._gates = self._make_gates(auth, admin)
+        self._add_routes(chat, models, health)
+        self._add_pages(config)
         self.sampler = self._watch(config)
+
+    def _make_gates(self, auth: Auth, admin: AdminGate) -> _Gates:
+        """The gates in their order: the first that refuses wins."""
+        cors, choose = self._cors.check, self._choose_handler
+        return _Gates(
+            api=(cors, self._check_draining, auth.check, choose, self.admission.check),
+            preflight=(cors, choose),
+            admin=(admin.check, choose),
+            public=(choose,),
+        )
+
+    def _add_routes(self, chat: ChatHandler, models: ModelsHandler, health: HealthHandler) -> None:
+        routes = self.context.routes
+        routes.add("/v1/chat/completions", {"POST": chat.handle}, _API)
+        routes.add("/v1/models", {"GET": models.handle_list}, _API)
+        routes.add("/v1/models/{id}", {"GET": models.handle_one}, _API)
+        routes.add("/health", {"GET": health.handle_health}, Group.PUBLIC)
+        routes.add("/livez", {"GET": health.handle_live}, Group.PUBLIC)
+        routes.add("/readyz", {"GET": health.handle_ready}, Group.PUBLIC)
+        routes.add("/openapi.json", {"GET": FileHandler(STATIC / "openapi.json").handle}, Group.PUBLIC)
 
     def _make_upstreams(self, config: Config, limiter: LocalLimiter | None) -> dict[str, Upstream]:
         loop, clock, redaction = self.context.loop, self.context.wall_clock, redaction_for(config)
@@ -145,36 +157,42 @@ class Application:
             for platform in config.platforms
         }
 
-    def _add_pages(self, config: Config) -> frozenset[str]:
-        """Serve pages, which hold no secret; what is returned are paths that are no use to name to anybody."""
-        pages = [Page(name) for name in (("docs", "dashboard") if config.dashboard_enabled else ("docs",))]
-        for page in pages:
-            self._open_routes |= {path: {"GET": handler} for path, handler in page.files.items()}
-        return frozenset().union(*(page.parts for page in pages))
+    def _add_pages(self, config: Config) -> None:
+        """Adds the pages, which contain no secrets."""
+        for name in ("docs", "dashboard") if config.dashboard_enabled else ("docs",):
+            page = Page(name)
+            for path, handler in page.files.items():
+                self.context.routes.add(path, {"GET": handler}, Group.PUBLIC, listed=path not in page.parts)
 
     def _watch(self, config: Config) -> Sampler:
-        """Begin to write this worker's part of the telemetry board, and let it be read."""
-        context, board = self.context, self.telemetry
+        """Takes over this worker's slot of the metrics board, and adds the routes for operators."""
+        context, board, routes = self.context, self.telemetry, self.context.routes
         clock = context.wall_clock
         self._slot.take_over(os.getpid(), clock())
+        profiling = ProfilingHandler(self._slot.number, STATIC, context.loop, lambda: context.draining)
+        for path, handlers in profiling.routes.items():
+            # The index lists the others.
+            routes.add(path, handlers, Group.ADMIN, listed=path == "/debug/pprof")
         sampler = Sampler(
-            self._slot, self.recorder, self._sources(), self._records_in_flight, tick=TICK_SECONDS, clock=clock
+            self._slot,
+            self.recorder,
+            self._sources(),
+            self._records_in_flight,
+            tick=TICK_SECONDS,
+            clock=clock,
+            is_monitoring=routes.is_monitoring,
         )
         context.deadlines.add(sampler)
-        profiling = ProfilingHandler(self._slot.number, STATIC, context.loop, lambda: context.draining)
-        self._admin_routes |= profiling.routes
-        # Its index has the others.
-        self._parts |= profiling.routes.keys() - {"/debug/pprof"}
         metrics = MetricsHandler(board, sampler.refresh, clock)
-        self._admin_routes["/metrics"] = {"GET": metrics.handle}
+        routes.add("/metrics", {"GET": metrics.handle}, Group.ADMIN)
         if config.dashboard_enabled:
             dashboard = DashboardHandler(
                 board, sampler.refresh, clock, lambda: context.draining, self._history, context.loop
             )
-            self._admin_routes["/dashboard/stats"] = {"GET": dashboard.handle_stats}
-            self._admin_routes["/dashboard/requests"] = {"GET": dashboard.handle_requests}
-            self._admin_routes["/dashboard/events"] = {"GET": dashboard.handle_events}
-            self._admin_routes["/dashboard/history"] = {"GET": dashboard.handle_history}
+            routes.add("/dashboard/stats", {"GET": dashboard.handle_stats}, Group.ADMIN)
+            routes.add("/dashboard/requests", {"GET": dashboard.handle_requests}, Group.ADMIN)
+            routes.add("/dashboard/events", {"GET": dashboard.handle_events}, Group.ADMIN)
+            routes.add("/dashboard/history", {"GET": dashboard.handle_history}, Group.ADMIN)
         return sampler
 
     def _make_context(self, loop: asyncio.AbstractEventLoop, config: Config) -> ServerContext:
@@ -232,60 +250,33 @@ class Application:
             yield partial(asyncio.to_thread, self._tracer.close)
 
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
-        """Checks a request when its head has arrived, before its body is read, and chooses the handler."""
-        path = exchange.request.path
-        if path not in self._routes:
-            if path in self._open_routes or (path.endswith("/") and path.rstrip("/") in self._open_routes):
-                return self._check_route(exchange)
-            if self._admin_methods(path) is not None:
-                return self._admin.check(exchange) or self._check_route(exchange)
-        if exchange.request.method == "OPTIONS":
-            return self._cors.check(exchange) or self._check_route(exchange)
-        for gate in self._gates:
+        """Passes a request through the gates of its route, and chooses the handler. The body is not read yet."""
+        route = exchange.route
+        gates = self._gates.api
+        if route is not None and route.group is not _API:
+            gates = self._gates.admin if route.group is Group.ADMIN else self._gates.public
+        elif exchange.request.method == "OPTIONS":
+            gates = self._gates.preflight
+        for gate in gates:
             verdict = gate(exchange)
             if verdict is not None:
                 return verdict
         return None
 
-    def _check_route(self, exchange: Exchange) -> ApiError | None:
-        """Chooses the handler, or returns the error: 404, 405 or 415."""
-        request, method = exchange.request, exchange.request.method
-        methods = self._routes.get(request.path) or self._find(request.path)
-        if method == "OPTIONS":
-            allowed = _ANY_METHOD if methods is None else _allowed(methods)
-            exchange.handler = lambda exchange: self._cors.preflight(exchange, allowed)
+    def _choose_handler(self, exchange: Exchange) -> ApiError | None:
+        """A gate: chooses the handler, or returns the error 404, 405 or 415."""
+        request, route = exchange.request, exchange.route
+        if request.method == "OPTIONS":
+            exchange.handler = self._cors.preflight
             return None
-        if methods is None:
-            return self._unknown_path(request.path)
-        handler = methods.get("GET" if method == "HEAD" else method)
+        if route is None:
+            return self.context.routes.not_found(request.path)
+        handler = route.handlers.get(request.method)
         if handler is None:
-            return _wrong_method(exchange, _allowed(methods))
+            exchange.extra_headers += b"allow: %b\r\n" % route.allowed.encode("ascii")
+            return route.wrong_method(request.path, request.method)
         exchange.handler = handler
-        return check_coding(exchange) if method == "POST" and b"content-encoding" in request.headers else None
-
-    def _find(self, whole: str) -> dict[str, Handler] | None:
-        """What serves a path that is none of ``_routes`` as it stands."""
-        methods = self._open_routes.get(whole) or self._admin_methods(whole)
-        if methods is not None:
-            return methods
-        path = "/v1" + whole.removeprefix("/v1").rstrip("/")
-        if path.startswith(_MODEL_PREFIX) and len(path) > len(_MODEL_PREFIX):
-            return {"GET": lambda exchange: self._models.handle_one(exchange, path[len(_MODEL_PREFIX) :])}
-        return self._routes.get(path) or self._open_routes.get(whole.rstrip("/"))
-
-    def _admin_methods(self, path: str) -> dict[str, Handler] | None:
-        """What serves operators at ``path``: whatever is found here passes the admin gate first."""
-        return self._admin_routes.get(path) or self._admin_routes.get(path.rstrip("/"))
-
-    def _route_of(self, path: str) -> str:
-        """The route that requests for ``path`` are counted under."""
-        for known in (path, path.rstrip("/")):
-            if known in self._routes or known in self._open_routes or known in self._admin_routes:
-                return known
-        path = "/v1" + path.removeprefix("/v1").rstrip("/")
-        if path in self._routes:
-            return path
-        return f"{_MODEL_PREFIX}{{id}}" if path.startswith(_MODEL_PREFIX) else OTHER
+        return check_coding(exchange) if request.method == "POST" and b"content-encoding" in request.headers else None
 
     def _records_in_flight(self) -> Iterator[RequestRecord]:
         for connection in self.context.connections:
@@ -327,24 +318,6 @@ class Application:
             checks["history:saves"] = self._history.check
         return checks
 
-    def _unknown_path(self, path: str) -> ApiError:
-        """404 with the path that the client may have meant; 400 for a broken percent-encoding."""
-        try:
-            decoded(path)
-        except ValueError as error:
-            return ApiError(f"the path is malformed: {error}", code="invalid_path")
-        served = [*self._routes, *self._open_routes, *self._admin_routes]
-        remedy = "there is " + ", ".join(known for known in served if known not in self._parts)
-        if (meant := self._route_within(path[:_SHOWN_PATH])) is not None:
-            remedy = f"did you mean {meant}? The base URL for clients is this gateway's address and /v1, nothing more"
-        return ApiError(f"there is nothing at {path[:_SHOWN_PATH]}; {remedy}", status=404, code="not_found")
-
-    def _route_within(self, path: str) -> str | None:
-        """The route that the end of ``path`` names: base URLs often have a part of the path already (/v1/v1/models)."""
-        lower = path.lower()
-        starts = [start for start, character in enumerate(lower) if character == "/"]
-        return next((lower[start:] for start in starts if start + 1 < len(lower) and self._find(lower[start:])), None)
-
     def _check_draining(self, exchange: Exchange) -> ApiError | None:
         if not self.context.draining:
             return None
@@ -360,17 +333,6 @@ class Application:
 
 def _handle(exchange: Exchange) -> None:
     exchange.handler(exchange)
-
-
-def _wrong_method(exchange: Exchange, allowed: str) -> ApiError:
-    request = exchange.request
-    exchange.extra_headers += b"allow: %b\r\n" % allowed.encode("ascii")
-    message = f"{request.path} does not take {request.method}; it takes {allowed}"
-    return ApiError(message, status=405, code="method_not_allowed")
-
-
-def _allowed(methods: Collection[str]) -> str:
-    return ", ".join([*methods, "HEAD", "OPTIONS"] if "GET" in methods else [*methods, "OPTIONS"])
 
 
 def make_shared_limits(config: Config, workers: int = 1) -> SharedLimits:

@@ -25,7 +25,8 @@ NOW = 1_795_435_200.0
 def record(*, stream: bool) -> RequestRecord:
     """Returns the record of a successful request."""
     return RequestRecord(
-        "5b3c0f6a7a0d4a0e00000001", "POST", "/v1/chat/completions", 1.0, whole=1.0001, asked=1.0002, overhead=0.0001,
+        "5b3c0f6a7a0d4a0e00000001", "POST", "/v1/chat/completions", 1.0, route="/v1/chat/completions",
+        whole=1.0001, asked=1.0002, overhead=0.0001,
         answered=1.5, first_byte=1.2 if stream else None, last_write=1.5 if stream else None, finished=1.5001,
         status=200, ending=Ending.DONE, model="glm-4.6", served_model="glm-4.6", platform="zai", credential="zai-1",
         stream=stream, attempts=1, bytes_in=800, bytes_out=12_000, usage=Usage(9, 12, 21), key="default",
@@ -34,7 +35,7 @@ def record(*, stream: bool) -> RequestRecord:
 
 
 def recorder(board: MetricsBoard, *, counted: bool) -> Recorder:
-    return BoardRecorder(board.slot(0), lambda path: path, ["glm-4.6"]) if counted else Recorder()
+    return BoardRecorder(board.slot(0), ["glm-4.6"]) if counted else Recorder()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -45,7 +46,7 @@ def test_a_request(benchmark: BenchmarkFixture, counted: bool, stream: bool) -> 
 
     def serve() -> None:
         for _ in range(BATCH):
-            recording.begin(ended.path)
+            recording.begin(ended)
             if stream:
                 recording.begin_stream(ended)
             recording.submit(ended)

@@ -284,7 +284,10 @@ def test_a_dead_worker_leaves_its_counts() -> None:
 def test_of_what_looks_after_the_gateway_nothing_is_lost(path: str, lost: int) -> None:
     with Stack() as stack:
         board = stack.application.telemetry
-        stack.application.recorder.begin(path)
+        route = stack.application.context.routes.find(path)
+        one = record(1, ended=False)
+        one.monitoring = route is not None and route.monitoring
+        stack.application.recorder.begin(one)
         assert board.in_flight() == lost
         reclaim(board, 0, NOW)
         assert board.total(Cell.LOST) == lost
@@ -293,14 +296,14 @@ def test_of_what_looks_after_the_gateway_nothing_is_lost(path: str, lost: int) -
 def test_what_looks_after_the_gateway_counts_for_nothing_else_even_without_room() -> None:
     """Anybody may ask open paths by any method, which with the answers' codes is more than there are rows."""
     board = MetricsBoard()
-    recorder = BoardRecorder(board.slot(0), lambda path: path)
+    recorder = BoardRecorder(board.slot(0))
     for number in range(CODES.rows + 50):
-        recorder.begin(f"/docs/{number}")
         one = record(number)
-        one.path = f"/docs/{number}"
+        one.route, one.monitoring = f"/docs/{number}", True
+        recorder.begin(one)
         recorder.submit(one)
-    for _ in range(3):
-        recorder.begin("/v1/chat/completions")
+    for number in range(3):
+        recorder.begin(record(number))
     assert board.in_flight() == 3
     recorder.submit(record(1))
     reclaim(board, 0, NOW)

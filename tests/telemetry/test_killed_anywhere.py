@@ -34,16 +34,17 @@ class Trace(Protocol):
 
 def chat() -> RequestRecord:
     return RequestRecord(
-        "a", "POST", CHAT, 1.0, whole=1.5, asked=2.0, overhead=0.1, answered=3.0, first_byte=2.5, last_write=3.0,
-        finished=3.5, status=200, ending=Ending.DONE, model="glm-4.6", platform="zai", stream=True, attempts=2,
+        "a", "POST", CHAT, 1.0, route=CHAT, whole=1.5, asked=2.0, overhead=0.1, answered=3.0, first_byte=2.5,
+        last_write=3.0, finished=3.5, status=200, ending=Ending.DONE, model="glm-4.6", platform="zai",
+        stream=True, attempts=2,
         bytes_in=10, bytes_out=100, usage=Usage(3, 4, 7), key="alice",
     )  # fmt: skip
 
 
 def serve(recorder: BoardRecorder) -> None:
     """One streamed chat, as far as the board hears of it."""
-    recorder.begin(CHAT)
     one = chat()
+    recorder.begin(one)
     recorder.begin_stream(one)
     recorder.submit(one)
 
@@ -54,7 +55,7 @@ def die_before(board: MetricsBoard, store: int, served: int) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            recorder = BoardRecorder(board.slot(0), lambda path: path, ["glm-4.6"])
+            recorder = BoardRecorder(board.slot(0), ["glm-4.6"])
             for _ in range(served):
                 serve(recorder)
             left = store

@@ -66,10 +66,11 @@ class ModelsHandler:
     def handle_list(self, exchange: Exchange) -> None:
         exchange.spawn(self._list(exchange, self._key_of(exchange)))
 
-    def handle_one(self, exchange: Exchange, model: str) -> None:
-        """``model`` is the name as it stands in the path. Raises ApiError (400) for a broken percent-encoding."""
+    def handle_one(self, exchange: Exchange) -> None:
+        """Raises ApiError (400) for a broken percent-encoding."""
+        assert exchange.route is not None
         try:
-            model = decoded(model)
+            model = decoded(exchange.route.parameter(exchange.request.path))
         except ValueError as error:
             raise ApiError(f"the model's name in the path is malformed: {error}", param="model") from error
         exchange.spawn(self._one(exchange, model, self._key_of(exchange)))

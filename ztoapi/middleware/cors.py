@@ -26,6 +26,7 @@ _PREFLIGHT: Final = (
     b"access-control-allow-headers: %b\r\n"
     b"access-control-max-age: 86400\r\n"
 )
+_ANY_METHOD: Final = "GET, POST, HEAD, OPTIONS"
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9, _-]{1,1000}")
 
 
@@ -53,8 +54,9 @@ class Cors:
             return _refusal("pages of this origin need a client key: set DEFAULT_KEY", "origin_not_allowed")
         return None
 
-    def preflight(self, exchange: Exchange, allowed: str) -> None:
-        """Responds to OPTIONS; ``allowed`` are the methods of the path."""
+    def preflight(self, exchange: Exchange) -> None:
+        """Responds to OPTIONS with the methods of the route."""
+        allowed = _ANY_METHOD if exchange.route is None else exchange.route.allowed
         requested = exchange.request.headers.get(b"access-control-request-headers", b"")
         if not _HEADER_NAMES.fullmatch(requested):
             requested = b"authorization, content-type"

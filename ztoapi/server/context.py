@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ztoapi.errors import ApiError
 from ztoapi.server.buffers import BufferBudget
 from ztoapi.server.connection_limits import ConnectionLimits
+from ztoapi.server.routes import Routes
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.address import Network
@@ -71,6 +72,7 @@ class ServerContext:
         self.dispatch = dispatch
         self.admit = admit
         self.limits = limits or Limits()
+        self.routes: Routes[Exchange] = Routes()
         self.buffers = BufferBudget(self.limits.max_buffered_bytes)
         self.recorder = recorder or Recorder()
         self.deadlines = deadlines or Deadlines()

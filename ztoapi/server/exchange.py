@@ -16,6 +16,7 @@ import msgspec
 
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.responses import error_body, error_event, error_headers
+from ztoapi.server.routes import Route
 from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
 from ztoapi.telemetry.record import USER_AGENT_BYTES, RequestRecord
 from ztoapi.wire.address import forwarded_client
@@ -88,13 +89,24 @@ class Exchange:
         "request",
         "request_id",
         "reservation",
+        "route",
         "started",
         "streaming",
         "trace",
     )
 
     handler: "Callable[[Exchange], None]"
-    """The handler that answers; ``admit`` sets it where the application has routes."""
+    """The handler that responds; ``admit`` sets it if the server has routes."""
+    route: "Route[Exchange] | None"
+    """The route of the path; None for an unknown path."""
+    chunked: bool
+    """Whether a stream goes out in HTTP chunks."""
+    extra_headers: bytes
+    """Header lines of every response of this exchange, such as those of CORS; gates set it."""
+    started: bool
+    """Whether any byte of the response has gone out."""
+    trace: bytes
+    """Header lines that pass the trace context of the request on to an upstream."""
 
     def __init__(self, protocol: "HTTPProtocol", head: RequestHead, request_id: str) -> None:
         context, client, headers = protocol.context, protocol.client, head.headers
@@ -108,21 +120,23 @@ class Exchange:
         self.request_id = request_id
         self.record = record = RequestRecord(request_id, method, path, loop.time())
         record.client, record.peer = client, protocol.peer
+        route = self.route = context.routes.find(path)
+        if route is not None:
+            record.route = route.template
+            record.monitoring = route.monitoring
         agent = headers.get(b"user-agent")
         if agent is not None:
             record.user_agent = agent if len(agent) <= USER_AGENT_BYTES else agent[:USER_AGENT_BYTES]
-        self.trace: bytes = b""
-        """Raw lines that tell an upstream what trace the request belongs to."""
-        counted = context.recorder.begin(path)
+        self.trace = b""
+        context.recorder.begin(record)
         if context.tracer is not None:
-            if counted:
+            if not record.monitoring:
                 self.trace = context.tracer.begin(record, read_trace(headers))
         elif TRACEPARENT in headers and (trace := read_trace(headers)) is not None:
             record.trace_id = trace.trace_id
             self.trace = field_lines(trace.value, trace.state)
         self._close = not head.keep_alive
         self.chunked = head.http11
-        """Whether a stream goes out in HTTP chunks."""
         self._head: bytes = b""
         """The head of a stream, until its first piece goes out."""
         self._sent = 0
@@ -137,15 +151,13 @@ class Exchange:
         self._task: asyncio.Task[None] | None = None
         self._hold: asyncio.TimerHandle | None = None
         """While the stream rests because it has been faster than ``pace`` allows."""
-        self.extra_headers: bytes = b""
-        """Raw lines that every answer of this exchange carries (CORS); gates set it."""
+        self.extra_headers = b""
         self.pace: Callable[[int], int] | None = None
         """Told of each piece of a stream how many octets it has; returns for how many nanoseconds the stream must rest.
         To be set before the stream starts."""
         self.piece_bytes = 0
         """Where there is a ``pace``: how much of a stream should be written at a time, or it rests seldom and long."""
         self.started = False
-        """Whether any octet of the answer has gone out."""
         self.streaming = False
         self.finished = False
         self.gone = False

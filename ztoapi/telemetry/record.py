@@ -8,6 +8,7 @@ import msgspec
 
 from ztoapi.dialects.contract import Usage
 from ztoapi.errors import Ending
+from ztoapi.telemetry.layout import OTHER
 
 __all__ = ["USER_AGENT_BYTES", "Recorder", "RequestRecord", "Spans"]
 
@@ -32,6 +33,10 @@ class RequestRecord(msgspec.Struct, gc=False):
     method: str
     path: str
     started: float
+    route: str = OTHER
+    """Template of the route, the label in metrics."""
+    monitoring: bool = False
+    """Whether the request is excluded from traffic statistics."""
     whole: float | None = None
     """When its last byte had arrived and processing began."""
     asked: float | None = None
@@ -112,9 +117,8 @@ class Recorder:
         self.recent: deque[RequestRecord] = deque(maxlen=RECENT_RECORDS)
         self.total = 0
 
-    def begin(self, path: str) -> bool:
-        """Called when a request for ``path`` begins. Returns False for a monitoring request."""
-        return True
+    def begin(self, record: RequestRecord) -> None:
+        """Called when a request begins."""
 
     def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
         """Called at the first event of a stream. Returns the cells that count the gaps between its chunks, one for each

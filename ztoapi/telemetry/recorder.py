@@ -1,7 +1,7 @@
 """Counts requests on the metrics board. No other module turns finished requests into numbers.
 
 The code runs on the path of each request: plain stores into cells that only this worker writes. Requests with the same
-path, method, status, model and platform share one lookup of their rows. There is no lock, and no object outlives a
+route, method, status, model and platform share one lookup of their rows. There is no lock, and no object outlives a
 call.
 """
 
@@ -32,15 +32,13 @@ from ztoapi.telemetry.layout import (
     ModelCell,
     PlatformCell,
 )
-from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.record import Recorder, RequestRecord
 
 __all__ = ["BoardRecorder"]
 
-_CHAT: Final = "/v1/chat/completions"
 _METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
 _MAX_CACHED_ROWS: Final = 4096
-"""Combinations whose rows are cached. Clients choose paths and models, so the number is bounded; when it is reached,
+"""Combinations whose rows are cached. Clients choose methods and models, so the number is bounded; when it is reached,
 the cache is cleared."""
 
 # Globals for the cells that every request counts in: class attributes made a streamed request 0.9 us slower (CPython
@@ -90,16 +88,15 @@ class _Rows(NamedTuple):
 
 
 class BoardRecorder(Recorder):
-    """``route_of`` returns the template of a path; ``models`` are the configured models. Any other model gets a label
+    """``models`` are the configured models. Any other model gets a label
     once an upstream has served it; before that, and if there is no room, it counts as "other". ``readers`` are called
     with every record."""
 
-    __slots__ = ("_floats", "_ints", "_keys", "_known", "_readers", "_route_of", "_rows", "_slot")
+    __slots__ = ("_floats", "_ints", "_keys", "_known", "_readers", "_rows", "_slot")
 
     def __init__(
         self,
         slot: Slot,
-        route_of: Callable[[str], str],
         models: Iterable[str] = (),
         readers: Iterable[Callable[[RequestRecord], None]] = (),
     ) -> None:
@@ -107,17 +104,13 @@ class BoardRecorder(Recorder):
         self._readers = tuple(readers)
         self._slot = slot
         self._ints, self._floats = slot.ints, slot.floats
-        self._route_of = route_of
         self._known = {model.lower(): model for model in models}
         self._keys: dict[str, memoryview[int]] = {}
         self._rows: dict[tuple[str, str, int, str | None, str | None], _Rows] = {}
 
-    def begin(self, path: str) -> bool:
-        # Nearly all requests have this path, and a route lookup takes 0.3 us.
-        if path == _CHAT or not is_own(self._route_of(path)):
+    def begin(self, record: RequestRecord) -> None:
+        if not record.monitoring:
             self._ints[_STARTED] += 1
-            return True
-        return False
 
     def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
         rows = self._rows_of(record)
@@ -215,27 +208,22 @@ class BoardRecorder(Recorder):
             # The sum of all gaps is the time from the first write to the last.
             model_sums[_GAPS] += record.last_write - first_byte
 
-    def shows(self, record: RequestRecord) -> bool:
-        """Returns whether the dashboard lists the request: it is not a monitoring request."""
-        return not is_own(self._route_of(record.path))
-
     # -- the rows of a request --------------------------------------------------------------------------------------
 
     def _rows_of(self, record: RequestRecord) -> _Rows:
         model = record.served_model or record.model
-        rows = self._rows.get((record.path, record.method, record.status, model, record.platform))
+        rows = self._rows.get((record.route, record.method, record.status, model, record.platform))
         return self._find(record, model) if rows is None else rows
 
     def _find(self, record: RequestRecord, model: str | None) -> _Rows:
         if len(self._rows) >= _MAX_CACHED_ROWS:
             self._rows.clear()
-        slot, route = self._slot, self._route_of(record.path)
+        slot, route, monitoring = self._slot, record.route, record.monitoring
         method = record.method if record.method in _METHODS else OTHER
-        own = is_own(route)
-        code, _ = slot.row(OWN_CODES if own else CODES, (route, method, str(record.status)))
+        code, _ = slot.row(OWN_CODES if monitoring else CODES, (route, method, str(record.status)))
         duration, duration_sum = slot.row(ROUTES, (route,))
         model_row, model_sums = None, self._floats
-        if not own:
+        if not monitoring:
             name = self._label(model, record) if model is not None else ""
             model_row, model_sums = slot.row(MODELS, (name, record.platform or ""))
         platform_row, platform_sums, gaps = None, self._floats, None
@@ -243,7 +231,7 @@ class BoardRecorder(Recorder):
             platform_row, platform_sums = slot.row(PLATFORMS, (record.platform,))
             gaps = None if model_row is None else model_row[ModelCell.GAPS + 1 : ModelCell.COUNT]
         rows = _Rows(code, duration, duration_sum, model_row, model_sums, platform_row, platform_sums, gaps)
-        self._rows[(record.path, record.method, record.status, model, record.platform)] = rows
+        self._rows[(record.route, record.method, record.status, model, record.platform)] = rows
         return rows
 
     def _label(self, model: str, record: RequestRecord) -> str:

@@ -25,7 +25,6 @@ from ztoapi.telemetry.layout import (
     SecondCell,
 )
 from ztoapi.telemetry.live import MAX_PER_SCAN, write_finished, write_in_flight
-from ztoapi.telemetry.own import is_own
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BoardRecorder
 from ztoapi.telemetry.samples import SAMPLED, SampleKind, Source
@@ -42,7 +41,8 @@ _GAPS_END: Final = ModelCell.GAPS + len(GAP_EDGES_SECONDS) + 2
 
 class Sampler:
     """``tick`` is the interval of the scan in seconds; ``in_flight`` returns the records of requests in flight;
-    ``clock`` returns Unix seconds. The deadlines call it at each scan."""
+    ``clock`` returns Unix seconds; the durations exclude routes for which ``is_monitoring`` returns True. The deadlines
+    call it at each scan."""
 
     deadline = 0.0
 
@@ -55,8 +55,10 @@ class Sampler:
         *,
         tick: float,
         clock: Callable[[], float],
+        is_monitoring: Callable[[str], bool],
     ) -> None:
         self._slot = slot
+        self._is_monitoring = is_monitoring
         self._recorder = recorder
         self._sources = sources
         self._in_flight = in_flight
@@ -89,7 +91,7 @@ class Sampler:
         """Updates this worker's slot, before the board is read."""
         self._flush()
         now = time.monotonic()
-        records = [record for record in self._in_flight() if self._recorder.shows(record)]
+        records = [record for record in self._in_flight() if not record.monitoring]
         oldest = nsmallest(LIVE_IN_FLIGHT, records, key=lambda record: record.started)
         write_in_flight(self._slot, oldest, self._unix_offset(), now)
         for source in self._sources:
@@ -114,7 +116,7 @@ class Sampler:
         new = min(recorder.total - self._flushed, MAX_PER_SCAN, len(recorder.recent))
         self._flushed = recorder.total
         if new:
-            newest = [record for record in islice(reversed(recorder.recent), new) if recorder.shows(record)]
+            newest = [record for record in islice(reversed(recorder.recent), new) if not record.monitoring]
             write_finished(self._slot, newest[::-1], self._unix_offset())
 
     def _write_second(self, second: int) -> None:
@@ -145,7 +147,7 @@ class Sampler:
             ttft = [a + b for a, b in zip(ttft, row[ModelCell.TTFT : _TTFT_END], strict=True)]
             gaps = [a + b for a, b in zip(gaps, row[ModelCell.GAPS : _GAPS_END], strict=True)]
         for (route,), row in slot.rows(ROUTES):
-            if not is_own(route):
+            if not self._is_monitoring(route):
                 duration = [a + b for a, b in zip(duration, row, strict=True)]
         overhead = slot.histogram(Cell.OVERHEAD, _OVERHEAD_SIZE)
         histograms = (duration, ttft, gaps, overhead)

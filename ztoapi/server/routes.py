@@ -1,0 +1,137 @@
+"""The routes of a server. The path of a request is looked up once, when its head has been parsed.
+
+``wire/path.py`` has given the path its normal form by then. A route is also found with a slash at the end and, below
+``/v1``, without this prefix: base URLs are configured in all these ways.
+"""
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, Generic, TypeVar
+
+from ztoapi.errors import ApiError
+from ztoapi.wire.path import decoded
+
+__all__ = ["Group", "Route", "Routes"]
+
+T = TypeVar("T")
+
+_VERSION: Final = "/v1"
+_MAX_SHOWN_PATH: Final = 200
+"""Characters of an unknown path that the error message repeats."""
+
+
+class Group(enum.Enum):
+    """The gates before a route."""
+
+    PUBLIC = enum.auto()
+    """None: health checks and static pages."""
+    ADMIN = enum.auto()
+    """Only the admin gate, so that operators get responses under overload too."""
+    API = enum.auto()
+    """All others. Only these requests count as traffic."""
+
+
+class Route(Generic[T]):
+    """A path and its handlers by method, which are called with a T.
+
+    ``template`` may end in a parameter: ``/v1/models/{id}``. It is the label of the route in metrics. A route that is
+    not ``listed`` is left out of error messages.
+    """
+
+    __slots__ = ("allowed", "group", "handlers", "listed", "monitoring", "prefix", "template")
+
+    def __init__(self, template: str, handlers: Mapping[str, Callable[[T], None]], group: Group, listed: bool) -> None:
+        self.template = template
+        self.prefix = template.partition("{")[0]
+        self.handlers = dict(handlers)
+        if "GET" in handlers:
+            self.handlers["HEAD"] = handlers["GET"]
+        self.allowed = ", ".join((*self.handlers, "OPTIONS"))
+        """Value of the Allow field."""
+        self.group = group
+        self.monitoring = group is not Group.API
+        """Whether requests are excluded from traffic statistics, so that reading a number does not change it."""
+        self.listed = listed
+
+    def parameter(self, path: str) -> str:
+        """Returns the parameter in ``path``, still percent-encoded."""
+        return _versioned(path)[len(self.prefix) :]
+
+    def wrong_method(self, path: str, method: str) -> ApiError:
+        """Returns the error (405) for a method that the route does not have."""
+        return ApiError(
+            f"{path} does not support {method}; supported methods: {self.allowed}",
+            status=405,
+            code="method_not_allowed",
+        )
+
+
+class Routes(Generic[T]):
+    """The route table."""
+
+    __slots__ = ("_by_path", "_parametrised")
+
+    def __init__(self) -> None:
+        self._by_path: dict[str, Route[T]] = {}
+        self._parametrised: list[Route[T]] = []
+
+    def __iter__(self) -> Iterator[Route[T]]:
+        return iter((*self._by_path.values(), *self._parametrised))
+
+    def is_monitoring(self, template: str) -> bool:
+        """Returns whether requests for the route are excluded from traffic statistics."""
+        route = self._by_path.get(template)
+        return route is not None and route.monitoring
+
+    def add(
+        self, template: str, handlers: Mapping[str, Callable[[T], None]], group: Group, *, listed: bool = True
+    ) -> None:
+        """Adds a route."""
+        route = Route(template, handlers, group, listed)
+        if route.prefix == template:
+            self._by_path[template] = route
+        else:
+            self._parametrised.append(route)
+
+    def find(self, path: str) -> Route[T] | None:
+        """Returns the route of ``path``, or None."""
+        route = self._by_path.get(path)
+        return self._find_spelling(path) if route is None else route
+
+    def _find_spelling(self, path: str) -> Route[T] | None:
+        versioned = _versioned(path)
+        route = self._by_path.get(path.rstrip("/")) or self._by_path.get(versioned)
+        if route is not None:
+            return route
+        for route in self._parametrised:
+            if versioned.startswith(route.prefix) and len(versioned) > len(route.prefix):
+                return route
+        return None
+
+    def not_found(self, path: str) -> ApiError:
+        """Returns the error for a path without a route: 404, or 400 for a broken percent-encoding.
+
+        The message names the route that the client probably meant, or else all listed routes.
+        """
+        try:
+            decoded(path)
+        except ValueError as error:
+            return ApiError(f"the path is malformed: {error}", code="invalid_path")
+        shown = path[:_MAX_SHOWN_PATH]
+        meant = self._find_within(shown.lower())
+        if meant is None:
+            remedy = "routes: " + ", ".join(route.template for route in self._by_path.values() if route.listed)
+        else:
+            remedy = f"did you mean {meant}? The base URL for clients is this gateway's address and /v1, nothing more"
+        return ApiError(f"no route for {shown}; {remedy}", status=404, code="not_found")
+
+    def _find_within(self, path: str) -> str | None:
+        """Returns the longest end of ``path`` that has a route: base URLs often repeat a part of the path
+        (``/v1/v1/models``)."""
+        starts = (start for start, character in enumerate(path[:-1]) if character == "/")
+        return next((path[start:] for start in starts if self.find(path[start:]) is not None), None)
+
+
+def _versioned(path: str) -> str:
+    """Returns ``path`` below ``/v1``, without a slash at the end."""
+    return _VERSION + path.removeprefix(_VERSION).rstrip("/")
