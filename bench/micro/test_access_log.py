@@ -5,7 +5,7 @@ from collections import deque
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.micro.pieces import note
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.access_line import json_lines, make_lines, text_lines
 from ztoapi.telemetry.access_log import BATCH_RECORDS, AccessLog

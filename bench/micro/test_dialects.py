@@ -6,12 +6,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.micro.pieces import BURST, STREAMS, note
 from ztoapi.dialects import openai, zai_web, zread
 from ztoapi.dialects.chunks import ChunkWriter
-from ztoapi.dialects.contract import Reader
+from ztoapi.dialects.reader import Reader
 
 DIALECTS = sorted(STREAMS)
 
 
-def reader(dialect: str, known: openai.KnownForms | None = None) -> Reader:
+def reader(dialect: str, known: openai.KnownTemplates | None = None) -> Reader:
     """``openai`` passes bytes on; ``zai`` rewrites the head of each chunk; the web dialects write every chunk anew."""
     if dialect in ("openai", "zai"):
         glm = dialect == "zai"
@@ -19,8 +19,8 @@ def reader(dialect: str, known: openai.KnownForms | None = None) -> Reader:
         return openai.OpenAIReader(rewrite, {} if known is None else known, include_usage=True)
     writer = ChunkWriter("chatcmpl-1", 1767225600, "glm-4.6", include_usage=True)
     if dialect == "zai_web":
-        return zai_web.Reader(writer, "reasoning", True)
-    return zread.Reader(writer, "reasoning", True)
+        return zai_web.WebReader(writer, "reasoning", True)
+    return zread.ZreadReader(writer, "reasoning", True)
 
 
 @pytest.mark.parametrize("events", [1, BURST])
@@ -38,7 +38,7 @@ def test_events_in_the_middle(benchmark: BenchmarkFixture, dialect: str, events:
 def test_a_whole_short_stream(benchmark: BenchmarkFixture, dialect: str) -> None:
     event, end = STREAMS[dialect]
     first, middle = event("The"), event(" word")
-    known: openai.KnownForms = {}
+    known: openai.KnownTemplates = {}
 
     def read() -> Reader:
         stream = reader(dialect, known)

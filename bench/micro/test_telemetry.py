@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.inmemory import Gateway, chunked, request, stream_head, zai_event
 from bench.micro.pieces import note
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.layout import LIVE_IN_FLIGHT, MODELS, ModelCell

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from tests.support.pieces import cut
 from ztoapi.dialects.chunks import ChunkWriter
-from ztoapi.dialects.contract import Reader
-from ztoapi.dialects.openai import NO_REWRITE, KnownForms, OpenAIReader, Rewrite, completion
-from ztoapi.dialects.zai_web import Reader as WebReader
-from ztoapi.dialects.zread import Reader as ZreadReader
+from ztoapi.dialects.openai import NO_REWRITE, KnownTemplates, OpenAIReader, Rewrite, completion
+from ztoapi.dialects.reader import Reader
+from ztoapi.dialects.zai_web import WebReader
+from ztoapi.dialects.zread import ZreadReader
 from ztoapi.wire.buffer import Rings
 from ztoapi.wire.sse import BYTE_ORDER_MARK, EventBlocks
 
@@ -171,8 +171,8 @@ def relay(reader: Reader, pieces: list[bytes]) -> bytes:
     blocks = EventBlocks(Rings(10**6, 1))
     out = b""
     for piece in pieces:
-        form = reader.form
-        passed = form.apply(piece) if form is not None and blocks.ring is None else None
+        template = reader.template
+        passed = template.apply(piece) if template is not None and blocks.ring is None else None
         if passed is not None:
             out += passed
             continue
@@ -191,7 +191,7 @@ CUTS = st.lists(st.integers(1, 1500), max_size=12)
 @given(st.data())
 @pytest.mark.parametrize("normalise", [False, True], ids=["plain", "zai"])
 def test_chunks_say_what_they_say(normalise: bool, data: st.DataObject) -> None:
-    known: KnownForms = {}
+    known: KnownTemplates = {}
     include_usage = data.draw(st.booleans())
     for _ in range(2):
         payloads, complete = data.draw(chunks())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ztoapi.dialects.chunks import DONE, ChunkWriter
 from ztoapi.dialects.collect import Collector
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 from ztoapi.errors import UpstreamError
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ztoapi.dialects.refusals import status_error
 from ztoapi.dialects.reports import Report
+from ztoapi.dialects.web_errors import status_error
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import Fault
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ztoapi.dialects.chunks import ChunkWriter
-from ztoapi.dialects.contract import Reader as ReaderContract
+from ztoapi.dialects.reader import Reader
 from ztoapi.dialects.thinking import ThinkMode
-from ztoapi.dialects.zai_web import MESSAGE_MAX_CHARS, Reader, build, refusal
+from ztoapi.dialects.zai_web import MESSAGE_MAX_CHARS, WebReader, build, refusal
 from ztoapi.errors import ApiError, Ending, UpstreamError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -21,8 +21,8 @@ NOW = datetime.datetime(2026, 1, 1, 8, 5, 9, tzinfo=datetime.UTC)
 DONE = b'data: {"type":"chat:completion","data":{"phase":"done","done":true}}\n\n'
 
 
-def reader(mode: ThinkMode = "reasoning", *, include_usage: bool = False) -> Reader:
-    return Reader(
+def reader(mode: ThinkMode = "reasoning", *, include_usage: bool = False) -> WebReader:
+    return WebReader(
         ChunkWriter("chatcmpl-1", 1767225600, "glm-4.6", include_usage=include_usage), mode, include_usage=include_usage
     )
 
@@ -53,7 +53,7 @@ def finish_reasons(out: bytes) -> list[str]:
     return [reason for reason in reasons if reason]
 
 
-def failed(one: Reader) -> UpstreamError:
+def failed(one: WebReader) -> UpstreamError:
     assert one.error is not None
     assert not one.done
     return one.error
@@ -76,7 +76,7 @@ def test_golden_thinking_stream() -> None:
 
 
 def test_reader_keeps_the_contract() -> None:
-    one: ReaderContract = reader()
+    one: Reader = reader()
     assert not one.done
 
 
@@ -198,7 +198,9 @@ def test_usage_of_another_shape_is_not_invented() -> None:
 def test_defect_16_ids_are_the_callers() -> None:
     out = reader().feed(answer("Hi") + DONE)
     assert {chunk["id"] for chunk in chunks(out)} == {"chatcmpl-1"}
-    other = Reader(ChunkWriter("chatcmpl-2", 1767225600, "glm-4.6", include_usage=False), "strip", include_usage=False)
+    other = WebReader(
+        ChunkWriter("chatcmpl-2", 1767225600, "glm-4.6", include_usage=False), "strip", include_usage=False
+    )
     assert {chunk["id"] for chunk in chunks(other.feed(answer("Hi") + DONE))} == {"chatcmpl-2"}
 
 

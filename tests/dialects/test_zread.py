@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.dialects import zread
+from ztoapi.dialects import zread_request
 from ztoapi.dialects.chunks import ChunkWriter
 from ztoapi.dialects.collect import Collector
-from ztoapi.dialects.contract import Reader as ReaderContract
+from ztoapi.dialects.reader import Reader
 from ztoapi.dialects.thinking import ThinkMode
-from ztoapi.dialects.zread import Reader, Repository, Target, choose, query, refusal
+from ztoapi.dialects.zread import ZreadReader, refusal
+from ztoapi.dialects.zread_request import Repository, Target, choose, query
 from ztoapi.errors import ApiError, Ending, UpstreamError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,8 +25,8 @@ def golden(name: str) -> bytes:
     return (GOLDEN / name).read_bytes()
 
 
-def reader(mode: ThinkMode = "reasoning") -> Reader:
-    return Reader(ChunkWriter("chatcmpl-1", 1767225600, "glm-4.5", include_usage=False), mode, include_usage=False)
+def reader(mode: ThinkMode = "reasoning") -> ZreadReader:
+    return ZreadReader(ChunkWriter("chatcmpl-1", 1767225600, "glm-4.5", include_usage=False), mode, include_usage=False)
 
 
 def event(name: str, **data: object) -> bytes:
@@ -44,7 +45,7 @@ def fields(**values: object) -> dict[str, msgspec.Raw]:
     return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in values.items()}
 
 
-def failed(one: Reader) -> UpstreamError:
+def failed(one: ZreadReader) -> UpstreamError:
     assert one.error is not None
     assert not one.done
     return one.error
@@ -59,7 +60,7 @@ def test_golden_answer_stream() -> None:
 
 
 def test_reader_keeps_the_contract() -> None:
-    one: ReaderContract = reader()
+    one: Reader = reader()
     assert not one.done
 
 
@@ -104,7 +105,7 @@ def test_error_of_any_shape(data: bytes) -> None:
 
 
 def test_defect_04_no_invented_usage() -> None:
-    one = Reader(ChunkWriter("chatcmpl-1", 1, "glm-4.5", include_usage=True), "strip", include_usage=True)
+    one = ZreadReader(ChunkWriter("chatcmpl-1", 1, "glm-4.5", include_usage=True), "strip", include_usage=True)
     out = one.feed(golden("zread_answer.sse"))
     assert one.usage is None
     assert b"total_tokens" not in out
@@ -193,12 +194,12 @@ def test_refusal(status: int, expected: tuple[int, str, bool], body: bytes) -> N
 
 def test_calls() -> None:
     repository = Repository("r1", "w1")
-    assert zread.repository_call(Target("glm-4.5", "octo-org", "a.b_c")) == zread.Call(
+    assert zread_request.repository_call(Target("glm-4.5", "octo-org", "a.b_c")) == zread_request.ZreadCall(
         "GET", "/repo/github/octo-org/a.b_c"
     )
-    assert zread.wiki_call(repository) == zread.Call("GET", "/wiki/w1")
-    assert zread.talk_call() == zread.Call("POST", "/talk", b'{"query":" "}')
-    call = zread.message_call("t1", repository, "p1", "Where?", "glm-4.5")
+    assert zread_request.wiki_call(repository) == zread_request.ZreadCall("GET", "/wiki/w1")
+    assert zread_request.talk_call() == zread_request.ZreadCall("POST", "/talk", b'{"query":" "}')
+    call = zread_request.message_call("t1", repository, "p1", "Where?", "glm-4.5")
     assert (call.method, call.path) == ("POST", "/talk/t1/message")
     assert json.loads(call.body) == {
         "parent_message_id": "",
@@ -209,9 +210,11 @@ def test_calls() -> None:
 
 
 def test_answers() -> None:
-    assert zread.repository_of(b'{"code":0,"msg":"","data":{"repo_id":"r1","wiki_id":7}}') == Repository("r1", "7")
-    assert zread.page_of(b'{"code":0,"data":{"pages":[{"page_id":"p1","slug":"a"},{"page_id":"p2"}]}}') == "p1"
-    assert zread.talk_of(b'{"code":0,"data":{"talk_id":"t1"}}') == "t1"
+    assert zread_request.repository_of(b'{"code":0,"msg":"","data":{"repo_id":"r1","wiki_id":7}}') == Repository(
+        "r1", "7"
+    )
+    assert zread_request.page_of(b'{"code":0,"data":{"pages":[{"page_id":"p1","slug":"a"},{"page_id":"p2"}]}}') == "p1"
+    assert zread_request.talk_of(b'{"code":0,"data":{"talk_id":"t1"}}') == "t1"
 
 
 @pytest.mark.parametrize(
@@ -225,20 +228,20 @@ def test_answers() -> None:
 )
 def test_repository_without_a_wiki_is_the_clients_matter(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:
-        zread.repository_of(body)
+        zread_request.repository_of(body)
     assert (caught.value.status, caught.value.code, caught.value.param) == (404, "repository_not_indexed", "repository")
     assert not isinstance(caught.value, UpstreamError)
 
 
 def test_wiki_without_pages_is_not_indexed() -> None:
     with pytest.raises(ApiError) as caught:
-        zread.page_of(b'{"code":0,"data":{"pages":[]}}')
+        zread_request.page_of(b'{"code":0,"data":{"pages":[]}}')
     assert caught.value.code == "repository_not_indexed"
 
 
 def test_nonzero_code_is_an_upstream_error() -> None:
     with pytest.raises(UpstreamError) as caught:
-        zread.talk_of(b'{"code":10001,"msg":"login first"}')
+        zread_request.talk_of(b'{"code":10001,"msg":"login first"}')
     assert caught.value.upstream_code == "10001"
     assert "login first" in caught.value.message
 
@@ -248,7 +251,7 @@ def test_nonzero_code_is_an_upstream_error() -> None:
 )
 def test_unusable_answer_is_an_upstream_error(body: bytes) -> None:
     with pytest.raises(UpstreamError) as caught:
-        zread.talk_of(body)
+        zread_request.talk_of(body)
     assert caught.value.code == "upstream_malformed"
 
 

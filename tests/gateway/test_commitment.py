@@ -10,10 +10,10 @@ from tests.stack import Stack
 from tests.support.pieces import whole_split_and_bytewise
 from tests.support.serving import Client
 from ztoapi.dialects.chunks import ChunkWriter
-from ztoapi.dialects.contract import Reader
-from ztoapi.dialects.openai import NO_REWRITE, KnownForms, OpenAIReader, Rewrite
-from ztoapi.dialects.zai_web import Reader as WebReader
-from ztoapi.dialects.zread import Reader as ZreadReader
+from ztoapi.dialects.openai import NO_REWRITE, KnownTemplates, OpenAIReader, Rewrite
+from ztoapi.dialects.reader import Reader
+from ztoapi.dialects.zai_web import WebReader
+from ztoapi.dialects.zread import ZreadReader
 from ztoapi.errors import Ending
 from ztoapi.wire.buffer import Rings
 from ztoapi.wire.sse import EventBlocks
@@ -137,7 +137,7 @@ def test_what_is_held_is_bounded() -> None:
 
 
 def test_a_form_that_is_known_lets_no_comment_through_either() -> None:
-    known: KnownForms = {}
+    known: KnownTemplates = {}
     first = OpenAIReader(NO_REWRITE, known, include_usage=True)
     first.feed(FIRST)
     first.feed(SECOND)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.telemetry.lines import UNIX_SECONDS, make_record
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.access_line import json_lines, make_lines, text_lines
 from ztoapi.telemetry.record import RequestRecord

@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from tests.telemetry.test_board import NOW
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.layout import CODES, MODELS, ROUTES, Cell, ModelCell

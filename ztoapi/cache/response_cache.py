@@ -13,7 +13,7 @@ from ztoapi.cache.lru import Lru
 from ztoapi.cache.policy import Use
 from ztoapi.cache.shared_response import Callbacks, MarkedDownstream, SharedResponse, Subscriber, mark
 from ztoapi.config.model import CacheConfig, Config
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 from ztoapi.server.downstream import Downstream
 from ztoapi.telemetry.samples import Sample
 

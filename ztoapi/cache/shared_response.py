@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Request

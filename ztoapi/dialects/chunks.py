@@ -6,7 +6,7 @@ Format: https://platform.openai.com/docs/api-reference/chat-streaming
 
 import msgspec
 
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 
 __all__ = ["DONE", "ChunkWriter"]
 

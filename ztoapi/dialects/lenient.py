@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.reader import Usage
 
 __all__ = ["hide_halves", "is_empty", "read_usage", "replace_halves", "restore_halves"]
 

@@ -1,11 +1,12 @@
 """Upstreams that speak OpenAI's format: plain ones (vLLM, SGLang, any gateway) and Z.ai's official API.
 
-Streams are passed on byte for byte, or, where the head of each chunk must change (the model alias, Z.ai's missing
-``object``), with one split and join for each block however many events it holds (``forms.py``). Only events that carry
-more than a delta (a finish, usage, an error, [DONE]) and blocks of an unknown form are decoded.
+Streams are forwarded byte for byte. If the head of each chunk has to change (the model alias, Z.ai's missing
+``object``), a block takes one split and one join, however many events it holds (``wire/delta_template.py``). Only
+events that carry more than a delta (a finish reason, usage, an error, [DONE]) and blocks without a known template are
+decoded.
 
-An event that is no error and has no list of choices carries nothing for the client: it is left out. So are events with
-empty data, and the ``id`` and ``retry`` lines of others (see ``events.read_part``).
+An event that is no error and has no list of choices is dropped, as it carries nothing for the client. So are events
+with empty data, and the ``id`` and ``retry`` lines of other events (see ``events.read_part``).
 """
 
 from typing import Final
@@ -13,21 +14,22 @@ from typing import Final
 import msgspec
 
 from ztoapi.dialects.chunks import DONE
-from ztoapi.dialects.contract import Usage
+from ztoapi.dialects.delta_template import DELTA, learn
 from ztoapi.dialects.events import parts, read_part
-from ztoapi.dialects.forms import DELTA, Form, learn
 from ztoapi.dialects.lenient import hide_halves, is_empty, read_usage, restore_halves
+from ztoapi.dialects.reader import Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.wire.delta_template import DeltaTemplate
 from ztoapi.wire.sse import BYTE_ORDER_MARK
 
-__all__ = ["NO_REWRITE", "KnownForms", "OpenAIReader", "Rewrite", "build", "completion"]
+__all__ = ["NO_REWRITE", "KnownTemplates", "OpenAIReader", "Rewrite", "build", "completion"]
 
 Fields = dict[str, msgspec.Raw]
-KnownForms = dict[tuple[bool, bool], Form]
-"""The form of an upstream's last stream, by what was asked of the reader: the next stream is likely to have the same.
-At most four."""
+KnownTemplates = dict[tuple[bool, bool], DeltaTemplate]
+"""The template of an upstream's last stream, by (rewrite is empty, usage included): at most four. The next stream
+probably has the same template."""
 
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(Fields).decode
@@ -125,7 +127,7 @@ NO_REWRITE: Final = Rewrite("", None, normalise=False)
 
 # Over 250 lines: the kinds of events share the state of one stream, and one order in which they are tried.
 class OpenAIReader:
-    """Reader (see ``contract.py``) for OpenAI's format. The client wants ``choices`` choices, and usage in its stream
+    """Reader (see ``reader.py``) for OpenAI's format. The client wants ``choices`` choices, and usage in its stream
     if ``include_usage``. ``known`` is shared by all readers of an upstream."""
 
     __slots__ = (
@@ -139,16 +141,16 @@ class OpenAIReader:
         "_wanted",
         "done",
         "error",
-        "form",
+        "template",
         "usage",
     )
 
-    def __init__(self, rewrite: Rewrite, known: KnownForms, *, include_usage: bool, choices: int = 1) -> None:
+    def __init__(self, rewrite: Rewrite, known: KnownTemplates, *, include_usage: bool, choices: int = 1) -> None:
         self._rewrite = rewrite
         self._known = known
         self._include_usage = include_usage
         self._wanted = choices
-        self.form: Form | None = None
+        self.template: DeltaTemplate | None = None
         """The common parts of the stream's plain events; None before the first, and where there are several choices."""
         self._started = False
         self._held = b""
@@ -172,26 +174,27 @@ class OpenAIReader:
         return out
 
     def _feed(self, block: bytes) -> bytes:
-        # The last events are read one by one, and the first one of an unknown form; those between go the quick way.
-        form = self.form or self._guess_form(block)
-        if form is None:
+        # The last events are read one by one, and the first one of an unknown template; those between go the quick way.
+        template = self.template or self._guess_template(block)
+        if template is None:
             return self._feed_first(block)
-        out = form.apply(block)
+        out = template.apply(block)
         if out is not None:
             self._started = True
             return out
         start = _last_events(block)
         if start:
-            out = form.apply(block[:start])
+            out = template.apply(block[:start])
             if out is not None:
                 self._started = True
                 return out + self._feed_slowly(block[start:])
         return self._feed_slowly(block)
 
-    def _guess_form(self, block: bytes) -> Form | None:
-        """The form of the upstream's last stream, with this stream's head, if ``block`` begins like a plain event."""
-        form = self._known.get((self._rewrite.empty, self._include_usage))
-        if form is None or self._wanted != 1:
+    def _guess_template(self, block: bytes) -> DeltaTemplate | None:
+        """Return the template of the upstream's last stream with the head of this one, if ``block`` begins like a plain
+        event."""
+        template = self._known.get((self._rewrite.empty, self._include_usage))
+        if template is None or self._wanted != 1:
             return None
         start = 6 if block.startswith(b"data: {") else 5
         at = block.find(DELTA)
@@ -199,11 +202,11 @@ class OpenAIReader:
         if at < 0 or not block.startswith(b"data:") or b"\n" in prefix or b'"usage"' in prefix or b'"error"' in prefix:
             return None
         try:
-            form = form.with_head(*self._heads(block[:start], prefix, DELTA))
+            template = template.with_head(*self._heads(block[:start], prefix, DELTA))
         except (msgspec.DecodeError, RecursionError):
             return None
-        self.form = form
-        return form
+        self.template = template
+        return template
 
     def _heads(self, lead: bytes, prefix: bytes, mark: bytes) -> tuple[bytes, bytes]:
         """The bytes up to and including ``mark``, as received and as rewritten."""
@@ -215,7 +218,7 @@ class OpenAIReader:
         return head, b"data: %b,%b" % (header[:-1], mark)
 
     def _feed_first(self, block: bytes) -> bytes:
-        """Event by event until the form of the stream is learnt, then the rest."""
+        """Event by event until the template of the stream is learnt, then the rest."""
         out: list[bytes] = []
         start = 0
         while start < len(block) and not self.done and self.error is None:
@@ -231,7 +234,7 @@ class OpenAIReader:
         return b"".join(out)
 
     def _has_learnt(self) -> bool:
-        return self.form is not None
+        return self.template is not None
 
     def eof(self) -> bytes:
         if len(self._finished) >= self._wanted and all(self._finished.values()):
@@ -286,7 +289,7 @@ class OpenAIReader:
                 return self.eof()
             end = self._end()
             return end if self._usage_event else None
-        if self.form is not None and self._rewrite.empty:
+        if self.template is not None and self._rewrite.empty:
             last = self._last_event(data)
             if last is not None:
                 return None if last is data else last
@@ -429,9 +432,9 @@ class OpenAIReader:
 
     def _learn(self, lead: bytes, data: bytes, out: bytes | None, *, removed: bool) -> None:
         """Learns from a plain event, ``data`` behind ``lead``, which becomes ``out``, the common parts of the following
-        ones. A form that does not turn the event into ``out`` is not kept."""
+        ones. A template that does not turn the event into ``out`` is not kept."""
         event = b"%b%b\n\n" % (lead, data)
-        if self.form is not None and self.form.fits(event):
+        if self.template is not None and self.template.fits(event):
             return
         mark = DELTA if DELTA in data else b'"choices":'
         at = data.find(mark)
@@ -439,14 +442,14 @@ class OpenAIReader:
             return
         try:
             head, new_head = self._heads(lead, data[:at], mark)
-            form = learn(data, head, new_head, nulls=self._rewrite.normalise, usage_removed=removed)
-            applied = form.apply(event)
+            template = learn(data, head, new_head, nulls=self._rewrite.normalise, usage_removed=removed)
+            applied = template.apply(event)
             if applied is None or _any(applied[5:]) != _any((out or event)[5:]):
                 return
         except (msgspec.DecodeError, RecursionError):
-            # The form makes no JSON: the text of the event is a key's name, or its keys are in an unusual order.
+            # The template makes no JSON: the text of the event is a key's name, or its keys are in an unusual order.
             return
-        self.form = self._known[self._rewrite.empty, self._include_usage] = form
+        self.template = self._known[self._rewrite.empty, self._include_usage] = template
 
 
 def _objects(raw: msgspec.Raw) -> list[Fields]:

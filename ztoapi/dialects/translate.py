@@ -12,21 +12,21 @@ import msgspec
 
 from ztoapi.dialects import openai, zai_request, zai_web, zread
 from ztoapi.dialects.chunks import ChunkWriter
-from ztoapi.dialects.contract import Reader, Usage
+from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.whole import completion_events
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import UpstreamError
 
-__all__ = ["OpenAITranslation", "Terms", "Translation", "WebTranslation", "ZreadTranslation"]
+__all__ = ["OpenAITranslation", "Translation", "TranslationContext", "WebTranslation", "ZreadTranslation"]
 
 
 _USAGE_FIELDS: Final = ("stream_options", "include_usage")
 """The fields that request usage, as refusals name them."""
 
 
-class Terms(msgspec.Struct, gc=False):
+class TranslationContext(msgspec.Struct, gc=False):
     """What a translation needs to know beside the request: where an answer's id comes from, and the time (``clock``:
     Unix seconds), the upstream's name of the model, whether the client gets a ``stream``, ``thinking`` where the
     request does not say, and how thoughts are shown."""
@@ -66,19 +66,25 @@ class OpenAITranslation:
     ``count``: a stream's usage is requested even where the client does not want it."""
 
     def __init__(
-        self, request: ChatRequest, terms: Terms, known: openai.KnownForms, *, glm: bool, count: bool = True
+        self,
+        request: ChatRequest,
+        context: TranslationContext,
+        known: openai.KnownTemplates,
+        *,
+        glm: bool,
+        count: bool = True,
     ) -> None:
         self._known = known
-        self._request, self._terms = request, terms
-        self._counts = count and terms.stream and not glm and not request.include_usage
-        self.streams = terms.stream
+        self._request, self._terms = request, context
+        self._counts = count and context.stream and not glm and not request.include_usage
+        self.streams = context.stream
         # A stream in response to a whole request is collected, with its usage.
-        self._include_usage = request.include_usage or not terms.stream
+        self._include_usage = request.include_usage or not context.stream
         self._choices = request.choices
-        model, stream = terms.upstream_model, terms.stream
+        model, stream = context.upstream_model, context.stream
         if glm:
-            self.body = zai_request.build(request, model=model, stream=stream, thinking=terms.thinking)
-            self._rewrite = openai.Rewrite(terms.new_id(), request.model, normalise=True)
+            self.body = zai_request.build(request, model=model, stream=stream, thinking=context.thinking)
+            self._rewrite = openai.Rewrite(context.new_id(), request.model, normalise=True)
         else:
             self.body = openai.build(request, model=model, stream=stream, count=count)
             same = request.model == model
@@ -97,8 +103,8 @@ class OpenAITranslation:
         if not self._counts or error.status != 400 or not any(name in error.message for name in _USAGE_FIELDS):
             return False
         self._counts = False
-        terms = self._terms
-        self.body = openai.build(self._request, model=terms.upstream_model, stream=True, count=False)
+        context = self._terms
+        self.body = openai.build(self._request, model=context.upstream_model, stream=True, count=False)
         return True
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
@@ -111,10 +117,10 @@ class _EventTranslation:
     streams = True
     body: bytes | bytearray
 
-    def __init__(self, request: ChatRequest, terms: Terms) -> None:
-        self._include_usage = request.include_usage or not terms.stream
-        self._mode = terms.think_mode
-        self._id, self._now = terms.new_id(), terms.clock()
+    def __init__(self, request: ChatRequest, context: TranslationContext) -> None:
+        self._include_usage = request.include_usage or not context.stream
+        self._mode = context.think_mode
+        self._id, self._now = context.new_id(), context.clock()
         self._writer = ChunkWriter(self._id, int(self._now), request.model, include_usage=self._include_usage)
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
@@ -133,12 +139,12 @@ class _EventTranslation:
 class WebTranslation(_EventTranslation):
     """To chat.z.ai's web format."""
 
-    def __init__(self, request: ChatRequest, terms: Terms) -> None:
-        super().__init__(request, terms)
-        thinking = request.enable_thinking if request.enable_thinking is not None else terms.thinking
+    def __init__(self, request: ChatRequest, context: TranslationContext) -> None:
+        super().__init__(request, context)
+        thinking = request.enable_thinking if request.enable_thinking is not None else context.thinking
         self.body = zai_web.build(
             request.fields,
-            model=terms.upstream_model,
+            model=context.upstream_model,
             thinking=thinking,
             chat_id=self._id,
             message_id=self._id,
@@ -146,7 +152,7 @@ class WebTranslation(_EventTranslation):
         )
 
     def reader(self) -> Reader:
-        return zai_web.Reader(self._writer, self._mode, self._include_usage)
+        return zai_web.WebReader(self._writer, self._mode, self._include_usage)
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
         return zai_web.refusal(status, body, retry_after)
@@ -155,12 +161,12 @@ class WebTranslation(_EventTranslation):
 class ZreadTranslation(_EventTranslation):
     """To zread.ai; ``body`` is the message call's, set once the steps before it have been taken."""
 
-    def __init__(self, request: ChatRequest, terms: Terms, body: bytes) -> None:
-        super().__init__(request, terms)
+    def __init__(self, request: ChatRequest, context: TranslationContext, body: bytes) -> None:
+        super().__init__(request, context)
         self.body = body
 
     def reader(self) -> Reader:
-        return zread.Reader(self._writer, self._mode, self._include_usage)
+        return zread.ZreadReader(self._writer, self._mode, self._include_usage)
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
         return zread.refusal(status, body, retry_after)

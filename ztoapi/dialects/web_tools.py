@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ztoapi.dialects.refusals import value_text
+from ztoapi.dialects.web_errors import value_text
 from ztoapi.errors import UpstreamError
 
 __all__ = ["ToolCalls"]

@@ -1,14 +1,14 @@
 """Z.ai's error codes, and the errors of any upstream that speaks OpenAI's format, in OpenAI's terms.
 
-Codes: https://docs.z.ai/api-reference/api-code. ``reports.py`` reads the bodies, ``refusals.py`` the codes of others.
+Codes: https://docs.z.ai/api-reference/api-code. ``reports.py`` reads the bodies, ``web_errors.py`` the codes of others.
 """
 
 import datetime
 import re
 from typing import Final, NamedTuple
 
-from ztoapi.dialects.refusals import effective_status, normalised
 from ztoapi.dialects.reports import Report, read_report
+from ztoapi.dialects.web_errors import effective_status, normalised
 from ztoapi.errors import Ending, Fault, UpstreamError
 
 __all__ = ["read_error"]

@@ -12,18 +12,18 @@ from typing import Annotated
 import msgspec
 
 from ztoapi.dialects.chunks import DONE, ChunkWriter
-from ztoapi.dialects.contract import Usage
-from ztoapi.dialects.details import Snapshot, Source
 from ztoapi.dialects.events import events
-from ztoapi.dialects.forms import Form
 from ztoapi.dialects.lenient import is_empty, read_usage, replace_halves
+from ztoapi.dialects.reader import Usage
+from ztoapi.dialects.reasoning_blocks import Snapshot, TextSource
 from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.web_tools import ToolCalls
 from ztoapi.dialects.zai_web_errors import empty, refusal, reported
 from ztoapi.errors import ApiError, Ending, UpstreamError
+from ztoapi.wire.delta_template import DeltaTemplate
 
-__all__ = ["MESSAGE_MAX_CHARS", "Reader", "build", "refusal"]
+__all__ = ["MESSAGE_MAX_CHARS", "WebReader", "build", "refusal"]
 
 MESSAGE_MAX_CHARS = 16 * 1024 * 1024
 """Longest message that is kept for later edits: far beyond the 131072 tokens of the longest documented answer, yet a
@@ -192,11 +192,11 @@ _DONE = (True, "true")
 _OWN_NAMES = frozenset(("", "message", "error"))
 """Names of events that carry the answer or errors."""
 # Phases whose text is not the answer's. Any other phase is taken as the answer's: a lost answer is the worse mistake.
-_SOURCES = {"thinking": Source.THINKING, "tool_call": Source.HIDDEN, "search": Source.HIDDEN}
+_SOURCES = {"thinking": TextSource.THINKING, "tool_call": TextSource.HIDDEN, "search": TextSource.HIDDEN}
 
 
-class Reader:
-    """Reads one web chat stream; see :class:`ztoapi.dialects.contract.Reader`."""
+class WebReader:
+    """Reads one web chat stream; see :class:`ztoapi.dialects.reader.Reader`."""
 
     __slots__ = (
         "_include_usage",
@@ -207,7 +207,7 @@ class Reader:
         "_writer",
         "done",
         "error",
-        "form",
+        "template",
         "usage",
     )
 
@@ -221,7 +221,7 @@ class Reader:
         self.usage: Usage | None = None
         self.done = False
         self.error: UpstreamError | None = None
-        self.form: Form | None = None
+        self.template: DeltaTemplate | None = None
 
     @property
     def rewrites(self) -> int:
@@ -318,7 +318,7 @@ class Reader:
         if data.edit_content is not None and (data.edit_content or data.edit_index is not None):
             snapshot.edit(int(data.edit_index or 0), _plain(data.edit_content))
         if data.delta_content:
-            snapshot.append(data.delta_content, _SOURCES.get(self._phase, Source.ANSWER))
+            snapshot.append(data.delta_content, _SOURCES.get(self._phase, TextSource.ANSWER))
         if snapshot.chars > MESSAGE_MAX_CHARS:
             raise UpstreamError("The upstream's answer is too long", code="upstream_answer_too_long")
         if _present(data.usage):

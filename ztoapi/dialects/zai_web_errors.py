@@ -1,7 +1,7 @@
 """The errors of chat.z.ai's web service in OpenAI's terms."""
 
-from ztoapi.dialects.refusals import effective_status, status_error
 from ztoapi.dialects.reports import Report, read_report
+from ztoapi.dialects.web_errors import effective_status, status_error
 from ztoapi.errors import UpstreamError
 
 __all__ = ["empty", "refusal", "reported"]

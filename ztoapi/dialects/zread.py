@@ -7,46 +7,17 @@ The events are named: ``answer`` brings increments of reasoning and text, ``roun
 import msgspec
 
 from ztoapi.dialects.chunks import DONE, ChunkWriter
-from ztoapi.dialects.contract import Usage
 from ztoapi.dialects.events import events
-from ztoapi.dialects.forms import Form
 from ztoapi.dialects.lenient import replace_halves
-from ztoapi.dialects.refusals import status_error
+from ztoapi.dialects.reader import Usage
 from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import Layout, ThinkMode
-from ztoapi.dialects.zread_request import (
-    UPSTREAM,
-    Call,
-    Repository,
-    Target,
-    choose,
-    message_call,
-    page_of,
-    query,
-    repository_call,
-    repository_of,
-    talk_call,
-    talk_of,
-    wiki_call,
-)
+from ztoapi.dialects.web_errors import status_error
+from ztoapi.dialects.zread_request import UPSTREAM
 from ztoapi.errors import Ending, UpstreamError
+from ztoapi.wire.delta_template import DeltaTemplate
 
-__all__ = [
-    "Call",
-    "Reader",
-    "Repository",
-    "Target",
-    "choose",
-    "message_call",
-    "page_of",
-    "query",
-    "refusal",
-    "repository_call",
-    "repository_of",
-    "talk_call",
-    "talk_of",
-    "wiki_call",
-]
+__all__ = ["ZreadReader", "refusal"]
 
 ROUND_MAX_CHARS = 16 * 1024 * 1024
 """Longest text of one round that is kept to be compared with the whole that ends it; a longer one ends in an error."""
@@ -62,10 +33,10 @@ class _Answer(msgspec.Struct):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-class Reader:
-    """Reads one zread stream; see :class:`ztoapi.dialects.contract.Reader`."""
+class ZreadReader:
+    """Reads one zread stream; see :class:`ztoapi.dialects.reader.Reader`."""
 
-    __slots__ = ("_layout", "_round", "_round_chars", "_started", "_writer", "done", "error", "form", "usage")
+    __slots__ = ("_layout", "_round", "_round_chars", "_started", "_writer", "done", "error", "template", "usage")
 
     def __init__(self, writer: ChunkWriter, mode: ThinkMode, include_usage: bool) -> None:
         del include_usage  # There are no counts to send, and invented ones would be believed.
@@ -78,7 +49,7 @@ class Reader:
         self.usage: Usage | None = None
         self.done = False
         self.error: UpstreamError | None = None
-        self.form: Form | None = None
+        self.template: DeltaTemplate | None = None
 
     def feed(self, block: bytes) -> bytes:
         out: list[bytes] = []

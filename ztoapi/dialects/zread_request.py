@@ -11,15 +11,16 @@ from typing import TypeVar
 
 import msgspec
 
-from ztoapi.dialects.refusals import status_error, value_text
 from ztoapi.dialects.reports import Report, presentable
+from ztoapi.dialects.web_errors import status_error, value_text
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = [
-    "Call",
+    "UPSTREAM",
     "Repository",
     "Target",
+    "ZreadCall",
     "choose",
     "message_call",
     "page_of",
@@ -43,7 +44,7 @@ _NULL = b"null"
 _encode = msgspec.json.Encoder().encode
 
 
-class Call(msgspec.Struct, frozen=True):
+class ZreadCall(msgspec.Struct, frozen=True):
     """One HTTP call; ``body`` is JSON, or empty."""
 
     method: str
@@ -93,19 +94,19 @@ def _target(model: str, text: str, param: str) -> Target:
     return Target(model, owner, name)
 
 
-def repository_call(target: Target) -> Call:
-    return Call("GET", f"/repo/github/{target.owner}/{target.name}")
+def repository_call(target: Target) -> ZreadCall:
+    return ZreadCall("GET", f"/repo/github/{target.owner}/{target.name}")
 
 
-def wiki_call(repository: Repository) -> Call:
-    return Call("GET", f"/wiki/{repository.wiki_id}")
+def wiki_call(repository: Repository) -> ZreadCall:
+    return ZreadCall("GET", f"/wiki/{repository.wiki_id}")
 
 
-def talk_call() -> Call:
-    return Call("POST", "/talk", b'{"query":" "}')
+def talk_call() -> ZreadCall:
+    return ZreadCall("POST", "/talk", b'{"query":" "}')
 
 
-def message_call(talk_id: str, repository: Repository, page_id: str, query: str, model: str) -> Call:
+def message_call(talk_id: str, repository: Repository, page_id: str, query: str, model: str) -> ZreadCall:
     """The call that is answered by the stream; a talk of its own, so no parent message."""
     body = {
         "parent_message_id": "",
@@ -116,7 +117,7 @@ def message_call(talk_id: str, repository: Repository, page_id: str, query: str,
         },
         "model": model,
     }
-    return Call("POST", f"/talk/{talk_id}/message", _encode(body))
+    return ZreadCall("POST", f"/talk/{talk_id}/message", _encode(body))
 
 
 class _Envelope(msgspec.Struct):

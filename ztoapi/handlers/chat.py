@@ -14,7 +14,13 @@ from ztoapi.config.model import ClientKey, Config
 from ztoapi.config.routes import RouteTable
 from ztoapi.dialects import zread_request
 from ztoapi.dialects.request import ChatRequest, decode_request
-from ztoapi.dialects.translate import OpenAITranslation, Terms, Translation, WebTranslation, ZreadTranslation
+from ztoapi.dialects.translate import (
+    OpenAITranslation,
+    Translation,
+    TranslationContext,
+    WebTranslation,
+    ZreadTranslation,
+)
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.platforms import Upstream
 from ztoapi.relay.relay import Relay
@@ -164,19 +170,23 @@ class ChatHandler:
         route = self._routes.find(request.model)
         upstream = self._upstreams[route.platform]
         dialect = upstream.platform.dialect
-        terms = Terms(self._answer_id, self._clock, route.upstream, stream, config.enable_thinking, config.think_mode)
+        context = TranslationContext(
+            self._answer_id, self._clock, route.upstream, stream, config.enable_thinking, config.think_mode
+        )
         translation: Translation
         steps = None
         if dialect == "zread":
             target = zread_request.choose(request.fields, route.upstream, config.zread_repository)
             query = zread_request.query(request.fields)
             steps = partial(prepare, self._steps, self._clock, upstream.platform.base_url, query, target)
-            translation = ZreadTranslation(request, terms, b"")
+            translation = ZreadTranslation(request, context, b"")
         elif dialect == "zai_web":
-            translation = WebTranslation(request, terms)
+            translation = WebTranslation(request, context)
         else:
             count = exchange.loop.time() >= upstream.no_usage_until
-            translation = OpenAITranslation(request, terms, upstream.known_forms, glm=dialect == "zai", count=count)
+            translation = OpenAITranslation(
+                request, context, upstream.known_templates, glm=dialect == "zai", count=count
+            )
         exchange.record.served_model = request.model
         session = None if self._session_header is None else exchange.request.headers.get(self._session_header)
         Relay(

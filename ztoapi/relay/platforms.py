@@ -12,7 +12,7 @@ import msgspec
 
 from ztoapi import __version__
 from ztoapi.config.model import Platform, UpstreamConfig
-from ztoapi.dialects.openai import KnownForms
+from ztoapi.dialects.openai import KnownTemplates
 from ztoapi.errors import Fault, UpstreamError
 from ztoapi.relay.cooling import bounded_wait
 from ztoapi.relay.credentials import Caps, CredentialPool, CredentialStatistics, Lease, Unavailable
@@ -68,7 +68,7 @@ class Upstream:
         caps: Caps | None = None,
     ) -> None:
         self.platform = platform
-        self.known_forms: KnownForms = {}
+        self.known_templates: KnownTemplates = {}
         self.pool = CredentialPool([(one.name, one.weight) for one in platform.credentials], caps)
         self.budget = RetryBudget(config.retry_budget_percent / 100, _FREE_RETRIES)
         self.no_usage_until = -math.inf

@@ -10,7 +10,7 @@ import enum
 from typing import Final
 
 from ztoapi.dialects.collect import Collector
-from ztoapi.dialects.contract import Reader, Usage
+from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.translate import Translation
 from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
@@ -214,10 +214,10 @@ class Relay:
         if blocks is None:
             self._keep(payload)
             return
-        form = self._reader.form
-        if form is not None and blocks.ring is None and self._collector is None:
+        template = self._reader.template
+        if template is not None and blocks.ring is None and self._collector is None:
             # Nearly every read of a stream: whole events that say nothing but a delta.
-            out = form.apply(payload)
+            out = template.apply(payload)
             if out is not None:
                 exchange = self._exchange
                 if not self._answering:
@@ -268,10 +268,10 @@ class Relay:
 
     def _pass_on(self, read: bytes) -> bool:
         """A read of a stream whose events have been plain so far: the quickest way from socket to socket."""
-        blocks, form = self._blocks, self._reader.form
-        if blocks is None or blocks.ring is not None or form is None:
+        blocks, template = self._blocks, self._reader.template
+        if blocks is None or blocks.ring is not None or template is None:
             return False
-        out = form.apply_to_chunks(read)
+        out = template.apply_to_chunks(read)
         if out is not None:
             self._exchange.write_framed(out)
         return out is not None

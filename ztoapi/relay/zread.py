@@ -5,7 +5,7 @@ from collections.abc import Callable
 import httpx
 
 from ztoapi.dialects import zread, zread_request
-from ztoapi.dialects.zread_request import Call, Target
+from ztoapi.dialects.zread_request import Target, ZreadCall
 from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.relay.rules import retry_after
 
@@ -23,7 +23,7 @@ async def prepare(
     """Path and body of the message call that asks the question, with the credential in ``headers``, which owns the
     talk; ``base`` is the platform's base URL, ``clock`` returns Unix seconds. Raises UpstreamError."""
 
-    async def answer(call: Call) -> bytes:
+    async def answer(call: ZreadCall) -> bytes:
         try:
             response = await client.request(
                 call.method,

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ztoapi.dialects.contract import Count, Usage
+from ztoapi.dialects.reader import Count, Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import Slot
 from ztoapi.telemetry.layout import (

@@ -25,7 +25,7 @@ from collections.abc import Callable
 
 from ztoapi.dialects.thinking import Layout, ThinkMode
 
-__all__ = ["Snapshot", "Source", "Splitter"]
+__all__ = ["Snapshot", "Splitter", "TextSource"]
 
 _OPEN = "<details"
 _CLOSE = "</details>"
@@ -46,7 +46,7 @@ OPEN_TAG_CHARS = 512
 """Longest opening tag that is waited for; observed ones have about 60 characters. A longer one is answer text."""
 
 
-class Source(enum.Enum):
+class TextSource(enum.Enum):
     """What brought a piece of the message: a delta of some phase, or an edit, which may span several."""
 
     ANSWER = enum.auto()
@@ -86,12 +86,12 @@ class Splitter:
         self._resume: _State = Splitter._outside
         self._until = ""
         self._held = ""
-        self._source = Source.ANSWER
+        self._source = TextSource.ANSWER
         self._fresh = False
         self._quoted = False
         self._blanks = 0
 
-    def feed(self, text: str, source: Source) -> None:
+    def feed(self, text: str, source: TextSource) -> None:
         """Read on; ``text`` is not empty."""
         if source is not self._source:
             self._change_source(source)
@@ -110,9 +110,9 @@ class Splitter:
         self._settle()
         self._layout.end()
 
-    def _change_source(self, source: Source) -> None:
+    def _change_source(self, source: TextSource) -> None:
         inside = self._state is Splitter._line or self._state is Splitter._text
-        if inside and self._source is Source.THINKING and source is Source.ANSWER:
+        if inside and self._source is TextSource.THINKING and source is TextSource.ANSWER:
             self._settle()
             self._layout.end_reasoning()
             self._state = Splitter._late_close
@@ -135,9 +135,9 @@ class Splitter:
 
     def _visible(self, text: str) -> None:
         """Text outside the blocks; whose it is depends on the phase that brought it."""
-        if self._source is Source.THINKING:
+        if self._source is TextSource.THINKING:
             self._layout.think(text)
-        elif self._source is not Source.HIDDEN:
+        elif self._source is not TextSource.HIDDEN:
             self._layout.say(text)
 
     def _outside(self, text: str, at: int) -> int:
@@ -311,7 +311,7 @@ class Snapshot:
 
     def __init__(self, mode: ThinkMode) -> None:
         self._mode: ThinkMode = mode
-        self._pieces: list[tuple[str, Source]] = []
+        self._pieces: list[tuple[str, TextSource]] = []
         self._begin()
         self.chars = 0
         self.reparses = 0
@@ -321,7 +321,7 @@ class Snapshot:
         """How many edits changed text that had gone out."""
         return self._layout.rewrites
 
-    def append(self, text: str, source: Source) -> None:
+    def append(self, text: str, source: TextSource) -> None:
         if text:
             self._pieces.append((text, source))
             self.chars += len(text)
@@ -356,7 +356,7 @@ class Snapshot:
 
     def _restart(self, text: str) -> None:
         if text:
-            self._pieces.append((text, Source.EDIT))
+            self._pieces.append((text, TextSource.EDIT))
         before = self._layout
         self._begin()
         for piece, source in self._pieces:
@@ -384,9 +384,9 @@ def _partial(text: str, at: int, marker: str) -> int:
         start += 1
 
 
-def _cut(pieces: list[tuple[str, Source]], index: int) -> list[tuple[str, Source]]:
+def _cut(pieces: list[tuple[str, TextSource]], index: int) -> list[tuple[str, TextSource]]:
     """The pieces before ``index``; a surrogate pair that it would split goes as a whole."""
-    kept: list[tuple[str, Source]] = []
+    kept: list[tuple[str, TextSource]] = []
     for text, source in pieces:
         units = len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
         if units > index:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.dialects.details import Snapshot, Source
+from ztoapi.dialects.reasoning_blocks import Snapshot, TextSource
 from ztoapi.dialects.thinking import REASONING_HOLD_CHARS, Channel, ThinkMode
 
 BLOCK = '<details type="reasoning" done="true" duration="2">\n<summary>Thought for 2 seconds</summary>\n'
@@ -16,11 +16,13 @@ OPEN = '<details type="reasoning" done="false">\n<summary>Thinking...</summary>\
 def split(text: str, mode: ThinkMode = "reasoning") -> tuple[str, str]:
     """A whole message's (reasoning, answer)."""
     snapshot = Snapshot(mode)
-    snapshot.append(text, Source.EDIT)
+    snapshot.append(text, TextSource.EDIT)
     return snapshot.end()
 
 
-def split_pieces(pieces: list[str], mode: ThinkMode = "reasoning", source: Source = Source.EDIT) -> tuple[str, str]:
+def split_pieces(
+    pieces: list[str], mode: ThinkMode = "reasoning", source: TextSource = TextSource.EDIT
+) -> tuple[str, str]:
     snapshot = Snapshot(mode)
     taken: list[tuple[str, str]] = []
     for piece in pieces:
@@ -90,7 +92,7 @@ def test_think_mode_closes_each_round() -> None:
 
 def test_raw_mode_waits_for_the_edit_of_an_unfinished_block() -> None:
     snapshot = Snapshot("raw")
-    snapshot.append("Hi " + OPEN + "> Add.", Source.THINKING)
+    snapshot.append("Hi " + OPEN + "> Add.", TextSource.THINKING)
     assert snapshot.take() == ("", "Hi ")
     snapshot.edit(3 + 25, BLOCK[25:] + "> Add.\n</details>\nFour.")
     assert snapshot.take() == ("", BLOCK + "> Add.\n</details>\nFour.")
@@ -104,25 +106,25 @@ def test_raw_mode_gives_an_unfinished_block_at_the_end() -> None:
 
 def test_thinking_without_markup_is_reasoning() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("Add them.", Source.THINKING)
-    snapshot.append("Four.", Source.ANSWER)
+    snapshot.append("Add them.", TextSource.THINKING)
+    snapshot.append("Four.", TextSource.ANSWER)
     assert snapshot.end() == ("Add them.", "Four.")
 
 
 @pytest.mark.parametrize("answer", ["Four.", "\n</details>\nFour.", "</details>Four."])
 def test_answer_phase_closes_a_block_that_was_left_open(answer: str) -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append(OPEN + "> Add them.", Source.THINKING)
+    snapshot.append(OPEN + "> Add them.", TextSource.THINKING)
     for character in answer:
-        snapshot.append(character, Source.ANSWER)
+        snapshot.append(character, TextSource.ANSWER)
     assert snapshot.end() == ("Add them.", "Four.")
 
 
 def test_hidden_text_counts_for_the_index_but_is_not_shown() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("ab", Source.ANSWER)
-    snapshot.append("hidden", Source.HIDDEN)
-    snapshot.append("cd", Source.ANSWER)
+    snapshot.append("ab", TextSource.ANSWER)
+    snapshot.append("hidden", TextSource.HIDDEN)
+    snapshot.append("cd", TextSource.ANSWER)
     assert snapshot.take() == ("", "abcd")
     snapshot.edit(9, "e")
     assert snapshot.end() == ("", "e")
@@ -131,63 +133,63 @@ def test_hidden_text_counts_for_the_index_but_is_not_shown() -> None:
 
 def test_index_counts_utf16_code_units() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("a\U0001f600b\u00e9c", Source.ANSWER)
+    snapshot.append("a\U0001f600b\u00e9c", TextSource.ANSWER)
     snapshot.edit(5, "d")
     assert snapshot.end() == ("", "a\U0001f600b\u00e9d")
 
 
 def test_index_within_a_surrogate_pair_drops_the_pair() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("a\U0001f600b", Source.ANSWER)
+    snapshot.append("a\U0001f600b", TextSource.ANSWER)
     snapshot.edit(2, "c")
     assert snapshot.end() == ("", "ac")
 
 
 def test_index_beyond_the_message_appends() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("ab", Source.ANSWER)
+    snapshot.append("ab", TextSource.ANSWER)
     snapshot.edit(99, "c")
     assert snapshot.end() == ("", "abc")
 
 
 def test_edit_of_emitted_text_emits_what_follows_the_common_prefix() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("Hello world", Source.ANSWER)
+    snapshot.append("Hello world", TextSource.ANSWER)
     assert snapshot.take() == ("", "Hello world")
     snapshot.edit(6, "there")
     assert snapshot.take() == ("", "there")
     assert snapshot.rewrites == 1
-    snapshot.append("!", Source.ANSWER)
+    snapshot.append("!", TextSource.ANSWER)
     assert snapshot.end() == ("", "!")
     assert snapshot.rewrites == 1
 
 
 def test_text_cut_off_and_sent_again_is_not_repeated() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("Hello world", Source.ANSWER)
+    snapshot.append("Hello world", TextSource.ANSWER)
     snapshot.take()
     snapshot.edit(5, "")
     assert snapshot.take() == ("", "")
-    snapshot.append(" wor", Source.ANSWER)
+    snapshot.append(" wor", TextSource.ANSWER)
     assert snapshot.take() == ("", "")
-    snapshot.append("ld, again", Source.ANSWER)
+    snapshot.append("ld, again", TextSource.ANSWER)
     assert snapshot.end() == ("", ", again")
     assert snapshot.rewrites == 0
 
 
 def test_text_cut_off_and_continued_otherwise_is_a_rewrite() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("Hello world", Source.ANSWER)
+    snapshot.append("Hello world", TextSource.ANSWER)
     snapshot.take()
     snapshot.edit(5, "")
-    snapshot.append(" wide", Source.ANSWER)
+    snapshot.append(" wide", TextSource.ANSWER)
     assert snapshot.take() == ("", "ide")
     assert snapshot.rewrites == 1
 
 
 def test_text_cut_off_for_good_is_a_rewrite() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append("Hello world", Source.ANSWER)
+    snapshot.append("Hello world", TextSource.ANSWER)
     snapshot.take()
     snapshot.replace("Hello")
     assert snapshot.end() == ("", "")
@@ -196,21 +198,21 @@ def test_text_cut_off_for_good_is_a_rewrite() -> None:
 
 def test_end_of_reasoning_is_held_back_until_it_is_sure() -> None:
     snapshot = Snapshot("reasoning")
-    snapshot.append(OPEN + "> " + "r" * 100, Source.THINKING)
+    snapshot.append(OPEN + "> " + "r" * 100, TextSource.THINKING)
     assert snapshot.take() == ("r" * (100 - REASONING_HOLD_CHARS), "")
-    snapshot.append("\n</details>\na", Source.ANSWER)
+    snapshot.append("\n</details>\na", TextSource.ANSWER)
     assert snapshot.take() == ("r" * REASONING_HOLD_CHARS, "a")
 
 
 def test_append_costs_its_own_length() -> None:
     snapshot = Snapshot("reasoning")
     for _ in range(1000):
-        snapshot.append("x" * 1000, Source.ANSWER)
+        snapshot.append("x" * 1000, TextSource.ANSWER)
         snapshot.take()
     tracemalloc.start()
     try:
         for _ in range(20):
-            snapshot.append("y" * 10, Source.ANSWER)
+            snapshot.append("y" * 10, TextSource.ANSWER)
             snapshot.take()
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -264,7 +266,7 @@ def test_edits_end_in_the_final_message(edits: list[tuple[str, str, int]], mode:
     for what, text, index in edits:
         if what == "append":
             message += text
-            snapshot.append(text, Source.EDIT)
+            snapshot.append(text, TextSource.EDIT)
         elif what == "edit":
             message = cut16(message, index) + text
             snapshot.edit(index, text)

@@ -1,6 +1,6 @@
-"""The form that a stream's plain events have is remembered for the next stream of that upstream.
+"""The template that a stream's plain events have is remembered for the next stream of that upstream.
 
-What was remembered must never show: a reader that knows the forms of earlier streams says what one says that knows
+What was remembered must never show: a reader that knows the templates of earlier streams says what one says that knows
 nothing, also where the upstream's streams are of different kinds.
 """
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.dialects.openai import KnownForms, OpenAIReader, Rewrite
+from ztoapi.dialects.openai import KnownTemplates, OpenAIReader, Rewrite
 
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
@@ -71,7 +71,7 @@ texts = st.lists(
 )
 
 
-def said(known: KnownForms, blocks: list[bytes], rewrite: tuple[str | None, bool], include_usage: bool) -> bytes:
+def said(known: KnownTemplates, blocks: list[bytes], rewrite: tuple[str | None, bool], include_usage: bool) -> bytes:
     reader = OpenAIReader(Rewrite("chatcmpl-7", rewrite[0], normalise=rewrite[1]), known, include_usage=include_usage)
     out = b"".join(reader.feed(block) for block in blocks)
     assert reader.done and reader.error is None
@@ -90,7 +90,7 @@ def objects(out: bytes) -> list[object]:
 def test_what_was_remembered_never_shows(
     streams: list[tuple[Kind, list[str], bool, int]], rewrite: tuple[str | None, bool], include_usage: bool
 ) -> None:
-    known: KnownForms = {}
+    known: KnownTemplates = {}
     for kind, words, role, size in streams:
         events = kind.stream(words, role=role)
         blocks = [b"".join(events[at : at + size]) for at in range(0, len(events), size)]
@@ -104,10 +104,10 @@ def test_what_was_remembered_never_shows(
 
 @pytest.mark.parametrize("rewrite", [(None, False), ("alias", True)])
 def test_the_next_stream_of_the_same_kind_is_not_decoded(rewrite: tuple[str | None, bool]) -> None:
-    known: KnownForms = {}
+    known: KnownTemplates = {}
     said(known, Kind(finish=True).stream(["a", "b"]), rewrite, True)
     reader = OpenAIReader(Rewrite("chatcmpl-8", rewrite[0], normalise=rewrite[1]), known, include_usage=True)
     reader.feed(Kind(id="another", finish=True).chunk("a"))
-    form = reader.form
-    assert form is not None
-    assert form.apply(Kind(id="another", finish=True).chunk("b")) is not None
+    template = reader.template
+    assert template is not None
+    assert template.apply(Kind(id="another", finish=True).chunk("b")) is not None

@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 
 from bench.inmemory import Gateway, chunked, request, stream_head
 from ztoapi.config.model import DialectName
-from ztoapi.dialects.forms import Form
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import CHUNK_LINES, ChunkDecoder
+from ztoapi.wire.delta_template import DeltaTemplate
 
 HEAD = b'data: {"id":"1","choices":[{"index":0,"delta":'
 TAIL = b'"finish_reason":null}]}\n\n'
-FORMS = [
-    Form(b"", b"", TAIL, TAIL, ()),
-    Form(HEAD, HEAD, TAIL, TAIL, (b'"logprobs"',)),
-    Form(HEAD, b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":', TAIL, b'"logprobs":null,' + TAIL, ()),
+TEMPLATES = [
+    DeltaTemplate(b"", b"", TAIL, TAIL, ()),
+    DeltaTemplate(HEAD, HEAD, TAIL, TAIL, (b'"logprobs"',)),
+    DeltaTemplate(
+        HEAD, b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":', TAIL, b'"logprobs":null,' + TAIL, ()
+    ),
 ]
 FINISH = HEAD + b'{},"finish_reason":"stop"}]}\n\n'
 
@@ -45,23 +47,23 @@ def payload_of(octets: bytes) -> bytes | None:
     return payload if decoder.between and not decoder.done else None
 
 
-@given(read=st.lists(chunks, max_size=5).map(b"".join), form=st.sampled_from(FORMS), cut=st.integers(0, 12))
-def test_what_comes_out_is_what_the_payload_becomes(read: bytes, form: Form, cut: int) -> None:
+@given(read=st.lists(chunks, max_size=5).map(b"".join), template=st.sampled_from(TEMPLATES), cut=st.integers(0, 12))
+def test_what_comes_out_is_what_the_payload_becomes(read: bytes, template: DeltaTemplate, cut: int) -> None:
     read = read[: len(read) - cut] if cut < 4 else read
-    out = form.apply_to_chunks(read)
+    out = template.apply_to_chunks(read)
     if out is not None:
         payload = payload_of(read)
         assert payload is not None
-        assert payload_of(out) == form.apply(payload)
+        assert payload_of(out) == template.apply(payload)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("count", [1, 2, 8])
-def test_plain_events_in_chunks_of_their_own_are_taken(form: Form, count: int) -> None:
+def test_plain_events_in_chunks_of_their_own_are_taken(template: DeltaTemplate, count: int) -> None:
     read = b"".join(chunked(HEAD + b'{"content":"%d"},' % 10**number + TAIL) for number in range(count))
-    out = form.apply_to_chunks(read)
+    out = template.apply_to_chunks(read)
     assert out is not None
-    assert (out is read) == (form is not FORMS[2])
+    assert (out is read) == (template is not TEMPLATES[2])
 
 
 def test_a_chunk_that_begins_with_the_line_of_its_length_is_whole() -> None:

@@ -10,8 +10,8 @@ from typing import Annotated, Final, Protocol, TypeAlias
 
 import msgspec
 
-from ztoapi.dialects.forms import Form
 from ztoapi.errors import UpstreamError
+from ztoapi.wire.delta_template import DeltaTemplate
 
 __all__ = ["Count", "Reader", "Usage"]
 
@@ -54,8 +54,8 @@ class Reader(Protocol):
     usage: Usage | None
     done: bool
     error: UpstreamError | None
-    form: Form | None
-    """What plain deltas have in common, once known; a block that ``form.apply`` takes need not be fed."""
+    template: DeltaTemplate | None
+    """What plain deltas have in common, once known; a block that ``template.apply`` takes need not be fed."""
 
     def feed(self, block: bytes) -> bytes:
         """Translate ``block``: one or more whole events, each ended by a blank line."""
