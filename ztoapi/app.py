@@ -28,10 +28,10 @@ from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
 from ztoapi.middleware.coding import check_coding
 from ztoapi.middleware.cors import Cors
-from ztoapi.middleware.ratelimit import RateLimits
 from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.platforms import Upstream
+from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.relay.redaction import redaction_for
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
@@ -212,7 +212,7 @@ class Application:
             return None
         if config.limits.redis_url is not None:
             self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, limiter, config)
-        return RateLimits(config, scopes, self._redis or limiter, self.admission.leave)
+        return RateLimits(config, scopes, self._redis or limiter)
 
     async def start(self) -> None:
         """What takes the network, or a thread, before there are requests."""

@@ -120,7 +120,7 @@ def test_every_ending_files_one_record_and_runs_the_finisher_once(make_serving: 
             exchange = serving.held()
 
             def run(end=end, exchange=exchange) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-                exchange.on_finish = lambda ended: finished.append(ended.request.path)
+                exchange.on_finish(lambda ended: finished.append(ended.request.path))
                 end(exchange)
                 end(exchange)
 
@@ -128,6 +128,34 @@ def test_every_ending_files_one_record_and_runs_the_finisher_once(make_serving: 
             assert serving.record().path == path
     assert finished == list(endings)
     assert serving.recorder.total == len(endings)
+
+
+def test_callbacks_run_in_reverse_order_and_a_failing_one_stops_no_other(
+    make_serving: MakeServing, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving = make_serving()
+    called: list[int] = []
+
+    def fail(_: Exchange) -> None:
+        called.append(2)
+        raise ValueError("x")
+
+    with serving.client() as client:
+        client.get("/")
+        exchange = serving.held()
+
+        def run() -> None:
+            exchange.on_finish(lambda _: called.append(1))
+            exchange.on_finish(fail)
+            exchange.on_finish(lambda _: called.append(3))
+            exchange.respond(200, b"x")
+            exchange.abort()
+
+        serving.run(run)
+        assert client.answer("GET").body == b"x"
+    assert called == [3, 2, 1]
+    assert serving.record().status == 200
+    assert "a resource could not be released" in caplog.text
 
 
 # -- shutdown ---------------------------------------------------------------------------------------------------------

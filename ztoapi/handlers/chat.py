@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import httpx
 import msgspec
@@ -23,6 +23,7 @@ from ztoapi.dialects.translate import (
 )
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.platforms import Upstream
+from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.relay.relay import Relay
 from ztoapi.relay.rules import RelayRules
 from ztoapi.relay.zread import prepare
@@ -41,16 +42,6 @@ _ALSO_NAME_MODELS: Final = frozenset(("model", "models", "fallbacks"))
 _encode = msgspec.json.Encoder().encode
 
 
-class Limits(Protocol):
-    """Who decides whether a request may be served now."""
-
-    def enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> bool:
-        """False: the decision takes :meth:`wait_to_enter`. Raises ApiError."""
-        ...
-
-    async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> None: ...
-
-
 class ChatHandler:
     """Chooses the upstream, translates, and hands the exchange to a relay.
 
@@ -67,7 +58,7 @@ class ChatHandler:
         next_id: Callable[[], str],
         clock: Callable[[], float],
         key_of: Callable[[Exchange], ClientKey | None],
-        limits: Limits | None,
+        limits: RateLimits | None,
         cache: ResponseCache | None,
     ) -> None:
         self._config = config
@@ -108,7 +99,7 @@ class ChatHandler:
             exchange.spawn(self._wait_to_enter(self._limits, exchange, key, request))
 
     async def _wait_to_enter(
-        self, limits: Limits, exchange: Exchange, key: ClientKey | None, request: ChatRequest
+        self, limits: RateLimits, exchange: Exchange, key: ClientKey | None, request: ChatRequest
     ) -> None:
         await limits.wait_to_enter(exchange, key, request)
         self._begin(exchange, request, key)

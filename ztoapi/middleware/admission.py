@@ -21,7 +21,7 @@ _RETRY_AFTER_SECONDS: Final = 1.0
 
 class Admission:
     """A gate: at most ``max_in_flight`` exchanges, and ``queued`` more that wait for up to ``seconds`` in order of
-    arrival. It sets the ``on_finish`` of every exchange that it admits."""
+    arrival."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, max_in_flight: int, queued: int, seconds: float) -> None:
         self.in_flight = 0
@@ -35,8 +35,7 @@ class Admission:
         self._handing_over = False
         self._timer: asyncio.TimerHandle | None = None
         # Bound once and not per request.
-        self._leaving: Callable[[Exchange], None] = self.leave
-        self._forgetting: Callable[[Exchange], None] = self._forget
+        self._finished: Callable[[Exchange], None] = self._finish
 
     @property
     def waiting(self) -> int:
@@ -52,38 +51,36 @@ class Admission:
         """Admits (None), queues or refuses an exchange. An admitted exchange holds a slot until it is finished."""
         if self.in_flight < self._max_in_flight:
             self.in_flight += 1
-            exchange.on_finish = self._leaving
+            exchange.on_finish(self._finished)
             return None
         if len(self._waiting) >= self._queued:
             self.refused += 1
             return _overloaded()
         self._waiting[exchange] = self._loop.time() + self._seconds
-        exchange.on_finish = self._forgetting
+        exchange.on_finish(self._finished)
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._expire)
         return Verdict.WAIT
 
-    def leave(self, _: Exchange) -> None:
-        """Releases a slot, and gives it to the exchange that has waited longest."""
+    def _finish(self, exchange: Exchange) -> None:
+        """Removes the exchange from the queue, or gives its slot to the exchange that has waited longest."""
+        if self._waiting and self._waiting.pop(exchange, None) is not None:
+            return
         self.in_flight -= 1
         if self._waiting and not self._handing_over:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        # An exchange that finishes at once calls `leave` inside this loop; the flag prevents a recursion per exchange.
+        # An exchange that finishes at once calls `_finish` in this loop; the flag prevents a recursion per exchange.
         self._handing_over = True
         try:
             while self._waiting and self.in_flight < self._max_in_flight:
                 exchange = next(iter(self._waiting))
                 del self._waiting[exchange]
                 self.in_flight += 1
-                exchange.on_finish = self._leaving
                 exchange.proceed()
         finally:
             self._handing_over = False
-
-    def _forget(self, exchange: Exchange) -> None:
-        self._waiting.pop(exchange, None)
 
     def _expire(self) -> None:
         now = self._loop.time()

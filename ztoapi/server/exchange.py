@@ -2,7 +2,7 @@
 
 The Exchange is the one object a request lives in. A handler answers it in one of three ways: ``respond`` (a whole
 answer), ``fail`` (an error), or ``start_stream`` with ``write`` ... ``end``. Whatever happens, ``finish`` runs exactly
-once: it fills the record, runs ``on_finish`` and lets go of the connection.
+once: it completes the record, calls the callbacks of ``on_finish`` and releases the connection.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 from bisect import bisect_left
 from collections.abc import Callable, Coroutine
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -49,12 +49,6 @@ class Request(msgspec.Struct, gc=False):
     body: bytes | bytearray = b""
 
 
-class HeldReservation(Protocol):
-    """The rate-limit reservation of a request: see ``ztoapi/limits``."""
-
-    def finish(self, tokens: int | None = None, *, sent: int = 0) -> None: ...
-
-
 # Over 250 lines: each way to answer ends in the one `finish`.
 class Exchange:
     """See the module docstring. ``on_gone`` is called once if the client leaves before the answer is complete;
@@ -67,6 +61,7 @@ class Exchange:
         "_head",
         "_hold",
         "_last",
+        "_on_finish",
         "_protocol",
         "_sent",
         "_stalled",
@@ -78,7 +73,6 @@ class Exchange:
         "gone",
         "handler",
         "loop",
-        "on_finish",
         "on_gone",
         "on_pause",
         "on_resume",
@@ -88,7 +82,6 @@ class Exchange:
         "record",
         "request",
         "request_id",
-        "reservation",
         "route",
         "started",
         "streaming",
@@ -165,14 +158,17 @@ class Exchange:
         self.on_gone: Callable[[], None] | None = None
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
-        self.on_finish: Callable[[Exchange], None] | None = None
-        self.reservation: HeldReservation | None = None
-        """The rate-limit reservation, released in ``on_finish``."""
+        self._on_finish: tuple[Callable[[Exchange], None], ...] = ()
+        """The callbacks, the latest first. A tuple costs no memory block of its own, unlike a list."""
 
     @property
     def transport(self) -> asyncio.Transport:
         """The client's socket; only for what no method here can do."""
         return self._protocol.transport
+
+    def on_finish(self, callback: "Callable[[Exchange], None]") -> None:
+        """Calls ``callback`` once, when the exchange is finished. Later callbacks are called first."""
+        self._on_finish = (callback, *self._on_finish)
 
     def close_after(self) -> None:
         """End the connection with this answer."""
@@ -412,8 +408,12 @@ class Exchange:
         record.last_write = self._last
         if self._full_since is not None:
             self._end_stall()
-        if self.on_finish is not None:
-            self.on_finish(self)
-        self.on_gone = self.on_pause = self.on_resume = self.on_finish = None
+        for callback in self._on_finish:
+            try:
+                callback(self)
+            except Exception:  # noqa: BLE001 - it is logged, and the other callbacks still run
+                _log.exception("request %s: a resource could not be released", self.request_id)
+        self._on_finish = ()
+        self.on_gone = self.on_pause = self.on_resume = None
         self._protocol.context.recorder.submit(record)
         self._protocol.answered(self, self._close)

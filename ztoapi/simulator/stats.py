@@ -71,7 +71,7 @@ class SimulatorStats:
         name = model.encode("utf-8", "replace")
         counts.count_model(row, self._index, name)
         exchange.on_gone = self._count_cancel
-        exchange.on_finish = self._count_end
+        exchange.on_finish(self._count_end)
         counts.set_last(row, _encode(_describe(exchange, decodable)), time.monotonic_ns())
         number = (counts.get(row, CountCell.REQUESTS) - 1) * counts.workers + row + 1
         return Visit(number, counts.model_count(name) if b"fault_times" in name else 1)

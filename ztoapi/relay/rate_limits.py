@@ -4,7 +4,8 @@ One decision covers all scopes, and a refusal charges nothing (see ``ztoapi/limi
 body has been read, because it depends on the model and on the number of tokens.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Final, TypeAlias
 
 from ztoapi.config.model import ClientKey, Config
@@ -34,17 +35,14 @@ A request larger than a whole token bucket takes a full bucket and leaves a debt
 
 
 class RateLimits:
-    """The rate limits of chat requests. ``release`` is called at the end of every exchange that was let in. ``denied``
-    counts rejections by limit, ``granted`` the requests let in."""
+    """The rate limits of chat requests. ``denied`` counts rejections by limit, ``granted`` the admitted requests."""
 
-    def __init__(self, config: Config, scopes: Scopes, limiter: Limiter, release: Callable[[Exchange], None]) -> None:
+    def __init__(self, config: Config, scopes: Scopes, limiter: Limiter) -> None:
         self._scopes = scopes
         self._limiter = limiter
         self._by_address = scopes.address is not None
         self._cached: dict[tuple[str | None, str, str], _RequestLimits] = {}
         self._ietf = config.limits.ietf_headers
-        self._release = release
-        self._leave: Callable[[Exchange], None] = self._finish
         self.granted = 0
         self.denied: dict[str, int] = {}
 
@@ -123,28 +121,10 @@ class RateLimits:
         if isinstance(decision, Rejection):
             raise self._error(decision)
         self.granted += 1
-        exchange.reservation = decision
-        exchange.on_finish = self._leave
+        exchange.on_finish(partial(_settle, decision))
         if paced:
             exchange.pace = decision.charge
             exchange.piece_bytes = max(decision.piece, _MIN_PIECE_BYTES)
-
-    def _finish(self, exchange: Exchange) -> None:
-        """Finishes the reservation, and settles the tokens if the usage is known."""
-        reservation, record = exchange.reservation, exchange.record
-        if reservation is not None:
-            if record.usage is not None:
-                reservation.finish(record.usage.total_tokens)
-            elif record.status == 200:
-                # A client that leaves early pays for what it was sent; no upstream says how much that was.
-                reservation.finish(sent=sent_tokens(record.bytes_out, record.event_bytes if record.stream else None))
-            elif record.status == CLIENT_CLOSED and record.attempts:
-                # The upstream has begun to work for it.
-                reservation.finish()
-            else:
-                # A failed request without usage is assumed to have generated no tokens.
-                reservation.finish(0)
-        self._release(exchange)
 
     def _error(self, rejection: Rejection) -> ApiError:
         limit = rejection.limit
@@ -172,3 +152,19 @@ class RateLimits:
             retry_after=wait,
             ending=Ending.RATE_LIMITED,
         )
+
+
+def _settle(reservation: Reservation, exchange: Exchange) -> None:
+    """Finishes the reservation, and charges the tokens that the request has used, as far as they are known."""
+    record = exchange.record
+    if record.usage is not None:
+        reservation.finish(record.usage.total_tokens)
+    elif record.status == 200:
+        # A client that leaves early is charged for what it was sent; upstreams do not report that amount.
+        reservation.finish(sent=sent_tokens(record.bytes_out, record.event_bytes if record.stream else None))
+    elif record.status == CLIENT_CLOSED and record.attempts:
+        # The upstream has begun to work for it.
+        reservation.finish()
+    else:
+        # A failed request without usage is assumed to have generated no tokens.
+        reservation.finish(0)
