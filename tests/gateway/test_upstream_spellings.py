@@ -260,6 +260,7 @@ def test_halves_of_a_surrogate_pair_pass(platform: str) -> None:
 def test_half_of_a_surrogate_pair_passes_in_a_whole_response(platform: str) -> None:
     body = COMPLETION.replace(b"Good day", rb"Good day \ud83d")
     with Replies(lambda _: whole(body)) as upstream, upstream.stack(platform) as stack:
+        assert text_of(ask(stack)) == "Good day \ud83d"
         response = ask(stack, stream=False)
         assert response.status_code == 200
         assert json.loads(response.content)["choices"][0]["message"]["content"] == "Good day \ud83d"
@@ -303,6 +304,11 @@ INCOMPLETE = {
     "finish of one of two in one chunk": (
         FIRST.replace(b"null}]", b'null},{"index":1,"delta":{},"finish_reason":null}]'),
         FIN.replace(b'"stop"}]', b'"stop"},{"index":1,"delta":{"content":"x"},"finish_reason":null}]'),
+    ),
+    "finish of the second choice alone": (
+        FIRST,
+        SECOND.replace(b'"index":0', b'"index":1'),
+        FIN.replace(b'"index":0', b'"index":1'),
     ),
     "cut finish": (FIRST, SECOND, FIN[:-1]),
     "network_error": (FIRST, SECOND, FIN.replace(b"stop", b"network_error"), DONE),

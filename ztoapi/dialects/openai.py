@@ -237,7 +237,9 @@ class OpenAIReader:
         return self.template is not None
 
     def eof(self) -> bytes:
-        if len(self._finished) >= self._wanted and all(self._finished.values()):
+        # The first choice is noted only when it finishes, but any other one implies it.
+        highest = max((int(index) for index in self._finished if index.isdigit()), default=0)
+        if len(self._finished) >= max(self._wanted, highest + 1) and all(self._finished.values()):
             # Some servers leave [DONE] out. Every choice has a finish_reason, so the response is complete.
             return self._end()
         empty = not self._started

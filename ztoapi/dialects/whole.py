@@ -3,6 +3,7 @@
 import msgspec
 
 from ztoapi.dialects.chunks import DONE
+from ztoapi.dialects.lenient import hide_halves, restore_halves
 from ztoapi.errors import UpstreamError
 
 __all__ = ["completion_events"]
@@ -20,7 +21,8 @@ def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
     ``include_usage``, and ``[DONE]``. Raises UpstreamError if a choice cannot be read."""
     try:
         # Line ends are white space in JSON, and would end the line of an event.
-        fields = _decode_fields(completion.replace(b"\r", b" ").replace(b"\n", b" "))
+        line = hide_halves(completion.replace(b"\r", b" ").replace(b"\n", b" "))
+        fields = _decode_fields(line)
         deltas = list(map(_delta, _decode_objects(fields["choices"]) or ()))
     except (msgspec.DecodeError, RecursionError, KeyError) as error:
         raise UpstreamError("the upstream's answer is no JSON completion") from error
@@ -33,7 +35,7 @@ def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
     ]
     if include_usage and usage != _NULL:
         chunks.append({**fields, "choices": [], "usage": usage})
-    return b"".join([*(b"data: %b\n\n" % _encode(chunk) for chunk in chunks), DONE])
+    return b"".join([*(b"data: %b\n\n" % restore_halves(_encode(chunk)) for chunk in chunks), DONE])
 
 
 def _delta(choice: _Fields) -> tuple[dict[str, object], msgspec.Raw]:
