@@ -30,9 +30,10 @@ from ztoapi.middleware.coding import check_coding
 from ztoapi.middleware.cors import Cors
 from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
-from ztoapi.relay.platforms import Upstream
+from ztoapi.relay.chat import ChatRelays
 from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.relay.redaction import redaction_for
+from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.routes import Group
@@ -117,9 +118,8 @@ class Application:
         self._redis: RedisLimiter | None = None
         limits = self.rate_limits = self._make_rate_limits(config, limiter)
         cache = self.response_cache = make_response_cache(config, loop)
-        chat = ChatHandler(
-            config, upstreams, self.client, control, self.context.next_id, clock, auth.key_of, limits, cache
-        )
+        relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock)
+        chat = ChatHandler(config, relays, auth.key_of, limits, cache)
         models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
         health = HealthHandler(self.context, self._checks())
         admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))

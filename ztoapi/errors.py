@@ -12,7 +12,18 @@ they enter, and chained.
 
 import enum
 
-__all__ = ["ApiError", "ConfigError", "Ending", "Fault", "ProtocolError", "UpstreamError", "ZtoapiError"]
+__all__ = [
+    "ApiError",
+    "ConfigError",
+    "Ending",
+    "Fault",
+    "ProtocolError",
+    "UpstreamError",
+    "ZtoapiError",
+    "empty_response",
+    "too_large",
+    "unexpected_coding",
+]
 
 
 class Ending(enum.Enum):
@@ -143,3 +154,22 @@ class UpstreamError(ApiError):
     def elsewhere(self) -> bool:
         """Whether another credential or another model may serve the request."""
         return self.retryable or self.fault.of_credential
+
+
+def too_large(part: str, max_bytes: int) -> UpstreamError:
+    """Returns the error for an event or a response of more than ``max_bytes``."""
+    return UpstreamError(f"the upstream's {part} is larger than {max_bytes} bytes", code=f"upstream_{part}_too_large")
+
+
+def unexpected_coding(coding: str) -> UpstreamError:
+    """Returns the error for a completion with a content coding. Requests ask for none, because a compressed stream
+    arrives in bursts."""
+    return UpstreamError(
+        f"the upstream's response has the content encoding {coding}, which was not requested",
+        code="upstream_content_encoding",
+    )
+
+
+def empty_response(status: int) -> UpstreamError:
+    """Returns the error for a success without a body."""
+    return UpstreamError(f"the upstream answered {status} without a body", code="upstream_empty", retryable=True)

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from ztoapi.relay.credentials import Lease, Unavailable
+from ztoapi.relay.credentials import CredentialLease, Unavailable
 
 __all__ = ["Room", "lent"]
 
 
-def lent(answer: Lease | Unavailable) -> Lease:
-    assert isinstance(answer, Lease), answer
+def lent(answer: CredentialLease | Unavailable) -> CredentialLease:
+    assert isinstance(answer, CredentialLease), answer
     return answer
 
 

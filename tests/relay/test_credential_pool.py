@@ -7,7 +7,7 @@ import pytest
 
 from tests.relay.requests_in_flight import Room, lent
 from ztoapi.errors import Fault
-from ztoapi.relay.cooling import COOLING
+from ztoapi.relay.cooldowns import COOLDOWNS
 from ztoapi.relay.credentials import CredentialPool, Unavailable
 from ztoapi.structures.breaker import BreakerState
 
@@ -16,7 +16,7 @@ def serve(pool: CredentialPool, now: float, *, latency: float = 1.0, model: str 
     """One request from beginning to end."""
     lease = lent(pool.acquire(now, model))
     name = lease.name
-    pool.answered(lease, now + latency)
+    pool.responded(lease, now + latency)
     pool.complete(lease)
     return name
 
@@ -43,7 +43,7 @@ def test_a_slow_one_is_left_alone_but_not_forgotten() -> None:
     for second in range(300):
         lease = lent(pool.acquire(float(second), "m"))
         served[lease.name] += 1
-        pool.answered(lease, second + (20.0 if lease.name == "slow" else 0.2))
+        pool.responded(lease, second + (20.0 if lease.name == "slow" else 0.2))
         pool.complete(lease)
     assert 5 <= served["slow"] <= 15
 
@@ -52,7 +52,7 @@ def test_one_without_a_history_gets_one_request_to_show_itself() -> None:
     pool = CredentialPool([("known", 1.0), ("new", 1.0)])
     for lease in [lent(pool.acquire(0.0, "m")), lent(pool.acquire(0.0, "m"))]:
         if lease.name == "known":
-            pool.answered(lease, 0.1)
+            pool.responded(lease, 0.1)
         pool.drop(lease)
     names = [lent(pool.acquire(1.0, "m")).name for _ in range(10)]
     assert names[0] == "new"
@@ -72,7 +72,7 @@ def test_who_was_away_starts_where_the_others_are() -> None:
 
 @pytest.mark.parametrize("fault", [Fault.QUOTA, Fault.THROTTLED, Fault.OVERLOADED, Fault.UPSTREAM])
 def test_each_fault_takes_out_what_it_concerns_for_its_time(fault: Fault) -> None:
-    rule = COOLING[fault]
+    rule = COOLDOWNS[fault]
     pool = CredentialPool([("a", 1.0)])
     for number in range(rule.failures):
         news = pool.fail(lent(pool.acquire(0.0, "m")), 0.0, fault)
@@ -88,7 +88,7 @@ def test_each_fault_takes_out_what_it_concerns_for_its_time(fault: Fault) -> Non
     assert isinstance(again, Unavailable)
     assert again.seconds == min(2 * rule.first, rule.longest)
     probe = lent(pool.acquire(rule.first + again.seconds, "m"))
-    pool.answered(probe, rule.first + again.seconds)
+    pool.responded(probe, rule.first + again.seconds)
     lent(pool.acquire(rule.first + again.seconds, "m"))
 
 
@@ -104,7 +104,7 @@ def test_the_request_s_own_fault_and_a_client_that_leaves_never_count() -> None:
 def test_a_success_in_between_is_no_failure_in_a_row() -> None:
     pool = CredentialPool([("a", 1.0)])
     for _ in range(100):
-        for _ in range(COOLING[Fault.UPSTREAM].failures - 1):
+        for _ in range(COOLDOWNS[Fault.UPSTREAM].failures - 1):
             pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.UPSTREAM)
         serve(pool, 0.0)
     assert pool.statistics(0.0)[0].state is BreakerState.CLOSED
@@ -183,13 +183,13 @@ def test_only_a_pool_of_refused_credentials_is_refused() -> None:
         assert not pool.refused(0.0)
         pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
     assert pool.refused(0.0)
-    assert not pool.refused(COOLING[Fault.REFUSED].first)
+    assert not pool.refused(COOLDOWNS[Fault.REFUSED].first)
     assert not CredentialPool([]).refused(0.0)
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.EXCLUDED])
 def test_a_refused_one_rests_while_another_serves(fault: Fault) -> None:
-    rule = COOLING[fault]
+    rule = COOLDOWNS[fault]
     pool = CredentialPool([("a", 1.0), ("b", 1.0)])
     refused = lent(pool.acquire(0.0, "m"))
     assert pool.fail(refused, 0.0, fault) == rule.first
@@ -210,7 +210,7 @@ def test_while_all_are_refused_each_is_used_in_turn_and_a_success_brings_it_back
     assert pool.wait(1.0, "m", (0, 1)) == math.inf
     pool.fail(first, 1.0, Fault.REFUSED)
     assert pool.statistics(0.0)[first.number].until == until
-    pool.answered(second, 1.0)
+    pool.responded(second, 1.0)
     pool.complete(second)
     assert [lent(pool.acquire(1.0, "m")).name for _ in range(3)] == [second.name] * 3
 
@@ -218,7 +218,7 @@ def test_while_all_are_refused_each_is_used_in_turn_and_a_success_brings_it_back
 def test_the_probe_of_a_refused_credential_does_not_keep_others_waiting() -> None:
     pool = CredentialPool([("a", 1.0)])
     pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
-    later = COOLING[Fault.REFUSED].first
+    later = COOLDOWNS[Fault.REFUSED].first
     probe, forced = lent(pool.acquire(later, "m")), lent(pool.acquire(later, "m"))
     pool.complete(forced)
     assert pool.statistics(later)[0].state is BreakerState.HALF_OPEN
@@ -239,7 +239,7 @@ def test_a_model_that_every_credential_is_refused_is_asked_for_all_the_same() ->
 def test_what_an_upstream_asks_for_is_respected_beside_refusals(fault: Fault) -> None:
     pool = CredentialPool([("a", 1.0), ("b", 1.0)])
     pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
-    for _ in range(COOLING[fault].failures):
+    for _ in range(COOLDOWNS[fault].failures):
         pool.fail(lent(pool.acquire(0.0, "m")), 0.0, fault)
     assert isinstance(pool.acquire(0.0, "m"), Unavailable)
 

@@ -5,7 +5,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.relay.requests_in_flight import Room
 from ztoapi.errors import Fault
-from ztoapi.relay.credentials import CredentialPool, Lease, Unavailable
+from ztoapi.relay.credentials import CredentialLease, CredentialPool, Unavailable
 from ztoapi.structures.breaker import BreakerState
 
 MODELS = ("m1", "m2")
@@ -22,7 +22,7 @@ class Pooling(RuleBasedStateMachine):
         self.room = Room(dict(enumerate(caps)))
         self.pool = CredentialPool([(f"c{number}", weight) for number, weight in enumerate(weights)], self.room)
         self.now = 0.0
-        self.open: list[tuple[Lease, str]] = []
+        self.open: list[tuple[CredentialLease, str]] = []
 
     def usable(self, model: str) -> list[str]:
         """Names of those that could serve: closed or due, with room."""
@@ -58,7 +58,7 @@ class Pooling(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(choice=st.integers(0, 1000))
     def answered(self, choice: int) -> None:
-        self.pool.answered(self.open[choice % len(self.open)][0], self.now)
+        self.pool.responded(self.open[choice % len(self.open)][0], self.now)
 
     @precondition(lambda self: self.open)
     @rule(

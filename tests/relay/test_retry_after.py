@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.gateway.replies import Replies, ask, whole
 from tests.relay.requests_in_flight import lent
 from ztoapi.errors import Fault
-from ztoapi.relay.cooling import bounded_wait
+from ztoapi.relay.cooldowns import bounded_wait
 from ztoapi.relay.credentials import CredentialPool
-from ztoapi.relay.rules import retry_after
+from ztoapi.relay.retry_after import retry_after
 
 NOW = datetime.datetime(2026, 11, 29, 9, 0, 0, tzinfo=datetime.UTC).timestamp()
 YEAR = 366 * 86400.0

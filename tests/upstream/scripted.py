@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar, cast
 
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.upstream.client import Call, Client, NativeClient, UpstreamRequest
+from ztoapi.upstream.client import Client, NativeClient, UpstreamCall, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin
 from ztoapi.wire.client import ResponseHead
@@ -283,7 +283,7 @@ class Heard(Changing):
     What a test wants to happen within a callback it puts into ``at`` under the callback's name.
     """
 
-    call: Call
+    call: UpstreamCall
 
     def __init__(self, **at: Callable[[], None]) -> None:
         Changing.__init__(self)

@@ -12,7 +12,7 @@ import msgspec
 
 from ztoapi.config.model import ClientKey, Config
 from ztoapi.errors import ApiError, UpstreamError
-from ztoapi.relay.platforms import Upstream
+from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.exchange import Exchange
 from ztoapi.wire.path import decoded
 

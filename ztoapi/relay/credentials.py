@@ -1,23 +1,22 @@
-"""The credentials of one platform: which one serves a request, and what becomes of it by how that ends.
+"""The credentials of one platform: the choice for each request, and their health.
 
-*Choice.* Of those that are well and below their caps, whoever is about as loaded as the least loaded (within
-:data:`ALIKE`) takes its turn by weight. Load is peak-EWMA latency to the first byte times 1 + in flight / weight. So
-equal credentials share by weight, a slow or busy one is left alone, and one without a recent history gets one request
-to show itself. With a session, rendezvous hashing by weight decides instead: a session stays where it is while that is
-possible, and a credential that comes or goes moves only its own sessions.
+*Choice.* Candidates are healthy and below their caps. Among those whose load is close to the least (within
+:data:`ALIKE`), weighted turns decide. Load is the peak-EWMA latency to the first byte times 1 + in flight / weight. So
+equal credentials share by weight, a slow or busy one gets fewer requests, and one without recent latency gets one
+request as a sample. With a session, weighted rendezvous hashing decides instead: a session keeps its credential while
+that is possible, and a credential that is added or removed moves only its own sessions.
 
-*Turn* is start-time fair queueing (Goyal et al., 1996): the smallest tag goes first and moves on by 1 / weight; who was
-away starts where the others are, not where it was.
+*Turns* are start-time fair queueing (Goyal et al., 1996): the smallest tag goes first and advances by 1 / weight. A
+credential that returns starts at the others' tags, not at its old one.
 
-*Health.* A credential has a breaker, and one for each model that gave trouble (Z.ai's limits are by model). One table
-(:mod:`ztoapi.relay.cooling`) says for each fault which of the two it concerns, how many failures in a row it takes and
-for how long it opens. Every lease ends once: completed, failed or dropped.
+*Health.* A credential has a breaker, and one for each model with recent failures (Z.ai's limits are by model). One
+table (:mod:`ztoapi.relay.cooldowns`) defines for each fault which of the two it concerns, the number of failures in a
+row that opens it, and the time. Every lease ends once: completed, failed or dropped.
 
-*Last resort.* While the upstream refuses every credential, requests are sent with them all the same, and the first that
-succeeds brings its credential back. HAProxy and Envoy call this panic mode. A quota, a throttle and an overload are
-respected: there the upstream wants to be left alone.
+*Last resort.* While the upstream refuses every credential, requests are sent nevertheless, and the first success brings
+its credential back. HAProxy and Envoy call this panic mode. Quotas, throttles and overloads are respected.
 
-No clock, no chance, no I/O: ``now`` is an argument (seconds that do not go back).
+The module has no clock, randomness or I/O: ``now`` is an argument (monotonic seconds).
 """
 
 import hashlib
@@ -29,36 +28,39 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from ztoapi.errors import Fault
-from ztoapi.relay.cooling import COOLING
+from ztoapi.relay.cooldowns import COOLDOWNS
 from ztoapi.structures.breaker import Breaker, BreakerState
 from ztoapi.structures.ewma import PeakEwma
 
-__all__ = ["ALIKE", "Caps", "CredentialPool", "CredentialStatistics", "Lease", "Unavailable"]
+__all__ = ["ALIKE", "Caps", "CredentialLease", "CredentialPool", "CredentialStatistics", "Unavailable"]
 
 ALIKE: Final = 2.0
-"""Loads that differ less are the same: time to the first token varies more than that from request to request."""
+"""Loads that differ by less than this factor count as equal: the time to the first token varies more from request to
+request."""
 _DECAY_SECONDS: Final = 10.0
-"""Finagle's."""
+"""As in Finagle."""
 _FRESH_SECONDS: Final = 30.0
-"""A latency older than this is forgotten: who was slow half a minute ago is worth one request."""
+"""Age at which a latency no longer counts: a credential that was slow half a minute ago gets one request."""
 _MAX_MODELS: Final = 64
-"""Models with a breaker of their own, for each credential: names come from clients."""
+"""Models with a breaker, for each credential: names come from clients."""
 _LAST_RESORT: Final = frozenset((Fault.REFUSED, Fault.EXCLUDED))
-"""Faults that do not keep a request from a credential where every credential has one of them."""
+"""Faults that do not exclude a credential if every credential has one of them."""
 _BUSY_SECONDS: Final = 1.0
-"""What a client is told to wait for a place, or a probe's end: nobody knows when that is."""
+"""The wait for a place or for the end of a probe, which cannot be predicted."""
 
 
 class Caps(Protocol):
-    """Places for requests in flight, which all workers may share."""
+    """Places for requests in flight, which workers may share. The implementation is in :mod:`ztoapi.relay.caps`, which
+    needs :mod:`ztoapi.limits`; the pool does not."""
 
     def take(self, credential: int, model: str) -> Callable[[], None] | None:
-        """A place with the credential of this number, as what gives it back; None: there is none."""
+        """Takes a place with the credential of this number. Returns the function that releases it, None if there is no
+        place."""
         ...
 
 
 class _Circuit(Breaker):
-    """A breaker that knows why it is open."""
+    """A breaker with the fault that has opened it."""
 
     __slots__ = ("fault",)
 
@@ -68,7 +70,7 @@ class _Circuit(Breaker):
 
 
 class _Credential:
-    """What is known of one credential in this worker."""
+    """The state of one credential in this worker."""
 
     __slots__ = (
         "breaker",
@@ -87,49 +89,53 @@ class _Credential:
     )
 
     def __init__(self, number: int, name: str, weight: float) -> None:
-        self.number, self.name, self.weight, self.step = number, name, weight, 1.0 / weight
+        self.number = number
+        self.name = name
+        self.weight = weight
+        self.step = 1.0 / weight
         self.breaker = _Circuit()
         self.models: dict[str, _Circuit] = {}
-        self.in_flight = self.waiting = self.requests = 0
-        """``waiting`` of those in flight have no byte of an answer yet."""
+        self.in_flight = 0
+        self.waiting = 0
+        """Those in flight without a byte of a response."""
+        self.requests = 0
         self.latency = PeakEwma(_DECAY_SECONDS)
         self.tag = 0.0
         self.load = 0.0
-        """As of the last choice."""
+        """Load at the last choice."""
         self.failures: Counter[Fault] = Counter()
 
 
-class Lease(msgspec.Struct, gc=False, eq=False):
-    """One request with one credential, which has a ``name``, and a ``number`` in its pool; it ends in ``complete``,
-    ``fail`` or ``drop`` of the pool, once. A structure, because making one takes a third of what another object does.
-    """
+class CredentialLease(msgspec.Struct, gc=False, eq=False):
+    """One attempt with one credential, with its ``name`` and its ``number`` in the pool. It ends once, by ``complete``,
+    ``fail`` or ``drop`` of the pool. A Struct, because creating one takes a third of the time of another object."""
 
     name: str
     number: int
     _credential: _Credential
     _model: str
     _since: float | None
-    """When it was sent, until it is answered."""
+    """Time of the request, None once the response has begun."""
     _probes: tuple[_Circuit, ...]
-    _give_back: Callable[[], None] | None
+    _release_cap: Callable[[], None] | None
     _forced: bool = False
-    """Whether it was sent although ``_probes`` are not closed."""
+    """Whether the request is sent although ``_probes`` are open."""
     _ended: bool = False
 
     def _end(self) -> _Credential:
-        """Give the place back."""
+        """Releases the place."""
         assert not self._ended, "a lease ends once"
         self._ended = True
         credential = self._credential
         credential.in_flight -= 1
         if self._since is not None:
             credential.waiting -= 1
-        if self._give_back is not None:
-            self._give_back()
+        if self._release_cap is not None:
+            self._release_cap()
         return credential
 
     def _pass(self) -> None:
-        """The probes have succeeded."""
+        """Closes the breakers: the probes have succeeded."""
         for circuit in self._probes:
             if self._forced:
                 circuit.pass_forced()
@@ -139,16 +145,16 @@ class Lease(msgspec.Struct, gc=False, eq=False):
 
 
 class Unavailable(NamedTuple):
-    """No credential can serve a request now. ``seconds`` until one may; ``reasons`` counts credentials by what keeps
-    them, None for those whose caps are reached."""
+    """No credential can serve a request for ``seconds``. ``reasons`` counts the credentials by fault, with None for
+    those whose caps are reached."""
 
     seconds: float
     reasons: Mapping[Fault | None, int]
 
 
 class CredentialStatistics(NamedTuple):
-    """One credential in one worker. Counts are since the start; ``latency`` and ``until`` are in seconds, ``until``
-    from now; ``models`` are those that it does not serve at present, with the fault."""
+    """One credential in one worker. Counts are since the start; ``latency`` and ``until`` are in seconds, the latter
+    from now; ``models`` are the models that it does not serve at present, with the fault."""
 
     name: str
     weight: float
@@ -166,52 +172,55 @@ class CredentialPool:
     """See the module docstring. ``credentials`` are names and weights (above 0)."""
 
     def __init__(self, credentials: Sequence[tuple[str, float]], caps: Caps | None = None) -> None:
-        self._credentials = [_Credential(number, *one) for number, one in enumerate(credentials)]
+        self._credentials = [_Credential(number, name, weight) for number, (name, weight) in enumerate(credentials)]
         self._caps = caps
         self._tag = 0.0
         self._typical = 1.0
-        """Latency last seen with any of them, for those of which nothing is known."""
+        """The latest latency of any credential, assumed for those without one."""
 
     def __len__(self) -> int:
         return len(self._credentials)
 
     def __repr__(self) -> str:
-        return f"<CredentialPool {[(one.name, one.breaker.state.value, one.in_flight) for one in self._credentials]}>"
+        return (
+            f"<CredentialPool {[(each.name, each.breaker.state.value, each.in_flight) for each in self._credentials]}>"
+        )
 
     def acquire(
         self, now: float, model: str, tried: Collection[int] = (), session: bytes | None = None
-    ) -> Lease | Unavailable:
-        """A credential for a request for ``model``; numbers in ``tried`` only if there is no other."""
-        without = rest = tried
+    ) -> CredentialLease | Unavailable:
+        """Takes a credential for ``model``; those whose numbers are in ``tried`` only if there is no other."""
+        excluded = rest = tried
         forced = False
         while True:
-            chosen = self._choose(now, model, without, session, forced)
+            chosen = self._choose(now, model, excluded, session, forced)
             if chosen is None:
                 if rest:
-                    # Caps that are reached are found so a second time, which is rare.
-                    without = rest = ()
+                    # Caps that are reached are checked a second time, which is rare.
+                    excluded = rest = ()
                 elif not forced and self._are_all_refused(self._credentials, now, model):
-                    forced, without, rest = True, tried, tried
+                    forced, excluded, rest = True, tried, tried
                 else:
                     return self._unavailable(now, model)
             elif self._caps is None:
                 return self._lend(chosen, now, model, None, forced)
-            elif (give_back := self._caps.take(chosen.number, model)) is not None:
-                return self._lend(chosen, now, model, give_back, forced)
+            elif (release_cap := self._caps.take(chosen.number, model)) is not None:
+                return self._lend(chosen, now, model, release_cap, forced)
             else:
-                without = (*without, chosen.number)
+                excluded = (*excluded, chosen.number)
 
     @staticmethod
     def _are_all_refused(credentials: Sequence[_Credential], now: float, model: str) -> bool:
-        """Whether each of ``credentials`` is kept from ``model`` by refusals alone."""
+        """Whether refusals alone exclude each of ``credentials`` from ``model``."""
         return bool(credentials) and all(
-            (shut := _shut(one, now, model)) and all(circuit.fault in _LAST_RESORT for circuit in shut)
-            for one in credentials
+            (circuits := _open_circuits(credential, now, model))
+            and all(circuit.fault in _LAST_RESORT for circuit in circuits)
+            for credential in credentials
         )
 
     def _lend(
-        self, chosen: _Credential, now: float, model: str, give_back: Callable[[], None] | None, forced: bool
-    ) -> Lease:
+        self, chosen: _Credential, now: float, model: str, release_cap: Callable[[], None] | None, forced: bool
+    ) -> CredentialLease:
         if chosen.tag < self._tag:
             chosen.tag = self._tag
         self._tag = chosen.tag
@@ -220,55 +229,61 @@ class CredentialPool:
         chosen.waiting += 1
         chosen.requests += 1
         if forced:
-            shut = tuple(_shut(chosen, now, model))
-            return Lease(chosen.name, chosen.number, chosen, model, now, shut, give_back, True)
+            circuits = tuple(_open_circuits(chosen, now, model))
+            return CredentialLease(chosen.name, chosen.number, chosen, model, now, circuits, release_cap, True)
         probes: tuple[_Circuit, ...] = ()
         if chosen.breaker.state is not BreakerState.CLOSED:
             chosen.breaker.enter()
             probes = (chosen.breaker,)
         if chosen.models and (circuit := chosen.models.get(model)) is not None and circuit.enter():
             probes += (circuit,)
-        return Lease(chosen.name, chosen.number, chosen, model, now, probes, give_back)
+        return CredentialLease(chosen.name, chosen.number, chosen, model, now, probes, release_cap)
 
     def _choose(
-        self, now: float, model: str, without: Collection[int], session: bytes | None, forced: bool
+        self, now: float, model: str, excluded: Collection[int], session: bytes | None, forced: bool
     ) -> _Credential | None:
         closed, stale = BreakerState.CLOSED, now - _FRESH_SECONDS
-        fit: list[_Credential] = []
+        candidates: list[_Credential] = []
         least = math.inf
-        for one in self._credentials:
-            if without and one.number in without:
+        for credential in self._credentials:
+            if excluded and credential.number in excluded:
                 continue
-            breaker = one.breaker
+            breaker = credential.breaker
             if breaker.state is not closed and not breaker.allows(now) and not forced:
                 continue
-            if one.models and (circuit := one.models.get(model)) is not None and not circuit.allows(now) and not forced:
+            if (
+                credential.models
+                and (circuit := credential.models.get(model)) is not None
+                and not circuit.allows(now)
+                and not forced
+            ):
                 continue
-            average = one.latency
+            average = credential.latency
             latency = average.value
             if latency is None or average.at < stale:
-                latency = self._typical if one.waiting else 0.0
-            load = one.load = latency * (1.0 + one.in_flight * one.step) if one.in_flight else latency
+                latency = self._typical if credential.waiting else 0.0
+            load = latency * (1.0 + credential.in_flight * credential.step) if credential.in_flight else latency
+            credential.load = load
             if load < least:
                 least = load
-            fit.append(one)
-        if len(fit) < 2:
-            return fit[0] if fit else None
+            candidates.append(credential)
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
         if session is not None:
-            return max(fit, key=lambda one: _affinity(session, one.name, one.weight))
-        least *= ALIKE
-        now_serving, best, first = self._tag, None, math.inf
-        for one in fit:
-            if one.load <= least:
-                tag = one.tag
-                if tag < now_serving:
-                    tag = now_serving
-                if tag < first:
-                    best, first = one, tag
-        return best
+            return max(candidates, key=lambda each: _affinity(session, each.name, each.weight))
+        max_load, current = least * ALIKE, self._tag
+        first, first_tag = None, math.inf
+        for credential in candidates:
+            if credential.load <= max_load:
+                tag = credential.tag
+                if tag < current:
+                    tag = current
+                if tag < first_tag:
+                    first, first_tag = credential, tag
+        return first
 
-    def answered(self, lease: Lease, now: float) -> None:
-        """The first of a stream has come: how long it took tells of the upstream, and a probe has passed."""
+    def responded(self, lease: CredentialLease, now: float) -> None:
+        """The first part of a response has arrived: its latency counts, and a probe has succeeded."""
         since = lease._since
         if since is not None:
             lease._since = None
@@ -277,57 +292,57 @@ class CredentialPool:
             self._typical = credential.latency.observe(now, now - since)
             lease._pass()
 
-    def complete(self, lease: Lease) -> None:
-        """The answer has come to its end."""
+    def complete(self, lease: CredentialLease) -> None:
+        """The response is complete."""
         credential = lease._end()
         lease._pass()
         breaker = credential.breaker
         if breaker.failures or breaker.trips:
             breaker.succeed()
-        if credential.models and (troubled := credential.models.get(lease._model)) is not None:
-            troubled.succeed()
-            if troubled.state is BreakerState.CLOSED:
+        if credential.models and (circuit := credential.models.get(lease._model)) is not None:
+            circuit.succeed()
+            if circuit.state is BreakerState.CLOSED:
                 del credential.models[lease._model]
 
-    def drop(self, lease: Lease) -> None:
-        """The request has ended without saying anything of the credential."""
+    def drop(self, lease: CredentialLease) -> None:
+        """The attempt has ended without a verdict on the credential."""
         lease._end()
         if not lease._forced:
             for circuit in lease._probes:
                 circuit.void_probe()
 
-    def fail(self, lease: Lease, now: float, fault: Fault, wait: float | None = None) -> float:
-        """The request has failed. ``wait`` is for how long (seconds) the upstream wants to be left alone. For how many
-        seconds this puts the credential, or the model with it, out of use; 0 if it does not, or that is no news."""
-        cooling = COOLING.get(fault)
-        if cooling is None:
+    def fail(self, lease: CredentialLease, now: float, fault: Fault, wait: float | None = None) -> float:
+        """The attempt has failed; ``wait`` is the time in seconds that the upstream requests. Returns the seconds for
+        which the credential, or the model with it, is put out of use; 0 if it is not, or was already."""
+        cooldown = COOLDOWNS.get(fault)
+        if cooldown is None:
             self.drop(lease)
             return 0.0
         credential = lease._end()
         credential.failures[fault] += 1
         if lease._forced:
             if fault in _LAST_RESORT:
-                # It is out of use already, for as long as the first refusal says.
+                # It is out of use already, for the time of the first refusal.
                 return 0.0
             lease._probes = ()
-        circuit = self._model_circuit(credential, lease._model) if cooling.model else credential.breaker
+        circuit = self._model_circuit(credential, lease._model) if cooldown.model else credential.breaker
         probe = False
-        for one in lease._probes:
-            if one is circuit:
+        for probed in lease._probes:
+            if probed is circuit:
                 probe = True
             else:
-                one.void_probe()
+                probed.void_probe()
         circuit.failures += 1
-        if not probe and wait is None and circuit.failures < cooling.failures:
+        if not probe and wait is None and circuit.failures < cooldown.failures:
             return 0.0
-        wait = cooling.seconds(circuit.trips, wait)
+        wait = cooldown.seconds(circuit.trips, wait)
         if probe:
             circuit.fail_probe(now + wait)
-            news = circuit.fault is not fault
+            is_new = circuit.fault is not fault
         else:
-            news = circuit.trip(now + wait)
+            is_new = circuit.trip(now + wait)
         circuit.fault = fault
-        return wait if news else 0.0
+        return wait if is_new else 0.0
 
     @staticmethod
     def _model_circuit(credential: _Credential, model: str) -> _Circuit:
@@ -341,70 +356,72 @@ class CredentialPool:
     def _unavailable(self, now: float, model: str) -> Unavailable:
         reasons: Counter[Fault | None] = Counter()
         earliest = math.inf
-        for one in self._credentials:
-            seconds, fault = _obstacle(one, now, model)
+        for credential in self._credentials:
+            seconds, fault = _obstacle(credential, now, model)
             reasons[fault] += 1
             earliest = min(earliest, seconds or _BUSY_SECONDS)
         return Unavailable(earliest, reasons)
 
     def wait(self, now: float, model: str, tried: Collection[int] = ()) -> float:
-        """Seconds until a credential whose number is not in ``tried`` may serve ``model``, caps aside; infinite if
-        there is none."""
-        others = [one for one in self._credentials if one.number not in tried]
+        """Returns the seconds until a credential whose number is not in ``tried`` may serve ``model``, regardless of
+        caps; infinity if there is none."""
+        others = [credential for credential in self._credentials if credential.number not in tried]
         if self._are_all_refused(self._credentials, now, model) and others:
             return 0.0
-        return min((_obstacle(one, now, model)[0] for one in others), default=math.inf)
+        return min((_obstacle(credential, now, model)[0] for credential in others), default=math.inf)
 
     def peek(self) -> int:
-        """Number of a credential that is well, if there is one."""
-        return next((one.number for one in self._credentials if one.breaker.state is BreakerState.CLOSED), 0)
+        """Returns the number of a healthy credential, or the first one's."""
+        return next((each.number for each in self._credentials if each.breaker.state is BreakerState.CLOSED), 0)
 
     def usable(self, now: float) -> int:
-        """How many may serve a request, caps and models aside."""
-        return sum(one.breaker.allows(now) for one in self._credentials)
+        """Returns the number of credentials that may serve requests, regardless of caps and models."""
+        return sum(credential.breaker.allows(now) for credential in self._credentials)
 
     def refused(self, now: float) -> bool:
-        """Whether the upstream has refused every credential, and it is not yet time to ask again."""
+        """Whether the upstream has refused every credential, and none may be probed yet."""
         return bool(self._credentials) and all(
-            one.breaker.fault is Fault.REFUSED and not one.breaker.allows(now) for one in self._credentials
+            each.breaker.fault is Fault.REFUSED and not each.breaker.allows(now) for each in self._credentials
         )
 
     def statistics(self, now: float) -> tuple[CredentialStatistics, ...]:
-        """How each credential stands."""
-        return tuple(
-            CredentialStatistics(
-                one.name,
-                one.weight,
-                one.breaker.state,
-                None if one.breaker.state is BreakerState.CLOSED else one.breaker.fault,
-                max(one.breaker.until - now, 0.0) if one.breaker.state is BreakerState.OPEN else 0.0,
-                one.in_flight,
-                one.requests,
-                dict(one.failures),
-                one.latency.value,
-                {name: each.fault for name, each in one.models.items() if each.state is not BreakerState.CLOSED},
-            )
-            for one in self._credentials
-        )
+        """Returns the state of each credential."""
+        return tuple(_statistics(credential, now) for credential in self._credentials)
 
 
-def _shut(one: _Credential, now: float, model: str) -> list[_Circuit]:
-    """The breakers that keep it from ``model``."""
-    circuits = (one.breaker, one.models.get(model))
+def _statistics(credential: _Credential, now: float) -> CredentialStatistics:
+    breaker = credential.breaker
+    return CredentialStatistics(
+        credential.name,
+        credential.weight,
+        breaker.state,
+        None if breaker.state is BreakerState.CLOSED else breaker.fault,
+        max(breaker.until - now, 0.0) if breaker.state is BreakerState.OPEN else 0.0,
+        credential.in_flight,
+        credential.requests,
+        dict(credential.failures),
+        credential.latency.value,
+        {model: each.fault for model, each in credential.models.items() if each.state is not BreakerState.CLOSED},
+    )
+
+
+def _open_circuits(credential: _Credential, now: float, model: str) -> list[_Circuit]:
+    """Returns the breakers that exclude the credential from ``model``."""
+    circuits = (credential.breaker, credential.models.get(model))
     return [circuit for circuit in circuits if circuit is not None and not circuit.allows(now)]
 
 
-def _obstacle(one: _Credential, now: float, model: str) -> tuple[float, Fault | None]:
-    """For how many seconds it does not serve ``model``, caps aside, and why."""
-    shut = _shut(one, now, model)
-    if not shut:
+def _obstacle(credential: _Credential, now: float, model: str) -> tuple[float, Fault | None]:
+    """Returns the seconds until the credential may serve ``model``, regardless of caps, and the fault."""
+    circuits = _open_circuits(credential, now, model)
+    if not circuits:
         return 0.0, None
-    return max(max(circuit.until - now, 0.0) or _BUSY_SECONDS for circuit in shut), shut[0].fault
+    return max(max(circuit.until - now, 0.0) or _BUSY_SECONDS for circuit in circuits), circuits[0].fault
 
 
 def _affinity(session: bytes, name: str, weight: float) -> float:
-    """Weighted rendezvous hashing: the credential with the greatest affinity has the session."""
+    """Weighted rendezvous hashing: the credential with the greatest affinity serves the session."""
     digest = hashlib.blake2b(session, digest_size=8, key=name.encode("utf-8")).digest()
     # Within (0, 1), both ends excluded.
-    chance = ((int.from_bytes(digest, "little") >> 12) + 0.5) / 2.0**52
-    return weight / -math.log(chance)
+    fraction = ((int.from_bytes(digest, "little") >> 12) + 0.5) / 2.0**52
+    return weight / -math.log(fraction)

@@ -7,7 +7,7 @@ import httpx
 from ztoapi.dialects import zread, zread_request
 from ztoapi.dialects.zread_request import Target, ZreadCall
 from ztoapi.errors import Ending, Fault, UpstreamError
-from ztoapi.relay.rules import retry_after
+from ztoapi.relay.retry_after import retry_after
 
 __all__ = ["prepare"]
 

@@ -24,7 +24,7 @@ from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.wire.client import AnswerHeads, ResponseHead
 from ztoapi.wire.limits import LANDING_BYTES
 
-__all__ = ["Call", "Client", "NativeClient", "UpstreamRequest"]
+__all__ = ["Client", "NativeClient", "UpstreamCall", "UpstreamRequest"]
 
 
 class UpstreamRequest(msgspec.Struct, gc=False):
@@ -36,7 +36,7 @@ class UpstreamRequest(msgspec.Struct, gc=False):
     body: bytes | bytearray
 
 
-class Call(Protocol):
+class UpstreamCall(Protocol):
     """A request under way."""
 
     def cancel(self) -> None:
@@ -59,7 +59,9 @@ class Call(Protocol):
 class Client(Protocol):
     """Sends requests to upstreams; both transports are one."""
 
-    def send(self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0) -> Call:
+    def send(
+        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
+    ) -> UpstreamCall:
         """Send ``request``; its answer, or the error, goes to ``sink``, never before this returns. ``most_bytes``: in
         pieces of at most so many octets, so that a pause comes soon; 0 for as many as there are."""
         ...

@@ -1,7 +1,7 @@
 """Errors of the transports themselves: the upstream cannot be reached, is silent, or breaks off.
 
 Their messages hold no byte that an upstream has sent. Those of failed connections name the address, for the log:
-:meth:`ztoapi.relay.platforms.Upstream.disclose` takes it out for clients.
+:meth:`ztoapi.relay.upstreams.Upstream.disclose` takes it out for clients.
 """
 
 import errno

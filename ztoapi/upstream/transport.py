@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from ztoapi.errors import Ending, UpstreamError
-from ztoapi.upstream.client import Call, Client, UpstreamRequest
+from ztoapi.upstream.client import Client, UpstreamCall, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.pool import Origin
 from ztoapi.wire.client import ResponseHead
@@ -70,7 +70,7 @@ def _head(request: httpx.Request, body: bytes) -> bytes:
 class _Answer:
     """Sink that hands an answer to a coroutine, pausing the upstream when the coroutine lags behind."""
 
-    call: Call
+    call: UpstreamCall
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,169 @@
+"""Chats: which upstream receives a request, in which dialect, and which model replaces one that fails.
+
+``handlers/chat.py`` decides whether a request is served, and whether from the cache; :class:`ChatRelays` sends it.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import httpx
+import msgspec
+
+from ztoapi.config.model import Config, ModelRoute
+from ztoapi.config.routes import RouteTable
+from ztoapi.dialects import zread_request
+from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects.translate import (
+    OpenAITranslation,
+    Translation,
+    TranslationContext,
+    WebTranslation,
+    ZreadTranslation,
+)
+from ztoapi.errors import ApiError, UpstreamError
+from ztoapi.relay.options import Prepare, RelayOptions
+from ztoapi.relay.relay import Relay
+from ztoapi.relay.upstreams import Upstream
+from ztoapi.relay.zread import prepare
+from ztoapi.server.downstream import Downstream
+from ztoapi.upstream.client import Client
+from ztoapi.upstream.connection import Timeouts
+
+__all__ = ["Chat", "ChatRelays"]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ChatRelays:
+    """What all chats of a worker share. ``control`` makes the calls that precede a request; ``next_id`` returns unique
+    ids; ``clock`` returns Unix seconds."""
+
+    def __init__(
+        self,
+        config: Config,
+        upstreams: Mapping[str, Upstream],
+        client: Client,
+        control: httpx.AsyncClient,
+        next_id: Callable[[], str],
+        clock: Callable[[], float],
+    ) -> None:
+        self.config = config
+        self.client = client
+        self._control = control
+        self._upstreams = upstreams
+        self._routes = RouteTable(config)
+        self._response_id = lambda: f"chatcmpl-{next_id()}"
+        self._clock = clock
+        upstream = config.upstream
+        self.options = RelayOptions(
+            max_attempts=upstream.max_tries,
+            max_event_bytes=upstream.max_event_bytes,
+            max_response_bytes=upstream.max_response_bytes,
+            keepalive=config.server.sse_keepalive_seconds,
+            keepalive_early=config.server.sse_keepalive_before_first_byte,
+            timeouts=Timeouts(
+                upstream.first_byte_timeout_seconds,
+                upstream.between_bytes_timeout_seconds,
+                upstream.total_timeout_seconds,
+            ),
+        )
+        header = upstream.session_header
+        self._session_header = None if header is None else header.lower().encode("ascii")
+
+    def find(self, model: str) -> tuple[ModelRoute, Upstream]:
+        """Returns the route of a model, and its upstream."""
+        route = self._routes.find(model)
+        return route, self._upstreams[route.platform]
+
+    def session(self, downstream: Downstream) -> bytes | None:
+        """Returns the value of the session header, if one is configured."""
+        return None if self._session_header is None else downstream.request.headers.get(self._session_header)
+
+    def translate(
+        self, request: ChatRequest, route: ModelRoute, upstream: Upstream, *, stream: bool, now: float
+    ) -> tuple[Translation, Prepare | None]:
+        """Returns the translation of ``request``, and the calls that precede it. Raises ApiError if the request is not
+        possible with this upstream. ``now`` is the loop's time."""
+        config, dialect = self.config, upstream.platform.dialect
+        context = TranslationContext(
+            self._response_id, self._clock, route.upstream, stream, config.enable_thinking, config.think_mode
+        )
+        if dialect == "zread":
+            target = zread_request.choose(request.fields, route.upstream, config.zread_repository)
+            query = zread_request.query(request.fields)
+            calls = partial(prepare, self._control, self._clock, upstream.platform.base_url, query, target)
+            return ZreadTranslation(request, context, b""), calls
+        if dialect == "zai_web":
+            return WebTranslation(request, context), None
+        count = now >= upstream.no_usage_until
+        return OpenAITranslation(request, context, upstream.known_templates, glm=dialect == "zai", count=count), None
+
+
+class Chat:
+    """One chat request: the requested model first, then ``fallbacks``, in order."""
+
+    __slots__ = ("_downstream", "_fallbacks", "_first_error", "_relays", "_request", "_stream")
+
+    def __init__(
+        self,
+        relays: ChatRelays,
+        downstream: Downstream,
+        request: ChatRequest,
+        *,
+        stream: bool,
+        fallbacks: tuple[str, ...],
+    ) -> None:
+        self._relays = relays
+        self._downstream = downstream
+        self._request = request
+        self._stream = stream
+        self._fallbacks = fallbacks
+        self._first_error: UpstreamError | None = None
+
+    def start(self) -> None:
+        """Sends the request to the requested model. Raises ApiError."""
+        self._send(self._request)
+
+    def _send(self, request: ChatRequest) -> None:
+        relays, downstream = self._relays, self._downstream
+        route, upstream = relays.find(request.model)
+        translation, calls = relays.translate(request, route, upstream, stream=self._stream, now=downstream.loop.time())
+        downstream.record.served_model = request.model
+        Relay(
+            downstream,
+            client=relays.client,
+            upstream=upstream,
+            translation=translation,
+            options=relays.options,
+            model=route.upstream,
+            stream=self._stream,
+            session=relays.session(downstream),
+            prepare=calls,
+            # Without fallbacks the relay need not keep the request.
+            on_failure=self._failed if self._fallbacks or self._first_error is not None else None,
+        ).start()
+
+    def _failed(self, error: UpstreamError) -> bool:
+        """Sends the request to the next fallback after ``error``. If every fallback fails, the client gets the error of
+        the requested model. Returns False if no fallback can help."""
+        if self._first_error is None:
+            if not error.elsewhere:
+                return False
+            self._first_error = error
+        downstream = self._downstream
+        while self._fallbacks and self._seconds_left() > 0.0:
+            model, *others = self._fallbacks
+            self._fallbacks = tuple(others)
+            fields = {**self._request.fields, "model": msgspec.Raw(_encode(model))}
+            try:
+                self._send(ChatRequest(_encode(fields), fields))
+            except ApiError:
+                # The request is not possible with this model, such as one without a repository for zread.
+                continue
+            return True
+        downstream.fail(self._first_error)
+        return True
+
+    def _seconds_left(self) -> float:
+        downstream = self._downstream
+        return self._relays.options.timeouts.total - (downstream.loop.time() - downstream.record.started)

@@ -1,0 +1,128 @@
+"""The attempts of one request with one model: their credentials, and the decision about a further one.
+
+A request is retried only before the first byte of its response, and only after a failure that a retry may cure. A
+failure of the credential (throttled, used up, refused) moves the request to another credential at once and costs none
+of the retry budget: it adds no load to the upstream, and the credential then rests for some time. Every other retry
+waits, longer each time and with jitter, is charged to the budget, and does not take place if the wait exceeds the rest
+of the request's time.
+"""
+
+import secrets
+from typing import Final
+
+from ztoapi.errors import UpstreamError
+from ztoapi.relay.credentials import CredentialLease
+from ztoapi.relay.upstreams import Upstream
+from ztoapi.server.downstream import Downstream
+from ztoapi.upstream.connection import Timeouts
+
+__all__ = ["RetryLoop"]
+
+_FIRST_BACKOFF_SECONDS: Final = 0.25
+_MAX_WAIT_SECONDS: Final = 5.0
+"""For a longer wait the client gets the error with retry-after, and may use the time otherwise."""
+
+
+class RetryLoop:
+    """At most ``max_attempts`` for ``model`` (the upstream's name), within ``timeouts.total`` seconds from the start of
+    the request. Requests with the same ``session`` use the same credential if possible."""
+
+    __slots__ = (
+        "_attempts",
+        "_downstream",
+        "_max_attempts",
+        "_session",
+        "_timeouts",
+        "_used_credentials",
+        "lease",
+        "model",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        downstream: Downstream,
+        upstream: Upstream,
+        *,
+        model: str,
+        max_attempts: int,
+        timeouts: Timeouts,
+        session: bytes | None,
+    ) -> None:
+        self._downstream = downstream
+        self._max_attempts = max_attempts
+        self._timeouts = timeouts
+        self._session = session
+        self.lease: CredentialLease | None = None
+        """The credential of the attempt in progress."""
+        self._attempts = 0
+        self._used_credentials: tuple[int, ...] = ()
+        self.model = model
+        self.upstream = upstream
+
+    def begin(self) -> Timeouts | None:
+        """Takes a credential for an attempt. Returns its timeouts, None for the usual ones. Raises UpstreamError."""
+        downstream, upstream = self._downstream, self.upstream
+        now = downstream.loop.time()
+        if not self._attempts:
+            upstream.budget.deposit(now)
+        self._attempts += 1
+        lease = self.lease = upstream.acquire(now, self.model, self._used_credentials, self._session)
+        record = downstream.record
+        record.attempts += 1
+        record.credential = lease.name
+        # The next first subscriber of a shared response has a record of its own, without the earlier attempts.
+        if self._attempts == record.attempts == 1 and record.asked is None:
+            return None
+        timeouts = self._timeouts
+        return Timeouts(timeouts.first_byte, timeouts.between_bytes, max(self._seconds_left(now), 0.0))
+
+    def responded(self) -> None:
+        """The first part of the response has arrived."""
+        assert self.lease is not None
+        self.upstream.pool.responded(self.lease, self._downstream.loop.time())
+
+    def complete(self) -> None:
+        """The response is complete."""
+        assert self.lease is not None
+        self.upstream.pool.complete(self.lease)
+        self.lease = None
+
+    def drop(self) -> None:
+        """Ends the attempt in progress, if any, without a verdict on the credential."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self.upstream.pool.drop(lease)
+
+    def fail(self, error: UpstreamError) -> None:
+        """Ends the attempt in progress, if any, as failed."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self._used_credentials = (*self._used_credentials, lease.number)
+            self.upstream.fail(lease, error)
+
+    def delay(self, error: UpstreamError) -> float | None:
+        """Returns the seconds until the attempt that follows one with ``error``; None if there is none."""
+        if self._attempts >= self._max_attempts:
+            return None
+        upstream, now = self.upstream, self._downstream.loop.time()
+        pool, model = upstream.pool, self.model.lower()
+        if error.fault.of_credential and pool.wait(now, model, self._used_credentials) == 0.0:
+            return 0.0
+        if not error.retryable:
+            return None
+        delay = max(_back_off(self._attempts, secrets.randbelow(1000) / 1000.0), pool.wait(now, model))
+        if error.retry_after is not None and not error.fault.of_credential:
+            delay = max(delay, error.retry_after)
+        if delay > _MAX_WAIT_SECONDS or delay >= self._seconds_left(now) or not upstream.budget.withdraw(now):
+            return None
+        return delay
+
+    def _seconds_left(self, now: float) -> float:
+        return self._timeouts.total - (now - self._downstream.record.started)
+
+
+def _back_off(attempts: int, jitter: float) -> float:
+    """Returns the seconds to wait after so many attempts: doubled each time, half of it subject to ``jitter`` (0 to 1),
+    so that clients do not retry at the same time."""
+    return _FIRST_BACKOFF_SECONDS * 2.0 ** (attempts - 1) * (0.5 + jitter / 2.0)
