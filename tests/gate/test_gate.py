@@ -147,7 +147,7 @@ def test_another_copy_of_the_package_is_refused(foreign: Project, capsys: pytest
     there = str(foreign.root / "src")
     foreign.write("perf/scenarios.py", f"import sys\n\nsys.path.insert(0, {there!r})\n{SCENARIOS}")
     assert foreign.gate() == 2
-    assert "not from the copy that is to be measured" in capsys.readouterr().err
+    assert "not from the measured copy" in capsys.readouterr().err
 
 
 def test_a_stored_baseline_serves_as_base(foreign: Project) -> None:

@@ -125,7 +125,7 @@ def test_one_profile_at_a_time_and_none_for_a_client_that_leaves(running: Gatewa
         refused = ask(running, "/profile?seconds=1")
         assert refused.status_code == 409
         assert refused.json()["error"]["code"] == "profile_running"
-        assert "try again" in refused.json()["error"]["message"]
+        assert "retry in at most" in refused.json()["error"]["message"]
     until(lambda: not profiling(running))
     assert ask(running, "/profile?seconds=1").status_code == 200
 
