@@ -71,7 +71,7 @@ def test_a_piece_of_a_stream(benchmark: BenchmarkFixture, counted: bool) -> None
 
     def write() -> None:
         for _ in range(BATCH):
-            exchange.write(piece)
+            exchange.stream.write(piece)
 
     note(benchmark, "telemetry: a piece of a stream", pieces=BATCH)
     benchmark(write)

@@ -18,7 +18,7 @@ PATTERN = bytes(range(256)) * 64
 def start_stream(serving: Serving, exchange: Exchange) -> None:
     def start() -> None:
         exchange.start_stream()
-        exchange.write(b"data: first\n\n")
+        exchange.stream.write(b"data: first\n\n")
 
     serving.run(start)
 
@@ -146,8 +146,8 @@ def test_what_is_answered_after_the_client_has_left_goes_nowhere(serving: Servin
     def answer() -> None:
         exchange.respond(200, b"late")
         exchange.start_stream()
-        exchange.write(b"late")
-        exchange.end()
+        exchange.stream.write(b"late")
+        exchange.stream.end()
         exchange.fail(ApiError("late"))
         exchange.abort()
 
@@ -183,8 +183,8 @@ def test_a_half_closed_client_gets_its_stream(serving: Serving, client: Client, 
     start_stream(serving, exchange)
     client.half_close()
     serving.wait_for(lambda: connection_of(serving)._half_closed)
-    serving.run(lambda: exchange.write(b"data: second\n\n"))
-    serving.run(lambda: exchange.end(b"data: [DONE]\n\n"))
+    serving.run(lambda: exchange.stream.write(b"data: second\n\n"))
+    serving.run(lambda: exchange.stream.end(b"data: [DONE]\n\n"))
     answer = client.answer()
     assert answer.complete
     assert answer.body == b"data: first\n\n: half-closed\n\ndata: second\n\ndata: [DONE]\n\n"
@@ -211,6 +211,7 @@ def test_a_half_closed_client_without_a_request_is_closed(serving: Serving, clie
 
 def connection_of(serving: Serving) -> HTTPProtocol:
     (connection,) = serving.context.connections
+    assert isinstance(connection, HTTPProtocol)
     return connection
 
 
@@ -228,7 +229,7 @@ def test_a_client_that_never_reads_is_cut_off(make_serving: MakeServing) -> None
             exchange.on_pause = paused.set
             exchange.start_stream()
             while not exchange.paused:
-                exchange.write(PATTERN)
+                exchange.stream.write(PATTERN)
 
         serving.run(flood)
         assert paused.is_set()
@@ -247,9 +248,9 @@ def test_a_slow_reader_gets_every_octet_and_the_writer_waits_for_it(serving: Ser
         def write_on() -> None:
             while not exchange.paused and written[0] < total:
                 written[0] += 1
-                exchange.write(PATTERN)
+                exchange.stream.write(PATTERN)
             if written[0] == total and not exchange.paused:
-                exchange.end()
+                exchange.stream.end()
 
         def on_pause() -> None:
             pauses[0] += 1

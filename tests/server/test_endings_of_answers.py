@@ -16,7 +16,7 @@ from ztoapi.server.exchange import Exchange
 def stream_some(serving: Serving, exchange: Exchange) -> None:
     def start() -> None:
         exchange.start_stream()
-        exchange.write(b"data: 1\n\n")
+        exchange.stream.write(b"data: 1\n\n")
 
     serving.run(start)
 
@@ -83,9 +83,9 @@ def test_nothing_follows_a_finished_answer(serving: Serving, client: Client) -> 
     stream_some(serving, exchange)
 
     def end_twice() -> None:
-        exchange.end(b"data: [DONE]\n\n")
-        exchange.write(b"data: stray\n\n")
-        exchange.end(b"data: stray\n\n")
+        exchange.stream.end(b"data: [DONE]\n\n")
+        exchange.stream.write(b"data: stray\n\n")
+        exchange.stream.end(b"data: stray\n\n")
         exchange.respond(500, b"stray")
         exchange.fail(ApiError("stray"))
         exchange.abort()
@@ -106,9 +106,9 @@ def test_every_ending_files_one_record_and_runs_the_finisher_once(make_serving: 
     endings = {
         "/done": lambda exchange: exchange.respond(200, b"x"),
         "/fail": lambda exchange: exchange.fail(ApiError("x")),
-        "/stream": lambda exchange: (exchange.start_stream(), exchange.end(b"x")),
-        "/empty": lambda exchange: (exchange.start_stream(), exchange.end()),
-        "/broken": lambda exchange: (exchange.start_stream(), exchange.write(b"x"), exchange.fail(ApiError("x"))),
+        "/stream": lambda exchange: exchange.start_stream().end(b"x"),
+        "/empty": lambda exchange: exchange.start_stream().end(),
+        "/broken": lambda exchange: (exchange.start_stream().write(b"x"), exchange.fail(ApiError("x"))),
         "/abort": lambda exchange: exchange.abort(),
         "/crash": lambda exchange: exchange.crash(ValueError("x")),
         "/cancel": lambda exchange: exchange.cancel(ApiError("x", ending=Ending.SHUTDOWN)),
@@ -198,7 +198,7 @@ def test_a_drain_closes_the_idle_and_lets_requests_in_hand_finish(serving: Servi
         answer = waiting.answer()
         assert (answer.body, answer.headers["connection"]) == (b"whole", "close")
         assert waiting.rest() == b""
-        serving.run(lambda: stream.end(b"data: [DONE]\n\n"))
+        serving.run(lambda: stream.stream.end(b"data: [DONE]\n\n"))
         assert streaming.answer().complete
         assert streaming.rest() == b""
         assert drain.result()

@@ -36,15 +36,15 @@ def stream(worker: Worker) -> Stream:
 
 
 def test_a_stream_within_its_pace_is_left_alone(stream: Stream) -> None:
-    stream.exchange.write(b"data: 1\n\n")
-    stream.exchange.end()
+    stream.exchange.stream.write(b"data: 1\n\n")
+    stream.exchange.stream.end()
     assert stream.heard == []
     assert b"data: 1\n\n" in stream.connection.received
 
 
 def test_it_rests_for_as_long_as_it_is_told(stream: Stream, worker: Worker) -> None:
     stream.rest = 2.0
-    stream.exchange.write(b"data: 1\n\n")
+    stream.exchange.stream.write(b"data: 1\n\n")
     assert b"data: 1\n\n" in stream.connection.received
     worker.loop.advance(1.9)
     assert stream.heard == ["pause"]
@@ -54,8 +54,8 @@ def test_it_rests_for_as_long_as_it_is_told(stream: Stream, worker: Worker) -> N
 
 def test_what_its_source_still_gives_is_sent_and_charged(stream: Stream, worker: Worker) -> None:
     stream.rest = 2.0
-    stream.exchange.write(b"data: 1\n\n")
-    stream.exchange.write(b"data: 2\n\n")
+    stream.exchange.stream.write(b"data: 1\n\n")
+    stream.exchange.stream.write(b"data: 2\n\n")
     assert b"data: 2\n\n" in stream.connection.received
     assert len(stream.sizes) == 2
     worker.loop.advance(2.1)
@@ -65,7 +65,7 @@ def test_what_its_source_still_gives_is_sent_and_charged(stream: Stream, worker:
 def test_room_in_the_socket_does_not_end_a_rest(stream: Stream, worker: Worker) -> None:
     stream.rest = 2.0
     stream.connection.transport.blocked = True
-    stream.exchange.write(b"x" * 100_000)
+    stream.exchange.stream.write(b"x" * 100_000)
     stream.connection.transport.take(100_000)
     worker.loop.advance(1.0)
     assert "resume" not in stream.heard
@@ -76,7 +76,7 @@ def test_room_in_the_socket_does_not_end_a_rest(stream: Stream, worker: Worker) 
 def test_the_end_of_a_rest_does_not_fill_a_full_socket(stream: Stream, worker: Worker) -> None:
     stream.rest = 2.0
     stream.connection.transport.blocked = True
-    stream.exchange.write(b"x" * 100_000)
+    stream.exchange.stream.write(b"x" * 100_000)
     worker.loop.advance(2.1)
     assert "resume" not in stream.heard
     stream.connection.transport.take(200_000)
@@ -86,7 +86,7 @@ def test_the_end_of_a_rest_does_not_fill_a_full_socket(stream: Stream, worker: W
 
 def test_a_stream_that_ends_while_it_rests_leaves_nothing_behind(stream: Stream, worker: Worker) -> None:
     stream.rest = 2.0
-    stream.exchange.write(b"data: 1\n\n")
-    stream.exchange.end()
+    stream.exchange.stream.write(b"data: 1\n\n")
+    stream.exchange.stream.end()
     worker.loop.advance(3.0)
     assert stream.heard == ["pause"]

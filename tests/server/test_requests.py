@@ -9,17 +9,18 @@ from tests.server.conftest import MakeServing
 from tests.support.serving import Answer, Client, Serving
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.wire.limits import Limits
 
 
 def echo(exchange: Exchange) -> None:
-    """Answers with what was asked; ``/stream`` in three pieces."""
+    """Responds with the request; to ``/stream`` in three pieces."""
     request = exchange.request
     if request.path == "/stream":
-        exchange.start_stream()
-        exchange.write(b"data: 1\n\n")
-        exchange.write(b"data: 2\n\n")
-        exchange.end(b"data: [DONE]\n\n")
+        stream = exchange.start_stream()
+        stream.write(b"data: 1\n\n")
+        stream.write(b"data: 2\n\n")
+        stream.end(b"data: [DONE]\n\n")
     elif request.path == "/refuse":
         exchange.fail(ApiError("no", status=422, code="refused", param="model", retry_after=1.5))
     elif request.path == "/raise":
@@ -107,6 +108,7 @@ def test_a_flood_of_pipelined_requests_is_held_back_by_the_kernel(make_serving: 
             while True:
                 client.send(request * 10_000)
         (connection,) = serving.context.connections
+        assert isinstance(connection, HTTPProtocol)
         assert serving.run(lambda: len(connection._wire.held)) <= 65536 + 262144
         serving.run(lambda: first.respond(200, b""))
         for _ in range(50):

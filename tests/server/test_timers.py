@@ -153,7 +153,7 @@ def stalled_stream(worker: Worker) -> Connection:
     connection.send(GET % b"held")
     exchange = worker.held.pop()
     exchange.start_stream()
-    exchange.write(b"x" * (HIGH_WATER_BYTES + 1))
+    exchange.stream.write(b"x" * (HIGH_WATER_BYTES + 1))
     assert exchange.paused
     return connection
 

@@ -199,7 +199,7 @@ class _Replay:
             stop = at + self._piece_bytes
             if stop >= len(stream):
                 downstream.on_pause = downstream.on_resume = None
-                downstream.end(stream[at:] if at else stream)
+                downstream.stream.end(stream[at:] if at else stream)
                 return
             # Whole events: some clients take each piece for events.
             end = stream.rfind(b"\n\n", at, stop)
@@ -207,4 +207,4 @@ class _Replay:
                 # An event that is larger than a piece.
                 end = stream.find(b"\n\n", stop - 1)
             self._at = len(stream) if end < 0 else end + 2
-            downstream.write(stream[at : self._at])
+            downstream.stream.write(stream[at : self._at])

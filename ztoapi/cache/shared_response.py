@@ -85,9 +85,9 @@ class Subscriber:
             self.next_part += 1
             if response.over and self.next_part == len(parts):
                 response.remove(self)
-                downstream.end(part)
+                downstream.stream.end(part)
             else:
-                downstream.write(part)
+                downstream.stream.write(part)
 
     def _leave(self) -> None:
         self.response.leave(self)
@@ -131,7 +131,7 @@ class SharedResponse:
         "trace",
     )
 
-    chunked = False
+    framed = None
     """The recording has no chunk framing: it is sent to clients of HTTP/1.0 and 1.1."""
 
     def __init__(
@@ -254,10 +254,15 @@ class SharedResponse:
 
     # -- called by the relay ------------------------------------------------------------------------------------------
 
-    def start_stream(self) -> None:
+    def start_stream(self) -> "SharedResponse":
         self.streaming = True
         for subscriber in self.subscribers:
             subscriber.downstream.start_stream()
+        return self
+
+    @property
+    def stream(self) -> "SharedResponse":
+        return self
 
     def write(self, payload: bytes) -> None:
         self.started = True
@@ -266,12 +271,9 @@ class SharedResponse:
             if not subscriber.paused:
                 # It has been sent all parts before this one.
                 subscriber.next_part += 1
-                subscriber.downstream.write(payload)
+                subscriber.downstream.stream.write(payload)
         if not self.recording:
             self.update_flow()
-
-    def write_framed(self, data: bytes) -> None:
-        raise AssertionError("a shared response has no chunk framing")
 
     def end(self, payload: bytes = b"") -> None:
         self.started = True
@@ -301,7 +303,7 @@ class SharedResponse:
         self.started = True
         for subscriber in self.subscribers:
             if not subscriber.paused:
-                subscriber.downstream.comment(payload)
+                subscriber.downstream.stream.comment(payload)
 
     def idle(self, seconds: float) -> None:
         for subscriber in self.subscribers:

@@ -147,10 +147,10 @@ class DashboardHandler:
             # A page that cannot keep up misses events; none are queued for it.
             if not exchange.paused:
                 stats, requests = await self._newest()
-                exchange.write(stats if requests == last else stats + requests)
+                exchange.stream.write(stats if requests == last else stats + requests)
                 last = requests
             await asyncio.sleep(_EVENT_SECONDS)
-        exchange.end()
+        exchange.stream.end()
 
 
 def _with_names(record: LiveRecord) -> LiveRequest:

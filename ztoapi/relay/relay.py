@@ -7,6 +7,7 @@ decided here; ``retries.py`` decides about further attempts.
 
 import asyncio
 import enum
+from collections.abc import Callable
 from typing import Final
 
 from ztoapi.dialects.collect import Collector
@@ -63,6 +64,7 @@ class Relay:
         "_collector",
         "_committed",
         "_downstream",
+        "_framed",
         "_head",
         "_kept_alive",
         "_mode",
@@ -78,6 +80,7 @@ class Relay:
         "_translation",
     )
 
+    _framed: Callable[[bytes], None]
     _reader: Reader
     _head: ResponseHead
 
@@ -233,11 +236,13 @@ class Relay:
             # Nearly every read of a stream: whole events with a delta and nothing else.
             out = template.apply(payload)
             if out is not None:
-                downstream = self._downstream
                 if not self._committed:
                     self._start_stream()
-                downstream.write(out)
-                if downstream.chunked and self._call is not None:
+                stream = self._downstream.stream
+                stream.write(out)
+                framed = stream.framed
+                if framed is not None and self._call is not None:
+                    self._framed = framed
                     self._call.divert(self._pass_on)
                 return
         try:
@@ -260,7 +265,7 @@ class Relay:
         elif out:
             if not self._committed:
                 self._start_stream()
-            self._downstream.write(out)
+            self._downstream.stream.write(out)
 
     def _begin(self, payload: bytes) -> None:
         """Chooses the way to read a successful response, by its first bytes."""
@@ -287,7 +292,7 @@ class Relay:
             return False
         out = template.apply_to_chunks(read)
         if out is not None:
-            self._downstream.write_framed(out)
+            self._framed(out)
         return out is not None
 
     def on_end(self) -> None:
@@ -327,7 +332,7 @@ class Relay:
         if not downstream.streaming:
             downstream.start_stream()
         self._kept_alive = seconds
-        downstream.comment(_KEEPALIVE)
+        downstream.stream.comment(_KEEPALIVE)
 
     def _start_stream(self) -> None:
         """Commits to this attempt: the first part of a response is about to be sent."""
@@ -390,7 +395,7 @@ class Relay:
             if not downstream.streaming:
                 downstream.start_stream()
             self._detach()
-            downstream.end(out)
+            downstream.stream.end(out)
         if call is not None:
             call.finish()
 
@@ -414,7 +419,7 @@ class Relay:
             return
         if not downstream.streaming:
             downstream.start_stream()
-        downstream.end(body)
+        downstream.stream.end(body)
 
     def _note(self, usage: Usage | None) -> None:
         if usage is not None:
@@ -455,7 +460,7 @@ class Relay:
         if out and self._collector is None:
             if not downstream.streaming:
                 downstream.start_stream()
-            downstream.write(out)
+            downstream.stream.write(out)
         downstream.fail(error)
 
     def _stop_reading(self) -> None:

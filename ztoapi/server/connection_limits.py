@@ -10,15 +10,13 @@ import logging
 import resource
 from collections.abc import Callable, Collection, Iterator
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ztoapi.errors import ApiError, Ending
+from ztoapi.server.exchange import Connection
 from ztoapi.telemetry.samples import Sample
 from ztoapi.wire.address import limited_part
 from ztoapi.wire.limits import Limits
-
-if TYPE_CHECKING:
-    from ztoapi.server.protocol import HTTPProtocol
 
 __all__ = ["ConnectionLimits"]
 
@@ -59,7 +57,7 @@ class ConnectionLimits:
     def __init__(
         self,
         limits: Limits,
-        connections: "Collection[HTTPProtocol]",
+        connections: Collection[Connection],
         now: Callable[[], float],
         descriptors: int | None = None,
     ) -> None:

@@ -7,23 +7,19 @@ import secrets
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
 from ztoapi.errors import ApiError
 from ztoapi.server.buffers import BufferBudget
 from ztoapi.server.connection_limits import ConnectionLimits
+from ztoapi.server.exchange import Connection, Exchange, Tracer
 from ztoapi.server.routes import Routes
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.telemetry.record import Recorder, RequestRecord
+from ztoapi.telemetry.record import Recorder
 from ztoapi.wire.address import Network
 from ztoapi.wire.limits import Limits
-from ztoapi.wire.trace import Trace
 
-if TYPE_CHECKING:
-    from ztoapi.server.exchange import Exchange
-    from ztoapi.server.protocol import HTTPProtocol
-
-__all__ = ["Admit", "Dispatch", "ServerContext", "Tracer", "Verdict"]
+__all__ = ["Admit", "Dispatch", "ServerContext", "Verdict"]
 
 TICK_SECONDS: Final = 0.25
 """How often deadlines are looked at: timers are that much late at worst."""
@@ -36,17 +32,11 @@ class Verdict(enum.Enum):
     """It is held, its body unread, until ``Exchange.proceed`` or ``Exchange.reject`` is called."""
 
 
-Admit = Callable[["Exchange"], ApiError | Verdict | None]
-Dispatch = Callable[["Exchange"], None]
+Admit = Callable[[Exchange], ApiError | Verdict | None]
+Dispatch = Callable[[Exchange], None]
 
 
-class Tracer(Protocol):
-    """Takes part in traces: see ``telemetry/tracing.py``."""
-
-    def begin(self, record: RequestRecord, caller: Trace | None) -> bytes: ...
-
-
-def admit_all(_: "Exchange") -> ApiError | None:
+def admit_all(_: Exchange) -> ApiError | None:
     """No gates."""
     return None
 
@@ -78,7 +68,7 @@ class ServerContext:
         self.deadlines = deadlines or Deadlines()
         self.tracer = tracer
         self.trusted_proxies = trusted_proxies
-        self.connections: set[HTTPProtocol] = set()
+        self.connections: set[Connection] = set()
         self.connection_limits = ConnectionLimits(self.limits, self.connections, loop.time)
         self.draining = False
         self.date = b""

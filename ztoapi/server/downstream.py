@@ -8,7 +8,21 @@ from ztoapi.errors import ApiError
 from ztoapi.server.exchange import Request
 from ztoapi.telemetry.record import RequestRecord
 
-__all__ = ["Downstream"]
+__all__ = ["Downstream", "DownstreamStream"]
+
+
+class DownstreamStream(Protocol):
+    """A :class:`~ztoapi.server.stream.ResponseStream`, or the stream of a response that several clients share."""
+
+    @property
+    def framed(self) -> Callable[[bytes], None] | None:
+        """Writes whole HTTP chunks; None if the stream cannot take them."""
+
+    def write(self, payload: bytes) -> None: ...
+
+    def end(self, payload: bytes = b"") -> None: ...
+
+    def comment(self, payload: bytes) -> None: ...
 
 
 class Downstream(Protocol):
@@ -26,8 +40,8 @@ class Downstream(Protocol):
     on_resume: Callable[[], None] | None
 
     @property
-    def chunked(self) -> bool:
-        """Whether the stream goes out in HTTP chunks."""
+    def stream(self) -> DownstreamStream:
+        """The body of the response, while ``streaming``."""
 
     @property
     def record(self) -> RequestRecord: ...
@@ -41,16 +55,7 @@ class Downstream(Protocol):
 
     def crash(self, error: BaseException) -> None: ...
 
-    def start_stream(self) -> None: ...
-
-    def write(self, payload: bytes) -> None: ...
-
-    def write_framed(self, data: bytes) -> None:
-        """Writes whole HTTP chunks; only for a ``chunked`` stream."""
-
-    def end(self, payload: bytes = b"") -> None: ...
-
-    def comment(self, payload: bytes) -> None: ...
+    def start_stream(self) -> DownstreamStream: ...
 
     def idle(self, seconds: float) -> None: ...
 

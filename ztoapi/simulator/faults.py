@@ -79,7 +79,7 @@ def apply_fault(call: SimulatedCall, dialect: Dialect) -> bool:
         exchange.respond(200 if fault == "html_200" else 405, _HTML, content_type=b"text/html")
     elif fault == "empty":
         exchange.start_stream()
-        exchange.end()
+        exchange.stream.end()
     elif fault == "captcha":
         exchange.respond(403, _CAPTCHA)
     else:
@@ -96,11 +96,11 @@ def end_with_fault(exchange: Exchange, fault: str, upcoming: bytes, error_event:
     elif fault == "reset_mid":
         _reset(exchange)
     elif fault == "garbage_mid":
-        exchange.end(upcoming[: len(upcoming) // 2] + b"\n\n")
+        exchange.stream.end(upcoming[: len(upcoming) // 2] + b"\n\n")
     elif fault == "bad_chunk":
         _send_raw(exchange, b"nonsense\r\n")
     elif fault == "error_mid":
-        exchange.end(error_event)
+        exchange.stream.end(error_event)
     else:
         return fault == "hang_mid"
     return True

@@ -65,7 +65,7 @@ class Pacer:
             if not events:
                 self._end()
                 return
-            exchange.write(b"".join(events))
+            exchange.stream.write(b"".join(events))
             self._sent += len(events)
             if plan.itl:
                 due = self._start + (plan.ttft + self._sent * plan.itl) / 1000
@@ -76,7 +76,7 @@ class Pacer:
     def _end(self) -> None:
         # In a stream that is too short, the fault comes at the end.
         if not self._fault or not self._apply_fault():
-            self._exchange.end(self._last)
+            self._exchange.stream.end(self._last)
 
     def _apply_fault(self) -> bool:
         """Applies the fault, once. Returns True if the stream has ended or continues elsewhere."""
@@ -97,7 +97,7 @@ class Pacer:
             self._sent += 1
             self._step()
         elif not self._exchange.finished:
-            self._exchange.write(bytes((byte,)))
+            self._exchange.stream.write(bytes((byte,)))
             self._exchange.loop.call_later(_DRIP_SECONDS, self._drip, data)
 
 

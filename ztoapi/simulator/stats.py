@@ -9,7 +9,7 @@ from ztoapi.server.exchange import Exchange
 from ztoapi.simulator.shared_counts import CountCell, SharedCounts
 
 if TYPE_CHECKING:
-    from ztoapi.server.protocol import HTTPProtocol
+    from ztoapi.server.exchange import Connection
 
 __all__ = ["Connections", "SimulatorStats", "Visit"]
 
@@ -94,14 +94,14 @@ class SimulatorStats:
         }
 
 
-class Connections(set["HTTPProtocol"]):
+class Connections(set["Connection"]):
     """The server's set of open connections, which counts each new one."""
 
     def __init__(self, stats: SimulatorStats) -> None:
         super().__init__()
         self._stats = stats
 
-    def add(self, connection: "HTTPProtocol") -> None:
+    def add(self, connection: "Connection") -> None:
         super().add(connection)
         self._stats.count_connection()
 

@@ -1,0 +1,160 @@
+"""A streamed response: HTTP framing, pace, and the times of its pieces."""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, Protocol
+
+from ztoapi.errors import Ending
+from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
+from ztoapi.telemetry.record import Recorder, RequestRecord
+from ztoapi.wire.framing import LAST_CHUNK, chunk
+
+__all__ = ["ResponseStream", "StreamOwner"]
+
+STALL_SECONDS: Final = 5.0
+"""A stream without a piece for this time counts as stalled. Models do not normally pause for so long between tokens."""
+
+
+class StreamOwner(Protocol):
+    """The part of an :class:`~ztoapi.server.exchange.Exchange` that its stream needs."""
+
+    loop: asyncio.AbstractEventLoop
+    chunked: bool
+    started: bool
+    paused: bool
+    on_pause: Callable[[], None] | None
+    on_resume: Callable[[], None] | None
+    pace: Callable[[int], int] | None
+
+    @property
+    def record(self) -> RequestRecord: ...
+
+    @property
+    def recorder(self) -> Recorder: ...
+
+    @property
+    def transport(self) -> asyncio.Transport: ...
+
+    def finish(self, ending: Ending) -> None: ...
+
+
+class ResponseStream:
+    """The body of one streamed response. ``head`` goes out in one write with the first piece.
+
+    After ``close`` all methods do nothing.
+    """
+
+    __slots__ = ("_gaps", "_head", "_hold", "_owner", "_stalled", "_write", "chunked", "last_write", "sent")
+
+    _owner: StreamOwner
+
+    def __init__(self, owner: StreamOwner, head: bytes) -> None:
+        self._owner = owner
+        self._head = head
+        self.chunked = owner.chunked
+        """Whether the pieces go out in HTTP chunks."""
+        self.sent = 0
+        """Bytes written, chunk framing included."""
+        self.last_write: float | None = None
+        """When the last piece was written."""
+        self._gaps: memoryview[int] | None = None
+        """The cells that count the gaps between the pieces."""
+        self._stalled = False
+        self._hold: asyncio.TimerHandle | None = None
+        """The end of a rest that ``pace`` has imposed."""
+        self._write: Callable[[bytes], None] | None = (
+            owner.transport.write if owner.pace is None else self._write_at_pace
+        )
+        """None after ``close``."""
+
+    def write(self, payload: bytes) -> None:
+        """Sends a piece: one HTTP chunk, one socket write."""
+        if not payload:
+            return
+        self.write_framed(b"%x\r\n%b\r\n" % (len(payload), payload) if self.chunked else payload)
+
+    def write_framed(self, data: bytes) -> None:
+        """Sends a piece that is framed already: whole HTTP chunks if the stream is ``chunked``."""
+        write = self._write
+        if write is None:
+            return
+        self.sent += len(data)
+        gaps = self._gaps
+        if gaps is not None:
+            now = monotonic()
+            gaps[bisect_left(GAP_EDGES_SECONDS, now - self.last_write)] += 1  # type: ignore[operator] # set with _gaps
+            self.last_write = now
+        elif self._owner.record.first_byte is None:
+            self._begin_pieces(data)
+        write(self._begin(data) if self._head else data)
+
+    def end(self, payload: bytes = b"", ending: Ending = Ending.DONE) -> None:
+        """Sends the last piece and the final chunk in one write, and finishes the exchange."""
+        if self._write is None:
+            return
+        if self.chunked:
+            payload = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
+        self.write_framed(payload)
+        self._owner.finish(ending)
+
+    def comment(self, payload: bytes) -> None:
+        """Sends bytes that are not part of the response, such as an SSE comment."""
+        if self._write is not None:
+            data = chunk(payload) if self.chunked else payload
+            self.sent += len(data)
+            self._write(self._begin(data) if self._head else data)
+
+    def idle(self, seconds: float) -> None:
+        """Called repeatedly while the upstream sends nothing, with the time since its last byte."""
+        if seconds < STALL_SECONDS:
+            self._stalled = False
+        elif self._write is not None and self._owner.started and not self._stalled:
+            self._stalled = True
+            self._owner.recorder.stall(self._owner.record, upstream=True)
+
+    @property
+    def framed(self) -> Callable[[bytes], None] | None:
+        """``write_framed`` if the pieces go out in HTTP chunks, else None."""
+        return self.write_framed if self.chunked else None
+
+    @property
+    def held(self) -> bool:
+        """Whether the stream rests because it has been faster than ``pace`` allows."""
+        return self._hold is not None
+
+    def close(self) -> None:
+        """Ends the stream without a final chunk, and breaks the reference cycle with the exchange."""
+        if self._write is not None:
+            self._write = None
+            if self._hold is not None:
+                self._hold.cancel()
+            del self._owner
+
+    def _begin(self, data: bytes) -> bytes:
+        """Returns the first bytes of the response: ``data`` after the head."""
+        head, self._head = self._head, b""
+        self._owner.started = True
+        return head + data
+
+    def _begin_pieces(self, data: bytes) -> None:
+        record = self._owner.record
+        record.event_bytes = len(data) // (data.count(b"data:") or 1)
+        record.first_byte = self.last_write = monotonic()
+        self._gaps = self._owner.recorder.begin_stream(record)
+
+    def _write_at_pace(self, data: bytes) -> None:
+        owner = self._owner
+        owner.transport.write(data)
+        assert owner.pace is not None
+        rest_ns = owner.pace(len(data))
+        if rest_ns and self._hold is None:
+            self._hold = owner.loop.call_later(rest_ns / 1e9, self._go_on)
+            if owner.on_pause is not None:
+                owner.on_pause()
+
+    def _go_on(self) -> None:
+        self._hold = None
+        if not self._owner.paused and self._owner.on_resume is not None:
+            self._owner.on_resume()
