@@ -99,6 +99,31 @@ def test_dead_worker_is_started_again(simulator: Stack) -> None:
         assert process.wait() == 0
 
 
+def test_a_worker_that_dies_again_and_again_leaves_the_others_alone(simulator: Stack) -> None:
+    with gateway(simulator, WORKERS="2") as process:
+        well = process.children()[1]
+        for delay in ("0.1", "0.2", "0.4", "0.8", "1.6", "3.2"):
+            process.wait_for(lambda: len(process.children()) == 2)
+            (unlucky,) = set(process.children()) - {well}
+            process.kill(signal.SIGKILL, unlucky)
+            process.wait_for_output(rf"(starting it again in {delay} s)")
+        assert well in process.children()
+        assert httpx.get(f"{process.url}/livez").status_code == 200
+
+
+def test_a_worker_that_hangs_is_replaced_and_does_not_keep_the_gateway_from_ending(simulator: Stack) -> None:
+    with gateway(simulator, WORKERS="2", DRAIN_SECONDS="0.2") as process:
+        hung, well = process.children()
+        process.kill(signal.SIGSTOP, hung)
+        process.wait_for_output(r"(worker 0 stands still: killing it)")
+        process.wait_for(lambda: len(process.children()) == 2 and hung not in process.children())
+        assert well in process.children()
+        process.kill(signal.SIGSTOP, well)
+        process.kill(signal.SIGTERM)
+        assert process.wait() == 1
+        assert gone(well)
+
+
 def test_workers_end_when_their_supervisor_is_killed(simulator: Stack) -> None:
     with gateway(simulator, WORKERS="2") as process:
         children = process.children()

@@ -5,15 +5,17 @@ before it forks, so that the kernel spreads connections and a worker that is sta
 backlog.
 
 SIGTERM, SIGINT and SIGQUIT drain, a second one ends at once. For workers the supervisor counts them, because Ctrl-C
-reaches all processes of a terminal. The supervisor starts dead workers again with a back-off, and gives up when they
-cannot stay up. Workers hold the read end of a pipe that only the supervisor writes: when the supervisor is gone, for
+reaches all processes of a terminal. The supervisor starts dead workers again with a back-off, and gives up when none of
+them stays up. Workers hold the read end of a pipe that only the supervisor writes: when the supervisor is gone, for
 whatever reason, they drain too. Nothing is left behind.
 
 SIGHUP reloads and SIGUSR1 opens log files anew (:mod:`ztoapi.server.signals`). The supervisor does so first: what it
 cannot use no worker is told of, and a worker that it starts later has what it has.
 
-A service manager that watches (:mod:`ztoapi.server.notify`) hears from the event loop of a worker that is alone. From
-several it hears the supervisor, which kills a worker whose loop stands still: the others, and their streams, live on.
+The supervisor kills a worker whose event loop does not run, so that connections do not wait for it; the others, and
+their streams, go on. It also kills workers that have not ended some seconds after the drain time. A service manager
+with a watchdog (:mod:`ztoapi.server.notify`) gets its signs of life from the supervisor, or from the event loop of a
+single worker.
 """
 
 import asyncio
@@ -43,10 +45,17 @@ _STOP_STEPS: Final = (signal.SIGTERM, _HURRY, signal.SIGKILL)
 _WATCHED: Final = frozenset((*HANDLED, signal.SIGCHLD))
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
+_MAX_DOUBLINGS: Final = 10
+"""Doublings of the first back-off that pass the longest one; a float overflows at 1024."""
 _STABLE_SECONDS: Final = 10.0
 """A worker that lived this long has not failed to start."""
 _MAX_QUICK_DEATHS: Final = 5
-"""Quick deaths in a row after which a worker is broken, not unlucky."""
+"""Quick deaths in a row after which a worker is broken, not unlucky. When all workers are, the supervisor gives up."""
+_HANG_SECONDS: Final = 10.0
+"""Longest time that a worker's event loop may stand still, where no watchdog gives another one: several times the
+longest stall that a busy machine causes, and less than most clients wait."""
+_EXIT_SECONDS: Final = 5.0
+"""Time after the drain in which a worker closes its connections and files."""
 _FORCED_EXIT: Final = 1
 _NEVER: Final = float("inf")
 _COLLECT_AFTER_OBJECTS: Final = 50000
@@ -200,14 +209,19 @@ class _Worker:
         self.still_checks = 0
 
     def stands_still(self) -> bool:
-        """Whether its loop has not turned for the time of the watchdog. What counts is that several checks in a row
-        saw the same beat, not how old it is: when the machine was suspended, everybody's is old."""
+        """Whether several checks in a row saw the same beat. Its age does not count: after the machine was suspended,
+        every beat is old."""
         if not self.pid or self.duty.beat is None:
             return False
         beat = self.duty.beat()
         self.still_checks = self.still_checks + 1 if beat == self.beat else 0
         self.beat = beat
         return self.still_checks >= CHECKS_PER_WATCHDOG
+
+    def is_broken(self) -> bool:
+        """Whether it has died quickly again and again, and has not run for long since."""
+        runs = self.pid and time.monotonic() - self.started >= _STABLE_SECONDS
+        return self.quick_deaths >= _MAX_QUICK_DEATHS and not runs
 
 
 class _Supervisor:
@@ -221,7 +235,9 @@ class _Supervisor:
         self._exit_code = 0
         self._pipe_read, self._pipe_write = os.pipe()
         self._notifier = Notifier(os.environ)
-        self._check_at = _NEVER if self._notifier.check_seconds is None else time.monotonic()
+        self._check_seconds = self._notifier.check_seconds or _HANG_SECONDS / CHECKS_PER_WATCHDOG
+        self._check_at = time.monotonic()
+        self._kill_at = _NEVER
 
     def run(self, started: Callable[[], None]) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_WATCHED, _HURRY})
@@ -245,19 +261,22 @@ class _Supervisor:
                 self._fork(worker)
         if self._check_at <= time.monotonic():
             self._check()
+        if self._kill_at <= time.monotonic():
+            self._kill_at = _NEVER
+            _log.error("workers have not ended %g s after the drain time: killing them", _EXIT_SECONDS)
+            self._tell(signal.SIGKILL)
 
     def _next_signal(self) -> int | None:
-        """The next one that comes; None once something else is due."""
-        due = min([self._check_at, *(worker.start_at for worker in self._workers if worker.start_at is not None)])
-        if due == _NEVER:
-            return signal.sigwait(_WATCHED)
+        """The next signal; None once something else is due."""
+        starts = [worker.start_at for worker in self._workers if worker.start_at is not None]
+        due = min(self._check_at, self._kill_at, *starts)
         info = signal.sigtimedwait(_WATCHED, max(due - time.monotonic(), 0.0))
         return None if info is None else info.si_signo
 
     def _check(self) -> None:
-        assert self._notifier.check_seconds is not None
-        self._notifier.send("WATCHDOG=1")
-        self._check_at = time.monotonic() + self._notifier.check_seconds
+        if self._notifier.check_seconds is not None:
+            self._notifier.send("WATCHDOG=1")
+        self._check_at = time.monotonic() + self._check_seconds
         for worker in self._workers:
             if not self._stopping and worker.stands_still():
                 _log.error("worker %d stands still: killing it", worker.number)
@@ -288,6 +307,8 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._stopping += 1
+        if self._stopping == 1:
+            self._kill_at = time.monotonic() + self._drain_seconds + _EXIT_SECONDS
         self._notifier.send("STOPPING=1")
         for worker in self._workers:
             worker.start_at = None
@@ -299,11 +320,14 @@ class _Supervisor:
                 os.kill(worker.pid, number)
 
     def _reap(self) -> None:
-        for worker in self._workers:
-            if not worker.pid:
-                continue
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid:
+        workers = {worker.pid: worker for worker in self._workers if worker.pid}
+        while workers:
+            # Any child: process 1 of a container inherits the orphans of others.
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            worker = workers.pop(pid, None)
+            if worker is not None:
                 worker.pid = 0
                 self._died(worker, os.waitstatus_to_exitcode(status))
 
@@ -315,11 +339,12 @@ class _Supervisor:
             worker.duty.died()
         lived = time.monotonic() - worker.started
         worker.quick_deaths = worker.quick_deaths + 1 if lived < _STABLE_SECONDS else 1
-        if worker.quick_deaths >= _MAX_QUICK_DEATHS:
-            _log.error("worker %d ended %d times within %g s: giving up", worker.number, worker.quick_deaths, lived)
+        if all(worker.is_broken() for worker in self._workers):
+            _log.error("every worker ended %d times within %g s: giving up", _MAX_QUICK_DEATHS, _STABLE_SECONDS)
             self._exit_code = _FORCED_EXIT
             self._stop()
             return
-        wait = min(_FIRST_BACKOFF_SECONDS * 2.0 ** (worker.quick_deaths - 1), _LONGEST_BACKOFF_SECONDS)
+        doublings = min(worker.quick_deaths - 1, _MAX_DOUBLINGS)
+        wait = min(_FIRST_BACKOFF_SECONDS * 2.0**doublings, _LONGEST_BACKOFF_SECONDS)
         _log.warning("worker %d ended (%d); starting it again in %g s", worker.number, code, wait)
         worker.start_at = time.monotonic() + wait
