@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
@@ -59,20 +59,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "make_shared_limits"]
 
-Gate = Callable[[Exchange], ApiError | Verdict | None]
-
 _log = logging.getLogger(__name__)
 _API: Final = Group.API
 """A global, because looking up a member of an enumeration is slow."""
-
-
-class _Gates(NamedTuple):
-    """The gates of each group of routes, and of OPTIONS requests to the API. Unknown paths pass those of the API."""
-
-    api: tuple[Gate, ...]
-    preflight: tuple[Gate, ...]
-    admin: tuple[Gate, ...]
-    public: tuple[Gate, ...]
 
 
 class Application:
@@ -113,7 +102,7 @@ class Application:
         clock = self.context.wall_clock
         limiter = limiter or _local_limiter(config)
         self.upstreams = upstreams = self._make_upstreams(config, limiter)
-        auth = Auth(keys, clock)
+        auth = self._auth = Auth(keys, clock)
         self.admission = _admission(config.server, loop)
         self._redis: RedisLimiter | None = None
         limits = self.rate_limits = self._make_rate_limits(config, limiter)
@@ -122,23 +111,12 @@ class Application:
         chat = ChatHandler(config, relays, auth.key_of, limits, cache)
         models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
         health = HealthHandler(self.context, self._checks())
-        admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
+        self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
-        self._gates = self._make_gates(auth, admin)
         self._add_routes(chat, models, health)
         self._add_pages(config)
         self.sampler = self._watch(config)
-
-    def _make_gates(self, auth: Auth, admin: AdminGate) -> _Gates:
-        """The gates in their order: the first that refuses wins."""
-        cors, choose = self._cors.check, self._choose_handler
-        return _Gates(
-            api=(cors, self._check_draining, auth.check, choose, self.admission.check),
-            preflight=(cors, choose),
-            admin=(admin.check, choose),
-            public=(choose,),
-        )
 
     def _add_routes(self, chat: ChatHandler, models: ModelsHandler, health: HealthHandler) -> None:
         routes = self.context.routes
@@ -198,8 +176,7 @@ class Application:
     def _make_context(self, loop: asyncio.AbstractEventLoop, config: Config) -> ServerContext:
         return ServerContext(
             loop,
-            _handle,
-            admit=self._admit,
+            self._admit,
             limits=config.server,
             recorder=self.recorder,
             tracer=self._tracer,
@@ -250,33 +227,38 @@ class Application:
             yield partial(asyncio.to_thread, self._tracer.close)
 
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
-        """Passes a request through the gates of its route, and chooses the handler. The body is not read yet."""
+        """The gates of each group of routes, in their order: the first that refuses wins. The body is not read yet."""
         route = exchange.route
-        gates = self._gates.api
-        if route is not None and route.group is not _API:
-            gates = self._gates.admin if route.group is Group.ADMIN else self._gates.public
-        elif exchange.request.method == "OPTIONS":
-            gates = self._gates.preflight
-        for gate in gates:
-            verdict = gate(exchange)
-            if verdict is not None:
-                return verdict
-        return None
+        if route is None or route.group is _API:
+            if exchange.request.method == "OPTIONS":
+                return self._cors.check(exchange) or self._choose_handler(exchange)
+            return (
+                self._cors.check(exchange)
+                or (self._shutting_down() if self.context.draining else None)
+                or self._auth.check(exchange)
+                or self._choose_handler(exchange)
+                or self.admission.check(exchange)
+            )
+        if route.group is Group.ADMIN:
+            return self._admin.check(exchange) or self._choose_handler(exchange)
+        return self._choose_handler(exchange)
 
     def _choose_handler(self, exchange: Exchange) -> ApiError | None:
         """A gate: chooses the handler, or returns the error 404, 405 or 415."""
         request, route = exchange.request, exchange.route
+        handler = None if route is None else route.handlers.get(request.method)
+        if handler is not None:
+            exchange.handler = handler
+            if b"content-encoding" in request.headers and request.method == "POST":
+                return check_coding(exchange)
+            return None
         if request.method == "OPTIONS":
             exchange.handler = self._cors.preflight
             return None
         if route is None:
             return self.context.routes.not_found(request.path)
-        handler = route.handlers.get(request.method)
-        if handler is None:
-            exchange.extra_headers += b"allow: %b\r\n" % route.allowed.encode("ascii")
-            return route.wrong_method(request.path, request.method)
-        exchange.handler = handler
-        return check_coding(exchange) if request.method == "POST" and b"content-encoding" in request.headers else None
+        exchange.extra_headers += b"allow: %b\r\n" % route.allowed.encode("ascii")
+        return route.wrong_method(request.path, request.method)
 
     def _records_in_flight(self) -> Iterator[RequestRecord]:
         for connection in self.context.connections:
@@ -318,9 +300,7 @@ class Application:
             checks["history:saves"] = self._history.check
         return checks
 
-    def _check_draining(self, exchange: Exchange) -> ApiError | None:
-        if not self.context.draining:
-            return None
+    def _shutting_down(self) -> ApiError:
         return ApiError(
             "the gateway is shutting down",
             status=503,
@@ -329,10 +309,6 @@ class Application:
             retry_after=1.0,
             ending=Ending.SHUTDOWN,
         )
-
-
-def _handle(exchange: Exchange) -> None:
-    exchange.handler(exchange)
 
 
 def make_shared_limits(config: Config, workers: int = 1) -> SharedLimits:

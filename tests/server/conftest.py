@@ -8,8 +8,8 @@ import pytest
 import uvloop
 
 from tests.support.clock import Connection, ManualLoop
-from tests.support.serving import Client, Serving
-from ztoapi.server.context import Admit, Dispatch, ServerContext
+from tests.support.serving import Client, Handler, Serving, gated
+from ztoapi.server.context import Admit, ServerContext
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.record import Recorder
 from ztoapi.wire.limits import Limits
@@ -24,8 +24,7 @@ class Worker:
         self.recorder = Recorder()
         self.context = ServerContext(
             self.loop.as_loop(),
-            self.dispatch,
-            admit=admit or (lambda _: None),
+            gated(self.dispatch, admit),
             limits=limits,
             recorder=self.recorder,
         )
@@ -81,7 +80,7 @@ def make_serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     with contextlib.ExitStack() as stack:
 
         def make(
-            dispatch: Dispatch | None = None, *, admit: Admit | None = None, limits: Limits | None = None
+            dispatch: Handler | None = None, *, admit: Admit | None = None, limits: Limits | None = None
         ) -> Serving:
             return stack.enter_context(Serving(dispatch, admit=admit, limits=limits, loop_factory=factory))
 

@@ -12,7 +12,8 @@ from typing import NamedTuple, Self, TypeVar
 
 import uvloop
 
-from ztoapi.server.context import Admit, Dispatch, ServerContext
+from ztoapi.errors import ApiError
+from ztoapi.server.context import Admit, ServerContext, Verdict, admit_all
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.listener import Server
 from ztoapi.server.sockets import bind
@@ -24,6 +25,20 @@ __all__ = ["WAIT_SECONDS", "Answer", "Client", "Serving"]
 T = TypeVar("T")
 WAIT_SECONDS = 20.0
 """How long anything is waited for before a test fails; nothing takes this long."""
+
+
+Handler = Callable[[Exchange], None]
+
+
+def gated(handler: Handler, gate: Admit | None) -> Admit:
+    """Returns an ``admit`` with one gate, or none, and one handler."""
+    admit = admit_all(handler)
+
+    def both(exchange: Exchange) -> ApiError | Verdict | None:
+        admit(exchange)
+        return None if gate is None else gate(exchange)
+
+    return both
 
 
 class QueueRecorder(Recorder):
@@ -45,7 +60,7 @@ class Serving:
 
     def __init__(
         self,
-        dispatch: Dispatch | None = None,
+        dispatch: Handler | None = None,
         *,
         admit: Admit | None = None,
         limits: Limits | None = None,
@@ -58,8 +73,7 @@ class Serving:
         self.loop.set_exception_handler(lambda _, problem: self.problems.append(problem))
         self.context = ServerContext(
             self.loop,
-            dispatch or self._held.put,
-            admit=admit or (lambda _: None),
+            gated(dispatch or self._held.put, admit),
             limits=limits,
             recorder=self.recorder,
         )

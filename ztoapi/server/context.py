@@ -1,4 +1,4 @@
-"""What the connections of one worker share: settings, the application's two entry points, clock and books."""
+"""The state that the connections of one worker share: settings, gates, routes, clock and counters."""
 
 import asyncio
 import enum
@@ -19,39 +19,43 @@ from ztoapi.telemetry.record import Recorder
 from ztoapi.wire.address import Network
 from ztoapi.wire.limits import Limits
 
-__all__ = ["Admit", "Dispatch", "ServerContext", "Verdict"]
+__all__ = ["Admit", "ServerContext", "Verdict", "admit_all"]
 
 TICK_SECONDS: Final = 0.25
-"""How often deadlines are looked at: timers are that much late at worst."""
+"""The interval of the deadline scan, which is the largest delay of a timeout."""
 
 
 class Verdict(enum.Enum):
-    """What may be said of a request that is neither let in nor refused."""
+    """The result of ``admit`` for a request that is neither admitted nor refused."""
 
     WAIT = enum.auto()
-    """It is held, its body unread, until ``Exchange.proceed`` or ``Exchange.reject`` is called."""
+    """It is held, with its body unread, until ``Exchange.proceed`` or ``Exchange.reject`` is called."""
 
 
 Admit = Callable[[Exchange], ApiError | Verdict | None]
-Dispatch = Callable[[Exchange], None]
 
 
-def admit_all(_: Exchange) -> ApiError | None:
-    """No gates."""
-    return None
+def admit_all(handler: Callable[[Exchange], None]) -> Admit:
+    """Returns an ``admit`` without gates, for a server with a single handler."""
+
+    def admit(exchange: Exchange) -> None:
+        exchange.handler = handler
+
+    return admit
 
 
 class ServerContext:
-    """``admit`` is asked when a head has come, before any of the body is waited for; a refusal it returns is sent.
-    An exchange that it says must wait is its to go on with.
-    ``dispatch`` is called when the request is whole. ``deadlines`` may be shared with the upstream side."""
+    """The state that the connections of one worker share.
+
+    ``admit`` is called when a head has arrived, before the body is read: it admits a request and sets its handler, or
+    returns the error, or lets it wait. ``deadlines`` may be shared with the upstream side.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        dispatch: Dispatch,
+        admit: Admit,
         *,
-        admit: Admit = admit_all,
         limits: Limits | None = None,
         recorder: Recorder | None = None,
         deadlines: Deadlines | None = None,
@@ -59,7 +63,6 @@ class ServerContext:
         trusted_proxies: tuple[Network, ...] = (),
     ) -> None:
         self.loop = loop
-        self.dispatch = dispatch
         self.admit = admit
         self.limits = limits or Limits()
         self.routes: Routes[Exchange] = Routes()
@@ -77,18 +80,18 @@ class ServerContext:
         self._timer: asyncio.TimerHandle | None = None
 
     def next_id(self) -> str:
-        """An id that is unique among all workers and restarts: 64 random bits of the worker, then a counter."""
+        """Returns an id that is unique among all workers and restarts: 64 random bits of the worker, then a counter."""
         return f"{self._id_prefix}{next(self._counter):08x}"
 
     @staticmethod
     def wall_clock() -> float:
-        """Unix seconds: for what people read, never for measuring."""
-        return time.time()  # noqa: TID251 - the one place that asks the wall clock
+        """Returns Unix seconds, for people to read; never for measuring."""
+        return time.time()  # noqa: TID251 - the only reading of the wall clock
 
     def start(self) -> None:
-        """Begin to tick: the Date field and the deadlines."""
+        """Starts the ticks, which update the Date field and check the deadlines."""
         self.date = formatdate(usegmt=True).encode("ascii")
-        # The next tick first: whatever a deadline's owner does, the others are looked at again.
+        # Scheduled first, so that an exception of a deadline does not end the ticks.
         self._timer = self.loop.call_later(TICK_SECONDS, self.start)
         self.deadlines.expire(self.loop.time())
 

@@ -433,7 +433,7 @@ class HTTPProtocol(asyncio.Protocol):
                 exchange.fail(self.context.buffers.refusal())
                 return
         try:
-            self.context.dispatch(exchange)
+            exchange.handler(exchange)
         except ApiError as error:
             exchange.fail(error)
         except Exception as error:  # noqa: BLE001 - the last frame of a request; it is logged and answered with 500

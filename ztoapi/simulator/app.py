@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.errors import ApiError
-from ztoapi.server.context import ServerContext
+from ztoapi.server.context import ServerContext, admit_all
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator import zread
 from ztoapi.simulator.chat import decoded
@@ -54,7 +54,7 @@ class Simulator:
     def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, stats: SimulatorStats | None = None) -> None:
         self.options = options
         self.stats = stats or SimulatorStats()
-        self.context = ServerContext(loop, self.dispatch)
+        self.context = ServerContext(loop, admit_all(self.dispatch))
         self.context.connections = Connections(self.stats)
 
     async def start(self) -> None:
