@@ -159,9 +159,7 @@ class Exchange:
             client = forwarded_client(client, hops, worker.trusted_proxies)
         self.request = Request(method, path, head.query, headers, head.http11)
         self.request_id = request_id
-        self.record = record = RequestRecord(request_id, method, path, loop.time())
-        record.client = client
-        record.peer = connection.peer
+        self.record = record = RequestRecord(request_id, method, path, loop.time(), client=client, peer=connection.peer)
         route = self.route = worker.routes.find(path)
         if route is not None:
             record.route = route.template

@@ -20,10 +20,11 @@ pauses, and the work goes on in the next turn, after the other connections.
 """
 
 import asyncio
-import enum
 import socket
+from collections.abc import Callable
+from operator import attrgetter
 from time import monotonic
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from ztoapi.errors import ApiError, Ending, ProtocolError
 from ztoapi.server.context import ServerContext, Verdict
@@ -40,6 +41,7 @@ from ztoapi.wire.limits import (
     TURN_REQUESTS,
     UNCOUNTED_BYTES,
     UNUSED_BODY_BYTES,
+    Limits,
 )
 from ztoapi.wire.request import RequestHead
 from ztoapi.wire.server import ServerWire, State
@@ -51,28 +53,29 @@ PROBE_SECONDS: Final = (0.01, 0.04)
 _PROBE_COMMENT: Final = b": half-closed\n\n"
 
 
-class Phase(enum.Enum):
+class Phase(NamedTuple):
     """See the module docstring."""
 
-    IDLE = enum.auto()
-    HEAD = enum.auto()
-    QUEUED = enum.auto()
-    BODY = enum.auto()
-    BUSY = enum.auto()
-    LINGER = enum.auto()
-    CLOSING = enum.auto()
+    name: str
+    seconds: Callable[[Limits], float] | None
+    """Reads the timeout from the limits; None for a phase without one."""
+    reads: bool = True
+    last: bool = False
+    """Whether the timeout also holds while the socket is full, because the connection is about to end."""
 
 
-# Looked up on every request: members of an enumeration are slow, 300 instructions against 15.
-_IDLE: Final = Phase.IDLE
-_BODY: Final = Phase.BODY
-_BUSY: Final = Phase.BUSY
-_LINGER: Final = Phase.LINGER
+IDLE: Final = Phase("IDLE", attrgetter("keepalive_timeout_seconds"))
+HEAD: Final = Phase("HEAD", attrgetter("head_timeout_seconds"))
+QUEUED: Final = Phase("QUEUED", None, reads=False)
+BODY: Final = Phase("BODY", attrgetter("body_idle_timeout_seconds"))
+BUSY: Final = Phase("BUSY", None)
+LINGER: Final = Phase("LINGER", attrgetter("linger_seconds"), last=True)
+CLOSING: Final = Phase("CLOSING", attrgetter("write_stall_timeout_seconds"), reads=False, last=True)
+_NOT_DISPATCHED: Final = (HEAD, QUEUED, BODY)
+_BETWEEN_REQUESTS: Final = (IDLE, HEAD)
+# Read on every request: looking up a member of an enumeration takes 300 machine instructions, a global 15.
 _UNREAD: Final = State.BODY
 _READ: Final = State.IN_HAND
-_NOT_DISPATCHED: Final = (Phase.HEAD, Phase.QUEUED, Phase.BODY)
-_NOT_READING: Final = (Phase.QUEUED, Phase.CLOSING)
-_BETWEEN_REQUESTS: Final = (Phase.IDLE, Phase.HEAD)
 _BODY_METHODS: Final = frozenset(("POST", "PUT", "PATCH"))
 """RFC 9110 section 9.3: a body has no meaning in the requests of other methods."""
 
@@ -115,7 +118,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._wire = ServerWire(context.limits)
         self._exchange: Exchange | None = None
         self._expect_continue = False
-        self._phase = Phase.IDLE
+        self._phase = IDLE
         self._advancing = False
         self._body_deadline = NEVER
         self._half_closed = False
@@ -144,7 +147,7 @@ class HTTPProtocol(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether the connection waits for a request of which nothing has come."""
-        return self._phase is _IDLE and not self._wire.held and not self.write_paused
+        return self._phase is IDLE and not self._wire.held and not self.write_paused
 
     # -- the transport calls these ------------------------------------------------------------------------------
 
@@ -183,7 +186,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
-        if phase is _LINGER:
+        if phase is LINGER:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
                 self.transport.abort()
@@ -194,17 +197,17 @@ class HTTPProtocol(asyncio.Protocol):
         except ProtocolError as error:
             self._refuse(_broken(error))
             return
-        if phase is _BODY:
+        if phase is BODY:
             self._body_received()
         elif self._exchange is None:
             self._advance()
-        if wire.held or phase is _BODY or len(data) > UNCOUNTED_BYTES:
+        if wire.held or phase is BODY or len(data) > UNCOUNTED_BYTES:
             self._settle(len(data))
 
     def _settle(self, received: int) -> None:
         """Bound what a read of ``received`` bytes has left behind."""
         self._count_buffers()
-        if self._phase is Phase.LINGER or self.transport.is_closing():
+        if self._phase is LINGER or self.transport.is_closing():
             return
         if self._buffered and self.context.buffers.spent:
             if self._phase in _NOT_DISPATCHED:
@@ -230,7 +233,7 @@ class HTTPProtocol(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if not self._read_paused or self._resting or self._phase in _NOT_READING:
+        if not self._read_paused or self._resting or not self._phase.reads:
             return
         if len(self._wire.held) <= PIPELINE_BYTES:
             self._read_paused = False
@@ -247,7 +250,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._resting = False
         if self.transport.is_closing():
             return
-        if self._phase is _BODY and self._wire.held:
+        if self._phase is BODY and self._wire.held:
             try:
                 self._wire.continue_body()
             except ProtocolError as error:
@@ -275,7 +278,7 @@ class HTTPProtocol(asyncio.Protocol):
             # Requests that wait for room in the socket, or for the next turn, are still answered.
             self._half_closed = (self.write_paused or self._resting) and len(self._wire.held) > 0
             return self._half_closed
-        if self._wire.state is not State.IN_HAND:
+        if self._wire.state is not _READ:
             return False
         self._half_closed = True
         self._probe(exchange)
@@ -291,12 +294,10 @@ class HTTPProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        if self._phase is Phase.IDLE:
-            self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout_seconds
-        elif self._phase is Phase.BODY:
+        if self._phase is BODY:
             self._extend_body_deadline()
-        elif self._exchange is not None:
-            self._set_busy_deadline()
+        elif self._phase is IDLE or self._exchange is not None:
+            self._enter(self._phase)
         # What goes on now may end in a close, and asyncio's transport loses a connection twice that is closed in here.
         self.context.loop.call_soon(self._go_on)
 
@@ -306,22 +307,34 @@ class HTTPProtocol(asyncio.Protocol):
             return
         if self._exchange is not None:
             self._exchange.socket_ready()
-        elif self._phase is Phase.IDLE:
+        elif self._phase is IDLE:
             self._advance()
 
     def on_deadline(self, now: float) -> None:
         """The worker's scan: this connection's deadline has passed."""
-        if self.write_paused or self._phase is Phase.CLOSING:
+        if self.write_paused or self._phase is CLOSING:
             self._check_stall(now)
         elif self._half_closed and self._exchange is not None:
             self._check_peer()
-        elif self._phase is Phase.HEAD or self._phase is Phase.BODY:
-            part = "head" if self._phase is Phase.HEAD else "body"
+        elif self._phase is HEAD or self._phase is BODY:
+            part = "head" if self._phase is HEAD else "body"
             self._refuse(_broken(ProtocolError(408, f"the request {part} did not arrive in time")))
-        elif self._phase is Phase.LINGER:
+        elif self._phase is LINGER:
             self.transport.abort()
         else:
             self._close()
+
+    def _enter(self, phase: Phase) -> None:
+        """Enters a phase, and sets its deadline."""
+        self._phase = phase
+        seconds = phase.seconds
+        if self.write_paused and not phase.last:
+            seconds = CLOSING.seconds
+        if seconds is not None:
+            self.deadline = self.context.loop.time() + seconds(self.context.limits)
+        else:
+            # The scan also looks for resets of half-closed clients.
+            self.deadline = 0.0 if self._half_closed else NEVER
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -344,9 +357,8 @@ class HTTPProtocol(asyncio.Protocol):
                 left -= 1
                 head = self._wire.next_head()
                 if head is None:
-                    if self._phase is _IDLE and self._wire.held:
-                        self._phase = Phase.HEAD
-                        self.deadline = self.context.loop.time() + self.context.limits.head_timeout_seconds
+                    if self._phase is IDLE and self._wire.held:
+                        self._enter(HEAD)
                     break
                 self._begin(head)
         except ProtocolError as error:
@@ -365,9 +377,7 @@ class HTTPProtocol(asyncio.Protocol):
         else:
             request_id = client_id.decode("ascii")
         exchange = self._exchange = Exchange(self, head, request_id)
-        self._phase = _BUSY
-        # Its socket is not full, or it would not have been taken up.
-        self.deadline = 0.0 if self._half_closed else NEVER
+        self._enter(BUSY)
         self._expect_continue = head.expect_continue
         verdict = self.context.admit(exchange)
         if verdict is None:
@@ -376,7 +386,7 @@ class HTTPProtocol(asyncio.Protocol):
             else:
                 self.proceed(exchange)
         elif verdict is Verdict.WAIT:
-            self._phase = Phase.QUEUED
+            self._enter(QUEUED)
             if self._wire.state is _UNREAD:
                 self._pause_reading()
         else:
@@ -393,7 +403,7 @@ class HTTPProtocol(asyncio.Protocol):
             except ProtocolError as error:
                 self._refuse(_broken(error))
                 return
-        self._phase = Phase.BODY
+        self._enter(BODY)
         self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout_seconds
         self._extend_body_deadline()
         if self._wire.held:
@@ -412,16 +422,9 @@ class HTTPProtocol(asyncio.Protocol):
         idle = self.context.loop.time() + self.context.limits.body_idle_timeout_seconds
         self.deadline = min(self._body_deadline, idle)
 
-    def _set_busy_deadline(self) -> None:
-        if self.write_paused:
-            self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout_seconds
-        else:
-            self.deadline = 0.0 if self._half_closed else NEVER
-
     def _dispatch(self, exchange: Exchange) -> None:
-        if self._phase is not _BUSY:
-            self._phase = _BUSY
-            self._set_busy_deadline()
+        if self._phase is not BUSY:
+            self._enter(BUSY)
         body = self._wire.body
         exchange.request.body = body
         record = exchange.record
@@ -444,7 +447,7 @@ class HTTPProtocol(asyncio.Protocol):
         if self._exchange is not exchange:
             return
         self._exchange = None
-        if close and self._wire.state is not State.IN_HAND:
+        if close and self._wire.state is not _READ:
             self._linger()
         elif close or self.context.draining:
             self._close()
@@ -452,15 +455,13 @@ class HTTPProtocol(asyncio.Protocol):
             self._wire.next_request()
             if self._buffered:
                 self._count_buffers()
-            self._phase = _IDLE
-            if not self.write_paused:
-                self.deadline = self.context.loop.time() + self.context.limits.keepalive_timeout_seconds
+            self._enter(IDLE)
             if self._half_closed or self._wire.held:
                 self._advance()
 
     def drain(self) -> None:
         """The worker is shutting down: close now if no request is in hand."""
-        if self._exchange is None and self._phase is not Phase.LINGER:
+        if self._exchange is None and self._phase is not LINGER:
             self._close()
 
     def stop(self, error: ApiError) -> None:
@@ -469,11 +470,10 @@ class HTTPProtocol(asyncio.Protocol):
             self._exchange.cancel(error)
 
     def _close(self) -> None:
-        self._phase = Phase.CLOSING
+        self._enter(CLOSING)
         self._wire.discard()
         self._count_buffers()
         self._stalled_bytes = self.transport.get_write_buffer_size()
-        self.deadline = self.context.loop.time() + self.context.limits.write_stall_timeout_seconds
         self.transport.close()
 
     # -- refusals, stalls, half-closed clients ------------------------------------------------------------------
@@ -488,10 +488,9 @@ class HTTPProtocol(asyncio.Protocol):
         exchange.fail(error)
 
     def _linger(self) -> None:
-        self._phase = Phase.LINGER
+        self._enter(LINGER)
         self._wire.discard()
         self._count_buffers()
-        self.deadline = self.context.loop.time() + self.context.limits.linger_seconds
         if not self.transport.is_closing():
             if self._read_paused:
                 self._read_paused = False
