@@ -11,7 +11,8 @@ from contextvars import Context
 from unittest.mock import patch
 
 from ztoapi.app import Application, make_shared_limits
-from ztoapi.config.model import CacheConfig, Config, Credential, DialectName, LimitsConfig, ModelRoute, Platform, Secret
+from ztoapi.config.model import CacheConfig, Config, Credential, LimitsConfig, ModelRoute, Platform, Secret
+from ztoapi.dialects.registry import DialectName
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.telemetry.layout import TABLES, Cell

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from unittest.mock import patch
 
 from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
-from ztoapi.config.model import DialectName, LimitsConfig, TrafficLimits
+from ztoapi.config.model import LimitsConfig, TrafficLimits
+from ztoapi.dialects.registry import DialectName
 from ztoapi.wire.limits import Limits
 from ztoapi.wire.server import ServerWire
 

@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
 from bench.micro.pieces import BURST, note
-from ztoapi.config.model import DialectName
+from ztoapi.dialects.registry import DialectName
 
 DIALECTS: list[DialectName] = ["openai", "zai"]
 EVENTS_OF_A_STREAM = 64

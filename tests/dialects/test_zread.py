@@ -194,11 +194,11 @@ def test_refusal(status: int, expected: tuple[int, str, bool], body: bytes) -> N
 
 def test_calls() -> None:
     repository = Repository("r1", "w1")
-    assert zread_request.repository_call(Target("glm-4.5", "octo-org", "a.b_c")) == zread_request.ZreadCall(
+    assert zread_request.repository_call(Target("glm-4.5", "octo-org", "a.b_c")) == zread_request.JSONCall(
         "GET", "/repo/github/octo-org/a.b_c"
     )
-    assert zread_request.wiki_call(repository) == zread_request.ZreadCall("GET", "/wiki/w1")
-    assert zread_request.talk_call() == zread_request.ZreadCall("POST", "/talk", b'{"query":" "}')
+    assert zread_request.wiki_call(repository) == zread_request.JSONCall("GET", "/wiki/w1")
+    assert zread_request.talk_call() == zread_request.JSONCall("POST", "/talk", b'{"query":" "}')
     call = zread_request.message_call("t1", repository, "p1", "Where?", "glm-4.5")
     assert (call.method, call.path) == ("POST", "/talk/t1/message")
     assert json.loads(call.body) == {

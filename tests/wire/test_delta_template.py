@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.inmemory import Gateway, chunked, request, stream_head
-from ztoapi.config.model import DialectName
+from ztoapi.dialects.registry import DialectName
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import CHUNK_LINES, ChunkDecoder
 from ztoapi.wire.delta_template import DeltaTemplate

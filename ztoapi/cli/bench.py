@@ -10,6 +10,7 @@ from typing import Final
 
 from ztoapi.cli.options import load_config, own_origin
 from ztoapi.config.model import Config
+from ztoapi.dialects.registry import DIALECTS
 from ztoapi.errors import ConfigError
 from ztoapi.measure.asking import Arm
 from ztoapi.measure.figures import Comparison
@@ -66,7 +67,7 @@ def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
         platform = next((platform for platform in config.platforms if platform.id == config.default_platform), None)
         if platform is None:
             raise ConfigError(("--upstream: required, because no upstream is configured: set its base URL",))
-        if platform.dialect not in ("zai", "openai"):
+        if not DIALECTS[platform.dialect].openai_format:
             raise ConfigError(
                 (f"--upstream: {platform.id} does not use OpenAI's format and cannot be measured: set another URL",)
             )

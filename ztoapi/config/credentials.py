@@ -11,6 +11,7 @@ from ztoapi.config.model import Credential, PlatformTable, Secret
 from ztoapi.config.options import Declared, options_of
 from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
 from ztoapi.config.values import convert_number, read_json_object, read_list, secret_fault
+from ztoapi.dialects.registry import DIALECTS
 
 __all__ = ["Credentials"]
 
@@ -59,7 +60,7 @@ class Credentials:
 
     def without_token(self, name: str) -> tuple[Credential, ...]:
         """Return the credential of a platform without tokens. An OpenAI-compatible server may not require one."""
-        if KINDS[name].dialect != "openai":
+        if not DIALECTS[KINDS[name].dialect].token_optional:
             return ()
         return (_made(f"{name}-1", None, 1.0, self._caps(f"platforms.{name}", self._tables.get(name, {}), _Caps())),)
 

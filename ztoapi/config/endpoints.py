@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ztoapi.config.host import is_loopback
-from ztoapi.config.model import DialectName
 from ztoapi.config.sources import Problems, Setting
+from ztoapi.dialects.registry import DialectName
 
 __all__ = ["KINDS", "Kind", "Place", "check_place", "place_of", "platform_of_host"]
 
@@ -21,6 +21,8 @@ class Kind(NamedTuple):
     chat_path: str
     models_path: str | None
     model: str
+    keeps_chat_url: bool = False
+    """Whether a whole chat URL is kept as it is, because the chat path of the application has changed before."""
 
 
 class Place(NamedTuple):
@@ -33,7 +35,7 @@ class Place(NamedTuple):
 KINDS: Final[Mapping[str, Kind]] = {
     # The official general endpoint. The coding endpoint has its own usage policy and is never a default.
     "zai": Kind("zai", "https://api.z.ai", "/api/paas/v4", "/chat/completions", "/models", "glm-4.6"),
-    "zai_web": Kind("zai_web", "https://chat.z.ai", "", "/api/chat/completions", "/api/models", "0727-360B-API"),
+    "zai_web": Kind("zai_web", "https://chat.z.ai", "", "/api/chat/completions", "/api/models", "0727-360B-API", True),
     "zread": Kind("zread", "https://zread.ai", "/api/v1", "/talk", None, "glm-4.5"),
     "openai": Kind("openai", "", "/v1", "/chat/completions", "/models", "glm-4.6"),
 }
@@ -80,7 +82,7 @@ def place_of(url: Setting, kind: Kind, problems: Problems) -> Place | None:
         )
         return None
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
-    if kind.dialect == "zai_web":
+    if kind.keeps_chat_url:
         return _web_place(origin, path, kind)
     if path.endswith(kind.chat_path):
         base = origin + path.removesuffix(kind.chat_path)
@@ -90,7 +92,6 @@ def place_of(url: Setting, kind: Kind, problems: Problems) -> Place | None:
 
 
 def _web_place(origin: str, path: str, kind: Kind) -> Place:
-    """Keep a whole chat URL as it is, because the chat path of the web application has changed before."""
     if not path.endswith("/chat/completions"):
         base = origin + _WEB_PATH.sub("", path)
         return Place(base, base + kind.chat_path)

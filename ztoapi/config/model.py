@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ztoapi.dialects.registry import DialectName
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.option import Bytes, Option, Range, Seconds, SecondsOrZero
 from ztoapi.wire.limits import Limits
@@ -24,7 +25,6 @@ __all__ = [
     "ClientKey",
     "Config",
     "Credential",
-    "DialectName",
     "LimitsConfig",
     "ModelRoute",
     "Platform",
@@ -35,10 +35,8 @@ __all__ = [
     "ServerConfig",
     "TrafficLimits",
     "UpstreamConfig",
-    "keeps_model_names",
 ]
 
-DialectName = Literal["openai", "zai", "zai_web", "zread"]
 PlatformId = Literal["zai", "zai_web", "zread", "openai"]
 
 Amount = Annotated[int, Range(1, 100_000_000)]
@@ -195,11 +193,6 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """Never used for another platform."""
     default_model: str
     """Upstream model id for a public model without a route."""
-
-
-def keeps_model_names(dialect: DialectName) -> bool:
-    """Return whether an upstream of this dialect serves many models, so that a name without a route is passed on."""
-    return dialect in ("openai", "zai")
 
 
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,10 +10,11 @@ from typing import NamedTuple
 from ztoapi.config.credentials import Credentials
 from ztoapi.config.endpoints import KINDS, Place, check_place, place_of, platform_of_host
 from ztoapi.config.fallbacks import read_fallbacks
-from ztoapi.config.model import Config, Credential, ModelRoute, Platform, keeps_model_names
+from ztoapi.config.model import Config, Credential, ModelRoute, Platform
 from ztoapi.config.routes import read_routes
 from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
 from ztoapi.config.values import read_text
+from ztoapi.dialects.registry import DIALECTS
 
 __all__ = ["Routing", "read_platforms"]
 
@@ -52,11 +53,11 @@ def read_platforms(sources: Sources, problems: Problems, *, allow_coding: bool) 
             for field in ("base_url", "chat_url", "models_url"):
                 sources.used(f"platforms.{name}.{field}", url)
             check_place(name, url, place, allow_coding=allow_coding, problems=problems, warnings=warnings)
-        if not pool and name != "openai":
+        if not pool and not DIALECTS[KINDS[name].dialect].token_optional:
             warnings.append(f"no token for the platform {name}: set {name.upper()}_TOKEN")
         if place is not None:
             platforms.append(_platform(name, place, pool or credentials.without_token(name), models[name]))
-    any_model = keeps_model_names(KINDS[default].dialect)
+    any_model = DIALECTS[KINDS[default].dialect].keeps_model_names
     fallbacks = read_fallbacks(sources, routes, problems, any_model=any_model)
     return Routing(tuple(platforms), default, routes, fallbacks, model_name, tuple(warnings))
 

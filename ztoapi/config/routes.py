@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from ztoapi.config.endpoints import KINDS
-from ztoapi.config.model import Config, ModelRoute, RouteSettings, keeps_model_names
+from ztoapi.config.model import Config, ModelRoute, RouteSettings
 from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
 from ztoapi.config.values import read_json_object
+from ztoapi.dialects.registry import DIALECTS
 
 __all__ = ["RouteTable", "read_routes"]
 
@@ -24,7 +25,7 @@ class RouteTable:
         route = self._routes.get(model.lower())
         if route is not None:
             return route
-        upstream = model if keeps_model_names(self._default.dialect) else self._default.default_model
+        upstream = model if DIALECTS[self._default.dialect].keeps_model_names else self._default.default_model
         return ModelRoute(public=model, platform=self._default.id, upstream=upstream)
 
 
@@ -40,7 +41,7 @@ class _Routes:
         """Add a route; returns False if there is one. Without ``upstream`` it is that of an unknown name."""
         if public.lower() in self.by_name:
             return False
-        keeps = keeps_model_names(KINDS[platform].dialect)
+        keeps = DIALECTS[KINDS[platform].dialect].keeps_model_names
         model = upstream or (public if keeps else self._models[platform])
         self.by_name[public.lower()] = ModelRoute(public=public, platform=platform, upstream=model)
         self._sources.used(f"routes.{public}", setting)

@@ -1,35 +1,50 @@
-"""One upstream request of a chat: what to send and how to read the answer, for each dialect.
+"""Translations: the upstream request of a chat and the reading of its response, for each dialect.
 
-A :class:`Translation` is made for each request; the relay sends its ``body`` and reads the answer with it. It is the
-only place where the dialects are told apart.
+A :class:`Translation` is made for each request: the relay sends its ``body`` and reads the response with it.
 """
 
 import datetime
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Generator
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from ztoapi.dialects import openai, zai_request, zai_web, zread
+from ztoapi.dialects import openai, zai_request, zai_web, zread, zread_request
 from ztoapi.dialects.chunks import ChunkWriter
 from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.whole import completion_events
 from ztoapi.dialects.zai_errors import read_error
+from ztoapi.dialects.zread_request import JSONCall
 from ztoapi.errors import UpstreamError
 
-__all__ = ["OpenAITranslation", "Translation", "TranslationContext", "WebTranslation", "ZreadTranslation"]
+__all__ = [
+    "OpenAITranslation",
+    "Preparation",
+    "Translation",
+    "TranslationContext",
+    "WebTranslation",
+    "ZreadTranslation",
+]
+
+Preparation: TypeAlias = Generator[JSONCall, bytes, tuple[str, bytes]]
+"""The calls that precede the chat request. It receives the body of each response, and returns the path and the body of
+the chat request. Raises ApiError or UpstreamError for a response that it cannot use."""
 
 
 _USAGE_FIELDS: Final = ("stream_options", "include_usage")
-"""The fields that request usage, as refusals name them."""
+"""Names of the fields that request usage, as they occur in errors."""
 
 
 class TranslationContext(msgspec.Struct, gc=False):
-    """What a translation needs to know beside the request: where an answer's id comes from, and the time (``clock``:
-    Unix seconds), the upstream's name of the model, whether the client gets a ``stream``, ``thinking`` where the
-    request does not say, and how thoughts are shown."""
+    """The data beside the request that a translation depends on.
+
+    ``new_id`` returns the id of a response, ``clock`` Unix seconds, ``upstream_model`` is the upstream's id of the
+    model, and ``stream`` is whether the client receives a stream. ``thinking`` applies if the request does not set it.
+    ``templates`` belong to the upstream; ``count_usage`` is whether it accepts requests for the usage of a stream.
+    ``repository`` is the default for upstreams that need one.
+    """
 
     new_id: Callable[[], str]
     clock: Callable[[], float]
@@ -37,58 +52,64 @@ class TranslationContext(msgspec.Struct, gc=False):
     stream: bool
     thinking: bool | None
     think_mode: ThinkMode
+    templates: openai.KnownTemplates
+    count_usage: bool = True
+    repository: str | None = None
 
 
 class Translation(Protocol):
-    """See the module docstring. ``streams``: the upstream's answer is an event stream, whatever the client gets."""
+    """The interface that a relay uses; see the module docstring."""
 
     streams: bool
+    """Whether the upstream's response is an event stream, whatever the client receives."""
+    prepares: bool
+    """Whether each attempt begins with the calls of ``prepare``."""
     body: bytes | bytearray
 
+    def prepare(self) -> Preparation:
+        """The preparation of one attempt."""
+
     def reader(self) -> Reader:
-        """A reader for one try."""
+        """A reader for one attempt."""
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
-        """A whole upstream completion as OpenAI's, and its usage. Raises UpstreamError."""
+        """Return a whole upstream completion as OpenAI's, and its usage. Raises UpstreamError."""
 
     def events(self, completion: bytes) -> bytes:
-        """The stream that stands for a ``completion`` returned by :meth:`completion`. Raises UpstreamError."""
+        """Return a ``completion`` of :meth:`completion` as a stream. Raises UpstreamError."""
 
     def amend(self, error: UpstreamError) -> bool:
-        """Take what ``error`` refuses out of ``body``, if the gateway has added it; returns whether that was so."""
+        """Remove from ``body`` the fields that the gateway added and that caused ``error``; False if there are none."""
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
-        """The error that an answer other than the one asked for stands for; ``retry_after`` in seconds."""
+        """Return the error for a response of another kind than requested; ``retry_after`` is in seconds."""
 
 
 class OpenAITranslation:
-    """To upstreams that speak OpenAI's format; ``glm``: GLM's own rules apply (Z.ai). ``known`` is the upstream's.
-    ``count``: a stream's usage is requested even where the client does not want it."""
+    """For upstreams that use OpenAI's format; ``glm`` applies the rules of GLM (Z.ai)."""
 
-    def __init__(
-        self,
-        request: ChatRequest,
-        context: TranslationContext,
-        known: openai.KnownTemplates,
-        *,
-        glm: bool,
-        count: bool = True,
-    ) -> None:
-        self._known = known
-        self._request, self._terms = request, context
-        self._counts = count and context.stream and not glm and not request.include_usage
-        self.streams = context.stream
-        # A stream in response to a whole request is collected, with its usage.
-        self._include_usage = request.include_usage or not context.stream
-        self._choices = request.choices
+    prepares = False
+
+    def __init__(self, request: ChatRequest, context: TranslationContext, *, glm: bool = False) -> None:
+        self._known = context.templates
+        self._request = request
+        self._context = context
         model, stream = context.upstream_model, context.stream
+        self._counts = context.count_usage and stream and not glm and not request.include_usage
+        self.streams = stream
+        # A stream in response to a request for a whole response is collected, with its usage.
+        self._include_usage = request.include_usage or not stream
+        self._choices = request.choices
         if glm:
             self.body = zai_request.build(request, model=model, stream=stream, thinking=context.thinking)
             self._rewrite = openai.Rewrite(context.new_id(), request.model, normalise=True)
         else:
-            self.body = openai.build(request, model=model, stream=stream, count=count)
+            self.body = openai.build(request, model=model, stream=stream, count=context.count_usage)
             same = request.model == model
             self._rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
+
+    def prepare(self) -> Preparation:
+        raise AssertionError("this dialect has no preparation")
 
     def reader(self) -> Reader:
         return openai.OpenAIReader(self._rewrite, self._known, include_usage=self._include_usage, choices=self._choices)
@@ -103,7 +124,7 @@ class OpenAITranslation:
         if not self._counts or error.status != 400 or not any(name in error.message for name in _USAGE_FIELDS):
             return False
         self._counts = False
-        context = self._terms
+        context = self._context
         self.body = openai.build(self._request, model=context.upstream_model, stream=True, count=False)
         return True
 
@@ -112,9 +133,10 @@ class OpenAITranslation:
 
 
 class _EventTranslation:
-    """Dialects that only ever stream and whose chunks are written here."""
+    """For upstreams that always stream, and whose events are translated into chunks."""
 
     streams = True
+    prepares = False
     body: bytes | bytearray
 
     def __init__(self, request: ChatRequest, context: TranslationContext) -> None:
@@ -122,6 +144,9 @@ class _EventTranslation:
         self._mode = context.think_mode
         self._id, self._now = context.new_id(), context.clock()
         self._writer = ChunkWriter(self._id, int(self._now), request.model, include_usage=self._include_usage)
+
+    def prepare(self) -> Preparation:
+        raise AssertionError("this dialect has no preparation")
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         raise self.refusal(200, body, None)
@@ -137,7 +162,7 @@ class _EventTranslation:
 
 
 class WebTranslation(_EventTranslation):
-    """To chat.z.ai's web format."""
+    """For chat.z.ai's web format."""
 
     def __init__(self, request: ChatRequest, context: TranslationContext) -> None:
         super().__init__(request, context)
@@ -159,11 +184,18 @@ class WebTranslation(_EventTranslation):
 
 
 class ZreadTranslation(_EventTranslation):
-    """To zread.ai; ``body`` is the message call's, set once the steps before it have been taken."""
+    """For zread.ai. The preparation makes the path and the body of the request."""
 
-    def __init__(self, request: ChatRequest, context: TranslationContext, body: bytes) -> None:
+    prepares = True
+    body: bytes | bytearray = b""
+
+    def __init__(self, request: ChatRequest, context: TranslationContext) -> None:
         super().__init__(request, context)
-        self.body = body
+        self._target = zread_request.choose(request.fields, context.upstream_model, context.repository)
+        self._query = zread_request.query(request.fields)
+
+    def prepare(self) -> Preparation:
+        return zread_request.calls(self._query, self._target)
 
     def reader(self) -> Reader:
         return zread.ZreadReader(self._writer, self._mode, self._include_usage)

@@ -6,7 +6,7 @@ Paths are relative to ``https://zread.ai/api/v1``. Answers are ``{"code": 0, "ms
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -18,9 +18,10 @@ from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = [
     "UPSTREAM",
+    "JSONCall",
     "Repository",
     "Target",
-    "ZreadCall",
+    "calls",
     "choose",
     "message_call",
     "page_of",
@@ -44,8 +45,8 @@ _NULL = b"null"
 _encode = msgspec.json.Encoder().encode
 
 
-class ZreadCall(msgspec.Struct, frozen=True):
-    """One HTTP call; ``body`` is JSON, or empty."""
+class JSONCall(msgspec.Struct, frozen=True):
+    """An HTTP request; ``path`` begins at the platform's base URL, and ``body`` is JSON or empty."""
 
     method: str
     path: str
@@ -94,19 +95,19 @@ def _target(model: str, text: str, param: str) -> Target:
     return Target(model, owner, name)
 
 
-def repository_call(target: Target) -> ZreadCall:
-    return ZreadCall("GET", f"/repo/github/{target.owner}/{target.name}")
+def repository_call(target: Target) -> JSONCall:
+    return JSONCall("GET", f"/repo/github/{target.owner}/{target.name}")
 
 
-def wiki_call(repository: Repository) -> ZreadCall:
-    return ZreadCall("GET", f"/wiki/{repository.wiki_id}")
+def wiki_call(repository: Repository) -> JSONCall:
+    return JSONCall("GET", f"/wiki/{repository.wiki_id}")
 
 
-def talk_call() -> ZreadCall:
-    return ZreadCall("POST", "/talk", b'{"query":" "}')
+def talk_call() -> JSONCall:
+    return JSONCall("POST", "/talk", b'{"query":" "}')
 
 
-def message_call(talk_id: str, repository: Repository, page_id: str, query: str, model: str) -> ZreadCall:
+def message_call(talk_id: str, repository: Repository, page_id: str, query: str, model: str) -> JSONCall:
     """The call that is answered by the stream; a talk of its own, so no parent message."""
     body = {
         "parent_message_id": "",
@@ -117,7 +118,17 @@ def message_call(talk_id: str, repository: Repository, page_id: str, query: str,
         },
         "model": model,
     }
-    return ZreadCall("POST", f"/talk/{talk_id}/message", _encode(body))
+    return JSONCall("POST", f"/talk/{talk_id}/message", _encode(body))
+
+
+def calls(query: str, target: Target) -> Generator[JSONCall, bytes, tuple[str, bytes]]:
+    """The calls before a question: receives the body of each response, and returns the path and body of the message
+    call. The stream is the response to that call."""
+    repository = repository_of((yield repository_call(target)))
+    page_id = page_of((yield wiki_call(repository)))
+    talk_id = talk_of((yield talk_call()))
+    message = message_call(talk_id, repository, page_id, query, target.model)
+    return message.path, message.body
 
 
 class _Envelope(msgspec.Struct):

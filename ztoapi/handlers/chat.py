@@ -9,6 +9,7 @@ from ztoapi.cache.key import cache_key
 from ztoapi.cache.policy import Use, use_of
 from ztoapi.cache.response_cache import ResponseCache
 from ztoapi.config.model import ClientKey, Config
+from ztoapi.dialects.registry import DIALECTS
 from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.errors import ApiError
 from ztoapi.relay.chat import Chat, ChatRelays
@@ -75,8 +76,7 @@ class ChatHandler:
             return
         relays = self._relays
         _, upstream = relays.find(request.model)
-        # The web services look things up, and ignore the fields that make a response repeatable.
-        repeatable = upstream.platform.dialect in ("openai", "zai")
+        repeatable = DIALECTS[upstream.platform.dialect].repeatable
         use = use_of(request, exchange.request.headers, repeatable=repeatable)
         self._cache.serve(
             exchange,

@@ -11,15 +11,9 @@ import msgspec
 
 from ztoapi.config.model import Config, ModelRoute
 from ztoapi.config.routes import RouteTable
-from ztoapi.dialects import zread_request
+from ztoapi.dialects.registry import DIALECTS
 from ztoapi.dialects.request import ChatRequest
-from ztoapi.dialects.translate import (
-    OpenAITranslation,
-    Translation,
-    TranslationContext,
-    WebTranslation,
-    ZreadTranslation,
-)
+from ztoapi.dialects.translate import Translation, TranslationContext
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.options import Prepare, RelayOptions
 from ztoapi.relay.relay import Relay
@@ -84,19 +78,22 @@ class ChatRelays:
     ) -> tuple[Translation, Prepare | None]:
         """Returns the translation of ``request``, and the calls that precede it. Raises ApiError if the request is not
         possible with this upstream. ``now`` is the loop's time."""
-        config, dialect = self.config, upstream.platform.dialect
+        config, platform = self.config, upstream.platform
         context = TranslationContext(
-            self._response_id, self._clock, route.upstream, stream, config.enable_thinking, config.think_mode
+            self._response_id,
+            self._clock,
+            route.upstream,
+            stream,
+            config.enable_thinking,
+            config.think_mode,
+            upstream.known_templates,
+            now >= upstream.no_usage_until,
+            config.zread_repository,
         )
-        if dialect == "zread":
-            target = zread_request.choose(request.fields, route.upstream, config.zread_repository)
-            query = zread_request.query(request.fields)
-            calls = partial(prepare, self._control, self._clock, upstream.platform.base_url, query, target)
-            return ZreadTranslation(request, context, b""), calls
-        if dialect == "zai_web":
-            return WebTranslation(request, context), None
-        count = now >= upstream.no_usage_until
-        return OpenAITranslation(request, context, upstream.known_templates, glm=dialect == "zai", count=count), None
+        translation = DIALECTS[platform.dialect].translate(request, context)
+        if not translation.prepares:
+            return translation, None
+        return translation, partial(prepare, self._control, self._clock, platform.base_url, translation)
 
 
 class Chat:

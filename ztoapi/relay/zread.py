@@ -1,11 +1,11 @@
-"""The steps that a zread.ai question takes before its answer streams: repository, wiki page, talk."""
+"""Runs the calls that precede a chat request, such as those of zread.ai: repository, wiki page, talk."""
 
 from collections.abc import Callable
 
 import httpx
 
-from ztoapi.dialects import zread, zread_request
-from ztoapi.dialects.zread_request import Target, ZreadCall
+from ztoapi.dialects.translate import Translation
+from ztoapi.dialects.zread_request import JSONCall
 from ztoapi.errors import Ending, Fault, UpstreamError
 from ztoapi.relay.retry_after import retry_after
 
@@ -16,14 +16,16 @@ async def prepare(
     client: httpx.AsyncClient,
     clock: Callable[[], float],
     base: str,
-    query: str,
-    target: Target,
+    translation: Translation,
     headers: dict[str, str],
 ) -> tuple[str, bytes]:
-    """Path and body of the message call that asks the question, with the credential in ``headers``, which owns the
-    talk; ``base`` is the platform's base URL, ``clock`` returns Unix seconds. Raises UpstreamError."""
+    """Return the path and the body of the chat request, after the calls of the translation's preparation.
 
-    async def answer(call: ZreadCall) -> bytes:
+    ``base`` is the platform's base URL, ``clock`` returns Unix seconds, and ``headers`` contain the credential. Raises
+    UpstreamError, or ApiError if the request is at fault.
+    """
+
+    async def send(call: JSONCall) -> bytes:
         try:
             response = await client.request(
                 call.method,
@@ -45,11 +47,14 @@ async def prepare(
             ) from error
         if not response.is_success:
             fields = {name.lower(): value for name, value in response.headers.raw}
-            raise zread.refusal(response.status_code, response.content, retry_after(fields, clock()))
+            raise translation.refusal(response.status_code, response.content, retry_after(fields, clock()))
         return response.content
 
-    repository = zread_request.repository_of(await answer(zread_request.repository_call(target)))
-    page = zread_request.page_of(await answer(zread_request.wiki_call(repository)))
-    talk = zread_request.talk_of(await answer(zread_request.talk_call()))
-    message = zread_request.message_call(talk, repository, page, query, target.model)
-    return message.path, message.body
+    preparation = translation.prepare()
+    try:
+        call = next(preparation)
+        while True:
+            call = preparation.send(await send(call))
+    except StopIteration as end:
+        path, body = end.value
+        return path, body

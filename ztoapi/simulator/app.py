@@ -12,7 +12,7 @@ from ztoapi.server.context import ServerContext, admit_all
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator import zread
 from ztoapi.simulator.chat import decoded
-from ztoapi.simulator.faults import Dialect, SimulatedCall, apply_fault, refuse
+from ztoapi.simulator.faults import SimulatedCall, SimulatedDialect, apply_fault, refuse
 from ztoapi.simulator.official import CREATED, Official
 from ztoapi.simulator.plain import Plain
 from ztoapi.simulator.plan import Options, read_plan
@@ -25,7 +25,7 @@ _OFFICIAL: Final = Official()
 _PLAIN: Final = Plain()
 _WEB: Final = WebChat()
 _ZREAD: Final = zread.Zread()
-_CHATS: Final[dict[str, Dialect]] = {
+_CHATS: Final[dict[str, SimulatedDialect]] = {
     "/api/paas/v4/chat/completions": _OFFICIAL,
     "/api/coding/paas/v4/chat/completions": _OFFICIAL,
     "/v1/chat/completions": _PLAIN,
@@ -78,14 +78,14 @@ class Simulator:
         elif self._admit(exchange, dialect):
             self._respond(exchange, dialect, path)
 
-    def _admit(self, exchange: Exchange, dialect: Dialect) -> bool:
+    def _admit(self, exchange: Exchange, dialect: SimulatedDialect) -> bool:
         key, header = self.options.api_key, exchange.request.headers.get(b"authorization", b"")
         if key is None or hmac.compare_digest(header, b"Bearer " + key.encode("utf-8")):
             return True
         refuse(exchange, dialect, "1001" if dialect is _OFFICIAL and not header else "1000")
         return False
 
-    def _respond(self, exchange: Exchange, dialect: Dialect, path: str) -> None:
+    def _respond(self, exchange: Exchange, dialect: SimulatedDialect, path: str) -> None:
         if path in _MODEL_LISTS or _ZREAD_PAGE.fullmatch(path):
             _allow(exchange, "GET")
             if not zread.answer_page(exchange, path):
@@ -97,7 +97,7 @@ class Simulator:
         else:
             self._chat(exchange, dialect)
 
-    def _chat(self, exchange: Exchange, dialect: Dialect) -> None:
+    def _chat(self, exchange: Exchange, dialect: SimulatedDialect) -> None:
         try:
             model = decoded(_decode_named, exchange.request.body).model
         except msgspec.DecodeError as error:
@@ -130,7 +130,7 @@ def _is_json(octets: bytes | bytearray) -> bool:
     return True
 
 
-def _dialect(path: str) -> Dialect | None:
+def _dialect(path: str) -> SimulatedDialect | None:
     """Returns the dialect of ``path``."""
     if path in _MODEL_LISTS:
         return _CHATS[path.removesuffix("models") + "chat/completions"]
@@ -145,7 +145,7 @@ def _allow(exchange: Exchange, method: str) -> None:
         raise ApiError(f"{requested} is not allowed, use {method}", status=405, code="method_not_allowed")
 
 
-def _models(dialect: Dialect) -> bytes:
+def _models(dialect: SimulatedDialect) -> bytes:
     owner = "z-ai" if dialect is _OFFICIAL else "simulator"
     models = [{"id": name, "object": "model", "created": CREATED, "owned_by": owner} for name in _MODELS]
     return _encode({"object": "list", "data": models})

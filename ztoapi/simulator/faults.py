@@ -1,7 +1,7 @@
 """Faults of a response: before its first byte, and in the middle.
 
-Each dialect formats its error responses (:class:`Dialect`). The other faults concern HTTP and TCP, and are the same for
-all dialects.
+Each dialect formats its error responses (:class:`SimulatedDialect`). The other faults concern HTTP and TCP, and are the
+same for all dialects.
 """
 
 import datetime
@@ -14,7 +14,7 @@ from ztoapi.server.exchange import Exchange
 from ztoapi.simulator.codes import REFUSALS
 from ztoapi.simulator.plan import ResponsePlan
 
-__all__ = ["Dialect", "SimulatedCall", "apply_fault", "end_with_fault", "refuse"]
+__all__ = ["SimulatedCall", "SimulatedDialect", "apply_fault", "end_with_fault", "refuse"]
 
 _HTML = b"<!DOCTYPE html><html><head><title>405</title></head><body>blocked by the edge</body></html>"
 _CAPTCHA = b'{"detail":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}'
@@ -35,7 +35,7 @@ class SimulatedCall(NamedTuple):
     number: int
 
 
-class Dialect(Protocol):
+class SimulatedDialect(Protocol):
     """The wire format of one upstream."""
 
     error_event: bytes
@@ -48,7 +48,9 @@ class Dialect(Protocol):
     def answer(self, call: SimulatedCall) -> None: ...
 
 
-def refuse(exchange: Exchange, dialect: Dialect, code: str, message: str = "", *, retry_after: int = 0) -> None:
+def refuse(
+    exchange: Exchange, dialect: SimulatedDialect, code: str, message: str = "", *, retry_after: int = 0
+) -> None:
     """Sends one of :data:`ztoapi.simulator.codes.REFUSALS`."""
     status, body = dialect.error(code, message or REFUSALS[code].message)
     headers = b"retry-after: %d\r\n" % retry_after if retry_after else b""
@@ -61,7 +63,7 @@ def _reset_time(seconds: int) -> str:
     return (now + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def apply_fault(call: SimulatedCall, dialect: Dialect) -> bool:
+def apply_fault(call: SimulatedCall, dialect: SimulatedDialect) -> bool:
     """Applies a fault that comes before the first byte. Returns True if no response is to follow."""
     exchange, fault = call.exchange, call.plan.fault
     if fault in REFUSALS:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ztoapi.server.exchange import Exchange
-from ztoapi.simulator.faults import Dialect, end_with_fault
+from ztoapi.simulator.faults import SimulatedDialect, end_with_fault
 from ztoapi.simulator.plan import MID_FAULTS, ResponsePlan
 
 __all__ = ["Pacer", "send_whole"]
@@ -27,7 +27,7 @@ class Pacer:
     """
 
     def __init__(
-        self, exchange: Exchange, plan: ResponsePlan, dialect: Dialect, events: Iterator[bytes], last: bytes
+        self, exchange: Exchange, plan: ResponsePlan, dialect: SimulatedDialect, events: Iterator[bytes], last: bytes
     ) -> None:
         self._exchange = exchange
         self._plan = plan
@@ -101,7 +101,7 @@ class Pacer:
             self._exchange.loop.call_later(_DRIP_SECONDS, self._drip, data)
 
 
-def send_whole(exchange: Exchange, plan: ResponsePlan, dialect: Dialect, body: bytes, tokens: int) -> None:
+def send_whole(exchange: Exchange, plan: ResponsePlan, dialect: SimulatedDialect, body: bytes, tokens: int) -> None:
     """Sends ``body`` as a whole when the last of its ``tokens`` would be due, or breaks off in its middle."""
     if plan.fault in MID_FAULTS - _STREAM_ONLY:
         middle = len(body) // 2

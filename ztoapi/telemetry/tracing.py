@@ -35,6 +35,7 @@ from opentelemetry.util.types import AttributeValue
 
 from ztoapi import __version__
 from ztoapi.config.model import Platform
+from ztoapi.dialects.registry import DIALECTS
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import cut
 from ztoapi.telemetry.record import RequestRecord, Spans
@@ -198,8 +199,7 @@ class _SpanMaker:
 def _upstream_attributes(platform: Platform) -> dict[str, AttributeValue | None]:
     url = urlsplit(platform.chat_url)
     return {
-        # Only the format is known of a server that is not Z.ai's.
-        "gen_ai.provider.name": "openai" if platform.dialect == "openai" else "z_ai",
+        "gen_ai.provider.name": DIALECTS[platform.dialect].provider,
         "server.address": url.hostname,
         "server.port": url.port or (443 if url.scheme == "https" else 80),
     }
