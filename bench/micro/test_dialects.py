@@ -5,7 +5,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.micro.pieces import BURST, STREAMS, note
 from ztoapi.dialects import openai, zai_web, zread
-from ztoapi.dialects.chunks import ChunkWriter
+from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.reader import Reader
 
 DIALECTS = sorted(STREAMS)

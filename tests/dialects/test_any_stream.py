@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.pieces import cut
-from ztoapi.dialects.chunks import ChunkWriter
+from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.openai import NO_REWRITE, KnownTemplates, OpenAIReader, Rewrite, completion
 from ztoapi.dialects.reader import Reader
 from ztoapi.dialects.zai_web import WebReader

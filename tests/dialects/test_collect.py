@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.dialects.chunks import DONE, ChunkWriter
+from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
 from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import UpstreamError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.dialects.chunks import ChunkWriter
+from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.reader import Reader
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.zai_web import MESSAGE_MAX_CHARS, WebReader, build, refusal

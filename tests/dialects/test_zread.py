@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ztoapi.dialects import zread_request
-from ztoapi.dialects.chunks import ChunkWriter
+from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.reader import Reader
 from ztoapi.dialects.thinking import ThinkMode

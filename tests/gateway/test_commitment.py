@@ -9,7 +9,7 @@ from tests.gateway.replies import DONE, FIN, FIRST, GOOD, SECOND, WEB, Replies, 
 from tests.stack import Stack
 from tests.support.pieces import whole_split_and_bytewise
 from tests.support.serving import Client
-from ztoapi.dialects.chunks import ChunkWriter
+from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.openai import NO_REWRITE, KnownTemplates, OpenAIReader, Rewrite
 from ztoapi.dialects.reader import Reader
 from ztoapi.dialects.zai_web import WebReader

@@ -1,57 +1,132 @@
-"""Writes OpenAI streaming chunks for dialects that do not speak OpenAI themselves.
+"""Reads ``chat.completion.chunk`` events: the form in which every dialect's reader returns a stream.
 
-The head of each event is encoded once a stream; an event then costs one JSON string encode and one join.
+A writer for another client API reads the blocks of a :class:`~ztoapi.dialects.reader.Reader` with :func:`read_chunks`
+and numbers the tool calls with :class:`ToolCallIndexes`. Fields that such writers only forward stay undecoded
+(``msgspec.Raw``); they are views into the block, which has to be kept or copied.
 Format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
+from typing import Final, NamedTuple
+
 import msgspec
 
-from ztoapi.dialects.reader import Usage
+from ztoapi.dialects.events import events
+from ztoapi.dialects.lenient import decode_part
 
-__all__ = ["DONE", "ChunkWriter"]
+__all__ = [
+    "ABSENT",
+    "Chunk",
+    "ChunkChoice",
+    "Chunks",
+    "Delta",
+    "FunctionDelta",
+    "ToolCallDelta",
+    "ToolCallIndexes",
+    "number",
+    "read_chunks",
+]
 
-DONE = b"data: [DONE]\n\n"
-_encode = msgspec.json.Encoder().encode
+ABSENT: Final = msgspec.Raw()
+"""The value of a field that a chunk does not have."""
+_END: Final = b"[DONE]"
 
 
-class ChunkWriter:
-    """The events of one stream: same ``id``, ``created`` (Unix seconds) and ``model`` on each."""
+class FunctionDelta(msgspec.Struct, gc=False):
+    """A part of a function call; ``arguments`` is a piece of JSON text."""
 
-    __slots__ = ("_content", "_head", "_reasoning", "_tail_usage")
+    name: str | None = None
+    arguments: str | None = None
 
-    def __init__(self, id: str, created: int, model: str, *, include_usage: bool) -> None:
-        self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % (
-            _encode(id),
-            created,
-            _encode(model),
-        )
-        self._content = self._head + b'{"index":0,"delta":{"content":'
-        self._reasoning = self._head + b'{"index":0,"delta":{"reasoning_content":'
-        # With include_usage every chunk before the last carries "usage": null.
-        self._tail_usage = b',"usage":null}\n\n' if include_usage else b"}\n\n"
 
-    def role(self) -> bytes:
-        """The first event: who speaks."""
-        return self.delta(b'{"role":"assistant","content":""}')
+class ToolCallDelta(msgspec.Struct, gc=False):
+    """A part of a tool call. :class:`ToolCallIndexes` returns the call that it belongs to."""
 
-    def content(self, text: str) -> bytes:
-        return b'%b%b},"logprobs":null,"finish_reason":null}]%b' % (self._content, _encode(text), self._tail_usage)
+    index: object = None
+    id: object = None
+    type: object = None
+    function: FunctionDelta | None = None
 
-    def reasoning(self, text: str) -> bytes:
-        return b'%b%b},"logprobs":null,"finish_reason":null}]%b' % (self._reasoning, _encode(text), self._tail_usage)
+    @property
+    def call_id(self) -> str:
+        """The id as text, ``""`` without one."""
+        return str(self.id) if isinstance(self.id, str | int) else ""
 
-    def delta(self, delta: bytes, finish_reason: str | None = None) -> bytes:
-        """An event with any ``delta``, given as encoded JSON."""
-        return b'%b{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]%b' % (
-            self._head,
-            delta,
-            _encode(finish_reason),
-            self._tail_usage,
-        )
 
-    def finish(self, reason: str) -> bytes:
-        return self.delta(b"{}", reason)
+class Delta(msgspec.Struct, gc=False):
+    """The new part of a message. Servers name the text of the reasoning ``reasoning_content`` or ``reasoning``."""
 
-    def usage(self, usage: Usage) -> bytes:
-        """The extra last event of ``stream_options.include_usage``: no choices, only counts."""
-        return b'%b],"usage":%b}\n\n' % (self._head, _encode(usage))
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+
+
+class ChunkChoice(msgspec.Struct, gc=False):
+    """The part of one choice in a chunk."""
+
+    index: object = None
+    delta: Delta | None = None
+    finish_reason: object = None
+    logprobs: msgspec.Raw = ABSENT
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """One chunk. ``usage`` is absent or null in most; ``lenient.read_usage`` decodes it."""
+
+    id: msgspec.Raw = ABSENT
+    created: msgspec.Raw = ABSENT
+    model: msgspec.Raw = ABSENT
+    choices: list[ChunkChoice] | None = None
+    usage: msgspec.Raw = ABSENT
+    system_fingerprint: msgspec.Raw = ABSENT
+    service_tier: msgspec.Raw = ABSENT
+
+
+class Chunks(NamedTuple):
+    """The chunks of a block, and whether ``[DONE]`` follows them."""
+
+    chunks: list[Chunk]
+    done: bool
+
+
+_decode = msgspec.json.Decoder(Chunk).decode
+
+
+def read_chunks(block: bytes) -> Chunks:
+    """Return the chunks in ``block``: whole events. Raises UpstreamError for an event that is no chunk."""
+    chunks: list[Chunk] = []
+    for _, payload in events(block):
+        if payload.strip() == _END:
+            return Chunks(chunks, True)
+        chunks.append(decode_part(_decode, payload, "a chunk"))
+    return Chunks(chunks, False)
+
+
+def number(value: object) -> int | None:
+    """Return an index as an integer: some servers write it as a float or a string. None if it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    return int(value) if isinstance(value, int | float) else None
+
+
+class ToolCallIndexes:
+    """Assigns the tool call deltas of one choice to calls: by index, without one by id, without both by position."""
+
+    __slots__ = ("_by_id", "_used")
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, int] = {}
+        self._used: set[int] = set()
+
+    def find(self, index: object, call_id: str, position: int) -> int:
+        """Return the index of the call that a delta belongs to; ``position`` is the delta's in its list."""
+        found = number(index)
+        if found is None:
+            found = self._by_id.get(call_id)
+        if found is None:
+            found = max(self._used, default=-1) + 1 if call_id else position
+        self._used.add(found)
+        if call_id:
+            self._by_id.setdefault(call_id, found)
+        return found

@@ -1,62 +1,21 @@
-"""Folds a stream of OpenAI chunks into the one ``chat.completion`` that a client without ``stream`` asked for.
+"""Joins a stream of OpenAI chunks into the one ``chat.completion`` of a client that does not stream.
 
-It reads the very events that a streaming client would get, so the two answers cannot differ. A field that the
-upstream did not give (usage above all) is left out rather than filled with zeros.
+It reads the events that a streaming client would receive, so both responses have the same content. A field that the
+upstream did not send, usage above all, is left out rather than set to zero.
 """
 
 import contextlib
 
 import msgspec
 
-from ztoapi.dialects.events import events
-from ztoapi.dialects.lenient import is_empty, replace_halves
-from ztoapi.errors import UpstreamError
+from ztoapi.dialects.chunks import ABSENT, Chunk, ChunkChoice, ToolCallDelta, ToolCallIndexes, number, read_chunks
+from ztoapi.dialects.lenient import is_empty
 
 __all__ = ["Collector"]
-
-_END = b"[DONE]"
-_ABSENT = msgspec.Raw()
-
-
-class _FunctionPart(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _CallPart(msgspec.Struct):
-    index: object = None
-    id: object = None
-    type: object = None
-    function: _FunctionPart | None = None
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_CallPart] | None = None
 
 
 class _Logprobs(msgspec.Struct):
     content: list[msgspec.Raw]
-
-
-class _ChoicePart(msgspec.Struct):
-    index: object = None
-    delta: _Delta | None = None
-    finish_reason: object = None
-    logprobs: msgspec.Raw = _ABSENT
-
-
-class _Chunk(msgspec.Struct):
-    id: msgspec.Raw = _ABSENT
-    created: msgspec.Raw = _ABSENT
-    model: msgspec.Raw = _ABSENT
-    choices: list[_ChoicePart] | None = None
-    usage: msgspec.Raw = _ABSENT
-    system_fingerprint: msgspec.Raw = _ABSENT
-    service_tier: msgspec.Raw = _ABSENT
 
 
 class _Function(msgspec.Struct):
@@ -98,12 +57,11 @@ class _Completion(msgspec.Struct):
 
 
 _decode_logprobs = msgspec.json.Decoder(_Logprobs).decode
-_decode = msgspec.json.Decoder(_Chunk).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class _CallParts:
-    """One tool call in the making."""
+class _ToolCallParts:
+    """The parts of one tool call."""
 
     __slots__ = ("arguments", "id", "name", "type")
 
@@ -113,61 +71,64 @@ class _CallParts:
         self.name = ""
         self.arguments: list[str] = []
 
-    def add(self, part: _CallPart) -> None:
-        self.id = self.id or _text(part.id)
-        self.type = _text(part.type) or self.type
-        if part.function is not None:
-            self.name = self.name or part.function.name or ""
-            self.arguments.append(part.function.arguments or "")
+    def add(self, delta: ToolCallDelta) -> None:
+        self.id = self.id or delta.call_id
+        if isinstance(delta.type, str):
+            self.type = delta.type or self.type
+        if delta.function is not None:
+            self.name = self.name or delta.function.name or ""
+            self.arguments.append(delta.function.arguments or "")
 
     def call(self) -> _Call:
         return _Call(self.id, self.type, _Function(self.name, "".join(self.arguments)))
 
 
-class _Parts:
-    """One choice in the making: texts as lists, joined once."""
+class _ChoiceParts:
+    """The parts of one choice: texts as lists, joined once."""
 
-    __slots__ = ("_calls", "_content", "_finish_reason", "_logprobs", "_other_reasoning", "_reasoning", "_refusal")
+    __slots__ = (
+        "_calls",
+        "_content",
+        "_finish_reason",
+        "_indexes",
+        "_logprobs",
+        "_other_reasoning",
+        "_reasoning",
+        "_refusal",
+    )
 
     def __init__(self) -> None:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._other_reasoning: list[str] = []
         self._refusal: list[str] = []
-        self._calls: dict[int, _CallParts] = {}
+        self._calls: dict[int, _ToolCallParts] = {}
+        self._indexes = ToolCallIndexes()
         self._logprobs: list[msgspec.Raw] = []
         self._finish_reason: str | None = None
 
-    def add(self, part: _ChoicePart) -> None:
-        delta = part.delta
+    def add(self, choice: ChunkChoice) -> None:
+        delta = choice.delta
         if delta is not None:
             self._content.append(delta.content or "")
             self._reasoning.append(delta.reasoning_content or "")
             self._other_reasoning.append(delta.reasoning or "")
             self._refusal.append(delta.refusal or "")
-            for at, call in enumerate(delta.tool_calls or ()):
-                self._call(call, at).add(call)
-        if part.logprobs is not _ABSENT:
-            self._add_logprobs(part.logprobs)
-        if isinstance(part.finish_reason, str):
-            self._finish_reason = part.finish_reason or self._finish_reason
+            for position, call in enumerate(delta.tool_calls or ()):
+                index = self._indexes.find(call.index, call.call_id, position)
+                self._calls.setdefault(index, _ToolCallParts()).add(call)
+        if choice.logprobs is not ABSENT:
+            self._add_logprobs(choice.logprobs)
+        if isinstance(choice.finish_reason, str):
+            self._finish_reason = choice.finish_reason or self._finish_reason
 
     def _add_logprobs(self, logprobs: msgspec.Raw) -> None:
         # Log probabilities of an unexpected shape, null among them, are left out.
         with contextlib.suppress(msgspec.ValidationError):
             self._logprobs.extend(_decode_logprobs(logprobs).content)
 
-    def _call(self, part: _CallPart, at: int) -> _CallParts:
-        """The call that a part belongs to: by its number; without one by its id, then by its place."""
-        call_id = _text(part.id)
-        index = _number(part.index)
-        if index is None:
-            known = (number for number, call in self._calls.items() if call_id and call.id == call_id)
-            index = next(known, len(self._calls) if call_id else at)
-        return self._calls.setdefault(index, _CallParts())
-
     def choice(self, index: int) -> _Choice:
-        calls = [self._calls[number].call() for number in sorted(self._calls)]
+        calls = [self._calls[index].call() for index in sorted(self._calls)]
         content = "".join(self._content)
         message = _Message(
             role="assistant",
@@ -182,23 +143,22 @@ class _Parts:
 
 
 class Collector:
-    """Collects one answer: ``feed`` its blocks, then take the ``body`` once ``done`` says that ``[DONE]`` was read."""
+    """Collects one stream: ``feed`` takes its blocks until ``done`` is True (``[DONE]`` read), then ``body`` returns
+    the completion."""
 
     __slots__ = ("_choices", "_head", "_usage", "done")
 
     def __init__(self) -> None:
-        self._head = _Chunk()
-        self._choices: dict[int, _Parts] = {}
+        self._head = Chunk()
+        self._choices: dict[int, _ChoiceParts] = {}
         self._usage: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
         self.done = False
 
     def feed(self, block: bytes) -> None:
         """Add ``block``: whole events. Raises UpstreamError for a chunk that cannot be read."""
-        for _, payload in events(block):
-            if payload.strip() == _END:
-                self.done = True
-            else:
-                self._add(payload)
+        chunks, self.done = read_chunks(block)
+        for chunk in chunks:
+            self._add(chunk)
 
     def body(self) -> bytes:
         """The ``chat.completion`` object."""
@@ -216,23 +176,17 @@ class Collector:
             )
         )
 
-    def _add(self, payload: bytes) -> None:
-        try:
-            chunk = _decode_chunk(payload)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise UpstreamError(
-                f"The upstream sent a chunk that cannot be read: {error}", code="upstream_malformed"
-            ) from error
+    def _add(self, chunk: Chunk) -> None:
         self._complete_head(chunk)
-        for place, part in enumerate(chunk.choices or ()):
-            index = _number(part.index)
-            self._choices.setdefault(place if index is None else index, _Parts()).add(part)
+        for position, choice in enumerate(chunk.choices or ()):
+            index = number(choice.index)
+            self._choices.setdefault(position if index is None else index, _ChoiceParts()).add(choice)
         usage = bytes(chunk.usage)
         if usage not in (b"", b"null"):
             # A copy: the field is a view that would keep the whole block alive.
             self._usage = msgspec.Raw(usage)
 
-    def _complete_head(self, chunk: _Chunk) -> None:
+    def _complete_head(self, chunk: Chunk) -> None:
         head = self._head
         head.id = _first(head.id, chunk.id)
         head.created = _first(head.created, chunk.created)
@@ -241,37 +195,17 @@ class Collector:
         head.service_tier = _first(head.service_tier, chunk.service_tier)
 
 
-def _decode_chunk(payload: bytes) -> _Chunk:
-    try:
-        return _decode(payload)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        return _decode(replace_halves(payload))
-
-
-def _number(index: object) -> int | None:
-    """An index, which some servers write as a float or a string."""
-    if isinstance(index, str) and index.isascii() and index.isdigit():
-        return int(index)
-    return int(index) if isinstance(index, int | float) else None
-
-
-def _text(value: object) -> str:
-    return str(value) if isinstance(value, str | int) else ""
-
-
-def _first(known: msgspec.Raw, value: msgspec.Raw) -> msgspec.Raw:
-    """The first value of a head field that holds something."""
-    if known is not _ABSENT or value is _ABSENT or is_empty(value):
-        return known
+def _first(present: msgspec.Raw, value: msgspec.Raw) -> msgspec.Raw:
+    """Return the value of a head field that is kept: the first one that is not empty."""
+    if present is not ABSENT or value is ABSENT or is_empty(value):
+        return present
     # A copy: the field is a view that would keep the whole block alive.
     return value.copy()
 
 
 def _value(raw: msgspec.Raw, default: bytes) -> msgspec.Raw:
-    return msgspec.Raw(default) if raw is _ABSENT else raw
+    return msgspec.Raw(default) if raw is ABSENT else raw
 
 
 def _optional(raw: msgspec.Raw) -> msgspec.Raw | msgspec.UnsetType:
-    return msgspec.UNSET if raw is _ABSENT else raw
+    return msgspec.UNSET if raw is ABSENT else raw

@@ -6,13 +6,17 @@ surrogate pairs, which servers write when a token boundary splits an emoji, are 
 """
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
 from ztoapi.dialects.reader import Usage
+from ztoapi.errors import UpstreamError
 
-__all__ = ["hide_halves", "is_empty", "read_usage", "replace_halves", "restore_halves"]
+__all__ = ["decode_part", "hide_halves", "is_empty", "read_usage", "replace_halves", "restore_halves"]
+
+T = TypeVar("T")
 
 _read_counts = msgspec.json.Decoder(Usage, strict=False).decode
 _EMPTY: Final = frozenset((b"", b"null", b"{}", b'""', b"[]", b"false", b"0"))
@@ -39,6 +43,21 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     return usage if usage.prompt_tokens or usage.completion_tokens or usage.total_tokens else None
+
+
+def decode_part(decode: Callable[[bytes], T], data: bytes, part: str) -> T:
+    """Return ``data`` decoded, with U+FFFD for half surrogates. Raises UpstreamError, with the noun phrase ``part``."""
+    try:
+        try:
+            return decode(data)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return decode(replace_halves(data))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UpstreamError(
+            f"the upstream sent {part} that cannot be read: {error}", code="upstream_malformed"
+        ) from error
 
 
 def hide_halves(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.dialects.chunks import DONE
+from ztoapi.dialects.chunk_writer import DONE
 from ztoapi.dialects.delta_template import DELTA, learn
 from ztoapi.dialects.events import parts, read_part
 from ztoapi.dialects.lenient import hide_halves, is_empty, read_usage, restore_halves

@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from ztoapi.dialects import openai, zai_request, zai_web, zread, zread_request
-from ztoapi.dialects.chunks import ChunkWriter
+from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.thinking import ThinkMode

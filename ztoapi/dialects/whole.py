@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ztoapi.dialects.chunks import DONE
+from ztoapi.dialects.chunk_writer import DONE
 from ztoapi.dialects.lenient import hide_halves, restore_halves
 from ztoapi.errors import UpstreamError
 

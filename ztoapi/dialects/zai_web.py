@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from ztoapi.dialects.chunks import DONE, ChunkWriter
+from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
 from ztoapi.dialects.events import events
 from ztoapi.dialects.lenient import is_empty, read_usage, replace_halves
 from ztoapi.dialects.reader import Usage

@@ -6,7 +6,7 @@ The events are named: ``answer`` brings increments of reasoning and text, ``roun
 
 import msgspec
 
-from ztoapi.dialects.chunks import DONE, ChunkWriter
+from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
 from ztoapi.dialects.events import events
 from ztoapi.dialects.lenient import replace_halves
 from ztoapi.dialects.reader import Usage
