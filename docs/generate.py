@@ -14,6 +14,7 @@ from docs import openapi
 from ztoapi.config.model import Config, PlatformSettings
 from ztoapi.config.options import Declared, literals, options_of, tables
 from ztoapi.config.schema import make_schema
+from ztoapi.errors import Failure
 from ztoapi.wire.limits import Limits
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +77,16 @@ def constants_table() -> str:
     return "\n".join(["| limit | value | reason |", "|---|---|---|", *(f"| `{n}` | {v} | {t} |" for n, v, t in rows)])
 
 
+def failures_table() -> str:
+    rows = (
+        f"| {each.occasion} | {each.status} | `{each.type}` | `{each.code}` | {each.fault.value} | "
+        f"{'yes' if each.retried else 'no'} |"
+        for each in Failure
+    )
+    header = "| what happens | status | type | code | fault | retried |"
+    return "\n".join([header, "|---|---|---|---|---|---|", *rows])
+
+
 def render(name: str) -> str:
     """Return the whole file ``name`` as it should be."""
     text = (ROOT / "docs" / name).read_text("utf-8")
@@ -84,6 +95,8 @@ def render(name: str) -> str:
         generated = [option_table(options_of(PlatformSettings))]
         generated += [option_table(options_of(kinds[table], table)) for table in TABLES]
         generated.append(option_table(options_of(Config)))
+    elif name == "behaviour.md":
+        generated = [failures_table()]
     else:
         generated = [limits_table(), constants_table()]
     parts = text.split(BEGIN)
@@ -170,7 +183,7 @@ EXAMPLE_TABLES = """
 
 
 if __name__ == "__main__":
-    for name in ("configuration.md", "limits.md"):
+    for name in ("behaviour.md", "configuration.md", "limits.md"):
         (ROOT / "docs" / name).write_text(render(name), "utf-8")
     (ROOT / "ztoapi.example.toml").write_text(example(), "utf-8")
     (ROOT / "docs/ztoapi.schema.json").write_text(schema(), "utf-8")

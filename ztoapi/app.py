@@ -14,7 +14,7 @@ from ztoapi.cache.response_cache import make_response_cache
 from ztoapi.config.host import is_loopback
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
-from ztoapi.errors import ApiError, Ending
+from ztoapi.errors import ApiError, shutting_down
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.health import HealthHandler
@@ -234,7 +234,7 @@ class Application:
                 return self._cors.check(exchange) or self._choose_handler(exchange)
             return (
                 self._cors.check(exchange)
-                or (self._shutting_down() if self.context.draining else None)
+                or (shutting_down() if self.context.draining else None)
                 or self._auth.check(exchange)
                 or self._choose_handler(exchange)
                 or self.admission.check(exchange)
@@ -299,16 +299,6 @@ class Application:
         if self._history is not None:
             checks["history:saves"] = self._history.check
         return checks
-
-    def _shutting_down(self) -> ApiError:
-        return ApiError(
-            "the gateway is shutting down",
-            status=503,
-            type="server_error",
-            code="shutdown",
-            retry_after=1.0,
-            ending=Ending.SHUTDOWN,
-        )
 
 
 def make_shared_limits(config: Config, workers: int = 1) -> SharedLimits:

@@ -344,7 +344,7 @@ def test_message_without_a_bound_is_refused() -> None:
     one.feed(answer("x" * MESSAGE_MAX_CHARS))
     assert one.error is None
     one.feed(answer("x"))
-    assert failed(one).code == "upstream_answer_too_long"
+    assert failed(one).code == "upstream_response_too_large"
 
 
 def test_tool_calls_are_deltas() -> None:
@@ -441,14 +441,14 @@ def out_stream(texts: list[str]) -> bytes:
         (200, b'{"error":{"code":"FRONTEND_CAPTCHA_REQUIRED"}}', (502, "upstream_client_check", False)),
         (405, b"<!doctype html><title>405</title>", (502, "upstream_client_check", False)),
         (502, b"<html>Bad gateway", (502, "upstream_error", True)),
-        (401, b'{"detail":"token expired"}', (502, "upstream_authentication", False)),
-        (403, b'{"detail":"no"}', (502, "upstream_forbidden", False)),
+        (401, b'{"detail":"token expired"}', (502, "upstream_auth_error", False)),
+        (403, b'{"detail":"no"}', (403, "upstream_forbidden", False)),
         (404, b'{"detail":"Not Found"}', (404, "model_not_found", False)),
         (429, b'{"detail":"slow down"}', (429, "rate_limit_exceeded", True)),
         (400, b'{"detail":"concurrency exceeded"}', (429, "rate_limit_exceeded", True)),
-        (400, b'{"detail":"bad model"}', (400, "upstream_invalid_request", False)),
+        (400, b'{"detail":"bad model"}', (400, "invalid_request", False)),
         (500, b'{"detail":"boom"}', (502, "upstream_error", True)),
-        (503, b"", (503, "upstream_error", True)),
+        (503, b"", (503, "upstream_overloaded", True)),
         (418, b"teapot", (502, "upstream_error", False)),
     ],
 )

@@ -178,9 +178,9 @@ def test_grouping_of_events_does_not_matter(texts: list[str], data: st.DataObjec
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (403, (502, "upstream_forbidden", False)),
+        (403, (403, "upstream_forbidden", False)),
         (429, (429, "rate_limit_exceeded", True)),
-        (503, (503, "upstream_error", True)),
+        (503, (503, "upstream_overloaded", True)),
         (500, (502, "upstream_error", True)),
     ],
 )

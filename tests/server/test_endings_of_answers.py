@@ -9,7 +9,7 @@ import pytest
 
 from tests.server.conftest import MakeServing
 from tests.support.serving import WAIT_SECONDS, Client, Serving
-from ztoapi.errors import ApiError, Ending, UpstreamError
+from ztoapi.errors import ApiError, Ending, Failure, UpstreamError
 from ztoapi.server.exchange import Exchange
 
 
@@ -28,15 +28,15 @@ def test_an_error_in_a_stream_is_its_last_event_and_no_end_follows(serving: Serv
     client.get("/s")
     exchange = serving.held()
     stream_some(serving, exchange)
-    serving.run(lambda: exchange.fail(UpstreamError("upstream broke", code="upstream_truncated")))
+    serving.run(lambda: exchange.fail(UpstreamError("upstream broke", Failure.MALFORMED)))
     answer = client.answer()
     assert not answer.complete
     first, last = answer.body.split(b"\n\n", 1)
     assert first == b"data: 1"
-    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "upstream_truncated"
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "upstream_malformed"
     assert last.endswith(b"\n\n")
     record = serving.record()
-    assert (record.status, record.error_code, record.ending) == (200, "upstream_truncated", Ending.UPSTREAM_ERROR)
+    assert (record.status, record.error_code, record.ending) == (200, "upstream_malformed", Ending.UPSTREAM_ERROR)
 
 
 def test_an_error_before_the_first_octet_of_a_stream_is_an_answer_of_its_own(serving: Serving, client: Client) -> None:

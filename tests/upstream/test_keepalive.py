@@ -383,7 +383,7 @@ async def test_a_connection_that_comes_up_while_the_client_closes_is_dropped(
     heard = Heard()
     native.client.send(upstream.request(), heard)
     await native.client.close()
-    assert (await heard.ended()).error.code == "upstream_closed"
+    assert (await heard.ended()).error.code == "shutdown"
     assert native.client.pool.statistics().busy == 0
 
 

@@ -200,7 +200,7 @@ async def test_what_came_before_a_loss_is_read_before_the_error(
     await talk_elsewhere(http)
     await native.client.close()
     received = 0
-    with pytest.raises(httpx.RemoteProtocolError, match="in the middle of its answer"):
+    with pytest.raises(httpx.RemoteProtocolError, match="in the middle of its response"):
         async for piece in response.aiter_raw():
             received += len(piece)
     assert received > HIGH_WATER_BYTES

@@ -25,7 +25,7 @@ async def test_first_byte(native: Native, upstream: Upstream) -> None:
     native.pass_time(59.0)
     assert heard.calls == []
     native.pass_time(60.1)
-    assert_timeout(heard, "no byte of an answer within 60 s")
+    assert_timeout(heard, "no byte of a response within 60 s")
     assert not heard.error.retryable
     await peer.closed_by_gateway()
 

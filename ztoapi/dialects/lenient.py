@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from ztoapi.dialects.reader import Usage
-from ztoapi.errors import UpstreamError
+from ztoapi.errors import malformed
 
 __all__ = ["decode_part", "hide_halves", "is_empty", "read_usage", "replace_halves", "restore_halves"]
 
@@ -55,9 +55,7 @@ def decode_part(decode: Callable[[bytes], T], data: bytes, part: str) -> T:
         except msgspec.DecodeError:
             return decode(replace_halves(data))
     except (msgspec.DecodeError, RecursionError) as error:
-        raise UpstreamError(
-            f"the upstream sent {part} that cannot be read: {error}", code="upstream_malformed"
-        ) from error
+        raise malformed(part, error) from error
 
 
 def hide_halves(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ from ztoapi.dialects.lenient import hide_halves, is_empty, read_usage, restore_h
 from ztoapi.dialects.reader import Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zai_errors import read_error
-from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.errors import Failure, UpstreamError, empty_response, malformed, unfinished
 from ztoapi.wire.delta_template import DeltaTemplate
 from ztoapi.wire.sse import BYTE_ORDER_MARK
 
@@ -242,13 +242,7 @@ class OpenAIReader:
         if len(self._finished) >= max(self._wanted, highest + 1) and all(self._finished.values()):
             # Some servers leave [DONE] out. Every choice has a finish_reason, so the response is complete.
             return self._end()
-        empty = not self._started
-        self.error = UpstreamError(
-            "the upstream's stream is empty" if empty else "the upstream's stream ended in the middle of the answer",
-            code="upstream_empty" if empty else "upstream_truncated",
-            ending=Ending.TRUNCATED,
-            retryable=empty,
-        )
+        self.error = unfinished() if self._started else empty_response()
         return b""
 
     def _end(self) -> bytes:
@@ -274,7 +268,7 @@ class OpenAIReader:
             try:
                 event = self._event(name, data, part)
             except (msgspec.DecodeError, RecursionError) as error:
-                self.error = _malformed("the upstream's stream holds an event that is no JSON chunk", error)
+                self.error = malformed("an event", error)
             if self.error is not None:
                 break
             if event is None and not passes:
@@ -489,7 +483,7 @@ def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
             out, usage = _completion(hidden, rewrite)
             return restore_halves(out), usage
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _malformed("the upstream's answer is no JSON completion", error) from error
+        raise malformed("a completion", error) from error
 
 
 def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
@@ -552,15 +546,4 @@ def _normalise_message(choice: Fields) -> None:
 
 
 def _network_error() -> UpstreamError:
-    return UpstreamError(
-        "the upstream lost its connection to the model",
-        retryable=True,
-        upstream_code="network_error",
-        fault=Fault.UPSTREAM,
-    )
-
-
-def _malformed(message: str, cause: Exception) -> UpstreamError:
-    error = UpstreamError(message, code="upstream_malformed")
-    error.__cause__ = cause
-    return error
+    return UpstreamError("the upstream lost its connection to the model", Failure.FAILED, upstream_code="network_error")

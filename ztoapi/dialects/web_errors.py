@@ -5,12 +5,12 @@ Both are web applications behind the same kind of edge: a status, a JSON object 
 """
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from ztoapi.dialects.reports import Report
-from ztoapi.errors import Fault, UpstreamError
+from ztoapi.errors import Failure, UpstreamError
 
 __all__ = ["effective_status", "normalised", "status_error", "value_text"]
 
@@ -18,36 +18,30 @@ _MESSAGE_CHARACTERS: Final = 300
 """Longest message of an undocumented upstream: enough for a reason."""
 
 
-class _Kind(NamedTuple):
-    """``effect`` completes a sentence that begins with the upstream's name."""
-
-    effect: str
-    status: int
-    type: str
-    code: str
-
-
-_INVALID = _Kind("did not accept the request", 400, "invalid_request_error", "upstream_invalid_request")
-_FAILED = _Kind("", 502, "server_error", "upstream_error")
-_KINDS: Final = {
-    # 502, not 401: the upstream refused the gateway's credential, and the client's own key is fine.
-    401: _Kind("refused the credential", 502, "authentication_error", "upstream_authentication"),
-    402: _Kind("reports a quota that is used up", 429, "insufficient_quota", "insufficient_quota"),
-    403: _Kind("refused access", 502, "permission_error", "upstream_forbidden"),
-    429: _Kind("limits its use", 429, "rate_limit_error", "rate_limit_exceeded"),
-    **dict.fromkeys((400, 413, 422), _INVALID),
+_FAILURES: Final = {
+    400: Failure.INVALID,
+    # Not a 401 for the client: the upstream has refused the gateway's credential, and the client's own key is valid.
+    401: Failure.REFUSED,
+    402: Failure.QUOTA,
+    403: Failure.FORBIDDEN,
+    413: Failure.TOO_LARGE,
+    422: Failure.INVALID,
+    429: Failure.THROTTLED,
+    500: Failure.SERVER_ERROR,
+    502: Failure.FAILED,
+    503: Failure.OVERLOADED,
+    504: Failure.FAILED,
+    529: Failure.OVERLOADED,
 }
-_RETRIED: Final = frozenset({429, 500, 502, 503, 504, 529})
-_FAULTS: Final = {
-    401: Fault.REFUSED,
-    402: Fault.QUOTA,
-    429: Fault.THROTTLED,
-    502: Fault.UPSTREAM,
-    503: Fault.OVERLOADED,
-    504: Fault.UPSTREAM,
-    529: Fault.OVERLOADED,
+_EFFECTS: Final = {
+    Failure.INVALID: "did not accept the request",
+    Failure.TOO_LARGE: "did not accept the request",
+    Failure.REFUSED: "refused the credential",
+    Failure.QUOTA: "reports a quota that is used up",
+    Failure.FORBIDDEN: "refused access",
+    Failure.THROTTLED: "limits its use",
 }
-"""As in ``zai_errors.py``: a plain 500 may be the request's own doing."""
+"""Completions of a sentence that begins with the upstream's name."""
 _RATE_WORDS = ("too many requests", "concurrency", "rate limit", "rate_limit")
 
 _decode_scalar = msgspec.json.Decoder(str | int | float | bool | None).decode
@@ -142,17 +136,13 @@ def status_error(upstream: str, report: Report, status: int, retry_after: float 
     status = effective_status(report, status)
     if any(word in report.text.lower() for word in _RATE_WORDS):
         status = 429
-    kind = _KINDS.get(status, _FAILED)
-    failed = f"failed ({status})" if status >= 400 else "failed"
+    failure = _FAILURES.get(status, Failure.UNEXPECTED)
+    effect = _EFFECTS.get(failure) or (f"failed ({status})" if status >= 400 else "failed")
     page = " with an HTML page" if report.page else ""
     words = f": {report.text[:_MESSAGE_CHARACTERS]}" if report.text else ""
     return UpstreamError(
-        f"{upstream} {kind.effect or failed}{page}{words}",
-        status=503 if status in {503, 529} else kind.status,
-        type=kind.type,
-        code=kind.code,
+        f"{upstream} {effect}{page}{words}",
+        failure,
         retry_after=retry_after,
-        retryable=status in _RETRIED,
         upstream_code=report.codes[0] if report.codes else str(status),
-        fault=_FAULTS.get(status, Fault.REQUEST),
     )

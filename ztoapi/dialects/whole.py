@@ -4,7 +4,7 @@ import msgspec
 
 from ztoapi.dialects.chunk_writer import DONE
 from ztoapi.dialects.lenient import hide_halves, restore_halves
-from ztoapi.errors import UpstreamError
+from ztoapi.errors import malformed
 
 __all__ = ["completion_events"]
 
@@ -25,7 +25,7 @@ def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
         fields = _decode_fields(line)
         deltas = list(map(_delta, _decode_objects(fields["choices"]) or ()))
     except (msgspec.DecodeError, RecursionError, KeyError) as error:
-        raise UpstreamError("the upstream's answer is no JSON completion") from error
+        raise malformed("a completion", error) from error
     usage = fields.pop("usage", _NULL)
     fields["object"] = msgspec.Raw(b'"chat.completion.chunk"')
     finishes = [{**choice, "delta": {}, "finish_reason": finish} for choice, finish in deltas]

@@ -19,8 +19,8 @@ from ztoapi.dialects.reasoning_blocks import Snapshot, TextSource
 from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.web_tools import ToolCalls
-from ztoapi.dialects.zai_web_errors import empty, refusal, reported
-from ztoapi.errors import ApiError, Ending, UpstreamError
+from ztoapi.dialects.zai_web_errors import refusal, reported
+from ztoapi.errors import ApiError, Failure, UpstreamError, empty_response, malformed, too_large, unfinished
 from ztoapi.wire.delta_template import DeltaTemplate
 
 __all__ = ["MESSAGE_MAX_CHARS", "WebReader", "build", "refusal"]
@@ -252,13 +252,8 @@ class WebReader:
 
     def _truncated(self) -> UpstreamError:
         if not self._started and not self._snapshot.chars:
-            return empty()
-        return UpstreamError(
-            "The upstream's answer ended before it was finished",
-            code="upstream_truncated",
-            ending=Ending.TRUNCATED,
-            retryable=not self._started,
-        )
+            return empty_response()
+        return unfinished(retryable=not self._started)
 
     def _fail(self, error: UpstreamError, out: list[bytes]) -> None:
         self._write(self._snapshot.take_rest(), out)
@@ -302,11 +297,7 @@ class WebReader:
             except msgspec.DecodeError:
                 return _decode_event(replace_halves(payload))
         except (msgspec.DecodeError, RecursionError) as error:
-            raise UpstreamError(
-                f"The upstream sent an event that cannot be read: {error}",
-                code="upstream_malformed",
-                retryable=not self._started,
-            ) from error
+            raise malformed("an event", error, retryable=not self._started) from error
 
     def _apply(self, data: _Data) -> None:
         if data.phase and isinstance(data.phase, str):
@@ -320,7 +311,7 @@ class WebReader:
         if data.delta_content:
             snapshot.append(data.delta_content, _SOURCES.get(self._phase, TextSource.ANSWER))
         if snapshot.chars > MESSAGE_MAX_CHARS:
-            raise UpstreamError("The upstream's answer is too long", code="upstream_answer_too_long")
+            raise too_large("message", Failure.LARGE_RESPONSE, f"{MESSAGE_MAX_CHARS} characters")
         if _present(data.usage):
             self.usage = read_usage(data.usage) or self.usage
 
@@ -349,7 +340,7 @@ class WebReader:
 
     def _finish(self, out: list[bytes]) -> None:
         if not self._started and not self._snapshot.chars and self.usage is None:
-            raise empty()
+            raise empty_response()
         self._write(self._snapshot.end(), out)
         self._start(out)
         out.append(self._writer.finish("tool_calls" if self._tools.any else "stop"))

@@ -2,15 +2,15 @@
 
 from ztoapi.dialects.reports import Report, read_report
 from ztoapi.dialects.web_errors import effective_status, status_error
-from ztoapi.errors import UpstreamError
+from ztoapi.errors import Failure, UpstreamError
 
-__all__ = ["empty", "refusal", "reported"]
+__all__ = ["refusal", "reported"]
 
 _UPSTREAM = "chat.z.ai"
 
 
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
-    """The error for a response that is no event stream."""
+    """Returns the error for a response that is no event stream."""
     if status in {400, 401, 403, 405} and body.lstrip()[:1] == b"<":
         # The application answers in JSON; a page comes from the firewall before it.
         return _client_check(str(status))
@@ -18,15 +18,13 @@ def refusal(status: int, body: bytes, retry_after: float | None = None) -> Upstr
 
 
 def reported(report: Report, status: int = 200, retry_after: float | None = None) -> UpstreamError:
-    """The error for ``report``, in a response or within a stream (status 200)."""
+    """Returns the error for ``report``, in a response or within a stream (status 200)."""
     if status == 426 or _names_client_check(report):
         return _client_check(report.codes[0] if report.codes else str(status))
     if effective_status(report, status) == 404:
         return UpstreamError(
-            "chat.z.ai does not know this model (or no longer answers at this address)",
-            status=404,
-            type="invalid_request_error",
-            code="model_not_found",
+            "chat.z.ai does not have this model (or has moved)",
+            Failure.NO_MODEL,
             upstream_code=report.codes[0] if report.codes else "404",
         )
     return status_error(_UPSTREAM, report, status, retry_after)
@@ -43,11 +41,6 @@ def _client_check(code: str) -> UpstreamError:
     return UpstreamError(
         "chat.z.ai serves only its own web client and refused this one. Use the official API instead: "
         "https://api.z.ai with an API key (https://z.ai/manage-apikey/apikey-list).",
-        code="upstream_client_check",
+        Failure.CLIENT_CHECK,
         upstream_code=code,
     )
-
-
-def empty() -> UpstreamError:
-    """The error for a stream that ends and has said nothing."""
-    return UpstreamError("The upstream sent an empty answer", code="upstream_empty", retryable=True)

@@ -14,7 +14,7 @@ from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import Layout, ThinkMode
 from ztoapi.dialects.web_errors import status_error
 from ztoapi.dialects.zread_request import UPSTREAM
-from ztoapi.errors import Ending, UpstreamError
+from ztoapi.errors import Failure, UpstreamError, empty_response, malformed, too_large, unfinished
 from ztoapi.wire.delta_template import DeltaTemplate
 
 __all__ = ["ZreadReader", "refusal"]
@@ -65,14 +65,7 @@ class ZreadReader:
     def eof(self) -> bytes:
         if self.done or self.error:
             return b""
-        self.error = UpstreamError(
-            "The upstream's answer ended before it was finished",
-            code="upstream_truncated",
-            ending=Ending.TRUNCATED,
-            retryable=not self._started,
-        )
-        if not self._started:
-            self.error = _empty()
+        self.error = unfinished() if self._started else empty_response()
         return b""
 
     def _read(self, name: str, payload: bytes, out: list[bytes]) -> None:
@@ -93,11 +86,7 @@ class ZreadReader:
             except msgspec.DecodeError:
                 return _decode_answer(replace_halves(payload))
         except (msgspec.DecodeError, RecursionError) as error:
-            raise UpstreamError(
-                f"The upstream sent an event that cannot be read: {error}",
-                code="upstream_malformed",
-                retryable=not self._started,
-            ) from error
+            raise malformed("an event", error, retryable=not self._started) from error
 
     def _answer(self, answer: _Answer, out: list[bytes]) -> None:
         if answer.reasoning_content:
@@ -111,7 +100,7 @@ class ZreadReader:
         self._round.append(text)
         self._round_chars += len(text)
         if self._round_chars > ROUND_MAX_CHARS:
-            raise UpstreamError("The upstream's answer is too long", code="upstream_answer_too_long")
+            raise too_large("response", Failure.LARGE_RESPONSE, f"{ROUND_MAX_CHARS} characters")
         self._layout.say(text)
 
     def _end_round(self, answer: _Answer, out: list[bytes]) -> None:
@@ -126,7 +115,7 @@ class ZreadReader:
 
     def _finish(self, out: list[bytes]) -> None:
         if not self._started:
-            raise _empty()
+            raise empty_response()
         self._layout.end()
         self._write(out)
         out.append(self._writer.finish("stop"))
@@ -148,7 +137,3 @@ class ZreadReader:
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
     """The error for a response that is no event stream."""
     return status_error(UPSTREAM, read_report(body), status, retry_after)
-
-
-def _empty() -> UpstreamError:
-    return UpstreamError("The upstream sent an empty answer", code="upstream_empty", retryable=True)

@@ -13,7 +13,7 @@ import msgspec
 
 from ztoapi.dialects.reports import Report, presentable
 from ztoapi.dialects.web_errors import status_error, value_text
-from ztoapi.errors import ApiError, UpstreamError
+from ztoapi.errors import ApiError, UpstreamError, malformed
 from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = [
@@ -203,12 +203,12 @@ def _id(value: str | int) -> str:
     """An id that goes into a path: whatever the upstream says, it stays one segment."""
     text = str(value)
     if not _ID.fullmatch(text):
-        raise UpstreamError("zread.ai sent an id that cannot be used", code="upstream_malformed")
+        raise malformed("an id")
     return text
 
 
 def _unreadable(error: Exception) -> UpstreamError:
-    return UpstreamError(f"zread.ai sent an answer that cannot be read: {error}", code="upstream_malformed")
+    return malformed("a response", error)
 
 
 def _not_indexed() -> ApiError:

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from ztoapi import __version__
-from ztoapi.errors import ApiError, Ending
+from ztoapi.errors import shutting_down
 from ztoapi.server.context import ServerContext
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.checks import Check, Checks
@@ -62,7 +62,5 @@ class HealthHandler:
         """503 from the moment shutdown begins, so that a load balancer looks elsewhere. An upstream that is down or
         refuses the credentials is no reason: it does so for every gateway, and may stop at any moment."""
         if self._context.draining:
-            raise ApiError(
-                "the gateway is shutting down", status=503, type="server_error", code="shutdown", ending=Ending.SHUTDOWN
-            )
+            raise shutting_down()
         exchange.respond(200, b'{"status":"ok"}')

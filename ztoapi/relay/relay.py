@@ -14,7 +14,7 @@ from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.reports import presentable
 from ztoapi.dialects.translate import Translation
-from ztoapi.errors import Ending, Fault, UpstreamError, empty_response, too_large, unexpected_coding
+from ztoapi.errors import Ending, Failure, Fault, UpstreamError, empty_response, too_large, unexpected_coding
 from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
 from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
 from ztoapi.relay.retries import RetryLoop
@@ -249,7 +249,7 @@ class Relay:
             block = blocks.feed(payload)
         except RingOverflow:
             self._hang_up()
-            self._failed(too_large("event", self._options.max_event_bytes))
+            self._failed(too_large("event", Failure.LARGE_EVENT, f"{self._options.max_event_bytes} bytes"))
             return
         if not block:
             return
@@ -308,7 +308,7 @@ class Relay:
         elif mode is _WHOLE:
             self._finish_whole()
         elif mode is _BODY and not any(self._parts):
-            self._failed(empty_response(self._head.status))
+            self._failed(empty_response(f"response with status {self._head.status}"))
         elif mode is _BODY or mode is _ERROR:
             self._failed(self._error())
 
@@ -369,7 +369,7 @@ class Relay:
         self._size += len(part)
         if self._size > self._options.max_response_bytes:
             self._hang_up()
-            self._failed(too_large("response", self._options.max_response_bytes))
+            self._failed(too_large("response", Failure.LARGE_RESPONSE, f"{self._options.max_response_bytes} bytes"))
 
     def _done(self, out: bytes) -> None:
         """The stream is complete. The rest of the upstream's response, its last chunk, only frees the connection."""

@@ -13,7 +13,7 @@ import msgspec
 from ztoapi import __version__
 from ztoapi.config.model import Platform, UpstreamConfig
 from ztoapi.dialects.openai import KnownTemplates
-from ztoapi.errors import Fault, UpstreamError
+from ztoapi.errors import Failure, Fault, UpstreamError
 from ztoapi.relay.cooldowns import bounded_wait
 from ztoapi.relay.credentials import Caps, CredentialLease, CredentialPool, CredentialStatistics, Unavailable
 from ztoapi.relay.redaction import Redaction
@@ -199,8 +199,7 @@ class Upstream:
             return UpstreamError(
                 f"the gateway has no token for the platform {platform}: set "
                 f"{platform.upper()}_TOKEN (or UPSTREAM_TOKEN for the default platform)",
-                status=503,
-                code="token_unavailable",
+                Failure.NO_TOKEN,
             )
         # Without names: they may identify the owners of tokens.
         reasons = ", ".join(f"{count} {_REASONS[fault]}" for fault, count in unavailable.reasons.items())
@@ -208,11 +207,8 @@ class Upstream:
         return UpstreamError(
             f"no credential of the platform {platform} can serve this model now: {reasons}; "
             f"try again in {math.ceil(unavailable.seconds)} s",
-            status=429 if busy else 503,
-            type="rate_limit_exceeded" if busy else "server_error",
-            code="rate_limit_exceeded" if busy else "upstream_unavailable",
+            Failure.BUSY if busy else Failure.UNAVAILABLE,
             retry_after=math.ceil(unavailable.seconds),
-            retryable=True,
         )
 
 

@@ -6,7 +6,7 @@ import httpx
 
 from ztoapi.dialects.translate import Translation
 from ztoapi.dialects.zread_request import JSONCall
-from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.errors import UpstreamError
 from ztoapi.relay.retry_after import retry_after
 
 __all__ = ["prepare"]
@@ -33,18 +33,11 @@ async def prepare(
                 content=call.body,
                 headers={**headers, "content-type": "application/json"},
             )
-        except httpx.TimeoutException as error:
-            raise UpstreamError(
-                f"zread.ai did not answer in time: {error}",
-                status=504,
-                code="upstream_timeout",
-                ending=Ending.UPSTREAM_TIMEOUT,
-                fault=Fault.UPSTREAM,
-            ) from error
         except httpx.TransportError as error:
-            raise UpstreamError(
-                f"zread.ai cannot be reached: {error}", code="upstream_unreachable", fault=Fault.UPSTREAM
-            ) from error
+            # ClientTransport translates the gateway's own error for httpx, and chains it.
+            if isinstance(error.__cause__, UpstreamError):
+                raise error.__cause__ from None
+            raise
         if not response.is_success:
             fields = {name.lower(): value for name, value in response.headers.raw}
             raise translation.refusal(response.status_code, response.content, retry_after(fields, clock()))

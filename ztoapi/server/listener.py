@@ -5,7 +5,7 @@ import contextlib
 import socket
 from typing import Final
 
-from ztoapi.errors import ApiError, Ending
+from ztoapi.errors import shutting_down
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 
@@ -46,14 +46,7 @@ class Server:
                 break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(at_once.wait(), _DRAIN_POLL_SECONDS)
-        error = ApiError(
-            "the gateway is shutting down",
-            status=503,
-            type="server_error",
-            code="shutdown",
-            retry_after=1.0,
-            ending=Ending.SHUTDOWN,
-        )
+        error = shutting_down()
         cut_off = [connection for connection in context.connections if connection.busy]
         for connection in cut_off:
             connection.stop(error)

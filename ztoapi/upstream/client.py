@@ -19,7 +19,7 @@ from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.bounds import REST_SECONDS, Refusal, Rest
 from ztoapi.upstream.connect import connect
 from ztoapi.upstream.connection import Sink, Timeouts, UpstreamConnection
-from ztoapi.upstream.failures import connect_failed, connect_timeout
+from ztoapi.upstream.failures import closing, connect_failed, connect_timeout
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.wire.client import AnswerHeads, ResponseHead
 from ztoapi.wire.limits import LANDING_BYTES
@@ -226,7 +226,7 @@ class NativeCall:
             self._connecting = None
             if client.closed:
                 connection.transport.abort()
-                self._sink.on_error(_shut_down())
+                self._sink.on_error(closing())
                 return
             client.pool.opened(origin, connection)
             self._send(connection)
@@ -258,7 +258,3 @@ class NativeCall:
             self.connect()
             return
         self._sink.on_error(error)
-
-
-def _shut_down() -> UpstreamError:
-    return UpstreamError("the gateway is shutting down", code="upstream_closed")

@@ -19,9 +19,17 @@ import termios
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from ztoapi.errors import Fault, ProtocolError, UpstreamError
+from ztoapi.errors import ProtocolError, UpstreamError
 from ztoapi.structures.deadlines import NEVER
-from ztoapi.upstream.failures import broken_http, closed, internal, late, truncated
+from ztoapi.upstream.failures import (
+    broken_http,
+    closed,
+    fell_silent,
+    internal,
+    no_byte_in_time,
+    took_too_long,
+    truncated,
+)
 from ztoapi.wire.client import AnswerHeads, ClientWire, ResponseHead
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
 
@@ -305,18 +313,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._total_deadline += now - self._last_activity
             self._last_activity = now
         elif now >= self._total_deadline:
-            # A long answer is no sign of a failing upstream.
-            self._fail(late(f"the upstream's answer took longer than {timeouts.total:g} s", Fault.REQUEST))
+            self._fail(took_too_long(timeouts.total))
         elif self._active:
             self._active = False
             self._last_activity = now
         elif not self.answering:
             if now >= self._first_byte_deadline:
-                self._fail(late(f"the upstream sent no byte of an answer within {timeouts.first_byte:g} s"))
+                self._fail(no_byte_in_time(timeouts.first_byte))
             else:
                 self._tell_idle(sink, now - self._last_activity)
         elif now - self._last_activity >= timeouts.between_bytes:
-            self._fail(late(f"the upstream fell silent for {timeouts.between_bytes:g} s"))
+            self._fail(fell_silent(timeouts.between_bytes))
         else:
             self._tell_idle(sink, now - self._last_activity)
 

@@ -1,7 +1,7 @@
-"""Errors of the transports themselves: the upstream cannot be reached, is silent, or breaks off.
+"""Errors of the transports: the upstream cannot be reached, is silent, breaks off, or breaks HTTP.
 
-Their messages hold no byte that an upstream has sent. Those of failed connections name the address, for the log:
-:meth:`ztoapi.relay.upstreams.Upstream.disclose` takes it out for clients.
+Their messages contain no byte from an upstream. Those of failed connections contain the address, for the log:
+:meth:`ztoapi.relay.upstreams.Upstream.disclose` removes it for clients.
 """
 
 import errno
@@ -11,100 +11,104 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
-from ztoapi.errors import Ending, Fault, UpstreamError
+from ztoapi.errors import Failure, UpstreamError
 
 __all__ = [
     "broken_http",
     "closed",
+    "closing",
     "connect_failed",
     "connect_timeout",
+    "fell_silent",
     "internal",
-    "late",
+    "no_byte_in_time",
+    "took_too_long",
     "truncated",
 ]
 
 _LOCAL_SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""The gateway's host has no descriptor or buffer left, which says nothing of the upstream."""
+"""The gateway's host has no descriptor or buffer left, which is no fault of the upstream."""
 _SHORTAGE_RETRY_SECONDS: Final = 1.0
 
 
 def connect_failed(authority: str, cause: BaseException) -> UpstreamError:
-    """No connection to ``authority``, because of ``cause``; exceptions that it came from count too."""
+    """Returns the error for no connection to ``authority``. The reason is in ``cause``, or in the exceptions that led
+    to it."""
     chain = list(_chain(cause))
     tls = next((error for error in chain if isinstance(error, ssl.SSLError)), None)
     if tls is not None:
-        return _unreachable(authority, f"TLS failed: {_tls_reason(tls)}", cause, retryable=False)
+        return _unreachable(authority, f"TLS failed: {_tls_reason(tls)}", cause, Failure.TLS_FAILED)
     system = next((error for error in reversed(chain) if isinstance(error, OSError) and error.errno), None)
     if isinstance(system, socket.gaierror):
         system = _shortage() or system
     if system is not None and system.errno in _LOCAL_SHORTAGES:
         error = UpstreamError(
             "the gateway has no socket left for a connection to the upstream",
-            status=503,
-            code="overloaded",
+            Failure.NO_SOCKET,
             retry_after=_SHORTAGE_RETRY_SECONDS,
-            fault=Fault.REQUEST,
         )
         error.__cause__ = cause
         return error
-    return _unreachable(authority, _system_reason(system), cause)
+    return _unreachable(authority, _system_reason(system), cause, Failure.UNREACHABLE)
 
 
 def connect_timeout(authority: str, seconds: float, cause: BaseException) -> UpstreamError:
-    """No connection to ``authority`` within ``seconds``."""
-    error = late(f"cannot connect to the upstream {authority}: no connection within {seconds:g} s")
-    error.retryable = True
+    """Returns the error for no connection to ``authority`` within ``seconds``."""
+    message = f"cannot connect to the upstream {authority}: no connection within {seconds:g} s"
+    error = UpstreamError(message, Failure.CONNECT_TIMEOUT)
     error.__cause__ = cause
     return error
 
 
-def late(message: str, fault: Fault = Fault.UPSTREAM) -> UpstreamError:
-    """The upstream has taken too long."""
-    return UpstreamError(message, status=504, code="upstream_timeout", ending=Ending.UPSTREAM_TIMEOUT, fault=fault)
+def no_byte_in_time(seconds: float) -> UpstreamError:
+    """Returns the error for no first byte of a response within ``seconds``."""
+    return UpstreamError(f"the upstream sent no byte of a response within {seconds:g} s", Failure.TIMEOUT)
+
+
+def fell_silent(seconds: float) -> UpstreamError:
+    """Returns the error for a pause of ``seconds``."""
+    return UpstreamError(f"the upstream fell silent for {seconds:g} s", Failure.TIMEOUT)
+
+
+def took_too_long(seconds: float) -> UpstreamError:
+    """Returns the error for a response that is not complete after ``seconds``, which is no sign of a failing
+    upstream."""
+    return UpstreamError(f"the upstream's response took longer than {seconds:g} s", Failure.TOTAL_TIMEOUT)
 
 
 def closed(cause: BaseException | None) -> UpstreamError:
-    """The connection has ended before any byte of a response."""
-    error = UpstreamError(
-        "the upstream closed the connection without an answer", code="upstream_closed", fault=Fault.UPSTREAM
-    )
-    error.__cause__ = cause
-    return error
+    """Returns the error for a connection that ends before any byte of a response."""
+    return _caused(cause, "the upstream closed the connection without a response", Failure.CLOSED)
 
 
 def truncated(cause: BaseException | None) -> UpstreamError:
-    """The connection has ended within a response."""
-    error = UpstreamError(
-        "the upstream closed the connection in the middle of its answer",
-        code="upstream_truncated",
-        ending=Ending.TRUNCATED,
-        fault=Fault.UPSTREAM,
-    )
-    error.__cause__ = cause
-    return error
+    """Returns the error for a connection that ends within a response."""
+    return _caused(cause, "the upstream closed the connection in the middle of its response", Failure.CUT_OFF)
 
 
 def broken_http(reason: str) -> UpstreamError:
-    """The response breaks HTTP; ``reason`` is one of our own messages."""
-    return UpstreamError(
-        f"the upstream's answer breaks HTTP: {reason}", code="upstream_protocol_error", fault=Fault.UPSTREAM
-    )
+    """Returns the error for a response that breaks HTTP. ``reason`` is one of the gateway's own messages."""
+    return UpstreamError(f"the upstream's response breaks HTTP: {reason}", Failure.BROKEN_HTTP)
+
+
+def closing() -> UpstreamError:
+    """Returns the error for a request whose connection opens after the client has closed."""
+    return UpstreamError("the gateway is shutting down", Failure.SHUTDOWN)
 
 
 def internal() -> UpstreamError:
-    """A fault of the gateway's own."""
-    return UpstreamError("internal error", status=500, code="internal", ending=Ending.INTERNAL_ERROR)
+    """Returns the error for a failed callback of a sink."""
+    return UpstreamError("internal error", Failure.INTERNAL)
 
 
-def _unreachable(authority: str, reason: str, cause: BaseException, *, retryable: bool = True) -> UpstreamError:
-    error = UpstreamError(
-        f"cannot connect to the upstream {authority}: {reason}",
-        code="upstream_unreachable",
-        retryable=retryable,
-        fault=Fault.UPSTREAM,
-    )
+def _caused(cause: BaseException | None, message: str, failure: Failure) -> UpstreamError:
+    error = UpstreamError(message, failure)
     error.__cause__ = cause
     return error
+
+
+def _unreachable(authority: str, reason: str, cause: BaseException, failure: Failure) -> UpstreamError:
+    return _caused(cause, f"cannot connect to the upstream {authority}: {reason}", failure)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -118,7 +122,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _shortage() -> OSError | None:
-    """The reason why no socket can be made, if there is one: a resolver without a descriptor reports that the name
+    """Returns the reason why no socket can be created, if any: without a descriptor a resolver reports that the name
     cannot be resolved."""
     try:
         socket.socket().close()
@@ -129,8 +133,8 @@ def _shortage() -> OSError | None:
 
 def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        # E.g. "unable to get local issuer certificate"; ``reason`` only says that the certificate was refused.
-        # A mismatch goes on with the host's name.
+        # Such as "unable to get local issuer certificate"; ``reason`` is less specific. A mismatch continues with the
+        # host's name.
         return f"the certificate is not accepted: {error.verify_message.partition(' for ')[0]}"
     return error.reason or "the handshake broke off"
 
@@ -141,5 +145,5 @@ def _system_reason(error: OSError | None) -> str:
         return "the address cannot be used"
     if isinstance(error, socket.gaierror):
         return str(error.strerror or "the name cannot be resolved")
-    # Not ``strerror``: asyncio writes the address there.
+    # ``strerror`` contains the address, from asyncio.
     return os.strerror(error.errno)

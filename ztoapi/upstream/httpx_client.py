@@ -17,7 +17,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from ztoapi.config.model import UpstreamConfig
-from ztoapi.errors import Fault, ProtocolError, UpstreamError
+from ztoapi.errors import ProtocolError, UpstreamError
 from ztoapi.upstream.bounds import REST_SECONDS, Refusal, Rest
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.connection import Sink, Timeouts
@@ -26,8 +26,10 @@ from ztoapi.upstream.failures import (
     closed,
     connect_failed,
     connect_timeout,
+    fell_silent,
     internal,
-    late,
+    no_byte_in_time,
+    took_too_long,
     truncated,
 )
 from ztoapi.upstream.httpx_streams import check_responses
@@ -123,7 +125,7 @@ class HttpxCall:
         except UpstreamError as error:
             self._fail(error)
         except TimeoutError:
-            self._fail(late(f"the upstream's answer took longer than {total:g} s", Fault.REQUEST))
+            self._fail(took_too_long(total))
         except Exception as error:  # noqa: BLE001 - the last frame of the task: a callback of the sink has raised
             self._loop.call_exception_handler(
                 {"message": "the sink of an upstream answer failed", "exception": error, "task": self._task}
@@ -164,7 +166,8 @@ class HttpxCall:
         except httpx.ConnectTimeout as error:
             raise connect_timeout(authority, self._config.connect_timeout_seconds, error) from error
         except httpx.TimeoutException as error:
-            raise late("the upstream fell silent") from error
+            seconds: float = request.extensions["timeout"]["read"]
+            raise (fell_silent(seconds) if answering else no_byte_in_time(seconds)) from error
         except (httpx.ConnectError, httpx.ProxyError, UnicodeError) as error:
             if answering:
                 raise

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from ztoapi.errors import Ending, UpstreamError
+from ztoapi.errors import Ending, Failure, UpstreamError
 from ztoapi.upstream.client import Client, UpstreamCall, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.pool import Origin
@@ -144,8 +144,8 @@ def _translated(error: UpstreamError, request: httpx.Request) -> httpx.Transport
     if error.ending is Ending.UPSTREAM_TIMEOUT:
         kind = httpx.ConnectTimeout if error.retryable else httpx.ReadTimeout
         return kind(error.message, request=request)
-    if error.code == "upstream_unreachable":
+    if error.failure in (Failure.UNREACHABLE, Failure.TLS_FAILED):
         return httpx.ConnectError(error.message, request=request)
-    if error.code in ("upstream_closed", "upstream_truncated"):
+    if error.failure in (Failure.CLOSED, Failure.CUT_OFF):
         return httpx.RemoteProtocolError(error.message, request=request)
     return httpx.ReadError(error.message, request=request)
