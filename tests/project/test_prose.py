@@ -8,7 +8,18 @@ from tests.project.prose import BOUNDS, Bound, count, page_texts, replaced_words
 
 ROOT = Path(__file__).resolve().parents[2]
 # Packages and pages that follow the writing rules; add one when it is rewritten.
-PACKAGES = ["cache", "config", "limits", "measure", "middleware", "profiling", "simulator", "store", "structures"]
+PACKAGES = [
+    "apis",
+    "cache",
+    "config",
+    "limits",
+    "measure",
+    "middleware",
+    "profiling",
+    "simulator",
+    "store",
+    "structures",
+]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [
     "README.md",

@@ -63,11 +63,12 @@ class Delta(msgspec.Struct, gc=False):
 
 
 class ChunkChoice(msgspec.Struct, gc=False):
-    """The part of one choice in a chunk."""
+    """The part of one choice in a chunk. ``stop_reason`` is vLLM's: the stop sequence that matched."""
 
     index: object = None
     delta: Delta | None = None
     finish_reason: object = None
+    stop_reason: object = None
     logprobs: msgspec.Raw = ABSENT
 
 

@@ -1,0 +1,63 @@
+"""Thinking and its effort, for GLM.
+
+GLM thinks unless a request switches it off, other APIs only on request. The models of the 5.3 family refuse
+``thinking.type = disabled``: they get the lowest effort, and the event writers drop their reasoning.
+
+Parameters: https://docs.z.ai/api-reference/llm/chat-completion
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from ztoapi.apis.capabilities import Capabilities, ThinkingSwitch
+
+__all__ = ["chat_effort", "thinking_fields"]
+
+_RANKS: Final = {"minimal": 0, "low": 0, "medium": 1, "high": 2, "xhigh": 3, "max": 3}
+"""Order of the efforts of all APIs. Equal ranks mean the same to GLM."""
+_GLM: Final = ("low", "high", "high", "max")
+"""GLM's value by rank: it has no medium."""
+_COMMON: Final = ("low", "medium", "high", "high")
+"""The value by rank for an unknown model: OpenAI's values that every server with this field accepts."""
+
+
+def thinking_fields(wanted: bool, effort: str | None, model: Capabilities, *, replayed: bool) -> dict[str, object]:
+    """Returns the fields of a chat request for a client that ``wanted`` thinking with ``effort``.
+
+    ``enable_thinking`` is read by every dialect. ``replayed`` is true if a message has ``reasoning_content``, which
+    GLM ignores unless ``clear_thinking`` is false.
+    """
+    if model.thinking is ThinkingSwitch.NONE:
+        return {}
+    fields: dict[str, object] = {"enable_thinking": wanted}
+    thinking: dict[str, object] = {"type": "enabled" if wanted else "disabled"}
+    if not wanted and model.thinking is ThinkingSwitch.ALWAYS:
+        thinking["type"] = "enabled"
+        effort = "low"
+    if replayed:
+        thinking["clear_thinking"] = False
+    fields["thinking"] = thinking
+    if effort is not None and thinking["type"] == "enabled":
+        value = chat_effort(effort, model)
+        if value is not None:
+            fields["reasoning_effort"] = value
+    return fields
+
+
+def chat_effort(effort: str, model: Capabilities) -> str | None:
+    """Returns the value of ``reasoning_effort`` for ``effort``; None for a model or a value without one.
+
+    A model that lacks the value gets its next higher one, or its highest.
+    """
+    rank = _RANKS.get(effort)
+    if rank is None or model.efforts == ():
+        return None
+    if model.efforts is None:
+        return _COMMON[rank]
+    known = _by_rank(model.efforts)
+    wanted = _RANKS[_GLM[rank]]
+    return next((value for value, own in known.items() if own >= wanted), model.efforts[-1])
+
+
+def _by_rank(efforts: tuple[str, ...]) -> Mapping[str, int]:
+    return {value: _RANKS[value] for value in efforts if value in _RANKS}

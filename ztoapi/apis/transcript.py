@@ -1,0 +1,176 @@
+"""Builds the messages of a chat request from the turns of another API.
+
+GLM and strict servers accept one order only: behind an assistant message with tool calls comes one tool message for
+each call, in the order of the calls, and only then other messages. An assistant message has text or calls. The order
+depends on earlier turns alone, so that a longer conversation begins with the bytes of the shorter one, which the
+upstream's prompt cache needs.
+
+https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "BLANK_LINE",
+    "CallMessage",
+    "FilePart",
+    "ImagePart",
+    "Part",
+    "TextPart",
+    "Transcript",
+    "tool_call",
+]
+
+BLANK_LINE: Final = "\n\n"
+"""Separates texts that become one."""
+_NO_OUTPUT: Final = "(no output)"
+"""Stands for an empty result, which GLM refuses (1213, 1214)."""
+_NO_RESULT: Final = "(no result: the tool call was interrupted)"
+"""Stands for the result of a call that the client left without one."""
+
+
+class TextPart(msgspec.Struct, tag="text", frozen=True):
+    text: str
+
+
+class Url(msgspec.Struct, frozen=True, omit_defaults=True):
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(msgspec.Struct, tag="image_url", frozen=True):
+    image_url: Url
+
+
+class FilePart(msgspec.Struct, tag="file_url", frozen=True):
+    """Z.ai's part for a document by its URL."""
+
+    file_url: Url
+
+
+Part: TypeAlias = TextPart | ImagePart | FilePart
+
+
+class CallFunction(msgspec.Struct, frozen=True):
+    name: str
+    arguments: str
+
+
+class CallMessage(msgspec.Struct, frozen=True):
+    """One entry of ``tool_calls``."""
+
+    id: str
+    type: str
+    function: CallFunction
+
+
+class _System(msgspec.Struct, tag_field="role", tag="system"):
+    content: str
+
+
+class _User(msgspec.Struct, tag_field="role", tag="user"):
+    content: str | list[Part]
+
+
+class _Tool(msgspec.Struct, tag_field="role", tag="tool"):
+    tool_call_id: str
+    content: str
+
+
+class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", omit_defaults=True):
+    content: str | None
+    reasoning_content: str = ""
+    tool_calls: list[CallMessage] = msgspec.field(default_factory=list)
+
+
+_Message: TypeAlias = _System | _User | _Tool | _Assistant
+
+
+def tool_call(id: str, name: str, arguments: str) -> CallMessage:
+    return CallMessage(id, "function", CallFunction(name, arguments))
+
+
+class Transcript:
+    """Receives the turns of a conversation in their order; ``messages`` then returns those of the chat request."""
+
+    __slots__ = ("_messages", "_rest", "_results", "has_input", "has_reasoning")
+
+    def __init__(self) -> None:
+        self._messages: list[_Message] = []
+        self._results: dict[str, _Tool] = {}
+        """Results since the last assistant message, by the id of their call."""
+        self._rest: list[_Message] = []
+        """All other messages since the last assistant message."""
+        self.has_input = False
+        """Whether there is a message of a user or a tool, without which GLM refuses a request (1214)."""
+        self.has_reasoning = False
+
+    def system(self, text: str) -> None:
+        """Adds a system message. Those before the conversation are joined to one."""
+        if not text:
+            return
+        first = self._rest[0] if len(self._rest) == 1 and not self._messages else None
+        if isinstance(first, _System):
+            first.content += BLANK_LINE + text
+        else:
+            self._rest.append(_System(text))
+
+    def user(self, parts: Sequence[Part]) -> None:
+        """Adds a user message; text alone is sent as a string, which every model accepts."""
+        texts = [part.text for part in parts if isinstance(part, TextPart)]
+        if len(texts) == len(parts):
+            text = BLANK_LINE.join(filter(None, texts))
+            if not text:
+                return
+            self._rest.append(_User(text))
+        else:
+            self._rest.append(_User([part for part in parts if not isinstance(part, TextPart) or part.text]))
+        self.has_input = True
+
+    def result(self, call_id: str, text: str) -> None:
+        """Adds the result of a tool call. A result of an unknown call becomes a user message: a tool message without
+        its call is refused."""
+        self.has_input = True
+        if call_id in self._open_calls() and call_id not in self._results:
+            self._results[call_id] = _Tool(call_id, text or _NO_OUTPUT)
+        else:
+            self._rest.append(_User(f"Result of the tool call {call_id}:{BLANK_LINE}{text or _NO_OUTPUT}"))
+
+    def assistant(self, text: str = "", *, reasoning: str = "", calls: Sequence[CallMessage] = ()) -> None:
+        """Adds an assistant message, or adds to the one before if nothing stands between. Reasoning alone is left out:
+        a message with neither text nor calls is refused (1214)."""
+        if not text and not calls:
+            return
+        last = self._messages[-1] if self._messages and not (self._rest or self._results) else None
+        if not isinstance(last, _Assistant):
+            self._end_turn()
+            last = _Assistant(None)
+            self._messages.append(last)
+        if text:
+            last.content = text if last.content is None else last.content + BLANK_LINE + text
+        if reasoning:
+            self.has_reasoning = True
+            last.reasoning_content += (BLANK_LINE if last.reasoning_content else "") + reasoning
+        if calls:
+            last.tool_calls = [*last.tool_calls, *calls]
+
+    def messages(self) -> msgspec.Raw:
+        """Returns the messages as JSON; call it once, at the end."""
+        self._end_turn()
+        return msgspec.Raw(msgspec.json.encode(self._messages))
+
+    def _open_calls(self) -> list[str]:
+        last = self._messages[-1] if self._messages else None
+        return [call.id for call in last.tool_calls] if isinstance(last, _Assistant) else []
+
+    def _end_turn(self) -> None:
+        """Moves the messages since the last assistant message to their places."""
+        if not self._rest and not self._results:
+            return
+        for call_id in self._open_calls():
+            self._messages.append(self._results.get(call_id) or _Tool(call_id, _NO_RESULT))
+        self._messages += self._rest
+        self._results, self._rest = {}, []

@@ -1,0 +1,84 @@
+"""The event writers of the client APIs: their interface, and the end of a response as all of them read it."""
+
+from typing import Final, Protocol
+
+import msgspec
+
+from ztoapi.dialects.lenient import read_usage
+from ztoapi.errors import ApiError, UpstreamError, unfinished
+
+__all__ = ["EventWriter", "TokenCounts", "stopped_early", "token_counts"]
+
+_FAILED: Final = frozenset(("network_error", "error", "abort"))
+"""Finish reasons of an upstream that gave up."""
+
+
+class TokenCounts(msgspec.Struct, frozen=True, gc=False):
+    """The counts of a response. ``prompt`` includes ``cached``, ``completion`` includes ``reasoning``; the latter is
+    None where the upstream does not report it."""
+
+    prompt: int
+    cached: int
+    completion: int
+    reasoning: int | None
+
+
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class EventWriter(Protocol):
+    """Writes one response in the format of a client API.
+
+    ``feed`` takes blocks of whole chunk events. After each call ``done`` is true once the response is complete, and
+    ``error`` is set if the response cannot be completed; the bytes returned before are valid, and nothing is fed after
+    either.
+    """
+
+    done: bool
+    error: UpstreamError | None
+    keepalive: bytes
+
+    def start(self) -> bytes:
+        """Returns the events before the first chunk; ``feed`` returns them unless ``start`` was called."""
+        ...
+
+    def feed(self, block: bytes) -> bytes: ...
+
+    def fail(self, error: ApiError) -> bytes:
+        """Returns the event for a failure after the first byte; the connection is cut behind it."""
+        ...
+
+
+_decode_details = msgspec.json.Decoder(_Details, strict=False).decode
+
+
+def token_counts(usage: msgspec.Raw) -> TokenCounts | None:
+    """Returns the counts in a chunk's ``usage``; None if it has none."""
+    counts = read_usage(usage) if bytes(usage) not in (b"", b"null") else None
+    if counts is None:
+        return None
+    cached = _details(counts.prompt_tokens_details).cached_tokens or 0
+    reasoning = _details(counts.completion_tokens_details).reasoning_tokens
+    prompt = max(counts.prompt_tokens, 0)
+    return TokenCounts(
+        prompt=prompt,
+        cached=min(max(cached, 0), prompt),
+        completion=max(counts.completion_tokens, 0),
+        reasoning=None if reasoning is None else max(reasoning, 0),
+    )
+
+
+def stopped_early(finish: str | None) -> UpstreamError | None:
+    """Returns the error for a response whose end has the finish reason ``finish``, None for a complete response."""
+    if finish is not None and finish not in _FAILED:
+        return None
+    return unfinished()
+
+
+def _details(raw: msgspec.Raw | msgspec.UnsetType) -> _Details:
+    try:
+        return _decode_details(raw) if isinstance(raw, msgspec.Raw) else _Details()
+    except (msgspec.DecodeError, RecursionError):
+        return _Details()
