@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from docs import openapi
-from ztoapi.config.model import Config, PlatformSettings
+from ztoapi.config.catalogue import zai_models
+from ztoapi.config.model import Config, ModelFacts, PlatformSettings
 from ztoapi.config.options import Declared, literals, options_of, tables
 from ztoapi.config.schema import make_schema
 from ztoapi.errors import Failure
@@ -87,6 +88,36 @@ def failures_table() -> str:
     return "\n".join([header, "|---|---|---|---|---|---|", *rows])
 
 
+def facts_table() -> str:
+    lines = ["| key | value | meaning |", "|---|---|---|"]
+    for option in options_of(ModelFacts):
+        meaning = option.option.help.replace("|", "\\|")
+        lines.append(f"| `{option.name}` | {values_of(option)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def catalogue_table() -> str:
+    lines = [
+        "| model | since | context | output | input | thinking | efforts | prompt, cached, response | notes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, facts in zai_models().items():
+        prices = (facts.input_price, facts.cached_input_price, facts.output_price)
+        cells = (
+            f"`{name}`",
+            facts.since,
+            f"{facts.context_tokens:,}",
+            "" if facts.max_output_tokens is None else f"{facts.max_output_tokens:,}",
+            ", ".join(facts.inputs or ()),
+            facts.thinking,
+            ", ".join(facts.reasoning_efforts or ()),
+            "" if facts.input_price is None else ", ".join("-" if price is None else f"{price:g}" for price in prices),
+            facts.notes,
+        )
+        lines.append("| " + " | ".join(cell or "" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
 def render(name: str) -> str:
     """Return the whole file ``name`` as it should be."""
     text = (ROOT / "docs" / name).read_text("utf-8")
@@ -97,6 +128,8 @@ def render(name: str) -> str:
         generated.append(option_table(options_of(Config)))
     elif name == "behaviour.md":
         generated = [failures_table()]
+    elif name == "models.md":
+        generated = [facts_table(), catalogue_table()]
     else:
         generated = [limits_table(), constants_table()]
     parts = text.split(BEGIN)
@@ -151,7 +184,7 @@ EXAMPLE_MAPS = """
 
 # Public models on the default platform: the upstream's model id.
 #[upstream_model_id_map]
-#"gpt-4o" = "glm-4.6"
+#"gpt-4o" = "glm-5.3"
 
 # Tokens by platform.
 #[platform_token_map]
@@ -166,12 +199,17 @@ EXAMPLE_SCOPES = {
 EXAMPLE_TABLES = """
 # Models that replace an unavailable model, in this order.
 #[fallbacks]
-#"glm-4.6" = ["glm-4.5", "glm-4.5-air"]
+#"glm-5.3" = ["glm-5.2", "glm-5.3-flash"]
+
+# Facts about a model that the catalogue lacks or has otherwise; docs/models.md has all keys.
+#[models."glm-5.2"]
+#thinking = "always"
+#max_output_tokens = 65536
 
 # Largest number of requests in flight for each credential of a platform, over all workers: in total and by model.
 #[platforms.zai]
 #max_in_flight = 50
-#max_in_flight_per_model = { "glm-4.6" = 5, "*" = 20 }
+#max_in_flight_per_model = { "glm-5.3" = 5, "*" = 20 }
 
 # Credentials with a name, a share of the requests, and their own limits. Tokens from other options have weight 1.
 #[[platforms.zai.credentials]]
@@ -183,7 +221,7 @@ EXAMPLE_TABLES = """
 
 
 if __name__ == "__main__":
-    for name in ("behaviour.md", "configuration.md", "limits.md"):
+    for name in ("behaviour.md", "configuration.md", "limits.md", "models.md"):
         (ROOT / "docs" / name).write_text(render(name), "utf-8")
     (ROOT / "ztoapi.example.toml").write_text(example(), "utf-8")
     (ROOT / "docs/ztoapi.schema.json").write_text(schema(), "utf-8")

@@ -343,7 +343,7 @@ REQUEST: Object = {
             "maxLength": MAX_MODEL_CHARACTERS,
             "description": "Looked up without regard to case; answers have it as it is written here. For zread.ai it "
             "may end with `@owner/name`, a GitHub repository.",
-            "examples": ["glm-4.6"],
+            "examples": ["glm-5.3"],
         },
         "messages": {"type": "array", "minItems": 1, "items": schema("Message"), "description": "The conversation."},
         "stream": nullable(
@@ -484,6 +484,30 @@ SCHEMAS: Object = {
             "object": {"const": "model"},
             "created": {"type": "integer", "description": "Unix seconds; 0 where it is not known."},
             "owned_by": {"type": "string", "description": "The platform, or what the upstream says."},
+            "context_length": {"type": "integer", "description": "Largest number of tokens of prompt and response."},
+            "max_output_tokens": {"type": "integer", "description": "Largest number of tokens of a response."},
+            "architecture": {
+                "type": "object",
+                "properties": {
+                    "input_modalities": {"type": "array", "items": {"type": "string"}, "examples": [["text", "image"]]},
+                    "output_modalities": {"type": "array", "items": {"type": "string"}},
+                },
+            },
+            "thinking": {
+                "enum": ["always", "toggle", "none"],
+                "description": "Whether the model thinks, and whether a request can disable it.",
+            },
+            "reasoning_efforts": {"type": "array", "items": {"type": "string"}},
+            "structured_output": {"type": "boolean"},
+            "pricing": {
+                "type": "object",
+                "description": "US dollars per token, as decimal strings.",
+                "properties": {
+                    "prompt": {"type": "string", "examples": ["0.0000014"]},
+                    "completion": {"type": "string"},
+                    "input_cache_read": {"type": "string"},
+                },
+            },
         },
     },
     "ModelList": {
@@ -550,11 +574,11 @@ def samples(curl: str, python: str, javascript: str) -> list[Object]:
 
 def chat() -> Object:
     chunk = {
-        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1767225600, "model": "glm-4.6",
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1767225600, "model": "glm-5.3",
         "choices": [{"index": 0, "delta": {"content": "Hello"}, "logprobs": None, "finish_reason": None}],
     }  # fmt: skip
     completion = {
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1767225600, "model": "glm-4.6",
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1767225600, "model": "glm-5.3",
         "choices": [
             {
                 "index": 0, "message": {"role": "assistant", "content": "Hello"},
@@ -606,7 +630,7 @@ def chat() -> Object:
             "content": {
                 "application/json": {
                     "schema": schema("ChatRequest"),
-                    "example": {"model": "glm-4.6", "messages": [{"role": "user", "content": "Say hello."}]},
+                    "example": {"model": "glm-5.3", "messages": [{"role": "user", "content": "Say hello."}]},
                 }
             },
         },
@@ -621,11 +645,11 @@ def chat() -> Object:
             f"curl -N {ORIGIN}/v1/chat/completions \\\n"
             "  -H 'Authorization: Bearer YOUR_KEY' \\\n"
             "  -H 'Content-Type: application/json' \\\n"
-            '  -d \'{"model": "glm-4.6", "stream": true, "messages": [{"role": "user", "content": "Say hello."}]}\'',
+            '  -d \'{"model": "glm-5.3", "stream": true, "messages": [{"role": "user", "content": "Say hello."}]}\'',
             "from openai import OpenAI\n\n"
             f'client = OpenAI(base_url="{ORIGIN}/v1", api_key="YOUR_KEY")\n'
             "stream = client.chat.completions.create(\n"
-            '    model="glm-4.6",\n'
+            '    model="glm-5.3",\n'
             '    messages=[{"role": "user", "content": "Say hello."}],\n'
             "    stream=True,\n"
             ")\n"
@@ -635,7 +659,7 @@ def chat() -> Object:
             'import OpenAI from "openai";\n\n'
             f'const client = new OpenAI({{ baseURL: "{ORIGIN}/v1", apiKey: "YOUR_KEY" }});\n'
             "const stream = await client.chat.completions.create({\n"
-            '  model: "glm-4.6",\n'
+            '  model: "glm-5.3",\n'
             '  messages: [{ role: "user", content: "Say hello." }],\n'
             "  stream: true,\n"
             "});\n"
@@ -694,7 +718,7 @@ def model() -> Object:
                     # Control characters get a 400.
                     "pattern": "^[^\\x00-\\x1f\\x7f]+$",
                 },
-                "example": "glm-4.6",
+                "example": "glm-5.3",
             },
             ref("parameters", "RequestId"),
         ],
@@ -702,7 +726,7 @@ def model() -> Object:
             "200": answer("The model.", schema("Model")),
             **errors("NoKey", "Forbidden", "NotFound", "Internal", "Unavailable"),
         },
-        "x-codeSamples": read("/v1/models/glm-4.6"),
+        "x-codeSamples": read("/v1/models/glm-5.3"),
     }
 
 

@@ -10,7 +10,7 @@ local TOKENS, REASONING = 32, 4
 local FINISH = 1 -- the event that has the finish_reason and no text
 
 local real = os.getenv("ZTOAPI_LOAD_REAL")
-local model = os.getenv("ZTOAPI_LOAD_MODEL") or "glm-4.6"
+local model = os.getenv("ZTOAPI_LOAD_MODEL") or "glm-5.3"
 local settings = real and "" or string.format(":tokens=%d:reasoning=%d:ttft=0:itl=0", TOKENS, REASONING)
 local limit = real and string.format('"max_tokens":%d,', TOKENS) or ""
 

@@ -129,7 +129,7 @@ def main() -> int:
     parser.add_argument("url", help="the gateway's origin, such as http://127.0.0.1:9090")
     parser.add_argument("-n", dest="requests", type=int, default=2000, help="requests of each kind (2000)")
     parser.add_argument("-c", dest="concurrency", type=int, default=16, help="connections (16); -n is a multiple of it")
-    parser.add_argument("--model", default="glm-4.6", help="model of the simulator (glm-4.6)")
+    parser.add_argument("--model", default="glm-5.3", help="model of the simulator (glm-5.3)")
     parser.add_argument("--key", default="any", help="client key")
     arguments = parser.parse_args()
     if arguments.requests < 1 or arguments.concurrency < 1 or arguments.requests % arguments.concurrency:

@@ -38,7 +38,7 @@ def options_of(environment: Environment) -> Options:
 
 def _add_options(parser: argparse.ArgumentParser, **_: object) -> None:
     add = cast("Callable[..., object]", parser.add_argument)  # locust's, which takes is_secret
-    add("--model", default="glm-4.6", env_var="ZTOAPI_LOAD_MODEL", help="model to request (glm-4.6)")
+    add("--model", default="glm-5.3", env_var="ZTOAPI_LOAD_MODEL", help="model to request (glm-5.3)")
     add(
         "--key",
         default="any",

@@ -46,8 +46,11 @@ def config_for(port: int, platform: str = "zai", *, toml: str = "", **variables:
 class Stack:
     """Simulator and gateway. ``url`` is the gateway's origin, ``base_url`` what SDKs are given."""
 
-    def __init__(self, platform: str = "zai", *, options: Options | None = None, **variables: str) -> None:
+    def __init__(
+        self, platform: str = "zai", *, options: Options | None = None, toml: str = "", **variables: str
+    ) -> None:
         self._platform = platform
+        self._toml = toml
         self._variables = variables
         self._options = options or Options()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -76,7 +79,7 @@ class Stack:
         self._simulator_server = Server(self.simulator.context, bind("127.0.0.1", 0, backlog=2048))
         await self._simulator_server.start()
         self.simulator_port = self._simulator_server.port
-        config = config_for(self._simulator_server.port, self._platform, **self._variables)
+        config = config_for(self._simulator_server.port, self._platform, toml=self._toml, **self._variables)
         self.application = Application(config, self.loop)
         await self.application.start()
         self.server = Server(self.application.context, bind("127.0.0.1", 0, backlog=2048))

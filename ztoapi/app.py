@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from ztoapi.cache.response_cache import make_response_cache
+from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.host import is_loopback
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
@@ -109,7 +110,7 @@ class Application:
         cache = self.response_cache = make_response_cache(config, loop)
         relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock)
         chat = ChatHandler(config, relays, auth.key_of, limits, cache)
-        models = ModelsHandler(config, upstreams, control, clock, auth.key_of)
+        models = ModelsHandler(config, upstreams, control, clock, auth.key_of, Catalogue(config.models))
         health = HealthHandler(self.context, self._checks())
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)

@@ -86,9 +86,9 @@ def test_models_are_listed_with_the_main_one_first(
 ) -> None:
     monkeypatch.setenv("MODEL_PLATFORM_MAP", '{"fast": {"upstream": "glm-4.5-air"}}')
     assert main(["models"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["glm-4.6  zai:glm-4.6", "fast  zai:glm-4.5-air"]
+    assert capsys.readouterr().out.splitlines() == ["glm-5.3  zai:glm-5.3", "fast  zai:glm-4.5-air"]
     assert main(["models", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0] == {"public": "glm-4.6", "platform": "zai", "upstream": "glm-4.6"}
+    assert json.loads(capsys.readouterr().out)[0] == {"public": "glm-5.3", "platform": "zai", "upstream": "glm-5.3"}
 
 
 def test_every_flag_of_an_option_is_listed_and_set(capsys: pytest.CaptureFixture[str]) -> None:

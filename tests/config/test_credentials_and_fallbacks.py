@@ -130,12 +130,12 @@ def test_a_mistake_is_named_by_its_line(tmp_path: Path) -> None:
 
 
 def test_fallbacks_from_the_environment_and_unknown_models(tmp_path: Path) -> None:
-    value = json.dumps({"glm-4.6": ["glm-4.5"]})
-    assert loaded(tmp_path, MODEL_FALLBACKS=value).config.fallbacks == {"glm-4.6": ("glm-4.5",)}
+    value = json.dumps({"glm-5.3": ["glm-5.2"]})
+    assert loaded(tmp_path, MODEL_FALLBACKS=value).config.fallbacks == {"glm-5.3": ("glm-5.2",)}
     # The web chat knows its models by other names: one that is mapped nowhere is not there.
     (line,) = problems(tmp_path, MODEL_FALLBACKS=value, PLATFORM_ID="zai_web", ZAI_WEB_TOKEN="t")
-    assert line == "MODEL_FALLBACKS (environment), glm-4.6: unknown model 'glm-4.5': map it to a platform; " + (
-        "did you mean glm-4.6?"
+    assert line == "MODEL_FALLBACKS (environment), glm-5.3: unknown model 'glm-5.2': map it to a platform; " + (
+        "did you mean glm-5.3?"
     )
 
 

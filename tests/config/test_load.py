@@ -17,7 +17,7 @@ def test_nothing_configured_is_the_official_general_endpoint_on_loopback(tmp_pat
     assert (config.server.host, config.server.port, config.server.workers) == ("127.0.0.1", 9090, 1)
     assert config.default_platform == "zai"
     assert platform(config, "zai").chat_url == "https://api.z.ai/api/paas/v4/chat/completions"
-    assert [route.public for route in config.routes] == ["glm-4.6"]
+    assert [route.public for route in config.routes] == ["glm-5.3"]
     assert config.debug is False
     assert any("ZAI_TOKEN" in warning for warning in config.warnings)
 

@@ -241,7 +241,7 @@ def test_routes_may_be_tables_with_several_aliases(tmp_path: Path) -> None:
         "[model_platform_map.fast]\nplatform = 'ZAI'\nupstream = 'glm-4.5-air'\nalias = ['quick', 'rapid']\n"
     )
     result = loaded(tmp_path)
-    assert [route.public for route in result.config.routes] == ["glm-4.6", "fast", "quick", "rapid"]
+    assert [route.public for route in result.config.routes] == ["glm-5.3", "fast", "quick", "rapid"]
     assert result.sources["routes.rapid"] == "model_platform_map (ztoapi.toml line 1)"
 
 

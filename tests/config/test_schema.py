@@ -144,6 +144,13 @@ def test_the_schema_and_the_loader_agree(tmp_path_factory: pytest.TempPathFactor
         "[upstream_model_id_map]\na = ['b']",
         "[platform_token_map]\nzai = [3]",
         "[platform_token_map]\nzia = 'a'",
+        "models = 1",
+        "[models]\nx = 1",
+        "[models.x]\ncontext = 1",
+        "[models.x]\ncontext_tokens = 0",
+        "[models.x]\nthinking = 'often'",
+        "[models.x]\ninputs = ['smell']",
+        "[models.x]\nsince = 'May'",
     ],
 )
 def test_both_refuse(tmp_path: Path, text: str) -> None:
@@ -168,6 +175,8 @@ def test_both_refuse(tmp_path: Path, text: str) -> None:
         "[[platforms.zai.credentials]]\ntoken = 'a'\nweight = 3",
         "[[platforms.zai.credentials]]\ntoken = 'a'\n[[platforms.zai.credentials]]\nname = 'n'\ntoken = 'b'",
         "[limits.key]\nrequests_per_minute = 60\nburst = 10",
+        "[models.'a.b']\nsince = '2026-08'\ninputs = ['text', 'image']\nreasoning_efforts = []\ninput_price = 0.5",
+        "[models.c]",
     ],
 )
 def test_both_accept(tmp_path: Path, text: str) -> None:

@@ -144,9 +144,9 @@ def test_parameters_that_glm_refuses_do_no_harm(client: openai.OpenAI) -> None:
 
 def test_models(client: openai.OpenAI) -> None:
     names = [model.id for model in client.models.list()]
-    assert names[0] == "glm-4.6"
+    assert names[0] == "glm-5.3"
     assert "glm-4.7" in names
-    assert client.models.retrieve("glm-4.6").id == "glm-4.6"
+    assert client.models.retrieve("glm-5.3").id == "glm-5.3"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-none")
 

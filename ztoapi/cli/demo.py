@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ztoapi.app import Application
 from ztoapi.cli.serve import bury, set_up_logging
-from ztoapi.config.model import Config, Credential, ModelRoute, Platform, Secret, ServerConfig
+from ztoapi.config.model import DEFAULT_MODEL, Config, Credential, ModelRoute, Platform, Secret, ServerConfig
 from ztoapi.server.context import ServerContext
 from ztoapi.server.sockets import bind_all
 from ztoapi.server.workers import Duty
@@ -20,7 +20,6 @@ from ztoapi.telemetry.history import History
 __all__ = ["demo_config", "run"]
 
 _HOST = "127.0.0.1"
-_MODEL = "glm-4.6"
 _BACKLOG = 2048
 _DRAIN_SECONDS = 2.0
 """Short, because a demonstration has no streams worth waiting for."""
@@ -67,15 +66,15 @@ def demo_config(port: int, simulator_port: int) -> Config:
                 chat_url=f"{base}/chat/completions",
                 models_url=f"{base}/models",
                 credentials=(Credential(name="demo", token=Secret("demo")),),
-                default_model=_MODEL,
+                default_model=DEFAULT_MODEL,
             ),
         ),
-        routes=(ModelRoute(public=_MODEL, platform="zai", upstream=_MODEL),),
+        routes=(ModelRoute(public=DEFAULT_MODEL, platform="zai", upstream=DEFAULT_MODEL),),
     )
 
 
 def _text(port: int, simulator_port: int) -> str:
-    body = f'{{"model":"{_MODEL}","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
+    body = f'{{"model":"{DEFAULT_MODEL}","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
     return f"""ztoapi demo: a gateway in front of a simulated Z.ai
 
   gateway     http://{_HOST}:{port}/v1

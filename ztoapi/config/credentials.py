@@ -130,7 +130,7 @@ class Credentials:
             }
             models = {model: cap for model, cap in caps.items() if cap is not None}
         elif by_model is not None:
-            self._add(f"{path}.max_in_flight_per_model", 'must be a table such as { "glm-4.6" = 5, "*" = 20 }')
+            self._add(f"{path}.max_in_flight_per_model", 'must be a table such as { "glm-5.3" = 5, "*" = 20 }')
         return _Caps(whole, models)
 
     def _cap(self, path: str, value: object) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ztoapi.config.host import is_loopback
+from ztoapi.config.model import DEFAULT_MODEL
 from ztoapi.config.sources import Problems, Setting
 from ztoapi.dialects.registry import DialectName
 
@@ -34,10 +35,10 @@ class Place(NamedTuple):
 
 KINDS: Final[Mapping[str, Kind]] = {
     # The official general endpoint. The coding endpoint has its own usage policy and is never a default.
-    "zai": Kind("zai", "https://api.z.ai", "/api/paas/v4", "/chat/completions", "/models", "glm-4.6"),
+    "zai": Kind("zai", "https://api.z.ai", "/api/paas/v4", "/chat/completions", "/models", DEFAULT_MODEL),
     "zai_web": Kind("zai_web", "https://chat.z.ai", "", "/api/chat/completions", "/api/models", "0727-360B-API", True),
     "zread": Kind("zread", "https://zread.ai", "/api/v1", "/talk", None, "glm-4.5"),
-    "openai": Kind("openai", "", "/v1", "/chat/completions", "/models", "glm-4.6"),
+    "openai": Kind("openai", "", "/v1", "/chat/completions", "/models", DEFAULT_MODEL),
 }
 _HOSTS: Final = {
     "api.z.ai": "zai",

@@ -8,7 +8,7 @@ from ztoapi.config.values import read_json_object
 
 __all__ = ["read_fallbacks"]
 
-_EXAMPLE = '{"glm-4.6": ["glm-4.5", "glm-4.5-air"]}'
+_EXAMPLE = '{"glm-5.3": ["glm-5.2", "glm-5.3-flash"]}'
 
 
 def read_fallbacks(

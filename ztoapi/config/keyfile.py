@@ -3,7 +3,7 @@
     [alice]
     id = "7f3a09c4be12"
     hash = "blake2b:...:..."
-    models = ["glm-4.6", "glm-4.5*"]
+    models = ["glm-5.3", "glm-4.5*"]
     expires = 2027-01-31T00:00:00Z
     requests_per_minute = 60
 

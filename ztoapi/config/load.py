@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ztoapi.config import redis_url
+from ztoapi.config.catalogue import read_models
 from ztoapi.config.host import is_loopback, usable_cores
 from ztoapi.config.keyfile import read_key_file
 from ztoapi.config.model import (
@@ -32,6 +33,8 @@ __all__ = ["Loaded", "find_key_file", "load"]
 _SCOPES: Final = ("global", "key", "model", "address")
 _BY_PLATFORMS: Final = frozenset(("model_name", "fallbacks", *PlatformSettings.__struct_fields__))
 """Options that ``platforms.py`` reads."""
+_BY_CATALOGUE: Final = frozenset(("models",))
+"""Options that ``catalogue.py`` reads."""
 _PLACEHOLDERS: Final = frozenset(
     (
         "sk-your-key",
@@ -58,7 +61,7 @@ class Loaded(NamedTuple):
     """The configuration, and the source of each value that is not a default.
 
     ``sources`` is keyed by the value's path: ``server.port``, ``api_keys``, ``platforms.zai.credentials``,
-    ``routes.glm-4.6``.
+    ``routes.glm-5.3``.
     """
 
     config: Config
@@ -103,6 +106,7 @@ def load(
     values.warnings.extend(routing.warnings)
     _check_keys(values, server.host)
     keys = _read_keys(values, server.host)
+    models = read_models(sources, problems)
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
     config = Config(
@@ -116,6 +120,7 @@ def load(
         routes=routing.routes,
         fallbacks=routing.fallbacks,
         model_name=routing.model_name,
+        models=models,
         warnings=tuple(values.warnings),
         **top,
     )
@@ -141,7 +146,7 @@ def _read_tables(sources: Sources, problems: Problems) -> Mapping[str, dict[str,
     """Return the valid settings of :class:`Config` and its tables."""
     values: dict[str, dict[str, Any]] = defaultdict(dict)
     for option in config_options():
-        setting = None if option.key in _BY_PLATFORMS else sources.find(option.key)
+        setting = None if option.key in _BY_PLATFORMS | _BY_CATALOGUE else sources.find(option.key)
         if setting is None:
             continue
         sources.used(option.key, setting)

@@ -11,21 +11,24 @@ import datetime
 import fnmatch
 import hmac
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
+from ztoapi.dialects.capabilities import ThinkingKind
 from ztoapi.dialects.registry import DialectName
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.option import Bytes, Option, Range, Seconds, SecondsOrZero
 from ztoapi.wire.limits import Limits
 
 __all__ = [
+    "DEFAULT_MODEL",
     "CacheConfig",
     "ClientKey",
     "Config",
     "Credential",
     "LimitsConfig",
+    "ModelFacts",
     "ModelRoute",
     "Platform",
     "PlatformSettings",
@@ -42,6 +45,11 @@ PlatformId = Literal["zai", "zai_web", "zread", "openai"]
 Amount = Annotated[int, Range(1, 100_000_000)]
 """Redis has 53 bits for an integer; larger rates would lose precision there."""
 Count = Annotated[int, Range(1, 1_000_000)]
+Tokens = Annotated[int, Range(1, 1_000_000_000, "tokens")]
+Price = Annotated[float, Range(0, 1_000_000, "US dollars")]
+
+DEFAULT_MODEL: Final = "glm-5.3"
+"""Z.ai's current flagship."""
 
 
 class Secret:
@@ -171,7 +179,7 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model_id_default: Annotated[
         str | None,
         Option(
-            "Upstream id of `model_name`, and on the web platforms of every model without a route.", example="glm-4.6"
+            "Upstream id of `model_name`, and on the web platforms of every model without a route.", example="glm-5.3"
         ),
     ] = None
 
@@ -201,6 +209,50 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     public: str
     platform: str
     upstream: str
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The facts about one model: a table ``[models."NAME"]``, or an entry of ``models.toml``. None is unknown."""
+
+    since: Annotated[
+        str | None,
+        Option(
+            "Day, month or year of publication.",
+            pattern=r"20[0-9]{2}(-[01][0-9](-[0-3][0-9])?)?",
+            form="a date in quotes, such as 2026-08-14, 2026-08 or 2026",
+        ),
+    ] = None
+    context_tokens: Annotated[Tokens | None, Option("Largest number of tokens of prompt and response together.")] = None
+    max_output_tokens: Annotated[
+        Tokens | None, Option("Largest number of tokens of a response; a larger `max_tokens` is lowered to it.")
+    ] = None
+    inputs: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "Kinds of input: `text`, `image`, `video`, `audio`, `file`. Requests with other kinds are refused.",
+            pattern="text|image|video|audio|file",
+            form="one of text, image, video, audio, file",
+        ),
+    ] = None
+    thinking: Annotated[
+        ThinkingKind | None,
+        Option("`always`: thinking cannot be disabled; `toggle`: it can; `none`: the model does not think."),
+    ] = None
+    reasoning_efforts: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "Values of `reasoning_effort`; an empty list if the model accepts none.",
+            pattern="minimal|low|medium|high|xhigh|max",
+            form="one of minimal, low, medium, high, xhigh, max",
+        ),
+    ] = None
+    structured_output: Annotated[bool | None, Option("Whether the model is made for output in a JSON Schema.")] = None
+    input_price: Annotated[Price | None, Option("US dollars per million tokens of the prompt.")] = None
+    output_price: Annotated[Price | None, Option("US dollars per million tokens of the response.")] = None
+    cached_input_price: Annotated[
+        Price | None, Option("US dollars per million tokens of the prompt that the upstream has in its cache.")
+    ] = None
+    notes: Annotated[str | None, Option("Remarks for readers of the catalogue.")] = None
 
 
 class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -420,10 +472,15 @@ class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of one gateway."""
 
-    model_name: Annotated[str, Option("Main model, listed first.", flag=True)] = "glm-4.6"
+    model_name: Annotated[str, Option("Main model, listed first.", flag=True)] = DEFAULT_MODEL
     fallbacks: Annotated[
         Mapping[str, tuple[str, ...]],
         Option("Models that replace an unavailable model, in this order.", env="MODEL_FALLBACKS"),
+    ] = msgspec.field(default_factory=dict)
+    """By model, in lower case."""
+    models: Annotated[
+        Mapping[str, ModelFacts],
+        Option("Facts about models that the catalogue lacks or has otherwise; only in TOML.", env=""),
     ] = msgspec.field(default_factory=dict)
     """By model, in lower case."""
     default_key: Annotated[

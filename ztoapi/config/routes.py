@@ -72,7 +72,7 @@ def _read_platform_map(sources: Sources, default: str, routes: _Routes, problems
     setting = sources.find("model_platform_map")
     if setting is None:
         return
-    for public, value in read_json_object(setting, problems, example='{"glm-4.6": "zai"}').items():
+    for public, value in read_json_object(setting, problems, example='{"glm-5.3": "zai"}').items():
         entry: object = {"platform": value} if isinstance(value, str) else value
         if not isinstance(entry, dict) or not entry.keys() <= {*RouteSettings.__struct_fields__}:
             problems.add(setting.where, f"{public!r} must be a platform, or an object of platform, upstream and alias")
@@ -96,7 +96,7 @@ def _read_id_map(sources: Sources, default: str, routes: _Routes, problems: Prob
     setting = sources.find("upstream_model_id_map")
     if setting is None:
         return
-    for public, value in read_json_object(setting, problems, example='{"gpt-4o": "glm-4.6"}').items():
+    for public, value in read_json_object(setting, problems, example='{"gpt-4o": "glm-5.3"}').items():
         if _is_name(public) and _is_name(value):
             routes.add(public.strip(), default, str(value), setting)
         else:

@@ -1,16 +1,21 @@
-"""GET /v1/models and /v1/models/{id}: what is configured, and what the upstreams list.
+"""GET /v1/models and /v1/models/{id}: the configured models and those that the upstreams list, with known facts.
 
+The object is OpenAI's. The facts have the names of OpenRouter where it has any.
 https://platform.openai.com/docs/api-reference/models
+https://openrouter.ai/docs/api-reference/list-available-models
 """
 
+import datetime
+import decimal
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
 
-from ztoapi.config.model import ClientKey, Config
+from ztoapi.config.catalogue import Catalogue, first_day
+from ztoapi.config.model import ClientKey, Config, ModelFacts
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.exchange import Exchange
@@ -25,14 +30,38 @@ _FAILED_SECONDS: Final = 15.0
 _TIMEOUT_SECONDS: Final = 5.0
 """Listing models must stay quick when an upstream is not: the configured ones are known anyway."""
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 
+class _Architecture(msgspec.Struct):
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...] = ("text",)
+
+
+class _Pricing(msgspec.Struct):
+    """US dollars per token, as decimal strings."""
+
+    prompt: str | msgspec.UnsetType
+    completion: str | msgspec.UnsetType
+    input_cache_read: str | msgspec.UnsetType
+
+
 class _Model(msgspec.Struct):
+    """OpenAI's fields, then the known facts."""
+
     id: str
     object: str = "model"
-    created: int | None = 0
-    owned_by: str | None = None
+    created: int = 0
+    owned_by: str = ""
+    context_length: int | msgspec.UnsetType = msgspec.UNSET
+    max_output_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    architecture: _Architecture | msgspec.UnsetType = msgspec.UNSET
+    thinking: str | msgspec.UnsetType = msgspec.UNSET
+    reasoning_efforts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    structured_output: bool | msgspec.UnsetType = msgspec.UNSET
+    pricing: _Pricing | msgspec.UnsetType = msgspec.UNSET
 
 
 class _ModelList(msgspec.Struct):
@@ -40,7 +69,17 @@ class _ModelList(msgspec.Struct):
     object: str = "list"
 
 
-_decode = msgspec.json.Decoder(_ModelList).decode
+class _UpstreamModel(msgspec.Struct):
+    id: str
+    created: int | None = None
+    owned_by: str | None = None
+
+
+class _UpstreamModelList(msgspec.Struct):
+    data: list[_UpstreamModel]
+
+
+_decode = msgspec.json.Decoder(_UpstreamModelList).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -55,12 +94,20 @@ class ModelsHandler:
         client: httpx.AsyncClient,
         clock: Callable[[], float],
         key_of: Callable[[Exchange], ClientKey | None],
+        catalogue: Catalogue,
     ) -> None:
         self._upstreams = upstreams
         self._client = client
         self._clock = clock
         self._key_of = key_of
-        self._configured = [_Model(route.public, owned_by=route.platform) for route in config.routes]
+        self._catalogue = catalogue
+        self._configured = [
+            _described(
+                _Model(route.public, owned_by=route.platform),
+                catalogue.find(route.upstream, upstreams[route.platform].platform.dialect),
+            )
+            for route in config.routes
+        ]
         self._listed: dict[str, tuple[float, list[_Model]]] = {}
 
     def handle_list(self, exchange: Exchange) -> None:
@@ -109,13 +156,53 @@ class ModelsHandler:
                 platform.models_url, headers=upstream.spare_headers(), timeout=_TIMEOUT_SECONDS
             )
             response.raise_for_status()
-            models = _decode(response.content).data
+            listed = _decode(response.content).data
         except (httpx.HTTPError, UpstreamError, msgspec.DecodeError) as error:
             _log.warning("the model list of %s cannot be had: %s", platform.id, error)
             self._listed[platform.id] = (self._clock() + _FAILED_SECONDS, models)
             return models
-        for model in models:
-            model.created = model.created or 0
-            model.owned_by = model.owned_by or platform.id
+        models = [
+            _described(
+                _Model(model.id, created=model.created or 0, owned_by=model.owned_by or platform.id),
+                self._catalogue.find(model.id, platform.dialect),
+            )
+            for model in listed
+        ]
         self._listed[platform.id] = (self._clock() + _FRESH_SECONDS, models)
         return models
+
+
+def _described(model: _Model, facts: ModelFacts | None) -> _Model:
+    """Returns ``model`` with what is known about it."""
+    if facts is None:
+        return model
+    if not model.created and facts.since is not None:
+        model.created = _unix_seconds(facts.since)
+    model.context_length = _set(facts.context_tokens)
+    model.max_output_tokens = _set(facts.max_output_tokens)
+    if facts.inputs is not None:
+        model.architecture = _Architecture(facts.inputs)
+    model.thinking = _set(facts.thinking)
+    model.reasoning_efforts = _set(facts.reasoning_efforts)
+    model.structured_output = _set(facts.structured_output)
+    prices = [_per_token(price) for price in (facts.input_price, facts.output_price, facts.cached_input_price)]
+    if any(price is not msgspec.UNSET for price in prices):
+        model.pricing = _Pricing(*prices)
+    return model
+
+
+def _set(fact: T | None) -> T | msgspec.UnsetType:
+    return msgspec.UNSET if fact is None else fact
+
+
+def _unix_seconds(since: str) -> int:
+    day = first_day(since)
+    assert day is not None, "the configuration has been checked"
+    return int(datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.UTC).timestamp())
+
+
+def _per_token(price: float | None) -> str | msgspec.UnsetType:
+    """Returns the price of one token, given that of a million, without an exponent."""
+    if price is None:
+        return msgspec.UNSET
+    return format((decimal.Decimal(str(price)) / 1_000_000).normalize(), "f")

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.config.catalogue import zai_models
 from ztoapi.errors import ApiError
 from ztoapi.server.context import ServerContext, admit_all
 from ztoapi.server.exchange import Exchange
@@ -33,7 +34,6 @@ _CHATS: Final[dict[str, SimulatedDialect]] = {
     "/api/v2/chat/completions": _WEB,
 }
 _MODEL_LISTS: Final = frozenset(("/api/paas/v4/models", "/api/coding/paas/v4/models", "/v1/models", "/api/models"))
-_MODELS: Final = ("glm-4.6", "glm-4.7", "glm-4.5-air", "glm-5")
 _ZREAD_TALK: Final = zread.PREFIX + "/talk"
 _ZREAD_MESSAGE: Final = re.compile(re.escape(_ZREAD_TALK) + "/[^/]+/message")
 _ZREAD_PAGE: Final = re.compile(re.escape(zread.PREFIX) + "/(repo/github/[^/]+/[^/]+|wiki/[^/]+)")
@@ -53,6 +53,7 @@ class Simulator:
 
     def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, stats: SimulatorStats | None = None) -> None:
         self.options = options
+        self._models = tuple(zai_models())
         self.stats = stats or SimulatorStats()
         self.context = ServerContext(loop, admit_all(self.dispatch))
         self.context.connections = Connections(self.stats)
@@ -89,7 +90,7 @@ class Simulator:
         if path in _MODEL_LISTS or _ZREAD_PAGE.fullmatch(path):
             _allow(exchange, "GET")
             if not zread.answer_page(exchange, path):
-                exchange.respond(200, web_models() if dialect is _WEB else _models(dialect))
+                exchange.respond(200, web_models() if dialect is _WEB else _models(dialect, self._models))
             return
         _allow(exchange, "POST")
         if path == _ZREAD_TALK:
@@ -145,7 +146,7 @@ def _allow(exchange: Exchange, method: str) -> None:
         raise ApiError(f"{requested} is not allowed, use {method}", status=405, code="method_not_allowed")
 
 
-def _models(dialect: SimulatedDialect) -> bytes:
+def _models(dialect: SimulatedDialect, names: tuple[str, ...]) -> bytes:
     owner = "z-ai" if dialect is _OFFICIAL else "simulator"
-    models = [{"id": name, "object": "model", "created": CREATED, "owned_by": owner} for name in _MODELS]
+    models = [{"id": name, "object": "model", "created": CREATED, "owned_by": owner} for name in names]
     return _encode({"object": "list", "data": models})

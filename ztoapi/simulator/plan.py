@@ -1,6 +1,6 @@
 """The settings of a simulated response: the server's options, which a request can override in its model name.
 
-A model name may contain settings, ``name(:key=value)*``: ``glm-4.6:tokens=500:itl=2:fault=1302:fault_times=1``. The
+A model name may contain settings, ``name(:key=value)*``: ``glm-5.3:tokens=500:itl=2:fault=1302:fault_times=1``. The
 part before the first colon is the model; the keys are the fields of :class:`ResponsePlan`. A token may contain settings
 too, so that one of several credentials can fail and is counted separately.
 """

@@ -1,6 +1,6 @@
 """OpenTelemetry traces: two spans for each request, created from its record after it has ended.
 
-The SERVER span ``POST /v1/chat/completions`` covers the client's request. Its child, the CLIENT span ``chat glm-4.6``,
+The SERVER span ``POST /v1/chat/completions`` covers the client's request. Its child, the CLIENT span ``chat glm-5.3``,
 covers the upstream request (https://github.com/open-telemetry/semantic-conventions-genai, which may still change). The
 ids are generated earlier, because the upstream request carries them. The exporting thread does everything else,
 including the creation of the spans.
