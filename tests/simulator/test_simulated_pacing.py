@@ -53,6 +53,10 @@ class Written:
         self.writes: list[tuple[float, bytes]] = []
 
     @property
+    def stream(self) -> "Written":
+        return self
+
+    @property
     def paused(self) -> bool:
         return len(self.writes) >= self._room
 
