@@ -1,4 +1,4 @@
-"""The composition root and the map of the program: routes, gates and their order, and what serves them."""
+"""The composition root: the objects of a worker, its routes and the order of its gates."""
 
 import asyncio
 import logging
@@ -91,7 +91,7 @@ class Application:
         self.telemetry = telemetry = telemetry or MetricsBoard()
         self._slot = telemetry.slot(slot)
         self._history, self._access_log, self._tracer, self._messages = history, access_log, tracer, messages
-        readers = [one.add for one in (access_log, tracer) if one is not None]
+        readers = [reader.add for reader in (access_log, tracer) if reader is not None]
         self.recorder = BoardRecorder(self._slot, [route.public for route in config.routes], readers)
         self.context = self._make_context(loop, config)
         upstream = config.upstream
@@ -193,7 +193,7 @@ class Application:
         return RateLimits(config, scopes, self._redis or limiter)
 
     async def start(self) -> None:
-        """What takes the network, or a thread, before there are requests."""
+        """Starts the parts that use the network or a thread. Called before the first request."""
         if self._history is not None:
             self._history.start(self._slot.number)
         if self._access_log is not None:
@@ -205,12 +205,12 @@ class Application:
             await self.response_cache.start()
 
     async def close(self) -> None:
-        """Let go of everything. A step that fails is logged, and keeps none of the others from being taken."""
+        """Closes everything. A step that fails is logged; the others are taken all the same."""
         for step in self._last_steps():
             try:
                 await step()
-            except Exception:  # noqa: BLE001 - whatever it is, it is logged
-                _log.exception("not everything could be closed in order")
+            except Exception:  # noqa: BLE001 - it is logged, and the other steps follow
+                _log.exception("a part of the gateway could not be closed")
 
     def _last_steps(self) -> Iterator[Callable[[], Awaitable[object]]]:
         if self._redis is not None:
@@ -222,7 +222,7 @@ class Application:
         if self._history is not None:
             yield partial(asyncio.to_thread, self._history.close)
         if self._access_log is not None:
-            # Last: whatever was cut off has ended by now. It may take a while.
+            # Last, when all requests have ended. It may take a while.
             yield partial(asyncio.to_thread, self._access_log.close)
         if self._tracer is not None:
             yield partial(asyncio.to_thread, self._tracer.close)
@@ -290,7 +290,7 @@ class Application:
             yield Sample("ztoapi_store_failures", redis.statistics().failures, "redis")
 
     def _checks(self) -> Checks:
-        """What ``/health`` tells, by part."""
+        """Returns the checks of ``/health``."""
         checks: Checks = {f"upstream:{platform}": upstream.check for platform, upstream in self.upstreams.items()}
         output = "it does not answer"
         if (redis := self._redis) is not None:
@@ -309,14 +309,14 @@ def make_shared_limits(config: Config, workers: int = 1) -> SharedLimits:
 
 
 def _control_client(client: Client, upstream: UpstreamConfig) -> httpx.AsyncClient:
-    """For what is asked of upstreams beside chats, over the same connections."""
+    """Returns the client for all requests to upstreams except chats. It uses the same connections."""
     timeouts = Timeouts(
         upstream.first_byte_timeout_seconds, upstream.between_bytes_timeout_seconds, upstream.total_timeout_seconds
     )
     return httpx.AsyncClient(
         transport=NativeTransport(client, timeouts),
         timeout=upstream.first_byte_timeout_seconds,
-        # Nothing that one answer sets goes out with another request.
+        # No cookie is stored.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
     )
 
@@ -336,7 +336,7 @@ def _admission(server: ServerConfig, loop: asyncio.AbstractEventLoop) -> Admissi
 
 
 def _redis_limiter(url: str, scopes: Scopes, limiter: LocalLimiter, config: Config) -> "RedisLimiter":
-    # Most gateways have no Redis, and its client takes a while to import, and 7 MB.
+    # Most gateways have no Redis, and importing its client takes time and 7 MB.
     from ztoapi.limits.redis_limiter import RedisLimiter
 
     return RedisLimiter(url, tuple(scopes.all()), limiter, on_store_error=config.limits.on_store_error)

@@ -164,7 +164,7 @@ def kill_a_worker(
         (inode,) = [inode for inode, (_, remote, _) in tcp_sockets().items() if remote == port]
         (victim,) = [pid for pid in gateway.children() if inode not in sockets_of(pid)]
         gateway.kill(signal.SIGKILL, victim)
-        gateway.wait_for_output(r"(starting it again)")
+        gateway.wait_for_output(r"(restarting it)")
         while "\nztoapi_workers 2.0\n" not in client.get("/metrics").text:
             pass
     prometheus.go_on()

@@ -49,7 +49,7 @@ def test_history_survives_restarts_and_dead_workers(simulator: Stack, tmp_path: 
         assert requests_of(process) == 15
         for pid in process.children()[:1]:
             process.kill(signal.SIGKILL, pid)
-            process.wait_for_output(r"(starting it again)")
+            process.wait_for_output(r"(restarting it)")
         ask(process, 5)
         assert requests_of(process) == 20
     with gateway(simulator, **environment) as process:

@@ -91,8 +91,8 @@ def test_a_worker_that_stands_still_is_replaced_and_the_others_live_on(manager: 
         manager.waits_for("WATCHDOG=1")
         still, well = process.children()
         process.kill(signal.SIGSTOP, still)
-        process.wait_for_output(r"(worker 0 stands still: killing it)")
-        process.wait_for_output(r"(worker 0 ended \(-9\); starting it again)")
+        process.wait_for_output(r"(worker 0 is stuck: killing it)")
+        process.wait_for_output(r"(worker 0 ended \(-9\); restarting it)")
         process.wait_for(lambda: len(process.children()) == 2)
         assert still not in process.children()
         assert well in process.children()
@@ -107,7 +107,7 @@ def test_a_worker_that_stands_still_is_replaced_and_the_others_live_on(manager: 
 def test_a_socket_that_is_gone_is_no_reason_to_stop(tmp_path: Path) -> None:
     path = str(tmp_path / "nobody")
     with GatewayProcess(NOTIFY_SOCKET=path, UPSTREAM_URL="http://127.0.0.1:9/v1", UPSTREAM_TOKEN="t", PORT="0") as one:
-        one.wait_for_output(r"(cannot tell READY=1)")
+        one.wait_for_output(r"(cannot send READY=1)")
         assert httpx.get(f"{one.url}/livez").status_code == 200
 
 

@@ -91,7 +91,7 @@ def test_dead_worker_is_started_again(simulator: Stack) -> None:
     with gateway(simulator, WORKERS="2") as process:
         first = process.children()
         process.kill(signal.SIGKILL, first[0])
-        process.wait_for_output(r"(starting it again)")
+        process.wait_for_output(r"(restarting it)")
         process.wait_for(lambda: len(process.children()) == 2 and first[0] not in process.children())
         for _ in range(8):
             assert httpx.get(f"{process.url}/livez").status_code == 200
@@ -106,7 +106,7 @@ def test_a_worker_that_dies_again_and_again_leaves_the_others_alone(simulator: S
             process.wait_for(lambda: len(process.children()) == 2)
             (unlucky,) = set(process.children()) - {well}
             process.kill(signal.SIGKILL, unlucky)
-            process.wait_for_output(rf"(starting it again in {delay} s)")
+            process.wait_for_output(rf"(restarting it in {delay} s)")
         assert well in process.children()
         assert httpx.get(f"{process.url}/livez").status_code == 200
 
@@ -115,7 +115,7 @@ def test_a_worker_that_hangs_is_replaced_and_does_not_keep_the_gateway_from_endi
     with gateway(simulator, WORKERS="2", DRAIN_SECONDS="0.2") as process:
         hung, well = process.children()
         process.kill(signal.SIGSTOP, hung)
-        process.wait_for_output(r"(worker 0 stands still: killing it)")
+        process.wait_for_output(r"(worker 0 is stuck: killing it)")
         process.wait_for(lambda: len(process.children()) == 2 and hung not in process.children())
         assert well in process.children()
         process.kill(signal.SIGSTOP, well)
@@ -211,7 +211,7 @@ def test_what_a_dead_worker_had_in_hand_comes_back(simulator: Stack) -> None:
             assert httpx.post(url, json=QUICK).status_code == 429
             for pid in process.children():
                 process.kill(signal.SIGKILL, pid)
-            process.wait_for_output(r"(?s)(starting it again.*starting it again)")
+            process.wait_for_output(r"(?s)(restarting it.*starting it again)")
             assert client.recv(1) == b""
         simulator.wait_for(lambda: len(process.children()) == 2)
         assert httpx.post(url, json=QUICK).status_code == 200

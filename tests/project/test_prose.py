@@ -16,6 +16,7 @@ PACKAGES = [
     "measure",
     "middleware",
     "profiling",
+    "server",
     "simulator",
     "store",
     "structures",

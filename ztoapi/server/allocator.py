@@ -1,7 +1,7 @@
-"""What glibc's allocator does with the memory of large bodies.
+"""Settings of glibc's allocator for large request bodies.
 
-As it comes, each body of a few hundred KB is given back to the kernel when the request is over, and the next one is
-taken from it page by page: 13 to 33 page faults for each prompt of 300 KB, and with what is set here none.
+By default glibc returns the memory of a body of a few hundred KB to the kernel after the request, and gets it back page
+by page for the next one: 13 to 33 page faults for a prompt of 300 KB. With these settings there are none.
 """
 
 import ctypes
@@ -12,13 +12,13 @@ __all__ = ["tune_allocator"]
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _KEPT_BYTES: Final = 8388608
-"""Free memory at the end of the heap that is kept: three copies each of ten such prompts, a fifth of an idle worker."""
+"""Free memory that the heap keeps: three copies each of ten such prompts, a fifth of the memory of an idle worker."""
 _LARGEST_KEPT_BYTES: Final = 4194304
-"""Larger blocks are mapped one by one, and always given back at once."""
+"""Larger blocks are mapped one by one, and returned at once."""
 
 
 def tune_allocator() -> bool:
-    """Keep what is free for the next request; False where the C library has no such setting (musl, macOS)."""
+    """Keeps free memory for the next request. Returns False if the C library has no such setting (musl, macOS)."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):

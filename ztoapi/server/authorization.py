@@ -1,5 +1,5 @@
-"""The key that a request carries: ``Authorization: Bearer KEY``, as RFC 6750 section 2.1 has it and OpenAI's clients
-send it, or ``x-api-key: KEY`` as Anthropic's do."""
+"""The key of a request: ``Authorization: Bearer KEY`` (RFC 6750 section 2.1), as OpenAI's clients send it, or
+``x-api-key: KEY``, as Anthropic's do."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,11 +11,11 @@ _START: Final = len(_SCHEME)
 
 
 def bearer_key(headers: Mapping[bytes, bytes]) -> bytes:
-    """The key, or nothing where there is none; ``headers`` are those of a request."""
-    given = headers.get(b"authorization", b"")
-    return given[_START:].strip() if given[:_START].lower() == _SCHEME else b""
+    """Returns the key in the Authorization field; empty without one."""
+    field = headers.get(b"authorization", b"")
+    return field[_START:].strip() if field[:_START].lower() == _SCHEME else b""
 
 
 def client_key(headers: Mapping[bytes, bytes]) -> bytes:
-    """The same, by either name."""
+    """Returns the key in either field; empty without one."""
     return bearer_key(headers) or headers.get(b"x-api-key", b"")

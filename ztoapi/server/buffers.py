@@ -28,7 +28,7 @@ class BufferBudget:
         return self.used > self.max_bytes
 
     def refusal(self) -> ApiError:
-        """The error for a request that does not fit."""
+        """Returns the error for a request that does not fit."""
         self.refused += 1
         return ApiError(
             "the gateway has no memory left for request bodies: try again later",
@@ -40,6 +40,6 @@ class BufferBudget:
         )
 
     def samples(self) -> Iterator[Sample]:
-        """The budget's values for telemetry."""
+        """Yields the metrics."""
         yield Sample("ztoapi_client_buffered_bytes", self.used)
         yield Sample("ztoapi_client_buffers_refused", self.refused)

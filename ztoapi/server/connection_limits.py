@@ -20,10 +20,10 @@ from ztoapi.wire.limits import Limits
 
 __all__ = ["ConnectionLimits"]
 
-_MOST_EVICTED: Final = 16
+_MAX_EVICTED: Final = 16
 _EVICTED_PART: Final = 8
-"""One in so many connections is closed at a time, at most ``_MOST_EVICTED``, so that a shortage does not cost a search
-for each new connection. nginx has the same rule."""
+"""The part of the connections that is closed at a time, at most ``_MAX_EVICTED``, so that a shortage does not cost a
+search for each new connection. nginx has the same rule."""
 _SPARE_DESCRIPTORS: Final = 16
 """Kept free for upstream connections and files; one in eight where that is more."""
 _FRESH_SECONDS: Final = 1.0
@@ -72,7 +72,7 @@ class ConnectionLimits:
         self.refused = 0
 
     def samples(self) -> Iterator[Sample]:
-        """The values for telemetry."""
+        """Yields the metrics."""
         yield Sample("ztoapi_client_connections", len(self._connections))
         yield Sample("ztoapi_client_connections_evicted", self.evicted)
         yield Sample("ztoapi_client_connections_refused", self.refused)
@@ -113,18 +113,18 @@ class ConnectionLimits:
                 self._addresses.pop(part, None)
 
     def _evict(self) -> int:
-        """Closes the connections that have been idle for longest; returns how many."""
+        """Closes the connections that have been idle for longest. Returns their number."""
         now = self._now()
         if now < self._search_after:
             return 0
         idle = [connection for connection in self._connections if connection.idle]
         fresh = now + self._limits.head_timeout_seconds - _FRESH_SECONDS
-        ripe = [one for one in idle if not fresh < one.deadline <= fresh + _FRESH_SECONDS] or idle
-        if not ripe:
+        old = [candidate for candidate in idle if not fresh < candidate.deadline <= fresh + _FRESH_SECONDS] or idle
+        if not old:
             self._search_after = now + _SEARCH_SECONDS
             return 0
-        count = max(1, min(_MOST_EVICTED, len(self._connections) // _EVICTED_PART))
-        closed = heapq.nsmallest(count, ripe, attrgetter("deadline"))
+        count = max(1, min(_MAX_EVICTED, len(self._connections) // _EVICTED_PART))
+        closed = heapq.nsmallest(count, old, attrgetter("deadline"))
         for connection in closed:
             connection.drain()
         self.evicted += len(closed)

@@ -30,11 +30,10 @@ class Server:
             self._servers.append(await context.loop.create_server(lambda: HTTPProtocol(context), sock=sock))
 
     async def drain(self, seconds: float, at_once: asyncio.Event) -> bool:
-        """Let requests in hand finish for ``seconds`` (or until ``at_once`` is set), then end them with an error.
+        """Lets requests in flight finish for ``seconds``, or until ``at_once`` is set; then ends them with an error.
 
-        True if all of them finished by themselves.
-
-        The listener stays open meanwhile: who comes is told 503 and when to come again, and readiness can be seen.
+        Returns True if all of them have finished by themselves. The listener stays open meanwhile: new requests get 503
+        with Retry-After, and ``/readyz`` reports the shutdown.
         """
         context = self._context
         context.draining = True
@@ -50,12 +49,12 @@ class Server:
         cut_off = [connection for connection in context.connections if connection.busy]
         for connection in cut_off:
             connection.stop(error)
-        # What the sockets take at once goes out; the rest is cut off.
+        # The sockets send as much as they can take at once.
         await asyncio.sleep(_DRAIN_POLL_SECONDS)
         return not cut_off
 
     async def close(self) -> None:
-        """Stop listening and drop every connection."""
+        """Stops listening, and aborts every connection."""
         self._context.draining = True
         for server in self._servers:
             server.close()

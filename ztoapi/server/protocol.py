@@ -1,22 +1,23 @@
 """The asyncio shell of one client connection: transport, deadlines and flow control around ``wire.server``.
 
-Phases, each with its own deadline (checked by the worker's scan, never reset by octets except where said)::
+Phases, each with its own deadline, which the worker's scan checks. Received bytes do not extend it, except in BODY::
 
-    IDLE     nothing of a next request has come: closed without an answer
+    IDLE     waits for a request: closed without a response
     HEAD     a head has begun: 408
-    QUEUED   a head has come and waits to be admitted: no deadline here, the queue has one
-    BODY     a body is coming: 408 after the total time, or when it pauses for too long
-    BUSY     a request is in hand: no deadline here, the handler has its own; a full socket has the stall timeout
-    LINGER   a refusal has been sent and the sending side closed: what still comes is read and dropped
-    CLOSING  the last answer is on its way out; cut off if the client stops taking it
+    QUEUED   a request waits to be admitted: no deadline here, the queue has one
+    BODY     a body is arriving: 408 after the total time, or after too long a pause
+    BUSY     a request is in flight: no deadline here, the handler has its own; a full socket has the stall timeout
+    LINGER   an error has been sent and the sending side is closed: further bytes are read and dropped
+    CLOSING  the last response is being sent: aborted if the client stops reading
 
-A client that half-closes (FIN after its request) may just be done with sending, or gone. The first is legal (RFC 9112
-section 9.6) and looks the same, so it is asked: an interim answer, or a comment in a stream that has begun, makes the
-kernel of a client that is gone reset the connection. HTTP/1.0 has no interim answers and gets the benefit of the doubt.
+A client that half-closes (FIN after its request) may only have stopped sending, which is legal (RFC 9112 section 9.6),
+or may have left. Both look the same, so the connection is probed: an interim response, or a comment in a stream that
+has begun, makes the kernel of a client that has left reset the connection. HTTP/1.0 has no interim responses, so such
+clients are assumed to be present.
 
-One connection does a bounded amount of work in one turn of the event loop: it answers ``TURN_REQUESTS``, decodes
+A connection does a bounded amount of work in one turn of the event loop: it takes up ``TURN_REQUESTS``, decodes
 ``TURN_FRAMING_BYTES`` of chunk framing, and reads more than ``TURN_BULK_BYTES`` only once. Then it rests: reading
-pauses, and the work goes on in the next turn, after the other connections.
+pauses, and the work continues in the next turn, after the other connections.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ from ztoapi.wire.server import ServerWire, State
 __all__ = ["HTTPProtocol"]
 
 PROBE_SECONDS: Final = (0.01, 0.04)
-"""When a half-closed client is looked at after the probe; later looks come with the deadline scan."""
+"""Delays after the probe at which a half-closed client is checked; later checks come with the deadline scan."""
 _PROBE_COMMENT: Final = b": half-closed\n\n"
 
 
@@ -73,7 +74,7 @@ LINGER: Final = Phase("LINGER", attrgetter("linger_seconds"), last=True)
 CLOSING: Final = Phase("CLOSING", attrgetter("write_stall_timeout_seconds"), reads=False, last=True)
 _NOT_DISPATCHED: Final = (HEAD, QUEUED, BODY)
 _BETWEEN_REQUESTS: Final = (IDLE, HEAD)
-# Read on every request: looking up a member of an enumeration takes 300 machine instructions, a global 15.
+# Globals, because every request reads them: a member of an enumeration takes 300 machine instructions, a global 15.
 _UNREAD: Final = State.BODY
 _READ: Final = State.IN_HAND
 _BODY_METHODS: Final = frozenset(("POST", "PUT", "PATCH"))
@@ -125,10 +126,10 @@ class HTTPProtocol(asyncio.Protocol):
         self._lingered = 0
         self._read_paused = False
         self._resting = False
-        """Whether this connection has done its share of this turn of the loop."""
+        """Whether this connection has done its work for this turn of the loop."""
         self._counted_address: str | None = None
         self._buffered = 0
-        """Bytes that are counted in the worker's buffer budget."""
+        """Bytes that count in the worker's buffer budget."""
         self._stalled_bytes = 0
 
     def __repr__(self) -> str:
@@ -136,20 +137,20 @@ class HTTPProtocol(asyncio.Protocol):
 
     @property
     def exchange(self) -> Exchange | None:
-        """The request in hand."""
+        """The request in flight."""
         return self._exchange
 
     @property
     def busy(self) -> bool:
-        """Whether a request is in hand, its body still coming included."""
+        """Whether a request is in flight, from its head on."""
         return self._exchange is not None
 
     @property
     def idle(self) -> bool:
-        """Whether the connection waits for a request of which nothing has come."""
+        """Whether the connection waits for a request, of which no byte has arrived."""
         return self._phase is IDLE and not self._wire.held and not self.write_paused
 
-    # -- the transport calls these ------------------------------------------------------------------------------
+    # -- called by the transport -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -170,7 +171,7 @@ class HTTPProtocol(asyncio.Protocol):
         if refusal is not None:
             self._refuse(refusal)
             if self.context.connection_limits.scarce(descriptor):
-                # There is no descriptor left to linger with.
+                # No descriptor is left for lingering.
                 self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -205,7 +206,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._settle(len(data))
 
     def _settle(self, received: int) -> None:
-        """Bound what a read of ``received`` bytes has left behind."""
+        """Applies the bounds on buffered bytes after a read of ``received`` bytes."""
         self._count_buffers()
         if self._phase is LINGER or self.transport.is_closing():
             return
@@ -220,7 +221,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._rest()
 
     def _count_buffers(self) -> None:
-        """Bring the worker's buffer budget up to date."""
+        """Updates the worker's buffer budget."""
         buffered = len(self._wire.held) + len(self._wire.body)
         if buffered <= UNCOUNTED_BYTES:
             buffered = 0
@@ -240,7 +241,7 @@ class HTTPProtocol(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _rest(self) -> None:
-        """Do nothing more for this connection in this turn of the loop."""
+        """Ends the work for this connection in this turn of the loop."""
         if not self._resting and not self.transport.is_closing():
             self._resting = True
             self._pause_reading()
@@ -264,7 +265,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._resume_reading()
 
     def _body_received(self) -> None:
-        """More of the body has come."""
+        """More of the body has arrived."""
         if self._wire.state is _READ:
             self._dispatch(cast("Exchange", self._exchange))
         else:
@@ -275,7 +276,7 @@ class HTTPProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         exchange = self._exchange
         if exchange is None:
-            # Requests that wait for room in the socket, or for the next turn, are still answered.
+            # Requests that wait for room in the socket, or for the next turn, still get responses.
             self._half_closed = (self.write_paused or self._resting) and len(self._wire.held) > 0
             return self._half_closed
         if self._wire.state is not _READ:
@@ -298,7 +299,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._extend_body_deadline()
         elif self._phase is IDLE or self._exchange is not None:
             self._enter(self._phase)
-        # What goes on now may end in a close, and asyncio's transport loses a connection twice that is closed in here.
+        # This may close the connection, and asyncio's transport calls connection_lost twice if that happens in here.
         self.context.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
@@ -311,7 +312,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._advance()
 
     def on_deadline(self, now: float) -> None:
-        """The worker's scan: this connection's deadline has passed."""
+        """Called by the worker's scan when the deadline has passed."""
         if self.write_paused or self._phase is CLOSING:
             self._check_stall(now)
         elif self._half_closed and self._exchange is not None:
@@ -333,15 +334,15 @@ class HTTPProtocol(asyncio.Protocol):
         if seconds is not None:
             self.deadline = self.context.loop.time() + seconds(self.context.limits)
         else:
-            # The scan also looks for resets of half-closed clients.
+            # At each scan a half-closed connection is checked for a reset.
             self.deadline = 0.0 if self._half_closed else NEVER
 
     # -- requests ------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Take up the next requests that have come, one after the other, until one is in hand.
+        """Takes up buffered requests, one after the other, until one is in flight.
 
-        None is taken up while the socket is full: answers would pile up for a client that reads none of them.
+        None is taken up while the socket is full: responses would accumulate for a client that reads none.
         """
         if self._advancing:
             return
@@ -393,7 +394,7 @@ class HTTPProtocol(asyncio.Protocol):
             self.reject(exchange, verdict)
 
     def proceed(self, exchange: Exchange) -> None:
-        """The exchange is admitted: read its body, or hand it over if that has come."""
+        """The exchange is admitted: reads the body, or calls the handler if the body is complete."""
         if self._wire.state is not _UNREAD:
             self._dispatch(exchange)
             return
@@ -413,7 +414,7 @@ class HTTPProtocol(asyncio.Protocol):
             self.transport.write(CONTINUE)
 
     def reject(self, exchange: Exchange, refusal: ApiError) -> None:
-        """The exchange is not admitted: answer with ``refusal``, and read no body for it."""
+        """The exchange is not admitted: responds with ``refusal``, without reading the body."""
         if self._wire.state is _UNREAD:
             exchange.close_after()
         exchange.fail(refusal)
@@ -439,11 +440,11 @@ class HTTPProtocol(asyncio.Protocol):
             exchange.handler(exchange)
         except ApiError as error:
             exchange.fail(error)
-        except Exception as error:  # noqa: BLE001 - the last frame of a request; it is logged and answered with 500
+        except Exception as error:  # noqa: BLE001 - the last frame of a request; it is logged, and the response is 500
             exchange.crash(error)
 
     def answered(self, exchange: Exchange, close: bool) -> None:
-        """The exchange is finished (it says so itself): close, linger, or go on with the next request."""
+        """Called by an exchange that is finished: closes, lingers, or continues with the next request."""
         if self._exchange is not exchange:
             return
         self._exchange = None
@@ -460,12 +461,12 @@ class HTTPProtocol(asyncio.Protocol):
                 self._advance()
 
     def drain(self) -> None:
-        """The worker is shutting down: close now if no request is in hand."""
+        """The worker is shutting down: closes the connection if no request is in flight."""
         if self._exchange is None and self._phase is not LINGER:
             self._close()
 
     def stop(self, error: ApiError) -> None:
-        """The drain time is over: end the request in hand with ``error``."""
+        """The drain time is over: ends the request in flight with ``error``."""
         if self._exchange is not None:
             self._exchange.cancel(error)
 
@@ -476,10 +477,11 @@ class HTTPProtocol(asyncio.Protocol):
         self._stalled_bytes = self.transport.get_write_buffer_size()
         self.transport.close()
 
-    # -- refusals, stalls, half-closed clients ------------------------------------------------------------------
+    # -- errors, stalls, half-closed clients --------------------------------------------------------------------
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer with ``error`` in the middle of a request, and read on so that a reset does not destroy the answer."""
+        """Responds with ``error`` in the middle of a request, and continues to read: unread bytes would cause a reset,
+        which could destroy the response."""
         exchange = self._exchange
         if exchange is None:
             head = RequestHead("-", "-", b"", {}, True)
@@ -518,7 +520,8 @@ class HTTPProtocol(asyncio.Protocol):
         self.deadline = 0.0
 
     def _check_peer(self) -> None:
-        """A reset that has come in shows as the socket's pending error: nobody reads any more to notice it."""
+        """Aborts a half-closed connection that the client has reset. The reset is the socket's pending error: no read
+        reports it any more."""
         if self._exchange is None or self.transport.is_closing():
             return
         sock = self.transport.get_extra_info("socket")

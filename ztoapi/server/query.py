@@ -1,4 +1,4 @@
-"""Values in the query of a request."""
+"""Parameters in the query of a request."""
 
 from urllib.parse import parse_qs
 
@@ -9,14 +9,14 @@ __all__ = ["read_query", "whole_number"]
 
 
 def read_query(exchange: Exchange) -> dict[str, str]:
-    """By name; the last of several."""
+    """Returns the parameters by name; the last of equal names."""
     query = exchange.request.query.decode("utf-8", "replace")
     return {name: values[-1] for name, values in parse_qs(query).items()}
 
 
-def whole_number(given: dict[str, str], name: str, default: int, *, low: int, high: int) -> int:
-    """The value of ``name``. Raises ApiError where it is not a whole number from ``low`` to ``high``."""
-    text = given.get(name)
+def whole_number(parameters: dict[str, str], name: str, default: int, *, low: int, high: int) -> int:
+    """Returns the value of ``name``. Raises ApiError unless it is a whole number from ``low`` to ``high``."""
+    text = parameters.get(name)
     if text is None:
         return default
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and low <= int(text) <= high):

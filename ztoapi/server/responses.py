@@ -1,4 +1,4 @@
-"""Bodies and header lines of error answers, in OpenAI's shape.
+"""Bodies and header lines of error responses, in OpenAI's format.
 
 https://platform.openai.com/docs/guides/error-codes/api-errors; openai-python retries 408, 409, 429 and 5xx and
 honours retry-after and retry-after-ms.
@@ -16,17 +16,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 def error_body(error: ApiError) -> bytes:
-    """``{"error": {...}}`` with all four keys."""
+    """Returns ``{"error": {...}}`` with all four keys."""
     return _encode({"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}})
 
 
 def error_event(error: ApiError) -> bytes:
-    """The same in the middle of a stream: the one signal that every client raises on."""
+    """Returns the error as an event of a stream, the only signal on which every client raises."""
     return b"data: %b\n\n" % error_body(error)
 
 
 def error_headers(error: ApiError) -> bytes:
-    """Raw header lines of an error response. OpenAI's SDKs retry 429 and 5xx unless ``x-should-retry`` forbids it."""
+    """Returns header lines for an error. OpenAI's SDKs retry 429 and 5xx unless ``x-should-retry`` forbids it."""
     if error.status == 401:
         # RFC 9110 section 11.6.1 requires it. Browsers open no dialog for this scheme.
         return b'www-authenticate: Bearer realm="ztoapi"\r\n'

@@ -1,4 +1,4 @@
-"""Signals that are no wish to stop: what they do, in a worker and in a supervisor alike."""
+"""Signals other than those that stop the process, in workers and in the supervisor."""
 
 import logging
 import os
@@ -13,33 +13,33 @@ ORDERS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 HANDLED: Final = frozenset((*STOP, *ORDERS))
 
 Reload = Callable[[], bool]
-"""Takes up a new configuration, or returns False and stays with what was. Called in every process for itself."""
+"""Loads a new configuration, or returns False and keeps the current one. Called in every process."""
 
 _log = logging.getLogger(__name__)
 
 
 class Orders:
-    """``reload`` is for SIGHUP, ``reopen`` for SIGUSR1; None where there is nothing to do. Created before any signal is
+    """``reload`` is called for SIGHUP, ``reopen`` for SIGUSR1; None to ignore the signal. Created before any signal is
     handled."""
 
     def __init__(self, reload: Reload | None, reopen: Reload | None) -> None:
         self._steps = {signal.SIGHUP: reload, signal.SIGUSR1: reopen, signal.SIGUSR2: None}
-        # nohup has a process ignore the end of its terminal.
+        # nohup makes a process ignore the end of its terminal.
         self._terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
     def ends(self, number: int) -> bool:
-        """Whether the signal is the end of the process: SIGHUP says so only when its terminal is gone."""
+        """Whether the signal stops the process: SIGHUP does if the terminal has been closed."""
         if number != signal.SIGHUP or not self._terminal or _has_terminal():
             return False
         _log.warning("the terminal is gone: draining")
         return True
 
     def obey(self, number: int) -> bool:
-        """Do what the signal is for. Returns whether anything has been taken up."""
-        wanted = signal.Signals(number)
-        step = self._steps[wanted]
+        """Performs the action of the signal. Returns whether anything has changed."""
+        received = signal.Signals(number)
+        step = self._steps[received]
         if step is None:
-            _log.info("%s: there is nothing to do", wanted.name)
+            _log.info("%s: nothing to do", received.name)
             return False
         return step()
 

@@ -2,8 +2,8 @@
 
 Workers share the port with SO_REUSEPORT, which would let a second gateway of the same user join them. A guard socket
 prevents that: it is bound and listening without the option, which the kernel allows only while nothing else listens on
-the address. It takes the option afterwards, lets the workers' sockets join, and is closed. Two gateways that start at
-the same moment are refused in the same way, and connections in TIME_WAIT do not count (SO_REUSEADDR).
+the address. Afterwards it gets the option, so that the workers' sockets can join, and is closed. Two gateways that
+start at the same moment are refused in the same way, and connections in TIME_WAIT do not count (SO_REUSEADDR).
 """
 
 import contextlib
@@ -23,7 +23,7 @@ Sockets: TypeAlias = tuple[socket.socket, ...]
 _Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int | bytes, ...]]
 
 _ABSENT: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-"""This host has no such address: `localhost` often has ::1 where IPv6 is off."""
+"""This host has no such address: `localhost` often includes ::1 although IPv6 is off."""
 _FREE_PORT_ATTEMPTS: Final = 20
 """A port that the kernel has chosen for one address may be in use on another."""
 
@@ -31,13 +31,13 @@ _log = logging.getLogger(__name__)
 
 
 def bind(host: str, port: int, *, backlog: int) -> socket.socket:
-    """One listening TCP socket on the first address of ``host``. Raises OSError with the address in its message."""
+    """Returns a listening TCP socket on the first address of ``host``. Raises OSError, which names the address."""
     ((sock,),) = _bind_port(_resolve(host, port)[:1], port, 1, backlog)
     return sock
 
 
 def bind_all(host: str, port: int, workers: int, *, backlog: int) -> list[Sockets]:
-    """The sockets of each worker, on every address of ``host`` and one port; 0 chooses a free port.
+    """Returns the sockets of each worker, on every address of ``host`` and one port; 0 chooses a free port.
 
     Raises OSError with the address in its message; socket.gaierror if the name does not resolve.
     """
@@ -62,7 +62,7 @@ def _resolve(host: str, port: int) -> list[_Address]:
 
 
 def _bind_port(addresses: list[_Address], port: int, workers: int, backlog: int) -> list[Sockets]:
-    """Bind all addresses, or none. An address that this host does not have is left out if there is another one."""
+    """Binds all addresses, or none. An address that this host does not have is left out if there is another one."""
     bound: list[Sockets] = []
     with contextlib.ExitStack() as undo:
         absent: list[OSError] = []
@@ -91,7 +91,7 @@ def _bind_port(addresses: list[_Address], port: int, workers: int, backlog: int)
 def _bind_workers(
     family: socket.AddressFamily, address: tuple[str | int | bytes, ...], workers: int, backlog: int, only_v6: bool
 ) -> Sockets:
-    """One socket for each worker on one address."""
+    """Returns a socket for each worker on one address."""
     if workers == 1:
         return (_listen(family, address, backlog, only_v6),)
     with contextlib.ExitStack() as undo, _listen(family, address, backlog, only_v6) as guard:
@@ -136,7 +136,7 @@ def _listen(
 
 @contextlib.contextmanager
 def _named(where: str) -> Iterator[None]:
-    """Add the address to the message of an OSError."""
+    """Adds the address to the message of an OSError."""
     try:
         yield
     except OSError as error:

@@ -1,20 +1,20 @@
 """Processes: one worker in this process, or several under a plain supervisor.
 
-Each worker has listening sockets of its own on the same port (:mod:`ztoapi.server.sockets`), bound by the supervisor
-before it forks, so that the kernel spreads connections and a worker that is started again takes over its predecessor's
-backlog.
+Each worker has its own listening sockets on the same port (:mod:`ztoapi.server.sockets`). The supervisor binds them
+before it forks, so that the kernel distributes connections, and a restarted worker takes over the backlog of its
+predecessor.
 
-SIGTERM, SIGINT and SIGQUIT drain, a second one ends at once. For workers the supervisor counts them, because Ctrl-C
-reaches all processes of a terminal. The supervisor starts dead workers again with a back-off, and gives up when none of
-them stays up. Workers hold the read end of a pipe that only the supervisor writes: when the supervisor is gone, for
-whatever reason, they drain too. Nothing is left behind.
+SIGTERM, SIGINT and SIGQUIT drain; a second one stops at once. The supervisor counts them for its workers, because
+Ctrl-C reaches all processes of a terminal. It restarts dead workers with a back-off, and gives up when none of them
+stays up. Workers hold the read end of a pipe of which only the supervisor has the write end: if the supervisor ends for
+any reason, they drain too.
 
-SIGHUP reloads and SIGUSR1 opens log files anew (:mod:`ztoapi.server.signals`). The supervisor does so first: what it
-cannot use no worker is told of, and a worker that it starts later has what it has.
+SIGHUP reloads and SIGUSR1 reopens log files (:mod:`ztoapi.server.signals`). The supervisor does so first: workers do
+not get a configuration that it cannot use, and workers that it starts later inherit the one in force.
 
 The supervisor kills a worker whose event loop does not run, so that connections do not wait for it; the others, and
-their streams, go on. It also kills workers that have not ended some seconds after the drain time. A service manager
-with a watchdog (:mod:`ztoapi.server.notify`) gets its signs of life from the supervisor, or from the event loop of a
+their streams, continue. It also kills workers that have not ended some seconds after the drain time. A service manager
+with a watchdog (:mod:`ztoapi.server.notify`) gets its keepalives from the supervisor, or from the event loop of a
 single worker.
 """
 
@@ -39,18 +39,18 @@ from ztoapi.server.sockets import Sockets
 __all__ = ["Duty", "Service", "run"]
 
 _HURRY: Final = signal.SIGURG
-"""From the supervisor alone: nobody else sends it, and without a handler it does nothing."""
+"""Sent by the supervisor only. Without a handler it has no effect."""
 _STOP_STEPS: Final = (signal.SIGTERM, _HURRY, signal.SIGKILL)
-"""What workers are sent at the first, second and third wish to stop."""
+"""The signals for workers at the first, second and third request to stop."""
 _WATCHED: Final = frozenset((*HANDLED, signal.SIGCHLD))
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LONGEST_BACKOFF_SECONDS: Final = 5.0
 _MAX_DOUBLINGS: Final = 10
 """Doublings of the first back-off that pass the longest one; a float overflows at 1024."""
 _STABLE_SECONDS: Final = 10.0
-"""A worker that lived this long has not failed to start."""
+"""A worker that has run for this time has not failed to start."""
 _MAX_QUICK_DEATHS: Final = 5
-"""Quick deaths in a row after which a worker is broken, not unlucky. When all workers are, the supervisor gives up."""
+"""Consecutive quick deaths after which a worker counts as broken. When all workers do, the supervisor gives up."""
 _HANG_SECONDS: Final = 10.0
 """Longest time that a worker's event loop may stand still, where no watchdog gives another one: several times the
 longest stall that a busy machine causes, and less than most clients wait."""
@@ -59,13 +59,14 @@ _EXIT_SECONDS: Final = 5.0
 _FORCED_EXIT: Final = 1
 _NEVER: Final = float("inf")
 _COLLECT_AFTER_OBJECTS: Final = 50000
-"""Objects more than before at which the youngest are looked through (Python: 700): what 1,500 requests in hand have."""
+"""New objects that start a collection of the youngest generation (default: 700): the objects of 1,500 requests in
+flight."""
 
 _log = logging.getLogger(__name__)
 
 
 class Service(Protocol):
-    """What a worker runs: the gateway or the simulator."""
+    """The service of a worker: the gateway or the simulator."""
 
     context: ServerContext
 
@@ -78,14 +79,14 @@ MakeService = Callable[[asyncio.AbstractEventLoop], Service]
 
 
 class Duty(NamedTuple):
-    """What one worker serves, and where."""
+    """The service of one worker, and its sockets."""
 
     sockets: Sockets
     make: MakeService
     died: Callable[[], None] | None = None
-    """Called in the supervisor when the worker has died and others go on."""
+    """Called in the supervisor when the worker has died and others continue."""
     beat: Callable[[], float] | None = None
-    """Gives the supervisor a number that changes with each tick of the worker's loop."""
+    """Returns a number that changes with each tick of the worker's loop; called in the supervisor."""
 
 
 def run(
@@ -96,11 +97,11 @@ def run(
     reload: Reload | None = None,
     reopen: Reload | None = None,
 ) -> int:
-    """Serve, one worker for each of ``duties``, until told to stop; returns the exit code. ``reload`` is for SIGHUP,
-    ``reopen`` for SIGUSR1.
+    """Runs a worker for each of ``duties`` until a signal stops it, and returns the exit code. ``reload`` is called for
+    SIGHUP, ``reopen`` for SIGUSR1.
 
-    0 after a drain, 1 when a second signal or the end of the drain time cut requests off, or workers did not stay up.
-    ``started`` is called once everything listens.
+    0 after a drain; 1 if a second signal or the end of the drain time cut off requests, or if workers kept dying.
+    ``started`` is called when all sockets listen.
     """
     orders = Orders(reload, reopen)
     if len(duties) == 1:
@@ -109,7 +110,7 @@ def run(
 
 
 class _Alone(NamedTuple):
-    """What a worker does that has no supervisor to do it."""
+    """The supervisor's duties towards the service manager, for a single worker."""
 
     notifier: Notifier
     started: Callable[[], None]
@@ -131,7 +132,7 @@ def _serve(duty: Duty, drain_seconds: float, parent: _Alone | int, orders: Order
 
 
 async def _serve_on_loop(duty: Duty, drain_seconds: float, parent: _Alone | int, orders: Orders) -> int:
-    """``parent`` is the pipe of the supervisor, where there is one."""
+    """``parent`` is the pipe of the supervisor, if there is one."""
     loop = asyncio.get_running_loop()
     stop, at_once = asyncio.Event(), asyncio.Event()
     _handle_signals(loop, parent, orders, stop, at_once)
@@ -175,13 +176,13 @@ def _handle_signals(
         loop.add_signal_handler(number, obey, number)
     if isinstance(parent, int):
         loop.add_signal_handler(_HURRY, at_once.set)
-    # They were blocked until here: one that came during the start is not lost, nor is it the end.
+    # They were blocked until here, so that one during the start is neither lost nor fatal.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_WATCHED, _HURRY})
 
 
 def _tune_collector() -> None:
-    """What exists by now stays; and what requests leave behind is freed by its last reference, so that the collector
-    finds next to nothing. With its own thresholds it takes a tenth of a busy worker's time to do so."""
+    """Excludes the present objects from collections, and makes collections rare: the objects of requests are freed by
+    their last reference. With the default thresholds the collector takes a tenth of a busy worker's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 20)
@@ -196,7 +197,7 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, pipe: int, stop: asyncio.Even
 
 
 class _Worker:
-    """One child process and what it serves."""
+    """One child process."""
 
     def __init__(self, number: int, duty: Duty) -> None:
         self.number = number
@@ -208,7 +209,7 @@ class _Worker:
         self.beat = 0.0
         self.still_checks = 0
 
-    def stands_still(self) -> bool:
+    def is_stuck(self) -> bool:
         """Whether several checks in a row saw the same beat. Its age does not count: after the machine was suspended,
         every beat is old."""
         if not self.pid or self.duty.beat is None:
@@ -254,7 +255,7 @@ class _Supervisor:
         if number in STOP or (number is not None and self._orders.ends(number)):
             self._stop()
         elif number in ORDERS and self._orders.obey(number):
-            self._tell(number)
+            self._signal_workers(number)
         self._reap()
         for worker in self._workers:
             if worker.start_at is not None and not self._stopping and worker.start_at <= time.monotonic():
@@ -264,10 +265,10 @@ class _Supervisor:
         if self._kill_at <= time.monotonic():
             self._kill_at = _NEVER
             _log.error("workers have not ended %g s after the drain time: killing them", _EXIT_SECONDS)
-            self._tell(signal.SIGKILL)
+            self._signal_workers(signal.SIGKILL)
 
     def _next_signal(self) -> int | None:
-        """The next signal; None once something else is due."""
+        """Returns the next signal; None when something else is due."""
         starts = [worker.start_at for worker in self._workers if worker.start_at is not None]
         due = min(self._check_at, self._kill_at, *starts)
         info = signal.sigtimedwait(_WATCHED, max(due - time.monotonic(), 0.0))
@@ -278,8 +279,8 @@ class _Supervisor:
             self._notifier.send("WATCHDOG=1")
         self._check_at = time.monotonic() + self._check_seconds
         for worker in self._workers:
-            if not self._stopping and worker.stands_still():
-                _log.error("worker %d stands still: killing it", worker.number)
+            if not self._stopping and worker.is_stuck():
+                _log.error("worker %d is stuck: killing it", worker.number)
                 os.kill(worker.pid, signal.SIGKILL)
 
     def _fork(self, worker: _Worker) -> None:
@@ -299,7 +300,7 @@ class _Supervisor:
                     for sock in other.duty.sockets:
                         sock.close()
             code = _serve(worker.duty, self._drain_seconds, self._pipe_read, self._orders)
-        except BaseException:  # noqa: BLE001 - the last frame of a process; the log is all that is left of it
+        except BaseException:  # noqa: BLE001 - the last frame of a process; the log is the only trace of it
             _log.exception("worker %d failed", worker.number)
         finally:
             logging.shutdown()
@@ -312,9 +313,9 @@ class _Supervisor:
         self._notifier.send("STOPPING=1")
         for worker in self._workers:
             worker.start_at = None
-        self._tell(_STOP_STEPS[min(self._stopping, len(_STOP_STEPS)) - 1])
+        self._signal_workers(_STOP_STEPS[min(self._stopping, len(_STOP_STEPS)) - 1])
 
-    def _tell(self, number: int) -> None:
+    def _signal_workers(self, number: int) -> None:
         for worker in self._workers:
             if worker.pid:
                 os.kill(worker.pid, number)
@@ -346,5 +347,5 @@ class _Supervisor:
             return
         doublings = min(worker.quick_deaths - 1, _MAX_DOUBLINGS)
         wait = min(_FIRST_BACKOFF_SECONDS * 2.0**doublings, _LONGEST_BACKOFF_SECONDS)
-        _log.warning("worker %d ended (%d); starting it again in %g s", worker.number, code, wait)
+        _log.warning("worker %d ended (%d); restarting it in %g s", worker.number, code, wait)
         worker.start_at = time.monotonic() + wait
