@@ -20,6 +20,7 @@ PACKAGES = [
     "simulator",
     "store",
     "structures",
+    "wire",
 ]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [

@@ -100,7 +100,7 @@ def test_a_connection_answers_remembered_and_new_heads_alike() -> None:
     while len(wire.held) or not seen:
         head = wire.next_head()
         assert head is not None
-        assert wire.state is State.IN_HAND
+        assert wire.state is State.COMPLETE
         seen.append((head.method, bytes(wire.body)))
         wire.next_request()
     assert seen == [("POST", b"ab"), ("POST", b"cde"), ("GET", b""), ("GET", b""), ("POST", b"")]
@@ -127,7 +127,7 @@ def read(octets: bytes, points: list[int]) -> tuple[list[Found], int | bytes]:
             wire.receive_data(piece)
             while head is not None or wire.held:
                 head = head or wire.next_head()
-                if head is None or wire.state is not State.IN_HAND:
+                if head is None or wire.state is not State.COMPLETE:
                     break
                 target = head.path, head.query
                 fields = dict(head.headers)

@@ -26,7 +26,7 @@ def requests(pieces: list[bytes], limits: Limits = LIMITS) -> Iterator[tuple[Req
         while True:
             if wire.state is State.HEAD:
                 head = wire.next_head()
-            if wire.state is not State.IN_HAND:
+            if wire.state is not State.COMPLETE:
                 break
             assert head is not None
             yield head, bytes(wire.body)
@@ -172,9 +172,9 @@ def test_octets_after_the_request_in_hand_wait() -> None:
     wire = ServerWire(LIMITS)
     wire.receive_data(get() + b"\x00 not HTTP")
     assert wire.next_head() is not None
-    assert (wire.state, len(wire.held)) == (State.IN_HAND, 10)
+    assert (wire.state, len(wire.held)) == (State.COMPLETE, 10)
     wire.receive_data(b"more")
-    assert (wire.state, len(wire.held)) == (State.IN_HAND, 14)
+    assert (wire.state, len(wire.held)) == (State.COMPLETE, 14)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -448,7 +448,7 @@ def test_a_declared_length_alone_takes_no_copy_of_the_body() -> None:
     body = wire.body
     wire.receive_data(b"c" * 998 + get(target=b"/next"))
     assert wire.body is body
-    assert (wire.state, bytes(body), len(wire.held)) == (State.IN_HAND, b"ab" + b"c" * 998, len(get(target=b"/next")))
+    assert (wire.state, bytes(body), len(wire.held)) == (State.COMPLETE, b"ab" + b"c" * 998, len(get(target=b"/next")))
 
 
 def test_a_declared_length_takes_no_memory_before_the_body_comes() -> None:

@@ -76,7 +76,7 @@ _NOT_DISPATCHED: Final = (HEAD, QUEUED, BODY)
 _BETWEEN_REQUESTS: Final = (IDLE, HEAD)
 # Globals, because every request reads them: a member of an enumeration takes 300 machine instructions, a global 15.
 _UNREAD: Final = State.BODY
-_READ: Final = State.IN_HAND
+_READ: Final = State.COMPLETE
 _BODY_METHODS: Final = frozenset(("POST", "PUT", "PATCH"))
 """RFC 9110 section 9.3: a body has no meaning in the requests of other methods."""
 

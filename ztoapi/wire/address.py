@@ -1,7 +1,7 @@
-"""Addresses as peers, proxies, configurations and URLs write them.
+"""Addresses in the notations of peers, proxies, configurations and URLs.
 
-Every address is read here, so that one address has one value: an IPv4-mapped IPv6 address (``::ffff:10.0.0.1``, RFC
-4291 section 2.5.5.2), which a dual-stack listener reports for an IPv4 peer, is its IPv4 address, and a zone
+All addresses are read here, so that an address has a single value: an IPv4-mapped IPv6 address (``::ffff:10.0.0.1``,
+RFC 4291 section 2.5.5.2), which a dual-stack listener reports for an IPv4 peer, is its IPv4 address, and a zone
 (``fe80::1%eth0``, RFC 4007 section 11) is dropped, because it names an interface of one host.
 """
 
@@ -25,7 +25,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LOOPBACK_AUTHORITY: Final = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
-"""A Host field that names this host in a way that no name server can."""
+"""A Host field with a name of this host that no name server can assign."""
 _BRACKETED: Final = re.compile(r"\[([^\]]*)\](?::[0-9A-Za-z._-]+)?")
 _PORT: Final = re.compile(r":(?:[0-9]{1,5}|_[0-9A-Za-z._-]+)$")
 """A port, or a name in its place (RFC 7239 section 6.3)."""
@@ -36,7 +36,7 @@ _SUBSCRIBER_BITS: Final = 64
 
 
 def peer_address(host: str) -> str:
-    """The address of a connection's peer, as the socket names it."""
+    """Returns the address of a connection's peer; ``host`` is that of the socket."""
     if ":" not in host:
         return host
     address = _read_host(host)
@@ -44,7 +44,7 @@ def peer_address(host: str) -> str:
 
 
 def read_network(text: str) -> Network:
-    """A configured address or network. Raises ValueError.
+    """Returns a configured address or network. Raises ValueError.
 
     ``::/0`` does not include IPv4 addresses, which have a network of their own, ``0.0.0.0/0``.
     """
@@ -66,11 +66,11 @@ def is_in(host: str, networks: Sequence[Network]) -> bool:
 
 
 def forwarded_client(peer: str, hops: Iterable[str], proxies: Sequence[Network]) -> str:
-    """The address of the client: of ``peer`` and the elements of its ``x-forwarded-for`` (``hops``), read from the
+    """Returns the address of the client: of ``peer`` and the elements of its ``x-forwarded-for`` (``hops``), from the
     right, the first that is not in ``proxies``.
 
-    Elements that name no address, such as ``unknown``, end the search: the client is known by the address to the right
-    of it, because what stands further left may be anybody's invention.
+    An element without an address, such as ``unknown``, ends the search with the address to the right of it: a client
+    can forge the elements further left.
     """
     client = _read_host(peer)
     if client is None or not _is_in(client, proxies):
@@ -89,7 +89,7 @@ def forwarded_client(peer: str, hops: Iterable[str], proxies: Sequence[Network])
 
 
 def limited_part(client: str) -> str:
-    """The part of an address that limits hold for: IPv4 whole, of IPv6 the network of a subscriber."""
+    """Returns the part of an address that limits apply to: the whole IPv4 address, or the subscriber's IPv6 network."""
     if ":" not in client:
         return client
     address = _read_host(client)
@@ -99,18 +99,18 @@ def limited_part(client: str) -> str:
 
 
 def authority(host: str, port: int) -> str:
-    """Host and port as in a URL (RFC 3986 section 3.2.2): an IPv6 address stands in brackets."""
+    """Returns host and port as in a URL (RFC 3986 section 3.2.2): an IPv6 address is in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _read_element(text: str) -> _Address | None:
-    """An element of ``x-forwarded-for``: an address, with or without quotes, brackets and a port."""
+    """Reads an element of ``x-forwarded-for``: an address, with or without quotes, brackets and a port."""
     if len(text) >= 2 and text[0] == text[-1] == '"':
         text = text[1:-1].strip(" \t")
     match = _BRACKETED.fullmatch(text)
     if match is not None:
         return _read_host(match[1])
-    # Without brackets a port shows only where the address alone would not be one.
+    # Without brackets a port is recognised only if the whole text is not an address.
     return _read_host(text) or _read_host(_PORT.sub("", text))
 
 

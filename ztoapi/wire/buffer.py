@@ -1,21 +1,20 @@
-"""The preallocated byte rings in which cut events wait for their rest.
+"""Preallocated byte rings, which hold the beginning of an event until its rest arrives.
 
-An upstream read usually ends where an event ends, and is passed on as it came. What is left of an event that a read
-has cut in two goes into a ring: one ``bytearray`` with two cursors::
+Most upstream reads end at the end of an event, and are forwarded unchanged. Otherwise the beginning of the last event
+is copied to a ring: one ``bytearray`` with two cursors::
 
     0 ...... start ===== tail ...... len(buf)
-             unread       free, the next octets land here
+             unread       free, for the next bytes
 
-When everything has been taken, both go back to 0; when the free space runs short, what is unread is copied to the
-front. So unread octets are always contiguous, which is what ``find`` needs, and an event of n octets that comes in
-small pieces is copied a fixed number of times, not n times. What is taken leaves the ring as its own ``bytes``: a
-transport never holds a reference into the ring.
+When everything has been taken, both return to 0; when the free space runs short, the unread bytes are copied to the
+front. So unread bytes are always contiguous, as ``find`` requires, and an event of n bytes that arrives in small pieces
+is copied a fixed number of times, not n times. Taken bytes are a ``bytes`` object of their own: a transport never holds
+a reference into the ring.
 
-A worker has a few rings, made before they are needed (:class:`Rings`). A stream borrows one while an event of its own
-is incomplete, so that thousands of streams hold no buffers while they wait.
+A worker preallocates a few rings (:class:`Rings`). A stream borrows one while an event is incomplete, so that thousands
+of waiting streams hold no buffers.
 
-An event larger than the ring makes it grow, by doubling, up to ``limit``; once it has been taken the ring goes back
-to its own size.
+An event larger than the ring makes it grow, by doubling, up to ``limit``; afterwards the ring returns to its own size.
 """
 
 from ztoapi.wire.limits import RING_BYTES, SPARE_RINGS
@@ -24,11 +23,11 @@ __all__ = ["Ring", "RingOverflow", "Rings"]
 
 
 class RingOverflow(Exception):
-    """What cannot be taken yet has outgrown the limit."""
+    """The unread bytes exceed the limit."""
 
 
 class Ring:
-    """See the module docstring. ``capacity`` and ``limit`` (octets that wait) are in octets."""
+    """See the module docstring. ``capacity`` and ``limit`` (of unread bytes) are in bytes."""
 
     __slots__ = ("_view", "buf", "capacity", "limit", "searched", "start", "tail")
 
@@ -38,30 +37,30 @@ class Ring:
         self._allocate(capacity)
         self.start = self.tail = 0
         self.searched = 0
-        """Octets from ``start`` that have been searched for the end of an event without finding one."""
+        """Bytes from ``start`` that contain no end of an event."""
 
     def __repr__(self) -> str:
         return f"<Ring {self.start}:{self.tail}/{len(self.buf)}>"
 
     def __len__(self) -> int:
-        """Octets that can be taken."""
+        """Returns the number of unread bytes."""
         return self.tail - self.start
 
     def _allocate(self, size: int) -> None:
         self.buf = bytearray(size)
         self._view = memoryview(self.buf)
 
-    def append(self, octets: bytes) -> None:
-        """Copy ``octets`` in, behind what is unread."""
+    def append(self, data: bytes) -> None:
+        """Copies ``data`` to the end of the unread bytes."""
         tail = self.tail
-        if len(self.buf) - tail < len(octets):
-            self._make_room(len(octets))
+        if len(self.buf) - tail < len(data):
+            self._make_room(len(data))
             tail = self.tail
-        self.tail = tail + len(octets)
-        self._view[tail : self.tail] = octets
+        self.tail = tail + len(data)
+        self._view[tail : self.tail] = data
 
     def take(self, stop: int) -> bytes:
-        """Take what lies between ``start`` and the offset ``stop``, as octets of its own."""
+        """Takes the bytes from ``start`` to the offset ``stop``."""
         block = bytes(self._view[self.start : stop])
         self.start = stop
         self.searched = 0
@@ -70,13 +69,13 @@ class Ring:
         return block
 
     def clear(self) -> None:
-        """Forget everything; a ring that has grown goes back to its own size."""
+        """Drops all bytes; a ring that has grown returns to its own size."""
         self.start = self.tail = self.searched = 0
         if len(self.buf) != self.capacity:
             self._allocate(self.capacity)
 
     def check_limit(self) -> None:
-        """Raise :class:`RingOverflow` when more than ``limit`` octets are unread."""
+        """Raises :class:`RingOverflow` if more than ``limit`` bytes are unread."""
         if self.tail - self.start > self.limit:
             raise RingOverflow
 
@@ -94,7 +93,7 @@ class Ring:
 
 
 class Rings:
-    """The rings of one worker: ``count`` of them are made at once and kept; more are made when more are borrowed."""
+    """The rings of one worker: ``count`` are preallocated and kept; more are created while more are borrowed."""
 
     __slots__ = ("_count", "_limit", "_spare")
 
@@ -104,11 +103,11 @@ class Rings:
         self._spare = [Ring(limit=limit) for _ in range(count)]
 
     def borrow(self) -> Ring:
-        """An empty ring."""
+        """Returns an empty ring."""
         return self._spare.pop() if self._spare else Ring(limit=self._limit)
 
     def give_back(self, ring: Ring) -> None:
-        """``ring`` is not needed any more, whatever it holds."""
+        """Takes back a borrowed ring and drops its bytes."""
         if len(self._spare) < self._count:
             ring.clear()
             self._spare.append(ring)

@@ -1,9 +1,9 @@
-"""The client side of one HTTP/1.1 exchange: an upstream's answer, octets in, payload out.
+"""The client side of one HTTP/1.1 exchange: an upstream's response, bytes in, payload out.
 
-The head is parsed here by hand: h11's client side wants the request sent through it first and then costs about 5 us
-for each chunk. An upstream is less hostile than a client, but it is held to the same grammar: a head with a control
-octet, a bare LF, two framings or an unknown transfer coding is refused, because a wrong guess about where an answer
-ends would hand one user's octets to another.
+The head is parsed by hand: h11's client side requires the request to be sent through it, and costs about 5 us per
+chunk. Upstreams are held to the same grammar as clients: a head with a control byte, a bare LF, two framings or an
+unknown transfer coding is refused, because a wrong guess about the end of a response would send one user's data to
+another.
 """
 
 import functools
@@ -19,9 +19,9 @@ MAX_HEAD_BYTES: Final = 65536
 """Upstream heads carry cookies and policies; Go's client allows 1 MiB, aiohttp 8 KiB a line."""
 MEMORY_BYTES: Final = 2048
 REMEMBERED_HEADS: Final = 64
-"""Heads that are remembered, and the longest of them. Parsing one costs 5 us, finding it a quarter of one."""
+"""Number of cached heads, and their largest size. Parsing a head costs 5 us, a look-up a quarter."""
 MAX_INFORMATIONAL: Final = 8
-"""1xx answers that are skipped; more is a loop."""
+"""Interim (1xx) responses that are skipped; more would be a loop."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -29,8 +29,8 @@ _NO_BODY = frozenset((204, 304))
 
 
 class ResponseHead:
-    """One parsed answer head, never changed: heads of several answers may be one object. Header names are lower-case;
-    repeated fields are joined with ``, ``. ``content_length`` is None where the head does not give one."""
+    """One parsed response head. It never changes: responses may share it. Header names are lower-case;
+    repeated fields are joined with ``, ``. ``content_length`` is None without the field."""
 
     __slots__ = ("chunked", "coding", "content_length", "event_stream", "headers", "keep_alive", "status")
 
@@ -39,7 +39,7 @@ class ResponseHead:
         self.headers = headers
         connection = headers.get(b"connection", b"").lower()
         self.keep_alive = b"close" not in connection and (http11 or b"keep-alive" in connection)
-        # Without a type it is taken for what was asked for.
+        # Without a type it is assumed to be of the requested kind.
         self.event_stream = b"text/event-stream" in headers.get(b"content-type", b"text/event-stream").lower()
         codings = headers.get(b"content-encoding", b"").decode("latin-1").lower().split(",")
         self.coding = ", ".join(coding for coding in map(str.strip, codings) if coding not in ("", "identity"))
@@ -49,20 +49,20 @@ class ResponseHead:
 
 
 class AnswerHeads:
-    """Parses answer heads, and does not parse again what any connection of the worker has just seen: a server that
-    streams sends the same head to everybody until the Date in it changes."""
+    """Parses response heads, and caches those of all connections of the worker: a server that streams sends the same
+    head on every connection until the Date in it changes."""
 
     def __init__(self) -> None:
         self._parse_once = functools.lru_cache(REMEMBERED_HEADS)(_parse)
 
-    def parse(self, octets: bytes) -> ResponseHead:
-        """The head in ``octets``, its blank line left out. Raises ProtocolError."""
-        return _parse(octets) if len(octets) > MEMORY_BYTES else self._parse_once(octets)
+    def parse(self, data: bytes) -> ResponseHead:
+        """Returns the head in ``data``, which excludes the blank line. Raises ProtocolError."""
+        return _parse(data) if len(data) > MEMORY_BYTES else self._parse_once(data)
 
 
 class ClientWire:
-    """Reads one answer after another. Call ``start`` for each request that is sent; then ``read_head`` with what comes
-    until it returns a head, then ``read_body`` with ``rest`` and what comes after it."""
+    """Reads one response after another. Call ``start`` for each request that is sent; then ``read_head`` with received
+    bytes until it returns a head; then ``read_body`` with ``rest`` and further bytes."""
 
     __slots__ = (
         "_chunks",
@@ -84,7 +84,7 @@ class ClientWire:
         self.start("GET")
 
     def start(self, method: str) -> None:
-        """A request with ``method`` has been sent; its answer comes next."""
+        """A request with ``method`` has been sent, so its response is next."""
         self._head_request = method == "HEAD"
         self._informational = 0
         self._held: bytes | bytearray = b""
@@ -93,17 +93,16 @@ class ClientWire:
         self._left: int | None = None
         self.head: ResponseHead | None = None
         self.rest = b""
-        """What came behind the head."""
+        """Bytes after the head."""
         self.between_chunks = False
-        """Whether what comes next is a chunk of the body. It need not be given to ``read_body`` as long as what is left
-        out are whole chunks."""
+        """Whether the next bytes are a chunk of the body. Whole chunks may be left out of ``read_body`` then."""
         self.complete = False
         self.keep_alive = False
 
     def read_head(self, data: bytes) -> ResponseHead | None:
-        """The answer's head once it is whole, None before. Raises ProtocolError."""
+        """Returns the head once it is whole; before that None. Raises ProtocolError."""
         if not self._held and not self._searched:
-            # Nearly every head comes whole, with the first read.
+            # Nearly every head is whole in the first read.
             end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
             if end > 0:
                 head = self._heads.parse(data[:end])
@@ -114,7 +113,7 @@ class ClientWire:
                     return head
         held: bytes | bytearray = data
         if self._held:
-            # A bytearray, which grows in place: a head may come octet by octet.
+            # A bytearray, which grows in place: a head may arrive byte by byte.
             held = self._held
             if not isinstance(held, bytearray):
                 held = bytearray(held)
@@ -158,7 +157,7 @@ class ClientWire:
             self._complete(self.rest)
 
     def read_body(self, data: bytes) -> bytes:
-        """The payload in ``data``, which may be its last. Not to be called once ``complete``. Raises ProtocolError."""
+        """Returns the payload in ``data``. Must not be called when ``complete``. Raises ProtocolError."""
         chunks = self._chunks
         if chunks is not None:
             payload = chunks.decode(data)
@@ -178,18 +177,18 @@ class ClientWire:
     def _complete(self, surplus: bytes) -> None:
         self.complete = True
         if surplus:
-            # Octets behind the answer: nothing was asked for, so the connection cannot be trusted again.
+            # Bytes after the response, without a request: the connection cannot be trusted any more.
             self.keep_alive = False
 
     def eof(self) -> bool:
-        """The upstream has closed; True if that is where the answer ends, False if it was cut off."""
+        """The upstream has closed the connection. Returns True if the response ends there, False if it is truncated."""
         if self.head is not None and not self.complete and self._chunks is None and self._left is None:
             self.complete = True
         return self.complete
 
 
-def _parse(octets: bytes) -> ResponseHead:
-    lines = octets.split(b"\r\n")
+def _parse(data: bytes) -> ResponseHead:
+    lines = data.split(b"\r\n")
     status = _STATUS_LINE.fullmatch(lines[0])
     if status is None:
         raise ProtocolError(502, "the answer's status line is malformed")

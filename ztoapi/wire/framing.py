@@ -1,7 +1,7 @@
-"""Hand-made framing of answers: prebuilt heads and chunk framing.
+"""Framing of responses: prebuilt heads and HTTP chunks.
 
-``h11.send`` costs 22 us for a head and 1.9 us for each chunk; these cost a tenth of a microsecond. Nothing a client
-sends ever reaches a head except the request id, which :func:`valid_request_id` has let through.
+``h11.send`` costs 22 us for a head and 1.9 us for each chunk; these functions cost 0.1 us. The request id is the only
+input of a client in a head; :func:`valid_request_id` has checked it.
 """
 
 import re
@@ -31,14 +31,14 @@ def valid_request_id(value: bytes) -> bool:
 
 
 def status_line(status: int) -> bytes:
-    """Known statuses come from a table; an upstream's own (529) are legal without a phrase."""
+    """Other statuses, such as an upstream's 529, are legal without a phrase."""
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
 def fixed_head(
     status: int, content_type: bytes, length: int, *, date: bytes, request_id: bytes, headers: bytes, close: bool
 ) -> bytes:
-    """The head of an answer whose length is known. ``headers`` are raw lines, each ended by CRLF."""
+    """Returns the head of a response of known length. ``headers`` are raw lines, each ended by CRLF."""
     if status in (204, 304):
         entity = b""
     else:
@@ -56,7 +56,7 @@ def fixed_head(
 def stream_head(
     content_type: bytes, *, date: bytes, request_id: bytes, headers: bytes, chunked: bool, close: bool
 ) -> bytes:
-    """The head of an answer that is written piece by piece; without ``chunked`` its end is the connection's end."""
+    """Returns the head of a streamed response. Without ``chunked`` the end of the connection ends the response."""
     return (
         b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
         b"%bdate: %b\r\nx-request-id: %b\r\n%b%b\r\n"
@@ -71,5 +71,5 @@ def stream_head(
 
 
 def chunk(payload: bytes) -> bytes:
-    """One HTTP chunk. RFC 9112 section 7.1."""
+    """Returns an HTTP chunk. RFC 9112 section 7.1."""
     return b"%x\r\n%b\r\n" % (len(payload), payload)

@@ -1,9 +1,9 @@
 """Checks on a request head before and after h11 reads it.
 
-h11 parses the grammar. What it leaves to its caller is here: sizes and counts (its own limit only bites on
-incomplete heads), control octets (it lets most through, and its field pattern backtracks quadratically on a run of
-blanks that ends in one, so a head with any never reaches it), bare LF, folded lines, both framings at once, the
-version, the Host grammar and the form of the target. RFC 9112 sections 2.2, 3.2, 5.2, 6.1; RFC 9110 section 7.2.
+h11 parses the grammar. These checks are left to its caller: sizes and counts (its own limit holds for incomplete heads
+only), control bytes (it accepts most, and its field pattern backtracks quadratically on a run of blanks that ends in
+one, so such heads never reach it), bare LF, folded lines, both framings at once, the version, the Host grammar and the
+form of the target. RFC 9112 sections 2.2, 3.2, 5.2, 6.1; RFC 9110 section 7.2.
 """
 
 import re
@@ -22,9 +22,9 @@ _MAX_PORT = 65535
 
 
 def check_partial_head(buffer: bytes | bytearray, searched: int, limits: Limits) -> None:
-    """Check a head whose end has not come yet; what lies before ``searched`` has been checked already."""
+    """Checks an incomplete head; the bytes before ``searched`` have been checked."""
     line_end = buffer.find(b"\n", 0, limits.max_request_line_bytes + 2)
-    # One octet more than the line: its CR may have come before its LF.
+    # One more byte than the line: its CR may have arrived before its LF.
     if line_end < 0 and len(buffer) > limits.max_request_line_bytes + 1:
         raise ProtocolError(414, f"the request line is longer than {limits.max_request_line_bytes} bytes")
     if len(buffer) > limits.max_head_bytes:
@@ -34,7 +34,7 @@ def check_partial_head(buffer: bytes | bytearray, searched: int, limits: Limits)
 
 
 def check_head(head: bytes, limits: Limits) -> None:
-    """Check a whole head, its blank line included, before h11 sees it. Raises ProtocolError 400, 414 or 431."""
+    """Checks a whole head, including its blank line, before h11 parses it. Raises ProtocolError 400, 414 or 431."""
     if head.find(b"\r\n") > limits.max_request_line_bytes:
         raise ProtocolError(414, f"the request line is longer than {limits.max_request_line_bytes} bytes")
     if len(head) > limits.max_head_bytes:
@@ -51,21 +51,21 @@ def check_head(head: bytes, limits: Limits) -> None:
 
 
 def check_version(version: bytes) -> bool:
-    """True for HTTP/1.1 (and later 1.x), False for HTTP/1.0; 505 for another major version."""
+    """Returns True for HTTP/1.1 (and later 1.x), False for HTTP/1.0. Raises ProtocolError (505) for another version."""
     if version[:2] != b"1.":
-        raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     return version != b"1.0"
 
 
 def valid_host(value: bytes) -> bool:
-    """Whether a Host value is one host with an optional port, and nothing else."""
+    """Whether a Host value is a single host with an optional port."""
     match = _HOST.fullmatch(value)
     return match is not None and (match[1] is None or int(match[1]) <= _MAX_PORT)
 
 
 def split_target(method: bytes, target: bytes) -> tuple[bytes | None, str, bytes]:
-    """Authority, path and query of a request target in origin, absolute or asterisk form; only the absolute form has
-    an authority."""
+    """Returns authority, path and query of a request target in origin, absolute or asterisk form. Only the absolute
+    form has an authority."""
     if method == b"CONNECT":
         raise ProtocolError(501, "CONNECT is not supported")
     if b"#" in target:

@@ -1,6 +1,6 @@
-"""Paths of request targets: one form for all spellings that mean the same.
+"""Paths of request targets: one normal form for all equivalent spellings.
 
-Routes, gates and logs see the form that :func:`normal_path` returns, so no spelling leads past the gate of a route.
+Routes, gates and logs use the form that :func:`normal_path` returns, so no spelling evades the gates of a route.
 """
 
 import re
@@ -17,8 +17,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def normal_path(path: str) -> str:
-    """``path`` with one slash for several, and without escapes of characters that need none (RFC 3986 section 6.2.2.2:
-    ``%63`` is ``c``). Other escapes stay, so ``%2F`` separates no segments; dot segments are names like any other.
+    """Returns ``path`` with one slash for several, and without escapes of characters that need none (RFC 3986 section
+    6.2.2.2: ``%63`` is ``c``). Other escapes stay, so ``%2F`` separates no segments; dot segments are ordinary names.
 
     A base URL that ends in a slash makes clients send ``//chat/completions``.
     """
@@ -29,7 +29,7 @@ def normal_path(path: str) -> str:
 
 
 def decoded(text: str) -> str:
-    """A part of a path without its escapes. Raises ValueError with what is wrong with them."""
+    """Returns a part of a path without its escapes. Raises ValueError, which names the problem."""
     if "%" not in text:
         return text
     broken = _BROKEN.search(text)

@@ -1,10 +1,10 @@
-"""One request head: octets to a :class:`RequestHead`.
+"""Request heads: bytes to a :class:`RequestHead`.
 
-``guard.py`` checks, h11 parses (a fresh ``h11.Connection`` each time costs less than keeping its state machine in step
-with hand-framed answers), and what the fields mean for the body and the connection is read here.
+``guard.py`` checks, h11 parses (a new ``h11.Connection`` each time costs less than keeping its state machine in step
+with responses that it does not frame), and this module interprets the fields that concern the body and the connection.
 
-A client on a kept connection sends the same head again and again, but for the length of its body. Parsing it costs
-40 us, half of a plain request; :class:`HeadMemory` compares instead.
+A client repeats the same head on a kept connection, except for the length of the body. Parsing it costs 40 us, half of
+a plain request; :class:`HeadMemory` compares instead.
 """
 
 import re
@@ -19,8 +19,8 @@ from ztoapi.wire.limits import Limits
 __all__ = ["HeadMemory", "RequestHead", "parse_head"]
 
 MEMORY_BYTES: Final = 2048
-"""The longest head that a connection remembers. SDKs send a quarter of it, and ten thousand idle connections should not
-hold their clients' cookies."""
+"""The largest head that a connection remembers. SDKs send a quarter of it, and ten thousand idle connections should not
+hold the cookies of their clients."""
 _LENGTH_LINE: Final = re.compile(rb"(?<=\r\n)content-length:[ \t]*([^ \t\r]*)[ \t]*\r\n", re.IGNORECASE)
 """A field line. A head that has passed the guard has no other line breaks, and no folded lines."""
 _LENGTH_DIGITS: Final = 9
@@ -53,7 +53,7 @@ class RequestHead:
         self.expect_continue = False
 
     def with_length(self, digits: bytes, length: int) -> "RequestHead":
-        """The same head for a body of ``length`` bytes, which the field has as ``digits``."""
+        """Returns the same head for a body of ``length`` bytes; the field contains ``digits``."""
         headers = {**self.headers, b"content-length": digits}
         head = RequestHead(self.method, self.path, self.query, headers, self.http11)
         head.keep_alive = self.keep_alive
@@ -62,15 +62,15 @@ class RequestHead:
 
 
 def parse_head(head: bytes, limits: Limits) -> RequestHead:
-    """Parse one whole, guarded head. Raises ProtocolError with the status the peer should see."""
+    """Parses a whole head. Raises ProtocolError with the status of the response."""
     check_head(head, limits)
     parser = h11.Connection(h11.SERVER, limits.max_head_bytes + 1)
     parser.receive_data(head)
     try:
         event = parser.next_event()
     except h11.RemoteProtocolError as error:
-        # h11 hints 501 for an unknown transfer coding and 400 for all else; sizes never get here.
-        # Some of its messages quote the offending line, which may hold a secret: those are not passed on.
+        # h11 suggests 501 for an unknown transfer coding, else 400. Sizes have been checked.
+        # Messages that quote the offending line are replaced, because it may contain a secret.
         message = str(error)
         if "bytearray" in message:
             message = "a line of the request head is malformed"
@@ -90,7 +90,7 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
     request = RequestHead(event.method.decode("ascii"), path, query, headers, http11)
     _check_fields(request, limits)
     if authority is not None:
-        # RFC 9112 section 3.2.2: the target says who is asked, whatever the Host field says.
+        # RFC 9112 section 3.2.2: the authority of the target replaces the Host field.
         headers[b"host"] = authority
     return request
 
@@ -129,7 +129,7 @@ def _check_fields(request: RequestHead, limits: Limits) -> None:
 
 
 class HeadMemory:
-    """The last head of one connection, split at the digits of its Content-Length where it has one.
+    """The last head of a connection, split at the digits of its Content-Length if it has one.
 
     Only a head whose framing the parser has read is remembered. Two rules make a match equal to a new parse: without
     a Content-Length every byte has to match, and with one every byte except its digits. The digits are those of the
@@ -150,25 +150,25 @@ class HeadMemory:
         """Offset of the first byte after the digits."""
         self._head: RequestHead | None = None
 
-    def keep(self, octets: bytes, head: RequestHead) -> None:
-        """Remember ``head``, which ``octets`` were parsed to."""
+    def keep(self, data: bytes, head: RequestHead) -> None:
+        """Remembers ``head``, the result of parsing ``data``."""
         self._head = None
         longest = min(MEMORY_BYTES, self._limits.max_head_bytes - _LENGTH_DIGITS)
-        if len(octets) > longest or head.chunked or head.expect_continue or not head.keep_alive:
+        if len(data) > longest or head.chunked or head.expect_continue or not head.keep_alive:
             return
         if b"content-length" not in head.headers:
-            self._before, self._after = octets, b""
+            self._before, self._after = data, b""
         else:
-            lines = list(_LENGTH_LINE.finditer(octets))
+            lines = list(_LENGTH_LINE.finditer(data))
             if len(lines) != 1 or lines[0][1] != head.headers[b"content-length"]:
                 return
             start, self._stop = lines[0].span(1)
-            self._before, self._digits, self._after = octets[:start], lines[0][1], octets[self._stop :]
+            self._before, self._digits, self._after = data[:start], lines[0][1], data[self._stop :]
         self._start = len(self._before)
         self._head = head
 
     def recall(self, buffer: bytes) -> tuple[RequestHead, int] | None:
-        """The remembered head and where it ends, if ``buffer`` begins with it.
+        """Returns the remembered head and its end, if ``buffer`` begins with it.
 
         Raises ProtocolError (413) for too long a body.
         """
@@ -178,7 +178,7 @@ class HeadMemory:
             return None
         if not self._after:
             return head, start
-        # Most bodies of a client have a length of as many digits.
+        # The lengths of most bodies of a client have equally many digits.
         stop = self._stop
         end = stop + len(self._after)
         if buffer[stop:end] != self._after:

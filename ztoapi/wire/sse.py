@@ -25,10 +25,10 @@ class EventBlocks:
         self._rings = rings
         self._begun = False
         self.ring: Ring | None = None
-        """Where a partial event waits; None while there is none."""
+        """The ring with a partial event; None without one."""
 
     def feed(self, payload: bytes) -> bytes:
-        """All events that are whole now; ``b""`` when there is none yet.
+        """Returns all events that are whole now; ``b""`` without any.
 
         Raises RingOverflow when an unfinished event is larger than the ring's limit.
         """
@@ -44,7 +44,7 @@ class EventBlocks:
         return block if self._begun or not block else self._begin(block)
 
     def _begin(self, block: bytes) -> bytes:
-        """The first block, without a byte order mark."""
+        """Returns the first block, without a byte order mark."""
         self._begun = True
         return block.removeprefix(BYTE_ORDER_MARK)
 
@@ -59,7 +59,7 @@ def _take_events(ring: Ring) -> bytes:
     buf, start, tail = ring.buf, ring.start, ring.tail
     if buf.endswith(b"\n\n", start, tail):
         return ring.take(tail)
-    # The search goes back over the longest mark less one: a blank line may have begun in what was searched before.
+    # The search goes back by the longest mark less one: a blank line may have begun in bytes already searched.
     begin = start + max(ring.searched - 2, 0)
     stop = max(buf.rfind(b"\n\n", begin, tail), buf.rfind(b"\r\r", begin, tail)) + 2
     # After LF CR, one more byte shows whether the blank line ends in CR or in CRLF.

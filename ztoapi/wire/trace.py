@@ -1,6 +1,6 @@
 """The trace that a request belongs to: W3C Trace Context, https://www.w3.org/TR/trace-context/.
 
-Who takes no part in a trace passes its fields on as they came; what breaks the grammar is not passed on at all.
+Without tracing of its own the gateway forwards the fields unchanged; fields that break the grammar are not forwarded.
 """
 
 import re
@@ -14,17 +14,17 @@ _TRACESTATE: Final = b"tracestate"
 _VALUE = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})((?:-[\x21-\x7e]{0,200})?)"
 )
-"""Versions to come may have more behind another hyphen (section 3.2.4)."""
+"""Later versions may have more after another hyphen (section 3.2.4)."""
 _KEY: Final = rb"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
 _MEMBER: Final = _KEY + rb"=[\x20-+\x2d-<>-~]{0,255}[!-+\x2d-<>-~][ \t]*"
 _STATE = re.compile(rb"(?!.{513})(?:%b)?(?:,[ \t]*(?:%b)?){0,31}" % (_MEMBER, _MEMBER))
-"""At most 32 members (section 3.3.1.1); 512 characters are to be passed on at least (section 3.3.1.5): more are not.
-Whoever sends traces would say of each broken one that it is, in words that a client has chosen."""
+"""At most 32 members (section 3.3.1.1) and 512 characters, the length that must be supported (section 3.3.1.5).
+Exporters would log each broken one, with text that a client has chosen."""
 _SAMPLED: Final = 1
 
 
 class Trace(NamedTuple):
-    """Who called: the ids are lower-case hexadecimal. ``value`` and ``state`` are the fields as they came."""
+    """The caller's trace: the ids are lower-case hexadecimal. ``value`` and ``state`` are the unchanged fields."""
 
     trace_id: str
     span_id: str
@@ -34,8 +34,8 @@ class Trace(NamedTuple):
 
 
 def read_trace(headers: Mapping[bytes, bytes]) -> Trace | None:
-    """The trace in a request's head; None without a valid one. Repeated fields are joined already, which makes two
-    traceparents none, and two tracestates one."""
+    """Returns the trace of a request; None without a valid one. Repeated fields have been joined, so two traceparents
+    are invalid, and two tracestates are one."""
     match = _VALUE.fullmatch(headers.get(TRACEPARENT, b""))
     if match is None or (match[4] and match[0].startswith(b"00")):
         return None
@@ -50,6 +50,6 @@ def read_trace(headers: Mapping[bytes, bytes]) -> Trace | None:
 
 
 def field_lines(value: bytes, state: bytes) -> bytes:
-    """Both fields as raw header lines, each ended by CRLF."""
+    """Returns both fields as raw header lines, each ended by CRLF."""
     lines = b"traceparent: %b\r\n" % value
     return lines + b"tracestate: %b\r\n" % state if state else lines
