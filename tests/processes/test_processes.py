@@ -211,7 +211,7 @@ def test_what_a_dead_worker_had_in_hand_comes_back(simulator: Stack) -> None:
             assert httpx.post(url, json=QUICK).status_code == 429
             for pid in process.children():
                 process.kill(signal.SIGKILL, pid)
-            process.wait_for_output(r"(?s)(restarting it.*starting it again)")
+            process.wait_for_output(r"(?s)(restarting it.*restarting it)")
             assert client.recv(1) == b""
         simulator.wait_for(lambda: len(process.children()) == 2)
         assert httpx.post(url, json=QUICK).status_code == 200

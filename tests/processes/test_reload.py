@@ -94,7 +94,7 @@ def test_a_worker_that_is_started_again_has_the_keys_of_the_last_reload(simulato
         path.write_text("broken")
         for pid in process.children():
             process.kill(signal.SIGKILL, pid)
-        process.wait_for_output(r"(?s)(restarting it.*starting it again)")
+        process.wait_for_output(r"(?s)(restarting it.*restarting it)")
         process.wait_for(lambda: len(process.children()) == 2)
         for _ in range(5):
             assert statuses(process, alice) == {401}

@@ -197,7 +197,8 @@ class Exchange:
 
     def on_finish(self, callback: "Callable[[Exchange], None]") -> None:
         """Calls ``callback`` once, when the exchange is finished. Later callbacks are called first."""
-        self._on_finish = (callback, *self._on_finish)
+        # Half as expensive as an unpacking, and without a list in between.
+        self._on_finish = (callback,) + self._on_finish  # noqa: RUF005
 
     def close_after(self) -> None:
         """Closes the connection after this response."""

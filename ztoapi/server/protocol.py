@@ -23,9 +23,10 @@ pauses, and the work continues in the next turn, after the other connections.
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from operator import attrgetter
 from time import monotonic
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from ztoapi.errors import ApiError, Ending, ProtocolError
 from ztoapi.server.context import ServerContext, Verdict
@@ -54,7 +55,8 @@ PROBE_SECONDS: Final = (0.01, 0.04)
 _PROBE_COMMENT: Final = b": half-closed\n\n"
 
 
-class Phase(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Phase:
     """See the module docstring."""
 
     name: str
