@@ -16,6 +16,7 @@ from ztoapi.dialects.registry import DialectName
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.telemetry.layout import TABLES, Cell
+from ztoapi.upstream.client import NativeClient
 from ztoapi.upstream.connection import UpstreamConnection
 from ztoapi.upstream.pool import Origin
 from ztoapi.wire.client import AnswerHeads
@@ -141,7 +142,9 @@ class Gateway:
         self.upstream = CountingTransport()
         self._protocol = HTTPProtocol(self.application.context)
         self._protocol.connection_made(self.client)
-        pool = self.application.pool
+        client = self.application.client
+        assert isinstance(client, NativeClient)
+        pool = client.pool
         self._connection = UpstreamConnection(self.loop, pool, memoryview(bytearray(LANDING_BYTES)), AnswerHeads())
         self._connection.connection_made(self.upstream)
         pool.opened(_ORIGIN, self._connection)

@@ -18,6 +18,8 @@ from ztoapi.server.listener import Server
 from ztoapi.server.sockets import bind
 from ztoapi.simulator.app import Options, Simulator
 from ztoapi.telemetry.record import RequestRecord
+from ztoapi.upstream.client import NativeClient
+from ztoapi.upstream.pool import Pool
 
 __all__ = ["BASES", "Stack", "config_for"]
 
@@ -97,6 +99,13 @@ class Stack:
         """Run ``work`` on the stack's loop and wait for it."""
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
         return future.result(WAIT_SECONDS)
+
+    @property
+    def pool(self) -> Pool:
+        """The upstream connections of the native client."""
+        client = self.application.client
+        assert isinstance(client, NativeClient)
+        return client.pool
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until ``condition`` holds on the stack's loop; it is looked at in every turn of the loop."""

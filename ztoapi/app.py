@@ -51,7 +51,7 @@ from ztoapi.upstream.client import Client, NativeClient
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.httpx_client import HttpxClient
 from ztoapi.upstream.tls import client_tls
-from ztoapi.upstream.transport import NativeTransport
+from ztoapi.upstream.transport import ClientTransport
 from ztoapi.wire.address import read_network
 
 if TYPE_CHECKING:
@@ -96,9 +96,11 @@ class Application:
         self.context = self._make_context(loop, config)
         upstream = config.upstream
         tls = partial(client_tls, upstream)
-        native = NativeClient(loop, upstream, self.context.deadlines, tls=tls)
-        self.pool = native.pool
-        self.client: Client = native if upstream.transport == "native" else HttpxClient(loop, upstream, tls=tls())
+        self.client: Client = (
+            NativeClient(loop, upstream, self.context.deadlines, tls=tls)
+            if upstream.transport == "native"
+            else HttpxClient(loop, upstream, tls=tls())
+        )
         self._control = control = _control_client(self.client, config.upstream)
         clock = self.context.wall_clock
         limiter = limiter or _local_limiter(config)
@@ -268,7 +270,7 @@ class Application:
 
     def _sources(self) -> list[Source]:
         """The sources of sampled metrics: add the ``samples`` of each object that is made here."""
-        sources: list[Source] = [self._own_samples, self.pool.samples, self.admission.samples]
+        sources: list[Source] = [self._own_samples, self.client.samples, self.admission.samples]
         sources += [upstream.samples for upstream in self.upstreams.values()]
         if self.rate_limits is not None:
             sources.append(self.rate_limits.samples)
@@ -314,7 +316,7 @@ def _control_client(client: Client, upstream: UpstreamConfig) -> httpx.AsyncClie
         upstream.first_byte_timeout_seconds, upstream.between_bytes_timeout_seconds, upstream.total_timeout_seconds
     )
     return httpx.AsyncClient(
-        transport=NativeTransport(client, timeouts),
+        transport=ClientTransport(client, timeouts),
         timeout=upstream.first_byte_timeout_seconds,
         # No cookie is stored.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),

@@ -17,7 +17,7 @@ from ztoapi.config.model import UpstreamConfig
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.client import NativeClient
 from ztoapi.upstream.connection import Timeouts
-from ztoapi.upstream.transport import NativeTransport
+from ztoapi.upstream.transport import ClientTransport
 
 BATCH = 50
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
@@ -53,7 +53,7 @@ def test_batch_through_httpx(benchmark: BenchmarkFixture, loop: asyncio.Abstract
     own = NativeClient(loop, UpstreamConfig(), Deadlines(), tls=httpx.create_ssl_context)
     timeouts = Timeouts(SECONDS, SECONDS, SECONDS)
     client = httpx.AsyncClient(
-        transport=NativeTransport(own, timeouts) if transport == "native" else None, trust_env=False
+        transport=ClientTransport(own, timeouts) if transport == "native" else None, trust_env=False
     )
 
     async def batch() -> list[httpx.Response]:

@@ -193,6 +193,6 @@ def test_the_upstream_is_asked_not_to_compress() -> None:
 def test_defect_10_connections_are_reused(stack: Stack) -> None:
     for _ in range(10):
         httpx.post(stack.base_url + "/chat/completions", json={**BODY, "stream": True})
-    stack.wait_for(lambda: stack.application.pool.statistics().idle == 1)
-    statistics = stack.application.pool.statistics()
+    stack.wait_for(lambda: stack.pool.statistics().idle == 1)
+    statistics = stack.pool.statistics()
     assert (statistics.opened, statistics.reused, statistics.busy) == (1, 9, 0)

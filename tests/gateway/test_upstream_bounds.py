@@ -55,7 +55,7 @@ def test_an_error_is_answered_before_its_body_ends(transport: str, status: bytes
             assert answer.status_code >= 400
             assert "the reason is here" in answer.text
             if transport == "native":
-                stack.wait_for(lambda: stack.application.pool.statistics()[:2] == (0, 0))
+                stack.wait_for(lambda: stack.pool.statistics()[:2] == (0, 0))
         stop.set()
 
 
@@ -107,7 +107,7 @@ def test_an_upstream_that_ends_soon_keeps_its_connection() -> None:
         for _ in range(2):
             assert "[DONE]" in httpx.post(stack.url + CHAT, json=body("m")).text
             ended.set()
-            stack.wait_for(lambda: stack.application.pool.statistics()[:2] == (0, 1))
+            stack.wait_for(lambda: stack.pool.statistics()[:2] == (0, 1))
         assert len(upstream.connections) == 1
 
 

@@ -12,14 +12,17 @@ PACKAGES = [
     "apis",
     "cache",
     "config",
+    "handlers",
     "limits",
     "measure",
     "middleware",
     "profiling",
+    "relay",
     "server",
     "simulator",
     "store",
     "structures",
+    "upstream",
     "wire",
 ]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))

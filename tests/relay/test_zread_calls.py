@@ -1,6 +1,7 @@
 """The calls that precede a zread.ai request fail as the request itself does."""
 
 import asyncio
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -10,9 +11,10 @@ from ztoapi.dialects.request import decode_request
 from ztoapi.dialects.translate import TranslationContext
 from ztoapi.errors import Failure, UpstreamError
 from ztoapi.relay.zread import prepare
+from ztoapi.telemetry.samples import Sample
 from ztoapi.upstream.client import UpstreamCall, UpstreamRequest
 from ztoapi.upstream.connection import Sink, Timeouts
-from ztoapi.upstream.transport import NativeTransport
+from ztoapi.upstream.transport import ClientTransport
 
 CONTEXT = TranslationContext(lambda: "id", lambda: 0.0, "glm-4.6", True, None, "strip", {}, True, "a/b")
 TIMEOUTS = Timeouts(1.0, 1.0, 1.0)
@@ -25,7 +27,7 @@ class FailingCall:
 
     def resume(self) -> None: ...
 
-    def divert(self, take: object) -> None: ...
+    def offer_raw_reads(self, take: object) -> None: ...
 
     def finish(self) -> None: ...
 
@@ -35,10 +37,13 @@ class FailingClient:
         self.error = error
 
     def send(
-        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
+        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, max_bytes: int = 0
     ) -> UpstreamCall:
         asyncio.get_running_loop().call_soon(sink.on_error, self.error)
         return FailingCall()
+
+    def samples(self) -> Iterator[Sample]:
+        return iter(())
 
     async def close(self) -> None: ...
 
@@ -50,7 +55,7 @@ def test_a_failed_call_is_the_failure_of_the_transport(failure: Failure) -> None
     translation = DIALECTS["zread"].translate(request, CONTEXT)
 
     async def run() -> None:
-        transport = NativeTransport(FailingClient(error), TIMEOUTS)
+        transport = ClientTransport(FailingClient(error), TIMEOUTS)
         async with httpx.AsyncClient(transport=transport) as client:
             await prepare(client, lambda: 0.0, "http://zread", translation, {})
 

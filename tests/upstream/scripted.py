@@ -68,7 +68,7 @@ class Native(NamedTuple):
 
     def by_hand(self, origin: Origin = ANYWHERE) -> UpstreamConnection:
         """A connection in the pool whose transport leads nowhere; see ``read``."""
-        connection = UpstreamConnection(self.client.loop, self.client.pool, self.client.landing, self.client.heads)
+        connection = UpstreamConnection(self.client.loop, self.client.pool, self.client.read_buffer, self.client.heads)
         Silent(connection)
         self.client.pool.opened(origin, connection)
         return connection

@@ -54,7 +54,7 @@ def test_reads_are_offered_where_a_chunk_begins_until_the_answer_is_over() -> No
         offered.append(read)
         return read == chunked(b"taken")
 
-    connection.divert(take)
+    connection.offer_raw_reads(take)
     cut = chunked(b"cut " + chunked(b"taken"))
     answer(chunked(b"taken"), chunked(b"left"), cut[:7], chunked(b"taken"), b"\r\n", chunked(b"taken"), b"0\r\n\r\n")
     assert said.payload == b"firstleftcut " + chunked(b"taken")

@@ -22,7 +22,7 @@ from tests.upstream.scripted import (
 )
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.upstream.pool import Origin
-from ztoapi.upstream.transport import NativeTransport, origin_of
+from ztoapi.upstream.transport import ClientTransport, origin_of
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def http(native: Native, upstream: Upstream) -> AsyncIterator[httpx.AsyncClient]:
     base = f"http://{upstream.origin.authority}"
-    async with httpx.AsyncClient(transport=NativeTransport(native.client, LONG), base_url=base, timeout=30.0) as http:
+    async with httpx.AsyncClient(transport=ClientTransport(native.client, LONG), base_url=base, timeout=30.0) as http:
         yield http
 
 
@@ -213,7 +213,7 @@ async def test_what_came_before_a_loss_is_read_before_the_error(
 async def test_connect_error(native: Native) -> None:
     async with listening() as upstream:
         pass
-    async with httpx.AsyncClient(transport=NativeTransport(native.client, LONG)) as http:
+    async with httpx.AsyncClient(transport=ClientTransport(native.client, LONG)) as http:
         with pytest.raises(httpx.ConnectError, match=r"cannot connect to the upstream 127\.0\.0\.1") as caught:
             await http.get(f"http://{upstream.origin.authority}/")
     assert caught.value.request.url.port == upstream.port

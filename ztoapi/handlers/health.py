@@ -27,25 +27,26 @@ class _Health(msgspec.Struct, frozen=True):
 
 
 class HealthHandler:
-    """Answers also under overload and while draining: its routes pass no gate. ``checks`` are those of the parts."""
+    """Responds under overload and while draining too: its routes pass no gate. ``checks`` are those of the
+    components."""
 
     def __init__(self, context: ServerContext, checks: Checks) -> None:
         self._context = context
         self._checks: Checks = {_REQUESTS: self._check_requests, **checks}
 
     def handle_health(self, exchange: Exchange) -> None:
-        """What monitors and people read. The status is 200 whatever it says, as it was in the project before this one:
-        by it some restart a gateway, which mends no upstream. ``ok`` is that project's word for ``pass``."""
+        """For monitors and people. The status is always 200, as in the preceding project: some monitors restart a
+        gateway by its status, which repairs no upstream. ``ok`` is that project's word for ``pass``."""
         now = datetime.datetime.fromtimestamp(self._context.wall_clock(), datetime.UTC)
-        found = {name: check() for name, check in self._checks.items()}
-        upstreams = [check.status for name, check in found.items() if name.startswith(_UPSTREAM)]
+        results = {name: check() for name, check in self._checks.items()}
+        upstreams = [check.status for name, check in results.items() if name.startswith(_UPSTREAM)]
         status: Literal["ok", "warn", "fail"] = "ok"
-        if found[_REQUESTS].status == "fail" or all(one == "fail" for one in upstreams):
+        if results[_REQUESTS].status == "fail" or all(upstream == "fail" for upstream in upstreams):
             status = "fail"
-        elif any(check.status != "pass" for check in found.values()):
+        elif any(check.status != "pass" for check in results.values()):
             status = "warn"
         body = _Health(
-            status, now.isoformat(timespec="seconds"), __version__, {name: (check,) for name, check in found.items()}
+            status, now.isoformat(timespec="seconds"), __version__, {name: (check,) for name, check in results.items()}
         )
         exchange.respond(200, _encode(body), headers=b"cache-control: no-store\r\n")
 
@@ -59,8 +60,8 @@ class HealthHandler:
         exchange.respond(200, b'{"status":"ok"}')
 
     def handle_ready(self, exchange: Exchange) -> None:
-        """503 from the moment shutdown begins, so that a load balancer looks elsewhere. An upstream that is down or
-        refuses the credentials is no reason: it does so for every gateway, and may stop at any moment."""
+        """Responds with 503 from the beginning of the shutdown, so that a load balancer uses other gateways. The state
+        of upstreams and credentials does not matter: it is the same for every gateway."""
         if self._context.draining:
             raise shutting_down()
         exchange.respond(200, b'{"status":"ok"}')

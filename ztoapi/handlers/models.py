@@ -24,11 +24,11 @@ from ztoapi.wire.path import decoded
 __all__ = ["ModelsHandler"]
 
 _FRESH_SECONDS: Final = 300.0
-"""How long an upstream's list is used: models appear a few times a year."""
+"""Lifetime of an upstream's list: models appear a few times a year."""
 _FAILED_SECONDS: Final = 15.0
-"""How long a list that could not be had is not asked for again."""
+"""Time until a failed list is requested again."""
 _TIMEOUT_SECONDS: Final = 5.0
-"""Listing models must stay quick when an upstream is not: the configured ones are known anyway."""
+"""Listing models stays fast when an upstream is slow: the configured models are always listed."""
 
 T = TypeVar("T")
 
@@ -84,8 +84,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ModelsHandler:
-    """``clock`` gives seconds; they only ever age the cache. ``key_of`` tells the client's key, if any: what it may
-    not use is not listed for it."""
+    """``clock`` returns seconds, for the lifetime of lists. ``key_of`` returns the client's key, if any: only models
+    that it may use are listed."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class ModelsHandler:
             response.raise_for_status()
             listed = _decode(response.content).data
         except (httpx.HTTPError, UpstreamError, msgspec.DecodeError) as error:
-            _log.warning("the model list of %s cannot be had: %s", platform.id, error)
+            _log.warning("the model list of %s is unavailable: %s", platform.id, error)
             self._listed[platform.id] = (self._clock() + _FAILED_SECONDS, models)
             return models
         models = [

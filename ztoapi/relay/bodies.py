@@ -1,4 +1,4 @@
-"""The bodies of upstream responses: their kind, by their first bytes, and the text of compressed ones.
+"""The bodies of upstream responses: their kind, by the first bytes, and the text of compressed errors.
 
 Servers and proxies send streams as ``text/plain``, errors as ``text/event-stream``, and whole completions to requests
 for a stream. The first bytes decide where the content type does not.
@@ -15,9 +15,9 @@ _MARKS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 _BLANKS: Final = b"\xef\xbb\xbf \t\r\n"
 """The byte order mark and white space. Some servers send white space while a response is not ready."""
 _MAX_TEXT_BYTES: Final = 65536
-"""Decompressed bytes of an error that are read, as of one that is not compressed."""
+"""Decompressed bytes of an error that are read, as many as of an uncompressed one."""
 _ANY_ZLIB: Final = 47
-"""zlib's wbits for gzip or zlib data, whichever it is."""
+"""zlib's wbits for data in either format, gzip or zlib."""
 
 
 class Body(enum.Enum):
@@ -29,13 +29,13 @@ class Body(enum.Enum):
 
 
 def skip_blanks(start: bytes) -> bytes:
-    """``start`` without what precedes the first event or value."""
+    """Returns ``start`` without the blanks before the first event or value."""
     return start.lstrip(_BLANKS)
 
 
 def kind_of(start: bytes, *, events: bool) -> Body | None:
-    """The kind of a body that begins with ``start``, None if more of it is needed. ``events``: it is an event stream,
-    unless the first byte belongs to JSON or HTML."""
+    """Returns the kind of a body that begins with ``start``, None if more bytes are needed. With ``events`` it is an
+    event stream unless the first byte belongs to JSON or HTML."""
     first = start[:1]
     if first == b"{":
         return Body.JSON
@@ -48,7 +48,7 @@ def kind_of(start: bytes, *, events: bool) -> Body | None:
 
 
 def plain_text(body: bytes, coding: str) -> bytes:
-    """The beginning of a compressed ``body``; empty if the coding is unknown or the body is broken."""
+    """Returns the beginning of a compressed ``body``; empty if the coding is unknown or the body is broken."""
     if coding not in ("gzip", "x-gzip", "deflate"):
         return b""
     try:

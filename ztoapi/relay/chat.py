@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ChatRelays:
-    """What all chats of a worker share. ``control`` makes the calls that precede a request; ``next_id`` returns unique
+    """Shared by all chats of a worker. ``control`` makes the calls that precede a request; ``next_id`` returns unique
     ids; ``clock`` returns Unix seconds."""
 
     def __init__(
@@ -97,7 +97,8 @@ class ChatRelays:
 
 
 class Chat:
-    """One chat request: the requested model first, then ``fallbacks``, in order."""
+    """One chat request: the requested model first, then ``fallbacks``, in order. The client gets a stream if
+    ``stream``."""
 
     __slots__ = ("_downstream", "_fallbacks", "_first_error", "_relays", "_request", "_stream")
 
@@ -106,7 +107,6 @@ class Chat:
         relays: ChatRelays,
         downstream: Downstream,
         request: ChatRequest,
-        *,
         stream: bool,
         fallbacks: tuple[str, ...],
     ) -> None:

@@ -1,7 +1,7 @@
 """Keeps secrets and internal addresses out of the text that leaves the gateway.
 
-An upstream chooses the words of its errors. They may quote the gateway's credential, as a whole, masked
-(``sk-abc...wxyz``) or encoded, and the address at which the upstream was reached. :class:`Redaction` replaces both.
+The messages of an upstream may quote the gateway's credential, as a whole, masked
+(``sk-abc...wxyz``) or encoded, and the upstream's address. :class:`Redaction` replaces both.
 """
 
 import base64
@@ -21,13 +21,13 @@ __all__ = ["MASK", "Redaction", "redaction_for"]
 
 MASK: Final = "***"
 _ADDRESS: Final = "[address]"
-_LEAST_SECRET: Final = 4
-"""Characters. A shorter token protects nothing, and its letters occur in any text."""
-_LEAST_PART: Final = 8
+_MIN_SECRET_CHARACTERS: Final = 4
+"""Shortest secret that is masked. A shorter token protects nothing, and its letters occur in any text."""
+_MIN_PART_CHARACTERS: Final = 8
 """Characters of a secret that are masked wherever they occur in a word. Fewer occur in other words by chance."""
-_LEAST_END: Final = 4
+_MIN_END_CHARACTERS: Final = 4
 """Characters at the beginning or the end of a secret that are masked as a word: error messages end keys with four."""
-_LONGEST_PLAIN_SEGMENT: Final = 10
+_MAX_PLAIN_CHARACTERS: Final = 10
 """A segment of a secret that is a word or a number of up to so many characters, such as ``token`` in ``my-token``, is
 not masked by itself: it identifies no secret, and messages are full of such words."""
 
@@ -46,7 +46,7 @@ class Redaction:
     """``secrets`` are masked; ``hosts`` maps each internal host name or address to the name of its platform."""
 
     def __init__(self, secrets: Iterable[str], hosts: Mapping[str, str]) -> None:
-        known = {secret for secret in secrets if len(secret) >= _LEAST_SECRET}
+        known = {secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARACTERS}
         self._secrets = sorted(known, key=len, reverse=True)
         self._known = known
         self._joined = "\n".join(self._secrets).lower()
@@ -54,11 +54,11 @@ class Redaction:
             segment
             for secret in known
             for segment in re.split(r"[^A-Za-z0-9]", secret)
-            if len(segment) <= _LONGEST_PLAIN_SEGMENT and _SEGMENT.fullmatch(segment)
+            if len(segment) <= _MAX_PLAIN_CHARACTERS and _SEGMENT.fullmatch(segment)
         } - known
         self._hosts = {host.lower(): name for host, name in hosts.items()}
         names = "|".join(re.escape(host) for host in sorted(self._hosts, key=len, reverse=True))
-        # A host of one label is a common word: it counts with a scheme or a port only.
+        # A host of one label is a common word: it is replaced only with a scheme or a port.
         self._host = (
             re.compile(rf"([a-z]+://)?\[?(?<![\w.-])({names})\]?(?![\w-]|\.\w)(:\d+)?", re.I) if names else None
         )
@@ -67,16 +67,16 @@ class Redaction:
         return f"<Redaction secrets={len(self._secrets)} hosts={len(self._hosts)}>"
 
     def text(self, words: str) -> str:
-        """``words`` without secrets and internal addresses."""
+        """Returns ``words`` without secrets and internal addresses."""
         words = self.secrets(words)
         if self._host is not None:
             words = self._host.sub(self._named, words)
         return _IP.sub(_hidden, words)
 
     def secrets(self, words: str) -> str:
-        """``words`` without secrets."""
+        """Returns ``words`` without secrets."""
         for secret in self._secrets:
-            if len(secret) >= _LEAST_PART and secret in words:
+            if len(secret) >= _MIN_PART_CHARACTERS and secret in words:
                 words = words.replace(secret, MASK)
         return _WORD.sub(self._masked, words)
 
@@ -94,10 +94,13 @@ class Redaction:
             if self._has_end(start, end):
                 return True
         for part in parts:
-            if len(part) >= _LEAST_END and self._has_end(part, part):
+            if len(part) >= _MIN_END_CHARACTERS and self._has_end(part, part):
                 return True
             lower = part.lower()
-            if any(lower[at : at + _LEAST_PART] in self._joined for at in range(len(lower) - _LEAST_PART + 1)):
+            if any(
+                lower[at : at + _MIN_PART_CHARACTERS] in self._joined
+                for at in range(len(lower) - _MIN_PART_CHARACTERS + 1)
+            ):
                 return True
         return False
 
@@ -105,16 +108,16 @@ class Redaction:
         """Whether a secret begins with ``start`` or ends with ``end``."""
         return any((start and secret.startswith(start)) or (end and secret.endswith(end)) for secret in self._secrets)
 
-    def _named(self, found: re.Match[str]) -> str:
-        scheme, host, port = found.groups()
+    def _named(self, match: re.Match[str]) -> str:
+        scheme, host, port = match.groups()
         if "." not in host and ":" not in host and not scheme and not port:
-            return found[0]
+            return match[0]
         return self._hosts[host.lower()]
 
 
 def redaction_for(config: Config) -> Redaction:
-    """The redaction of what ``config`` holds; proxies are in the environment."""
-    secrets = [one.token for platform in config.platforms for one in platform.credentials]
+    """Returns the redaction for the secrets and hosts of ``config``, and for the proxies of the environment."""
+    secrets = [credential.token for platform in config.platforms for credential in platform.credentials]
     secrets += [config.default_key, config.admin_key, *config.api_keys]
     texts = [secret.reveal() for secret in secrets if secret is not None]
     urls = list(urllib.request.getproxies().values())
@@ -124,17 +127,17 @@ def redaction_for(config: Config) -> Redaction:
         password = urllib.parse.urlsplit(url).password
         if password is not None:
             texts += [password, urllib.parse.unquote(password)]
-    places = {urllib.parse.urlsplit(one.chat_url).hostname or "": one for one in config.platforms}
-    return Redaction(texts, {host: one.id for host, one in places.items() if _is_internal(one.chat_url)})
+    platforms = {urllib.parse.urlsplit(platform.chat_url).hostname or "": platform for platform in config.platforms}
+    return Redaction(texts, {host: each.id for host, each in platforms.items() if _is_internal(each.chat_url)})
 
 
 def _is_internal(url: str) -> bool:
-    """Whether the host of ``url`` is none of those that everybody knows."""
+    """Whether the host of ``url`` is not a public service."""
     return platform_of_host(url) == "openai"
 
 
 def _readings(word: str) -> Iterator[str]:
-    """``word``, and each text of which it may be an encoding."""
+    """Yields ``word``, and each text that it may encode."""
     yield word
     if "%" in word:
         yield urllib.parse.unquote(word)
@@ -157,14 +160,14 @@ def _unescaped(escape: re.Match[str]) -> str:
     return chr(int(number, 16)) if number else escape[3]
 
 
-def _hidden(found: re.Match[str]) -> str:
-    """``[address]`` in place of an IP address."""
-    host = found[0].strip("[").partition("]")[0]
+def _hidden(match: re.Match[str]) -> str:
+    """Returns ``[address]`` for an IP address."""
+    host = match[0].strip("[").partition("]")[0]
     if host.count(":") == 1:
         host = host.partition(":")[0]
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return found[0]
+        return match[0]
     # Of IPv6 only addresses with a digit: ``a::b`` is a name in some languages.
-    return _ADDRESS if any(map(str.isdigit, host)) else found[0]
+    return _ADDRESS if any(map(str.isdigit, host)) else match[0]

@@ -100,14 +100,7 @@ class Relay:
     ) -> None:
         self._downstream = downstream
         self._client = client
-        self._retries = RetryLoop(
-            downstream,
-            upstream,
-            model=model,
-            max_attempts=options.max_attempts,
-            timeouts=options.timeouts,
-            session=session,
-        )
+        self._retries = RetryLoop(downstream, upstream, model, options.max_attempts, options.timeouts, session)
         self._translation = translation
         self._options = options
         self._stream = stream
@@ -243,7 +236,7 @@ class Relay:
                 framed = stream.framed
                 if framed is not None and self._call is not None:
                     self._framed = framed
-                    self._call.divert(self._pass_on)
+                    self._call.offer_raw_reads(self._pass_on)
                 return
         try:
             block = blocks.feed(payload)

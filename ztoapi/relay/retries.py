@@ -43,7 +43,6 @@ class RetryLoop:
         self,
         downstream: Downstream,
         upstream: Upstream,
-        *,
         model: str,
         max_attempts: int,
         timeouts: Timeouts,

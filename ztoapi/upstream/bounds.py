@@ -1,4 +1,4 @@
-"""Sinks that bound how much of a response is read where little of it is of use."""
+"""Sinks that bound the bytes and the time of a response of which only a part is needed."""
 
 import asyncio
 from typing import Final, Protocol
@@ -7,41 +7,41 @@ from ztoapi.errors import Ending, UpstreamError
 from ztoapi.upstream.connection import Sink
 from ztoapi.wire.client import ResponseHead
 
-__all__ = ["REST_SECONDS", "Refusal", "Rest"]
+__all__ = ["REST_SECONDS", "ErrorBody", "Rest"]
 
-REFUSAL_BYTES: Final = 65536
-"""Of an error's body: enough for any message."""
-REFUSAL_SECONDS: Final = 2.0
-"""For an error's body: the status is known, and the client waits."""
+ERROR_BYTES: Final = 65536
+"""Bytes of an error's body: enough for any message."""
+ERROR_SECONDS: Final = 2.0
+"""Time for an error's body: the status is known, and the client waits."""
 REST_BYTES: Final = 16384
-"""Behind the end of an answer: servers send a last chunk, and comments perhaps."""
+"""Bytes after the end of a response: servers send a last chunk, and sometimes comments."""
 REST_SECONDS: Final = 1.0
-"""For the rest of a response behind the end of its answer. A new connection costs less than a longer wait."""
+"""Time for the bytes after the end of a response. A new connection costs less than a longer wait."""
 
 
-class Source(Protocol):
+class ResponseSource(Protocol):
     """The connection or call that a sink belongs to."""
 
     sink: Sink | None
 
     def cut(self) -> None:
-        """End the response here, as if it were complete, and close the connection."""
+        """Ends the response here, as if it were complete, and closes the connection."""
 
     def cancel(self) -> None:
-        """Close the connection."""
+        """Closes the connection."""
 
 
-class Refusal:
-    """Hands the beginning of an error's body on to ``sink``. The status says what has happened: a body that is long,
-    slow or cut off ends early."""
+class ErrorBody:
+    """Passes the beginning of an error's body on to ``sink``. The status is the result: a body that is long, slow or
+    cut off ends early."""
 
     __slots__ = ("_left", "_sink", "_source", "_timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, source: Source, sink: Sink) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, source: ResponseSource, sink: Sink) -> None:
         self._source = source
         self._sink = sink
-        self._left = REFUSAL_BYTES
-        self._timer = loop.call_later(REFUSAL_SECONDS, self._cut)
+        self._left = ERROR_BYTES
+        self._timer = loop.call_later(ERROR_SECONDS, self._cut)
 
     def on_head(self, head: ResponseHead) -> None:
         self._sink.on_head(head)
@@ -73,16 +73,16 @@ class Refusal:
 
 
 class Rest:
-    """Takes what comes behind the end of an answer, so that the connection can be used again."""
+    """Reads the bytes after the end of a response, so that the connection can be used again."""
 
     __slots__ = ("_left", "_source")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ResponseSource) -> None:
         self._source = source
         self._left = REST_BYTES
 
     def on_head(self, head: ResponseHead) -> None:
-        raise AssertionError("an answer has ended before its head")
+        raise AssertionError("the end of a response before its head")
 
     def on_data(self, payload: bytes) -> None:
         self._left -= len(payload)

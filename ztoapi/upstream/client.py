@@ -1,4 +1,4 @@
-"""Opens one request on an upstream: a pooled connection if there is one, else a new one.
+"""Sends requests to upstreams, over a pooled connection if there is one, else over a new one.
 
 A request on a reused connection is sent a second time, on a new connection, if the upstream cannot have received it
 whole (RFC 9110 section 9.2.2). There are two such cases, both without a byte of a response: the upstream closes and its
@@ -8,7 +8,7 @@ round trip of the request. Every other retry is the caller's decision.
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -16,7 +16,8 @@ import msgspec
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.upstream.bounds import REST_SECONDS, Refusal, Rest
+from ztoapi.telemetry.samples import Sample
+from ztoapi.upstream.bounds import REST_SECONDS, ErrorBody, Rest
 from ztoapi.upstream.connect import connect
 from ztoapi.upstream.connection import Sink, Timeouts, UpstreamConnection
 from ztoapi.upstream.failures import closing, connect_failed, connect_timeout
@@ -28,7 +29,7 @@ __all__ = ["Client", "NativeClient", "UpstreamCall", "UpstreamRequest"]
 
 
 class UpstreamRequest(msgspec.Struct, gc=False):
-    """One request, ready to send: ``head`` is the whole head in octets, the blank line included."""
+    """One request, ready to send: ``head`` is the whole head, with the blank line."""
 
     origin: Origin
     method: str
@@ -37,40 +38,44 @@ class UpstreamRequest(msgspec.Struct, gc=False):
 
 
 class UpstreamCall(Protocol):
-    """A request under way."""
+    """A request in flight."""
 
     def cancel(self) -> None:
-        """Stop at once; the sink hears nothing more."""
+        """Stops at once; the sink is not called again."""
 
     def pause(self) -> None:
-        """Stop reading the answer."""
+        """Stops reading the response."""
 
     def resume(self) -> None:
-        """Read on."""
+        """Continues reading."""
 
-    def divert(self, take: Callable[[bytes], bool]) -> None:
-        """See :meth:`UpstreamConnection.divert`; where no framing is seen, nothing is offered."""
+    def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
+        """See :meth:`UpstreamConnection.offer_raw_reads`. A transport without access to the framing offers nothing."""
 
     def finish(self) -> None:
-        """The answer has ended: the sink is not called again. If the response ends soon as well, its connection is
-        used again; if not, it is closed."""
+        """The completion has ended: the sink is not called again. The connection is used again if the rest of the
+        response arrives soon, and closed otherwise."""
 
 
 class Client(Protocol):
-    """Sends requests to upstreams; both transports are one."""
+    """The interface of both transports."""
 
     def send(
-        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
+        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, max_bytes: int = 0
     ) -> UpstreamCall:
-        """Send ``request``; its answer, or the error, goes to ``sink``, never before this returns. ``most_bytes``: in
-        pieces of at most so many octets, so that a pause comes soon; 0 for as many as there are."""
+        """Sends ``request``. ``sink`` receives the response or the error, never before this returns, in pieces of at
+        most ``max_bytes``, so that a pause takes effect soon; 0 for any size."""
+        ...
+
+    def samples(self) -> Iterator[Sample]:
+        """Yields the metrics."""
         ...
 
     async def close(self) -> None: ...
 
 
 class NativeClient:
-    """The client over our own connections. ``tls`` makes the TLS settings when the first TLS origin is used."""
+    """The client over the gateway's own connections. ``tls`` creates the TLS settings for the first TLS origin."""
 
     def __init__(
         self,
@@ -91,7 +96,7 @@ class NativeClient:
         self.timeouts = Timeouts(
             config.first_byte_timeout_seconds, config.between_bytes_timeout_seconds, config.total_timeout_seconds
         )
-        self.landing = memoryview(bytearray(LANDING_BYTES))
+        self.read_buffer = memoryview(bytearray(LANDING_BYTES))
         self.heads = AnswerHeads()
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
@@ -103,10 +108,10 @@ class NativeClient:
         return self._tls
 
     def send(
-        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
+        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, max_bytes: int = 0
     ) -> "NativeCall":
         """See Client.send."""
-        call = NativeCall(self, request, sink, timeouts or self.timeouts, most_bytes)
+        call = NativeCall(self, request, sink, timeouts or self.timeouts, max_bytes)
         connection = self.pool.acquire(request.origin)
         if connection is not None:
             call.send_over(connection)
@@ -114,21 +119,25 @@ class NativeClient:
             call.connect()
         return call
 
+    def samples(self) -> Iterator[Sample]:
+        """Yields the metrics."""
+        return self.pool.samples()
+
     async def close(self) -> None:
-        """Drop every connection; what still connects is dropped when it is there."""
+        """Drops every connection. One that is being opened is dropped when it is open."""
         self.closed = True
         self.pool.close()
         await asyncio.sleep(0)
 
 
 class NativeCall:
-    """One request of a NativeClient; between the connection and the caller's sink only until the first byte."""
+    """One request of a NativeClient. It is between the connection and the caller's sink until the head has arrived."""
 
     __slots__ = (
         "_client",
         "_connecting",
         "_connection",
-        "_most_bytes",
+        "_max_bytes",
         "_number",
         "_paused",
         "_request",
@@ -138,13 +147,13 @@ class NativeCall:
     )
 
     def __init__(
-        self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts, most_bytes: int
+        self, client: NativeClient, request: UpstreamRequest, sink: Sink, timeouts: Timeouts, max_bytes: int
     ) -> None:
         self._client = client
         self._request = request
         self._sink = sink
         self._timeouts = timeouts
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._connection: UpstreamConnection | None = None
         self._number = 0
         self._connecting: asyncio.Task[None] | None = None
@@ -152,47 +161,47 @@ class NativeCall:
         self._paused = False
 
     def send_over(self, connection: UpstreamConnection) -> None:
-        """Send the request over a connection of the pool."""
+        """Sends the request over a connection of the pool."""
         self._reused = True
         self._send(connection)
 
     def connect(self) -> None:
-        """Send the request over a connection of its own."""
+        """Sends the request over a new connection."""
         self._reused = False
         self._connecting = self._client.loop.create_task(self._connect())
 
     def cancel(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
-        connection = self._mine()
+        connection = self._own_connection()
         if connection is not None:
             connection.cancel()
         self._connection = None
 
     def pause(self) -> None:
         self._paused = True
-        connection = self._mine()
+        connection = self._own_connection()
         if connection is not None:
             connection.pause()
 
     def resume(self) -> None:
         self._paused = False
-        connection = self._mine()
+        connection = self._own_connection()
         if connection is not None:
             connection.resume()
 
-    def divert(self, take: Callable[[bytes], bool]) -> None:
-        connection = self._mine()
+    def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
+        connection = self._own_connection()
         if connection is not None:
-            connection.divert(take)
+            connection.offer_raw_reads(take)
 
     def finish(self) -> None:
-        connection = self._mine()
+        connection = self._own_connection()
         if connection is not None and not connection.complete:
             connection.hand_over(Rest(connection), REST_SECONDS)
 
-    def _mine(self) -> UpstreamConnection | None:
-        """The connection, as long as it works for this call: it may be idle, gone, or work for another one by now."""
+    def _own_connection(self) -> UpstreamConnection | None:
+        """Returns the connection while it serves this call: it may have become idle, closed, or another call's."""
         connection = self._connection
         if connection is None or connection.sink is None or connection.requests != self._number:
             return None
@@ -201,7 +210,7 @@ class NativeCall:
     def _send(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         request = self._request
-        connection.send(request.method, request.head, request.body, self, self._timeouts, self._most_bytes)
+        connection.send(request.method, request.head, request.body, self, self._timeouts, self._max_bytes)
         self._number = connection.requests
 
     async def _connect(self) -> None:
@@ -211,7 +220,7 @@ class NativeCall:
             async with asyncio.timeout(seconds):
                 tls = client.tls_context() if origin.tls else None
                 _, connection = await client.loop.create_connection(
-                    lambda: UpstreamConnection(client.loop, client.pool, client.landing, client.heads),
+                    lambda: UpstreamConnection(client.loop, client.pool, client.read_buffer, client.heads),
                     sock=await connect(client.loop, origin.host, origin.port, seconds),
                     ssl=tls,
                     server_hostname=None if tls is None else origin.host,
@@ -233,14 +242,14 @@ class NativeCall:
             if self._paused:
                 connection.pause()
 
-    # -- the connection's sink until the head has come --------------------------------------------------------------
+    # -- the connection's sink until the head has arrived -------------------------------------------------------------
 
     def on_head(self, head: ResponseHead) -> None:
-        # From here on the connection speaks to the caller's sink without a detour.
+        # From here on the connection calls the caller's sink directly.
         connection = self._connection
         assert connection is not None
         sink = self._sink
-        connection.sink = sink if 200 <= head.status < 300 else Refusal(self._client.loop, connection, sink)
+        connection.sink = sink if 200 <= head.status < 300 else ErrorBody(self._client.loop, connection, sink)
         sink.on_head(head)
 
     def on_data(self, payload: bytes) -> None:

@@ -1,7 +1,7 @@
 """TCP connections to a host with several addresses: Happy Eyeballs (RFC 8305).
 
 The attempts start one after another, a short time apart, and run side by side. The first that succeeds is used and the
-others are closed, so that an address that swallows packets costs a fraction of a second.
+others are closed, so that an address that drops packets costs a fraction of a second.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 
 async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, seconds: float) -> socket.socket:
-    """A socket that is connected to ``host``. All addresses get their attempt within ``seconds``, which is the
+    """Returns a socket that is connected to ``host``. An attempt for each address starts within ``seconds``, the
     caller's timeout. Raises the OSError of the last attempt that failed."""
     waiting = deque(_interleaved(await _resolve(loop, host, port))[:MAX_ADDRESSES])
     if len(waiting) == 1:
@@ -55,7 +55,7 @@ async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Seq
 
 
 def _interleaved(addresses: Sequence[_Address]) -> list[_Address]:
-    """Families in turn, that of the first address first (RFC 8305 section 4)."""
+    """Returns the addresses with the families alternating, that of the first address first (RFC 8305 section 4)."""
     families: dict[int, list[_Address]] = {}
     for address in addresses:
         families.setdefault(address[0], []).append(address)

@@ -1,12 +1,11 @@
 """One HTTP/1.1 connection to an upstream.
 
-All connections of a worker read into one preallocated landing buffer: from there to the sink everything runs in the
-protocol callback, and what must wait is copied out of it. So an idle stream holds no buffer, and one read is no larger
-than the landing buffer however much the kernel has.
+All connections of a worker read into one preallocated buffer. Data goes from there to the sink within the protocol
+callback; data that must wait is copied. So an idle stream holds no buffer, and a read is never larger than the buffer.
 
-No task, queue or future per read.
+A read needs no task, queue or future.
 
-A connection is *idle* (in the pool, ``sink`` is None; reading goes on, so that the upstream's close is noticed at
+A connection is *idle* (in the pool; ``sink`` is None; it keeps reading, so that a close by the upstream is noticed at
 once) or *busy* with one request.
 """
 
@@ -36,18 +35,18 @@ from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES, LOW_WATER_BYTES,
 __all__ = ["Owner", "Sink", "Timeouts", "UpstreamConnection"]
 
 JOIN_BYTES: Final = 16384
-"""Bodies up to this size are joined to the head and written as one; larger ones are not copied for that."""
+"""Largest body that is joined to the head for one write; larger ones are not copied."""
 TLS_ALERT_BYTES: Final = 64
-"""A TLS connection answers its peer's close with an alert of some 30 bytes, which is no part of the request."""
+"""A TLS connection responds to its peer's close with an alert of some 30 bytes, which is no part of the request."""
 LOOP_DELAY_SECONDS: Final = 0.02
-"""An event loop under load takes so long to notice a reset. Within 40 ms a peer that has read a request need not have
-acknowledged it, so the limit is below that."""
+"""Time in which an event loop under load notices a reset. A peer that has read a request may take 40 ms to acknowledge
+it, so the value is below that."""
 _TCP_INFO_RTT_AT: Final = 68
 """Offset of tcpi_rtt and tcpi_rttvar, in microseconds (linux/tcp.h)."""
 
 
 class Sink(Protocol):
-    """Takes one answer, by callbacks in this order: head, data ..., then end or error. All are synchronous."""
+    """Receives one response, by synchronous callbacks in this order: head, data ..., then end or error."""
 
     def on_head(self, head: ResponseHead) -> None: ...
 
@@ -58,11 +57,11 @@ class Sink(Protocol):
     def on_error(self, error: UpstreamError) -> None: ...
 
     def on_idle(self, seconds: float) -> None:
-        """Nothing has come for ``seconds``; called at each deadline scan while an answer is under way."""
+        """No byte has arrived for ``seconds``; called at each deadline scan during a request."""
 
 
 class Owner(Protocol):
-    """Who is told what becomes of a connection: the call it works for, or the pool."""
+    """The owner of a connection, which is notified of its state: the pool. The pool imports this module."""
 
     def connection_released(self, connection: "UpstreamConnection") -> None: ...
 
@@ -70,7 +69,7 @@ class Owner(Protocol):
 
 
 class Timeouts:
-    """Seconds for one request: until the first byte of the answer, between two reads, in total."""
+    """Seconds for one request: until the first byte of the response, between two reads, in total."""
 
     __slots__ = ("between_bytes", "first_byte", "total")
 
@@ -85,8 +84,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_active",
+        "_buffer",
         "_first_byte_deadline",
-        "_landing",
         "_last_activity",
         "_paused",
         "_resting",
@@ -109,23 +108,26 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, landing: memoryview, heads: AnswerHeads) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, owner: Owner, read_buffer: memoryview, heads: AnswerHeads
+    ) -> None:
         self.loop = loop
-        self._landing = self._room = landing
+        self._buffer = read_buffer
+        self._room = read_buffer
         self.owner = owner
         self.sink: Sink | None = None
         self.deadline = NEVER
         self.idle_since = 0.0
         self.requests = 0
         self.answering = False
-        """Whether any byte of the current answer has come."""
+        """Whether any byte of the current response has arrived."""
         self.undelivered = False
         """Whether the connection has ended before the upstream had the whole request."""
         self._wire = ClientWire(heads)
         self._active = False
         self._paused = False
         self._resting = False
-        """Whether a full read was the last in this turn of the loop."""
+        """Whether reading waits for the next turn of the loop, after a full read."""
         self._last_activity = self._sent_at = 0.0
         self._first_byte_deadline = NEVER
         self._total_deadline = NEVER
@@ -135,7 +137,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def __repr__(self) -> str:
         return f"<UpstreamConnection {'busy' if self.sink else 'idle'} requests={self.requests}>"
 
-    # -- for the call ---------------------------------------------------------------------------------------------
+    # -- called by the call -------------------------------------------------------------------------------------------
 
     def send(
         self,
@@ -144,12 +146,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         body: bytes | bytearray,
         sink: Sink,
         timeouts: Timeouts,
-        most_bytes: int = 0,
+        max_bytes: int = 0,
     ) -> None:
-        """Send one request. Its answer goes to ``sink``, in reads of at most ``most_bytes`` if that
-        is not 0. From here on ``requests`` is the number of this request."""
+        """Sends one request. ``sink`` receives the response, in reads of at most ``max_bytes`` unless that is 0. From
+        here on ``requests`` is the number of this request."""
         self.sink = sink
-        self._room = self._landing[:most_bytes] if most_bytes else self._landing
+        self._room = self._buffer[:max_bytes] if max_bytes else self._buffer
         self.requests += 1
         self.answering = False
         self._active = False
@@ -164,13 +166,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         else:
             self.transport.writelines((head, body))
 
-    def divert(self, take: Callable[[bytes], bool]) -> None:
-        """Offer ``take`` each read of this answer that begins with a chunk, framing and all. It returns whether it was
-        whole chunks and has been dealt with; if not, the read goes the usual way."""
+    def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
+        """Offers ``take`` each read of this response that begins with a chunk, with its framing. ``take`` returns
+        whether it has processed the read, which must consist of whole chunks; otherwise the read is parsed as usual."""
         self._take = take
 
     def pause(self) -> None:
-        """Stop reading (the client is slow)."""
+        """Stops reading, because the client is slow."""
         if not self._paused:
             self._paused = True
             if not self._resting:
@@ -189,24 +191,24 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return self._wire.complete
 
     def hand_over(self, sink: Sink, seconds: float) -> None:
-        """Give the rest of this response to ``sink``; it has ``seconds`` to end."""
+        """Passes the rest of this response to ``sink``; it has ``seconds`` to end."""
         self.sink, self._take = sink, None
         self._total_deadline = self.loop.time() + seconds
         self.resume()
 
     def cut(self) -> None:
-        """End this response here, as if it were complete, and close the connection."""
+        """Ends this response here, as if it were complete, and closes the connection."""
         sink, self.sink, self._take = self.sink, None, None
         self.transport.abort()
         if sink is not None:
-            self._tell_end(sink)
+            self._report_end(sink)
 
     def cancel(self) -> None:
-        """Nobody wants the rest of the answer: close at once, which is how an upstream learns to stop."""
+        """Closes the connection at once, which makes the upstream stop."""
         self.sink = self._take = None
         self.transport.abort()
 
-    # -- the transport calls these --------------------------------------------------------------------------------
+    # -- called by the transport --------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -219,12 +221,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = self._landing[:nbytes].tobytes()
+        data = self._buffer[:nbytes].tobytes()
         if nbytes >= LANDING_BYTES:
             self._rest()
         sink = self.sink
         if sink is None:
-            # Octets that nobody asked for: whatever they are, they must not become part of the next answer.
+            # Bytes without a request must not become part of the next response.
             self.transport.abort()
             return
         self._active = self.answering = True
@@ -238,7 +240,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 if head is None:
                     return
                 sink.on_head(head)
-                # The sink may have handed over to another one, or have cancelled.
+                # The sink may have been replaced, or have cancelled.
                 sink = self.sink
                 if sink is None:
                     return
@@ -250,14 +252,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         except ProtocolError as error:
             self._fail(broken_http(error.message))
             return
-        except Exception as error:  # noqa: BLE001 - the last frame: the loop would blame the upstream
+        except Exception as error:  # noqa: BLE001 - the last frame: the loop would close the connection
             self._sink_failed(error)
             return
         if wire.complete and self.sink is sink:
             self._complete(sink)
 
     def _rest(self) -> None:
-        """Read no more in this turn of the loop.
+        """Stops reading for this turn of the loop.
 
         uvloop reads up to 32 times from an upstream that sends fast before any other connection has its turn.
         """
@@ -294,22 +296,22 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._report(closed(exc))
 
     def pause_writing(self) -> None:
-        """The request body waits in the transport; there is nothing more to send."""
+        """Does nothing: the whole request is in the transport's buffer."""
 
     def resume_writing(self) -> None:
         """See pause_writing."""
 
-    # -- deadlines ------------------------------------------------------------------------------------------------
+    # -- deadlines ----------------------------------------------------------------------------------------------------
 
     def on_deadline(self, now: float) -> None:
-        """The worker's scan, at every tick while busy."""
+        """Checks the timeouts, at every scan while busy."""
         timeouts = self._timeouts
         sink = self.sink
         if sink is None or timeouts is None:
             self.deadline = NEVER
             return
         if self._paused:
-            # The client is slow, not the upstream: the time does not count.
+            # The client is slow, not the upstream: this time does not count.
             self._total_deadline += now - self._last_activity
             self._last_activity = now
         elif now >= self._total_deadline:
@@ -321,19 +323,19 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if now >= self._first_byte_deadline:
                 self._fail(no_byte_in_time(timeouts.first_byte))
             else:
-                self._tell_idle(sink, now - self._last_activity)
+                self._report_idle(sink, now - self._last_activity)
         elif now - self._last_activity >= timeouts.between_bytes:
             self._fail(fell_silent(timeouts.between_bytes))
         else:
-            self._tell_idle(sink, now - self._last_activity)
+            self._report_idle(sink, now - self._last_activity)
 
-    def _tell_idle(self, sink: Sink, seconds: float) -> None:
+    def _report_idle(self, sink: Sink, seconds: float) -> None:
         try:
             sink.on_idle(seconds)
         except Exception as error:  # noqa: BLE001 - one sink must not stop the scan for all the others
             self._sink_failed(error)
 
-    # -- endings --------------------------------------------------------------------------------------------------
+    # -- endings ------------------------------------------------------------------------------------------------------
 
     def _complete(self, sink: Sink) -> None:
         self.sink = self._take = None
@@ -342,14 +344,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.resume()
         transport = self.transport
         if transport.get_write_buffer_size():
-            # Answered before it had read the whole request (an early refusal): it may never read the rest, which
-            # the next request would wait behind, and a graceful close too.
+            # A response before the whole request was read, such as an early refusal: the upstream may never read the
+            # rest, which would delay the next request and a graceful close.
             transport.abort()
         elif self._wire.keep_alive and not transport.is_closing():
             self.owner.connection_released(self)
         else:
             transport.close()
-        self._tell_end(sink)
+        self._report_end(sink)
 
     def _fail(self, error: UpstreamError) -> None:
         self.transport.abort()
@@ -358,23 +360,23 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _report(self, error: UpstreamError) -> None:
         sink, self.sink, self._take = self.sink, None, None
         if sink is not None:
-            self._tell_error(sink, error)
+            self._report_error(sink, error)
 
-    # A callback of a sink that raises is a bug of ours. It ends that one request and nothing else: neither the loop
-    # (which would take it for a broken connection and blame the upstream) nor the deadline scan may get to see it.
+    # A sink that raises is a bug in the gateway. It ends this one request and nothing else: the loop would treat it as
+    # a broken connection, and the deadline scan would stop.
 
     def _sink_failed(self, error: Exception) -> None:
         self._log_failure(error)
         self._fail(internal())
 
-    def _tell_end(self, sink: Sink) -> None:
+    def _report_end(self, sink: Sink) -> None:
         try:
             sink.on_end()
-        except Exception as error:  # noqa: BLE001 - the last frame: nobody else would tell the sink
+        except Exception as error:  # noqa: BLE001 - the last frame, see above
             self._log_failure(error)
-            self._tell_error(sink, internal())
+            self._report_error(sink, internal())
 
-    def _tell_error(self, sink: Sink, error: UpstreamError) -> None:
+    def _report_error(self, sink: Sink, error: UpstreamError) -> None:
         try:
             sink.on_error(error)
         except Exception as failure:  # noqa: BLE001 - the last frame, see above
@@ -382,12 +384,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _log_failure(self, error: Exception) -> None:
         self.loop.call_exception_handler(
-            {"message": "the sink of an upstream answer failed", "exception": error, "protocol": self}
+            {"message": "the sink of an upstream response failed", "exception": error, "protocol": self}
         )
 
 
 def _is_unacknowledged(transport: asyncio.Transport) -> bool:
-    """Whether part of what was written has not arrived at the peer's kernel."""
+    """Whether the peer's kernel has not received all written bytes."""
     if transport.get_write_buffer_size():
         return True
     sock = transport.get_extra_info("socket")
@@ -399,8 +401,8 @@ def _is_unacknowledged(transport: asyncio.Transport) -> bool:
 
 
 def _round_trip_seconds(transport: asyncio.Transport) -> float:
-    """Longest time in which a reset is the answer to the first segment of a request: one round trip, as the kernel has
-    measured it, and what the event loop takes to notice."""
+    """Returns the longest time in which a reset responds to the first segment of a request: the kernel's measured round
+    trip and the delay of the event loop."""
     sock = transport.get_extra_info("socket")
     if sock is None or sys.platform != "linux":
         return LOOP_DELAY_SECONDS

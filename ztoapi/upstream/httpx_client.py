@@ -1,24 +1,25 @@
-"""``--transport httpx``: the same contract over plain httpx.
+"""``--transport httpx``: the same interface over plain httpx.
 
-About ten times dearer for each request than the native client, but it knows proxies (HTTP_PROXY, HTTPS_PROXY,
-ALL_PROXY), and it is the honest comparison in the benchmarks. https://www.python-httpx.org
+A request takes about ten times the CPU of the native client's, but proxies are supported (HTTP_PROXY, HTTPS_PROXY,
+ALL_PROXY). https://www.python-httpx.org
 
 The bytes of a response pass :mod:`ztoapi.upstream.httpx_streams` first, so that both transports refuse the same
 responses. Three things are missing: ``on_idle`` (so there are no keepalive comments), the second attempt on a reused
-connection that the upstream has closed (httpcore tests a connection before it uses it, which leaves a narrow race), and
-a total time that stands still while the client is slow.
+connection that the upstream has closed (httpcore tests a connection before each use, which leaves a narrow race), and a
+total time that excludes pauses of a slow client.
 """
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import ProtocolError, UpstreamError
-from ztoapi.upstream.bounds import REST_SECONDS, Refusal, Rest
+from ztoapi.telemetry.samples import Sample
+from ztoapi.upstream.bounds import REST_SECONDS, ErrorBody, Rest
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.connection import Sink, Timeouts
 from ztoapi.upstream.failures import (
@@ -52,16 +53,20 @@ class HttpxClient:
                 keepalive_expiry=config.idle_timeout_seconds,
             ),
             follow_redirects=False,
-            # One jar for all would send what one user's answer set with the next user's request.
+            # A common jar would send the cookies of one user's response with the next user's request.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         check_responses(self._client)
 
     def send(
-        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, most_bytes: int = 0
+        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, max_bytes: int = 0
     ) -> "HttpxCall":
-        """See Client.send. A time limit for the first byte is httpx's read timeout here, as the one between bytes."""
-        return HttpxCall(self, self._client, request, sink, timeouts, most_bytes)
+        """See Client.send. The timeout for the first byte is httpx's read timeout, which also applies between bytes."""
+        return HttpxCall(self, self._client, request, sink, timeouts, max_bytes)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yields nothing: httpx does not report its connections."""
+        return iter(())
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -70,7 +75,7 @@ class HttpxClient:
 class HttpxCall:
     """One request: a task that feeds the sink."""
 
-    __slots__ = ("_client", "_config", "_loop", "_most_bytes", "_resume", "_task", "sink")
+    __slots__ = ("_client", "_config", "_loop", "_max_bytes", "_resume", "_task", "sink")
 
     def __init__(
         self,
@@ -79,24 +84,24 @@ class HttpxCall:
         request: UpstreamRequest,
         sink: Sink,
         timeouts: Timeouts | None,
-        most_bytes: int,
+        max_bytes: int,
     ) -> None:
         self._client = client
         self._config = owner.config
         self._loop = owner.loop
         self.sink: Sink | None = sink
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._resume = asyncio.Event()
         self._resume.set()
         self._task = owner.loop.create_task(self._run(request, timeouts))
 
     def cancel(self) -> None:
-        # The task only hears of it where it waits next, which may be after more callbacks.
+        # The task is cancelled at its next wait, which may be after more callbacks.
         self.sink = None
         self._task.cancel()
 
     def cut(self) -> None:
-        """End the response here, as if it were complete, and close the connection."""
+        """Ends the response here, as if it were complete, and closes the connection."""
         sink = self.sink
         self.cancel()
         if sink is not None:
@@ -114,8 +119,8 @@ class HttpxCall:
     def resume(self) -> None:
         self._resume.set()
 
-    def divert(self, take: Callable[[bytes], bool]) -> None:
-        """httpx takes the chunks apart."""
+    def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
+        """httpx removes the framing."""
 
     async def _run(self, request: UpstreamRequest, timeouts: Timeouts | None) -> None:
         total = timeouts.total if timeouts is not None else self._config.total_timeout_seconds
@@ -128,7 +133,7 @@ class HttpxCall:
             self._fail(took_too_long(total))
         except Exception as error:  # noqa: BLE001 - the last frame of the task: a callback of the sink has raised
             self._loop.call_exception_handler(
-                {"message": "the sink of an upstream answer failed", "exception": error, "task": self._task}
+                {"message": "the sink of an upstream response failed", "exception": error, "task": self._task}
             )
             self._fail(internal())
 
@@ -152,7 +157,8 @@ class HttpxCall:
         )
 
     async def _relay(self, request: httpx.Request) -> None:
-        answering, authority = False, request.url.netloc.decode("ascii")
+        answering = False
+        authority = request.url.netloc.decode("ascii")
         try:
             response = await self._client.send(request, stream=True)
             try:
@@ -186,22 +192,22 @@ class HttpxCall:
         if sink is None:
             return
         if not 200 <= response.status_code < 300:
-            self.sink = Refusal(self._loop, self, sink)
+            self.sink = ErrorBody(self._loop, self, sink)
         sink.on_head(ResponseHead(response.status_code, headers, True))
 
     async def _relay_body(self, response: httpx.Response) -> None:
         await self._resume.wait()
         async for part in response.aiter_raw():
-            most = self._most_bytes or len(part)
-            for at in range(0, len(part), most):
-                # Without a sink the call is cancelled: httpx learns it in the next wait, and closes the connection.
+            size = self._max_bytes or len(part)
+            for at in range(0, len(part), size):
+                # Without a sink the call is cancelled: httpx closes the connection at the next wait.
                 if self.sink is not None:
-                    self.sink.on_data(part[at : at + most])
+                    self.sink.on_data(part[at : at + size])
                 await self._resume.wait()
 
 
 def _broken_off(error: httpx.TransportError, answering: bool) -> UpstreamError:
-    # httpx has one class for an upstream that goes away and for one that breaks HTTP; h11 and httpcore word it so.
+    # httpx has one class for a closed connection and for broken HTTP; these are the messages of h11 and httpcore.
     if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith(("peer closed", "Server disc")):
         # The text of the exception may quote the response.
         return broken_http("it is malformed")

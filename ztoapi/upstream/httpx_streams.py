@@ -1,7 +1,7 @@
-"""Responses over ``--transport httpx`` are held to the grammar of :mod:`ztoapi.wire.client`.
+"""Responses over ``--transport httpx`` are checked by the grammar of :mod:`ztoapi.wire.client`.
 
 httpcore keeps a connection on which bytes follow a response, and accepts a response with two framings. Each of its
-network streams is wrapped here: what it reads passes our own parser first, and a connection with surplus bytes reports
+network streams is wrapped here: the gateway's own parser checks each read, and a connection with surplus bytes reports
 that it cannot be used again. https://www.encode.io/httpcore/network-backends/
 """
 
@@ -21,7 +21,7 @@ _METHOD = re.compile(rb"([A-Z]+) ")
 
 
 def check_responses(client: httpx.AsyncClient) -> None:
-    """Wrap the network streams of ``client``, those through proxies too."""
+    """Wraps the network streams of ``client``, including those through proxies."""
     heads = AnswerHeads()
     # httpx has no argument for the network backend of httpcore.
     for transport in (client._transport, *client._mounts.values()):
@@ -55,13 +55,13 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._inner = inner
         self._heads = heads
         self._wire = ClientWire(heads)
-        self._asked = False
-        """Whether a response is expected: before the first request a SOCKS proxy may be spoken to."""
+        self._requested = False
+        """Whether a request has been sent. Bytes before it may belong to a SOCKS proxy."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         data = await self._inner.read(max_bytes, timeout)
         wire = self._wire
-        if self._asked and data:
+        if self._requested and data:
             rest = data
             if wire.head is None:
                 if wire.read_head(data) is None:
@@ -72,10 +72,10 @@ class _Stream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if not self._asked or self._wire.complete:
+        if not self._requested or self._wire.complete:
             request = _METHOD.match(buffer)
             if request is not None:
-                self._asked = True
+                self._requested = True
                 self._wire.start(request[1].decode("ascii"))
         await self._inner.write(buffer, timeout)
 
@@ -88,6 +88,6 @@ class _Stream(httpcore.AsyncNetworkStream):
         return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._heads)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - as the base class has it
-        # httpcore takes an idle connection that is readable for one that its peer has closed.
+        # httpcore treats a readable idle connection as closed by its peer.
         surplus = self._wire.complete and not self._wire.keep_alive
         return True if info == "is_readable" and surplus else self._inner.get_extra_info(info)

@@ -1,7 +1,7 @@
-"""Keep-alive connections, kept by origin. Acquire and release are O(1); what is surplus is closed at the next scan.
+"""Keep-alive connections by origin. Acquire and release are O(1); surplus connections are closed at the next scan.
 
-The newest idle connection is used first, so that the oldest ones age and go. Idle connections keep reading: one that
-the upstream has closed leaves the pool in the loop turn in which the close arrives, before anybody can be given it.
+The newest idle connection is used first, so that the oldest ones expire. Idle connections keep reading: one that the
+upstream has closed leaves the pool in the loop turn in which the close arrives, before a request can take it.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ __all__ = ["Origin", "Pool", "PoolStatistics"]
 
 
 class Origin(NamedTuple):
-    """Where a connection leads. ``host`` without brackets."""
+    """The destination of a connection. ``host`` is without brackets."""
 
     tls: bool
     host: str
@@ -24,7 +24,7 @@ class Origin(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """As the Host field wants it: the port only where it is not the scheme's own."""
+        """The value of the Host field, with the port unless it is the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
@@ -57,19 +57,19 @@ class Pool:
         return f"<Pool {self.statistics()}>"
 
     def statistics(self) -> PoolStatistics:
-        # Not all minus the idle ones: a TLS connection that we have closed stays until its peer agrees.
+        # Not the total minus the idle ones: a closed TLS connection stays until its peer has closed too.
         busy = sum(connection.sink is not None for connection in self._origins)
         return PoolStatistics(busy, sum(map(len, self._idle.values())), self._opened, self._reused)
 
     def samples(self) -> Iterator[Sample]:
-        """What telemetry shows of it."""
+        """Yields the metrics."""
         statistics = self.statistics()
         yield Sample("ztoapi_upstream_connections", statistics.busy, "busy")
         yield Sample("ztoapi_upstream_connections", statistics.idle, "idle")
         yield Sample("ztoapi_upstream_connections_opened", statistics.opened)
 
     def acquire(self, origin: Origin) -> UpstreamConnection | None:
-        """An idle connection that is alive, now the caller's; None if there is none."""
+        """Takes an idle, open connection; returns None if there is none."""
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -79,13 +79,13 @@ class Pool:
         return None
 
     def opened(self, origin: Origin, connection: UpstreamConnection) -> None:
-        """A new connection, already in use."""
+        """Adds a new connection, which is in use."""
         self._opened += 1
         self._origins[connection] = origin
         self._deadlines.add(connection)
 
     def connection_released(self, connection: UpstreamConnection) -> None:
-        """Its answer is complete: it is idle now."""
+        """The response is complete: the connection becomes idle."""
         connection.idle_since = connection.loop.time()
         origin = self._origins[connection]
         idle = self._idle.get(origin)
@@ -94,7 +94,7 @@ class Pool:
         idle.append(connection)
 
     def connection_closed(self, connection: UpstreamConnection) -> None:
-        """It is gone, idle or busy."""
+        """The connection has closed, idle or busy."""
         self._deadlines.discard(connection)
         origin = self._origins.pop(connection, None)
         if origin is None:
@@ -104,7 +104,7 @@ class Pool:
             idle.remove(connection)
 
     def on_deadline(self, now: float) -> None:
-        """The worker's scan: close what has been idle for too long, and what is surplus, oldest first."""
+        """Closes connections that have been idle for too long, and surplus ones, oldest first."""
         expired = now - self._idle_timeout
         total = 0
         for origin, idle in list(self._idle.items()):
@@ -119,7 +119,7 @@ class Pool:
             total -= 1
 
     def close(self) -> None:
-        """Close every connection, idle or busy."""
+        """Closes every connection, idle or busy."""
         self._deadlines.discard(self)
         for connection in list(self._origins):
             connection.transport.abort()

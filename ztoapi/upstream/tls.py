@@ -1,4 +1,4 @@
-"""Whom to believe that they are an upstream."""
+"""TLS settings for upstream connections."""
 
 import ssl
 
@@ -10,7 +10,7 @@ __all__ = ["client_tls"]
 
 
 def client_tls(upstream: UpstreamConfig) -> ssl.SSLContext:
-    """As configured; to make one takes tens of milliseconds."""
+    """Returns the configured context. Creating one takes tens of milliseconds."""
     if not upstream.tls_verify:
         return httpx.create_ssl_context(verify=False)
     if upstream.ca_file is not None:

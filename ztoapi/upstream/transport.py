@@ -1,7 +1,7 @@
-"""The native connections as an httpx transport.
+"""A client as an httpx transport.
 
-Control-plane calls (model lists, the steps before a zread question) and tests use an ordinary
-``httpx.AsyncClient(transport=NativeTransport(client))`` on the same pool that the streaming path uses beneath it.
+Control-plane calls (model lists, the calls before a zread request) and tests use an ordinary
+``httpx.AsyncClient(transport=ClientTransport(client))`` over the same connections as chats.
 https://www.python-httpx.org/advanced/transports/
 """
 
@@ -17,16 +17,16 @@ from ztoapi.upstream.pool import Origin
 from ztoapi.wire.client import ResponseHead
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES
 
-__all__ = ["NativeTransport", "origin_of"]
+__all__ = ["ClientTransport", "origin_of"]
 
 
 def origin_of(url: httpx.URL) -> Origin:
-    """Where requests for ``url`` go."""
+    """Returns the origin of ``url``."""
     tls = url.scheme == "https"
     return Origin(tls, url.host, url.port or (443 if tls else 80))
 
 
-class NativeTransport(httpx.AsyncBaseTransport):
+class ClientTransport(httpx.AsyncBaseTransport):
     """See the module docstring. Closing it does not close the client, which others share."""
 
     def __init__(self, client: Client, timeouts: Timeouts) -> None:
@@ -35,8 +35,8 @@ class NativeTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = b"".join([part async for part in request.stream]) if hasattr(request.stream, "__aiter__") else b""
-        wanted: dict[str, float | None] = request.extensions.get("timeout", {})
-        read = wanted.get("read")
+        requested: dict[str, float | None] = request.extensions.get("timeout", {})
+        read = requested.get("read")
         timeouts = self._timeouts
         if read is not None:
             timeouts = Timeouts(read, read, timeouts.total)
@@ -68,7 +68,7 @@ def _head(request: httpx.Request, body: bytes) -> bytes:
 
 
 class _Answer:
-    """Sink that hands an answer to a coroutine, pausing the upstream when the coroutine lags behind."""
+    """A sink that passes a response to a coroutine, and pauses the upstream when the coroutine lags behind."""
 
     call: UpstreamCall
 
@@ -103,10 +103,10 @@ class _Answer:
         self._wake.set()
 
     def on_idle(self, seconds: float) -> None:
-        """Nobody is kept alive here."""
+        """Does nothing: no client waits."""
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body, as it comes. Raises UpstreamError."""
+        """Yields the body as it arrives. Raises UpstreamError."""
         while True:
             while self._parts:
                 part = b"".join(self._parts)
@@ -140,7 +140,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 def _translated(error: UpstreamError, request: httpx.Request) -> httpx.TransportError:
-    """Our error in httpx's terms (https://www.python-httpx.org/exceptions/)."""
+    """Returns the exception of httpx for ``error`` (https://www.python-httpx.org/exceptions/)."""
     if error.ending is Ending.UPSTREAM_TIMEOUT:
         kind = httpx.ConnectTimeout if error.retryable else httpx.ReadTimeout
         return kind(error.message, request=request)
