@@ -537,7 +537,7 @@ def test_defect_05_array_content_is_accepted() -> None:
     ]
 
 
-@pytest.mark.parametrize("messages", [None, "text", [1], [{"role": "user", "content": [1]}]])
+@pytest.mark.parametrize("messages", ["text", [1], [{"role": "user", "content": [1]}]])
 def test_request_with_wrong_messages_is_refused(messages: object) -> None:
     with pytest.raises(ApiError) as caught:
         request(messages=messages)

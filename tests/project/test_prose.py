@@ -12,6 +12,7 @@ PACKAGES = [
     "apis",
     "cache",
     "config",
+    "dialects",
     "handlers",
     "limits",
     "measure",

@@ -1,6 +1,6 @@
-"""Writes OpenAI streaming chunks for dialects that do not speak OpenAI themselves.
+"""Writes OpenAI's streaming chunks, for dialects with another format.
 
-The head of each event is encoded once a stream; an event then costs one JSON string encode and one join.
+The head of the events is encoded once for each stream. An event then costs the encoding of one JSON string, and a join.
 Format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ChunkWriter:
-    """The events of one stream: same ``id``, ``created`` (Unix seconds) and ``model`` on each."""
+    """The events of one stream: all have the same ``id``, ``created`` (Unix seconds) and ``model``."""
 
     __slots__ = ("_content", "_head", "_reasoning", "_tail_usage")
 
@@ -27,11 +27,11 @@ class ChunkWriter:
         )
         self._content = self._head + b'{"index":0,"delta":{"content":'
         self._reasoning = self._head + b'{"index":0,"delta":{"reasoning_content":'
-        # With include_usage every chunk before the last carries "usage": null.
+        # With include_usage, every chunk before the last has "usage": null.
         self._tail_usage = b',"usage":null}\n\n' if include_usage else b"}\n\n"
 
     def role(self) -> bytes:
-        """The first event: who speaks."""
+        """Return the first event, which has the role."""
         return self.delta(b'{"role":"assistant","content":""}')
 
     def content(self, text: str) -> bytes:
@@ -41,7 +41,7 @@ class ChunkWriter:
         return b'%b%b},"logprobs":null,"finish_reason":null}]%b' % (self._reasoning, _encode(text), self._tail_usage)
 
     def delta(self, delta: bytes, finish_reason: str | None = None) -> bytes:
-        """An event with any ``delta``, given as encoded JSON."""
+        """Return an event with ``delta``, which is encoded JSON."""
         return b'%b{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]%b' % (
             self._head,
             delta,
@@ -53,5 +53,5 @@ class ChunkWriter:
         return self.delta(b"{}", reason)
 
     def usage(self, usage: Usage) -> bytes:
-        """The extra last event of ``stream_options.include_usage``: no choices, only counts."""
+        """Return the extra last event of ``stream_options.include_usage``: no choices, only counts."""
         return b'%b],"usage":%b}\n\n' % (self._head, _encode(usage))

@@ -1,7 +1,7 @@
 """Splits a block of whole server-sent events into its events.
 
 The grammar is https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation without
-``id`` and ``retry``: the gateway never reconnects. ``wire/sse.py`` removes the byte order mark of a stream.
+``id`` and ``retry``, because the gateway never reconnects. ``wire/sse.py`` removes the byte order mark of a stream.
 """
 
 __all__ = ["events", "parts", "read_part"]
@@ -11,36 +11,36 @@ _DATA = b"data"
 
 
 def events(block: bytes) -> list[tuple[str, bytes]]:
-    """The events in ``block`` as (name, data); the name is ``""`` where none was given.
+    """Return the events in ``block`` as (name, data); the name of an event without one is ``""``.
 
-    ``block`` ends with a blank line; an event that it leaves unfinished is dropped, as the grammar requires.
+    ``block`` ends with a blank line. An unfinished event is dropped, as the grammar requires.
     """
-    found: list[tuple[str, bytes]] = []
+    named: list[tuple[str, bytes]] = []
     for part in parts(block):
         if part.startswith(b"data:") and b"\n" not in part:
-            found.append(("", part[6:] if part.startswith(b" ", 5) else part[5:]))
+            named.append(("", part[6:] if part.startswith(b" ", 5) else part[5:]))
         elif part:
             name, data, _ = read_part(part)
             if data is not None:
-                found.append((name, data))
-    return found
+                named.append((name, data))
+    return named
 
 
 def parts(block: bytes) -> list[bytes]:
-    """The lines between the blank lines of ``block``, separated by line feeds."""
+    """Return the parts of ``block`` between its blank lines; the lines of a part are separated by line feeds."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    found = block.split(b"\n\n")
-    del found[-1]
-    return found
+    pieces = block.split(b"\n\n")
+    del pieces[-1]
+    return pieces
 
 
 def read_part(part: bytes) -> tuple[str, bytes | None, bool]:
-    """The name and the data of one part, None where it has no data, and whether clients may get the part as it is.
+    """Return the name of a part, its data (None without data), and whether it can be forwarded unchanged.
 
-    They may if it is a comment, or an event with one data line and no ``id`` or ``retry``. The SSE decoders of
-    OpenAI's SDKs take every blank line behind an ``id``, a ``retry`` or a lone ``event`` for the end of an event, and
-    fail on its empty data.
+    A comment can, and an event with one data line and without ``id`` and ``retry``. The SSE decoders of OpenAI's SDKs
+    treat a blank line after an ``id``, a ``retry`` or a lone ``event`` as the end of an event, and fail on its empty
+    data.
     """
     name = b""
     data: list[bytes] = []

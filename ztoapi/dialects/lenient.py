@@ -1,7 +1,7 @@
-"""Lenient reading of upstream JSON: fields that are only counted or passed on never fail a response.
+"""Lenient reading of upstream JSON: a field that is only counted or forwarded never fails a response.
 
-Every dialect follows the same rules. Usage of an unexpected shape is unknown. An empty ``error`` is no error. Halves of
-surrogate pairs, which servers write when a token boundary splits an emoji, are legal JSON
+All dialects follow the same rules. Usage of an unexpected shape is unknown usage. An empty ``error`` is no error.
+Halves of surrogate pairs, which servers write when a token boundary splits an emoji, are valid JSON
 (https://www.rfc-editor.org/rfc/rfc8259#section-8.2), but msgspec rejects them.
 """
 
@@ -24,20 +24,20 @@ _BLANKS: Final = b" \t\r\n"
 _ESCAPES: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
-"""Whole pairs and other escapes are matched too, so that a match cannot begin inside one of them."""
+"""Matches whole pairs and other escapes as well, so that a match cannot begin inside one of them."""
 _HIDDEN: Final = b"\xff"
-"""Stands for the backslash of a hidden half: no byte of UTF-8 text has this value."""
+"""Replaces the backslash of a hidden half. No byte of UTF-8 text has this value."""
 
 
 def is_empty(raw: bytes | msgspec.Raw) -> bool:
-    """Whether a JSON value holds nothing: absent, null, false, zero, or an empty string, object or list."""
-    octets = bytes(raw)
-    return octets in _EMPTY or octets.translate(None, _BLANKS) in _EMPTY
+    """Return whether a JSON value is absent, null, false, zero, or an empty string, object or list."""
+    value = bytes(raw)
+    return value in _EMPTY or value.translate(None, _BLANKS) in _EMPTY
 
 
 def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:
-    """The token counts in a ``usage`` value; None if it has another shape, or counts nothing: some servers send ``{}``
-    or zeros."""
+    """Return the token counts of a ``usage`` value; None if it has another shape or all counts are zero, because some
+    servers send ``{}`` or zeros."""
     try:
         usage = _read_counts(raw)
     except (msgspec.DecodeError, RecursionError):
@@ -45,7 +45,7 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:
     return usage if usage.prompt_tokens or usage.completion_tokens or usage.total_tokens else None
 
 
-def decode_part(decode: Callable[[bytes], T], data: bytes, part: str) -> T:
+def decode_part(decode: Callable[[bytes], T], data: bytes, part: str, *, retryable: bool = False) -> T:
     """Return ``data`` decoded, with U+FFFD for half surrogates. Raises UpstreamError, with the noun phrase ``part``."""
     try:
         try:
@@ -55,29 +55,29 @@ def decode_part(decode: Callable[[bytes], T], data: bytes, part: str) -> T:
         except msgspec.DecodeError:
             return decode(replace_halves(data))
     except (msgspec.DecodeError, RecursionError) as error:
-        raise malformed(part, error) from error
+        raise malformed(part, error, retryable=retryable) from error
 
 
 def hide_halves(data: bytes) -> bytes:
-    """``data`` with the backslash of each half surrogate replaced, so that msgspec skips it as text."""
+    """Return ``data`` with the backslash of each half surrogate replaced, so that msgspec skips it as text."""
     if _HIDDEN in data:
         return data
     return _ESCAPES.sub(_hide, data)
 
 
 def restore_halves(data: bytes) -> bytes:
-    """The inverse of ``hide_halves``."""
+    """Invert ``hide_halves``."""
     return data.replace(_HIDDEN, b"\\")
 
 
 def replace_halves(data: bytes) -> bytes:
-    """``data`` with U+FFFD in place of each half surrogate, for text that has to be decoded."""
+    """Return ``data`` with U+FFFD in place of each half surrogate, for text that is decoded."""
     return _ESCAPES.sub(_replace, data)
 
 
-def _hide(found: re.Match[bytes]) -> bytes:
-    return found[0] if found[1] is None else _HIDDEN + found[1][1:]
+def _hide(escape: re.Match[bytes]) -> bytes:
+    return escape[0] if escape[1] is None else _HIDDEN + escape[1][1:]
 
 
-def _replace(found: re.Match[bytes]) -> bytes:
-    return found[0] if found[1] is None else b"\\ufffd"
+def _replace(escape: re.Match[bytes]) -> bytes:
+    return escape[0] if escape[1] is None else b"\\ufffd"

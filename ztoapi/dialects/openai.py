@@ -1,4 +1,4 @@
-"""Upstreams that speak OpenAI's format: plain ones (vLLM, SGLang, any gateway) and Z.ai's official API.
+"""Upstreams with OpenAI's format: plain ones (vLLM, SGLang, any gateway) and Z.ai's official API.
 
 Streams are forwarded byte for byte. If the head of each chunk has to change (the model alias, Z.ai's missing
 ``object``), a block takes one split and one join, however many events it holds (``wire/delta_template.py``). Only
@@ -47,7 +47,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _Answer(msgspec.Struct, gc=False):
-    """The fields of an event or a whole response that decide whether it is passed on as it is."""
+    """The fields of an event or a whole response that decide whether it is forwarded unchanged."""
 
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = _ABSENT
@@ -56,8 +56,8 @@ class _Answer(msgspec.Struct, gc=False):
 
 _answer = msgspec.json.Decoder(_Answer).decode
 _MAX_HELD_BYTES: Final = 65536
-"""Chunks without choices that are held back at the start of a stream. Azure sends one of about 1 KB, with the result of
-its content filter."""
+"""Size of the chunks without choices that are held back at the start of a stream. Azure sends one of about 1 KB, with
+the result of its content filter."""
 _NETWORK_ERROR: Final = b'"network_error"'
 _FINISH_REASONS: Final = {
     b'"sensitive"': msgspec.Raw(b'"content_filter"'),
@@ -68,7 +68,7 @@ _SUCCESS: Final = frozenset((b"200", b'"200"', b'"0"'))
 """Values of a ``code`` that report success."""
 _END: Final = b"[DONE]"
 _OWN_NAMES: Final = frozenset(("", "message", "error"))
-"""Names of events that carry chunks or errors."""
+"""Names of events that contain chunks or errors."""
 _OWN_FIELDS: Final = frozenset(("choices", "usage", "error"))
 _EMPTY_OBJECT: Final = msgspec.Raw(b"{}")
 _USAGE_WANTED: Final = b',"stream_options":{"include_usage":true}}'
@@ -77,13 +77,14 @@ _COMPLETION: Final = b'"chat.completion"'
 
 
 def build(request: ChatRequest, *, model: str, stream: bool, count: bool = True) -> bytes | bytearray:
-    """The body for a plain upstream: as it came, unless alias or stream differ, or usage must be asked for."""
+    """Return the body for a plain upstream: unchanged, unless the model name or ``stream`` differs or usage has to be
+    requested."""
     add_usage = count and stream and not request.include_usage
     if request.model == model and bool(request.stream) == stream:
         if not add_usage:
             return request.body
         if not request.has_stream_options:
-            # The body is a JSON object with something in it: what is added goes before its last brace.
+            # The body is a JSON object that is not empty, so the option is added before its last brace.
             return request.body[: request.body.rindex(b"}")] + _USAGE_WANTED
     changed: Fields = {}
     if request.model != model:
@@ -92,27 +93,27 @@ def build(request: ChatRequest, *, model: str, stream: bool, count: bool = True)
         changed["stream"] = msgspec.Raw(_encode(stream))
     if add_usage:
         options = request.fields.get("stream_options", _NULL)
-        known = {} if options == _NULL else _fields(options)
-        changed["stream_options"] = msgspec.Raw(_encode({**known, "include_usage": True}))
+        present = {} if options == _NULL else _fields(options)
+        changed["stream_options"] = msgspec.Raw(_encode({**present, "include_usage": True}))
     return _encode({**request.fields, **changed})
 
 
 class Rewrite(msgspec.Struct, frozen=True, gc=False):
-    """What changes in every answer object: ``model`` replaces the upstream's name (None leaves it); ``normalise``
-    makes Z.ai's objects what OpenAI's schema wants (``object``, ``id`` with OpenAI's prefix, explicit nulls)."""
+    """The changes of every response object: ``model`` replaces the upstream's name (None keeps it), and ``normalise``
+    adapts Z.ai's objects to OpenAI's schema (``object``, ``id`` with OpenAI's prefix, explicit nulls)."""
 
     id: str
     model: str | None
     normalise: bool
     empty: bool = False
-    """Whether nothing changes: found out, not given."""
+    """Whether nothing changes; computed."""
 
     def __post_init__(self) -> None:
         if self.model is None and not self.normalise:
             msgspec.structs.force_setattr(self, "empty", True)
 
     def header(self, fields: Fields, object: bytes) -> Fields:
-        """All of ``fields`` except ``choices``, ``usage`` and an empty ``error``, rewritten."""
+        """Return ``fields`` rewritten, without ``choices``, ``usage`` and an empty ``error``."""
         header = {name: value for name, value in fields.items() if name not in _OWN_FIELDS}
         if self.normalise:
             header["id"] = msgspec.Raw(_encode(self.id))
@@ -125,10 +126,10 @@ class Rewrite(msgspec.Struct, frozen=True, gc=False):
 NO_REWRITE: Final = Rewrite("", None, normalise=False)
 
 
-# Over 250 lines: the kinds of events share the state of one stream, and one order in which they are tried.
+# Over 250 lines: the kinds of events share the state of one stream, and are checked in one order.
 class OpenAIReader:
-    """Reader (see ``reader.py``) for OpenAI's format. The client wants ``choices`` choices, and usage in its stream
-    if ``include_usage``. ``known`` is shared by all readers of an upstream."""
+    """Reader (see ``reader.py``) for OpenAI's format. The client requested ``choices`` choices, and usage in its stream
+    if ``include_usage``. All readers of an upstream share ``known``."""
 
     __slots__ = (
         "_finished",
@@ -151,14 +152,14 @@ class OpenAIReader:
         self._include_usage = include_usage
         self._wanted = choices
         self.template: DeltaTemplate | None = None
-        """The common parts of the stream's plain events; None before the first, and where there are several choices."""
+        """The template of the stream's plain events; None before the first one, and if there are several choices."""
         self._started = False
         self._held = b""
-        """Chunks without choices that came before the first one with choices, which they are sent with."""
+        """Chunks without choices before the first one with choices, with which they are sent."""
         self._finished: dict[bytes, bool] = {}
-        """Whether a choice has finished, by its index. The first choice is noted only when it finishes."""
+        """Whether a choice has finished, by its index. The first choice has an entry only once it finishes."""
         self._usage_event = b""
-        """The usage of a rewritten stream in an event of its own, sent once, at the end."""
+        """The usage of a rewritten stream as an event of its own, sent once at the end."""
         self.usage: Usage | None = None
         self.done = False
         self.error: UpstreamError | None = None
@@ -174,7 +175,7 @@ class OpenAIReader:
         return out
 
     def _feed(self, block: bytes) -> bytes:
-        # The last events are read one by one, and the first one of an unknown template; those between go the quick way.
+        # The first event of an unknown template and the last events are decoded; the template handles those between.
         template = self.template or self._guess_template(block)
         if template is None:
             return self._feed_first(block)
@@ -209,7 +210,7 @@ class OpenAIReader:
         return template
 
     def _heads(self, lead: bytes, prefix: bytes, mark: bytes) -> tuple[bytes, bytes]:
-        """The bytes up to and including ``mark``, as received and as rewritten."""
+        """Return the bytes up to and including ``mark``, as received and as rewritten."""
         head = lead + prefix + mark
         if self._rewrite.empty:
             return head, head
@@ -218,14 +219,14 @@ class OpenAIReader:
         return head, b"data: %b,%b" % (header[:-1], mark)
 
     def _feed_first(self, block: bytes) -> bytes:
-        """Event by event until the template of the stream is learnt, then the rest."""
+        """Read event by event until the template of the stream is known, then the rest."""
         out: list[bytes] = []
         start = 0
         while start < len(block) and not self.done and self.error is None:
             if self._has_learnt():
                 out.append(self._feed(block[start:]))
                 break
-            # Comments go together with the event behind them.
+            # Comments belong to the event after them.
             stop = block.find(b"\n\n", max(block.find(b"data:", start), start)) + 2
             if stop < 2:
                 stop = len(block)
@@ -263,7 +264,7 @@ class OpenAIReader:
                 if found is None:
                     same = same and passes
                     continue
-                # Line feeds between data lines are white space in JSON, and would end the line of a rewritten event.
+                # Line feeds between data lines are white space in JSON, but would end the line of a rewritten event.
                 data = found.replace(b"\n", b" ")
             try:
                 event = self._event(name, data, part)
@@ -275,11 +276,11 @@ class OpenAIReader:
                 event = b"data: %b\n\n" % data
             same = same and event is None
             out.append(part + b"\n\n" if event is None else event)
-        # Comments and the like only go out together with events of an answer.
+        # Comments and other empty parts are sent only together with events of a response.
         return block if same and self._started and self.error is None else b"".join(out)
 
     def _event(self, name: str, data: bytes, part: bytes) -> bytes | None:
-        """The rewritten event; None if ``part`` stays as it is. Sets ``error`` if the event reports one."""
+        """Return the rewritten event; None if ``part`` stays unchanged. Sets ``error`` if the event reports one."""
         if data == _END:
             if not self._started:
                 return self.eof()
@@ -307,8 +308,8 @@ class OpenAIReader:
             return None if out is None else restore_halves(out)
 
     def _last_event(self, data: bytes) -> bytes | None:
-        """A finish or usage of a stream that is not rewritten: ``data`` itself where it stays as it is, or the event
-        without its usage; None for any other event."""
+        """Read a finish or usage of a stream that is not rewritten. Returns ``data`` itself if it stays unchanged, the
+        event without its usage, or None for any other event."""
         try:
             event = _answer(data)
         except (msgspec.DecodeError, RecursionError):
@@ -339,7 +340,7 @@ class OpenAIReader:
         return out
 
     def _chunk(self, name: str, data: bytes, part: bytes) -> bytes | None:
-        """Same as ``_event``, for what should be a chunk."""
+        """Same as ``_event``, for JSON that should be a chunk."""
         try:
             fields = _fields(data)
         except msgspec.ValidationError:
@@ -373,10 +374,10 @@ class OpenAIReader:
         return out
 
     def _write(self, fields: Fields, choices: list[Fields], *, finished: bool) -> bytes:
-        """The event anew, as the rewrite requires it.
+        """Return the event as the rewrite requires it.
 
-        Clients add up every usage that they receive. Where Z.ai's events carry it, it goes out once: in an event of its
-        own at the end if the client asked for that, else in the event that finishes, where Z.ai's SDK expects it.
+        Clients add up every usage that they receive, so the usage in Z.ai's events is sent once: in an event of its own
+        at the end if the client requested that, else in the event that finishes, where Z.ai's SDK expects it.
         """
         header = self._rewrite.header(fields, _CHUNK)
         normalise = self._rewrite.normalise
@@ -397,7 +398,7 @@ class OpenAIReader:
         return b"data: %b\n\n" % _encode(event)
 
     def _finish(self, choices: list[Fields]) -> tuple[bool, bool]:
-        """Notes and maps the finish_reason of each choice; returns whether one finishes, and whether one is mapped."""
+        """Record and map the finish_reason of each choice; returns whether one finishes and one is mapped."""
         any_finished = any_mapped = False
         for place, choice in enumerate(choices):
             index, raw = choice.get("index", _NULL), choice.get("finish_reason", _NULL)
@@ -412,7 +413,7 @@ class OpenAIReader:
                     choice["finish_reason"] = _FINISH_REASONS[reason]
                     any_mapped = True
                 elif not finished and self._rewrite.normalise:
-                    # Some servers write "" for null.
+                    # Some servers write "" instead of null.
                     choice["finish_reason"] = _NULL
             if index == _NULL and self._rewrite.normalise:
                 choice["index"] = msgspec.Raw(b"%d" % place)
@@ -421,14 +422,14 @@ class OpenAIReader:
         return any_finished, any_mapped
 
     def _note(self, index: bytes, place: int, finished: bool) -> None:
-        """Notes that a choice has appeared, and whether it has finished."""
+        """Record that a choice has appeared, and whether it has finished."""
         if index == b"null":
             index = b"%d" % place
         self._finished[index] = finished or self._finished.get(index, False)
 
     def _learn(self, lead: bytes, data: bytes, out: bytes | None, *, removed: bool) -> None:
-        """Learns from a plain event, ``data`` behind ``lead``, which becomes ``out``, the common parts of the following
-        ones. A template that does not turn the event into ``out`` is not kept."""
+        """Learn the template from a plain event, ``data`` after ``lead``, which was rewritten as ``out``. A template
+        that does not rewrite the event as ``out`` is discarded."""
         event = b"%b%b\n\n" % (lead, data)
         if self.template is not None and self.template.fits(event):
             return
@@ -443,13 +444,13 @@ class OpenAIReader:
             if applied is None or _any(applied[5:]) != _any((out or event)[5:]):
                 return
         except (msgspec.DecodeError, RecursionError):
-            # The template makes no JSON: the text of the event is a key's name, or its keys are in an unusual order.
+            # The result is no JSON: the text of the event contains a key, or its keys are in an unusual order.
             return
         self.template = self._known[self._rewrite.empty, self._include_usage] = template
 
 
 def _objects(raw: msgspec.Raw) -> list[Fields]:
-    """The objects in a list of choices that holds others too; none if ``raw`` is no list."""
+    """Return the objects in a list of choices that has other elements too; none if ``raw`` is no list."""
     try:
         return [_fields(item) for item in _items(raw) if bytes(item).startswith(b"{")]
     except msgspec.ValidationError:
@@ -457,12 +458,12 @@ def _objects(raw: msgspec.Raw) -> list[Fields]:
 
 
 def _lists_error(value: object) -> bool:
-    """Whether ``value`` is a list of errors, as Gemini sends it."""
+    """Whether ``value`` is a list of errors, which Gemini sends."""
     return isinstance(value, list) and any(isinstance(item, dict) and item.get("error") for item in value)
 
 
 def _last_events(block: bytes) -> int:
-    """Where the last three events begin: a finish, usage, [DONE]; 0 if there are no more."""
+    """Return where the last three events begin (a finish, usage, [DONE]); 0 if there are no others."""
     at = len(block) - 2
     for _ in range(3):
         at = block.rfind(b"\n\n", 0, at)
@@ -472,7 +473,7 @@ def _last_events(block: bytes) -> int:
 
 
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
-    """A whole response, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
+    """Return a whole response, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
     try:
         try:
             return _completion(body, rewrite)
@@ -511,7 +512,7 @@ def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
 
 
 def _map_finish(choice: Fields) -> bool:
-    """Maps the finish_reason of a whole response's choice; returns whether it changed."""
+    """Map the finish_reason of a whole response's choice; returns whether it changed."""
     reason = bytes(choice.get("finish_reason", _NULL))
     if reason == _NETWORK_ERROR:
         raise _network_error()
@@ -522,7 +523,7 @@ def _map_finish(choice: Fields) -> bool:
 
 
 def _reports_error(name: str, fields: Fields, has_choices: bool) -> bool:
-    """Whether an event reports an error: in ``error``, or, without choices, by its name or its other fields."""
+    """Whether an event reports an error: in ``error`` or, without choices, by its name or other fields."""
     if "error" in fields and not is_empty(fields["error"]):
         return True
     if has_choices:

@@ -1,9 +1,9 @@
-"""What every upstream dialect offers, and the common inner form between client and upstream dialects.
+"""The interface of the readers, and the inner format between upstream dialects and client APIs.
 
-The inner form is OpenAI's own wire format: a request is one JSON object whose values stay undecoded
-(:class:`ChatRequest`), an answer is a run of whole SSE events that carry ``chat.completion.chunk`` objects. An
-upstream dialect turns its events into that; a client-facing dialect other than OpenAI's reads that. OpenAI to
-OpenAI is then the identity on bytes.
+The inner format is OpenAI's wire format. A request is one JSON object whose values stay undecoded
+(:class:`~ztoapi.dialects.request.ChatRequest`); a response is a sequence of whole SSE events with
+``chat.completion.chunk`` objects. The reader of a dialect translates the upstream's events into these events, and the
+writer of another client API reads them (``chunks.py``). Between two sides with OpenAI's format the bytes stay the same.
 """
 
 from typing import Annotated, Final, Protocol, TypeAlias
@@ -15,15 +15,15 @@ from ztoapi.wire.delta_template import DeltaTemplate
 
 __all__ = ["Count", "Reader", "Usage"]
 
-_MOST_TOKENS: Final = 10**12
-"""No answer has a thousandth of it, and a million such still fit the 64 bits that they are added up in. An upstream
-that says more says nothing: its answer is as one with a word there."""
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=-_MOST_TOKENS, le=_MOST_TOKENS)]
-"""Of tokens, as an upstream tells it."""
+_MAX_TOKENS: Final = 10**12
+"""Larger counts make a usage invalid. No response has a thousandth of it, and the sum of a million such counts fits the
+64 bits of a counter."""
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=-_MAX_TOKENS, le=_MAX_TOKENS)]
+"""A number of tokens, as the upstream reports it."""
 
 
 class Usage(msgspec.Struct):
-    """Token counts of one answer, as OpenAI names them; ``details`` fields stay undecoded."""
+    """Token counts of one response, with OpenAI's names; the ``details`` stay undecoded."""
 
     prompt_tokens: Count = 0
     completion_tokens: Count = 0
@@ -32,7 +32,7 @@ class Usage(msgspec.Struct):
     completion_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     def keep(self) -> None:
-        """Copy what is still a view into the answer, which a record would otherwise keep in memory as a whole."""
+        """Copy the details, which are views into the response: a record would keep the whole response in memory."""
         if isinstance(self.prompt_tokens_details, msgspec.Raw):
             self.prompt_tokens_details = self.prompt_tokens_details.copy()
         if isinstance(self.completion_tokens_details, msgspec.Raw):
@@ -40,27 +40,27 @@ class Usage(msgspec.Struct):
 
 
 class Reader(Protocol):
-    """Reads one upstream answer: blocks of whole SSE events in, OpenAI chunk events out.
+    """Reads one upstream response: blocks of whole SSE events in, OpenAI's chunk events out.
 
-    ``feed`` and ``eof`` return octets ready for the client (whole ``data: ...`` events, possibly none). After each
-    call: ``done`` is True once the answer is complete and its ``data: [DONE]`` is in the returned octets;
-    ``error`` is set once the upstream has reported or caused a failure (what was returned before it is still
-    valid). Neither is ever unset, and nothing is fed after one of them is set.
+    ``feed`` and ``eof`` return bytes for the client: whole ``data: ...`` events, possibly none. ``done`` becomes True
+    when the response is complete, and its ``data: [DONE]`` is in the returned bytes. ``error`` is set when the upstream
+    reports or causes a failure; the bytes returned before remain valid. Neither is ever unset, and no call follows once
+    one of them is set.
 
-    ``feed`` returns nothing before the first event that carries part of an answer: until then another attempt may
-    replace this one. Comments, ``id`` and ``retry`` fields, empty events and chunks without choices carry none.
+    ``feed`` returns nothing before the first event that is part of a response, because another attempt may replace this
+    one until then. Comments, ``id`` and ``retry`` fields, empty events and chunks without choices are no part of it.
     """
 
     usage: Usage | None
     done: bool
     error: UpstreamError | None
     template: DeltaTemplate | None
-    """What plain deltas have in common, once known; a block that ``template.apply`` takes need not be fed."""
+    """The template of the stream's plain events, once known. A block that ``template.apply`` accepts skips ``feed``."""
 
     def feed(self, block: bytes) -> bytes:
-        """Translate ``block``: one or more whole events, each ended by a blank line."""
+        """Translate ``block``: one or more whole events, each with its blank line."""
         ...
 
     def eof(self) -> bytes:
-        """Say that the upstream body has ended; sets ``done`` or ``error`` (an end without a finish is an error)."""
+        """End the upstream's body: sets ``done``, or ``error`` if the response is not finished."""
         ...

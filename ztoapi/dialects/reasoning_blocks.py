@@ -1,8 +1,7 @@
-"""The message of a chat.z.ai answer, and the reasoning and the answer within it.
+"""Separates the reasoning from the answer in the message of a chat.z.ai response.
 
-The upstream sends changes to one message text: most append, some cut it at an index and go on from there, some give it
-whole. :class:`Snapshot` keeps that text and applies them. Within the text, reasoning stands in blocks, line by line
-quoted::
+The upstream sends changes to one message text. Most append to it, some cut it at an index and continue from there, some
+replace it. :class:`Snapshot` applies them to the text. The text contains the reasoning in blocks of quoted lines::
 
     <details type="reasoning" done="true" duration="2">
     <summary>Thought for 2 seconds</summary>
@@ -11,13 +10,13 @@ quoted::
     </details>
     Four.
 
-:class:`Splitter` reads the text in order and takes the blocks apart. It keeps only the state between two pieces and a
-marker that is not yet whole, so an append costs its own length; after an edit a new splitter reads the edited text
-from its start, and the layout finds what the client has not seen of it (``thinking.py``).
+:class:`Splitter` reads the text in order and separates the blocks. It keeps only its state and the beginning of an
+unfinished marker between two pieces, so an append costs its own length. After an edit a new splitter reads the edited
+text from its start, and the layout finds the part that the client does not have (``thinking.py``).
 
-Doubts, and what is done about them: a closing tag inside a quoted line is taken as text unless a line break and then
-something other than a quotation follows; a block that is still open when deltas turn from the thinking phase to the
-answer phase is taken as closed; text of the thinking phase outside any block is reasoning.
+Ambiguities are resolved as follows. A closing tag inside a quoted line is text, unless a line break follows and then
+anything but a quotation. A block that is open when the deltas change from the thinking phase to the answer phase is
+closed. Text of the thinking phase outside a block is reasoning.
 """
 
 import enum
@@ -43,11 +42,11 @@ _OUTSIDE_SECOND = frozenset(marker[1] for marker in _OUTSIDE)
 _MARKER_CHARS = max(len(marker) for marker in (*_OUTSIDE, *_LINE_START))
 
 OPEN_TAG_CHARS = 512
-"""Longest opening tag that is waited for; observed ones have about 60 characters. A longer one is answer text."""
+"""Longest opening tag; observed ones have about 60 characters. A longer one is text of the answer."""
 
 
 class TextSource(enum.Enum):
-    """What brought a piece of the message: a delta of some phase, or an edit, which may span several."""
+    """The origin of a piece of the message: a delta of one phase, or an edit, which may span several phases."""
 
     ANSWER = enum.auto()
     THINKING = enum.auto()
@@ -55,15 +54,15 @@ class TextSource(enum.Enum):
     EDIT = enum.auto()
 
 
-# Plain functions, not bound methods: a bound method kept on its own object is a reference cycle for each stream.
+# Functions rather than bound methods: a bound method stored on its own object is a reference cycle in every stream.
 _State = Callable[["Splitter", str, int], int]
 
 
 class Splitter:
-    """Takes a message apart, piece by piece, onto a layout.
+    """Separates reasoning and answer, piece by piece, and passes them to a layout.
 
-    A state is a method that reads ``text`` from an offset and returns the next offset, or ``~offset`` when what starts
-    there can only be told with more text.
+    A state is a method that reads ``text`` from an offset and returns the next offset, or ``~offset`` if the meaning of
+    the text at that offset depends on text that follows.
     """
 
     __slots__ = (
@@ -92,7 +91,7 @@ class Splitter:
         self._blanks = 0
 
     def feed(self, text: str, source: TextSource) -> None:
-        """Read on; ``text`` is not empty."""
+        """Read the next piece; ``text`` is not empty."""
         if source is not self._source:
             self._change_source(source)
         if self._held:
@@ -119,7 +118,7 @@ class Splitter:
         self._source = source
 
     def _settle(self) -> None:
-        """Decide about held text without what would follow it."""
+        """Decide about the held text although no text follows."""
         held, self._held = self._held, ""
         if self._state is Splitter._outside:
             if not held.startswith((_OPEN, _TOOL)) and held:
@@ -134,7 +133,7 @@ class Splitter:
             self._layout.say(held)
 
     def _visible(self, text: str) -> None:
-        """Text outside the blocks; whose it is depends on the phase that brought it."""
+        """Pass on text outside the blocks: its phase decides whether it is reasoning."""
         if self._source is TextSource.THINKING:
             self._layout.think(text)
         elif self._source is not TextSource.HIDDEN:
@@ -164,7 +163,7 @@ class Splitter:
         return at + len(marker)
 
     def _open(self, text: str, at: int) -> int:
-        """A details element; an answer may contain others than reasoning."""
+        """Read an opening tag; an answer may contain ``details`` elements other than reasoning."""
         end = text.find(">", at, at + OPEN_TAG_CHARS) + 1
         if not end:
             if len(text) - at < OPEN_TAG_CHARS:
@@ -183,7 +182,7 @@ class Splitter:
         return end
 
     def _open_kept(self, tag: str) -> None:
-        """Markup is wanted as it is: an unfinished block waits for the edit that rewrites its opening tag."""
+        """Keep the markup. An unfinished block is held until the edit that rewrites its opening tag."""
         if _UNFINISHED in tag:
             self._layout.content.freeze()
             self._state = Splitter._kept
@@ -203,7 +202,7 @@ class Splitter:
         return ~keep if keep < len(text) else keep
 
     def _line(self, text: str, at: int) -> int:
-        """At the start of a line in a block."""
+        """Read the start of a line in a block."""
         first = text[at]
         if first == "\n":
             if not self._fresh:
@@ -235,7 +234,7 @@ class Splitter:
         self._state = Splitter._text
 
     def _text(self, text: str, at: int) -> int:
-        """Within a line of a block. Its line break waits: the one before the closing tag is markup."""
+        """Read within a line of a block. A line break is held, because the one before the closing tag is markup."""
         line_end = text.find("\n", at)
         stop = line_end if line_end >= 0 else len(text)
         close = text.find(_CLOSE, at, stop)
@@ -278,7 +277,7 @@ class Splitter:
         return at + 1 if text[at] == "\n" else at
 
     def _late_close(self, text: str, at: int) -> int:
-        """The answer phase began inside a block; its closing tag may still come first."""
+        """Read after the answer phase began inside a block: the closing tag may still follow."""
         mark = at
         while mark < len(text) and text[mark] == "\n":
             mark += 1
@@ -305,7 +304,7 @@ class Splitter:
 
 
 class Snapshot:
-    """The whole message so far and what of it can go out. ``reparses`` counts the times it was read anew."""
+    """The whole message so far, and the part of it that can be sent. ``reparses`` counts how often it was reread."""
 
     __slots__ = ("_layout", "_mode", "_pieces", "_splitter", "chars", "reparses")
 
@@ -318,7 +317,7 @@ class Snapshot:
 
     @property
     def rewrites(self) -> int:
-        """How many edits changed text that had gone out."""
+        """The number of edits that changed text which had been sent."""
         return self._layout.rewrites
 
     def append(self, text: str, source: TextSource) -> None:
@@ -328,25 +327,25 @@ class Snapshot:
             self._splitter.feed(text, source)
 
     def edit(self, index: int, text: str) -> None:
-        """Cut the message at ``index``, in UTF-16 code units, and go on with ``text``."""
+        """Cut the message at ``index``, in UTF-16 code units, and append ``text``."""
         self._pieces = _cut(self._pieces, index)
         self._restart(text)
 
     def replace(self, text: str) -> None:
-        """Give the message whole."""
+        """Replace the whole message."""
         self._pieces = []
         self._restart(text)
 
     def take(self) -> tuple[str, str]:
-        """What can go out now, as (reasoning_content, content)."""
+        """Return the text that can be sent now, as (reasoning_content, content)."""
         return self._layout.take()
 
     def take_rest(self) -> tuple[str, str]:
-        """What was held back, when the upstream failed."""
+        """Return the text that was held back, after a failure of the upstream."""
         return self._layout.take_rest()
 
     def end(self) -> tuple[str, str]:
-        """The message is complete: all that has not gone out."""
+        """End the message; returns all text that has not been sent."""
         self._splitter.end()
         return self._layout.take_rest()
 
@@ -367,13 +366,13 @@ class Snapshot:
 
 
 def _may_become(text: str, at: int, markers: tuple[str, ...]) -> bool:
-    """Whether ``text`` ends at a proper prefix of a marker that starts ``at``."""
+    """Whether ``text`` from ``at`` on is a proper prefix of a marker."""
     rest = text[at : at + _MARKER_CHARS]
     return at + len(rest) == len(text) and any(marker.startswith(rest) for marker in markers)
 
 
 def _partial(text: str, at: int, marker: str) -> int:
-    """Where a prefix of ``marker`` ends ``text``; its length when none does."""
+    """Return where ``text`` ends in a prefix of ``marker``; its length if it does not."""
     start = max(at, len(text) - len(marker) + 1)
     while True:
         start = text.find("<", start)
@@ -385,7 +384,7 @@ def _partial(text: str, at: int, marker: str) -> int:
 
 
 def _cut(pieces: list[tuple[str, TextSource]], index: int) -> list[tuple[str, TextSource]]:
-    """The pieces before ``index``; a surrogate pair that it would split goes as a whole."""
+    """Return the pieces before ``index``, without a surrogate pair that it would split."""
     kept: list[tuple[str, TextSource]] = []
     for text, source in pieces:
         units = len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2

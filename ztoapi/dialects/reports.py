@@ -1,4 +1,4 @@
-"""Reads an upstream's error in any of the shapes that servers and relays use: its codes and its message.
+"""Reads the codes and the message of an upstream's error, in the shapes that servers and relays use.
 
 Shapes: OpenAI and Z.ai ``{"error": {"message", "type", "code", "param"}}``, the same without ``error``, an error that
 is a string, FastAPI ``{"detail": text or [{"loc", "msg"}]}``, Gemini ``[{"error": {"code", "status", "message"}}]``,
@@ -16,11 +16,11 @@ from ztoapi.dialects.events import events
 __all__ = ["Report", "presentable", "read_report"]
 
 _MESSAGE_CHARACTERS: Final = 2000
-"""Longest upstream message that is passed on."""
+"""Longest upstream message that is forwarded."""
 _CODE_CHARACTERS: Final = 100
-"""Longest upstream code or field name; known ones have fewer than 40."""
+"""Longest upstream code or field name; known ones have fewer than 40 characters."""
 _MAX_DEPTH: Final = 6
-"""Levels of nested errors. The deepest known shape, a relay's error as JSON in a message, has five."""
+"""Levels of nested errors. The deepest known shape, the error of a relay as JSON in a message, has five."""
 _MAX_ITEMS: Final = 8
 """Messages of one list. FastAPI sends one for each alternative of a union type, which can be dozens."""
 
@@ -41,11 +41,11 @@ _Json: TypeAlias = "dict[str, _Json] | list[_Json] | str | int | float | bool | 
 
 
 class Report(NamedTuple):
-    """An upstream's error in its own terms.
+    """An upstream's error, untranslated.
 
-    ``codes`` are the values of fields such as ``code``, ``status`` and ``type``, the innermost error's first.
-    ``text`` is the message, ``param`` the field of the request that it is about; both may be shown to a client.
-    ``page``: the body is HTML, and the text its title."""
+    ``codes`` are the values of fields such as ``code``, ``status`` and ``type``, those of the innermost error first.
+    ``text`` is the message, and ``param`` the field of the request that it concerns; a client may see both. ``page``
+    is True if the body is HTML, with its title as the text."""
 
     codes: tuple[str, ...] = ()
     text: str = ""
@@ -54,15 +54,15 @@ class Report(NamedTuple):
 
 
 def read_report(body: bytes) -> Report:
-    """The report in the body of an error response, or in an error object."""
+    """Return the report of the body of an error response, or of an error object."""
     text = body.decode("utf-8-sig", "replace").strip()
     if text.startswith("<") or "<html" in text[:1000].lower():
-        # The page of a proxy or firewall.
+        # The page of a proxy or a firewall.
         title = _TITLE.search(text)
         words = presentable(html.unescape(title[1])) if title is not None else ""
         return Report((), "" if "<" in words else words, page=True)
     if text.startswith(("data:", "event:", ":")):
-        # Some servers refuse a streamed request with a stream.
+        # Some servers respond to a streamed request with an error as a stream.
         text = "\n".join(data.decode("utf-8", "replace") for _, data in events(f"{text}\n\n".encode()))
     reading = _Reading()
     value = _parse(text)
@@ -70,20 +70,22 @@ def read_report(body: bytes) -> Report:
         return Report((), presentable("" if text == "null" else text))
     reading.add(value, 0)
     texts = list(dict.fromkeys(filter(None, map(presentable, reading.texts))))
-    # An object of an unknown shape: the words are somewhere in it.
+    # The fallback for an object of an unknown shape is its whole text.
     return Report(tuple(reading.codes), presentable("; ".join(texts) or text), reading.param)
 
 
 def presentable(text: str) -> str:
-    """``text`` in one line of bounded length, without control characters. Every text of an upstream that a client may
-    see has passed through here."""
+    """Return ``text`` as one line of bounded length without control characters. Every upstream text that a client may
+    see passes through this function."""
     cut = text[: 4 * _MESSAGE_CHARACTERS]
-    return " ".join("".join(one if one.isprintable() else " " for one in cut).split())[:_MESSAGE_CHARACTERS]
+    return " ".join("".join(character if character.isprintable() else " " for character in cut).split())[
+        :_MESSAGE_CHARACTERS
+    ]
 
 
 def _parse(text: str) -> _Json:
-    """The JSON value, None if there is none. The standard library's parser takes lone surrogates, which servers that
-    cut a message between two code units send."""
+    """Return the JSON value; None if ``text`` is no JSON. The standard library's parser accepts lone surrogates, which
+    servers send that cut a message between two code units."""
     try:
         value: _Json = json.loads(text)
     except (ValueError, RecursionError):
@@ -92,7 +94,7 @@ def _parse(text: str) -> _Json:
 
 
 class _Reading:
-    """The codes and texts found so far."""
+    """The codes and texts collected from one error."""
 
     __slots__ = ("codes", "param", "texts")
 
@@ -116,10 +118,10 @@ class _Reading:
 
     def _add_text(self, text: str, depth: int) -> None:
         if text.lstrip()[:1] in ("{", "["):
-            # A relay's message is often the error of its own upstream, as JSON.
-            found = len(self.texts)
+            # The message of a relay is often its own upstream's error as JSON.
+            count = len(self.texts)
             self.add(_parse(text), depth + 1)
-            if len(self.texts) > found:
+            if len(self.texts) > count:
                 return
         self.texts.append(text)
 
@@ -146,7 +148,7 @@ class _Reading:
         self._add_location(fields, first)
 
     def _add_plain_error(self, fields: dict[str, _Json], depth: int, *, beside: bool) -> None:
-        """An ``error`` that is a string: a message, or a code ``beside`` one."""
+        """Read an ``error`` that is a string: a message, or a code ``beside`` a message."""
         for name in _ERRORS:
             error = fields.get(name)
             if isinstance(error, str):
@@ -156,7 +158,7 @@ class _Reading:
                     self._add_text(error, depth)
 
     def _add_location(self, fields: dict[str, _Json], first: int) -> None:
-        """FastAPI's ``loc`` or OpenAI's ``param``: the part of the request that the texts from ``first`` on concern."""
+        """Read FastAPI's ``loc`` or OpenAI's ``param``: the field that the texts since ``first`` concern."""
         location = fields.get("loc")
         if isinstance(location, list):
             parts = [str(part) for part in location[:_MAX_DEPTH] if isinstance(part, str | int)]
@@ -164,13 +166,13 @@ class _Reading:
             if param:
                 self.texts[first:] = [f"{param}: {text}" for text in self.texts[first:]]
         else:
-            given = fields.get("param")
-            param = presentable(given)[:_CODE_CHARACTERS] if isinstance(given, str) else ""
+            name = fields.get("param")
+            param = presentable(name)[:_CODE_CHARACTERS] if isinstance(name, str) else ""
         self.param = self.param or param or None
 
 
 def _code(value: _Json) -> str:
-    """A code as text, ``""`` if it is none: 429, 429.0, "429" and "429.0" are the same."""
+    """Return a code as text, ``""`` if it is none: 429, 429.0, "429" and "429.0" are equal."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -181,5 +183,5 @@ def _code(value: _Json) -> str:
 
 
 def _storable(code: str) -> str:
-    """A code as records keep it: short, and without lone surrogates."""
+    """Return a code as it is recorded: short, and without lone surrogates."""
     return code.strip()[:_CODE_CHARACTERS].encode("utf-8", "replace").decode()

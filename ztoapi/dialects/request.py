@@ -1,11 +1,12 @@
-"""A chat request in the common inner form: one JSON object, decoded to the depth that routing needs.
+"""A chat request in the inner format: one JSON object, decoded as far as routing requires.
 
-One pass over the body checks the JSON and finds what routing needs. Whoever needs more asks for the ``fields``, whose
-values stay undecoded (``msgspec.Raw``, a view into the body), and decodes those that it needs. Format:
-https://platform.openai.com/docs/api-reference/chat/create
+One pass over the body checks the JSON and decodes the fields for routing. Other modules use the property ``fields``,
+whose values are undecoded (``msgspec.Raw``, views into the body), and decode single values.
+Format: https://platform.openai.com/docs/api-reference/chat/create
 """
 
 import codecs
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ __all__ = ["ChatRequest", "MessageHead", "decode_request", "decode_value"]
 T = TypeVar("T")
 
 MAX_MODEL_CHARACTERS: Final = 256
-"""Longest model name: names are kept in records and shown in metrics. Real ones have under 64 characters."""
+"""Longest model name, because records and metrics contain it. Real names have fewer than 64 characters."""
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str)
@@ -26,20 +27,20 @@ _NULL: Final = msgspec.Raw(b"null")
 
 
 class StreamOptions(msgspec.Struct):
-    """``stream_options``; other keys are passed on with the value as it is."""
+    """``stream_options``; other keys are forwarded with the raw value."""
 
     include_usage: bool | None = None
 
 
 class MessageHead(msgspec.Struct, gc=False):
-    """What must be known of a message to pass it on."""
+    """The fields of a message that decide how it is forwarded."""
 
     role: str | None = None
     name: str | None = None
 
 
 class _Outline(msgspec.Struct, gc=False):
-    """A request as nearly all are."""
+    """The usual form of a request."""
 
     model: str
     messages: list[MessageHead]
@@ -54,11 +55,12 @@ _decode_outline = msgspec.json.Decoder(_Outline).decode
 
 
 class ChatRequest:
-    """``body`` as it came, and what routing needs of it, decoded. ``has_stream_options``: whether the key stands there;
-    ``messages`` is None where they are a list of something else than messages: the upstream may know more; ``choices``
-    is the number of choices that the client wants.
+    """A request: ``body`` as received, and the decoded fields for routing.
 
-    Raises ApiError (400) that names the field and the remedy.
+    ``has_stream_options`` is whether the key is present. ``messages`` is None if the list has elements of an unknown
+    shape, which the upstream may accept. ``choices`` is the number of choices requested.
+
+    Raises ApiError (400), with the field and the remedy.
     """
 
     __slots__ = (
@@ -96,15 +98,15 @@ class ChatRequest:
 
     @property
     def fields(self) -> dict[str, msgspec.Raw]:
-        """The top-level keys, their values as octets. Decoded when somebody asks: most requests are passed on as they
-        came."""
+        """The top-level fields with undecoded values. Decoded at the first use, because most requests are forwarded
+        unchanged."""
         fields = self._fields
         if fields is None:
             fields = self._fields = _read_fields(self.body)
         return fields
 
     def _read_closely(self) -> None:
-        """Say what is wrong with a request that is not as nearly all are, if it is wrong."""
+        """Decode a request of an unusual form field by field. Raises ApiError (400) for the first invalid field."""
         fields = self.fields
         self.model = _required(fields, "model", _string)
         self.stream = _optional(fields, "stream", _flag)
@@ -124,7 +126,7 @@ class ChatRequest:
 
 
 def decode_request(body: bytes | bytearray) -> ChatRequest:
-    """Read a request body. Raises ApiError (400) that names the field and the remedy."""
+    """Decode a request body. Raises ApiError (400), with the field and the remedy."""
     if not body.isascii():
         try:
             codecs.utf_8_decode(body, "strict", True)
@@ -144,8 +146,8 @@ def _read_fields(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
         raise ApiError("the request body is nested too deeply") from error
 
 
-def decode_value(fields: dict[str, msgspec.Raw], name: str, type: type[T]) -> T | None:
-    """The value of ``name`` decoded as ``type``; None where it is absent or null. Raises ApiError (400)."""
+def decode_value(fields: Mapping[str, msgspec.Raw], name: str, type: type[T]) -> T | None:
+    """Return the value of ``name`` decoded as ``type``; None if it is absent or null. Raises ApiError (400)."""
     raw = fields.get(name)
     if raw is None or raw == _NULL:
         return None
@@ -168,7 +170,7 @@ def _optional(fields: dict[str, msgspec.Raw], name: str, decoder: msgspec.json.D
 
 
 def _count(raw: msgspec.Raw) -> int:
-    """The value of ``n``, which the upstream checks."""
+    """Return the value of ``n``, or 1 if it is no integer: the upstream validates it."""
     try:
         return msgspec.json.decode(raw, type=int | None) or 1
     except msgspec.DecodeError:

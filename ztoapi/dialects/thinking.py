@@ -1,8 +1,8 @@
-"""How an answer's reasoning is shown, and what of a text the client has already seen.
+"""Distributes reasoning and answer over the fields of a response, and tracks the text that the client has.
 
-A :class:`Layout` receives reasoning and answer text in their order and lays them out, by mode, on two
-:class:`Channel` texts: ``content`` and ``reasoning_content``. A channel only ever hands out an append-only run,
-because an OpenAI client cannot take text back.
+A :class:`Layout` receives reasoning and answer text in order and distributes them, depending on the mode, over two
+:class:`Channel` texts: ``content`` and ``reasoning_content``. A channel only ever appends, because an OpenAI client
+cannot remove text.
 """
 
 from typing import Literal
@@ -14,18 +14,18 @@ ThinkMode = Literal["strip", "think", "raw", "reasoning"]
 _OPEN = "<think>"
 _CLOSE = "</think>"
 _ROUNDS = "\n\n"
-"""Between two rounds of reasoning, which would otherwise run into each other."""
+"""The separator of two rounds of reasoning."""
 
 REASONING_HOLD_CHARS = 24
-"""Kept back while reasoning runs: the edit that ends it replays its text and may change the last line. The answer is
-not held: no edit has been seen to change its end, and holding it would delay the first words a user waits for."""
+"""Held back during the reasoning, because the edit that ends it repeats its text and may change the last line. The
+answer is not held back: no observed edit changes its end, and a hold would delay the first words."""
 
 
 class Channel:
-    """One text of the answer: what is ready to go out, and what went out already.
+    """One text of the response: the part that is ready to be sent, and the part that has been sent.
 
-    The client's view is a prefix of the text, except after an edit took emitted text away: then ``_ahead`` is what the
-    client has beyond it, and text that repeats it is not sent twice.
+    The client has a prefix of the text, except after an edit that removed sent text: then ``_ahead`` is the text that
+    the client has beyond it, and text that repeats it is not sent twice.
     """
 
     __slots__ = ("_ahead", "_ahead_at", "_frozen", "_pending", "_seen", "rewrites")
@@ -48,7 +48,7 @@ class Channel:
             self._pending.append(text)
 
     def freeze(self) -> None:
-        """Keep back all that is appended from here on."""
+        """Hold back all text that is appended from now on."""
         if self._frozen is None:
             self._frozen = []
 
@@ -58,7 +58,7 @@ class Channel:
             self.append("".join(frozen))
 
     def take(self, hold: int = 0) -> str:
-        """What can go out now, less the last ``hold`` characters."""
+        """Return the text that can be sent now, without the last ``hold`` characters."""
         if not self._pending:
             return ""
         text = "".join(self._pending)
@@ -70,7 +70,7 @@ class Channel:
         return text
 
     def follow(self, before: "Channel") -> None:
-        """Take over the client of ``before``: this channel holds the whole text anew, nothing of it taken yet."""
+        """Continue for the client of ``before``. This channel has the whole edited text, of which nothing was sent."""
         client = "".join(before._seen) + before._ahead[before._ahead_at :]
         text = "".join(self._pending)
         common = _common_prefix(client, text)
@@ -85,13 +85,13 @@ class Channel:
         self._pending.append(text[common:])
 
     def end(self) -> None:
-        """No more text comes: what the client has beyond it is wrong."""
+        """End the text: any text that the client has beyond it is wrong."""
         if self._ahead:
             self._ahead = ""
             self.rewrites += 1
 
     def _catch_up(self, text: str) -> str:
-        """The part of ``text`` that the client does not have yet."""
+        """Return the part of ``text`` that the client does not have."""
         at = self._ahead_at
         common = _common_prefix(text, self._ahead[at : at + len(text)])
         self._seen.append(text[:common])
@@ -106,7 +106,7 @@ class Channel:
 
 
 class Layout:
-    """Lays reasoning and answer text out on ``content`` and ``reasoning`` as ``mode`` says."""
+    """Distributes reasoning and answer text over ``content`` and ``reasoning``, depending on ``mode``."""
 
     __slots__ = ("_had_reasoning", "_in_reasoning", "_mode", "content", "reasoning")
 
@@ -142,24 +142,24 @@ class Layout:
         self._in_reasoning = False
 
     def take(self) -> tuple[str, str]:
-        """What can go out now, as (reasoning_content, content)."""
+        """Return the text that can be sent now, as (reasoning_content, content)."""
         hold = REASONING_HOLD_CHARS if self._in_reasoning else 0
         return self.reasoning.take(hold), self.content.take(hold if self._mode == "think" else 0)
 
     def take_rest(self) -> tuple[str, str]:
-        """What was held back because more might come."""
+        """Return the text that was held back."""
         self.content.thaw()
         return self.reasoning.take(), self.content.take()
 
     def end(self) -> None:
-        """No more text comes."""
+        """End both texts."""
         self.end_reasoning()
         self.content.thaw()
         self.content.end()
         self.reasoning.end()
 
     def follow(self, before: "Layout") -> None:
-        """Take over the client of ``before``, of whose text this layout holds the edited form."""
+        """Continue for the client of ``before``; this layout has the edited text."""
         self.content.follow(before.content)
         self.reasoning.follow(before.reasoning)
 
@@ -172,15 +172,15 @@ class Layout:
         self._had_reasoning = True
 
 
-def _common_prefix(one: str, other: str) -> int:
-    """Length of the common prefix, by halving: slices compare at memory speed."""
-    high = min(len(one), len(other))
-    if one[:high] == other[:high]:
+def _common_prefix(text: str, other: str) -> int:
+    """Return the length of the common prefix, by bisection: comparisons of slices run at memory speed."""
+    high = min(len(text), len(other))
+    if text[:high] == other[:high]:
         return high
     low = 0
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if text[low:middle] == other[low:middle]:
             low = middle
         else:
             high = middle - 1

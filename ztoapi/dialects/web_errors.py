@@ -1,7 +1,7 @@
-"""The HTTP status that an upstream's error amounts to, for all dialects, and the error of undocumented upstreams.
+"""Errors of undocumented upstreams, and, for all dialects, the HTTP status that an error is equivalent to.
 
-chat.z.ai and zread.ai have no error reference; the statuses and fields read here are those that other clients report.
-Both are web applications behind the same kind of edge: a status, a JSON object or an HTML page.
+chat.z.ai and zread.ai have no error reference; the statuses and fields here are those that other clients report. Both
+are web applications behind the same kind of proxy: a response is a status, a JSON object or an HTML page.
 """
 
 import re
@@ -15,7 +15,7 @@ from ztoapi.errors import Failure, UpstreamError
 __all__ = ["effective_status", "normalised", "status_error", "value_text"]
 
 _MESSAGE_CHARACTERS: Final = 300
-"""Longest message of an undocumented upstream: enough for a reason."""
+"""Longest message of an undocumented upstream: enough for the reason."""
 
 
 _FAILURES: Final = {
@@ -69,8 +69,8 @@ _CERTAIN: Final = {
     ),
     **_words(401, "invalidapikey incorrectapikey"),
 }
-"""Codes and types that hold against any HTTP status, without their separators: 402 is a quota that is used up. From
-OpenAI, Anthropic, Gemini, OpenRouter, DeepSeek, vLLM and one-api."""
+"""Codes and types that override any HTTP status, without separators. 402 is a used-up quota. From OpenAI, Anthropic,
+Gemini, OpenRouter, DeepSeek, vLLM and one-api."""
 
 _GENERAL: Final = {
     **_words(
@@ -88,8 +88,8 @@ _GENERAL: Final = {
     **_words(503, "unavailable"),
     **_words(504, "timeouterror deadlineexceeded gatewaytimeout"),
 }
-"""Codes and types that hold where neither the HTTP status nor a numeric code reports an error: OpenAI's 401, 403 and
-404 have the type ``invalid_request_error`` too."""
+"""Codes and types that apply if neither the HTTP status nor a numeric code reports an error: OpenAI's 401, 403 and 404
+also have the type ``invalid_request_error``."""
 
 _USED_UP: Final = "credit balance is too low"
 """Anthropic's message, which has the type ``invalid_request_error`` and the status 400."""
@@ -97,13 +97,13 @@ _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 
 
 def normalised(code: str) -> str:
-    """A code without case and separators: ``rate_limit_error`` and ``RateLimitError`` are the same."""
+    """Return a code without case and separators: ``rate_limit_error`` and ``RateLimitError`` are equal."""
     return _SEPARATORS.sub("", code.lower())
 
 
 def effective_status(report: Report, status: int) -> int:
-    """The HTTP status that ``report`` amounts to; ``status`` is that of the response, often 200. 402 is a quota that is
-    used up; a status below 400 means that the report names none."""
+    """Return the HTTP status that ``report`` is equivalent to; ``status`` is that of the response, often 200. 402 is a
+    used-up quota. A status below 400 means that the report has no status."""
     words = [normalised(code) for code in report.codes]
     for word in words:
         if word in _CERTAIN:
@@ -123,7 +123,7 @@ def effective_status(report: Report, status: int) -> int:
 
 
 def value_text(raw: bytes | msgspec.Raw) -> str:
-    """A JSON string or number as text; ``""`` for anything else."""
+    """Return a JSON string or number as text; ``""`` for any other value."""
     try:
         value = _decode_scalar(raw)
     except msgspec.DecodeError:
@@ -132,7 +132,7 @@ def value_text(raw: bytes | msgspec.Raw) -> str:
 
 
 def status_error(upstream: str, report: Report, status: int, retry_after: float | None = None) -> UpstreamError:
-    """The error for an undocumented upstream's ``report``, which came with the HTTP ``status``."""
+    """Return the error for an undocumented upstream's ``report`` with the HTTP ``status``."""
     status = effective_status(report, status)
     if any(word in report.text.lower() for word in _RATE_WORDS):
         status = 429

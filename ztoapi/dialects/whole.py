@@ -1,4 +1,4 @@
-"""A whole completion as the stream that the client asked for: some servers ignore ``stream``."""
+"""Converts a whole completion into the requested stream, because some servers ignore ``stream``."""
 
 import msgspec
 
@@ -39,7 +39,7 @@ def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
 
 
 def _delta(choice: _Fields) -> tuple[dict[str, object], msgspec.Raw]:
-    """The first chunk's choice, and the finish reason for the second one."""
+    """Return the choice of the first chunk, and the finish reason for the second one."""
     delta: dict[str, object] = dict(_decode_fields(choice.get("message", b"{}")))
     calls = _decode_objects(delta["tool_calls"]) if "tool_calls" in delta else None  # type: ignore[arg-type]
     if calls:

@@ -1,6 +1,6 @@
-"""Z.ai's error codes, and the errors of any upstream that speaks OpenAI's format, in OpenAI's terms.
+"""Translates Z.ai's error codes, and the errors of other upstreams with OpenAI's format, into OpenAI's errors.
 
-Codes: https://docs.z.ai/api-reference/api-code. ``reports.py`` reads the bodies, ``web_errors.py`` the codes of others.
+Codes: https://docs.z.ai/api-reference/api-code. ``reports.py`` reads the bodies, and ``web_errors.py`` other codes.
 """
 
 import datetime
@@ -42,7 +42,7 @@ _WORDS: Final[dict[str, Failure]] = {
     ),
     **dict.fromkeys(("contentfilter", "contentpolicyviolation", "contentpolicyviolationerror"), Failure.POLICY),
 }
-"""Codes and types of others that a status cannot express, without their separators."""
+"""Codes and types of other servers that a status cannot express, without separators."""
 
 _STATUSES: Final[dict[int, Failure]] = {
     400: Failure.INVALID,
@@ -66,11 +66,11 @@ _STATUSES: Final[dict[int, Failure]] = {
 
 _RESET: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _ZONE: Final = "+08:00"
-"""Z.ai writes times without a zone, and means Beijing's: https://github.com/can1357/oh-my-pi/issues/11014"""
+"""The zone of Z.ai's times, which have none, is Beijing's: https://github.com/can1357/oh-my-pi/issues/11014"""
 
 
 def read_error(body: bytes, status: int, retry_after: float | None = None) -> UpstreamError:
-    """The error that an upstream's ``body`` reports; ``status`` is the HTTP status it came with."""
+    """Return the error that an upstream's ``body`` with the HTTP ``status`` reports."""
     report = read_report(body)
     code, failure = _failure(report, status)
     text = report.text or f"the upstream answered {status}"
@@ -106,11 +106,11 @@ def _failure(report: Report, status: int) -> tuple[str | None, Failure]:
 
 
 def _reset_at(text: str) -> float | None:
-    """When a quota is whole again (Unix seconds): "Your limit will reset at 2026-09-12 00:35:41"."""
-    found = _RESET.search(text)
-    if found is None:
+    """Return the end of a used-up quota (Unix seconds): "Your limit will reset at 2026-09-12 00:35:41"."""
+    match = _RESET.search(text)
+    if match is None:
         return None
     try:
-        return datetime.datetime.fromisoformat(found[0] + _ZONE).timestamp()
+        return datetime.datetime.fromisoformat(match[0] + _ZONE).timestamp()
     except ValueError:
         return None

@@ -1,7 +1,8 @@
-"""OpenAI request to GLM request: what Z.ai's API refuses is mapped where it has an equivalent, else dropped.
+"""Translates a request of OpenAI's API into one of Z.ai's.
 
-https://docs.z.ai/api-reference/llm/chat-completion. Everything else, unknown keys included, is passed on as it came;
-a request that needs no change is passed on octet for octet.
+A field that Z.ai's API rejects is mapped to its equivalent, or dropped if there is none. Other fields, including
+unknown ones, are forwarded unchanged. A request without such fields is forwarded byte for byte.
+Format: https://docs.z.ai/api-reference/llm/chat-completion
 """
 
 from typing import Final
@@ -16,7 +17,7 @@ __all__ = ["build"]
 
 _DROPPED: Final = frozenset(
     (
-        "enable_thinking",  # the seed's own field, sent as ``thinking``
+        "enable_thinking",  # the gateway's own field, sent as ``thinking``
         "frequency_penalty",
         "logit_bias",
         "logprobs",
@@ -51,9 +52,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def build(request: ChatRequest, *, model: str, stream: bool, thinking: bool | None) -> bytes | bytearray:
-    """The body for Z.ai. ``model`` is the upstream id; ``thinking`` the default where the request does not say.
+    """Return the body for Z.ai. ``model`` is the upstream's id; ``thinking`` applies if the request does not set it.
 
-    Raises ApiError (400) for what cannot be had there at all.
+    Raises ApiError (400) for a feature that Z.ai does not have.
     """
     fields = request.fields
     changed: Fields = {}
@@ -114,16 +115,16 @@ def _map_messages(request: ChatRequest, changed: Fields) -> None:
     """``developer`` becomes ``system``; a message's ``name`` is dropped."""
     if request.messages is not None and not _need_mapping(request.messages):
         return
-    # Something is to be changed, or wrong: that is said in here.
+    # A message has to change, or is invalid.
     messages = decode_value(request.fields, "messages", list[Fields]) or []
-    different = False
+    changed_any = False
     for message in messages:
         if message.get("role") == _DEVELOPER:
             message["role"] = _raw("system")
-            different = True
+            changed_any = True
         if message.get("role") != _TOOL and message.pop("name", None) is not None:
-            different = True
-    if different:
+            changed_any = True
+    if changed_any:
         changed["messages"] = _raw(messages)
 
 
@@ -135,7 +136,8 @@ def _need_mapping(messages: list[MessageHead]) -> bool:
 
 
 def _map_tools(fields: Fields, changed: Fields) -> None:
-    """GLM knows only ``auto``: ``none`` removes the tools, a forced tool leaves that one alone."""
+    """Replace ``tool_choice``, because GLM supports only ``auto``: ``none`` removes all tools, and a forced tool the
+    others."""
     tools = None
     if "tools" in fields and b'"strict"' in bytes(fields["tools"]):
         tools = decode_value(fields, "tools", list[Fields])
@@ -164,12 +166,12 @@ class _ResponseFormat(msgspec.Struct):
 
 
 def _map_response_format(fields: Fields, changed: Fields) -> None:
-    """GLM has json_object but no json_schema: the schema goes into a system message."""
-    wanted = decode_value(fields, "response_format", _ResponseFormat)
-    if wanted is None or wanted.type != "json_schema":
+    """Move a JSON schema into a system message, because GLM supports ``json_object`` but not ``json_schema``."""
+    requested = decode_value(fields, "response_format", _ResponseFormat)
+    if requested is None or requested.type != "json_schema":
         return
     changed["response_format"] = _raw({"type": "json_object"})
-    schema = (wanted.json_schema or {}).get("schema")
+    schema = (requested.json_schema or {}).get("schema")
     if schema is None:
         raise ApiError("response_format.json_schema.schema is missing", param="response_format")
     text = f"Answer with one JSON object, and nothing else, that matches this JSON Schema: {bytes(schema).decode()}"

@@ -1,7 +1,7 @@
-"""OpenAI's ``tool_choice`` for Z.ai, whose API knows ``auto`` only: the tools that may not be called are left out.
+"""Applies OpenAI's ``tool_choice`` by removing tools, because Z.ai's API supports only ``auto``.
 
 Shapes: https://platform.openai.com/docs/api-reference/chat/create#chat-create-tool_choice, and those of the Responses
-API, which have the names one level higher.
+API, in which names are one level higher.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ _REMEDY: Final = "use auto, none, required, a function, or allowed_tools"
 
 
 def chosen_tools(fields: Fields, tools: list[Fields]) -> list[Fields] | None:
-    """Those of ``tools`` that the request's ``tool_choice`` leaves; None if it leaves all. Raises ApiError (400)."""
+    """Return the ``tools`` that the request's ``tool_choice`` allows; None if it allows all. Raises ApiError (400)."""
     choice = decode_value(fields, "tool_choice", object)
     kind = choice.get("type") if isinstance(choice, dict) else choice
     if kind in _MODES:
@@ -43,13 +43,13 @@ def _allowed(choice: dict[str, object], tools: list[Fields]) -> list[Fields]:
         )
     if not isinstance(entries, list) or not entries:
         raise _refused("tool_choice allows no tool: name some, or use none")
-    found = [_find(entry, tools) for entry in entries]
+    named = [_find(entry, tools) for entry in entries]
     # In the order of the request, each once.
-    return [tool for tool in tools if any(tool is one for one in found)]
+    return [tool for tool in tools if any(tool is allowed_tool for allowed_tool in named)]
 
 
 def _find(entry: object, tools: list[Fields]) -> Fields:
-    """The tool that ``entry`` of a choice names."""
+    """Return the tool that an ``entry`` of a choice names."""
     kind = entry.get("type", "function") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(kind, str):
         raise _refused(f"tool_choice names a tool by {_shown(entry)}, which is not supported: use its type and name")

@@ -1,8 +1,8 @@
 """chat.z.ai's web chat format: the plain request body, and the reader of its event stream.
 
-The web application asks its clients for proofs that this package does not make, so a live request is normally refused;
-the refusal is reported as ``upstream_client_check`` with the way that does work. No guest credentials, no client
-checks: the dialect serves the simulator, recorded streams and servers that speak the plain format.
+The web application requires proofs from its clients that this package does not make, so a live request is normally
+refused: the error is ``upstream_client_check``, with the alternative. Without guest credentials and client checks, the
+dialect is for the simulator, recorded streams and servers with the plain format.
 """
 
 import datetime
@@ -17,6 +17,7 @@ from ztoapi.dialects.lenient import is_empty, read_usage, replace_halves
 from ztoapi.dialects.reader import Usage
 from ztoapi.dialects.reasoning_blocks import Snapshot, TextSource
 from ztoapi.dialects.reports import read_report
+from ztoapi.dialects.request import decode_value
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.web_tools import ToolCalls
 from ztoapi.dialects.zai_web_errors import refusal, reported
@@ -26,8 +27,8 @@ from ztoapi.wire.delta_template import DeltaTemplate
 __all__ = ["MESSAGE_MAX_CHARS", "WebReader", "build", "refusal"]
 
 MESSAGE_MAX_CHARS = 16 * 1024 * 1024
-"""Longest message that is kept for later edits: far beyond the 131072 tokens of the longest documented answer, yet a
-bound on one stream's memory. A longer one ends in an error."""
+"""Longest message that is kept for later edits: far beyond the 131072 tokens of the longest documented response, yet a
+bound on the memory of a stream. A longer message ends in an error."""
 
 _PARAMS = ("temperature", "top_p", "max_tokens", "stop", "frequency_penalty", "presence_penalty", "seed")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -40,7 +41,6 @@ class _Part(msgspec.Struct):
     text: str = ""
 
 
-_decode_messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _decode_parts = msgspec.json.Decoder(list[_Part]).decode
 
 
@@ -53,10 +53,10 @@ def build(
     message_id: str,
     now: datetime.datetime,
 ) -> bytes:
-    """The request body for a client's request, whose top-level values are given undecoded.
+    """Return the request body for the undecoded ``fields`` of a client's request.
 
-    ``model`` is the upstream's id. ``thinking`` None leaves the choice to the upstream. ``now`` is the time that the
-    model is told; it should know its time zone.
+    ``model`` is the upstream's id. ``thinking`` None leaves the choice to the upstream. ``now`` goes into the prompt
+    and should have a time zone.
     """
     features: dict[str, bool | list[str]] = {
         "image_generation": False,
@@ -83,30 +83,23 @@ def build(
         "model_item": {"id": model, "name": model, "owned_by": "openai"},
         "variables": _variables(now),
     }
-    body.update((name, fields[name]) for name in ("tools", "tool_choice") if _given(fields, name))
+    body.update((name, fields[name]) for name in ("tools", "tool_choice") if _is_set(fields, name))
     return _encode(body)
 
 
-def _given(fields: Mapping[str, msgspec.Raw], name: str) -> bool:
+def _is_set(fields: Mapping[str, msgspec.Raw], name: str) -> bool:
     return name in fields and bytes(fields[name]) != _NULL
 
 
 def _params(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    params = {name: fields[name] for name in _PARAMS if _given(fields, name)}
-    if _given(fields, "max_completion_tokens"):
+    params = {name: fields[name] for name in _PARAMS if _is_set(fields, name)}
+    if _is_set(fields, "max_completion_tokens"):
         params.setdefault("max_tokens", fields["max_completion_tokens"])
     return params
 
 
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, msgspec.Raw]]:
-    if not _given(fields, "messages"):
-        raise ApiError("Missing required parameter: 'messages'.", code="missing_required_parameter", param="messages")
-    try:
-        messages = _decode_messages(fields["messages"])
-    except msgspec.DecodeError as error:
-        raise ApiError(
-            f"'messages' must be an array of objects: {error}", code="invalid_type", param="messages"
-        ) from error
+    messages = decode_value(fields, "messages", list[dict[str, msgspec.Raw]]) or []
     for message in messages:
         if bytes(message.get("role", b"")) == b'"developer"':
             message["role"] = msgspec.Raw(b'"system"')
@@ -116,14 +109,14 @@ def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, msgspec.Raw]]
 
 
 def _content(content: msgspec.Raw) -> msgspec.Raw:
-    """Text parts joined into the string that the web format always takes; other parts are sent as they came."""
+    """Join text parts into a string, which the web format always accepts; other parts are forwarded unchanged."""
     if not bytes(content).startswith(b"["):
         return content
     try:
         parts = _decode_parts(content)
     except msgspec.DecodeError as error:
         raise ApiError(
-            f"A message's content parts must be objects with a type: {error}", code="invalid_type", param="messages"
+            f"messages: the parts of a content must be objects with a type: {error}", param="messages"
         ) from error
     if any(part.type != "text" for part in parts):
         return content
@@ -169,7 +162,7 @@ class _Event(msgspec.Struct):
 
 
 class _Kind(msgspec.Struct):
-    """Just enough of an event to skip one of an unknown type, whatever its data look like."""
+    """The field that decides whether an event is skipped, whatever the shape of its data."""
 
     type: object = None
 
@@ -190,8 +183,8 @@ _END = b"[DONE]"
 _NESTED_END = b'"[DONE]"'
 _DONE = (True, "true")
 _OWN_NAMES = frozenset(("", "message", "error"))
-"""Names of events that carry the answer or errors."""
-# Phases whose text is not the answer's. Any other phase is taken as the answer's: a lost answer is the worse mistake.
+"""Names of events that contain the answer or errors."""
+# Phases whose text is not part of the answer. Any other phase counts as the answer: a lost answer is the worse mistake.
 _SOURCES = {"thinking": TextSource.THINKING, "tool_call": TextSource.HIDDEN, "search": TextSource.HIDDEN}
 
 
@@ -225,12 +218,12 @@ class WebReader:
 
     @property
     def rewrites(self) -> int:
-        """How many edits changed text that had gone out: what the client has then differs from the final message."""
+        """The number of edits that changed sent text: the client's text then differs from the final message."""
         return self._snapshot.rewrites
 
     @property
     def reparses(self) -> int:
-        """How many events made the message be read from its start."""
+        """The number of events that caused the message to be reread from its start."""
         return self._snapshot.reparses
 
     def feed(self, block: bytes) -> bytes:
@@ -284,7 +277,7 @@ class WebReader:
             self._finish(out)
 
     def _decode(self, payload: bytes) -> _Event | None:
-        """The event; None for JSON that is no object, and for one of an unknown type with data of another shape."""
+        """Return the event; None for JSON that is no object, and for an unknown type with data of another shape."""
         try:
             try:
                 return _decode_event(payload)
@@ -303,7 +296,7 @@ class WebReader:
         if data.phase and isinstance(data.phase, str):
             self._phase = data.phase
         snapshot = self._snapshot
-        # An empty text without a place says nothing; read as a change it would wipe the message.
+        # An empty text without an index is no change; applied as one it would erase the message.
         if data.content:
             snapshot.replace(data.content)
         if data.edit_content is not None and (data.edit_content or data.edit_index is not None):
@@ -351,25 +344,25 @@ class WebReader:
 
 
 def _present(raw: msgspec.Raw) -> bool:
-    """Whether a field says anything. The identity settles it for most fields of most events without a copy."""
+    """Whether a field has a value. The comparison by identity decides for most fields, without a copy."""
     return raw is not _UNSET and not is_empty(raw)
 
 
 def _raise_error(event: _Event) -> None:
-    """Raise what the event reports: at its top, in its data, or in the data within that."""
-    found = [event.error, event.detail]
+    """Raise the error that the event reports: at the top level, in its data, or in the data within that."""
+    errors = [event.error, event.detail]
     if isinstance(event.data, _Data):
-        found.append(event.data.error)
+        errors.append(event.data.error)
         if event.data.data is not _UNSET and bytes(event.data.data).startswith(b"{"):
-            found.append(_decode_nested(event.data.data).error)
-    for error in filter(_present, found):
+            errors.append(_decode_nested(event.data.data).error)
+    for error in filter(_present, errors):
         raise reported(read_report(bytes(error)))
 
 
 def _plain(text: str) -> str:
-    """An edit's text, which may come as a JSON string within the string.
+    """Return the text of an edit, which may be a JSON string within the string.
 
-    Only one with an escape in it is taken so: otherwise an answer that stands in quotation marks would lose them.
+    Only a text with an escape is decoded: otherwise an answer in quotation marks would lose them.
     """
     if text[:1] == '"' == text[-1:] and "\\" in text:
         try:

@@ -1,4 +1,4 @@
-"""The errors of chat.z.ai's web service in OpenAI's terms."""
+"""Translates the errors of chat.z.ai's web service into OpenAI's errors."""
 
 from ztoapi.dialects.reports import Report, read_report
 from ztoapi.dialects.web_errors import effective_status, status_error
@@ -10,15 +10,15 @@ _UPSTREAM = "chat.z.ai"
 
 
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
-    """Returns the error for a response that is no event stream."""
+    """Return the error for a response that is no event stream."""
     if status in {400, 401, 403, 405} and body.lstrip()[:1] == b"<":
-        # The application answers in JSON; a page comes from the firewall before it.
+        # The application responds with JSON; a page comes from the firewall in front of it.
         return _client_check(str(status))
     return reported(read_report(body), status, retry_after)
 
 
 def reported(report: Report, status: int = 200, retry_after: float | None = None) -> UpstreamError:
-    """Returns the error for ``report``, in a response or within a stream (status 200)."""
+    """Return the error for ``report``, in a response or within a stream (status 200)."""
     if status == 426 or _names_client_check(report):
         return _client_check(report.codes[0] if report.codes else str(status))
     if effective_status(report, status) == 404:

@@ -1,30 +1,31 @@
-"""zread.ai: the reader of a message's event stream, beside the calls that lead to it (``zread_request.py``).
+"""The reader of zread.ai's event streams; ``zread_request.py`` makes the calls before them.
 
-The events are named: ``answer`` brings increments of reasoning and text, ``round_finish`` the whole text of the round,
-``finish`` ends the answer, ``error`` fails it. The upstream counts no tokens, so ``usage`` stays None.
+The events have names: ``answer`` has increments of reasoning and text, ``round_finish`` the whole text of the round,
+``finish`` ends the response, and ``error`` fails it. The upstream counts no tokens, so ``usage`` stays None.
 """
 
 import msgspec
 
 from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
 from ztoapi.dialects.events import events
-from ztoapi.dialects.lenient import replace_halves
+from ztoapi.dialects.lenient import decode_part
 from ztoapi.dialects.reader import Usage
 from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import Layout, ThinkMode
 from ztoapi.dialects.web_errors import status_error
 from ztoapi.dialects.zread_request import UPSTREAM
-from ztoapi.errors import Failure, UpstreamError, empty_response, malformed, too_large, unfinished
+from ztoapi.errors import Failure, UpstreamError, empty_response, too_large, unfinished
 from ztoapi.wire.delta_template import DeltaTemplate
 
 __all__ = ["ZreadReader", "refusal"]
 
 ROUND_MAX_CHARS = 16 * 1024 * 1024
-"""Longest text of one round that is kept to be compared with the whole that ends it; a longer one ends in an error."""
+"""Longest text of one round. It is kept for the comparison with the whole text that ends the round. A longer text ends
+in an error."""
 
 
 class _Answer(msgspec.Struct):
-    # "content" was the field's name for some time; clients of others have met both.
+    # "content" was the field's name for some time; other clients read both.
     text: str | None = None
     content: str | None = None
     reasoning_content: str | None = None
@@ -39,9 +40,9 @@ class ZreadReader:
     __slots__ = ("_layout", "_round", "_round_chars", "_started", "_writer", "done", "error", "template", "usage")
 
     def __init__(self, writer: ChunkWriter, mode: ThinkMode, include_usage: bool) -> None:
-        del include_usage  # There are no counts to send, and invented ones would be believed.
+        del include_usage  # The upstream reports no usage, and clients would take invented counts for real ones.
         self._writer = writer
-        # No markup to leave as it is: here raw means that the two fields stay apart, as they came.
+        # The upstream's text has no markup, so "raw" keeps its two fields.
         self._layout = Layout("reasoning" if mode == "raw" else mode)
         self._round: list[str] = []
         self._round_chars = 0
@@ -80,13 +81,7 @@ class ZreadReader:
             raise status_error(UPSTREAM, read_report(payload), 200)
 
     def _decode(self, payload: bytes) -> _Answer:
-        try:
-            try:
-                return _decode_answer(payload)
-            except msgspec.DecodeError:
-                return _decode_answer(replace_halves(payload))
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise malformed("an event", error, retryable=not self._started) from error
+        return decode_part(_decode_answer, payload, "an event", retryable=not self._started)
 
     def _answer(self, answer: _Answer, out: list[bytes]) -> None:
         if answer.reasoning_content:
@@ -104,7 +99,7 @@ class ZreadReader:
         self._layout.say(text)
 
     def _end_round(self, answer: _Answer, out: list[bytes]) -> None:
-        """The round's whole text: what it has beyond the increments was lost on the way and is sent now."""
+        """Send the part of the round's whole text that the increments did not contain."""
         whole = answer.text or answer.content or ""
         said = "".join(self._round)
         if whole.startswith(said) and whole != said:
@@ -123,7 +118,7 @@ class ZreadReader:
         self.done = True
 
     def _write(self, out: list[bytes]) -> None:
-        # Nothing is ever rewritten here, so nothing needs to be held back.
+        # No text is rewritten later, so none is held back.
         reasoning, content = self._layout.take_rest()
         if (reasoning or content) and not self._started:
             self._started = True
@@ -135,5 +130,5 @@ class ZreadReader:
 
 
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
-    """The error for a response that is no event stream."""
+    """Return the error for a response that is no event stream."""
     return status_error(UPSTREAM, read_report(body), status, retry_after)

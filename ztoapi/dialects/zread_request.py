@@ -1,8 +1,8 @@
-"""The four calls of a zread.ai question, and the readers of their JSON answers.
+"""The four calls of a zread.ai question, and their JSON responses.
 
-zread answers questions about one GitHub repository from its generated wiki. A question takes four steps: the
-repository's ids, a page of its wiki, a talk, a message in it; the message's answer is the stream (``zread.py``).
-Paths are relative to ``https://zread.ai/api/v1``. Answers are ``{"code": 0, "msg": "", "data": {...}}``.
+zread answers questions about one GitHub repository from its generated wiki. A question takes four calls: the ids of the
+repository, a page of its wiki, a talk, and a message in the talk, whose response is the stream (``zread.py``). Paths
+are relative to ``https://zread.ai/api/v1``. Responses are ``{"code": 0, "msg": "", "data": {...}}``.
 """
 
 import re
@@ -11,9 +11,11 @@ from typing import TypeVar
 
 import msgspec
 
+from ztoapi.dialects.lenient import decode_part
 from ztoapi.dialects.reports import Report, presentable
+from ztoapi.dialects.request import decode_value
 from ztoapi.dialects.web_errors import status_error, value_text
-from ztoapi.errors import ApiError, UpstreamError, malformed
+from ztoapi.errors import ApiError, malformed
 from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = [
@@ -54,7 +56,7 @@ class JSONCall(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a request is about: the upstream's model and a GitHub repository."""
+    """The upstream's model and the GitHub repository of a request."""
 
     model: str
     owner: str
@@ -62,14 +64,14 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Repository(msgspec.Struct, frozen=True):
-    """zread's ids of a repository."""
+    """The ids of a repository."""
 
     repo_id: str
     wiki_id: str
 
 
 def choose(fields: Mapping[str, msgspec.Raw], model: str, default: str | None) -> Target:
-    """Which repository is asked: the one in the request, else the model's ``@owner/name``, else the configured one."""
+    """Return the repository in the request, else the model's ``@owner/name``, else the configured one."""
     model, _, suffix = model.partition("@")
     for field in ("repository", "repo"):
         if field in fields and bytes(fields[field]) != _NULL:
@@ -79,8 +81,8 @@ def choose(fields: Mapping[str, msgspec.Raw], model: str, default: str | None) -
     if default:
         return _target(model, default, "repository")
     raise ApiError(
-        "zread answers questions about a GitHub repository: name one in 'repository' (\"owner/name\"), or in the model "
-        'as "model@owner/name".',
+        "repository is missing: zread answers questions about a GitHub repository; set repository to owner/name, or "
+        "model to model@owner/name",
         code="missing_repository",
         param="repository",
     )
@@ -89,9 +91,7 @@ def choose(fields: Mapping[str, msgspec.Raw], model: str, default: str | None) -
 def _target(model: str, text: str, param: str) -> Target:
     owner, _, name = text.partition("/")
     if not _OWNER.fullmatch(owner) or not _NAME.fullmatch(name):
-        raise ApiError(
-            f"'{param}' must name a GitHub repository as \"owner/name\".", code="invalid_repository", param=param
-        )
+        raise ApiError(f"{param} must name a GitHub repository as owner/name", code="invalid_repository", param=param)
     return Target(model, owner, name)
 
 
@@ -108,7 +108,7 @@ def talk_call() -> JSONCall:
 
 
 def message_call(talk_id: str, repository: Repository, page_id: str, query: str, model: str) -> JSONCall:
-    """The call that is answered by the stream; a talk of its own, so no parent message."""
+    """Return the call whose response is the stream. Its talk is new, so there is no parent message."""
     body = {
         "parent_message_id": "",
         "query": query,
@@ -159,7 +159,7 @@ _Answer = TypeVar("_Answer")
 
 
 def repository_of(body: bytes) -> Repository:
-    """Read the repository's answer. A repository without a wiki is the client's matter, not a failure."""
+    """Read the response about the repository. A repository without a wiki is an error of the client."""
     envelope = _envelope(body)
     words = (envelope.msg or "").lower()
     if envelope.code not in (0, "0") and ("index" in words or "not found" in words or "not exist" in words):
@@ -171,7 +171,7 @@ def repository_of(body: bytes) -> Repository:
 
 
 def page_of(body: bytes) -> str:
-    """Read the wiki's answer: its first page, which introduces the repository."""
+    """Return the id of the wiki's first page, which introduces the repository."""
     data = _data(_envelope(body), _WikiData)
     if not data.pages:
         raise _not_indexed()
@@ -179,41 +179,32 @@ def page_of(body: bytes) -> str:
 
 
 def talk_of(body: bytes) -> str:
-    """Read the talk's answer: its id."""
+    """Return the id of a new talk."""
     return _id(_data(_envelope(body), _TalkData).talk_id)
 
 
 def _envelope(body: bytes) -> _Envelope:
-    try:
-        return _decode_envelope(body.removeprefix(BYTE_ORDER_MARK))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _unreadable(error) from error
+    return decode_part(_decode_envelope, body.removeprefix(BYTE_ORDER_MARK), "a response")
 
 
 def _data(envelope: _Envelope, type: type[_Answer]) -> _Answer:
     if envelope.code not in (0, "0"):
         raise status_error(UPSTREAM, Report((str(envelope.code),), presentable(envelope.msg or "")), 200)
-    try:
-        return msgspec.json.decode(b"{}" if bytes(envelope.data) == _NULL else envelope.data, type=type)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _unreadable(error) from error
+    data = bytes(envelope.data)
+    return decode_part(msgspec.json.Decoder(type).decode, b"{}" if data == _NULL else data, "a response")
 
 
 def _id(value: str | int) -> str:
-    """An id that goes into a path: whatever the upstream says, it stays one segment."""
+    """Return an id for a path; it must be a single segment."""
     text = str(value)
     if not _ID.fullmatch(text):
         raise malformed("an id")
     return text
 
 
-def _unreadable(error: Exception) -> UpstreamError:
-    return malformed("a response", error)
-
-
 def _not_indexed() -> ApiError:
     return ApiError(
-        "zread.ai has not indexed this repository yet: open its page on https://zread.ai once and wait for its wiki.",
+        "zread.ai has not indexed this repository: open its page on https://zread.ai and wait for its wiki",
         status=404,
         code="repository_not_indexed",
         param="repository",
@@ -230,19 +221,18 @@ class _Message(msgspec.Struct):
     content: str | list[_Part] | None = None
 
 
-_decode_messages = msgspec.json.Decoder(list[_Message]).decode
 _SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool", "function": "Tool"}
 
 
 def query(fields: Mapping[str, msgspec.Raw]) -> str:
-    """The one question that goes up: instructions, then the turns so far, then the last question of the user.
+    """Return the question: the instructions, then the previous turns, then the user's last question.
 
-    zread keeps a conversation by its own message ids, which a client that sends its whole history does not have.
+    zread identifies the messages of a conversation by its own ids, which a client with the whole history does not have.
     """
     messages = _messages(fields)
     last = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
     if last < 0:
-        raise ApiError("There is no user message to ask.", code="no_user_message", param="messages")
+        raise ApiError("messages must contain a message of the user", code="no_user_message", param="messages")
     instructions: list[str] = []
     turns: list[str] = []
     for at, message in enumerate(messages):
@@ -259,17 +249,12 @@ def query(fields: Mapping[str, msgspec.Raw]) -> str:
 
 
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[_Message]:
-    try:
-        return _decode_messages(fields.get("messages", b"[]"))
-    except msgspec.DecodeError as error:
-        raise ApiError(
-            f"'messages' must be an array of messages: {error}", code="invalid_type", param="messages"
-        ) from error
+    return decode_value(fields, "messages", list[_Message]) or []
 
 
 def _text(message: _Message) -> str:
     if not isinstance(message.content, list):
         return message.content or ""
     if any(part.type != "text" for part in message.content):
-        raise ApiError("zread.ai takes text only.", code="unsupported_content", param="messages")
+        raise ApiError("messages must contain only text for zread.ai", code="unsupported_content", param="messages")
     return "".join(part.text for part in message.content)
