@@ -4,7 +4,8 @@ There is no ``object``; every delta has the role; reasoning comes first; the las
 the usage. Requests are validated as strictly as by Z.ai (``strictness.py``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 
@@ -12,10 +13,11 @@ from ztoapi.simulator.chat import SimulatedAnswer
 from ztoapi.simulator.codes import REFUSALS
 from ztoapi.simulator.faults import SimulatedCall, refuse
 from ztoapi.simulator.pacer import Pacer, send_whole
+from ztoapi.simulator.plan import ResponsePlan
 from ztoapi.simulator.strictness import Objection, check
 from ztoapi.simulator.text import framed, reasoning_words
 
-__all__ = ["CREATED", "Official", "tool_fragments"]
+__all__ = ["CREATED", "Official", "delta_events"]
 
 CREATED = 1767225600
 """Creation time of every simulated response, so that equal requests get equal responses."""
@@ -45,7 +47,7 @@ class Official:
         answer = SimulatedAnswer(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"2026{call.number:08d}sim", "created": CREATED, "model": call.model}
         if body.stream:
-            events = _events(base, call, answer, fragments=bool(body.tool_stream))
+            events = delta_events(partial(_event, base), call.plan, answer, fragments=bool(body.tool_stream))
             Pacer(call.exchange, call.plan, self, events, _last(base, answer)).start()
         else:
             whole = _encode(_whole(base, call, answer))
@@ -59,14 +61,17 @@ def _event(base: Object, delta: Object, finish: str | None = None, **more: objec
     return b"data: %b\n\n" % _encode({**base, "choices": [choice], **more})
 
 
-def _events(base: Object, call: SimulatedCall, answer: SimulatedAnswer, *, fragments: bool) -> Iterator[bytes]:
-    before, after = _event(base, {"reasoning_content": "@"}).rsplit(b"@", 1)
-    yield from framed(reasoning_words(call.plan, answer.reasoning), before, after, repeated=answer.repeats)
+def delta_events(
+    event: Callable[[Object], bytes], plan: ResponsePlan, answer: SimulatedAnswer, *, fragments: bool
+) -> Iterator[bytes]:
+    """Yields the events of reasoning, then of a tool call or of the content; ``event`` encodes a delta."""
+    before, after = event({"reasoning_content": "@"}).rsplit(b"@", 1)
+    yield from framed(reasoning_words(plan, answer.reasoning), before, after, repeated=answer.repeats)
     if answer.tool is not None:
-        for part in tool_fragments(answer, fragments=fragments):
-            yield _event(base, {"tool_calls": [part]})
+        for part in _tool_fragments(answer, fragments=fragments):
+            yield event({"tool_calls": [part]})
         return
-    before, after = _event(base, {"content": "@"}).rsplit(b"@", 1)
+    before, after = event({"content": "@"}).rsplit(b"@", 1)
     yield from framed(answer.words(), before, after, repeated=answer.repeats)
 
 
@@ -91,7 +96,7 @@ def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object
     }
 
 
-def tool_fragments(answer: SimulatedAnswer, *, fragments: bool) -> Iterator[Object]:
+def _tool_fragments(answer: SimulatedAnswer, *, fragments: bool) -> Iterator[Object]:
     """Yields the call of ``answer.tool``: in one piece, or first its id and name and then fragments of its
     arguments."""
     name = answer.tool.name if answer.tool is not None else ""

@@ -5,15 +5,16 @@ usage comes on request, in a chunk without choices. https://platform.openai.com/
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 from ztoapi.simulator.chat import ChatBody, SimulatedAnswer, read_chat
 from ztoapi.simulator.codes import REFUSALS
 from ztoapi.simulator.faults import SimulatedCall, refuse
-from ztoapi.simulator.official import CREATED, tool_fragments
+from ztoapi.simulator.official import CREATED, delta_events
 from ztoapi.simulator.pacer import Pacer, send_whole
-from ztoapi.simulator.text import framed, reasoning_words
+from ztoapi.simulator.text import reasoning_words
 
 __all__ = ["Plain"]
 
@@ -61,14 +62,7 @@ def _event(base: Object, delta: Object, finish: str | None = None) -> bytes:
 
 def _events(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Iterator[bytes]:
     yield _event(base, {"role": "assistant", "content": ""})
-    before, after = _event(base, {"reasoning_content": "@"}).rsplit(b"@", 1)
-    yield from framed(reasoning_words(call.plan, answer.reasoning), before, after, repeated=answer.repeats)
-    if answer.tool is not None:
-        for part in tool_fragments(answer, fragments=True):
-            yield _event(base, {"tool_calls": [part]})
-        return
-    before, after = _event(base, {"content": "@"}).rsplit(b"@", 1)
-    yield from framed(answer.words(), before, after, repeated=answer.repeats)
+    yield from delta_events(partial(_event, base), call.plan, answer, fragments=True)
 
 
 def _last(base: Object, body: ChatBody, answer: SimulatedAnswer) -> bytes:
