@@ -262,12 +262,15 @@ class Relay:
 
     def _begin(self, payload: bytes) -> None:
         """Chooses the way to read a successful response, by its first bytes."""
-        start = skip_blanks(b"".join((*self._parts, payload)))
+        start = skip_blanks(b"".join((*self._parts, payload)) if self._parts else payload)
         head, translation = self._head, self._translation
         # A response without a content type is assumed to be of the requested kind.
         events = head.event_stream and (translation.streams or b"content-type" in head.headers)
         kind = kind_of(start, events=events)
-        self._parts = [start] if kind is None else []
+        if kind is None:
+            self._parts = [start]
+        elif self._parts:
+            self._parts = []
         if kind is Body.EVENTS:
             if not translation.streams:
                 self._reader, self._collector = translation.reader(), Collector()
