@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from ztoapi.errors import Ending
 from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
 from ztoapi.telemetry.record import Recorder, RequestRecord
-from ztoapi.wire.framing import LAST_CHUNK, chunk
+from ztoapi.wire.framing import CHUNK, LAST_CHUNK, chunk
 
 __all__ = ["ResponseStream", "StreamOwner"]
 
@@ -73,7 +73,7 @@ class ResponseStream:
         """Sends a piece: one HTTP chunk, one socket write."""
         if not payload:
             return
-        self.write_framed(b"%x\r\n%b\r\n" % (len(payload), payload) if self.chunked else payload)
+        self.write_framed(CHUNK % (len(payload), payload) if self.chunked else payload)
 
     def write_framed(self, data: bytes) -> None:
         """Sends a piece that is framed already: whole HTTP chunks if the stream is ``chunked``."""

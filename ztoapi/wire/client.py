@@ -41,11 +41,15 @@ class ResponseHead:
         self.keep_alive = b"close" not in connection and (http11 or b"keep-alive" in connection)
         # Without a type it is assumed to be of the requested kind.
         self.event_stream = b"text/event-stream" in headers.get(b"content-type", b"text/event-stream").lower()
-        codings = headers.get(b"content-encoding", b"").decode("latin-1").lower().split(",")
-        self.coding = ", ".join(coding for coding in map(str.strip, codings) if coding not in ("", "identity"))
+        self.coding = _codings(headers[b"content-encoding"]) if b"content-encoding" in headers else ""
         """The content codings of the body, ``""`` if it has none."""
         self.chunked = False
         self.content_length: int | None = None
+
+
+def _codings(field: bytes) -> str:
+    codings = map(str.strip, field.decode("latin-1").lower().split(","))
+    return ", ".join(coding for coding in codings if coding not in ("", "identity"))
 
 
 class AnswerHeads:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 __all__ = [
+    "CHUNK",
     "CONTINUE",
     "LAST_CHUNK",
     "chunk",
@@ -18,6 +19,9 @@ __all__ = [
 ]
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+CHUNK: Final = b"%x\r\n%b\r\n"
+"""The format of an HTTP chunk, from its length and its content, for callers to which a call of ``chunk`` is too
+expensive. RFC 9112 section 7.1."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus
@@ -71,5 +75,5 @@ def stream_head(
 
 
 def chunk(payload: bytes) -> bytes:
-    """Returns an HTTP chunk. RFC 9112 section 7.1."""
-    return b"%x\r\n%b\r\n" % (len(payload), payload)
+    """Returns an HTTP chunk."""
+    return CHUNK % (len(payload), payload)
