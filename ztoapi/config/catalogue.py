@@ -15,7 +15,7 @@ from ztoapi.config.model import ModelFacts
 from ztoapi.config.options import options_of
 from ztoapi.config.sources import Problems, Sources, did_you_mean
 from ztoapi.config.values import convert
-from ztoapi.dialects.registry import DialectName
+from ztoapi.dialects.registry import DIALECTS, DialectName
 
 __all__ = ["Catalogue", "first_day", "read_models", "zai_models"]
 
@@ -36,9 +36,10 @@ class Catalogue:
 
     def find(self, model: str, dialect: DialectName) -> ModelFacts | None:
         """Return the facts about an upstream's model; None if there are none."""
-        if dialect == "zai":
-            return self._zai.get(model.lower())
-        return self._configured.get(model.lower()) if dialect == "openai" else None
+        if not DIALECTS[dialect].openai_format:
+            return None
+        facts = self._zai if DIALECTS[dialect].glm else self._configured
+        return facts.get(model.lower())
 
 
 def zai_models() -> dict[str, ModelFacts]:

@@ -29,6 +29,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """``gen_ai.provider.name`` of OpenTelemetry."""
     openai_format: bool = False
     """Whether a client of OpenAI's API can use the upstream directly."""
+    glm: bool = False
+    """Whether the models are Z.ai's, under their own names."""
     keeps_model_names: bool = False
     """Whether an upstream serves many models, so that a model without a route keeps its name."""
     repeatable: bool = False
@@ -52,6 +54,7 @@ DIALECTS: Final[Mapping[DialectName, Dialect]] = {
         translate=partial(OpenAITranslation, glm=True),
         provider="z_ai",
         openai_format=True,
+        glm=True,
         keeps_model_names=True,
         repeatable=True,
     ),
