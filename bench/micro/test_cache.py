@@ -8,8 +8,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
 from bench.micro.pieces import note
 from ztoapi.cache.key import cache_key
-from ztoapi.cache.lru import Lru
 from ztoapi.config.model import CacheConfig
+from ztoapi.structures.lru import Lru
 
 ON = CacheConfig(enabled=True)
 BATCH = 100

@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from ztoapi.cache.lru import Lru
 from ztoapi.cache.policy import Use
 from ztoapi.cache.shared_response import Callbacks, MarkedDownstream, SharedResponse, Subscriber, mark
 from ztoapi.config.model import CacheConfig, Config
 from ztoapi.dialects.reader import Usage
 from ztoapi.server.downstream import Downstream
+from ztoapi.structures.lru import Lru
 from ztoapi.telemetry.samples import Sample
 
 if TYPE_CHECKING:

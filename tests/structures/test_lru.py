@@ -5,7 +5,7 @@ import tracemalloc
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ztoapi.cache.lru import ENTRY_BYTES, Lru
+from ztoapi.structures.lru import ENTRY_BYTES, Lru
 
 MOST_BYTES = 5 * ENTRY_BYTES
 KEYS = st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f"])

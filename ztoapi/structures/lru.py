@@ -41,7 +41,7 @@ class Lru:
         if entry is None:
             return None
         if entry.expires <= now:
-            self._drop(key)
+            self.delete(key)
             return None
         self._entries.move_to_end(key)
         return entry.value
@@ -49,7 +49,7 @@ class Lru:
     def put(self, key: bytes, value: bytes, now: float, expires: float) -> None:
         """Stores ``value`` until ``expires``, replacing the value of ``key``. A value over the maximum is not
         stored."""
-        self._drop(key)
+        self.delete(key)
         size = ENTRY_BYTES + len(value)
         if size > self._max_bytes or expires <= now:
             return
@@ -58,11 +58,13 @@ class Lru:
             oldest = next(iter(entries))
             if self.bytes + size <= self._max_bytes and entries[oldest].expires > now:
                 break
-            self._drop(oldest)
+            self.delete(oldest)
         entries[key] = _LruEntry(value, expires)
         self.bytes += size
 
-    def _drop(self, key: bytes) -> None:
+    def delete(self, key: bytes) -> bool:
+        """Removes ``key``; returns whether it was there."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self.bytes -= ENTRY_BYTES + len(entry.value)
+        return entry is not None
