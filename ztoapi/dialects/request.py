@@ -13,7 +13,7 @@ import msgspec
 
 from ztoapi.errors import ApiError
 
-__all__ = ["ChatRequest", "MessageHead", "decode_request", "decode_value"]
+__all__ = ["ChatRequest", "MessageHead", "decode_request", "decode_value", "read_fields", "require_utf8"]
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class ChatRequest:
         unchanged."""
         fields = self._fields
         if fields is None:
-            fields = self._fields = _read_fields(self.body)
+            fields = self._fields = read_fields(self.body)
         return fields
 
     def _read_closely(self) -> None:
@@ -127,15 +127,21 @@ class ChatRequest:
 
 def decode_request(body: bytes | bytearray) -> ChatRequest:
     """Decode a request body. Raises ApiError (400), with the field and the remedy."""
+    require_utf8(body)
+    return ChatRequest(body)
+
+
+def require_utf8(body: bytes | bytearray) -> None:
+    """Raises ApiError (400) for a body that is not UTF-8; decoders do not check values that stay undecoded."""
     if not body.isascii():
         try:
             codecs.utf_8_decode(body, "strict", True)
         except UnicodeDecodeError as error:
             raise ApiError(f"the request body is not valid JSON: {error}") from error
-    return ChatRequest(body)
 
 
-def _read_fields(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
+def read_fields(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
+    """Returns the top-level members of a JSON object, their values undecoded. Raises ApiError (400)."""
     try:
         return _decode_fields(body)
     except msgspec.ValidationError as error:
