@@ -1,0 +1,127 @@
+"""Stored responses: the state behind ``previous_response_id`` and the paths under ``/v1/responses/{id}``.
+
+A record holds a Response object and all input items that led to it, those of earlier turns included: one lookup
+restores a conversation, and no record depends on another that may have been dropped. ``owner`` identifies the client's
+key; no client can read the record of another.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ztoapi.apis.responses.response_object import Fields
+from ztoapi.errors import ApiError
+from ztoapi.structures.lru import Lru
+
+__all__ = ["MemoryResponseStore", "StoredResponse", "deleted_body", "input_items_body", "record", "response_not_found"]
+
+DEFAULT_PAGE_ITEMS: Final = 20
+MAX_PAGE_ITEMS: Final = 100
+"""Bounds of ``limit``, as documented for OpenAI's API."""
+_NULL: Final = msgspec.Raw(b"null")
+_encode = msgspec.json.Encoder().encode
+_decode_fields = msgspec.json.Decoder(Fields).decode
+
+
+class _Output(msgspec.Struct, gc=False):
+    output: list[msgspec.Raw]
+
+
+class StoredResponse(msgspec.Struct, gc=False):
+    """One record; its JSON is what stores keep."""
+
+    input: list[msgspec.Raw]
+    """Each item has an id."""
+    response: msgspec.Raw
+
+    def history(self) -> list[msgspec.Raw]:
+        """Returns the items of the conversation, to which the next request adds its own."""
+        return self.input + msgspec.json.decode(self.response, type=_Output).output
+
+
+_decode_record = msgspec.json.Decoder(StoredResponse).decode
+_id = msgspec.json.Decoder(str).decode
+
+
+class MemoryResponseStore:
+    """Holds the records of one process: at most ``max_bytes``, each for ``ttl`` seconds. The least recently used ones
+    make room. ``now`` is in seconds of any monotonic clock."""
+
+    __slots__ = ("_records", "_ttl")
+
+    def __init__(self, max_bytes: int, ttl: float) -> None:
+        self._records = Lru(max_bytes)
+        self._ttl = ttl
+
+    def __repr__(self) -> str:
+        return f"<MemoryResponseStore {self._records!r}>"
+
+    def put(self, owner: str, id: str, record: StoredResponse, now: float) -> None:
+        self._records.put(_key(owner, id), _encode(record), now, now + self._ttl)
+
+    def get(self, owner: str, id: str, now: float) -> StoredResponse | None:
+        found = self._records.get(_key(owner, id), now)
+        return None if found is None else _decode_record(found)
+
+    def delete(self, owner: str, id: str, now: float) -> bool:
+        """Removes a record; returns whether it was there."""
+        key = _key(owner, id)
+        return self._records.get(key, now) is not None and self._records.delete(key)
+
+
+def record(
+    history: Sequence[msgspec.Raw], items: Sequence[msgspec.Raw], response: bytes, unique: str
+) -> StoredResponse:
+    """Returns the record of a ``response`` to ``items``. Items without an id get one, by which pages refer to them."""
+    own = [_with_id(item, f"item_{unique}_{place}") for place, item in enumerate(items)]
+    return StoredResponse([*history, *own], msgspec.Raw(response))
+
+
+def input_items_body(
+    stored: StoredResponse, *, after: str | None = None, limit: int = DEFAULT_PAGE_ITEMS, ascending: bool = False
+) -> bytes:
+    """Returns one page of the input items: newest first unless ``ascending``, from the item behind the id ``after``.
+    Raises ApiError (400)."""
+    if not 1 <= limit <= MAX_PAGE_ITEMS:
+        raise ApiError(f"limit must be between 1 and {MAX_PAGE_ITEMS}", param="limit")
+    items = stored.input if ascending else stored.input[::-1]
+    ids = [_id(_decode_fields(item)["id"]) for item in items]
+    start = 0
+    if after is not None:
+        if after not in ids:
+            raise ApiError(f"after is {after!r:.80}, which is not the id of an input item", param="after")
+        start = ids.index(after) + 1
+    page, shown = items[start : start + limit], ids[start : start + limit]
+    return _encode(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": shown[0] if shown else None,
+            "last_id": shown[-1] if shown else None,
+            "has_more": start + limit < len(items),
+        }
+    )
+
+
+def deleted_body(id: str) -> bytes:
+    """Returns the body that answers a deletion."""
+    return _encode({"id": id, "object": "response", "deleted": True})
+
+
+def response_not_found(id: str) -> ApiError:
+    return ApiError(f"Response with id '{id[:80]}' not found.", status=404)
+
+
+def _key(owner: str, id: str) -> bytes:
+    return hashlib.sha256(_encode((owner, id))).digest()
+
+
+def _with_id(item: msgspec.Raw, id: str) -> msgspec.Raw:
+    fields = _decode_fields(item)
+    if fields.get("id", _NULL) != _NULL:
+        return item
+    type = fields.pop("type", msgspec.Raw(b'"message"'))
+    fields.pop("id", None)
+    return msgspec.Raw(_encode({"id": id, "type": type, **fields}))
