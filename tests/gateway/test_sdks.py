@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import openai
+import pydantic
 import pytest
 from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
@@ -122,6 +123,35 @@ def test_tool_round_trip(client: openai.OpenAI) -> None:
 def test_structured_output_as_json_object(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="glm-4.6", messages=MESSAGES, response_format={"type": "json_object"})
     assert json.loads(answer.choices[0].message.content or "")["ok"] is True
+
+
+class Step(pydantic.BaseModel):
+    explanation: str
+    weight: float
+    kind: Literal["add", "carry"]
+
+
+class Solution(pydantic.BaseModel):
+    steps: list[Step] = pydantic.Field(min_length=1)
+    first: Step
+    note: str | None
+
+
+@pytest.mark.parametrize("platform", ["zai", "openai"])
+def test_structured_output_in_a_schema(platform: str) -> None:
+    with Stack(platform) as stack:
+        client = openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+        answer = client.chat.completions.parse(model="glm-5.3", messages=MESSAGES, response_format=Solution)
+        with client.chat.completions.stream(model="glm-5.3", messages=MESSAGES, response_format=Solution) as stream:
+            for _ in stream:
+                pass
+            streamed = stream.get_final_completion()
+        langchain = ChatOpenAI(base_url=stack.base_url, api_key=SecretStr("any"), model="glm-5.3")
+        found = langchain.with_structured_output(Solution, method="json_schema").invoke("2 and 2")
+    parsed = answer.choices[0].message.parsed
+    assert parsed is not None and parsed.steps == [parsed.first]
+    assert (parsed.first.kind, parsed.note) == ("add", "sample")
+    assert streamed.choices[0].message.parsed == parsed == found
 
 
 def test_parameters_that_glm_refuses_do_no_harm(client: openai.OpenAI) -> None:

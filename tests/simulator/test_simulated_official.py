@@ -8,7 +8,13 @@ import pytest
 from tests.simulator.asking import ARGUMENTS, MESSAGES, TOOLS, ask, events
 
 GLM = "/api/paas/v4/chat/completions"
-AFTER_TOOL = [*MESSAGES, {"role": "assistant", "content": ""}, {"role": "tool", "tool_call_id": "c", "content": "4"}]
+CALLED: dict[str, object] = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [{"id": name, "type": "function", "function": {"name": "find", "arguments": "{}"}} for name in "cd"],
+}
+AFTER_TOOL = [*MESSAGES, CALLED, *({"role": "tool", "tool_call_id": name, "content": "4"} for name in "cd")]
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,25 @@ AFTER_TOOL = [*MESSAGES, {"role": "assistant", "content": ""}, {"role": "tool", 
         ({"messages": [{"role": "system", "content": "x"}, {"role": "assistant", "content": "y"}]}, "1214"),
         ({"messages": [*MESSAGES, {"role": "developer", "content": "x"}]}, "1214"),
         ({"model": ""}, "1213"),
+        ({"model": "glm-5.3", "thinking": {"type": "disabled"}}, "1210"),
+        ({"model": "GLM-5.3-Flash:tokens=2", "thinking": {"type": "disabled"}}, "1210"),
+        ({"model": "glm-5.3-flashx", "thinking": {"type": "disabled"}}, "1210"),
+        ({"model": "glm-5.3", "reasoning_effort": "medium"}, "1210"),
+        ({"model": "glm-4.5v", "max_tokens": 16385}, "1210"),
+        ({"model": "glm-5.3", "messages": [{"role": "user", "content": [PICTURE]}]}, "1210"),
+        ({"messages": [{"role": "user", "content": ""}]}, "1213"),
+        ({"messages": [{"role": "user", "content": []}]}, "1213"),
+        ({"messages": [{"role": "user"}]}, "1213"),
+        ({"messages": [{"role": "system", "content": None}, *MESSAGES]}, "1213"),
+        ({"messages": [*AFTER_TOOL[:2], {"role": "tool", "tool_call_id": "c", "content": ""}]}, "1213"),
+        ({"messages": [*MESSAGES, {"role": "assistant", "content": ""}, *MESSAGES]}, "1214"),
+        ({"messages": [*MESSAGES, *AFTER_TOOL[2:]]}, "1214"),
+        ({"messages": [*AFTER_TOOL[:3], *MESSAGES]}, "1214"),
+        ({"messages": [*AFTER_TOOL[:3], *MESSAGES, AFTER_TOOL[3]]}, "1214"),
+        ({"messages": [*AFTER_TOOL[:2], *MESSAGES, *AFTER_TOOL[2:]]}, "1214"),
+        ({"messages": [*AFTER_TOOL, AFTER_TOOL[2]]}, "1214"),
+        ({"model": "m:refuse=stream_options", "stream_options": {"include_usage": True}}, "1210"),
+        ({"model": "m:refuse=tools+seed", "seed": 1}, "1210"),
     ],
 )
 @pytest.mark.parametrize("path", [GLM, "/api/coding/paas/v4/chat/completions"])
@@ -55,10 +80,18 @@ def test_what_glm_does_not_take_is_refused(origin: str, path: str, fields: dict[
         {"user_id": "somebody", "request_id": "abcdef", "tool_choice": "auto", "tools": []},
         {"thinking": {"type": "enabled", "clear_thinking": False}, "do_sample": False, "seed": 1},
         {"response_format": {"type": "text"}, "n": None, "temperature": None},
+        {"stream_options": {"include_usage": True}, "stream": True},
+        {"model": "m:refuse=stream_options+tools", "stream": True},
+        {"model": "glm-5.3", "thinking": {"type": "enabled"}, "reasoning_effort": "low"},
+        {"model": "glm-5.2", "thinking": {"type": "disabled"}, "reasoning_effort": "medium"},
+        {"model": "glm-4.6v", "messages": [{"role": "user", "content": [PICTURE]}], "max_tokens": 32768},
+        {"messages": [*AFTER_TOOL, {"role": "assistant", "content": "four"}, *AFTER_TOOL]},
+        {"messages": [*AFTER_TOOL[:2], AFTER_TOOL[3], AFTER_TOOL[2], *MESSAGES]},
     ],
 )
 def test_what_glm_takes_is_taken(origin: str, fields: dict[str, object]) -> None:
-    assert ask(origin, GLM, **fields).status_code == 200  # type: ignore[arg-type]  # no model among them
+    response = ask(origin, GLM, **{"model": "glm-4.6", **fields})  # type: ignore[arg-type]  # the model is a string
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -123,6 +156,41 @@ def test_a_tool_result_is_answered_in_words(origin: str) -> None:
     assert "tool_calls" not in choice["message"]
     called = ask(origin, GLM, tools=TOOLS).json()["choices"][0]
     assert json.loads(called["message"]["tool_calls"][0]["function"]["arguments"]) == ARGUMENTS
+
+
+def test_a_schema_in_the_prompt_is_filled(origin: str) -> None:
+    schema = {"type": "object", "properties": {"names": {"type": "array", "minItems": 2, "items": {"enum": ["a"]}}}}
+    for text in (
+        f"Match this JSON Schema: {json.dumps(schema)}",
+        f"Use the json_schema:\n\n{json.dumps(schema)}\n ok?",
+    ):
+        messages = [{"role": "system", "content": text}, *MESSAGES]
+        answer = ask(origin, GLM, messages=messages, response_format={"type": "json_object"}).json()
+        assert json.loads(answer["choices"][0]["message"]["content"]) == {"names": ["a", "a"]}
+    plain = [{"role": "user", "content": 'A schema is {not JSON, and {"this": 1} is none.'}]
+    answer = ask(origin, GLM, messages=plain, response_format={"type": "json_object"}).json()
+    assert json.loads(answer["choices"][0]["message"]["content"])["ok"] is True
+
+
+def test_several_tools_are_called_at_once(origin: str) -> None:
+    other = {"type": "function", "function": {"name": "other"}}
+    whole = ask(origin, GLM, "m:calls=3", tools=[*TOOLS, other]).json()["choices"][0]
+    called = [(call["id"], call["function"]["name"]) for call in whole["message"]["tool_calls"]]
+    assert called == [("call_1", "find"), ("call_2", "other"), ("call_3", "find")]
+    for tool_stream in (False, True):
+        chunks = events(ask(origin, GLM, "m:calls=2", stream=True, tools=TOOLS, tool_stream=tool_stream).text)
+        parts = [part for chunk in chunks for part in chunk["choices"][0]["delta"].get("tool_calls", [])]
+        for index in (0, 1):
+            own = [part for part in parts if part["index"] == index]
+            assert own[0]["id"] == f"call_{index + 1}"
+            assert json.loads("".join(part["function"]["arguments"] for part in own)) == ARGUMENTS
+
+
+@pytest.mark.parametrize("fields", [{"thinking": {"type": "disabled"}}, {"reasoning_effort": "none"}])
+def test_a_model_that_may_not_think_does_not(origin: str, fields: dict[str, object]) -> None:
+    answer = ask(origin, GLM, "glm-4.6", **fields).json()
+    assert "reasoning_content" not in answer["choices"][0]["message"]
+    assert answer["usage"]["completion_tokens_details"] == {"reasoning_tokens": 0}
 
 
 def test_a_tool_without_a_function_is_not_called(origin: str) -> None:

@@ -40,7 +40,7 @@ def test_settings_that_do_not_exist_are_refused(model: str) -> None:
     [
         ({"temperature": 1.5}, "1210"),
         ({"n": 1}, "1210"),
-        ({"stream_options": {"include_usage": True}}, "1210"),
+        ({"parallel_tool_calls": True}, "1210"),
         ({"max_completion_tokens": 4}, "1210"),
         ({"tool_choice": "required"}, "1210"),
         ({"response_format": {"type": "json_schema"}}, "1210"),

@@ -5,9 +5,11 @@ so other platforms have only what is configured.
 """
 
 import datetime
+import functools
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -30,7 +32,7 @@ class Catalogue:
 
     def __init__(self, configured: Mapping[str, ModelFacts]) -> None:
         self._configured = configured
-        self._zai = zai_models()
+        self._zai = dict(zai_models())
         for name, facts in configured.items():
             self._zai[name] = _merged(self._zai.get(name, ModelFacts()), facts)
 
@@ -42,10 +44,11 @@ class Catalogue:
         return facts.get(model.lower())
 
 
-def zai_models() -> dict[str, ModelFacts]:
+@functools.cache
+def zai_models() -> Mapping[str, ModelFacts]:
     """Read ``models.toml``: the models of Z.ai, the newest first."""
     document = tomllib.loads(Path(__file__).with_name("models.toml").read_text("utf-8"))
-    return msgspec.convert(document, _File).models
+    return MappingProxyType(msgspec.convert(document, _File).models)
 
 
 def first_day(since: str) -> datetime.date | None:

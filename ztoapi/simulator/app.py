@@ -45,6 +45,7 @@ class _NamedModel(msgspec.Struct):
     model: str = ""
 
 
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_named = msgspec.json.Decoder(_NamedModel).decode
 
 
@@ -110,6 +111,9 @@ class Simulator:
         name, plan = read_plan(model, self.options)
         if plan.fault_times and visit.times > plan.fault_times:
             plan.fault = ""
+        if (field := _refused_field(exchange, plan.refuse)) is not None:
+            refuse(exchange, dialect, "1210", f"API parameter error: {field}")
+            return
         call = SimulatedCall(exchange, name, plan, visit.number)
         if not apply_fault(call, dialect):
             dialect.answer(call)
@@ -120,6 +124,14 @@ def _token_settings(exchange: Exchange) -> str:
     token = exchange.request.headers.get(b"authorization", b"").removeprefix(b"Bearer ").decode("latin-1")
     _, colon, settings = token.partition(":")
     return colon + settings
+
+
+def _refused_field(exchange: Exchange, refused: str) -> str | None:
+    """Returns the first field of the request that is to be refused."""
+    if not refused:
+        return None
+    fields = decoded(_decode_fields, exchange.request.body)
+    return next((name for name in refused.split("+") if name in fields), None)
 
 
 def _is_json(octets: bytes | bytearray) -> bool:

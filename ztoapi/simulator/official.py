@@ -23,6 +23,7 @@ CREATED = 1767225600
 """Creation time of every simulated response, so that equal requests get equal responses."""
 _DONE = b"data: [DONE]\n\n"
 _FRAGMENT_CHARACTERS = 5
+_NO_EFFORT = ("none", "minimal")
 Object = dict[str, object]
 
 _encode = msgspec.json.Encoder().encode
@@ -38,11 +39,11 @@ class Official:
 
     def answer(self, call: SimulatedCall) -> None:
         raw = call.exchange.request.body
-        body = check(raw)
+        body = check(raw, call.model)
         if isinstance(body, Objection):
             refuse(call.exchange, self, body.code, body.message)
             return
-        thinks = body.thinking is None or body.thinking.type != "disabled"
+        thinks = "disabled" != (body.thinking and body.thinking.type) and body.reasoning_effort not in _NO_EFFORT
         reasoning = call.plan.thinking_tokens if thinks else 0
         answer = SimulatedAnswer(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"2026{call.number:08d}sim", "created": CREATED, "model": call.model}
@@ -64,10 +65,10 @@ def _event(base: Object, delta: Object, finish: str | None = None, **more: objec
 def delta_events(
     event: Callable[[Object], bytes], plan: ResponsePlan, answer: SimulatedAnswer, *, fragments: bool
 ) -> Iterator[bytes]:
-    """Yields the events of reasoning, then of a tool call or of the content; ``event`` encodes a delta."""
+    """Yields the events of reasoning, then of the tool calls or of the content; ``event`` encodes a delta."""
     before, after = event({"reasoning_content": "@"}).rsplit(b"@", 1)
     yield from framed(reasoning_words(plan, answer.reasoning), before, after, repeated=answer.repeats)
-    if answer.tool is not None:
+    if answer.calls:
         for part in _tool_fragments(answer, fragments=fragments):
             yield event({"tool_calls": [part]})
         return
@@ -83,9 +84,8 @@ def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object
     message: Object = {"role": "assistant", "content": ""}
     if answer.reasoning:
         message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))
-    if answer.tool is not None:
-        function = {"name": answer.tool.name, "arguments": answer.arguments}
-        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
+    if answer.calls:
+        message["tool_calls"] = answer.message_calls()
     else:
         message["content"] = "".join(answer.words())
     return {
@@ -97,14 +97,12 @@ def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object
 
 
 def _tool_fragments(answer: SimulatedAnswer, *, fragments: bool) -> Iterator[Object]:
-    """Yields the call of ``answer.tool``: in one piece, or first its id and name and then fragments of its
-    arguments."""
-    name = answer.tool.name if answer.tool is not None else ""
-    call: Object = {"index": 0, "id": "call_1", "type": "function"}
-    arguments = answer.arguments
-    if not fragments:
-        yield {**call, "function": {"name": name, "arguments": arguments}}
-        return
-    yield {**call, "function": {"name": name, "arguments": ""}}
-    for at in range(0, len(arguments), _FRAGMENT_CHARACTERS):
-        yield {"index": 0, "function": {"arguments": arguments[at : at + _FRAGMENT_CHARACTERS]}}
+    """Yields each call of ``answer``: in one piece, or first its id and name and then fragments of its arguments."""
+    for index, call in enumerate(answer.calls):
+        head: Object = {"index": index, "id": call.id, "type": "function"}
+        if not fragments:
+            yield {**head, "function": {"name": call.name, "arguments": call.arguments}}
+            continue
+        yield {**head, "function": {"name": call.name, "arguments": ""}}
+        for at in range(0, len(call.arguments), _FRAGMENT_CHARACTERS):
+            yield {"index": index, "function": {"arguments": call.arguments[at : at + _FRAGMENT_CHARACTERS]}}

@@ -76,9 +76,8 @@ def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object
     message: Object = {"role": "assistant", "content": None}
     if answer.reasoning:
         message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))
-    if answer.tool is not None:
-        function = {"name": answer.tool.name, "arguments": answer.arguments}
-        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
+    if answer.calls:
+        message["tool_calls"] = answer.message_calls()
     else:
         message["content"] = "".join(answer.words())
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}

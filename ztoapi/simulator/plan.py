@@ -64,6 +64,10 @@ class ResponsePlan(msgspec.Struct, kw_only=True):
     """Number of requests for this model string that have the fault; 0 means all."""
     retry_after: _Count = 0
     """Seconds, sent as Retry-After with an error code."""
+    calls: Annotated[int, msgspec.Meta(ge=1, le=128)] = 1
+    """Parallel tool calls, of the first function, the second and so on."""
+    refuse: str = ""
+    """Fields of a request, separated by ``+``, that are refused as unknown."""
     reset: _Count = 0
     """Seconds until the reset time in the messages of 1308 and 1310."""
 

@@ -4,17 +4,20 @@ https://docs.z.ai/api-reference/llm/chat-completion
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from ztoapi.simulator.chat import ChatBody, ChatTool, decoded, read_chat
+from ztoapi.config.catalogue import zai_models
+from ztoapi.config.model import ModelFacts
+from ztoapi.simulator.chat import ChatBody, ChatMessage, ChatTool, decoded, read_chat
 
 __all__ = ["Objection", "check"]
 
 _UNKNOWN: Final = (
-    "stream_options", "n", "frequency_penalty", "presence_penalty", "logit_bias", "parallel_tool_calls",
-    "max_completion_tokens", "logprobs", "enable_thinking",
+    "n", "frequency_penalty", "presence_penalty", "logit_bias", "parallel_tool_calls", "max_completion_tokens",
+    "logprobs", "enable_thinking",
 )  # fmt: skip
 _ROLES: Final = frozenset(("system", "user", "assistant", "tool"))
 _MAX_TOKENS: Final = 131072
@@ -22,6 +25,8 @@ _MAX_TOOLS: Final = 128
 _MAX_STOPS: Final = 4
 _ID_LENGTHS: Final = {"request_id": (6, 64), "user_id": (6, 128)}
 _FUNCTION_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_INPUTS: Final = {"image_url": "image", "video_url": "video", "file": "file", "file_url": "file"}
+"""Kinds of input by the types of content parts."""
 
 _decode_fields = msgspec.json.Decoder(dict[str, object]).decode
 
@@ -31,8 +36,8 @@ class Objection(NamedTuple):
     message: str
 
 
-def check(raw: bytes | bytearray) -> ChatBody | Objection:
-    """Returns the request, or the error that Z.ai would return."""
+def check(raw: bytes | bytearray, model: str) -> ChatBody | Objection:
+    """Returns the request, or the error that Z.ai would return. ``model`` is the name without settings."""
     try:
         fields = decoded(_decode_fields, raw)
     except msgspec.DecodeError as error:
@@ -47,25 +52,26 @@ def check(raw: bytes | bytearray) -> ChatBody | Objection:
         body = read_chat(raw)
     except msgspec.DecodeError as error:
         return Objection("1214" if "$.messages" in str(error) else "1210", f"API parameter error: {error}")
-    wrong = _wrong_value(body) or _wrong_field(fields)
+    facts = zai_models().get(model.lower()) or ModelFacts()
+    wrong = _wrong_value(body, facts) or _wrong_field(fields)
     if wrong:
         return Objection("1210", f"API parameter error: {wrong}")
-    roles = {message.role for message in body.messages}
-    if not roles <= _ROLES or not roles & {"user", "tool"}:
-        return Objection("1214", "The messages parameter is illegal. Please check the documentation.")
-    return body
+    return _wrong_messages(body.messages, facts) or body
 
 
-def _wrong_value(body: ChatBody) -> str:
+def _wrong_value(body: ChatBody, facts: ModelFacts) -> str:
     """Returns the name of a parameter with an invalid value, or ""."""
+    most_tokens, always = facts.max_output_tokens or _MAX_TOKENS, facts.thinking == "always"
+    thinking = None if body.thinking is None else body.thinking.type
     wrong = {
         "temperature": body.temperature is not None and not 0 <= body.temperature <= 1,
         "top_p": body.top_p is not None and not 0.01 <= body.top_p <= 1,
-        "max_tokens": body.max_tokens is not None and not 1 <= body.max_tokens <= _MAX_TOKENS,
+        "max_tokens": body.max_tokens is not None and not 1 <= body.max_tokens <= most_tokens,
         "tool_choice": body.tool_choice not in ("auto", None),
         "response_format": body.response_format is not None
         and body.response_format.type not in ("text", "json_object"),
-        "thinking": body.thinking is not None and body.thinking.type not in ("enabled", "disabled", None),
+        "thinking": thinking not in ("enabled", "disabled", None) or (always and thinking == "disabled"),
+        "reasoning_effort": always and body.reasoning_effort not in (None, *(facts.reasoning_efforts or ())),
         "tools": not _callable(body.tools or []),
     }
     return next((name for name, refused in wrong.items() if refused), "")
@@ -85,3 +91,37 @@ def _wrong_field(fields: dict[str, object]) -> str:
         if value is not None and not (isinstance(value, str) and shortest <= len(value) <= longest):
             return name
     return ""
+
+
+def _wrong_messages(messages: Sequence[ChatMessage], facts: ModelFacts) -> Objection | None:
+    roles = {message.role for message in messages}
+    if not roles <= _ROLES or not roles & {"user", "tool"}:
+        return Objection("1214", "The messages parameter is illegal. Please check the documentation.")
+    for number, message in enumerate(messages):
+        if message.is_empty:
+            if message.role != "assistant":
+                return Objection("1213", "The prompt parameter was not received normally.")
+            if not message.tool_calls:
+                return Objection("1214", f"messages[{number}]: content and tool_calls must not both be empty.")
+        if facts.inputs is not None:
+            kinds = {_INPUTS[kind] for kind in message.part_types() if kind in _INPUTS}
+            if not kinds <= set(facts.inputs):
+                return Objection("1210", f"API parameter error: messages[{number}].content.type")
+    fault = next(_wrong_order(messages), None)
+    return None if fault is None else Objection("1214", f"{fault} Please check the documentation.")
+
+
+def _wrong_order(messages: Sequence[ChatMessage]) -> Iterator[str]:
+    """Yields the places where a tool result does not follow its call, or a call has no result."""
+    open_calls: set[str] = set()
+    after_calls = False
+    for number, message in enumerate(messages):
+        if message.role == "tool":
+            if not after_calls or message.tool_call_id not in open_calls:
+                yield f"messages[{number}]: a tool message must follow the tool_calls that it belongs to."
+            open_calls.discard(message.tool_call_id or "")
+            continue
+        if open_calls:
+            yield f"messages[{number}]: the tool_calls before it have no result."
+        open_calls = {call.id for call in message.tool_calls or ()}
+        after_calls = bool(open_calls)

@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from ztoapi.simulator.plan import ResponsePlan
+from ztoapi.simulator.schema import sample
 
-__all__ = ["answer_words", "framed", "json_words", "reasoning_words", "sample"]
+__all__ = ["answer_words", "framed", "json_words", "reasoning_words"]
 
 _ANSWER: Final = (
     "Gateways that stream well do little: they take what has come, look only where they must, and pass it on. "
@@ -18,11 +19,6 @@ _ANSWER: Final = (
 _REASONING: Final = "The user wants an answer.\nKeep it short, and say it in plain words. ".split(" ")
 _HUGE_BYTES: Final = 1_000_000
 """Default size of the huge event: larger than any read, smaller than any sensible limit."""
-_MAX_DEPTH: Final = 8
-"""Levels of a schema that are followed; a recursive schema has no end."""
-_SAMPLES: Final[dict[str, object]] = {
-    "string": "sample", "integer": 2, "number": 2.5, "boolean": True, "null": None,
-}  # fmt: skip
 
 _encode = msgspec.json.Encoder().encode
 
@@ -71,30 +67,3 @@ def framed(words: Iterable[str], before: bytes, after: bytes, *, repeated: bool)
             if repeated:
                 cache[word] = event
         yield event
-
-
-def sample(schema: dict[str, object], depth: int = 0) -> object:
-    """Returns a value that fits a JSON Schema with common keywords."""
-    if isinstance(choices := schema.get("enum"), list) and choices:
-        return choices[0]
-    if "const" in schema:
-        return schema["const"]
-    for name in ("anyOf", "oneOf", "allOf"):
-        if isinstance(choices := schema.get(name), list) and choices and depth < _MAX_DEPTH:
-            return sample(_object(choices[0]), depth + 1)
-    kind = schema.get("type")
-    if isinstance(kind, list) and kind:
-        kind = kind[0]
-    properties = _object(schema.get("properties"))
-    if kind == "object" or properties:
-        followed = properties if depth < _MAX_DEPTH else {}
-        return {name: sample(_object(value), depth + 1) for name, value in followed.items()}
-    if kind == "array":
-        min_items = schema.get("minItems")
-        count = min(min_items, 100) if isinstance(min_items, int) and depth < _MAX_DEPTH else 0
-        return [sample(_object(schema.get("items")), depth + 1) for _ in range(count)]
-    return _SAMPLES.get(str(kind), "sample")
-
-
-def _object(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}

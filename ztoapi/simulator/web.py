@@ -77,7 +77,7 @@ def _event(**fields: object) -> bytes:
 
 
 def _events(call: SimulatedCall, answer: SimulatedAnswer) -> Iterator[bytes]:
-    words = answer.words() if answer.tool is None else iter(())
+    words = iter(()) if answer.calls else answer.words()
     if answer.reasoning:
         quoted = []
         for word in reasoning_words(call.plan, answer.reasoning):
@@ -85,9 +85,8 @@ def _events(call: SimulatedCall, answer: SimulatedAnswer) -> Iterator[bytes]:
             yield _event(phase="thinking", delta_content=quoted[-1] if len(quoted) > 1 else _OPENING + quoted[0])
         content = f"{_CLOSED}{''.join(quoted)}\n</details>\n{next(words, '')}"
         yield _event(phase="answer", edit_index=_utf16_units(_TAG), edit_content=content)
-    if answer.tool is not None:
-        function = {"name": answer.tool.name, "arguments": answer.arguments}
-        calls = [{"index": 0, "id": "call_1", "type": "function", "function": function}]
+    if answer.calls:
+        calls = [{"index": index, **call} for index, call in enumerate(answer.message_calls())]
         yield _event(phase="tool_call", delta_content="", tool_calls=calls)
     before, after = _event(phase="answer", delta_content="@").split(b"@")
     yield from framed(words, before, after, repeated=answer.repeats)
