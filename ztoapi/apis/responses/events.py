@@ -24,7 +24,7 @@ from ztoapi.apis.responses.request import ResponseContext
 from ztoapi.apis.responses.response_object import ResponseTemplate, Status, usage_json
 from ztoapi.apis.responses.tools import CalledTool
 from ztoapi.apis.writing import stopped_early, token_counts
-from ztoapi.dialects.chunks import Chunk, Delta, ToolCallDelta, ToolCallIndexes, number, read_chunks
+from ztoapi.dialects.chunks import ABSENT, Chunk, Delta, ToolCallDelta, ToolCallIndexes, number, read_chunks
 from ztoapi.dialects.whole import completion_events
 from ztoapi.errors import ApiError, UpstreamError
 
@@ -132,8 +132,7 @@ class ResponseWriter:
                 self._delta(choice.delta, out)
             if choice.finish_reason and isinstance(choice.finish_reason, str):
                 self._finish = choice.finish_reason
-        counts = token_counts(chunk.usage)
-        if counts is not None:
+        if chunk.usage is not ABSENT and (counts := token_counts(chunk.usage)) is not None:
             self._usage = usage_json(counts)
             if self._finish is not None:
                 self._end(out)
@@ -146,8 +145,9 @@ class ResponseWriter:
             self._add_text(TextKind.MESSAGE, delta.content, out)
         if delta.refusal:
             self._add_text(TextKind.REFUSAL, delta.refusal, out)
-        for place, part in enumerate(delta.tool_calls or ()):
-            self._add_call(part, place, out)
+        if delta.tool_calls:
+            for place, part in enumerate(delta.tool_calls):
+                self._add_call(part, place, out)
 
     def _add_text(self, kind: TextKind, text: str, out: list[bytes]) -> None:
         item = self._text
