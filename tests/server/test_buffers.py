@@ -8,7 +8,8 @@ from tests.server.conftest import MakeWorker, Worker
 from tests.support.clock import Connection
 from ztoapi.errors import ApiError
 from ztoapi.server.context import Verdict
-from ztoapi.wire.limits import PIPELINE_BYTES, UNCOUNTED_BYTES, UNUSED_BODY_BYTES, Limits
+from ztoapi.server.exchange import Exchange
+from ztoapi.wire.limits import PIPELINE_BYTES, TURN_BULK_BYTES, UNCOUNTED_BYTES, UNUSED_BODY_BYTES, Limits
 
 POST = b"POST /%b HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
 CHUNKED = b"%b /held HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -145,3 +146,31 @@ def test_a_refused_body_is_let_go_at_once(worker: Worker) -> None:
     assert status(connection) == 400
     assert worker.context.buffers.used == 0
     assert connection.is_open() is False
+
+
+@pytest.mark.parametrize("is_admitted", [True, False])
+def test_reading_continues_after_a_large_request_that_waits_to_be_admitted(
+    make_worker: MakeWorker, is_admitted: bool
+) -> None:
+    waiting: list[Exchange] = []
+
+    def admit(exchange: Exchange) -> Verdict | None:
+        if exchange.request.path == "/now":
+            return None
+        waiting.append(exchange)
+        return Verdict.WAIT
+
+    worker = make_worker(admit=admit)
+    connection = worker.connect()
+    size = TURN_BULK_BYTES + 1
+    connection.send(POST % (b"held", size) + b"x" * size)
+    worker.loop.advance(0.0)
+    if is_admitted:
+        waiting.pop().proceed()
+        # A client that leaves is noticed only while the connection reads.
+        assert connection.transport.is_reading()
+        worker.held.pop().respond(200, b"")
+    else:
+        waiting.pop().reject(ApiError("later", status=503))
+    connection.send(GET)
+    assert connection.received.endswith(b"\r\n\r\nnow")

@@ -399,6 +399,8 @@ class HTTPProtocol(asyncio.Protocol):
         """The exchange is admitted: reads the body, or calls the handler if the body is complete."""
         if self._wire.state is not _UNREAD:
             self._dispatch(exchange)
+            # A large read may have paused it, and nothing resumes it while the request waits.
+            self._resume_reading()
             return
         if exchange.request.method not in _BODY_METHODS:
             try:
@@ -420,6 +422,7 @@ class HTTPProtocol(asyncio.Protocol):
         if self._wire.state is _UNREAD:
             exchange.close_after()
         exchange.fail(refusal)
+        self._resume_reading()
 
     def _extend_body_deadline(self) -> None:
         idle = self.context.loop.time() + self.context.limits.body_idle_timeout_seconds
