@@ -31,9 +31,9 @@ class _Details(msgspec.Struct, gc=False):
 class EventWriter(Protocol):
     """Writes one response in the format of a client API.
 
-    ``feed`` takes blocks of whole chunk events. After each call ``done`` is true once the response is complete, and
-    ``error`` is set if the response cannot be completed; the bytes returned before are valid, and nothing is fed after
-    either.
+    ``feed`` takes blocks of whole chunk events. After each call ``done`` is true once the response is complete; further
+    blocks then have no effect. ``error`` is set if the response cannot be completed: the bytes returned before are
+    valid, and nothing is fed after it.
     """
 
     done: bool

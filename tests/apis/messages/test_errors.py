@@ -1,0 +1,85 @@
+"""Errors as clients of the Messages API read them."""
+
+import json
+
+import pytest
+
+from ztoapi.apis.messages.errors import error_response
+from ztoapi.errors import ApiError, Failure, UpstreamError, shutting_down
+
+
+def read(error: ApiError, **facts: int) -> tuple[int, str, str, dict[str, str]]:
+    response = error_response(error, "req_1", **facts)
+    body = json.loads(response.body)
+    assert set(body) == {"type", "error", "request_id"}
+    assert (body["type"], body["request_id"]) == ("error", "req_1")
+    headers = dict(response.headers)
+    assert headers.pop("request-id") == "req_1"
+    return response.status, body["error"]["type"], body["error"]["message"], headers
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "type", "headers"),
+    [
+        (Failure.THROTTLED, 429, "rate_limit_error", {}),
+        (Failure.OVERLOADED, 529, "overloaded_error", {"retry-after": "4"}),
+        (Failure.UNAVAILABLE, 529, "overloaded_error", {"retry-after": "4"}),
+        (Failure.QUOTA, 429, "rate_limit_error", {"x-should-retry": "false"}),
+        (Failure.REFUSED, 502, "api_error", {"x-should-retry": "false"}),
+        (Failure.NO_MODEL, 404, "not_found_error", {}),
+        (Failure.FORBIDDEN, 403, "permission_error", {}),
+        (Failure.POLICY, 400, "invalid_request_error", {}),
+        (Failure.TOO_LARGE, 413, "request_too_large", {}),
+        (Failure.TIMEOUT, 504, "timeout_error", {}),
+        (Failure.FAILED, 502, "api_error", {}),
+        (Failure.INTERNAL, 500, "api_error", {}),
+    ],
+)
+def test_failures_of_the_upstream(failure: Failure, status: int, type: str, headers: dict[str, str]) -> None:
+    assert read(UpstreamError("no", failure)) == (status, type, "no", headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "sent", "type"),
+    [
+        (400, 400, "invalid_request_error"),
+        (401, 401, "authentication_error"),
+        (402, 402, "billing_error"),
+        (405, 405, "invalid_request_error"),
+        (415, 400, "invalid_request_error"),
+        (422, 400, "invalid_request_error"),
+    ],
+)
+def test_errors_of_the_request(status: int, sent: int, type: str) -> None:
+    assert read(ApiError("no", status=status)) == (sent, type, "no", {})
+
+
+def test_retry_after_is_whole_seconds() -> None:
+    assert read(UpstreamError("no", Failure.THROTTLED, retry_after=1.2))[3] == {"retry-after": "2"}
+    assert read(UpstreamError("no", Failure.OVERLOADED, retry_after=0.0))[3] == {"retry-after": "1"}
+    assert read(shutting_down())[0] == 529
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "This model's maximum context length is 8192 tokens. However, you requested 9,000 tokens.",
+            "prompt is too long: 9000 tokens > 8192 maximum",
+        ),
+        (
+            "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+            "prompt is too long: 9000 tokens > 8192 maximum",
+        ),
+        ("Prompt exceeds max length (upstream code 1261)", "prompt is too long: 210000 tokens > 204800 maximum"),
+    ],
+)
+def test_a_long_prompt_has_the_words_that_start_a_compaction(message: str, shown: str) -> None:
+    error = UpstreamError(message, Failure.CONTEXT)
+    assert read(error, input_tokens=210_000, context_tokens=204_800)[:3] == (400, "invalid_request_error", shown)
+
+
+def test_a_long_prompt_by_a_low_estimate_is_still_too_long() -> None:
+    error = UpstreamError("Prompt exceeds max length", Failure.CONTEXT)
+    assert read(error, input_tokens=5, context_tokens=8192)[2] == "prompt is too long: 8193 tokens > 8192 maximum"
+    assert read(error)[2] == "prompt is too long: Prompt exceeds max length"

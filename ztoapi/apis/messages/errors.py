@@ -1,0 +1,92 @@
+"""Errors in the format of the Messages API.
+
+https://platform.claude.com/docs/en/api/errors. The SDKs retry 408, 409, 429 and 5xx unless ``x-should-retry`` is
+false.
+"""
+
+import math
+import re
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ztoapi.errors import ApiError, Fault, UpstreamError
+
+__all__ = ["ErrorResponse", "error_body", "error_response"]
+
+_encode = msgspec.json.Encoder().encode
+_CONTEXT: Final = "context_length_exceeded"
+_OVERLOADED: Final = 529
+_OVERLOADED_RETRY_SECONDS: Final = 4
+"""Z.ai sends no retry-after with an overload; without one, Claude Code retries after half a second."""
+_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    _OVERLOADED: "overloaded_error",
+}
+_COUNT: Final = re.compile(r"(\d[\d,]*) tokens")
+_LIMIT: Final = re.compile(r"(?:maximum|max|limit|context)\D{0,60}?(\d[\d,]*) tokens", re.IGNORECASE)
+"""The model's limit in an upstream's message: "maximum context length is 8192 tokens"."""
+
+
+class ErrorResponse(NamedTuple):
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def error_response(
+    error: ApiError, request_id: str, *, input_tokens: int = 0, context_tokens: int | None = None
+) -> ErrorResponse:
+    """Returns the response for a failure before the first byte.
+
+    ``input_tokens`` is the estimate and ``context_tokens`` the model's context, for the message of a prompt that is
+    too long.
+    """
+    status = _status(error)
+    headers = [("request-id", request_id)]
+    retry_after = error.retry_after
+    if retry_after is None and status == _OVERLOADED:
+        retry_after = _OVERLOADED_RETRY_SECONDS
+    if retry_after is not None:
+        headers.append(("retry-after", str(max(math.ceil(retry_after), 1))))
+    if isinstance(error, UpstreamError) and error.fault in (Fault.QUOTA, Fault.REFUSED):
+        # Another attempt finds the same quota or the same credential.
+        headers.append(("x-should-retry", "false"))
+    return ErrorResponse(status, headers, error_body(error, request_id, input_tokens, context_tokens))
+
+
+def error_body(error: ApiError, request_id: str, input_tokens: int = 0, context_tokens: int | None = None) -> bytes:
+    """Returns the error object, which is also the data of an ``error`` event."""
+    message = error.message
+    if error.code == _CONTEXT:
+        message = _too_long(message, input_tokens, context_tokens)
+    status = _status(error)
+    kind = _TYPES.get(status, _TYPES[400] if status < 500 else "api_error")
+    return _encode({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
+
+
+def _status(error: ApiError) -> int:
+    status = error.status
+    if status == 503:
+        return _OVERLOADED
+    if status < 500 and status not in _TYPES and status not in (405, 408):
+        return 400
+    return status
+
+
+def _too_long(message: str, input_tokens: int, context_tokens: int | None) -> str:
+    """Returns the words from which Claude Code reads both numbers, to compact the conversation."""
+    counts = [int(count.replace(",", "")) for count in _COUNT.findall(message)]
+    found = _LIMIT.search(message)
+    limit = int(found[1].replace(",", "")) if found else context_tokens
+    if limit is None:
+        return f"prompt is too long: {message}"
+    tokens = max([count for count in counts if count > limit], default=max(input_tokens, limit + 1))
+    return f"prompt is too long: {tokens} tokens > {limit} maximum"

@@ -1,0 +1,205 @@
+"""Reads Messages requests: the same request for chat, and what the response has to know of it.
+
+Fields without an equivalent (``top_k``, ``cache_control``, ``context_management``, unknown ones) are left out. The
+chat request of a longer conversation begins with the messages of the shorter one, byte for byte.
+
+https://platform.claude.com/docs/en/api/messages
+"""
+
+import hashlib
+import re
+from typing import Final
+
+import msgspec
+
+from ztoapi.apis.capabilities import Capabilities, Find
+from ztoapi.apis.messages.content import Content, Conversation, Turn, system_text
+from ztoapi.apis.messages.context import MessagesContext
+from ztoapi.apis.messages.tools import ToolChoice, ToolDefinition, Tools
+from ztoapi.apis.thinking import thinking_fields
+from ztoapi.apis.transcript import Transcript
+from ztoapi.dialects.chunks import ABSENT
+from ztoapi.dialects.lenient import replace_halves
+from ztoapi.dialects.request import ChatRequest
+from ztoapi.errors import ApiError
+
+__all__ = ["decode", "decode_count"]
+
+_MIN_USER_ID, _MAX_USER_ID = 6, 128
+"""Characters of GLM's ``user_id``. Claude Code's has 150."""
+_MAX_STOPS: Final = 4
+"""GLM and OpenAI take no more stop sequences."""
+_THINKING: Final = ("enabled", "adaptive", "between_tools", "disabled")
+
+
+class _Thinking(msgspec.Struct):
+    type: str
+    display: str | None = None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str
+    schema: msgspec.Raw = ABSENT
+
+
+class _OutputConfig(msgspec.Struct):
+    effort: str | None = None
+    format: _Format | None = None
+
+
+class _Request(msgspec.Struct):
+    model: str
+    messages: list[Turn]
+    max_tokens: int | None = None
+    system: Content | None = None
+    tools: list[ToolDefinition] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: _Thinking | None = None
+    stream: bool | None = None
+    metadata: _Metadata | None = None
+    stop_sequences: list[str] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    output_config: _OutputConfig | None = None
+    output_format: _Format | None = None
+    """The earlier name of ``output_config.format``."""
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+_PATH: Final = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
+_STEP: Final = re.compile(r"\[(\d+|\.\.\.)\]")
+
+
+def decode(body: bytes | bytearray, find: Find, *, web_search: bool = False) -> tuple[ChatRequest, MessagesContext]:
+    """Reads the body of ``/v1/messages``. Raises ApiError (400) that names the field and the remedy.
+
+    ``web_search`` sends Anthropic's web search as Z.ai's.
+    """
+    request = _read(body)
+    if request.max_tokens is None:
+        raise ApiError("max_tokens is missing", param="max_tokens")
+    if request.max_tokens < 1:
+        raise ApiError("max_tokens: use at least 1", param="max_tokens")
+    return _translate(request, find(request.model), web_search=web_search)
+
+
+def decode_count(body: bytes | bytearray, find: Find) -> ChatRequest:
+    """Reads the body of ``/v1/messages/count_tokens``, which has no ``max_tokens``: the request whose tokens count."""
+    request = _read(body)
+    return _translate(request, find(request.model), web_search=False)[0]
+
+
+def _read(body: bytes | bytearray) -> _Request:
+    try:
+        try:
+            request = _decode(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            # JavaScript clients send halves of surrogate pairs, which are legal in JSON, but not to msgspec.
+            request = _decode(replace_halves(bytes(body)))
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ApiError(f"the request body is not valid JSON: {error}") from error
+    if not request.messages:
+        raise ApiError("messages is empty: send at least one message", param="messages")
+    return request
+
+
+def _translate(request: _Request, model: Capabilities, *, web_search: bool) -> tuple[ChatRequest, MessagesContext]:
+    transcript = Transcript()
+    transcript.system(system_text(request.system, "system"))
+    tools = Tools(request.tools or [], web_search=web_search)
+    conversation = Conversation(transcript, model, request.model, tools)
+    for at, turn in enumerate(request.messages):
+        conversation.add(turn, f"messages.{at}")
+    if not transcript.has_input:
+        raise ApiError("messages: at least one message of the user with content is needed", param="messages")
+    wanted = _wants_thinking(request.thinking)
+    config = request.output_config or _OutputConfig()
+    tool_fields = tools.fields(request.tool_choice, conversation.referenced)
+    fields: dict[str, object] = {
+        "model": request.model,
+        "messages": transcript.messages(),
+        **_limits(request, model),
+        **tool_fields,
+        **thinking_fields(wanted, config.effort, model, replayed=transcript.has_reasoning),
+        **_response_format(config.format or request.output_format),
+        **_user(request.metadata),
+    }
+    if request.stream:
+        fields["stream"] = True
+        fields["stream_options"] = {"include_usage": True}
+        if tool_fields and model.tool_stream:
+            fields["tool_stream"] = True
+    context = MessagesContext(
+        model=request.model,
+        thinking=wanted,
+        thinking_omitted=wanted and request.thinking is not None and request.thinking.display == "omitted",
+        stop_sequences=tuple(request.stop_sequences or ()),
+        dropped=tuple(tools.dropped),
+    )
+    return ChatRequest(msgspec.json.encode(fields)), context
+
+
+def _limits(request: _Request, model: Capabilities) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    if request.max_tokens is not None:
+        fields["max_tokens"] = min(request.max_tokens, model.max_output_tokens or request.max_tokens)
+    if request.temperature is not None:
+        fields["temperature"] = request.temperature
+    if request.top_p is not None:
+        fields["top_p"] = request.top_p
+    if request.stop_sequences:
+        fields["stop"] = request.stop_sequences[:_MAX_STOPS]
+    return fields
+
+
+def _wants_thinking(thinking: _Thinking | None) -> bool:
+    if thinking is None:
+        return False
+    if thinking.type not in _THINKING:
+        raise ApiError(
+            f"thinking.type: {thinking.type!r} is not supported; use {', '.join(_THINKING)}", param="thinking.type"
+        )
+    return thinking.type != "disabled"
+
+
+def _response_format(format: _Format | None) -> dict[str, object]:
+    if format is None:
+        return {}
+    if format.type != "json_schema":
+        raise ApiError(
+            f"output_config.format.type: {format.type!r} is not supported; use json_schema",
+            param="output_config.format.type",
+        )
+    if format.schema is ABSENT:
+        raise ApiError("output_config.format.schema is missing", param="output_config.format.schema")
+    schema = {"name": "output", "schema": format.schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def _user(metadata: _Metadata | None) -> dict[str, object]:
+    user = (metadata.user_id if metadata is not None else None) or ""
+    if not user:
+        return {}
+    if not _MIN_USER_ID <= len(user) <= _MAX_USER_ID:
+        user = hashlib.sha256(user.encode()).hexdigest()
+    return {"user": user}
+
+
+def _invalid(text: str) -> ApiError:
+    """Returns the error for a field of the wrong type, in the notation ``messages.0.content``."""
+    found = _PATH.match(text)
+    reason, path = (found[1], found[2] or "") if found else (text, "")
+    field = _STEP.sub(r".\1", path).strip(".")
+    missing = re.search(r"missing required field `(\w+)`", reason)
+    if missing:
+        field = f"{field}.{missing[1]}".strip(".")
+        return ApiError(f"{field} is missing", param=field)
+    return ApiError(f"{field or 'the request body'}: {reason}", param=field or None)

@@ -1,0 +1,98 @@
+"""Estimates the tokens of a prompt, from the kinds of its characters and from the counts that responses report.
+
+No package has GLM's vocabulary, and the counts of others differ by a factor of 1.4 for JSON and of 2.4 for symbols.
+The estimate therefore has two parts. :func:`weigh` adds a weight for each byte by its class: the weight of two texts is
+the sum of theirs. :class:`Calibration` keeps the mean ratio of reported to weighed tokens of each model. It changes
+slowly, so that the counts of one conversation can be compared, and stays within limits, so that wrong counts of an
+upstream do little harm.
+"""
+
+import math
+import re
+from typing import Final
+
+from ztoapi.dialects.request import ChatRequest
+
+__all__ = ["Calibration", "prompt_weight", "weigh"]
+
+UNITS: Final = 9
+"""Weights are integers, in ninths of a token: the sum of a text's weights is a count of bits."""
+
+
+def _weight(byte: int) -> int:
+    """Returns the weight of a byte by its class.
+
+    English has about four characters per token with the blanks, source code about two symbols, Chinese about 1.5
+    characters of three bytes. The first byte of other characters stands for letters of other scripts, and for emoji.
+    """
+    if byte >= 0x80:
+        return 0 if byte < 0xC0 else 6 if 0xE0 <= byte < 0xF0 else 8
+    character = chr(byte)
+    return 1 if character.isspace() else 2 if character.isalpha() else 4 if character.isdigit() else 5
+
+
+_BITS: Final = b"".join(((1 << _weight(byte)) - 1).to_bytes(1, "little") for byte in range(256))
+"""Translates each byte to one with as many bits set as its weight."""
+_IMAGE_WEIGHT: Final = 1000 * UNITS
+"""Tokens of an image, whose bytes are no text. Typical of vision models."""
+_TOOL_WEIGHT: Final = 8 * UNITS
+"""The words around a tool in the prompt."""
+_DATA_URI: Final = re.compile(rb'"data:[^"]*"')
+_IMAGE: Final = b'"image_url"'
+"""Occurs twice in an image part: as its type and as the name of a field."""
+
+_MIN_WEIGHT: Final = 64 * UNITS
+"""The counts of a smaller prompt depend on the model's template more than on the text."""
+_LEAST_RATIO, _GREATEST_RATIO = 0.5, 2.0
+_WINDOW: Final = 32
+"""Responses over which the mean is taken: one response moves it by a thirty-second of the difference."""
+_MAX_MODELS: Final = 256
+"""Models with a ratio. Names come from the configuration and from clients."""
+
+
+def weigh(text: bytes) -> int:
+    """Returns the weight of UTF-8 text. It takes 3 to 8 microseconds per KB."""
+    return int.from_bytes(text.translate(_BITS), "little").bit_count()
+
+
+def prompt_weight(request: ChatRequest) -> int:
+    """Returns the weight of a request's messages and tools. The JSON around a text stands for what the model's
+    template puts there."""
+    fields = request.fields
+    messages = bytes(fields.get("messages", b""))
+    weight = 0
+    if _IMAGE in messages:
+        weight = messages.count(_IMAGE) // 2 * _IMAGE_WEIGHT
+        messages = _DATA_URI.sub(b"", messages)
+    weight += weigh(messages)
+    tools = fields.get("tools")
+    if tools is not None:
+        encoded = bytes(tools)
+        weight += weigh(encoded) + encoded.count(b'"parameters":') * _TOOL_WEIGHT
+    return weight
+
+
+class Calibration:
+    """The ratios of reported to weighed tokens, by model."""
+
+    __slots__ = ("_ratios",)
+
+    def __init__(self) -> None:
+        self._ratios: dict[str, tuple[float, int]] = {}
+        """The mean ratio and the number of responses in it, at most ``_WINDOW``."""
+
+    def tokens(self, model: str, weight: int) -> int:
+        """Returns the estimate of the tokens in a prompt of ``weight``."""
+        ratio = self._ratios.get(model, (1.0, 0))[0]
+        return math.ceil(weight * ratio / UNITS)
+
+    def note(self, model: str, weight: int, prompt_tokens: int) -> None:
+        """Counts a response whose usage has ``prompt_tokens``, cached ones included."""
+        if weight < _MIN_WEIGHT or prompt_tokens <= 0:
+            return
+        mean, count = self._ratios.get(model, (1.0, 0))
+        if not count and len(self._ratios) >= _MAX_MODELS:
+            del self._ratios[next(iter(self._ratios))]
+        ratio = min(max(prompt_tokens * UNITS / weight, _LEAST_RATIO), _GREATEST_RATIO)
+        count = min(count + 1, _WINDOW)
+        self._ratios[model] = (mean + (ratio - mean) / count, count)
