@@ -187,7 +187,8 @@ def test_client_that_goes_away_cancels_the_upstream(model: str, stream: bool, tr
         assert record.ending is Ending.CLIENT_DISCONNECT
         assert record.status == (200 if "hang_mid" in model or "itl" in model else 499)
         assert stack.simulator.stats.open_streams == 0
-        assert stack.pool.statistics().busy == 0
+        if transport == "native":
+            assert stack.pool.statistics().busy == 0
 
 
 def test_client_that_goes_away_while_connecting() -> None:

@@ -137,7 +137,7 @@ def test_defect_07_the_requested_model_is_echoed_and_models_come_from_the_config
             last = stack.stats()["last_request"]
             assert isinstance(last, dict) and last["body"]["model"] == "glm-4.7"
         listed = [model["id"] for model in httpx.get(stack.base_url + "/models").json()["data"]]
-        assert listed[:2] == ["glm-4.6", "My-Model"]
+        assert listed[:2] == ["glm-5.3", "My-Model"]
 
 
 @pytest.mark.parametrize(("default", "kind"), [("true", "text/event-stream"), ("false", "application/json")])
@@ -152,7 +152,7 @@ def test_default_stream_decides_where_the_request_does_not_say(default: str, kin
 def test_models_are_listed_without_the_upstream_when_it_has_none() -> None:
     with Stack(ZAI_UPSTREAM_URL="http://127.0.0.1:9/api/paas/v4") as stack:
         listed = httpx.get(stack.base_url + "/models").json()
-        assert [model["id"] for model in listed["data"]] == ["glm-4.6"]
+        assert [model["id"] for model in listed["data"]] == ["glm-5.3"]
 
 
 def test_tokens_take_turns() -> None:

