@@ -126,19 +126,16 @@ class Chat:
         route, upstream = relays.find(request.model)
         translation, calls = relays.translate(request, route, upstream, stream=self._stream, now=downstream.loop.time())
         downstream.record.served_model = request.model
-        Relay(
-            downstream,
-            client=relays.client,
+        Relay(downstream, relays.client, relays.options).start(
             upstream=upstream,
             translation=translation,
-            options=relays.options,
             model=route.upstream,
             stream=self._stream,
             session=relays.session(downstream),
             prepare=calls,
             # Without fallbacks the relay need not keep the request.
             on_failure=self._failed if self._fallbacks or self._first_error is not None else None,
-        ).start()
+        )
 
     def _failed(self, error: UpstreamError) -> bool:
         """Sends the request to the next fallback after ``error``. If every fallback fails, the client gets the error of
