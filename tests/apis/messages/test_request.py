@@ -447,10 +447,15 @@ def test_the_catalogue_gets_the_requested_name() -> None:
 
 
 def test_counting_needs_no_limit() -> None:
-    request = decode_count(body(max_tokens=..., system="S", tools=[READ]), lambda _: TEXT_MODEL)
+    request = decode_count(body(max_tokens=..., system="S", tools=[READ]))
     fields = json.loads(request.body)
     assert "max_tokens" not in fields
     assert len(fields["messages"]) == 2 and names(fields) == ["Read"]
+
+
+def test_parts_of_a_conversation_are_counted() -> None:
+    request = decode_count(body(messages=[assistant(text("a"))]))
+    assert json.loads(request.body)["messages"] == [{"role": "assistant", "content": "a"}]
 
 
 MAKE: dict[str, Callable[[int], list[Fields]]] = {

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.apis.capabilities import Capabilities, Find
+from ztoapi.apis.capabilities import UNKNOWN, Capabilities, Find
 from ztoapi.apis.messages.content import Content, Conversation, Turn, system_text
 from ztoapi.apis.messages.context import MessagesContext
 from ztoapi.apis.messages.tools import ToolChoice, ToolDefinition, Tools
@@ -84,13 +84,17 @@ def decode(body: bytes | bytearray, find: Find, *, web_search: bool = False) -> 
         raise ApiError("max_tokens is missing", param="max_tokens")
     if request.max_tokens < 1:
         raise ApiError("max_tokens: use at least 1", param="max_tokens")
-    return _translate(request, find(request.model), web_search=web_search)
+    transcript = Transcript()
+    translated = _translate(request, transcript, find(request.model), web_search=web_search)
+    if not transcript.has_input:
+        raise ApiError("messages: at least one message of the user with content is needed", param="messages")
+    return translated
 
 
-def decode_count(body: bytes | bytearray, find: Find) -> ChatRequest:
-    """Reads the body of ``/v1/messages/count_tokens``, which has no ``max_tokens``: the request whose tokens count."""
-    request = _read(body)
-    return _translate(request, find(request.model), web_search=False)[0]
+def decode_count(body: bytes | bytearray) -> ChatRequest:
+    """Reads the body of ``/v1/messages/count_tokens``: returns the chat request whose tokens count. It has no
+    ``max_tokens``, and is not refused for what only a model refuses, because clients count parts of a conversation."""
+    return _translate(_read(body), Transcript(), UNKNOWN, web_search=False)[0]
 
 
 def _read(body: bytes | bytearray) -> _Request:
@@ -111,15 +115,14 @@ def _read(body: bytes | bytearray) -> _Request:
     return request
 
 
-def _translate(request: _Request, model: Capabilities, *, web_search: bool) -> tuple[ChatRequest, MessagesContext]:
-    transcript = Transcript()
+def _translate(
+    request: _Request, transcript: Transcript, model: Capabilities, *, web_search: bool
+) -> tuple[ChatRequest, MessagesContext]:
     transcript.system(system_text(request.system, "system"))
     tools = Tools(request.tools or [], web_search=web_search)
     conversation = Conversation(transcript, model, request.model, tools)
     for at, turn in enumerate(request.messages):
         conversation.add(turn, f"messages.{at}")
-    if not transcript.has_input:
-        raise ApiError("messages: at least one message of the user with content is needed", param="messages")
     wanted = _wants_thinking(request.thinking)
     config = request.output_config or _OutputConfig()
     tool_fields = tools.fields(request.tool_choice, conversation.referenced)
