@@ -7,7 +7,6 @@ A client repeats the same head on a kept connection, except for the length of th
 a plain request; :class:`HeadMemory` compares instead.
 """
 
-import re
 from typing import Final
 
 import h11
@@ -21,8 +20,8 @@ __all__ = ["HeadMemory", "RequestHead", "parse_head"]
 MEMORY_BYTES: Final = 2048
 """The largest head that a connection remembers. SDKs send a quarter of it, and ten thousand idle connections should not
 hold the cookies of their clients."""
-_LENGTH_LINE: Final = re.compile(rb"(?<=\r\n)content-length:[ \t]*([^ \t\r]*)[ \t]*\r\n", re.IGNORECASE)
-"""A field line. A head that has passed the guard has no other line breaks, and no folded lines."""
+_LENGTH: Final = b"\r\ncontent-length:"
+"""The start of a field line. A head that has passed the guard has no other line breaks, and no folded lines."""
 _LENGTH_DIGITS: Final = 9
 
 
@@ -159,11 +158,16 @@ class HeadMemory:
         if b"content-length" not in head.headers:
             self._before, self._after = data, b""
         else:
-            lines = list(_LENGTH_LINE.finditer(data))
-            if len(lines) != 1 or lines[0][1] != head.headers[b"content-length"]:
+            # A pattern that ignores case takes 60 us, a lower-case copy with two searches 1 us.
+            lower, digits = data.lower(), head.headers[b"content-length"]
+            line = lower.find(_LENGTH)
+            start = line + len(_LENGTH)
+            value = data[start : data.find(b"\r\n", start)]
+            if line != lower.rfind(_LENGTH) or value.strip(b" \t") != digits:
                 return
-            start, self._stop = lines[0].span(1)
-            self._before, self._digits, self._after = data[:start], lines[0][1], data[self._stop :]
+            start += value.index(digits)
+            self._stop = start + len(digits)
+            self._before, self._digits, self._after = data[:start], digits, data[self._stop :]
         self._start = len(self._before)
         self._head = head
 
