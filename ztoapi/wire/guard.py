@@ -46,7 +46,7 @@ def check_head(head: bytes, limits: Limits) -> None:
         raise ProtocolError(400, "the request head contains a control character")
     if head.count(b"\n") != lines or head.count(b"\r") != lines:
         raise ProtocolError(400, "a line of the request head does not end in CRLF")
-    if b"\r\n " in head or b"\r\n\t" in head:
+    if head.find(b"\r\n ") >= 0 or head.find(b"\r\n\t") >= 0:
         raise ProtocolError(400, "a folded header line is not accepted; send it as one line")
 
 
