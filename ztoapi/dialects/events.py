@@ -8,6 +8,8 @@ __all__ = ["events", "parts", "read_part"]
 
 _NAME = b"event"
 _DATA = b"data"
+_LF = 10
+_CR = 13
 
 
 def events(block: bytes) -> list[tuple[str, bytes]]:
@@ -17,8 +19,8 @@ def events(block: bytes) -> list[tuple[str, bytes]]:
     """
     named: list[tuple[str, bytes]] = []
     for part in parts(block):
-        if part.startswith(b"data:") and b"\n" not in part:
-            named.append(("", part[6:] if part.startswith(b" ", 5) else part[5:]))
+        if part[:5] == b"data:" and _LF not in part:
+            named.append(("", part[6:] if part[5:6] == b" " else part[5:]))
         elif part:
             name, data, _ = read_part(part)
             if data is not None:
@@ -28,7 +30,7 @@ def events(block: bytes) -> list[tuple[str, bytes]]:
 
 def parts(block: bytes) -> list[bytes]:
     """Return the parts of ``block`` between its blank lines; the lines of a part are separated by line feeds."""
-    if b"\r" in block:
+    if _CR in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     pieces = block.split(b"\n\n")
     del pieces[-1]

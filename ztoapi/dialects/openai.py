@@ -42,12 +42,13 @@ _ZERO: Final = msgspec.Raw(b"0")
 
 
 class _Choice(msgspec.Struct, gc=False):
-    finish_reason: msgspec.Raw = _NULL
+    finish_reason: str | None = None
     index: msgspec.Raw = _NULL
 
 
 class _Answer(msgspec.Struct, gc=False):
-    """The fields of an event or a whole response that decide whether it is forwarded unchanged."""
+    """The fields of an event or a whole response that decide whether it is forwarded unchanged. Unusual ones that do
+    not fit these types are read leniently."""
 
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = _ABSENT
@@ -63,10 +64,12 @@ _FINISH_REASONS: Final = {
     b'"sensitive"': msgspec.Raw(b'"content_filter"'),
     b'"model_context_window_exceeded"': msgspec.Raw(b'"length"'),
 }
-_FOREIGN: Final = frozenset((*_FINISH_REASONS, _NETWORK_ERROR))
+_FOREIGN: Final = frozenset(_any(reason) for reason in (*_FINISH_REASONS, _NETWORK_ERROR))
 _SUCCESS: Final = frozenset((b"200", b'"200"', b'"0"'))
 """Values of a ``code`` that report success."""
 _END: Final = b"[DONE]"
+_LF: Final = 10
+"""As a number, which Python finds several times faster in bytes than a byte string."""
 _OWN_NAMES: Final = frozenset(("", "message", "error"))
 """Names of events that contain chunks or errors."""
 _OWN_FIELDS: Final = frozenset(("choices", "usage", "error"))
@@ -165,13 +168,13 @@ class OpenAIReader:
         self.error: UpstreamError | None = None
 
     def feed(self, block: bytes) -> bytes:
-        out = self._feed(block)
-        if self._held or not self._started:
-            out = self._held + out
-            if not self._started and len(out) <= _MAX_HELD_BYTES:
-                self._held = out
-                return b""
-            self._started, self._held = True, b""
+        if self._started:
+            return self._feed(block)
+        out = self._held + self._feed(block)
+        if not self._started and len(out) <= _MAX_HELD_BYTES:
+            self._held = out
+            return b""
+        self._started, self._held = True, b""
         return out
 
     def _feed(self, block: bytes) -> bytes:
@@ -200,7 +203,9 @@ class OpenAIReader:
         start = 6 if block.startswith(b"data: {") else 5
         at = block.find(DELTA)
         prefix = block[start:at]
-        if at < 0 or not block.startswith(b"data:") or b"\n" in prefix or b'"usage"' in prefix or b'"error"' in prefix:
+        if at < 0 or block[:5] != b"data:" or _LF in prefix:
+            return None
+        if prefix.find(b'"usage"') >= 0 or prefix.find(b'"error"') >= 0:
             return None
         try:
             template = template.with_head(*self._heads(block[:start], prefix, DELTA))
@@ -257,8 +262,8 @@ class OpenAIReader:
             if self.done:
                 same = same and not part
                 continue
-            if part.startswith(b"data:") and b"\n" not in part:
-                name, data, passes = "", part[6:] if part.startswith(b" ", 5) else part[5:], True
+            if part[:5] == b"data:" and _LF not in part:
+                name, data, passes = "", part[6:] if part[5:6] == b" " else part[5:], True
             else:
                 name, found, passes = read_part(part)
                 if found is None:
@@ -326,10 +331,9 @@ class OpenAIReader:
         counted = usage is not _ABSENT and usage != _NULL
         finished = False
         for place, choice in enumerate(choices):
-            reason = bytes(choice.finish_reason)
-            if reason in _FOREIGN:
-                return None
-            if reason[:1] == b'"' and reason != b'""':
+            if choice.finish_reason:
+                if choice.finish_reason in _FOREIGN:
+                    return None
                 finished = True
                 self._note(bytes(choice.index), place, True)
         if not (counted or finished):
@@ -464,12 +468,8 @@ def _lists_error(value: object) -> bool:
 
 def _last_events(block: bytes) -> int:
     """Return where the last three events begin (a finish, usage, [DONE]); 0 if there are no others."""
-    at = len(block) - 2
-    for _ in range(3):
-        at = block.rfind(b"\n\n", 0, at)
-        if at < 0:
-            return 0
-    return at + 2
+    first, *others = block.rsplit(b"\n\n", 4)
+    return len(first) + 2 if len(others) == 4 else 0
 
 
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
@@ -489,9 +489,12 @@ def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
 
 def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     if rewrite.empty:
-        answer = _answer(body)
+        try:
+            answer = _answer(body)
+        except msgspec.ValidationError:
+            answer = _Answer()
         if answer.choices is not None and answer.error == _NULL:
-            if _FOREIGN.isdisjoint([bytes(choice.finish_reason) for choice in answer.choices]):
+            if _FOREIGN.isdisjoint([choice.finish_reason for choice in answer.choices]):
                 return body, read_usage(answer.usage)
     fields = _fields(body)
     raw_choices = fields.get("choices", _NULL)

@@ -91,15 +91,12 @@ class OpenAITranslation:
     prepares = False
 
     def __init__(self, request: ChatRequest, context: TranslationContext, *, glm: bool = False) -> None:
-        self._known = context.templates
         self._request = request
         self._context = context
         model, stream = context.upstream_model, context.stream
-        self._counts = context.count_usage and stream and not glm and not request.include_usage
         self.streams = stream
         # A stream in response to a request for a whole response is collected, with its usage.
         self._include_usage = request.include_usage or not stream
-        self._choices = request.choices
         if glm:
             self.body = zai_request.build(request, model=model, stream=stream, thinking=context.thinking)
             self._rewrite = openai.Rewrite(context.new_id(), request.model, normalise=True)
@@ -112,7 +109,8 @@ class OpenAITranslation:
         raise AssertionError("this dialect has no preparation")
 
     def reader(self) -> Reader:
-        return openai.OpenAIReader(self._rewrite, self._known, include_usage=self._include_usage, choices=self._choices)
+        known, choices = self._context.templates, self._request.choices
+        return openai.OpenAIReader(self._rewrite, known, include_usage=self._include_usage, choices=choices)
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         return openai.completion(body, self._rewrite)
@@ -121,11 +119,13 @@ class OpenAITranslation:
         return completion_events(completion, include_usage=self._include_usage)
 
     def amend(self, error: UpstreamError) -> bool:
-        if not self._counts or error.status != 400 or not any(name in error.message for name in _USAGE_FIELDS):
+        if self._rewrite.normalise or error.status != 400 or not any(name in error.message for name in _USAGE_FIELDS):
             return False
-        self._counts = False
         context = self._context
-        self.body = openai.build(self._request, model=context.upstream_model, stream=True, count=False)
+        body = openai.build(self._request, model=context.upstream_model, stream=context.stream, count=False)
+        if body == self.body:
+            return False
+        self.body = body
         return True
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
