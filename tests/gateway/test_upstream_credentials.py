@@ -346,3 +346,14 @@ def test_an_upstreams_code_stays_within_its_line_of_the_log(caplog: pytest.LogCa
     (line,) = [record.getMessage() for record in caplog.records if "out of use" in record.getMessage()]
     assert "upstream code 'x\\nERROR all is lost!" in line
     assert len(line) < 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_platform_to_which_no_connection_opens_fails(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def time_out(*_: object) -> None:
+        raise TimeoutError
+
+    with Stack(UPSTREAM_TOKEN=GOOD, ZTOAPI_MAX_TRIES="1") as stack:
+        monkeypatch.setattr("ztoapi.upstream.client.connect", time_out)
+        assert ask(stack, stream=stream).status_code == 504
+        assert credentials(stack)[0].failures == {Fault.UPSTREAM: 1}

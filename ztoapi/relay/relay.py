@@ -14,7 +14,7 @@ from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.reports import presentable
 from ztoapi.dialects.translate import Translation
-from ztoapi.errors import Ending, Failure, Fault, UpstreamError, empty_response, too_large, unexpected_coding
+from ztoapi.errors import Failure, Fault, UpstreamError, empty_response, too_large, unexpected_coding
 from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
 from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
 from ztoapi.relay.retries import RetryLoop
@@ -430,7 +430,7 @@ class Relay:
         if self._mode is _Mode.EVENTS and self._stream:
             self._note(self._reader.usage)
         self._stop_reading()
-        if not self._translation.streams and error.ending is Ending.UPSTREAM_TIMEOUT:
+        if not self._translation.streams and error.failure is Failure.TIMEOUT:
             # A whole response takes long without any fault of the upstream.
             error.fault = Fault.REQUEST
         downstream = self._downstream
