@@ -110,9 +110,10 @@ class Application:
         self._redis: RedisLimiter | None = None
         limits = self.rate_limits = self._make_rate_limits(config, limiter)
         cache = self.response_cache = make_response_cache(config, loop)
-        relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock)
+        catalogue = Catalogue(config.models)
+        relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock, catalogue)
         chat = ChatHandler(config, relays, auth.key_of, limits, cache)
-        models = ModelsHandler(config, upstreams, control, clock, auth.key_of, Catalogue(config.models))
+        models = ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue)
         health = HealthHandler(self.context, self._checks())
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -17,9 +18,16 @@ from ztoapi.config.model import ModelFacts
 from ztoapi.config.options import options_of
 from ztoapi.config.sources import Problems, Sources, did_you_mean
 from ztoapi.config.values import convert
+from ztoapi.dialects.capabilities import EFFORTS, UNKNOWN, ModelCapabilities
 from ztoapi.dialects.registry import DIALECTS, DialectName
 
 __all__ = ["Catalogue", "first_day", "read_models", "zai_models"]
+
+
+_KINDS: Final = ("image", "video", "audio", "file")
+"""Kinds of input beside text."""
+_SUGGESTIONS: Final = 3
+"""Models that an error suggests for a kind of input."""
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -35,6 +43,29 @@ class Catalogue:
         self._zai = dict(zai_models())
         for name, facts in configured.items():
             self._zai[name] = _merged(self._zai.get(name, ModelFacts()), facts)
+        accepting = {
+            kind: tuple(name for name, facts in self._zai.items() if kind in (facts.inputs or ()))[:_SUGGESTIONS]
+            for kind in _KINDS
+        }
+        self._capabilities = {
+            name: ModelCapabilities(
+                max_output_tokens=facts.max_output_tokens,
+                thinking=facts.thinking,
+                efforts=None
+                if facts.reasoning_efforts is None
+                else tuple(effort for effort in EFFORTS if effort in facts.reasoning_efforts),
+                refused_inputs={
+                    kind: names
+                    for kind, names in accepting.items()
+                    if facts.inputs is not None and kind not in facts.inputs
+                },
+            )
+            for name, facts in self._zai.items()
+        }
+
+    def capabilities(self, model: str, dialect: DialectName) -> ModelCapabilities:
+        """Return what requests to an upstream's model are adapted to. Only Z.ai's format is adapted."""
+        return self._capabilities.get(model.lower(), UNKNOWN) if DIALECTS[dialect].glm else UNKNOWN
 
     def find(self, model: str, dialect: DialectName) -> ModelFacts | None:
         """Return the facts about an upstream's model; None if there are none."""

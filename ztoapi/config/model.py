@@ -242,8 +242,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         tuple[str, ...] | None,
         Option(
             "Values of `reasoning_effort`; an empty list if the model accepts none.",
-            pattern="minimal|low|medium|high|xhigh|max",
-            form="one of minimal, low, medium, high, xhigh, max",
+            pattern="low|medium|high|xhigh|max",
+            form="one of low, medium, high, xhigh, max",
         ),
     ] = None
     structured_output: Annotated[bool | None, Option("Whether the model is made for output in a JSON Schema.")] = None

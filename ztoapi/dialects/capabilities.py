@@ -1,8 +1,28 @@
 """The abilities of a model that decide how a request for it is built."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
 
-__all__ = ["ThinkingKind"]
+import msgspec
 
-ThinkingKind = Literal["always", "toggle", "none"]
+__all__ = ["EFFORTS", "UNKNOWN", "ModelCapabilities", "ThinkingKind"]
+
+EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+"""Values of ``reasoning_effort`` with which a model thinks, in ascending order."""
+
+ThinkingKind: TypeAlias = Literal["always", "toggle", "none"]
 """Whether a model thinks: ``always`` cannot be disabled, ``toggle`` can."""
+
+
+class ModelCapabilities(msgspec.Struct, frozen=True):
+    """The abilities of one model; None is unknown."""
+
+    max_output_tokens: int | None = None
+    thinking: ThinkingKind | None = None
+    efforts: tuple[str, ...] | None = None
+    """Values of ``reasoning_effort`` in ascending order; empty if the model accepts none."""
+    refused_inputs: Mapping[str, tuple[str, ...]] = {}
+    """The kinds of input that the model does not accept, each with models that do."""
+
+
+UNKNOWN: Final = ModelCapabilities()

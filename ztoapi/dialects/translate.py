@@ -10,7 +10,9 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from ztoapi.dialects import openai, zai_request, zai_web, zread, zread_request
+from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.chunk_writer import ChunkWriter
+from ztoapi.dialects.hidden_reasoning import HiddenReasoningReader, completion_without_reasoning
 from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.thinking import ThinkMode
@@ -43,7 +45,7 @@ class TranslationContext(msgspec.Struct, gc=False):
     ``new_id`` returns the id of a response, ``clock`` Unix seconds, ``upstream_model`` is the upstream's id of the
     model, and ``stream`` is whether the client receives a stream. ``thinking`` applies if the request does not set it.
     ``templates`` belong to the upstream; ``count_usage`` is whether it accepts requests for the usage of a stream.
-    ``repository`` is the default for upstreams that need one.
+    ``repository`` is the default for upstreams that need one. ``capabilities`` are those of the model.
     """
 
     new_id: Callable[[], str]
@@ -55,6 +57,7 @@ class TranslationContext(msgspec.Struct, gc=False):
     templates: openai.KnownTemplates
     count_usage: bool = True
     repository: str | None = None
+    capabilities: ModelCapabilities = UNKNOWN
 
 
 class Translation(Protocol):
@@ -97,8 +100,13 @@ class OpenAITranslation:
         self.streams = stream
         # A stream in response to a request for a whole response is collected, with its usage.
         self._include_usage = request.include_usage or not stream
+        self._hides_reasoning = False
         if glm:
-            self.body = zai_request.build(request, model=model, stream=stream, thinking=context.thinking)
+            self.body = zai_request.build(
+                request, model=model, stream=stream, thinking=context.thinking, capabilities=context.capabilities
+            )
+            if context.capabilities.thinking == "always":
+                self._hides_reasoning = zai_request.wants_thinking(request, context.thinking) is False
             self._rewrite = openai.Rewrite(context.new_id(), request.model, normalise=True)
         else:
             self.body = openai.build(request, model=model, stream=stream, count=context.count_usage)
@@ -110,9 +118,12 @@ class OpenAITranslation:
 
     def reader(self) -> Reader:
         known, choices = self._context.templates, self._request.choices
-        return openai.OpenAIReader(self._rewrite, known, include_usage=self._include_usage, choices=choices)
+        reader = openai.OpenAIReader(self._rewrite, known, include_usage=self._include_usage, choices=choices)
+        return HiddenReasoningReader(reader) if self._hides_reasoning else reader
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
+        if self._hides_reasoning:
+            body = completion_without_reasoning(body)
         return openai.completion(body, self._rewrite)
 
     def events(self, completion: bytes) -> bytes:

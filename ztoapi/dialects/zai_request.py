@@ -5,15 +5,17 @@ unknown ones, are forwarded unchanged. A request without such fields is forwarde
 Format: https://docs.z.ai/api-reference/llm/chat-completion
 """
 
+import re
 from typing import Final
 
 import msgspec
 
+from ztoapi.dialects.capabilities import EFFORTS, UNKNOWN, ModelCapabilities
 from ztoapi.dialects.request import ChatRequest, MessageHead, decode_value
 from ztoapi.dialects.zai_tools import chosen_tools
 from ztoapi.errors import ApiError
 
-__all__ = ["build"]
+__all__ = ["build", "wants_thinking"]
 
 _DROPPED: Final = frozenset(
     (
@@ -41,6 +43,21 @@ _MAPPED: Final = ("max_completion_tokens", "response_format", "stop", "tool_choi
 _MIN_TOP_P: Final = 0.01
 _MIN_USER_ID, _MAX_USER_ID = 6, 128
 
+_NO_EFFORT: Final = ("none", "minimal")
+"""Efforts without thinking. Z.ai treats ``minimal`` so too."""
+_EFFORT_NAMES: Final = {f'"{name}"'.encode(): name for name in (*_NO_EFFORT, *EFFORTS)}
+_PARTS: Final = {
+    "image_url": "image",
+    "input_image": "image",
+    "video_url": "video",
+    "input_audio": "audio",
+    "file": "file",
+    "file_url": "file",
+}
+"""Kinds of input by the types of content parts."""
+_PART_MARKS: Final = tuple(f'"{name}"'.encode() for name in _PARTS)
+_PART: Final = re.compile(rb'"type"\s*:\s*(?:%b)' % b"|".join(_PART_MARKS))
+
 Fields = dict[str, msgspec.Raw]
 _NULL: Final = msgspec.Raw(b"null")
 _AUTO: Final = msgspec.Raw(b'"auto"')
@@ -51,7 +68,14 @@ _TOOL: Final = msgspec.Raw(b'"tool"')
 _encode = msgspec.json.Encoder().encode
 
 
-def build(request: ChatRequest, *, model: str, stream: bool, thinking: bool | None) -> bytes | bytearray:
+def build(
+    request: ChatRequest,
+    *,
+    model: str,
+    stream: bool,
+    thinking: bool | None,
+    capabilities: ModelCapabilities = UNKNOWN,
+) -> bytes | bytearray:
     """Return the body for Z.ai. ``model`` is the upstream's id; ``thinking`` applies if the request does not set it.
 
     Raises ApiError (400) for a feature that Z.ai does not have.
@@ -63,10 +87,11 @@ def build(request: ChatRequest, *, model: str, stream: bool, thinking: bool | No
     _map_tools(fields, changed)
     if "response_format" in fields:
         _map_response_format(fields, changed)
-    if request.enable_thinking is not None:
-        thinking = request.enable_thinking
-    if thinking is not None and _absent(fields, "thinking"):
-        changed["thinking"] = _raw({"type": "enabled" if thinking else "disabled"})
+    if capabilities.refused_inputs:
+        _check_inputs(request, capabilities)
+    if capabilities.max_output_tokens is not None:
+        _cap_tokens(fields, changed, capabilities.max_output_tokens)
+    _map_thinking(request, changed, thinking, capabilities)
     if request.model != model:
         changed["model"] = _raw(model)
     if bool(request.stream) != stream:
@@ -109,6 +134,86 @@ def _map_sampling(fields: Fields, changed: Fields) -> None:
         user = decode_value(fields, "user", str)
         if user is not None and _MIN_USER_ID <= len(user) <= _MAX_USER_ID:
             changed["user_id"] = _raw(user)
+
+
+def _cap_tokens(fields: Fields, changed: Fields, most: int) -> None:
+    # A float, because some clients write all numbers as floats.
+    wanted = decode_value(changed if "max_tokens" in changed else fields, "max_tokens", float)
+    if wanted is not None and wanted > most:
+        changed["max_tokens"] = _raw(most)
+
+
+def wants_thinking(request: ChatRequest, default: bool | None) -> bool | None:
+    """Return whether the model is to think; None if it decides. ``default`` applies if the request does not set it."""
+    fields = request.fields
+    if not _absent(fields, "thinking"):
+        kind = decode_value(fields, "thinking", _Thinking)
+        return {"enabled": True, "disabled": False}.get(str(kind and kind.type))
+    if request.enable_thinking is not None:
+        return request.enable_thinking
+    effort = _effort(fields)
+    return default if effort is None else effort not in _NO_EFFORT
+
+
+class _Thinking(msgspec.Struct):
+    type: str | None = None
+
+
+def _effort(fields: Fields) -> str | None:
+    """Return ``reasoning_effort`` if it is a known one."""
+    return _EFFORT_NAMES.get(bytes(fields.get("reasoning_effort", _NULL)))
+
+
+def _map_thinking(request: ChatRequest, changed: Fields, default: bool | None, capabilities: ModelCapabilities) -> None:
+    """GLM has ``thinking`` for ``enable_thinking``, and some models have levels of ``reasoning_effort``."""
+    fields = request.fields
+    if capabilities.thinking is None:
+        wanted = default if request.enable_thinking is None else request.enable_thinking
+        if wanted is not None and _absent(fields, "thinking"):
+            changed["thinking"] = _raw({"type": "enabled" if wanted else "disabled"})
+        return
+    efforts, effort = capabilities.efforts, _effort(fields)
+    if capabilities.thinking != "none":
+        wanted = wants_thinking(request, default)
+        given = decode_value(fields, "thinking", Fields) or {}
+        if wanted is False and capabilities.thinking == "always":
+            # The model refuses ``disabled``: it thinks as little as it can, and the client does not see it.
+            changed["thinking"] = _raw({**given, "type": "enabled"})
+            changed["reasoning_effort"] = _raw(efforts[0] if efforts else None)
+            return
+        if wanted is False or effort in _NO_EFFORT:
+            effort, efforts = None, ()
+        if wanted is not None and not given:
+            changed["thinking"] = _raw({"type": "enabled" if wanted else "disabled"})
+    if efforts == () and "reasoning_effort" in fields:
+        changed["reasoning_effort"] = _raw(None)
+    elif effort is not None and efforts and effort not in efforts:
+        higher = EFFORTS[EFFORTS.index(effort) :] if effort in EFFORTS else EFFORTS
+        changed["reasoning_effort"] = _raw(next((level for level in efforts if level in higher), efforts[-1]))
+
+
+def _check_inputs(request: ChatRequest, capabilities: ModelCapabilities) -> None:
+    """Raises ApiError for a content part of a kind that the model does not accept."""
+    body = request.body
+    if not any(mark in body for mark in _PART_MARKS) or _PART.search(body) is None:
+        return
+    for number, message in enumerate(decode_value(request.fields, "messages", list[Fields]) or []):
+        content = message.get("content", _NULL)
+        if bytes(memoryview(content)[:1]) != b"[":
+            continue
+        for place, part in enumerate(decode_value(message, "content", list[_PartHead]) or []):
+            kind = _PARTS.get(part.type or "")
+            if kind is not None and kind in capabilities.refused_inputs:
+                models = ", ".join(capabilities.refused_inputs[kind])
+                raise ApiError(
+                    f"messages[{number}].content[{place}]: {request.model} does not accept {kind} input"
+                    + (f"; models that do: {models}" if models else ""),
+                    param="messages",
+                )
+
+
+class _PartHead(msgspec.Struct):
+    type: str | None = None
 
 
 def _map_messages(request: ChatRequest, changed: Fields) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 import httpx
 import msgspec
 
+from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.model import Config, ModelRoute
 from ztoapi.config.routes import RouteTable
 from ztoapi.dialects.registry import DIALECTS
@@ -40,8 +41,10 @@ class ChatRelays:
         control: httpx.AsyncClient,
         next_id: Callable[[], str],
         clock: Callable[[], float],
+        catalogue: Catalogue,
     ) -> None:
         self.config = config
+        self._catalogue = catalogue
         self.client = client
         self._control = control
         self._upstreams = upstreams
@@ -89,6 +92,7 @@ class ChatRelays:
             upstream.known_templates,
             now >= upstream.no_usage_until,
             config.zread_repository,
+            self._catalogue.capabilities(route.upstream, platform.dialect),
         )
         translation = DIALECTS[platform.dialect].translate(request, context)
         if not translation.prepares:
