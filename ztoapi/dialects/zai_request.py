@@ -55,8 +55,7 @@ _PARTS: Final = {
     "file_url": "file",
 }
 """Kinds of input by the types of content parts."""
-_PART_MARKS: Final = tuple(f'"{name}"'.encode() for name in _PARTS)
-_PART: Final = re.compile(rb'"type"\s*:\s*(?:%b)' % b"|".join(_PART_MARKS))
+_PART: Final = re.compile(rb'"type"\s*:\s*"(?:%b)"' % "|".join(_PARTS).encode())
 
 Fields = dict[str, msgspec.Raw]
 _NULL: Final = msgspec.Raw(b"null")
@@ -87,20 +86,23 @@ def build(
     _map_tools(fields, changed)
     if "response_format" in fields:
         _map_response_format(fields, changed)
-    if capabilities.refused_inputs:
+    body = request.body
+    # Most requests have none of these; the tests are cheaper than the calls.
+    if (b'_url"' in body or b'"file"' in body or b'"input_' in body) and capabilities.refused_inputs:
         _check_inputs(request, capabilities)
-    if capabilities.max_output_tokens is not None:
+    if capabilities.max_output_tokens is not None and ("max_tokens" in fields or "max_tokens" in changed):
         _cap_tokens(fields, changed, capabilities.max_output_tokens)
-    _map_thinking(request, changed, thinking, capabilities)
+    if thinking is not None or "thinking" in fields or "enable_thinking" in fields or "reasoning_effort" in fields:
+        _map_thinking(request, changed, thinking, capabilities)
     if request.model != model:
         changed["model"] = _raw(model)
     if bool(request.stream) != stream:
         changed["stream"] = _raw(stream)
     if not changed and _DROPPED.isdisjoint(fields) and _NULL not in fields.values():
-        return request.body
-    body = {name: value for name, value in fields.items() if name not in _DROPPED and value != _NULL}
-    body.update(changed)
-    return _encode({name: value for name, value in body.items() if value != _NULL})
+        return body
+    kept = {name: value for name, value in fields.items() if name not in _DROPPED and value != _NULL}
+    kept.update(changed)
+    return _encode({name: value for name, value in kept.items() if value != _NULL})
 
 
 def _raw(value: object) -> msgspec.Raw:
@@ -194,8 +196,7 @@ def _map_thinking(request: ChatRequest, changed: Fields, default: bool | None, c
 
 def _check_inputs(request: ChatRequest, capabilities: ModelCapabilities) -> None:
     """Raises ApiError for a content part of a kind that the model does not accept."""
-    body = request.body
-    if not any(mark in body for mark in _PART_MARKS) or _PART.search(body) is None:
+    if _PART.search(request.body) is None:
         return
     for number, message in enumerate(decode_value(request.fields, "messages", list[Fields]) or []):
         content = message.get("content", _NULL)
