@@ -214,7 +214,8 @@ class Relay:
 
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
-        if not _is_success(head):
+        # A 201 or 206 with a completion counts as a 200.
+        if not 200 <= head.status < 300:
             self._mode = _ERROR
         elif head.coding:
             self._hang_up()
@@ -225,7 +226,10 @@ class Relay:
     def on_data(self, payload: bytes) -> None:
         blocks = self._blocks
         if blocks is None:
-            self._keep(payload)
+            if self._mode is _BODY:
+                self._begin(payload)
+            else:
+                self._keep(payload)
             return
         template = self._reader.template
         if template is not None and blocks.ring is None and self._collector is None:
@@ -265,6 +269,11 @@ class Relay:
 
     def _begin(self, payload: bytes) -> None:
         """Chooses the way to read a successful response, by its first bytes."""
+        if payload[:1] == b"{" and not self._parts:
+            # Nearly every whole response.
+            self._mode = _WHOLE
+            self._keep(payload)
+            return
         start = skip_blanks(b"".join((*self._parts, payload)) if self._parts else payload)
         head, translation = self._head, self._translation
         # A response without a content type is assumed to be of the requested kind.
@@ -359,9 +368,6 @@ class Relay:
 
     def _keep(self, part: bytes) -> None:
         """Collects a body that is not read event by event."""
-        if self._mode is _BODY:
-            self._begin(part)
-            return
         if self._mode is _OVER or (self._mode is _ERROR and self._size > _ERROR_BYTES):
             return
         self._parts.append(part)
@@ -474,8 +480,3 @@ class Relay:
         downstream = self._downstream
         downstream.on_gone = downstream.on_pause = downstream.on_resume = None
         self._call = None
-
-
-def _is_success(head: ResponseHead) -> bool:
-    """Whether a completion may follow: a 201 or 206 with one counts as a 200."""
-    return 200 <= head.status < 300

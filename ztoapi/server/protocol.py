@@ -380,7 +380,9 @@ class HTTPProtocol(asyncio.Protocol):
         else:
             request_id = client_id.decode("ascii")
         exchange = self._exchange = Exchange(self, head, request_id)
-        self._enter(BUSY)
+        # The same as _enter, for half of its cost: every request begins here, while the socket is not full.
+        self._phase = BUSY
+        self.deadline = 0.0 if self._half_closed else NEVER
         self._expect_continue = head.expect_continue
         verdict = self.context.admit(exchange)
         if verdict is None:
@@ -453,15 +455,21 @@ class HTTPProtocol(asyncio.Protocol):
         if self._exchange is not exchange:
             return
         self._exchange = None
+        context = self.context
         if close and self._wire.state is not _READ:
             self._linger()
-        elif close or self.context.draining:
+        elif close or context.draining:
             self._close()
         else:
             self._wire.next_request()
             if self._buffered:
                 self._count_buffers()
-            self._enter(IDLE)
+            if self.write_paused:
+                self._enter(IDLE)
+            else:
+                # The same again.
+                self._phase = IDLE
+                self.deadline = context.loop.time() + context.limits.keepalive_timeout_seconds
             if self._half_closed or self._wire.held:
                 self._advance()
 
