@@ -498,31 +498,27 @@ def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
                 return body, read_usage(answer.usage)
     fields = _fields(body)
     raw_choices = fields.get("choices", _NULL)
-    if not bytes(raw_choices).startswith(b"[") or not is_empty(fields.get("error", _NULL)):
+    if bytes(raw_choices)[:1] != b"[" or ("error" in fields and not is_empty(fields["error"])):
         raise read_error(restore_halves(body), 200)
     choices = _choices(raw_choices)
-    mapped = [_map_finish(choice) for choice in choices]
-    raw_usage = fields.get("usage", _NULL)
-    if rewrite.empty and not any(mapped):
-        return body, read_usage(raw_usage)
-    if rewrite.normalise:
-        for choice in choices:
+    mapped, normalise = False, rewrite.normalise
+    for choice in choices:
+        reason = bytes(choice.get("finish_reason", _NULL))
+        if reason in _FOREIGN:
+            if reason == _NETWORK_ERROR:
+                raise _network_error()
+            choice["finish_reason"] = _FINISH_REASONS[reason]
+            mapped = True
+        if normalise:
             _normalise_message(choice)
+    raw_usage = fields.get("usage")
+    usage = None if raw_usage is None else read_usage(raw_usage)
+    if rewrite.empty and not mapped:
+        return body, usage
     rewritten: dict[str, object] = {**rewrite.header(fields, _COMPLETION), "choices": choices}
-    if "usage" in fields:
+    if raw_usage is not None:
         rewritten["usage"] = raw_usage
-    return _encode(rewritten), read_usage(raw_usage)
-
-
-def _map_finish(choice: Fields) -> bool:
-    """Map the finish_reason of a whole response's choice; returns whether it changed."""
-    reason = bytes(choice.get("finish_reason", _NULL))
-    if reason == _NETWORK_ERROR:
-        raise _network_error()
-    if reason not in _FINISH_REASONS:
-        return False
-    choice["finish_reason"] = _FINISH_REASONS[reason]
-    return True
+    return _encode(rewritten), usage
 
 
 def _reports_error(name: str, fields: Fields, has_choices: bool) -> bool:
