@@ -72,7 +72,7 @@ class ChatHandler:
             fallbacks = tuple(model for model in fallbacks if key.allows(model))
         stream = config.default_stream if request.stream is None else request.stream
         if self._cache is None:
-            Chat(self._relays, exchange, request, stream, fallbacks).start()
+            Chat(self._relays, exchange, stream, fallbacks).send(request)
             return
         relays = self._relays
         _, upstream = relays.find(request.model)
@@ -83,7 +83,7 @@ class ChatHandler:
             None if use is Use.NONE else self._cache_key(exchange, request, stream, fallbacks, key),
             use,
             stream=stream,
-            send=lambda downstream: Chat(relays, downstream, request, stream, fallbacks).start(),
+            send=lambda downstream: Chat(relays, downstream, stream, fallbacks).send(request),
         )
 
     def _cache_key(

@@ -110,22 +110,18 @@ class Chat:
         self,
         relays: ChatRelays,
         downstream: Downstream,
-        request: ChatRequest,
         stream: bool,
         fallbacks: tuple[str, ...],
     ) -> None:
         self._relays = relays
         self._downstream = downstream
-        self._request = request
         self._stream = stream
         self._fallbacks = fallbacks
         self._first_error: UpstreamError | None = None
 
-    def start(self) -> None:
-        """Sends the request to the requested model. Raises ApiError."""
-        self._send(self._request)
-
-    def _send(self, request: ChatRequest) -> None:
+    def send(self, request: ChatRequest) -> None:
+        """Sends ``request`` to its model. Raises ApiError."""
+        self._request = request
         relays, downstream = self._relays, self._downstream
         route, upstream = relays.find(request.model)
         translation, calls = relays.translate(request, route, upstream, stream=self._stream, now=downstream.loop.time())
@@ -154,7 +150,7 @@ class Chat:
             self._fallbacks = tuple(others)
             fields = {**self._request.fields, "model": msgspec.Raw(_encode(model))}
             try:
-                self._send(ChatRequest(_encode(fields), fields))
+                self.send(ChatRequest(_encode(fields), fields))
             except ApiError:
                 # The request is not possible with this model, such as one without a repository for zread.
                 continue

@@ -290,12 +290,14 @@ class CredentialPool:
             credential = lease._credential
             credential.waiting -= 1
             self._typical = credential.latency.observe(now, now - since)
-            lease._pass()
+            if lease._probes:
+                lease._pass()
 
     def complete(self, lease: CredentialLease) -> None:
         """The response is complete."""
         credential = lease._end()
-        lease._pass()
+        if lease._probes:
+            lease._pass()
         breaker = credential.breaker
         if breaker.failures or breaker.trips:
             breaker.succeed()

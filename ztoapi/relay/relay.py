@@ -269,11 +269,15 @@ class Relay:
 
     def _begin(self, payload: bytes) -> None:
         """Chooses the way to read a successful response, by its first bytes."""
-        if payload[:1] == b"{" and not self._parts:
-            # Nearly every whole response.
-            self._mode = _WHOLE
-            self._keep(payload)
-            return
+        if not self._parts:
+            # Nearly every response.
+            if payload[:1] == b"{":
+                self._mode = _WHOLE
+                self._keep(payload)
+                return
+            if payload[:5] == b"data:":
+                self._read_events(payload)
+                return
         start = skip_blanks(b"".join((*self._parts, payload)) if self._parts else payload)
         head, translation = self._head, self._translation
         # A response without a content type is assumed to be of the requested kind.
@@ -284,14 +288,18 @@ class Relay:
         elif self._parts:
             self._parts = []
         if kind is Body.EVENTS:
-            if not translation.streams:
-                self._reader, self._collector = translation.reader(), Collector()
-            self._blocks = EventBlocks(self._options.rings)
-            self._mode = _EVENTS
-            self.on_data(start)
+            self._read_events(start)
         elif kind is not None:
             self._mode = _WHOLE if kind is Body.JSON else _ERROR
             self._keep(start)
+
+    def _read_events(self, start: bytes) -> None:
+        """Begins to read an event stream."""
+        if not self._translation.streams:
+            self._reader, self._collector = self._translation.reader(), Collector()
+        self._blocks = EventBlocks(self._options.rings)
+        self._mode = _EVENTS
+        self.on_data(start)
 
     def _pass_on(self, read: bytes) -> bool:
         """Forwards a read with its chunk framing, if all of its events are plain deltas: the fastest path."""

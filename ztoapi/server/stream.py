@@ -139,10 +139,11 @@ class ResponseStream:
         return head + data
 
     def _begin_pieces(self, data: bytes) -> None:
-        record = self._owner.record
+        owner = self._owner
+        record = owner.record
         record.event_bytes = len(data) // (data.count(b"data:") or 1)
         record.first_byte = self.last_write = monotonic()
-        self._gaps = self._owner.recorder.begin_stream(record)
+        self._gaps = owner.recorder.begin_stream(record)
 
     def _write_at_pace(self, data: bytes) -> None:
         owner = self._owner
