@@ -54,7 +54,7 @@ def test_it_is_valid() -> None:
 
 def test_every_route_is_in_it(gateway: Stack) -> None:
     answer = httpx.get(f"{gateway.url}/nothing", headers={"authorization": f"Bearer {KEY}"})
-    said = answer.json()["error"]["message"].partition("; there is ")[2].split(", ")
+    said = answer.json()["error"]["message"].partition("; routes: ")[2].split(", ")
     named = {path for path in said if not path.startswith(OPERATORS)}
     assert named - PAGES == {path for path in DOCUMENT["paths"] if "{" not in path}
 

@@ -69,9 +69,7 @@ def test_a_slash_at_the_end_leads_to_the_page(gateway: Stack) -> None:
     assert (answer.status_code, answer.headers["location"]) == (308, "../docs")
 
 
-@pytest.mark.parametrize(
-    "path", ["/docs/../app.py", "/docs/%2e%2e/app.py", "/docs/index.html", "/docs//base.css", "/static"]
-)
+@pytest.mark.parametrize("path", ["/docs/../app.py", "/docs/%2e%2e/app.py", "/docs/index.html", "/static"])
 def test_there_is_nothing_else(gateway: Stack, path: str) -> None:
     answer = httpx.get(gateway.url + path, headers={"authorization": "Bearer YOUR_KEY"})
     assert answer.status_code == 404
