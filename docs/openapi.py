@@ -31,17 +31,17 @@ def document() -> Object:
             "summary": "An OpenAI-compatible streaming gateway for GLM models.",
             "description": (
                 "Any OpenAI client works: give it this gateway's address with `/v1` as its base URL, and a client key. "
-                "`/v1` and a slash at the end of a path are optional, `HEAD` works where `GET` does, `OPTIONS` answers "
-                "CORS. Every answer carries `x-request-id`: the request's own if it is up to 128 plain characters, "
+                "`/v1` and a slash at the end of a path are optional, `HEAD` works where `GET` does, `OPTIONS` is for "
+                "CORS. Every response carries `x-request-id`: the request's own if it is up to 128 plain characters, "
                 "else a new one. Errors have OpenAI's shape."
             ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
         "tags": [
-            {"name": "Chat", "description": "Ask a model."},
-            {"name": "Models", "description": "What can be asked for."},
-            {"name": "Health", "description": "For load balancers and supervisors. No key is asked for."},
+            {"name": "Chat", "description": "Chat completions."},
+            {"name": "Models", "description": "The available models."},
+            {"name": "Health", "description": "For load balancers and supervisors. No key is required."},
         ],
         "paths": {
             "/v1/chat/completions": {"post": chat()},
@@ -132,9 +132,9 @@ RESPONSES: Object = {
         "no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "www-authenticate",
     ),
     "Forbidden": refused(
-        "The key may not use this model; or the upstream does not open it to the gateway; or a gateway without client "
-        "keys was asked by a page of another origin (`origin_not_allowed`) or under another name than a loopback one "
-        "(`host_not_allowed`).",
+        "The key may not use this model; or the gateway has no access to it at the upstream; or a gateway without "
+        "client keys was asked by a page of another origin (`origin_not_allowed`) or under another name than a "
+        "loopback one (`host_not_allowed`).",
         "invalid_request_error", "model_not_found",
         "the API key ci does not have access to the model 'glm-5'; GET /v1/models lists those that it has",
         "x-should-retry", param="model",
@@ -160,25 +160,25 @@ RESPONSES: Object = {
     ),
     "Limited": refused(
         "A limit of the gateway (`rate_limit_exceeded`, `concurrency_limit_exceeded`), or of the upstream "
-        "(`rate_limit_exceeded`, `insufficient_quota`), is used up. `type` says of which unit: `requests` or `tokens`.",
+        "(`rate_limit_exceeded`, `insufficient_quota`), is used up; `type` is the unit: `requests` or `tokens`.",
         "requests", "rate_limit_exceeded", "this API key may take 60 requests a minute: try again in 17ms",
         *RETRY, *RATE, "ratelimit", "ratelimit-policy", "x-should-retry",
     ),
     "Internal": refused("A defect of the gateway.", "server_error", "internal", "internal error"),
     "UpstreamFailed": refused(
         "The upstream failed, or refused the gateway's own credential (`upstream_auth_error`), or ended in the middle "
-        "of its answer (`upstream_truncated`).",
+        "of its response (`upstream_truncated`).",
         "server_error", "upstream_error", "the connection to the upstream was lost", *RETRY, "x-should-retry",
     ),
     "Unavailable": refused(
         "The gateway has reached its limit of requests in flight (`overloaded`), is shutting down (`shutdown`), has no "
-        "credential that can be used now (`token_unavailable`), cannot count requests (`limits_unavailable`), or the "
-        "upstream has no room (`upstream_overloaded`).",
+        "credential that can be used now (`upstream_unavailable`), has no token configured (`token_unavailable`), "
+        "cannot count requests (`limits_unavailable`), or the upstream has no capacity (`upstream_overloaded`).",
         "server_error", "overloaded", "the gateway has reached its limit of requests in flight: try again later",
         *RETRY, "x-should-retry",
     ),
     "UpstreamSlow": refused(
-        "The upstream did not answer in time.",
+        "The upstream did not respond in time.",
         "server_error", "upstream_timeout", "the upstream did not answer in time", *RETRY, "x-should-retry",
     ),
     "BrokenRequest": refused(
@@ -197,18 +197,18 @@ HEADERS: Object = {
     "accept-encoding": field("The content codings that request bodies may have.", "identity"),
     "www-authenticate": field("The authentication scheme.", 'Bearer realm="ztoapi"'),
     "x-request-id": field(
-        "Id of this request, in the answer and in the gateway's records.", "5b3c0f6a7a0d4a0e00000001"
+        "Id of this request, in the response and in the gateway's records.", "5b3c0f6a7a0d4a0e00000001"
     ),
-    "retry-after": field("Seconds after which another try may succeed.", 1, type="integer", minimum=0),
+    "retry-after": field("Seconds after which another attempt may succeed.", 1, type="integer", minimum=0),
     "retry-after-ms": field("The same in milliseconds.", 17, type="integer", minimum=0),
     "x-should-retry": field(
-        "`false` where another try cannot help; OpenAI's clients heed it.", "false", type="string", enum=["false"]
+        "`false` where another attempt cannot help; OpenAI's clients heed it.", "false", type="string", enum=["false"]
     ),
     "ratelimit": field("Limits that hold, as the IETF draft has them; where `ietf_headers` is set.", '"key";r=50;t=30'),
     "ratelimit-policy": field("Their rates; where `ietf_headers` is set.", '"key";q=100;w=60'),
     "x-ztoapi-cache": field(
-        "What the response cache has done, where there is one: given what it had (`hit`), or what another "
-        "request was waiting for (`shared`); asked the upstream (`miss`); nothing (`bypass`).",
+        "The source of the response, where there is a response cache. `hit`: from the cache. `shared`: from an equal "
+        "request in flight. `miss`: from the upstream. `bypass`: the cache was not used.",
         "hit",
         type="string",
         enum=["hit", "shared", "miss", "bypass"],
@@ -232,21 +232,21 @@ PARAMETERS: Object = {
     "RequestId": {
         "name": "x-request-id",
         "in": "header",
-        "description": "An id of the client's, which the answer repeats if it is 1 to 128 of `A-Z a-z 0-9 _.:/+=-`, "
+        "description": "An id of the client's, which the response repeats if it is 1 to 128 of `A-Z a-z 0-9 _.:/+=-`, "
         "else a new one is made.",
         "schema": {"type": "string"},
     },
     "Cache": {
         "name": "x-ztoapi-cache",
         "in": "header",
-        "description": "`on`: where there is a response cache, an answer that was given before will do, also where the "
-        "request leaves something to chance. Without it, temperature 0, `do_sample` false or a `seed` say so.",
+        "description": "`on`: where there is a response cache, a cached response is accepted, also if the request is "
+        "not deterministic. Without it, only requests with temperature 0, `do_sample` false or a `seed` use the cache.",
         "schema": {"type": "string"},
     },
     "CacheControl": {
         "name": "cache-control",
         "in": "header",
-        "description": "`no-store`: the response cache keeps out of it. `no-cache`: a new answer, which is kept.",
+        "description": "`no-store`: the response cache is not used. `no-cache`: a new response, which is cached.",
         "schema": {"type": "string"},
     },
 }
@@ -283,7 +283,9 @@ MESSAGE: Object = {
                 {"type": "null"},
             ],
         },
-        "reasoning_content": nullable("string", description="An earlier answer's reasoning, where the model wants it."),
+        "reasoning_content": nullable(
+            "string", description="An earlier response's reasoning, where the model wants it."
+        ),
         "tool_calls": nullable("array", items=schema("ToolCall"), description="Calls that the assistant has made."),
         "tool_call_id": nullable("string", description="In a tool's message: the call that it answers."),
     },
@@ -341,13 +343,13 @@ REQUEST: Object = {
         "model": {
             "type": "string",
             "maxLength": MAX_MODEL_CHARACTERS,
-            "description": "Looked up without regard to case; answers have it as it is written here. For zread.ai it "
+            "description": "Looked up without regard to case; responses have it as it is written here. For zread.ai it "
             "may end with `@owner/name`, a GitHub repository.",
             "examples": ["glm-5.3"],
         },
         "messages": {"type": "array", "minItems": 1, "items": schema("Message"), "description": "The conversation."},
         "stream": nullable(
-            "boolean", description="Whether the answer comes as an event stream. Absent: `default_stream`."
+            "boolean", description="Whether the response comes as an event stream. Absent: `default_stream`."
         ),
         "stream_options": nullable(
             "object",
@@ -355,7 +357,7 @@ REQUEST: Object = {
                 "include_usage": nullable("boolean", description="Whether the last chunk but [DONE] carries `usage`.")
             },
         ),
-        "max_tokens": nullable("integer", minimum=1, description="Most tokens of the answer."),
+        "max_tokens": nullable("integer", minimum=1, description="Most tokens of the response."),
         "max_completion_tokens": nullable("integer", minimum=1, description="OpenAI's newer name of `max_tokens`."),
         "temperature": nullable("number", minimum=0, maximum=2, description="Z.ai takes at most 1: more becomes 1."),
         "top_p": nullable("number", minimum=0, maximum=1, description="Z.ai takes at least 0.01: less becomes 0.01."),
@@ -365,7 +367,7 @@ REQUEST: Object = {
                 {"type": "array", "items": {"type": "string"}, "maxItems": 4},
                 {"type": "null"},
             ],
-            "description": "Text at which the answer ends.",
+            "description": "Text at which the response ends.",
         },
         "tools": nullable("array", maxItems=128, items=schema("Tool"), description="Functions that may be called."),
         "tool_choice": {
@@ -469,7 +471,7 @@ SCHEMAS: Object = {
     "ContentPart": CONTENT_PART,
     "Tool": TOOL,
     "ToolCall": TOOL_CALL,
-    "ChatCompletion": result("chat.completion", "message", ["role"], "A whole answer."),
+    "ChatCompletion": result("chat.completion", "message", ["role"], "A whole response."),
     "ChatCompletionChunk": result(
         "chat.completion.chunk", "delta", [],
         "What each `data:` line of a stream holds, but the last, which is `[DONE]`. With `include_usage` one chunk "
@@ -529,7 +531,7 @@ SCHEMAS: Object = {
             "checks": {
                 "type": "object",
                 "description": "By part and what is looked at: `gateway:requests`; `upstream:` and a platform; where "
-                "there is one, `redis:limits`, `redis:cache` and `history:saves`. As the worker that answers sees it.",
+                "there is one, `redis:limits`, `redis:cache` and `history:saves`. As the worker that responds sees it.",
                 "additionalProperties": {"type": "array", "items": schema("Check"), "minItems": 1, "maxItems": 1},
             },
         },
@@ -588,7 +590,7 @@ def chat() -> Object:
         "usage": {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10},
     }  # fmt: skip
     whole = answer(
-        "The answer: whole, or with `stream` as events.",
+        "The response: whole, or with `stream` as events.",
         schema("ChatCompletion"),
         *RATE,
         "x-ztoapi-cache",
@@ -620,7 +622,7 @@ def chat() -> Object:
     return {
         "operationId": "createChatCompletion",
         "tags": ["Chat"],
-        "summary": "Answer a conversation",
+        "summary": "Create a chat completion",
         "description": "OpenAI's request. Fields that GLM lacks are mapped or dropped; "
         "to plain OpenAI-compatible upstreams the request goes as it came.",
         "security": CLIENT_KEY,
@@ -679,7 +681,7 @@ def read(path: str, *, key: bool = True) -> list[Object]:
     return samples(
         f"curl {url}{sent['headers']}",
         f'import httpx\n\nprint(httpx.get("{url}"{python}).json())',
-        f'const answer = await fetch("{url}"{script});\nconsole.log(await answer.json());',
+        f'const response = await fetch("{url}"{script});\nconsole.log(await response.json());',
     )
 
 
@@ -750,7 +752,7 @@ def live() -> Object:
         "summary": "Liveness",
         "description": "Depends on nothing but this process.",
         "security": [],
-        "responses": {"200": answer("The process answers.", schema("Status")), **errors()},
+        "responses": {"200": answer("The process responds.", schema("Status")), **errors()},
         "x-codeSamples": read("/livez", key=False),
     }
 
