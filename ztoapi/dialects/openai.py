@@ -504,9 +504,9 @@ def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     mapped, normalise = False, rewrite.normalise
     for choice in choices:
         reason = bytes(choice.get("finish_reason", _NULL))
-        if reason in _FOREIGN:
-            if reason == _NETWORK_ERROR:
-                raise _network_error()
+        if reason == _NETWORK_ERROR:
+            raise _network_error()
+        if reason in _FINISH_REASONS:
             choice["finish_reason"] = _FINISH_REASONS[reason]
             mapped = True
         if normalise:
