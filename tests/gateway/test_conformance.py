@@ -9,8 +9,9 @@ from tests.stack import Stack
 
 
 def test_llm_comply_finds_nothing_against_z_ai() -> None:
+    # A model that accepts images: the suite sends one.
     with Stack() as stack:
-        command = [str(Path(sys.executable).parent / "llm-comply"), "-u", stack.base_url, "-k", "any", "-m", "glm-4.6"]
+        command = [str(Path(sys.executable).parent / "llm-comply"), "-u", stack.base_url, "-k", "any", "-m", "glm-4.6v"]
         result = subprocess.run(
             [*command, "--format", "openai-chat", "--json"], capture_output=True, text=True, check=False
         )

@@ -18,7 +18,7 @@ from ztoapi.config.model import ModelFacts
 from ztoapi.config.options import options_of
 from ztoapi.config.sources import Problems, Sources, did_you_mean
 from ztoapi.config.values import convert
-from ztoapi.dialects.capabilities import EFFORTS, UNKNOWN, ModelCapabilities
+from ztoapi.dialects.capabilities import EFFORTS, ModelCapabilities
 from ztoapi.dialects.registry import DIALECTS, DialectName
 
 __all__ = ["Catalogue", "first_day", "read_models", "zai_models"]
@@ -63,9 +63,9 @@ class Catalogue:
             for name, facts in self._zai.items()
         }
 
-    def capabilities(self, model: str, dialect: DialectName) -> ModelCapabilities:
-        """Return what requests to an upstream's model are adapted to. Only Z.ai's format is adapted."""
-        return self._capabilities.get(model.lower(), UNKNOWN) if DIALECTS[dialect].glm else UNKNOWN
+    def capabilities(self, dialect: DialectName) -> Mapping[str, ModelCapabilities]:
+        """Return the capabilities of an upstream's models by lower-case name. Only requests to Z.ai are adapted."""
+        return self._capabilities if DIALECTS[dialect].glm else {}
 
     def find(self, model: str, dialect: DialectName) -> ModelFacts | None:
         """Return the facts about an upstream's model; None if there are none."""

@@ -40,6 +40,8 @@ _DROPPED: Final = frozenset(
     )
 )
 _MAPPED: Final = ("max_completion_tokens", "response_format", "stop", "tool_choice")
+_ADAPTED: Final = frozenset(("enable_thinking", "max_completion_tokens", "max_tokens", "reasoning_effort", "thinking"))
+"""Fields that are adapted to the model."""
 _MIN_TOP_P: Final = 0.01
 _MIN_USER_ID, _MAX_USER_ID = 6, 128
 
@@ -90,9 +92,8 @@ def build(
     # Most requests have none of these; the tests are cheaper than the calls.
     if (b'_url"' in body or b'"file"' in body or b'"input_' in body) and capabilities.refused_inputs:
         _check_inputs(request, capabilities)
-    if capabilities.max_output_tokens is not None and ("max_tokens" in fields or "max_tokens" in changed):
+    if thinking is not None or not _ADAPTED.isdisjoint(fields):
         _cap_tokens(fields, changed, capabilities.max_output_tokens)
-    if thinking is not None or "thinking" in fields or "enable_thinking" in fields or "reasoning_effort" in fields:
         _map_thinking(request, changed, thinking, capabilities)
     if request.model != model:
         changed["model"] = _raw(model)
@@ -138,7 +139,9 @@ def _map_sampling(fields: Fields, changed: Fields) -> None:
             changed["user_id"] = _raw(user)
 
 
-def _cap_tokens(fields: Fields, changed: Fields, most: int) -> None:
+def _cap_tokens(fields: Fields, changed: Fields, most: int | None) -> None:
+    if most is None:
+        return
     # A float, because some clients write all numbers as floats.
     wanted = decode_value(changed if "max_tokens" in changed else fields, "max_tokens", float)
     if wanted is not None and wanted > most:

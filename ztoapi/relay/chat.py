@@ -12,6 +12,7 @@ import msgspec
 from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.model import Config, ModelRoute
 from ztoapi.config.routes import RouteTable
+from ztoapi.dialects.capabilities import UNKNOWN
 from ztoapi.dialects.registry import DIALECTS
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.translate import Translation, TranslationContext
@@ -44,7 +45,7 @@ class ChatRelays:
         catalogue: Catalogue,
     ) -> None:
         self.config = config
-        self._catalogue = catalogue
+        self._capabilities = {name: catalogue.capabilities(each.platform.dialect) for name, each in upstreams.items()}
         self.client = client
         self._control = control
         self._upstreams = upstreams
@@ -92,7 +93,7 @@ class ChatRelays:
             upstream.known_templates,
             now >= upstream.no_usage_until,
             config.zread_repository,
-            self._catalogue.capabilities(route.upstream, platform.dialect),
+            self._capabilities[route.platform].get(route.upstream.lower(), UNKNOWN),
         )
         translation = DIALECTS[platform.dialect].translate(request, context)
         if not translation.prepares:
