@@ -90,7 +90,7 @@ def build(
         _map_response_format(fields, changed)
     body = request.body
     # Most requests have none of these; the tests are cheaper than the calls.
-    if (b'_url"' in body or b'"file"' in body or b'"input_' in body) and capabilities.refused_inputs:
+    if capabilities.refused_inputs and (b'_url"' in body or b'"file"' in body or b'"input_' in body):
         _check_inputs(request, capabilities)
     if thinking is not None or not _ADAPTED.isdisjoint(fields):
         _cap_tokens(fields, changed, capabilities.max_output_tokens)
