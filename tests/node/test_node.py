@@ -37,7 +37,7 @@ def test_openai_node() -> None:
         assert (seen["usage"], seen["finish"]) == (36, "stop")
         assert seen["tool"]["name"] == "add"
         assert json.loads(seen["tool"]["arguments"]) == {"a": 2}
-        assert seen["models"][0] == "glm-4.6"
+        assert "glm-4.6" in seen["models"]
         assert (seen["limited"], seen["invalid"]) == ("RateLimitError", "BadRequestError")
         assert seen["cut"] != "no error"
         stack.wait_for(lambda: stack.simulator.stats.cancels == 1)
