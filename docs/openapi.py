@@ -122,8 +122,9 @@ RATE = tuple(
 RESPONSES: Object = {
     "BadRequest": refused(
         "The request is wrong, or the upstream says so. `param` names the field.",
-        "invalid_request_error", None, "messages is missing: send the conversation as a list", "x-should-retry",
-        param="messages",
+        "invalid_request_error", "missing_required_parameter",
+        'messages is missing: send the conversation as a list, such as [{"role": "user", "content": "Hello"}]',
+        "x-should-retry", param="messages",
     ),
     "NoKey": refused(
         "No client key was given, or it is unknown (`invalid_api_key`), revoked (`api_key_revoked`) or expired "

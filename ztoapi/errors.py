@@ -173,7 +173,8 @@ class ApiError(ZtoapiError):
     """A request that cannot be served.
 
     ``status`` is the HTTP status; ``type``, ``code`` and ``param`` fill OpenAI's error object
-    (https://platform.openai.com/docs/guides/error-codes/api-errors); ``retry_after`` is in seconds.
+    (https://platform.openai.com/docs/guides/error-codes/api-errors); ``retry_after`` is in seconds. The access log
+    has the code, and ``docs/behaviour.md`` lists all codes.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class ApiError(ZtoapiError):
         *,
         status: int = 400,
         type: str = "invalid_request_error",
-        code: str | None = None,
+        code: str,
         param: str | None = None,
         retry_after: float | None = None,
         ending: Ending = Ending.CLIENT_ERROR,

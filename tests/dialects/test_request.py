@@ -2,41 +2,61 @@
 
 import pytest
 
-from ztoapi.dialects.request import decode_request
+from ztoapi.config.model import DEFAULT_MODEL
+from ztoapi.dialects.request import MODEL_REMEDY, decode_request
 from ztoapi.errors import ApiError
 
 GOOD = b'{"model":"glm-4.6","messages":[{"role":"user","content":"x"}]'
 
 
+JSON = "the request body is not valid JSON: "
+
+
 @pytest.mark.parametrize(
-    ("body", "param", "words"),
+    ("body", "param", "code", "words"),
     [
-        (b"", None, "not valid JSON"),
-        (b"nonsense", None, "not valid JSON"),
-        (b"[]", None, "must be a JSON object"),
-        (b"null", None, "must be a JSON object"),
-        (b'{"messages":[{}]}', "model", "model is missing"),
-        (b'{"model":null,"messages":[{}]}', "model", "model is not valid"),
-        (b'{"model":7,"messages":[{}]}', "model", "model is not valid"),
-        (b'{"model":"' + b"m" * 300 + b'","messages":[{}]}', "model", "longer than 256 characters"),
-        (b'{"model":"m"}', "messages", "messages is missing"),
-        (b'{"model":"m","messages":"hi"}', "messages", "must be a list"),
-        (b'{"model":"m","messages":[ ]}', "messages", "is empty"),
-        (GOOD + b',"stream":"yes"}', "stream", "stream is not valid"),
-        (GOOD + b',"stream_options":[]}', "stream_options", "stream_options is not valid"),
-        (GOOD + b',"temperature":NaN}', None, "not valid JSON"),
-        (b'{"model":"\xff","messages":[{}]}', None, "not valid JSON"),
-        (GOOD + b',"x":"\xff"}', None, "not valid JSON"),
-        (b'{"model":"m","messages":' + b"[" * 100000, None, "nested too deeply"),
-        ('{"model":"m","messages":[{}]}'.encode("utf-16"), None, "not valid JSON"),
+        (b"", None, "invalid_json", "the request body is empty: send a JSON object"),
+        (b" \n", None, "invalid_json", "the request body is empty"),
+        (b"nonsense", None, "invalid_json", JSON + "invalid character (byte 4)"),
+        (GOOD, None, "invalid_json", JSON + "it ends too early"),
+        (b"[]", None, "invalid_type", "the request body must be a JSON object"),
+        (b"null", None, "invalid_type", "the request body must be a JSON object"),
+        (b'{"messages":[{}]}', "model", "missing_required_parameter", 'model is missing: send one, such as "model": '),
+        (b'{"model":null,"messages":[{}]}', "model", "missing_required_parameter", "GET /v1/models"),
+        (b'{"model":"","messages":[{}]}', "model", "missing_required_parameter", "model is missing"),
+        (b'{"model":7,"messages":[{}]}', "model", "invalid_type", "model must be a string, not a number"),
+        (b'{"model":["m"],"messages":[{}]}', "model", "invalid_type", "model must be a string, not a list"),
+        (b'{"model":"' + b"m" * 300 + b'","messages":[{}]}', "model", "string_above_max_length", "256 characters"),
+        (b'{"model":"m"}', "messages", "missing_required_parameter", "missing: send the conversation as a list"),
+        (b'{"model":"m","messages":null}', "messages", "missing_required_parameter", "messages is missing"),
+        (b'{"model":"m","messages":"hi"}', "messages", "invalid_type", "messages must be a list: send"),
+        (b'{"model":"m","messages":[ ]}', "messages", "empty_array", "messages is empty: send"),
+        (GOOD + b',"stream":"yes"}', "stream", "invalid_type", "stream must be true or false, not a string"),
+        (GOOD + b',"stream":1}', "stream", "invalid_type", "stream must be true or false, not a number"),
+        (GOOD + b',"enable_thinking":{}}', "enable_thinking", "invalid_type", "true or false, not an object"),
+        (GOOD + b',"stream_options":[]}', "stream_options", "invalid_type", "must be an object, not a list"),
+        (
+            GOOD + b',"stream_options":{"include_usage":"no"}}',
+            "stream_options.include_usage",
+            "invalid_type",
+            "stream_options.include_usage must be true or false, not a string",
+        ),
+        (GOOD + b',"temperature":NaN}', None, "invalid_json", JSON),
+        (b'{"model":"\xff","messages":[{}]}', None, "invalid_json", JSON + "it is not UTF-8 (byte 10)"),
+        (GOOD + b',"x":"\xff"}', None, "invalid_json", JSON + "it is not UTF-8"),
+        (b'{"model":"m","messages":' + b"[" * 100000, None, "invalid_json", JSON + "it is nested too deeply"),
+        ('{"model":"m","messages":[{}]}'.encode("utf-16"), None, "invalid_json", JSON),
     ],
 )
-def test_what_is_wrong_is_named(body: bytes, param: str | None, words: str) -> None:
+def test_what_is_wrong_is_named(body: bytes, param: str | None, code: str, words: str) -> None:
     with pytest.raises(ApiError) as caught:
         decode_request(body)
-    assert caught.value.status == 400
-    assert caught.value.param == param
+    assert (caught.value.status, caught.value.param, caught.value.code) == (400, param, code)
     assert words in caught.value.message
+
+
+def test_the_example_of_a_model_is_the_default_model() -> None:
+    assert f'"model": "{DEFAULT_MODEL}"' in MODEL_REMEDY
 
 
 def test_explicit_nulls_are_accepted() -> None:

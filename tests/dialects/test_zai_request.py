@@ -95,7 +95,7 @@ def test_a_json_schema_becomes_json_object_and_an_instruction() -> None:
         ({"n": 2}, "n"),
         ({"temperature": "hot"}, "temperature"),
         ({"tools": [TOOL], "tool_choice": {"function": {"name": "nope"}}}, "tool_choice"),
-        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
         ({"stop": 3}, "stop"),
     ],
 )

@@ -126,7 +126,8 @@ def test_fields_that_the_gateway_looks_at_are_refused_where_the_reference_says_s
 ) -> None:
     body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}], name: wrong}
     answer = httpx.post(f"{gateway.base_url}/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+    param = answer.json()["error"]["param"]
+    assert (answer.status_code, re.split(r"[.\[]", param)[0]) == (400, name)
 
 
 def test_schemathesis_finds_nothing(gateway: Stack, tmp_path: Path) -> None:

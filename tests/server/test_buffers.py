@@ -171,6 +171,6 @@ def test_reading_continues_after_a_large_request_that_waits_to_be_admitted(
         assert connection.transport.is_reading()
         worker.held.pop().respond(200, b"")
     else:
-        waiting.pop().reject(ApiError("later", status=503))
+        waiting.pop().reject(ApiError("later", code="c", status=503))
     connection.send(GET)
     assert connection.received.endswith(b"\r\n\r\nnow")

@@ -148,7 +148,7 @@ def test_what_is_answered_after_the_client_has_left_goes_nowhere(serving: Servin
         exchange.start_stream()
         exchange.stream.write(b"late")
         exchange.stream.end()
-        exchange.fail(ApiError("late"))
+        exchange.fail(ApiError("late", code="c"))
         exchange.abort()
 
     serving.run(answer)

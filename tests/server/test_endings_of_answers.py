@@ -87,7 +87,7 @@ def test_nothing_follows_a_finished_answer(serving: Serving, client: Client) -> 
         exchange.stream.write(b"data: stray\n\n")
         exchange.stream.end(b"data: stray\n\n")
         exchange.respond(500, b"stray")
-        exchange.fail(ApiError("stray"))
+        exchange.fail(ApiError("stray", code="c"))
         exchange.abort()
 
     serving.run(end_twice)
@@ -105,13 +105,13 @@ def test_every_ending_files_one_record_and_runs_the_finisher_once(make_serving: 
     finished: list[str] = []
     endings = {
         "/done": lambda exchange: exchange.respond(200, b"x"),
-        "/fail": lambda exchange: exchange.fail(ApiError("x")),
+        "/fail": lambda exchange: exchange.fail(ApiError("x", code="c")),
         "/stream": lambda exchange: exchange.start_stream().end(b"x"),
         "/empty": lambda exchange: exchange.start_stream().end(),
-        "/broken": lambda exchange: (exchange.start_stream().write(b"x"), exchange.fail(ApiError("x"))),
+        "/broken": lambda exchange: (exchange.start_stream().write(b"x"), exchange.fail(ApiError("x", code="c"))),
         "/abort": lambda exchange: exchange.abort(),
         "/crash": lambda exchange: exchange.crash(ValueError("x")),
-        "/cancel": lambda exchange: exchange.cancel(ApiError("x", ending=Ending.SHUTDOWN)),
+        "/cancel": lambda exchange: exchange.cancel(ApiError("x", code="c", ending=Ending.SHUTDOWN)),
         "/gone": lambda exchange: exchange.client_gone(),
     }
     for path, end in endings.items():

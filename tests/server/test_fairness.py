@@ -35,7 +35,7 @@ def responses(connection: Connection) -> int:
     ],
 )
 def test_pipelined_requests_are_answered_in_small_groups(make_worker: MakeWorker, request_bytes: bytes) -> None:
-    refusal = ApiError("no", status=401, ending=Ending.REJECTED)
+    refusal = ApiError("no", status=401, code="c", ending=Ending.REJECTED)
     worker = make_worker(admit=lambda exchange: refusal if exchange.request.path == "/refused" else None)
     flooding, other = worker.connect(), worker.connect()
     count = 10 * TURN_REQUESTS

@@ -24,7 +24,7 @@ def echo(exchange: Exchange) -> None:
     elif request.path == "/refuse":
         exchange.fail(ApiError("no", status=422, code="refused", param="model", retry_after=1.5))
     elif request.path == "/raise":
-        raise ApiError("raised", status=418)
+        raise ApiError("raised", code="c", status=418)
     elif request.path == "/crash":
         raise ZeroDivisionError("a secret in a traceback")
     elif request.path == "/task":

@@ -11,18 +11,28 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from ztoapi.dialects.field_errors import field_error, invalid_json, missing
 from ztoapi.errors import ApiError
 
-__all__ = ["ChatRequest", "MessageHead", "decode_request", "decode_value", "read_fields", "require_utf8"]
+__all__ = [
+    "MODEL_REMEDY",
+    "ChatRequest",
+    "MessageHead",
+    "decode_request",
+    "decode_value",
+    "read_fields",
+    "require_utf8",
+]
 
 T = TypeVar("T")
 
 MAX_MODEL_CHARACTERS: Final = 256
 """Longest model name, because records and metrics contain it. Real names have fewer than 64 characters."""
 
+MODEL_REMEDY: Final = 'send one, such as "model": "glm-5.3"; GET /v1/models lists the models'
+_MESSAGES_REMEDY: Final = 'send the conversation as a list, such as [{"role": "user", "content": "Hello"}]'
+
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_string = msgspec.json.Decoder(str)
-_flag = msgspec.json.Decoder(bool | None)
 _NULL: Final = msgspec.Raw(b"null")
 
 
@@ -50,7 +60,6 @@ class _Outline(msgspec.Struct, gc=False):
     n: int | None = None
 
 
-_stream_options = msgspec.json.Decoder(StreamOptions | None)
 _decode_outline = msgspec.json.Decoder(_Outline).decode
 
 
@@ -94,7 +103,9 @@ class ChatRequest:
             self.has_stream_options = options is not msgspec.UNSET
             self.include_usage = isinstance(options, StreamOptions) and bool(options.include_usage)
         if len(self.model) > MAX_MODEL_CHARACTERS:
-            raise ApiError(f"model is longer than {MAX_MODEL_CHARACTERS} characters", param="model")
+            raise ApiError(
+                f"model is longer than {MAX_MODEL_CHARACTERS} characters", code="string_above_max_length", param="model"
+            )
 
     @property
     def fields(self) -> dict[str, msgspec.Raw]:
@@ -108,27 +119,33 @@ class ChatRequest:
     def _read_closely(self) -> None:
         """Decode a request of an unusual form field by field. Raises ApiError (400) for the first invalid field."""
         fields = self.fields
-        self.model = _required(fields, "model", _string)
-        self.stream = _optional(fields, "stream", _flag)
-        self.enable_thinking = _optional(fields, "enable_thinking", _flag)
+        model = decode_value(fields, "model", str)
+        if model is None:
+            raise missing("model", MODEL_REMEDY)
+        self.model = model
+        self.stream = decode_value(fields, "stream", bool)
+        self.enable_thinking = decode_value(fields, "enable_thinking", bool)
         self.choices = _count(fields.get("n", _NULL))
-        options: StreamOptions | None = _optional(fields, "stream_options", _stream_options)
+        options = decode_value(fields, "stream_options", StreamOptions)
         self.has_stream_options = "stream_options" in fields
         self.include_usage = options is not None and bool(options.include_usage)
         self.messages = None
-        messages = fields.get("messages")
-        if messages is None:
-            raise ApiError("messages is missing: send the conversation as a list", param="messages")
+        messages = fields.get("messages", _NULL)
+        if messages == _NULL:
+            raise missing("messages", _MESSAGES_REMEDY)
         if bytes(memoryview(messages)[:1]) != b"[":
-            raise ApiError("messages must be a list of messages", param="messages")
+            raise ApiError(f"messages must be a list: {_MESSAGES_REMEDY}", code="invalid_type", param="messages")
         if not bytes(memoryview(messages)[1:64]).strip().removeprefix(b"]"):
-            raise ApiError("messages is empty: send at least one message", param="messages")
+            raise ApiError("messages is empty: send at least one message", code="empty_array", param="messages")
 
 
 def decode_request(body: bytes | bytearray) -> ChatRequest:
     """Decode a request body. Raises ApiError (400), with the field and the remedy."""
     require_utf8(body)
-    return ChatRequest(body)
+    request = ChatRequest(body)
+    if not request.model:
+        raise missing("model", MODEL_REMEDY)
+    return request
 
 
 def require_utf8(body: bytes | bytearray) -> None:
@@ -137,7 +154,7 @@ def require_utf8(body: bytes | bytearray) -> None:
         try:
             codecs.utf_8_decode(body, "strict", True)
         except UnicodeDecodeError as error:
-            raise ApiError(f"the request body is not valid JSON: {error}") from error
+            raise invalid_json(body, error) from error
 
 
 def read_fields(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
@@ -145,11 +162,9 @@ def read_fields(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
     try:
         return _decode_fields(body)
     except msgspec.ValidationError as error:
-        raise ApiError("the request body must be a JSON object") from error
-    except msgspec.DecodeError as error:
-        raise ApiError(f"the request body is not valid JSON: {error}") from error
-    except RecursionError as error:
-        raise ApiError("the request body is nested too deeply") from error
+        raise ApiError("the request body must be a JSON object", code="invalid_type") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise invalid_json(body, error) from error
 
 
 def decode_value(fields: Mapping[str, msgspec.Raw], name: str, type: type[T]) -> T | None:
@@ -160,19 +175,7 @@ def decode_value(fields: Mapping[str, msgspec.Raw], name: str, type: type[T]) ->
     try:
         return msgspec.json.decode(raw, type=type)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ApiError(f"{name} is not valid: {error}", param=name) from error
-
-
-def _required(fields: dict[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[T]) -> T:
-    raw = fields.get(name)
-    if raw is None:
-        raise ApiError(f"{name} is missing", param=name)
-    return _decode(raw, name, decoder)
-
-
-def _optional(fields: dict[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
-    raw = fields.get(name)
-    return None if raw is None else _decode(raw, name, decoder)
+        raise field_error(name, error) from error
 
 
 def _count(raw: msgspec.Raw) -> int:
@@ -181,10 +184,3 @@ def _count(raw: msgspec.Raw) -> int:
         return msgspec.json.decode(raw, type=int | None) or 1
     except msgspec.DecodeError:
         return 1
-
-
-def _decode(raw: msgspec.Raw, name: str, decoder: msgspec.json.Decoder[T]) -> T:
-    try:
-        return decoder.decode(raw)
-    except msgspec.DecodeError as error:
-        raise ApiError(f"{name} is not valid: {error}", param=name) from error

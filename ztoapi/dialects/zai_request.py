@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.dialects.capabilities import EFFORTS, UNKNOWN, ModelCapabilities
+from ztoapi.dialects.field_errors import missing
 from ztoapi.dialects.request import ChatRequest, MessageHead, decode_value
 from ztoapi.dialects.zai_tools import chosen_tools
 from ztoapi.errors import ApiError
@@ -116,7 +117,9 @@ def _absent(fields: Fields, name: str) -> bool:
 
 def _map_sampling(fields: Fields, changed: Fields) -> None:
     if "n" in fields and decode_value(fields, "n", int) not in (None, 1):
-        raise ApiError("n: GLM gives one choice for each request; leave n out or set it to 1", param="n")
+        raise ApiError(
+            "n: GLM gives one choice for each request; leave n out or set it to 1", code="unsupported_value", param="n"
+        )
     if "temperature" in fields:
         temperature = decode_value(fields, "temperature", float)
         if temperature is not None and temperature > 1.0:
@@ -212,6 +215,7 @@ def _check_inputs(request: ChatRequest, capabilities: ModelCapabilities) -> None
                 raise ApiError(
                     f"messages[{number}].content[{place}]: {request.model} does not accept {kind} input"
                     + (f"; models that do: {models}" if models else ""),
+                    code="unsupported_value",
                     param="messages",
                 )
 
@@ -282,7 +286,7 @@ def _map_response_format(fields: Fields, changed: Fields) -> None:
     changed["response_format"] = _raw({"type": "json_object"})
     schema = (requested.json_schema or {}).get("schema")
     if schema is None:
-        raise ApiError("response_format.json_schema.schema is missing", param="response_format")
+        raise missing("response_format.json_schema.schema", "send the JSON Schema of the response")
     text = f"Answer with one JSON object, and nothing else, that matches this JSON Schema: {bytes(schema).decode()}"
     messages = changed.get("messages", fields["messages"])
     rest = bytes(messages).strip()[1:]

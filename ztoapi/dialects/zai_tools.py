@@ -71,4 +71,4 @@ def _shown(value: object) -> str:
 
 
 def _refused(message: str) -> ApiError:
-    return ApiError(message, param="tool_choice")
+    return ApiError(message, code="invalid_value", param="tool_choice")

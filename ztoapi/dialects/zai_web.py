@@ -13,6 +13,7 @@ import msgspec
 
 from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
 from ztoapi.dialects.events import events
+from ztoapi.dialects.field_errors import field_error
 from ztoapi.dialects.lenient import is_empty, read_usage, replace_halves
 from ztoapi.dialects.reader import Usage
 from ztoapi.dialects.reasoning_blocks import Snapshot, TextSource
@@ -21,7 +22,7 @@ from ztoapi.dialects.request import decode_value
 from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.web_tools import ToolCalls
 from ztoapi.dialects.zai_web_errors import refusal, reported
-from ztoapi.errors import ApiError, Failure, UpstreamError, empty_response, malformed, too_large, unfinished
+from ztoapi.errors import Failure, UpstreamError, empty_response, malformed, too_large, unfinished
 from ztoapi.wire.delta_template import DeltaTemplate
 
 __all__ = ["MESSAGE_MAX_CHARS", "WebReader", "build", "refusal"]
@@ -115,9 +116,7 @@ def _content(content: msgspec.Raw) -> msgspec.Raw:
     try:
         parts = _decode_parts(content)
     except msgspec.DecodeError as error:
-        raise ApiError(
-            f"messages: the parts of a content must be objects with a type: {error}", param="messages"
-        ) from error
+        raise field_error("messages.content", error) from error
     if any(part.type != "text" for part in parts):
         return content
     # Without a separator, as GLM's own chat template joins them.

@@ -116,6 +116,8 @@ def _permitted(request: ChatRequest, key: ClientKey) -> ChatRequest:
     for name in request.fields:
         if name != "model" and name.lower() in _ALSO_NAME_MODELS:
             raise ApiError(
-                f"{name} is not open to an API key that is for certain models: name the model in model", param=name
+                f"{name} is not open to an API key that is for certain models: name the model in model",
+                code="unsupported_parameter",
+                param=name,
             )
     return ChatRequest(_encode(request.fields), request.fields)

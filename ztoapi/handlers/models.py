@@ -119,7 +119,9 @@ class ModelsHandler:
         try:
             model = decoded(exchange.route.parameter(exchange.request.path))
         except ValueError as error:
-            raise ApiError(f"the model's name in the path is malformed: {error}", param="model") from error
+            raise ApiError(
+                f"the model's name in the path is malformed: {error}", code="invalid_path", param="model"
+            ) from error
         exchange.spawn(self._one(exchange, model, self._key_of(exchange)))
 
     async def _list(self, exchange: Exchange, key: ClientKey | None) -> None:

@@ -93,7 +93,7 @@ class ProfilingHandler:
         seconds = whole_number(query, "seconds", _DEFAULT_SECONDS, low=1, high=_MAX_SECONDS)
         form = query.get("format", _FORMATS[0])
         if form not in _FORMATS:
-            raise ApiError(f"format must be one of {', '.join(_FORMATS)}", param="format")
+            raise ApiError(f"format must be one of {', '.join(_FORMATS)}", code="invalid_value", param="format")
         exchange.spawn(self._profile(exchange, seconds, form))
 
     async def _profile(self, exchange: Exchange, seconds: int, form: str) -> None:

@@ -20,5 +20,5 @@ def whole_number(parameters: dict[str, str], name: str, default: int, *, low: in
     if text is None:
         return default
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and low <= int(text) <= high):
-        raise ApiError(f"{name} must be a whole number from {low} to {high}", param=name)
+        raise ApiError(f"{name} must be a whole number from {low} to {high}", code="invalid_value", param=name)
     return int(text)

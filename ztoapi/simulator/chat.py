@@ -177,7 +177,11 @@ class SimulatedAnswer:
         function = next((function for function in self._functions if function.name == call.name), None)
         if function is None:
             names = ", ".join(function.name for function in self._functions)
-            raise ApiError(f"the script calls {call.name}; the request has the tools {names}", param="messages")
+            raise ApiError(
+                f"the script calls {call.name}; the request has the tools {names}",
+                code="invalid_value",
+                param="messages",
+            )
         arguments = _arguments(function) if call.arguments is None else _encode(call.arguments).decode("utf-8")
         return call.name, arguments
 

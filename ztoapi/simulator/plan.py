@@ -91,11 +91,15 @@ def read_plan(model: str, options: Options) -> tuple[str, ResponsePlan]:
         key, _, value = setting.partition("=")
         values[key] = value
     if unknown := values.keys() - set(ResponsePlan.__struct_fields__):
-        raise ApiError(f"unknown setting of the simulator: {', '.join(sorted(unknown))}", param="model")
+        raise ApiError(
+            f"unknown setting of the simulator: {', '.join(sorted(unknown))}", code="invalid_value", param="model"
+        )
     try:
         plan = msgspec.convert(values, ResponsePlan, strict=False)
     except msgspec.ValidationError as error:
-        raise ApiError(f"invalid setting of the simulated model: {error}", param="model") from error
+        raise ApiError(
+            f"invalid setting of the simulated model: {error}", code="invalid_value", param="model"
+        ) from error
     if plan.fault and plan.fault not in FAULTS:
-        raise ApiError(f"unknown fault of the simulator: {plan.fault}", param="model")
+        raise ApiError(f"unknown fault of the simulator: {plan.fault}", code="invalid_value", param="model")
     return name, plan

@@ -89,4 +89,8 @@ def _skip(text: str, at: int) -> int:
 
 
 def _malformed(text: str, at: int, reason: str) -> ApiError:
-    return ApiError(f"malformed script of the simulator before {text[at : at + 20]!r}: {reason}", param="messages")
+    return ApiError(
+        f"malformed script of the simulator before {text[at : at + 20]!r}: {reason}",
+        code="invalid_value",
+        param="messages",
+    )

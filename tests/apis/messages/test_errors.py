@@ -51,7 +51,7 @@ def test_failures_of_the_upstream(failure: Failure, status: int, type: str, head
     ],
 )
 def test_errors_of_the_request(status: int, sent: int, type: str) -> None:
-    assert read(ApiError("no", status=status)) == (sent, type, "no", {})
+    assert read(ApiError("no", code="c", status=status)) == (sent, type, "no", {})
 
 
 def test_retry_after_is_whole_seconds() -> None:

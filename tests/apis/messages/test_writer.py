@@ -307,7 +307,7 @@ def test_start_is_written_once() -> None:
 
 
 def test_a_failure_is_an_error_event() -> None:
-    failed = parsed(writer().fail(ApiError("broken", status=502)))
+    failed = parsed(writer().fail(ApiError("broken", code="c", status=502)))
     assert failed == [{"type": "error", "error": {"type": "api_error", "message": "broken"}, "request_id": "req_1"}]
     assert schema_errors("ErrorResponse", failed[0]) == []
 

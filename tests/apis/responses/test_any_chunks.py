@@ -92,7 +92,7 @@ def test_every_rule_holds(chunks: list[bytes], end: bytes, counts: bytes, cut: b
     stream = under_test.feed(b"".join([*chunks, *([] if cut else [end, counts, DONE])]))
     if not under_test.done:
         assert cut or b"network_error" in end
-        stream += under_test.fail(ApiError("cut", status=502))
+        stream += under_test.fail(ApiError("cut", code="c", status=502))
     events = read_events(stream)
     assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
     final = {"response.completed", "response.incomplete", "response.failed"}

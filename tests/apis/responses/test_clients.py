@@ -105,7 +105,7 @@ def test_the_sdk_reads_a_whole_response() -> None:
 
 def test_the_sdk_sees_a_failure() -> None:
     under_test = writer()
-    stream = under_test.feed(chunk({"content": "One"})) + under_test.fail(ApiError("gone", status=502))
+    stream = under_test.feed(chunk({"content": "One"})) + under_test.fail(ApiError("gone", code="c", status=502))
     with serving(stream_of(stream)) as client:
         *_, last = client.responses.create(model="glm-4.6", input="hi", stream=True)
     assert last.type == "response.failed"
@@ -121,7 +121,7 @@ def test_the_sdk_takes_keepalives() -> None:
 
 
 def test_the_sdk_raises_an_error() -> None:
-    body = error_body(ApiError("input is empty", param="input"))
+    body = error_body(ApiError("input is empty", code="c", param="input"))
     with serving(whole("400 Bad Request", body)) as client, pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(model="glm-4.6", input="")
     assert caught.value.param == "input"
@@ -133,7 +133,7 @@ def problems(name: str, value: object) -> list[str]:
 
 
 def failed(under_test: ResponseWriter) -> bytes:
-    return under_test.feed(chunk({"content": "One"})) + under_test.fail(ApiError("gone", status=502))
+    return under_test.feed(chunk({"content": "One"})) + under_test.fail(ApiError("gone", code="c", status=502))
 
 
 @pytest.mark.parametrize(

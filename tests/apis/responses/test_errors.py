@@ -15,7 +15,7 @@ from ztoapi.errors import ApiError, Failure, UpstreamError, shutting_down
         (UpstreamError("used up", Failure.QUOTA), "insufficient_quota"),
         (UpstreamError("full", Failure.OVERLOADED), "server_is_overloaded"),
         (UpstreamError("slow down", Failure.THROTTLED), "rate_limit_exceeded"),
-        (ApiError("slow down", status=429), "rate_limit_exceeded"),
+        (ApiError("slow down", code="c", status=429), "rate_limit_exceeded"),
         (ApiError("no", status=400, code="content_policy_violation"), "invalid_prompt"),
         (UpstreamError("broken", Failure.CUT_OFF), "server_error"),
         (shutting_down(), "server_error"),
@@ -26,12 +26,12 @@ def test_the_code_of_a_failure(error: ApiError, code: str) -> None:
 
 
 def test_a_rate_limit_names_the_time_to_wait() -> None:
-    error = ApiError("Too many requests.", status=429, retry_after=1.2)
+    error = ApiError("Too many requests.", status=429, code="c", retry_after=1.2)
     assert failure(error)["message"] == "Too many requests. Please try again in 2s."
 
 
 def test_a_time_to_wait_is_not_named_twice() -> None:
-    error = ApiError("Please Try again in 7s.", status=429, retry_after=1.2)
+    error = ApiError("Please Try again in 7s.", status=429, code="c", retry_after=1.2)
     assert failure(error)["message"] == "Please Try again in 7s."
 
 

@@ -299,7 +299,7 @@ def test_a_failure_finishes_no_open_call() -> None:
     """A client executes a call at its ``output_item.done``."""
     under_test = writer()
     stream = under_test.feed(chunk({"content": "I look"}) + chunk(call(0, "c1", "rm", '{"path":"/tmp'))) + (
-        under_test.fail(ApiError("gone", status=502))
+        under_test.fail(ApiError("gone", code="c", status=502))
     )
     assert kinds(stream).count(ITEM_DONE) == 1
     output = last(stream)["output"]
@@ -311,7 +311,7 @@ def test_a_failure_finishes_no_open_call() -> None:
 
 
 def test_a_failure_before_the_first_chunk_still_begins_with_created() -> None:
-    stream = writer().fail(ApiError("gone", status=502))
+    stream = writer().fail(ApiError("gone", code="c", status=502))
     assert kinds(stream) == ["response.created", "response.in_progress", "response.failed"]
 
 
@@ -319,7 +319,7 @@ def test_nothing_follows_the_last_event() -> None:
     under_test = writer()
     under_test.feed(chunk({"content": "a"}, "stop") + DONE)
     assert under_test.feed(chunk({"content": "b"}, "stop") + DONE) == b""
-    assert under_test.fail(ApiError("late")) == b""
+    assert under_test.fail(ApiError("late", code="c")) == b""
     assert under_test.start() == b""
 
 

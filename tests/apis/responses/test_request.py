@@ -239,7 +239,7 @@ def test_items_add_tools(type: str) -> None:
         ([{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}], "input[0].content[0].image_url"),
         ([{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}], "input[0].content[0]"),
         ([{"type": "item_reference", "id": "msg_1"}], "input[0]"),
-        ([{"type": "function_call", "name": "ls"}], "input[0]"),
+        ([{"type": "function_call", "name": "ls"}], "input[0].call_id"),
         (["hi"], "input[0]"),
         ("", "input"),
         ([], "input"),
@@ -267,17 +267,17 @@ def test_a_model_without_vision_gets_no_image() -> None:
         ({"prompt": {"id": "pmpt_1"}}, "prompt", "unsupported_parameter"),
         ({"previous_response_id": "resp_1"}, "previous_response_id", "previous_response_not_found"),
         ({"model": None}, "model", "missing_required_parameter"),
-        ({"input": None}, "input", None),
-        ({"reasoning": {"effort": "huge"}}, "reasoning.effort", None),
-        ({"text": {"format": {"type": "xml"}}}, "text.format.type", None),
-        ({"text": {"format": {"type": "json_schema"}}}, "text.format.schema", None),
-        ({"max_output_tokens": 0}, "max_output_tokens", None),
-        ({"temperature": "hot"}, "temperature", None),
-        ({"tools": {}}, "tools", None),
-        ({"stream": "yes"}, "stream", None),
+        ({"input": None}, "input", "empty_array"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort", "invalid_value"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type", "invalid_value"),
+        ({"text": {"format": {"type": "json_schema"}}}, "text.format.schema", "missing_required_parameter"),
+        ({"max_output_tokens": 0}, "max_output_tokens", "integer_below_min_value"),
+        ({"temperature": "hot"}, "temperature", "invalid_type"),
+        ({"tools": {}}, "tools", "invalid_type"),
+        ({"stream": "yes"}, "stream", "invalid_type"),
     ],
 )
-def test_a_field_that_cannot_be_served(fields: Event, param: str, code: str | None) -> None:
+def test_a_field_that_cannot_be_served(fields: Event, param: str, code: str) -> None:
     error = refusal(**fields)
     assert (error.param, error.code, error.type) == (param, code, "invalid_request_error")
 

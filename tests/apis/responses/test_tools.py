@@ -170,7 +170,7 @@ def test_a_choice_that_cannot_be_served(choice: object) -> None:
     ("tool", "param"),
     [
         ({"type": "function"}, "tools[0].name"),
-        ({"type": "function", "name": 5}, "tools[0]"),
+        ({"type": "function", "name": 5}, "tools[0].name"),
         ({"type": "namespace", "tools": []}, "tools[0].name"),
         ({"type": "namespace", "name": "n", "tools": [{"type": "function"}]}, "tools[0].tools[0].name"),
         ({"type": "namespace", "name": "n", "tools": [5]}, "tools[0].tools[0]"),

@@ -24,6 +24,7 @@ from ztoapi.apis.transcript import (
     tool_call,
 )
 from ztoapi.dialects.chunks import ABSENT
+from ztoapi.dialects.field_errors import field_error, missing
 from ztoapi.errors import ApiError
 
 T = TypeVar("T")
@@ -85,7 +86,11 @@ def system_text(content: Content | None, place: str) -> str:
     texts: list[str] = []
     for block in _blocks(content):
         if block.type != "text":
-            raise ApiError(f"{place}: a block of the type {block.type!r} is not supported; send text", param=place)
+            raise ApiError(
+                f"{place}: a block of the type {block.type!r} is not supported; send text",
+                code="unsupported_content",
+                param=place,
+            )
         text = block.text or ""
         if text.lstrip().startswith(_BILLING):
             _, _, text = text.lstrip().partition("\n")
@@ -172,7 +177,9 @@ class Conversation:
             return [TextPart(self._tools.reference(name))]
         if block.type.endswith(_SERVER_BLOCKS):
             return []
-        raise ApiError(f"{place}.type: {block.type!r} is not supported here", param=f"{place}.type")
+        raise ApiError(
+            f"{place}.type: {block.type!r} is not supported here", code="unsupported_content", param=f"{place}.type"
+        )
 
     def _image(self, block: Block, place: str) -> Part:
         self._accept("image", "images", place)
@@ -204,7 +211,7 @@ class Conversation:
 
     def _accept(self, kind: Input, noun: str, place: str) -> None:
         if not self._model.accepts(kind):
-            raise ApiError(f"{place}: the model {self._name} takes no {noun}", param=place)
+            raise ApiError(f"{place}: the model {self._name} takes no {noun}", code="unsupported_content", param=place)
 
 
 def _arguments(input: msgspec.Raw) -> str:
@@ -225,19 +232,19 @@ def _content(raw: msgspec.Raw, place: str) -> list[Block]:
     try:
         return _blocks(_decode_content(raw))
     except msgspec.ValidationError as error:
-        raise ApiError(f"{place} is not valid: {error}", param=place) from error
+        raise field_error(place, error, dotted=True) from error
 
 
 def _source(block: Block, place: str) -> BlockSource:
     try:
         return _decode_source(_need(block.source, f"{place}.source"))
     except msgspec.ValidationError as error:
-        raise ApiError(f"{place}.source is not valid: {error}", param=f"{place}.source") from error
+        raise field_error(f"{place}.source", error, dotted=True) from error
 
 
 def _need(value: T | None, place: str) -> T:
     if not value:
-        raise ApiError(f"{place} is missing", param=place)
+        raise missing(place)
     return value
 
 
@@ -256,11 +263,14 @@ def _decoded(source: BlockSource, place: str) -> str:
     try:
         return b64decode(source.data or "").decode("utf-8", "replace")
     except ValueError as error:
-        raise ApiError(f"{place}.source.data is not base64", param=f"{place}.source.data") from error
+        raise ApiError(
+            f"{place}.source.data is not base64", code="invalid_value", param=f"{place}.source.data"
+        ) from error
 
 
 def _unsupported(source: BlockSource, remedy: str, place: str) -> ApiError:
     return ApiError(
         f"{place}.source: the type {source.type!r} ({source.media_type}) is not supported; {remedy}",
+        code="unsupported_content",
         param=f"{place}.source",
     )

@@ -7,7 +7,6 @@ https://platform.claude.com/docs/en/api/messages
 """
 
 import hashlib
-import re
 from typing import Final
 
 import msgspec
@@ -19,6 +18,7 @@ from ztoapi.apis.messages.tools import ToolChoice, ToolDefinition, Tools
 from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
 from ztoapi.dialects.chunks import ABSENT
+from ztoapi.dialects.field_errors import field_error, invalid_json, missing
 from ztoapi.dialects.lenient import replace_halves
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.errors import ApiError
@@ -70,8 +70,6 @@ class _Request(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Request).decode
-_PATH: Final = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
-_STEP: Final = re.compile(r"\[(\d+|\.\.\.)\]")
 
 
 def decode(body: bytes | bytearray, find: Find, *, web_search: bool = False) -> tuple[ChatRequest, MessagesContext]:
@@ -81,13 +79,15 @@ def decode(body: bytes | bytearray, find: Find, *, web_search: bool = False) -> 
     """
     request = _read(body)
     if request.max_tokens is None:
-        raise ApiError("max_tokens is missing", param="max_tokens")
+        raise missing("max_tokens", "send the largest number of tokens of the response")
     if request.max_tokens < 1:
-        raise ApiError("max_tokens: use at least 1", param="max_tokens")
+        raise ApiError("max_tokens: use at least 1", code="integer_below_min_value", param="max_tokens")
     transcript = Transcript()
     translated = _translate(request, transcript, find(request.model), web_search=web_search)
     if not transcript.has_input:
-        raise ApiError("messages: at least one message of the user with content is needed", param="messages")
+        raise ApiError(
+            "messages: at least one message of the user with content is needed", code="invalid_value", param="messages"
+        )
     return translated
 
 
@@ -107,11 +107,11 @@ def _read(body: bytes | bytearray) -> _Request:
             # JavaScript clients send halves of surrogate pairs, which are legal in JSON, but not to msgspec.
             request = _decode(replace_halves(bytes(body)))
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from error
+        raise field_error("", error, dotted=True) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ApiError(f"the request body is not valid JSON: {error}") from error
+        raise invalid_json(body, error) from error
     if not request.messages:
-        raise ApiError("messages is empty: send at least one message", param="messages")
+        raise ApiError("messages is empty: send at least one message", code="empty_array", param="messages")
     return request
 
 
@@ -168,7 +168,9 @@ def _wants_thinking(thinking: _Thinking | None) -> bool:
         return False
     if thinking.type not in _THINKING:
         raise ApiError(
-            f"thinking.type: {thinking.type!r} is not supported; use {', '.join(_THINKING)}", param="thinking.type"
+            f"thinking.type: {thinking.type!r} is not supported; use {', '.join(_THINKING)}",
+            code="invalid_value",
+            param="thinking.type",
         )
     return thinking.type != "disabled"
 
@@ -179,10 +181,11 @@ def _response_format(format: _Format | None) -> dict[str, object]:
     if format.type != "json_schema":
         raise ApiError(
             f"output_config.format.type: {format.type!r} is not supported; use json_schema",
+            code="invalid_value",
             param="output_config.format.type",
         )
     if format.schema is ABSENT:
-        raise ApiError("output_config.format.schema is missing", param="output_config.format.schema")
+        raise missing("output_config.format.schema", "send the JSON Schema of the response")
     schema = {"name": "output", "schema": format.schema, "strict": True}
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
@@ -194,15 +197,3 @@ def _user(metadata: _Metadata | None) -> dict[str, object]:
     if not _MIN_USER_ID <= len(user) <= _MAX_USER_ID:
         user = hashlib.sha256(user.encode()).hexdigest()
     return {"user": user}
-
-
-def _invalid(text: str) -> ApiError:
-    """Returns the error for a field of the wrong type, in the notation ``messages.0.content``."""
-    found = _PATH.match(text)
-    reason, path = (found[1], found[2] or "") if found else (text, "")
-    field = _STEP.sub(r".\1", path).strip(".")
-    missing = re.search(r"missing required field `(\w+)`", reason)
-    if missing:
-        field = f"{field}.{missing[1]}".strip(".")
-        return ApiError(f"{field} is missing", param=field)
-    return ApiError(f"{field or 'the request body'}: {reason}", param=field or None)

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.dialects.chunks import ABSENT
+from ztoapi.dialects.field_errors import missing
 from ztoapi.errors import ApiError
 
 __all__ = ["ToolDefinition", "Tools"]
@@ -56,12 +57,9 @@ class Tools:
         self.dropped: list[str] = []
         for at, tool in enumerate(definitions):
             if not tool.name:
-                raise ApiError(f"tools.{at}.name is missing", param=f"tools.{at}.name")
+                raise missing(f"tools.{at}.name", "name the tool")
             if tool.is_function and not tool.has_schema:
-                raise ApiError(
-                    f"tools.{at}.input_schema is missing: send the JSON Schema of the tool's input",
-                    param=f"tools.{at}.input_schema",
-                )
+                raise missing(f"tools.{at}.input_schema", "send the JSON Schema of the tool's input")
 
     def reference(self, name: str) -> str:
         """Returns a deferred tool as text, for the model that searched for it."""
@@ -104,6 +102,7 @@ class Tools:
         if choice.type != "tool":
             raise ApiError(
                 f"tool_choice.type: {choice.type!r} is not supported; use auto, any, tool or none",
+                code="invalid_value",
                 param="tool_choice.type",
             )
         for tool in sent:
@@ -112,7 +111,8 @@ class Tools:
                     return {"type": "web_search"}
                 return {"type": "function", "function": {"name": tool.name}}
         reason = next((reason for reason in self.dropped if reason.startswith(f"tool {choice.name}:")), None)
-        raise ApiError(f"tool_choice.name: {reason or f'{choice.name!r} is not among tools'}", param="tool_choice.name")
+        reason = reason or f"{choice.name!r} is not among tools"
+        raise ApiError(f"tool_choice.name: {reason}", code="invalid_value", param="tool_choice.name")
 
 
 def _function(tool: ToolDefinition) -> dict[str, object]:

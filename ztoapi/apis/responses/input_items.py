@@ -16,6 +16,7 @@ from ztoapi.apis.capabilities import Capabilities
 from ztoapi.apis.reasoning import unseal
 from ztoapi.apis.responses.tools import ToolNames
 from ztoapi.apis.transcript import BLANK_LINE, FilePart, ImagePart, Part, TextPart, Transcript, Url, tool_call
+from ztoapi.dialects.field_errors import field_error, missing
 from ztoapi.errors import ApiError
 
 __all__ = ["InputReader", "listed_tools"]
@@ -30,7 +31,6 @@ _DETAILS: Final = frozenset(("low", "high"))
 """Values of an image's ``detail`` that the chat API has, without the default."""
 _TOOL_LISTS: Final = frozenset(("additional_tools", "tool_search_output"))
 _HOSTED_CALL: Final = re.compile(r"(local_shell|shell|apply_patch)_call(_output)?")
-_PLACE: Final = re.compile(r" - at `\$(.*)`$")
 
 
 class _Kind(msgspec.Struct, gc=False):
@@ -135,7 +135,9 @@ class InputReader:
             self._output(_decode(raw, _OutputItem, where), where)
         elif kind == "item_reference":
             raise ApiError(
-                f"{where} refers to a stored item, and the gateway has none: send the item itself", param=where
+                f"{where} refers to a stored item, and the gateway has none: send the item itself",
+                code="unsupported_content",
+                param=where,
             )
         else:
             self._hosted(kind, raw, where)
@@ -148,7 +150,9 @@ class InputReader:
             return
         if item.role not in ("assistant", "system", "developer"):
             raise ApiError(
-                f"{where}.role is {item.role!r:.80}: use user, assistant, system or developer", param=f"{where}.role"
+                f"{where}.role is {item.role!r:.80}: use user, assistant, system or developer",
+                code="invalid_value",
+                param=f"{where}.role",
             )
         texts = [part.text for part in parts if isinstance(part, TextPart) and part.text]
         if item.role != "assistant":
@@ -200,28 +204,36 @@ class InputReader:
             return self._image(part, where)
         if part.type == "input_file":
             if part.file_url is None:
-                raise ApiError(f"{where}: the models read a file only by its URL: send file_url", param=where)
+                raise ApiError(
+                    f"{where}: the models read a file only by its URL: send file_url",
+                    code="unsupported_content",
+                    param=where,
+                )
             if not self._model.accepts("file"):
                 raise self._not_accepted("files", where)
             return FilePart(Url(part.file_url))
-        raise ApiError(f"{where}: a part of the type {part.type!r:.80} is not supported", param=where)
+        raise ApiError(
+            f"{where}: a part of the type {part.type!r:.80} is not supported", code="unsupported_content", param=where
+        )
 
     def _image(self, part: _Part, where: str) -> Part:
         try:
             image = _image_url.decode(part.image_url)
         except msgspec.DecodeError as error:
-            raise ApiError(f"{where}.image_url is not valid: {error}", param=f"{where}.image_url") from error
+            raise field_error(f"{where}.image_url", error) from error
         url = image.url if isinstance(image, _Image) else image
         if not url:
-            raise ApiError(
-                f"{where}.image_url is missing: send an image by its URL or as a data: URL", param=f"{where}.image_url"
-            )
+            raise missing(f"{where}.image_url", "send an image by its URL or as a data: URL")
         if not self._model.accepts("image"):
             raise self._not_accepted("images", where)
         return ImagePart(Url(url, part.detail if part.detail in _DETAILS else None))
 
     def _not_accepted(self, inputs: str, where: str) -> ApiError:
-        return ApiError(f"the model {self._model_name} does not accept {inputs}: use a vision model", param=where)
+        return ApiError(
+            f"the model {self._model_name} does not accept {inputs}: use a vision model",
+            code="unsupported_content",
+            param=where,
+        )
 
 
 def _output_content(output: msgspec.Raw) -> str | list[_Part] | None:
@@ -246,7 +258,4 @@ def _decode(raw: msgspec.Raw, type: type[T], where: str) -> T:
     try:
         return msgspec.json.decode(raw, type=type)
     except (msgspec.DecodeError, RecursionError) as error:
-        message = str(error)
-        found = _PLACE.search(message)
-        param = where + (found[1] if found else "")
-        raise ApiError(f"{param} is not valid: {_PLACE.sub('', message)}", param=param) from error
+        raise field_error(where, error) from error

@@ -17,7 +17,8 @@ from ztoapi.apis.responses.response_object import EchoedTool, echo
 from ztoapi.apis.responses.tools import CalledTool, ToolNames, choose_tools
 from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
-from ztoapi.dialects.request import ChatRequest, decode_value, read_fields, require_utf8
+from ztoapi.dialects.field_errors import missing
+from ztoapi.dialects.request import MODEL_REMEDY, ChatRequest, decode_value, read_fields, require_utf8
 from ztoapi.errors import ApiError
 
 __all__ = ["ResponseContext", "ResponsesRequest"]
@@ -101,7 +102,7 @@ class ResponsesRequest:
             )
         model = decode_value(fields, "model", str)
         if not model and not counts:
-            raise ApiError("model is missing", param="model", code="missing_required_parameter")
+            raise missing("model", MODEL_REMEDY)
         self.model = model or ""
         self.stream = bool(decode_value(fields, "stream", bool))
         self.store = decode_value(fields, "store", bool) is not False
@@ -114,6 +115,7 @@ class ResponsesRequest:
         if self._reasoning.effort is not None and self._reasoning.effort not in _EFFORTS:
             raise ApiError(
                 f"reasoning.effort is {self._reasoning.effort!r:.80}: use {', '.join(sorted(_EFFORTS))}",
+                code="invalid_value",
                 param="reasoning.effort",
             )
 
@@ -182,7 +184,9 @@ class ResponsesRequest:
         limit = decode_value(fields, "max_output_tokens", int)
         if limit is not None:
             if limit < 1:
-                raise ApiError("max_output_tokens must be at least 1", param="max_output_tokens")
+                raise ApiError(
+                    "max_output_tokens must be at least 1", code="integer_below_min_value", param="max_output_tokens"
+                )
             found["max_tokens"] = limit if model.max_output_tokens is None else min(limit, model.max_output_tokens)
         user = decode_value(fields, "user", str) or decode_value(fields, "safety_identifier", str)
         if user:
@@ -211,8 +215,10 @@ def _on_one_line(body: bytes | bytearray) -> bytes | bytearray:
 
 
 def _empty_input(given: bool) -> ApiError:
-    code = None if given else "missing_required_parameter"
-    return ApiError("input is empty: send a text or at least one item", param="input", code=code)
+    remedy = "send a text or at least one item"
+    if not given:
+        return missing("input", remedy)
+    return ApiError(f"input is empty: {remedy}", code="empty_array", param="input")
 
 
 def _no_previous_response(id: str) -> ApiError:
@@ -230,10 +236,12 @@ def _response_format(format: _Format) -> dict[str, object]:
         return {"type": "json_object"}
     if format.type != "json_schema":
         raise ApiError(
-            f"text.format.type is {format.type!r:.80}: use text, json_object or json_schema", param="text.format.type"
+            f"text.format.type is {format.type!r:.80}: use text, json_object or json_schema",
+            code="invalid_value",
+            param="text.format.type",
         )
     if format.schema == _NULL:
-        raise ApiError("text.format.schema is missing", param="text.format.schema")
+        raise missing("text.format.schema", "send the JSON Schema of the response")
     schema = _NamedSchema(format.name or "response", format.schema, format.description, format.strict)
     return {"type": "json_schema", "json_schema": schema}
 

@@ -85,13 +85,15 @@ def input_items_body(
     """Returns one page of the input items: newest first unless ``ascending``, from the item behind the id ``after``.
     Raises ApiError (400)."""
     if not 1 <= limit <= MAX_PAGE_ITEMS:
-        raise ApiError(f"limit must be between 1 and {MAX_PAGE_ITEMS}", param="limit")
+        raise ApiError(f"limit must be between 1 and {MAX_PAGE_ITEMS}", code="invalid_value", param="limit")
     items = stored.input if ascending else stored.input[::-1]
     ids = [_id(_decode_fields(item)["id"]) for item in items]
     start = 0
     if after is not None:
         if after not in ids:
-            raise ApiError(f"after is {after!r:.80}, which is not the id of an input item", param="after")
+            raise ApiError(
+                f"after is {after!r:.80}, which is not the id of an input item", code="invalid_value", param="after"
+            )
         start = ids.index(after) + 1
     page, shown = items[start : start + limit], ids[start : start + limit]
     return _encode(
@@ -111,7 +113,7 @@ def deleted_body(id: str) -> bytes:
 
 
 def response_not_found(id: str) -> ApiError:
-    return ApiError(f"Response with id '{id[:80]}' not found.", status=404)
+    return ApiError(f"Response with id '{id[:80]}' not found.", status=404, code="response_not_found")
 
 
 def _key(owner: str, id: str) -> bytes:

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from ztoapi.dialects.field_errors import field_error, missing
 from ztoapi.errors import ApiError
 
 __all__ = ["CalledTool", "ToolNames", "choose_tools"]
@@ -92,7 +93,7 @@ class ToolNames:
                 elif web_search and isinstance(type, str) and _WEB_SEARCH.fullmatch(type):
                     self.searches = True
             except (msgspec.DecodeError, RecursionError) as error:
-                raise ApiError(f"{where} is not valid: {error}", param=where) from error
+                raise field_error(where, error) from error
         # Tools outside a namespace keep their names, wherever they stand.
         for namespace, where in namespaces:
             self._add_namespace(namespace, where)
@@ -110,20 +111,20 @@ class ToolNames:
 
     def _add_namespace(self, namespace: _Tool, where: str) -> None:
         if not namespace.name:
-            raise ApiError(f"{where}.name is missing", param=f"{where}.name")
+            raise missing(f"{where}.name", "name the tool")
         for place, raw in enumerate(namespace.tools or ()):
             inner = f"{where}.tools[{place}]"
             try:
                 self._add(raw, namespace.name, inner, custom=_tool_type(raw).type == "custom")
             except (msgspec.DecodeError, RecursionError) as error:
-                raise ApiError(f"{inner} is not valid: {error}", param=inner) from error
+                raise field_error(inner, error) from error
 
     def _add(self, raw: msgspec.Raw, namespace: str | None, where: str, *, custom: bool) -> None:
         tool = _tool(raw)
         if tool.function != _NULL and not tool.name:
             tool = _tool(tool.function)
         if not tool.name:
-            raise ApiError(f"{where}.name is missing", param=f"{where}.name")
+            raise missing(f"{where}.name", "name the tool")
         name = self._unused_name(tool.name, namespace)
         self._names[namespace, tool.name] = name
         if custom or namespace is not None:
@@ -170,6 +171,7 @@ def choose_tools(
     raise ApiError(
         f"tool_choice of the type {kind!r} is not supported: the gateway has no such tool; use auto, none, required, "
         "a function, a custom tool, or allowed_tools",
+        code="invalid_value",
         param="tool_choice",
     )
 
@@ -181,6 +183,7 @@ def _allowed(
     if mode not in ("auto", "required") or not isinstance(mode, str) or not isinstance(entries, list):
         raise ApiError(
             "tool_choice of the type allowed_tools needs a mode, auto or required, and a list of tools",
+            code="invalid_value",
             param="tool_choice",
         )
     allowed: set[str] = set()
@@ -208,13 +211,14 @@ def _chosen(choice: dict[object, object], names: ToolNames) -> str:
         function = names.chat_name(name, namespace)
         if function in names.functions:
             return function
-    raise ApiError(f"tool_choice names {name!r}, which is not among tools", param="tool_choice")
+    raise ApiError(f"tool_choice names {name!r}, which is not among tools", code="invalid_value", param="tool_choice")
 
 
 def _invalid_choice(choice: object) -> ApiError:
     return ApiError(
         f"tool_choice {choice!r:.80} is not supported: use auto, none, required, a function, a custom tool, or "
         "allowed_tools",
+        code="invalid_value",
         param="tool_choice",
     )
 
