@@ -1,4 +1,4 @@
-"""Generates the option tables of the documentation, the example file, the JSON Schema and the OpenAPI document.
+"""Generates the tables of the documentation, the example file, the JSON Schema and the OpenAPI document.
 
 Run ``python -m docs.generate`` after a change of an option; tests compare the files with its output.
 """
@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from docs import openapi
+from docs import client_pages, openapi
 from ztoapi.config.catalogue import zai_models
 from ztoapi.config.model import Config, ModelFacts, PlatformSettings
 from ztoapi.config.options import Declared, literals, options_of, tables
@@ -128,6 +128,8 @@ def render(name: str) -> str:
         generated.append(option_table(options_of(Config)))
     elif name == "behaviour.md":
         generated = [failures_table()]
+    elif name in client_pages.PAGES:
+        generated = client_pages.generated_parts(name)
     elif name == "models.md":
         generated = [facts_table(), catalogue_table()]
     else:
@@ -221,7 +223,7 @@ EXAMPLE_TABLES = """
 
 
 if __name__ == "__main__":
-    for name in ("behaviour.md", "configuration.md", "limits.md", "models.md"):
+    for name in ("behaviour.md", *client_pages.PAGES, "configuration.md", "limits.md", "models.md"):
         (ROOT / "docs" / name).write_text(render(name), "utf-8")
     (ROOT / "ztoapi.example.toml").write_text(example(), "utf-8")
     (ROOT / "docs/ztoapi.schema.json").write_text(schema(), "utf-8")

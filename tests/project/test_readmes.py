@@ -9,7 +9,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGLISH, CHINESE = ((ROOT / name).read_text() for name in ("README.md", "README.zh-CN.md"))
-BY_LANGUAGE = {"README.md", "README.zh-CN.md", "docs/images/dashboard.png", "docs/images/dashboard-zh.png"}
+BY_LANGUAGE = {
+    "README.md",
+    "README.zh-CN.md",
+    "docs/clients.md",
+    "docs/clients.zh-CN.md",
+    "docs/images/dashboard.png",
+    "docs/images/dashboard-zh.png",
+}
 
 
 def links(page: str) -> set[str]:

@@ -57,7 +57,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         subparser = commands.add_parser(name, help=command.help)
         if name == chosen:
             command.add_arguments(subparser)
-    return parser.parse_args(argv)
+    if chosen != "connect":
+        return parser.parse_args(argv)
+    # Words after -- are for another program; argparse accepts none after an optional positional argument.
+    end = argv.index("--") if "--" in argv else len(argv)
+    return parser.parse_args(argv[:end], argparse.Namespace(arguments=argv[end + 1 :]))
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +112,21 @@ def _add_top_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON and exit")
 
 
+def _add_connect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the client; without it, list the clients")
+    parser.add_argument("--url", default=None, help="URL of the gateway; default: that of the configuration")
+    parser.add_argument("--key", default=None, help="client key; default: that of the configuration, if it has one")
+    parser.add_argument("--model", default=None, help="main model; default: MODEL_NAME")
+    parser.add_argument(
+        "--api", choices=("chat", "messages", "responses"), default=None, help="client API; default: the client's first"
+    )
+    parser.add_argument(
+        "--run", action="store_true", help="start the client, with temporary files; arguments after -- are its own"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_config_flag(parser)
+
+
 def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
     from ztoapi.config.model import TrafficLimits
     from ztoapi.config.options import options_of
@@ -145,6 +164,7 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "schema": _Command("print the JSON Schema of ztoapi.toml", _add_nothing),
     "bench": _Command("measure the latency that a running gateway adds to its upstream", _add_bench_arguments),
     "top": _Command("watch a running gateway; reads the admin key from ADMIN_KEY", _add_top_arguments),
+    "connect": _Command("print the settings of a client, such as claude or codex, or start it", _add_connect_arguments),
     "keys": _Command("create, list and revoke client keys", _add_keys_arguments),
 }
 

@@ -1,0 +1,181 @@
+"""``ztoapi connect``: prints the settings with which a client uses the gateway, or starts the client with them."""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from ztoapi.cli.options import load_config, own_origin
+from ztoapi.clients.settings import Api, GatewayAccess, Model, Settings, shell_line
+from ztoapi.clients.table import ClientDescription, clients, isolated_settings, settings
+from ztoapi.config.catalogue import Catalogue
+from ztoapi.config.model import Config, ModelFacts
+from ztoapi.config.routes import RouteTable
+from ztoapi.config.sources import did_you_mean
+from ztoapi.config.values import secret_fault
+from ztoapi.dialects.registry import DIALECTS
+from ztoapi.errors import ConfigError
+
+__all__ = ["run"]
+
+_PLACEHOLDER: Final = "YOUR-KEY"
+_HINT: Final = (
+    "the configuration does not contain exactly one key in clear text; pass one with --key, or create one with "
+    "`ztoapi keys create`"
+)
+_NO_KEY: Final = "none"
+"""Sent to a gateway without client keys, because most clients refuse to start without a key."""
+_SMALL_MODEL: Final = "glm-4.5-air"
+"""Z.ai's choice for small tasks of agents."""
+_SIGNALLED: Final = 128
+"""Shells add the number of a signal to it for the exit code of a program that the signal has ended."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the list of clients or the settings of one, and return 0; or start it and return its exit code.
+
+    Raises ConfigError.
+    """
+    if args.name is None:
+        _print_list()
+        return 0
+    client = clients().get(args.name)
+    if client is None:
+        hint = did_you_mean(args.name, clients())
+        raise ConfigError((f"{args.name}: unknown client{hint}; `ztoapi connect` lists them",))
+    api: Api = args.api or client.apis[0]
+    if api not in client.apis:
+        raise ConfigError((f"--api: {client.title} has only {', '.join(client.apis)}",))
+    if args.arguments and not args.run:
+        raise ConfigError(("--: arguments for the client require --run",))
+    config = load_config(args).config
+    access = _access(args, api, config)
+    if args.run:
+        return _start(args.name, client, access, args.arguments)
+    if access.key == _PLACEHOLDER:
+        print(f"Replace {_PLACEHOLDER}: {_HINT}.", file=sys.stderr)
+    made = settings(args.name, access)
+    print(_as_json(args.name, client, api, made) if args.json else _as_text(client, api, made))
+    return 0
+
+
+def _print_list() -> None:
+    width = max(map(len, clients()))
+    for name, client in clients().items():
+        print(f"{name:<{width}}  {client.title} ({', '.join(client.apis)})")
+
+
+def _access(args: argparse.Namespace, api: Api, config: Config) -> GatewayAccess:
+    """Raises ConfigError."""
+    url = own_origin(config) if args.url is None else _url(args.url)
+    key = _configured_key(config) if args.key is None else args.key
+    if (fault := secret_fault(key)) is not None:
+        raise ConfigError((f"--key: {fault}",))
+    names = [route.public for route in config.routes]
+    if args.model is not None:
+        names = [args.model, *(name for name in names if name.lower() != args.model.lower())]
+    dialect = next(platform.dialect for platform in config.platforms if platform.id == config.default_platform)
+    small = _SMALL_MODEL if DIALECTS[dialect].glm else names[0]
+    if small not in names:
+        names.append(small)
+    return GatewayAccess(api, url, key, tuple(_models(names, config)), small)
+
+
+def _url(text: str) -> str:
+    """Return the gateway's URL without ``/v1`` and a trailing slash. Raises ConfigError."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+        usable = usable and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isascii() or not text.isprintable() or " " in text:
+        raise ConfigError((f"--url: {text!r} is not an http or https URL",))
+    return text.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _configured_key(config: Config) -> str:
+    """Return the only key that the configuration has in clear text, or a placeholder."""
+    keys = [key.reveal() for key in (config.default_key, *config.api_keys) if key is not None]
+    if not keys and config.key_file is None:
+        return _NO_KEY
+    return keys[0] if len(set(keys)) == 1 else _PLACEHOLDER
+
+
+def _models(names: Iterable[str], config: Config) -> Iterator[Model]:
+    routes, catalogue = RouteTable(config), Catalogue(config.models)
+    dialects = {platform.id: platform.dialect for platform in config.platforms}
+    for name in names:
+        route = routes.find(name)
+        yield Model(name, catalogue.find(route.upstream, dialects[route.platform]) or ModelFacts())
+
+
+def _start(name: str, client: ClientDescription, access: GatewayAccess, arguments: Sequence[str]) -> int:
+    """Start the client and return its exit code. Raises ConfigError."""
+    if access.key == _PLACEHOLDER:
+        raise ConfigError((f"--key: required; {_HINT}",))
+    with tempfile.TemporaryDirectory(prefix="ztoapi-") as directory:
+        made = isolated_settings(name, access, directory)
+        if made is None:
+            raise ConfigError((f"--run: {client.title} cannot be started with settings of its own",))
+        for file in made.files:
+            Path(file.path).write_text(file.text, "utf-8")
+        if shutil.which(made.commands[-1][0]) is None:
+            print(f"ztoapi: {made.commands[-1][0]} is not installed: {client.install}", file=sys.stderr)
+            return 1
+        environment = {**os.environ, **made.environment}
+        for command in made.commands[:-1]:
+            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+        return _run_to_the_end((*made.commands[-1], *arguments), environment)
+
+
+def _run_to_the_end(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run the program in the foreground: the terminal sends it Ctrl-C, and it receives a SIGTERM of this process."""
+    # Unlike SIG_IGN, the program does not inherit a handler.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    with subprocess.Popen(command, env=environment) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        code = process.wait()
+    return code if code >= 0 else _SIGNALLED - code
+
+
+def _as_json(name: str, client: ClientDescription, api: Api, made: Settings) -> str:
+    shown = {
+        "name": name,
+        "title": client.title,
+        "api": api,
+        "install": client.install,
+        "environment": made.environment,
+        "files": [file._asdict() for file in made.files],
+        "form": made.form,
+        "commands": made.commands,
+        "note": client.note or None,
+    }
+    return json.dumps(shown, indent=2)
+
+
+def _as_text(client: ClientDescription, api: Api, made: Settings) -> str:
+    parts = [f"# {client.title} ({api}). To install it: {client.install}"]
+    if made.environment:
+        parts.append(
+            "\n".join(
+                ("# Environment:", *(f"export {name}={shlex.quote(value)}" for name, value in made.environment.items()))
+            )
+        )
+    parts += [f"# {file.path}:\n{file.text.rstrip()}" for file in made.files]
+    if made.form:
+        parts.append("\n".join(("# Settings:", *(f"{label}: {value}" for label, value in made.form.items()))))
+    if made.commands:
+        parts.append("\n".join(("# Start:", *map(shell_line, made.commands))))
+    if client.note:
+        parts.append(f"# {client.note.replace('`', '')}")
+    return "\n\n".join(parts)
