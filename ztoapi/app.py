@@ -19,6 +19,7 @@ from ztoapi.errors import ApiError, shutting_down
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.health import HealthHandler
+from ztoapi.handlers.index import IndexHandler
 from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
 from ztoapi.handlers.static import STATIC, FileHandler, Page
@@ -130,6 +131,7 @@ class Application:
         routes.add("/health", {"GET": health.handle_health}, Group.PUBLIC)
         routes.add("/livez", {"GET": health.handle_live}, Group.PUBLIC)
         routes.add("/readyz", {"GET": health.handle_ready}, Group.PUBLIC)
+        routes.add("/", {"GET": IndexHandler(dashboard=self.config.dashboard_enabled).handle}, Group.PUBLIC)
         routes.add("/openapi.json", {"GET": FileHandler(STATIC / "openapi.json").handle}, Group.PUBLIC)
 
     def _make_upstreams(self, config: Config, limiter: LocalLimiter | None) -> dict[str, Upstream]:

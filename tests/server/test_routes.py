@@ -89,7 +89,7 @@ def test_get_allows_head_and_every_route_allows_options() -> None:
 def test_an_unknown_path_gets_the_listed_routes() -> None:
     error = table().not_found("/nope")
     assert error.status == 404
-    assert error.message == "no route for /nope; routes: /v1/chat/completions, /v1/models, /health, /docs, /metrics"
+    assert error.message == "no route for /nope; routes: /v1/chat/completions, /v1/models, /v1/models/{id}"
 
 
 def test_a_long_path_is_shortened() -> None:
@@ -114,3 +114,27 @@ def test_a_broken_escape_is_a_bad_request() -> None:
 def test_a_repeated_part_of_the_path_is_recognised(path: str, meant: str) -> None:
     message = table().not_found(path).message
     assert message.startswith(f"no route for {path}; did you mean {meant}? The base URL")
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1/chat/completion", "/v1/chat/completions"),
+        ("/chat/completion", "/v1/chat/completions"),
+        ("/v1/chat/completions/x", "/v1/chat/completions"),
+        ("/v1/Chat-Completions", "/v1/chat/completions"),
+        ("/v1/completions", "/v1/chat/completions"),
+        ("/v1/model", "/v1/models"),
+        ("/model/", "/v1/models"),
+        ("/v1/model/GLM-4.6", "/v1/models/GLM-4.6"),
+        ("/metric", "/metrics"),
+        ("/healthz", "/health"),
+    ],
+)
+def test_a_misspelt_path_gets_a_suggestion(path: str, meant: str) -> None:
+    assert table().not_found(path).message == f"no route for {path}; did you mean {meant}?"
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/audio/speech", "/v1", "/favicon.ico", "/docs-of-x", "/"])
+def test_a_path_that_resembles_no_route_gets_none(path: str) -> None:
+    assert "did you mean" not in table().not_found(path).message

@@ -4,6 +4,7 @@
 ``/v1``, without this prefix: base URLs are configured in all these ways.
 """
 
+import difflib
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Generic, TypeVar
@@ -18,6 +19,9 @@ T = TypeVar("T")
 _VERSION: Final = "/v1"
 _MAX_SHOWN_PATH: Final = 200
 """Characters of an unknown path that the error message repeats."""
+_SIMILARITY: Final = 0.8
+"""Lowest ratio of ``difflib`` for a suggestion: ``/v1/completions`` is near ``/v1/chat/completions`` (0.86), and
+``/v1/embeddings`` is near no route."""
 
 
 class Group(enum.Enum):
@@ -35,7 +39,7 @@ class Route(Generic[T]):
     """A path and its handlers by method, which are called with a T.
 
     ``template`` may end in a parameter: ``/v1/models/{id}``. It is the label of the route in metrics. A route that is
-    not ``listed`` is left out of error messages.
+    not ``listed`` is never suggested for a misspelt path.
     """
 
     __slots__ = ("allowed", "group", "handlers", "listed", "monitoring", "prefix", "template")
@@ -111,18 +115,19 @@ class Routes(Generic[T]):
     def not_found(self, path: str) -> ApiError:
         """Returns the error for a path without a route: 404, or 400 for a broken percent-encoding.
 
-        The message names the route that the client probably meant, or else all listed routes.
+        The message names the route that the client probably meant, or else all routes of the API.
         """
         try:
             decoded(path)
         except ValueError as error:
             return ApiError(f"the path is malformed: {error}", code="invalid_path")
         shown = path[:_MAX_SHOWN_PATH]
-        meant = self._find_within(shown.lower())
-        if meant is None:
-            remedy = "routes: " + ", ".join(route.template for route in self._by_path.values() if route.listed)
-        else:
+        if (meant := self._find_within(shown.lower())) is not None:
             remedy = f"did you mean {meant}? The base URL for clients is this gateway's address and /v1, nothing more"
+        elif (meant := self._find_near(shown)) is not None:
+            remedy = f"did you mean {meant}?"
+        else:
+            remedy = "routes: " + ", ".join(route.template for route in self if route.group is Group.API)
         return ApiError(f"no route for {shown}; {remedy}", status=404, code="not_found")
 
     def _find_within(self, path: str) -> str | None:
@@ -130,6 +135,22 @@ class Routes(Generic[T]):
         (``/v1/v1/models``)."""
         starts = (start for start, character in enumerate(path[:-1]) if character == "/")
         return next((path[start:] for start in starts if self.find(path[start:]) is not None), None)
+
+    def _find_near(self, path: str) -> str | None:
+        """Returns the listed route that ``path`` nearly spells (``/v1/chat/completion``), with the parameter of
+        ``path``."""
+        lowered = path.lower()
+        listed = [route.template for route in self._by_path.values() if route.listed]
+        near = _nearest(lowered, listed) or _nearest(_versioned(lowered), listed)
+        if near is not None:
+            return near
+        head, slash, parameter = _versioned(path).rpartition("/")
+        prefix = _nearest((head + slash).lower(), [route.prefix for route in self._parametrised])
+        return None if prefix is None else prefix + parameter
+
+
+def _nearest(path: str, candidates: list[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(path, candidates, 1, _SIMILARITY)), None)
 
 
 def _versioned(path: str) -> str:
