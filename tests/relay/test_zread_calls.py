@@ -1,51 +1,21 @@
 """The calls that precede a zread.ai request fail as the request itself does."""
 
 import asyncio
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from tests.upstream.scripted import FailingClient
 from ztoapi.dialects.registry import DIALECTS
 from ztoapi.dialects.request import decode_request
 from ztoapi.dialects.translate import TranslationContext
 from ztoapi.errors import Failure, UpstreamError
 from ztoapi.relay.zread import prepare
-from ztoapi.telemetry.samples import Sample
-from ztoapi.upstream.client import UpstreamCall, UpstreamRequest
-from ztoapi.upstream.connection import Sink, Timeouts
+from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.transport import ClientTransport
 
 CONTEXT = TranslationContext(lambda: "id", lambda: 0.0, "glm-4.6", True, None, "strip", {}, True, "a/b")
 TIMEOUTS = Timeouts(1.0, 1.0, 1.0)
-
-
-class FailingCall:
-    def cancel(self) -> None: ...
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def offer_raw_reads(self, take: object) -> None: ...
-
-    def finish(self) -> None: ...
-
-
-class FailingClient:
-    def __init__(self, error: UpstreamError) -> None:
-        self.error = error
-
-    def send(
-        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, max_bytes: int = 0
-    ) -> UpstreamCall:
-        asyncio.get_running_loop().call_soon(sink.on_error, self.error)
-        return FailingCall()
-
-    def samples(self) -> Iterator[Sample]:
-        return iter(())
-
-    async def close(self) -> None: ...
 
 
 @pytest.mark.parametrize("failure", [Failure.TIMEOUT, Failure.UNREACHABLE, Failure.CLOSED, Failure.BROKEN_HTTP])

@@ -10,14 +10,16 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final, NamedTuple, TypeVar, cast
 
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
+from ztoapi.telemetry.samples import Sample
 from ztoapi.upstream.client import Client, NativeClient, UpstreamCall, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin
+from ztoapi.upstream.sink import Sink
 from ztoapi.wire.client import ResponseHead
 
 T = TypeVar("T")
@@ -378,3 +380,35 @@ async def comes_in_small_pieces(client: Client, upstream: Upstream, octets: int)
     pieces.call.resume()
     await pieces.ended()
     return peer, pieces
+
+
+class FailingCall:
+    """The call of a FailingClient."""
+
+    def cancel(self) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def offer_raw_reads(self, take: object) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class FailingClient:
+    """A client whose requests all fail with ``error``."""
+
+    def __init__(self, error: UpstreamError) -> None:
+        self.error = error
+
+    def send(
+        self, request: UpstreamRequest, sink: Sink, timeouts: Timeouts | None = None, max_bytes: int = 0
+    ) -> UpstreamCall:
+        asyncio.get_running_loop().call_soon(sink.on_error, self.error)
+        return FailingCall()
+
+    def samples(self) -> Iterator[Sample]:
+        return iter(())
+
+    async def close(self) -> None: ...

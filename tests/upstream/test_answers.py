@@ -21,6 +21,7 @@ from tests.upstream.scripted import (
     turn,
 )
 from ztoapi.errors import Ending
+from ztoapi.upstream.bounds import ERROR_BYTES
 from ztoapi.upstream.client import Client, UpstreamRequest
 from ztoapi.upstream.pool import Origin
 
@@ -354,18 +355,95 @@ async def test_a_sink_that_raises_ends_its_own_request_only(
         await peer.closed_by_gateway()
 
 
-async def test_a_sink_whose_error_callback_raises_is_logged(
+async def test_an_exception_while_connecting_ends_the_request(native: Native, logged: list[BaseException]) -> None:
+    """The TLS settings of the fixture cannot be made."""
+    heard = Heard()
+    native.client.send(UpstreamRequest(Origin(True, "127.0.0.1", 1), "POST", b"", b""), heard)
+    await heard.ended()
+    assert heard.error.ending is Ending.INTERNAL_ERROR
+    assert [type(error) for error in logged] == [AssertionError]
+
+
+async def test_an_exception_while_sending_ends_the_request(
     native: Native, upstream: Upstream, logged: list[BaseException]
+) -> None:
+    heard = Heard()
+    request = UpstreamRequest(upstream.origin, "POST", b"", "no bytes")  # type: ignore[arg-type] # on purpose
+    native.client.send(request, heard)
+    await heard.ended()
+    assert heard.error.ending is Ending.INTERNAL_ERROR
+    assert [type(error) for error in logged] == [TypeError]
+    await (await upstream.accept()).closed_by_gateway()
+
+
+@pytest.mark.parametrize("where", ["head", "data"])
+async def test_a_sink_that_cancels_and_raises_gets_the_error(
+    client: Client, upstream: Upstream, logged: list[BaseException], where: str
+) -> None:
+    def fail() -> None:
+        heard.call.cancel()
+        raise ValueError
+
+    heard = Heard(**{where: fail})
+    heard.call = client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(OK)
+    await heard.until(lambda: heard.calls[-1:] == ["error"])
+    assert heard.error.ending is Ending.INTERNAL_ERROR
+    assert [type(error) for error in logged] == [ValueError]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_a_sink_that_raises_at_the_end_of_an_error_gets_the_error(
+    client: Client, upstream: Upstream, logged: list[BaseException], cut: bool
+) -> None:
+    """A body that is cut off counts as complete."""
+
+    def fail() -> None:
+        raise ValueError
+
+    heard = Heard(end=fail)
+    client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(b"HTTP/1.1 400 No\r\ncontent-length: %d\r\n\r\nno" % (3 if cut else 2))
+    peer.close()
+    await heard.until(lambda: heard.calls[-1:] == ["error"])
+    assert heard.error.ending is Ending.INTERNAL_ERROR
+    assert [type(error) for error in logged] == [ValueError]
+
+
+async def test_a_sink_that_raises_when_a_large_error_is_cut_gets_the_error(
+    client: Client, upstream: Upstream, logged: list[BaseException]
+) -> None:
+    def fail() -> None:
+        raise ValueError
+
+    heard = Heard(end=fail)
+    client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(b"HTTP/1.1 500 Oh\r\ncontent-length: 10000000\r\n\r\n" + bytes(ERROR_BYTES))
+    await heard.until(lambda: heard.calls[-1:] == ["error"])
+    assert heard.error.ending is Ending.INTERNAL_ERROR
+    assert [type(error) for error in logged] == [ValueError]
+    await peer.closed_by_gateway()
+
+
+async def test_a_sink_whose_error_callback_raises_gets_one_further_error(
+    client: Client, upstream: Upstream, logged: list[BaseException]
 ) -> None:
     def fail() -> None:
         raise ValueError
 
     heard = Heard(error=fail)
-    native.client.send(upstream.request(), heard)
+    client.send(upstream.request(), heard)
     peer = await upstream.accept()
     await peer.request()
-    native.pass_time(61.0)
-    await heard.ended()
-    assert [type(error) for error in logged] == [ValueError]
+    peer.send(b"no HTTP\r\n\r\n")
+    await heard.until(lambda: heard.calls == ["error", "error"])
+    assert heard.error.ending is Ending.INTERNAL_ERROR
+    assert [type(error) for error in logged] == [ValueError] * 2
     await peer.closed_by_gateway()
     await turn()

@@ -12,6 +12,7 @@ from tests.upstream.scripted import (
     LAST_CHUNK,
     LONG,
     OK,
+    FailingClient,
     Native,
     Peer,
     Upstream,
@@ -21,6 +22,7 @@ from tests.upstream.scripted import (
     soon,
 )
 from ztoapi.config.model import UpstreamConfig
+from ztoapi.errors import Failure, UpstreamError
 from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import ClientTransport, origin_of
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES
@@ -271,6 +273,30 @@ async def test_an_upstream_that_goes_away(http: httpx.AsyncClient, upstream: Ups
 async def test_an_upstream_that_breaks_http(http: httpx.AsyncClient, upstream: Upstream) -> None:
     with pytest.raises(httpx.TransportError, match="breaks HTTP"):
         await run_with(upstream, http, b"nonsense\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (Failure.CONNECT_TIMEOUT, httpx.ConnectTimeout),
+        (Failure.TIMEOUT, httpx.ReadTimeout),
+        (Failure.TOTAL_TIMEOUT, httpx.ReadTimeout),
+        (Failure.UNREACHABLE, httpx.ConnectError),
+        (Failure.NO_SOCKET, httpx.ConnectError),
+        (Failure.CUT_OFF, httpx.RemoteProtocolError),
+        (Failure.BROKEN_HTTP, httpx.RemoteProtocolError),
+        (Failure.INTERNAL, httpx.ReadError),
+    ],
+)
+@pytest.mark.parametrize("retryable", [True, False])
+async def test_the_kind_of_a_failure_does_not_depend_on_retries(
+    failure: Failure, kind: type[Exception], retryable: bool
+) -> None:
+    client = FailingClient(UpstreamError("it failed", failure, retryable=retryable))
+    async with httpx.AsyncClient(transport=ClientTransport(client, LONG)) as http:
+        with pytest.raises(kind) as caught:
+            await http.get("http://upstream/")
+    assert type(caught.value) is kind
 
 
 def test_the_origin_of_a_url() -> None:

@@ -1,8 +1,23 @@
 """Each time limit by itself. The native client's clock is the scan's argument; httpx has only real time."""
 
+import gc
+import weakref
+
 import pytest
 
-from tests.upstream.scripted import EVENTS_HEAD, LAST_CHUNK, LONG, OK, Heard, Native, Upstream, chunk, read
+from tests.upstream.scripted import (
+    EVENTS_HEAD,
+    LAST_CHUNK,
+    LONG,
+    OK,
+    Heard,
+    Native,
+    Upstream,
+    chunk,
+    no_task_is_left,
+    read,
+    settle,
+)
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import Ending
 from ztoapi.upstream.client import Client
@@ -154,6 +169,49 @@ async def test_a_sink_that_fails_while_idle_does_not_stop_the_scan(
     native.pass_time(1.0)
     assert [sink.error.ending for sink in sinks] == [Ending.INTERNAL_ERROR] * 2
     assert [type(error) for error in logged] == [ValueError] * 2
+
+
+async def test_the_body_of_an_error(native: Native, upstream: Upstream) -> None:
+    """It has 2 s, however many bytes arrive. Then the response is complete, without a timer that outlives the call."""
+    heard = Heard()
+    native.client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(b"HTTP/1.1 400 No\r\ncontent-length: 10\r\n\r\nno")
+    await heard.data(2)
+    native.pass_time(1.9)
+    assert heard.calls == ["head", "data"]
+    native.pass_time(2.1)
+    assert heard.calls == ["head", "data", "end"]
+    await peer.closed_by_gateway()
+
+
+@pytest.mark.parametrize("client", ["httpx"], indirect=True)
+async def test_the_body_of_an_error_over_httpx(client: Client, upstream: Upstream) -> None:
+    heard = Heard()
+    client.send(upstream.request(), heard, Timeouts(60.0, 60.0, 600.0))
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(b"HTTP/1.1 400 No\r\ncontent-length: 10\r\n\r\nno")
+    await heard.ended()
+    assert heard.calls == ["head", "data", "end"]
+    await peer.closed_by_gateway()
+
+
+async def test_a_cancelled_error_leaves_nothing(client: Client, upstream: Upstream) -> None:
+    heard = Heard()
+    call = client.send(upstream.request(), heard)
+    peer = await upstream.accept()
+    await peer.request()
+    peer.send(b"HTTP/1.1 400 No\r\ncontent-length: 10\r\n\r\nno")
+    await heard.data(2)
+    call.cancel()
+    left = weakref.ref(heard)
+    await peer.closed_by_gateway()
+    await settle(no_task_is_left)
+    del heard, call
+    gc.collect()
+    assert left() is None
 
 
 @pytest.mark.parametrize("config", [UpstreamConfig(connect_timeout_seconds=0.05)])

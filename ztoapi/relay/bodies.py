@@ -8,14 +8,14 @@ import enum
 import zlib
 from typing import Final
 
+from ztoapi.upstream.bounds import ERROR_BYTES
+
 __all__ = ["Body", "kind_of", "plain_text", "skip_blanks"]
 
 _MARKS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 """Beginnings of an event stream."""
 _BLANKS: Final = b"\xef\xbb\xbf \t\r\n"
 """The byte order mark and white space. Some servers send white space while a response is not ready."""
-_MAX_TEXT_BYTES: Final = 65536
-"""Decompressed bytes of an error that are read, as many as of an uncompressed one."""
 _ANY_ZLIB: Final = 47
 """zlib's wbits for data in either format, gzip or zlib."""
 
@@ -52,6 +52,6 @@ def plain_text(body: bytes, coding: str) -> bytes:
     if coding not in ("gzip", "x-gzip", "deflate"):
         return b""
     try:
-        return zlib.decompressobj(_ANY_ZLIB).decompress(body, _MAX_TEXT_BYTES)
+        return zlib.decompressobj(_ANY_ZLIB).decompress(body, ERROR_BYTES)
     except zlib.error:
         return b""

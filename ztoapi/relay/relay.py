@@ -21,6 +21,7 @@ from ztoapi.relay.retries import RetryLoop
 from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.downstream import Downstream
+from ztoapi.upstream.bounds import ERROR_BYTES
 from ztoapi.upstream.client import Client, UpstreamCall
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.wire.buffer import RingOverflow
@@ -29,8 +30,6 @@ from ztoapi.wire.sse import EventBlocks
 
 __all__ = ["Relay"]
 
-_ERROR_BYTES: Final = 65536
-"""Bytes of an error's body that are read: enough for any message."""
 _CODING_CHARACTERS: Final = 100
 """Longest part of an unexpected content coding in the error."""
 _KEEPALIVE: Final = b": keepalive\n\n"
@@ -165,12 +164,13 @@ class Relay:
 
     async def _send_prepared(self, prepare: Prepare, timeouts: Timeouts | None) -> None:
         try:
-            assert self._retries.lease is not None
-            headers = self._retries.upstream.headers(self._retries.lease, self._downstream.trace)
-            path, self._translation.body = await prepare(headers)
-            self._send(timeouts, path)
-        except UpstreamError as error:
-            self._failed(error)
+            try:
+                assert self._retries.lease is not None
+                headers = self._retries.upstream.headers(self._retries.lease, self._downstream.trace)
+                path, self._translation.body = await prepare(headers)
+                self._send(timeouts, path)
+            except UpstreamError as error:
+                self._failed(error)
         except BaseException:
             self._retries.drop()
             raise
@@ -178,12 +178,13 @@ class Relay:
     def _retry(self, last: UpstreamError) -> None:
         self._retry_timer = None
         try:
-            self._attempt()
-        except UpstreamError:
-            # Other requests took the credential. The upstream's last error is more specific.
-            self._give_up(last)
-        except Exception as error:  # noqa: BLE001 - the last frame of a timer; it is logged, and the response is 500
-            self._downstream.crash(error)
+            try:
+                self._attempt()
+            except UpstreamError:
+                # Other requests took the credential. The upstream's last error is more specific.
+                self._give_up(last)
+        except Exception as error:  # noqa: BLE001 - the last frame of a timer
+            self._crash(error)
 
     # -- called by the downstream -------------------------------------------------------------------------------------
 
@@ -329,11 +330,16 @@ class Relay:
             self._failed(self._error())
 
     def on_error(self, error: UpstreamError) -> None:
-        if self._mode is _Mode.OVER:
-            # A failure of the gateway's own in the last callback, such as the one that ends the response.
-            self._downstream.fail(error)
-        else:
-            self._failed(error)
+        try:
+            if self._mode is _OVER:
+                # A failure of the gateway's own in the last callback, such as the one that ends the response.
+                self._cancel()
+                self._detach()
+                self._downstream.fail(error)
+            else:
+                self._failed(error)
+        except Exception as failure:  # noqa: BLE001 - the last frame: without it the client would wait
+            self._crash(failure)
 
     def on_idle(self, seconds: float) -> None:
         self._downstream.idle(seconds)
@@ -376,7 +382,7 @@ class Relay:
 
     def _keep(self, part: bytes) -> None:
         """Collects a body that is not read event by event."""
-        if self._mode is _OVER or (self._mode is _ERROR and self._size > _ERROR_BYTES):
+        if self._mode is _OVER or (self._mode is _ERROR and self._size > ERROR_BYTES):
             return
         self._parts.append(part)
         self._size += len(part)
@@ -475,6 +481,14 @@ class Relay:
                 downstream.start_stream()
             downstream.stream.write(out)
         downstream.fail(error)
+
+    def _crash(self, error: Exception) -> None:
+        """Ends the request after an exception that nothing else handles. It is logged, and the response is 500."""
+        try:
+            self._cancel()
+        finally:
+            self._detach()
+            self._downstream.crash(error)
 
     def _stop_reading(self) -> None:
         """Ignores the rest of this attempt's response."""

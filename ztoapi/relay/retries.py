@@ -70,8 +70,7 @@ class RetryLoop:
         record = downstream.record
         record.attempts += 1
         record.credential = lease.name
-        # The next first subscriber of a shared response has a record of its own, without the earlier attempts.
-        if self._attempts == record.attempts == 1 and record.asked is None:
+        if record.attempts == 1:
             return None
         timeouts = self._timeouts
         return Timeouts(timeouts.first_byte, timeouts.between_bytes, max(self._seconds_left(now), 0.0))

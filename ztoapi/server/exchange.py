@@ -286,15 +286,28 @@ class Exchange:
         """The client's socket takes no more for now."""
         self.paused = True
         self._full_since = self.loop.time()
-        if self.on_pause is not None:
-            self.on_pause()
+        self._call(self.on_pause)
 
     def socket_ready(self) -> None:
         """The client's socket has room again."""
         self.paused = False
         self._end_stall()
-        if self.on_resume is not None and not (self.streaming and self.stream.held):
-            self.on_resume()
+        if not (self.streaming and self.stream.held):
+            self._call(self.on_resume)
+
+    def rested(self) -> None:
+        """The rest that ``pace`` has imposed is over."""
+        if not self.paused:
+            self._call(self.on_resume)
+
+    def _call(self, callback: Callable[[], None] | None) -> None:
+        """Calls one of the relay's callbacks. One that raises ends the exchange: otherwise the client would wait."""
+        if callback is None:
+            return
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - it is logged, and the response is 500
+            self.crash(error)
 
     def _end_stall(self) -> None:
         """The socket is no longer full, or the exchange is finished."""
@@ -331,9 +344,14 @@ class Exchange:
     def crash(self, error: BaseException) -> None:
         """Responds with 500 to an unexpected failure of a handler, and logs the traceback."""
         _log.error("request %s failed", self.request_id, exc_info=error)
-        self.fail(
-            ApiError("internal error", status=500, type="server_error", code="internal", ending=Ending.INTERNAL_ERROR)
+        internal = ApiError(
+            "internal error", status=500, type="server_error", code="internal", ending=Ending.INTERNAL_ERROR
         )
+        try:
+            self.fail(internal)
+        except Exception:  # noqa: BLE001 - it is logged, and the connection closes
+            _log.exception("request %s: the error could not be sent", self.request_id)
+            self.abort(internal.ending)
 
     def client_gone(self, ending: Ending = Ending.CLIENT_DISCONNECT) -> None:
         """Cancels the exchange, because the client has left."""
@@ -356,8 +374,7 @@ class Exchange:
     def _cancel_handler(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        if self.on_gone is not None:
-            self.on_gone()
+        self._call(self.on_gone)
 
     def finish(self, ending: Ending) -> None:
         """Releases everything and submits the record. Runs once; later calls do nothing."""
@@ -381,5 +398,8 @@ class Exchange:
                 _log.exception("request %s: a resource could not be released", self.request_id)
         self._on_finish = ()
         self.on_gone = self.on_pause = self.on_resume = self.pace = None
-        self.recorder.submit(record)
+        try:
+            self.recorder.submit(record)
+        except Exception:  # noqa: BLE001 - it is logged, and the connection still serves the next request
+            _log.exception("request %s could not be recorded", self.request_id)
         self._connection.answered(self, self._close)

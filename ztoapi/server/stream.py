@@ -23,9 +23,7 @@ class StreamOwner(Protocol):
     loop: asyncio.AbstractEventLoop
     chunked: bool
     started: bool
-    paused: bool
     on_pause: Callable[[], None] | None
-    on_resume: Callable[[], None] | None
     pace: Callable[[int], int] | None
 
     @property
@@ -36,6 +34,8 @@ class StreamOwner(Protocol):
 
     @property
     def transport(self) -> asyncio.Transport: ...
+
+    def rested(self) -> None: ...
 
     def finish(self, ending: Ending) -> None: ...
 
@@ -157,5 +157,4 @@ class ResponseStream:
 
     def _go_on(self) -> None:
         self._hold = None
-        if not self._owner.paused and self._owner.on_resume is not None:
-            self._owner.on_resume()
+        self._owner.rested()

@@ -1,13 +1,12 @@
 """Sinks that bound the bytes and the time of a response of which only a part is needed."""
 
-import asyncio
 from typing import Final, Protocol
 
-from ztoapi.errors import Ending, UpstreamError
-from ztoapi.upstream.connection import Sink
+from ztoapi.errors import Failure, UpstreamError
+from ztoapi.upstream.sink import Sink
 from ztoapi.wire.client import ResponseHead
 
-__all__ = ["REST_SECONDS", "ErrorBody", "Rest"]
+__all__ = ["ERROR_BYTES", "ERROR_SECONDS", "REST_SECONDS", "ErrorBody", "Rest"]
 
 ERROR_BYTES: Final = 65536
 """Bytes of an error's body: enough for any message."""
@@ -22,8 +21,6 @@ REST_SECONDS: Final = 1.0
 class ResponseSource(Protocol):
     """The connection or call that a sink belongs to."""
 
-    sink: Sink | None
-
     def cut(self) -> None:
         """Ends the response here, as if it were complete, and closes the connection."""
 
@@ -33,15 +30,14 @@ class ResponseSource(Protocol):
 
 class ErrorBody:
     """Passes the beginning of an error's body on to ``sink``. The status is the result: a body that is long, slow or
-    cut off ends early."""
+    cut off ends early. The source limits its time to :data:`ERROR_SECONDS`."""
 
-    __slots__ = ("_left", "_sink", "_source", "_timer")
+    __slots__ = ("_left", "_sink", "_source")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, source: ResponseSource, sink: Sink) -> None:
+    def __init__(self, source: ResponseSource, sink: Sink) -> None:
         self._source = source
         self._sink = sink
         self._left = ERROR_BYTES
-        self._timer = loop.call_later(ERROR_SECONDS, self._cut)
 
     def on_head(self, head: ResponseHead) -> None:
         self._sink.on_head(head)
@@ -50,26 +46,19 @@ class ErrorBody:
         self._sink.on_data(payload[: self._left])
         self._left -= len(payload)
         if self._left <= 0:
-            self._cut()
+            self._source.cut()
 
     def on_end(self) -> None:
-        self._timer.cancel()
         self._sink.on_end()
 
     def on_error(self, error: UpstreamError) -> None:
-        self._timer.cancel()
-        if error.ending is Ending.INTERNAL_ERROR:
+        if error.failure is Failure.INTERNAL:
             self._sink.on_error(error)
         else:
             self._sink.on_end()
 
     def on_idle(self, seconds: float) -> None:
         self._sink.on_idle(seconds)
-
-    def _cut(self) -> None:
-        # The call may have been cancelled meanwhile.
-        if self._source.sink is self:
-            self._source.cut()
 
 
 class Rest:

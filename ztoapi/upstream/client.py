@@ -17,11 +17,12 @@ from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.samples import Sample
-from ztoapi.upstream.bounds import REST_SECONDS, ErrorBody, Rest
+from ztoapi.upstream.bounds import ERROR_SECONDS, REST_SECONDS, ErrorBody, Rest
 from ztoapi.upstream.connect import connect
-from ztoapi.upstream.connection import Sink, Timeouts, UpstreamConnection
-from ztoapi.upstream.failures import closing, connect_failed, connect_timeout
+from ztoapi.upstream.connection import Timeouts, UpstreamConnection
+from ztoapi.upstream.failures import closing, connect_failed, connect_timeout, internal
 from ztoapi.upstream.pool import Origin, Pool
+from ztoapi.upstream.sink import Sink, log_failure, report_error
 from ztoapi.wire.client import AnswerHeads, ResponseHead
 from ztoapi.wire.limits import LANDING_BYTES
 
@@ -214,6 +215,26 @@ class NativeCall:
         self._number = connection.requests
 
     async def _connect(self) -> None:
+        client = self._client
+        try:
+            connection = await self._open()
+            self._connecting = None
+            client.pool.opened(self._request.origin, connection)
+            self._send(connection)
+            if self._paused:
+                connection.pause()
+        except UpstreamError as error:
+            self._connecting = None
+            report_error(client.loop, self._sink, error)
+        except Exception as error:  # noqa: BLE001 - the last frame of the task
+            self._connecting = None
+            log_failure(client.loop, error)
+            if self._connection is not None:
+                self._connection.cancel()
+            report_error(client.loop, self._sink, internal())
+
+    async def _open(self) -> UpstreamConnection:
+        """Returns a new connection. Raises UpstreamError."""
         client, origin = self._client, self._request.origin
         seconds = client.config.connect_timeout_seconds
         try:
@@ -226,21 +247,13 @@ class NativeCall:
                     server_hostname=None if tls is None else origin.host,
                 )
         except TimeoutError as error:
-            self._connecting = None
-            self._sink.on_error(connect_timeout(origin.authority, seconds, error))
+            raise connect_timeout(origin.authority, seconds, error) from error
         except (OSError, UnicodeError) as error:
-            self._connecting = None
-            self._sink.on_error(connect_failed(origin.authority, error))
-        else:
-            self._connecting = None
-            if client.closed:
-                connection.transport.abort()
-                self._sink.on_error(closing())
-                return
-            client.pool.opened(origin, connection)
-            self._send(connection)
-            if self._paused:
-                connection.pause()
+            raise connect_failed(origin.authority, error) from error
+        if client.closed:
+            connection.transport.abort()
+            raise closing()
+        return connection
 
     # -- the connection's sink until the head has arrived -------------------------------------------------------------
 
@@ -249,7 +262,10 @@ class NativeCall:
         connection = self._connection
         assert connection is not None
         sink = self._sink
-        connection.sink = sink if 200 <= head.status < 300 else ErrorBody(self._client.loop, connection, sink)
+        if 200 <= head.status < 300:
+            connection.sink = sink
+        else:
+            connection.hand_over(ErrorBody(connection, sink), ERROR_SECONDS)
         sink.on_head(head)
 
     def on_data(self, payload: bytes) -> None:

@@ -29,10 +29,11 @@ from ztoapi.upstream.failures import (
     took_too_long,
     truncated,
 )
-from ztoapi.wire.client import AnswerHeads, ClientWire, ResponseHead
+from ztoapi.upstream.sink import Sink, log_failure, report_end, report_error
+from ztoapi.wire.client import AnswerHeads, ClientWire
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
 
-__all__ = ["Owner", "Sink", "Timeouts", "UpstreamConnection"]
+__all__ = ["Owner", "Timeouts", "UpstreamConnection"]
 
 JOIN_BYTES: Final = 16384
 """Largest body that is joined to the head for one write; larger ones are not copied."""
@@ -43,21 +44,6 @@ LOOP_DELAY_SECONDS: Final = 0.02
 it, so the value is below that."""
 _TCP_INFO_RTT_AT: Final = 68
 """Offset of tcpi_rtt and tcpi_rttvar, in microseconds (linux/tcp.h)."""
-
-
-class Sink(Protocol):
-    """Receives one response, by synchronous callbacks in this order: head, data ..., then end or error."""
-
-    def on_head(self, head: ResponseHead) -> None: ...
-
-    def on_data(self, payload: bytes) -> None: ...
-
-    def on_end(self) -> None: ...
-
-    def on_error(self, error: UpstreamError) -> None: ...
-
-    def on_idle(self, seconds: float) -> None:
-        """No byte has arrived for ``seconds``; called at each deadline scan during a request."""
 
 
 class Owner(Protocol):
@@ -191,7 +177,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return self._wire.complete
 
     def hand_over(self, sink: Sink, seconds: float) -> None:
-        """Passes the rest of this response to ``sink``; it has ``seconds`` to end."""
+        """Passes the rest of this response to ``sink``; it has ``seconds`` to end, else an error follows."""
         self.sink, self._take = sink, None
         self._total_deadline = self.loop.time() + seconds
         self.resume()
@@ -201,7 +187,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         sink, self.sink, self._take = self.sink, None, None
         self.transport.abort()
         if sink is not None:
-            self._report_end(sink)
+            report_end(self.loop, sink)
 
     def cancel(self) -> None:
         """Closes the connection at once, which makes the upstream stop."""
@@ -241,9 +227,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                     return
                 sink.on_head(head)
                 # The sink may have been replaced, or have cancelled.
-                sink = self.sink
-                if sink is None:
+                current = self.sink
+                if current is None:
                     return
+                sink = current
                 data = wire.rest
             if not wire.complete:
                 payload = wire.read_body(data)
@@ -253,7 +240,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._fail(broken_http(error.message))
             return
         except Exception as error:  # noqa: BLE001 - the last frame: the loop would close the connection
-            self._sink_failed(error)
+            self._sink_failed(sink, error)
             return
         if wire.complete and self.sink is sink:
             self._complete(sink)
@@ -333,7 +320,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         try:
             sink.on_idle(seconds)
         except Exception as error:  # noqa: BLE001 - one sink must not stop the scan for all the others
-            self._sink_failed(error)
+            self._sink_failed(sink, error)
 
     # -- endings ------------------------------------------------------------------------------------------------------
 
@@ -351,7 +338,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.owner.connection_released(self)
         else:
             transport.close()
-        self._report_end(sink)
+        report_end(self.loop, sink)
 
     def _fail(self, error: UpstreamError) -> None:
         self.transport.abort()
@@ -360,32 +347,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _report(self, error: UpstreamError) -> None:
         sink, self.sink, self._take = self.sink, None, None
         if sink is not None:
-            self._report_error(sink, error)
+            report_error(self.loop, sink, error)
 
-    # A sink that raises is a bug in the gateway. It ends this one request and nothing else: the loop would treat it as
-    # a broken connection, and the deadline scan would stop.
-
-    def _sink_failed(self, error: Exception) -> None:
-        self._log_failure(error)
-        self._fail(internal())
-
-    def _report_end(self, sink: Sink) -> None:
-        try:
-            sink.on_end()
-        except Exception as error:  # noqa: BLE001 - the last frame, see above
-            self._log_failure(error)
-            self._report_error(sink, internal())
-
-    def _report_error(self, sink: Sink, error: UpstreamError) -> None:
-        try:
-            sink.on_error(error)
-        except Exception as failure:  # noqa: BLE001 - the last frame, see above
-            self._log_failure(failure)
-
-    def _log_failure(self, error: Exception) -> None:
-        self.loop.call_exception_handler(
-            {"message": "the sink of an upstream response failed", "exception": error, "protocol": self}
-        )
+    def _sink_failed(self, sink: Sink, error: Exception) -> None:
+        """A callback of ``sink`` has raised. In it, another sink may have been set, or the call been cancelled."""
+        log_failure(self.loop, error)
+        current = self.sink or sink
+        self.cancel()
+        report_error(self.loop, current, internal())
 
 
 def _is_unacknowledged(transport: asyncio.Transport) -> bool:

@@ -19,9 +19,9 @@ import httpx
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import ProtocolError, UpstreamError
 from ztoapi.telemetry.samples import Sample
-from ztoapi.upstream.bounds import REST_SECONDS, ErrorBody, Rest
+from ztoapi.upstream.bounds import ERROR_SECONDS, REST_SECONDS, ErrorBody, Rest
 from ztoapi.upstream.client import UpstreamRequest
-from ztoapi.upstream.connection import Sink, Timeouts
+from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.failures import (
     broken_http,
     closed,
@@ -34,6 +34,7 @@ from ztoapi.upstream.failures import (
     truncated,
 )
 from ztoapi.upstream.httpx_streams import check_responses
+from ztoapi.upstream.sink import Sink, log_failure, report_end, report_error
 from ztoapi.wire.client import ResponseHead
 
 __all__ = ["HttpxClient"]
@@ -75,7 +76,7 @@ class HttpxClient:
 class HttpxCall:
     """One request: a task that feeds the sink."""
 
-    __slots__ = ("_client", "_config", "_loop", "_max_bytes", "_resume", "_task", "sink")
+    __slots__ = ("_client", "_config", "_loop", "_max_bytes", "_resume", "_sink", "_task", "_timeout")
 
     def __init__(
         self,
@@ -89,29 +90,29 @@ class HttpxCall:
         self._client = client
         self._config = owner.config
         self._loop = owner.loop
-        self.sink: Sink | None = sink
+        self._sink: Sink | None = sink
         self._max_bytes = max_bytes
         self._resume = asyncio.Event()
         self._resume.set()
-        self._task = owner.loop.create_task(self._run(request, timeouts))
+        total = timeouts.total if timeouts is not None else owner.config.total_timeout_seconds
+        self._timeout = asyncio.timeout(total)
+        self._task = owner.loop.create_task(self._run(request, timeouts, total))
 
     def cancel(self) -> None:
         # The task is cancelled at its next wait, which may be after more callbacks.
-        self.sink = None
+        self._sink = None
         self._task.cancel()
 
     def cut(self) -> None:
         """Ends the response here, as if it were complete, and closes the connection."""
-        sink = self.sink
+        sink = self._sink
         self.cancel()
         if sink is not None:
-            sink.on_end()
+            report_end(self._loop, sink)
 
     def finish(self) -> None:
-        if self.sink is not None:
-            self.sink = Rest(self)
-            self._resume.set()
-            self._loop.call_later(REST_SECONDS, self.cancel)
+        if self._sink is not None:
+            self._hand_over(Rest(self), REST_SECONDS)
 
     def pause(self) -> None:
         self._resume.clear()
@@ -122,25 +123,37 @@ class HttpxCall:
     def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
         """httpx removes the framing."""
 
-    async def _run(self, request: UpstreamRequest, timeouts: Timeouts | None) -> None:
-        total = timeouts.total if timeouts is not None else self._config.total_timeout_seconds
+    def _hand_over(self, sink: Sink, seconds: float) -> None:
+        """Passes the rest of this response to ``sink``; it has ``seconds`` to end, else an error follows."""
+        self._sink = sink
+        self._resume.set()
+        self._timeout.reschedule(self._loop.time() + seconds)
+
+    async def _run(self, request: UpstreamRequest, timeouts: Timeouts | None, total: float) -> None:
         try:
-            async with asyncio.timeout(total):
+            async with self._timeout:
                 await self._relay(self._request(request, timeouts))
         except UpstreamError as error:
             self._fail(error)
         except TimeoutError:
             self._fail(took_too_long(total))
-        except Exception as error:  # noqa: BLE001 - the last frame of the task: a callback of the sink has raised
-            self._loop.call_exception_handler(
-                {"message": "the sink of an upstream response failed", "exception": error, "task": self._task}
-            )
+        except Exception as error:  # noqa: BLE001 - the last frame of the task
+            log_failure(self._loop, error)
             self._fail(internal())
 
     def _fail(self, error: UpstreamError) -> None:
-        sink, self.sink = self.sink, None
+        sink, self._sink = self._sink, None
         if sink is not None:
-            sink.on_error(error)
+            report_error(self._loop, sink, error)
+
+    def _sink_failed(self, sink: Sink, error: Exception) -> None:
+        """A callback of ``sink`` has raised. Unless it has cancelled the call, raises CancelledError, which closes the
+        connection."""
+        log_failure(self._loop, error)
+        cancelled, self._sink = self._sink is None, None
+        report_error(self._loop, sink, internal())
+        if not cancelled:
+            raise asyncio.CancelledError from error
 
     def _request(self, request: UpstreamRequest, timeouts: Timeouts | None) -> httpx.Request:
         lines = request.head.split(b"\r\n")
@@ -180,20 +193,24 @@ class HttpxCall:
             raise connect_failed(authority, error) from error
         except httpx.TransportError as error:
             raise _broken_off(error, answering) from error
-        if self.sink is not None:
-            self.sink.on_end()
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            report_end(self._loop, sink)
 
     def _take_head(self, response: httpx.Response) -> None:
         headers: dict[bytes, bytes] = {}
         for name, value in response.headers.raw:
             name = name.lower()
             headers[name] = headers[name] + b", " + value if name in headers else value
-        sink = self.sink
+        sink = self._sink
         if sink is None:
             return
         if not 200 <= response.status_code < 300:
-            self.sink = ErrorBody(self._loop, self, sink)
-        sink.on_head(ResponseHead(response.status_code, headers, True))
+            self._hand_over(ErrorBody(self, sink), ERROR_SECONDS)
+        try:
+            sink.on_head(ResponseHead(response.status_code, headers, True))
+        except Exception as error:  # noqa: BLE001 - the last frame of the sink
+            self._sink_failed(sink, error)
 
     async def _relay_body(self, response: httpx.Response) -> None:
         await self._resume.wait()
@@ -201,8 +218,12 @@ class HttpxCall:
             size = self._max_bytes or len(part)
             for at in range(0, len(part), size):
                 # Without a sink the call is cancelled: httpx closes the connection at the next wait.
-                if self.sink is not None:
-                    self.sink.on_data(part[at : at + size])
+                sink = self._sink
+                if sink is not None:
+                    try:
+                        sink.on_data(part[at : at + size])
+                    except Exception as error:  # noqa: BLE001 - the last frame of the sink
+                        self._sink_failed(sink, error)
                 await self._resume.wait()
 
 

@@ -7,10 +7,11 @@ https://www.python-httpx.org/advanced/transports/
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 import httpx
 
-from ztoapi.errors import Ending, Failure, UpstreamError
+from ztoapi.errors import Failure, UpstreamError
 from ztoapi.upstream.client import Client, UpstreamCall, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.pool import Origin
@@ -18,6 +19,19 @@ from ztoapi.wire.client import ResponseHead
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES
 
 __all__ = ["ClientTransport", "origin_of"]
+
+_KINDS: Final[dict[Failure, type[httpx.TransportError]]] = {
+    Failure.CONNECT_TIMEOUT: httpx.ConnectTimeout,
+    Failure.TIMEOUT: httpx.ReadTimeout,
+    Failure.TOTAL_TIMEOUT: httpx.ReadTimeout,
+    Failure.UNREACHABLE: httpx.ConnectError,
+    Failure.TLS_FAILED: httpx.ConnectError,
+    Failure.NO_SOCKET: httpx.ConnectError,
+    Failure.CLOSED: httpx.RemoteProtocolError,
+    Failure.CUT_OFF: httpx.RemoteProtocolError,
+    Failure.BROKEN_HTTP: httpx.RemoteProtocolError,
+}
+"""The exceptions of httpx (https://www.python-httpx.org/exceptions/)."""
 
 
 def origin_of(url: httpx.URL) -> Origin:
@@ -140,12 +154,5 @@ class _Body(httpx.AsyncByteStream):
 
 
 def _translated(error: UpstreamError, request: httpx.Request) -> httpx.TransportError:
-    """Returns the exception of httpx for ``error`` (https://www.python-httpx.org/exceptions/)."""
-    if error.ending is Ending.UPSTREAM_TIMEOUT:
-        kind = httpx.ConnectTimeout if error.retryable else httpx.ReadTimeout
-        return kind(error.message, request=request)
-    if error.failure in (Failure.UNREACHABLE, Failure.TLS_FAILED):
-        return httpx.ConnectError(error.message, request=request)
-    if error.failure in (Failure.CLOSED, Failure.CUT_OFF):
-        return httpx.RemoteProtocolError(error.message, request=request)
-    return httpx.ReadError(error.message, request=request)
+    """Returns the exception of httpx for ``error``."""
+    return _KINDS.get(error.failure, httpx.ReadError)(error.message, request=request)

@@ -1,0 +1,56 @@
+"""The receiver of an upstream's response, and its last callback.
+
+A callback that raises is a bug in the gateway. It ends its own request with an internal error, and nothing else: the
+event loop would take it for a broken connection, the deadline scan would stop, and the client would wait.
+"""
+
+import asyncio
+from typing import Protocol
+
+from ztoapi.errors import Failure, UpstreamError
+from ztoapi.upstream.failures import internal
+from ztoapi.wire.client import ResponseHead
+
+__all__ = ["Sink", "log_failure", "report_end", "report_error"]
+
+
+class Sink(Protocol):
+    """Receives one response, by synchronous callbacks in this order: head, data ..., then end or error.
+
+    After an exception in a callback ``on_error`` is called with an internal error, even if the sink has cancelled the
+    call in that callback."""
+
+    def on_head(self, head: ResponseHead) -> None: ...
+
+    def on_data(self, payload: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_error(self, error: UpstreamError) -> None: ...
+
+    def on_idle(self, seconds: float) -> None:
+        """No byte has arrived for ``seconds``; called at each deadline scan during a request."""
+
+
+def report_end(loop: asyncio.AbstractEventLoop, sink: Sink) -> None:
+    """Calls ``on_end``, and ``on_error`` if that fails."""
+    try:
+        sink.on_end()
+    except Exception as error:  # noqa: BLE001 - the last frame, see above
+        log_failure(loop, error)
+        report_error(loop, sink, internal())
+
+
+def report_error(loop: asyncio.AbstractEventLoop, sink: Sink, error: UpstreamError) -> None:
+    """Calls ``on_error``, and a second time with an internal error if that fails."""
+    try:
+        sink.on_error(error)
+    except Exception as failure:  # noqa: BLE001 - the last frame, see above
+        log_failure(loop, failure)
+        if error.failure is not Failure.INTERNAL:
+            report_error(loop, sink, internal())
+
+
+def log_failure(loop: asyncio.AbstractEventLoop, error: Exception) -> None:
+    """Logs an exception in a call or in a callback of its sink."""
+    loop.call_exception_handler({"message": "the sink of an upstream response failed", "exception": error})
