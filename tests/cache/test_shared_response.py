@@ -13,9 +13,12 @@ from tests.cache.upstream import Upstream, UpstreamCall, event
 from tests.stack import Stack
 from tests.support.serving import Answer, Client
 from ztoapi.errors import Ending
+from ztoapi.server.exchange import Exchange
+from ztoapi.server.stream import ResponseStream
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.upstream.client import NativeCall, NativeClient, UpstreamRequest
-from ztoapi.upstream.connection import Sink, Timeouts
+from ztoapi.upstream.connection import Timeouts
+from ztoapi.upstream.sink import Sink
 
 RESULT = "x-ztoapi-cache"
 
@@ -130,7 +133,7 @@ def test_the_first_subscriber_leaves_between_two_attempts_and_the_second_is_not_
         upstream.call().answer("Hi")
         assert results([second.answer()]) == ["shared"]
         gone, paying = records(stack, 2)
-        assert (gone.attempts, paying.attempts) == (1, 1)
+        assert (gone.attempts, paying.attempts) == (0, 2)
         assert gone.overhead is not None and paying.overhead is None
         # The first attempt has the usual time, the second the rest of it.
         usual, left = times
@@ -159,7 +162,8 @@ def test_the_first_subscriber_leaves_and_the_others_do_not_notice(upstream: Upst
             assert results([second.answer(), third.answer()]) == ["shared", "shared"]
         gone, paying, free = records(stack, 3)
         assert gone.ending is Ending.CLIENT_DISCONNECT
-        assert (gone.attempts, paying.attempts) == (1, 0)
+        assert (gone.attempts, paying.attempts) == (0, 1)
+        assert gone.usage is not None and gone.usage.total_tokens == 0
         assert (paying.ending, paying.platform, paying.credential) == (Ending.DONE, "openai", gone.credential)
         assert paying.usage is not None and paying.usage.total_tokens == 12
         assert free.usage is not None and free.usage.total_tokens == 0
@@ -397,6 +401,74 @@ def test_a_prepared_request_goes_on_without_the_first_subscriber() -> None:
         answer = second.answer()
         assert (answer.status, answer.headers[RESULT]) == (200, "shared")
         assert b"data: [DONE]\n\n" in answer.body
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("failing", [0, 1, 2])
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_response_that_cannot_be_sent_does_not_keep_the_others_from_theirs(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, stream: bool, failing: int, refused: bool
+) -> None:
+    name = "fail" if refused else "end" if stream else "respond"
+    owner = ResponseStream if name == "end" else Exchange
+    send, calls = getattr(owner, name), 0
+
+    def fail_once(*arguments: object, **keywords: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == failing + 1:
+            raise ZeroDivisionError
+        return send(*arguments, **keywords)
+
+    with shared_cache(upstream) as stack, clients(stack, 3, stream=stream) as asking:
+        monkeypatch.setattr(owner, name, fail_once)
+        call = upstream.call()
+        if refused:
+            call.refuse(b"400 Bad Request")
+        elif stream:
+            call.start()
+            call.say("one")
+            call.finish()
+        else:
+            call.answer("Hi")
+        answers = [client.answer() for client in asking]
+        served = [answer for number, answer in enumerate(answers) if number != failing]
+        assert b'"internal"' in answers[failing].body
+        assert {answer.status for answer in served} == {400 if refused else 200}
+        assert all(answer.complete for answer in served)
+        endings = [record.ending for record in records(stack, 3)]
+        assert endings.count(Ending.INTERNAL_ERROR) == 1
+        assert is_forgotten(stack)
+
+
+def test_a_successor_that_leaves_too_is_charged_for_the_attempt(upstream: Upstream) -> None:
+    with shared_cache(upstream) as stack, clients(stack, 3, stream=False) as (first, second, third):
+        call = upstream.call()
+        first.reset()
+        wait_for_requests(stack, 2)
+        second.reset()
+        wait_for_requests(stack, 1)
+        third.reset()
+        assert call.has_been_left()
+        gone, next_one, last = records(stack, 3)
+        assert [record.attempts for record in (gone, next_one, last)] == [0, 0, 1]
+        assert {record.platform for record in (gone, next_one, last)} == {"openai"}
+        assert {record.credential for record in (gone, next_one, last)} == {gone.credential}
+        # The estimates of the first two are refunded, that of the last one is charged.
+        assert [record.usage is None for record in (gone, next_one, last)] == [False, False, True]
+
+
+def test_the_upstream_code_of_an_attempt_is_handed_on(upstream: Upstream) -> None:
+    with shared_cache(upstream) as stack, clients(stack, 2, stream=True) as (first, second):
+        upstream.call().refuse(b"503 Service Unavailable", b'{"error":{"message":"busy","code":"overloaded"}}')
+        first.reset()
+        wait_for_requests(stack, 1)
+        upstream.call().refuse(b"400 Bad Request")
+        assert second.answer().status == 400
+        gone, last = records(stack, 2)
+        assert (gone.attempts, last.attempts) == (0, 2)
+        assert gone.upstream_code == "overloaded"
+        assert last.upstream_code == "x" and last.stream
 
 
 def test_comments_keep_subscribers_alive(upstream: Upstream) -> None:

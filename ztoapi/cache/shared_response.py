@@ -3,7 +3,7 @@
 A :class:`SharedResponse` takes the place of the client for the relay. It records the response and passes it on to its
 subscribers, each at its own pace: a subscriber that joins mid-stream gets everything so far, then follows the live
 stream. The first subscriber sends the request: its record has the attempts, and the tokens are charged to it. If it
-leaves, the next one takes its place, and the upstream does not notice.
+leaves, the next one takes its place with the attempts and the tokens, and the upstream does not notice.
 
 The recording lasts until the last subscriber has received it. A response that has grown too large for the cache accepts
 no further subscribers, and drops the parts that every subscriber has received. From then on the upstream waits for the
@@ -77,15 +77,23 @@ class Subscriber:
         mark(self.downstream, result, self._fields)
 
     def send(self) -> None:
-        """Sends the recorded parts that have not been sent."""
+        """Sends the recorded parts that have not been sent. An exception ends this client's response only."""
+        try:
+            self._send()
+        except Exception as error:  # noqa: BLE001 - it is logged, and the response ends
+            if self in self.response.subscribers:
+                self.response.remove(self)
+            self.downstream.crash(error)
+
+    def _send(self) -> None:
         downstream, response = self.downstream, self.response
         parts = response.parts
         while not self.paused and self.next_part < len(parts):
             part = parts[self.next_part]
             self.next_part += 1
             if response.over and self.next_part == len(parts):
-                response.remove(self)
                 downstream.stream.end(part)
+                response.remove(self)
             else:
                 downstream.stream.write(part)
 
@@ -221,10 +229,7 @@ class SharedResponse:
         if was_first and not self.over:
             before = self.record
             self._put_first(self.subscribers[0])
-            self.record.platform = before.platform
-            self.record.credential = before.credential
-            self.record.served_model = before.served_model
-            self.record.asked = before.asked
+            before.hand_on(self.record)
         self.update_flow()
 
     def remove(self, subscriber: Subscriber) -> None:
@@ -249,8 +254,12 @@ class SharedResponse:
             return
         self.paused = paused
         callback = self.on_pause if paused else self.on_resume
-        if callback is not None:
+        if callback is None:
+            return
+        try:
             callback()
+        except Exception as error:  # noqa: BLE001 - it is logged, and every response ends
+            self.crash(error)
 
     # -- called by the relay ------------------------------------------------------------------------------------------
 
@@ -285,19 +294,25 @@ class SharedResponse:
 
     def respond(self, status: int, body: bytes) -> None:
         self._callbacks.forget(self, body)
-        for subscriber in self.close():
-            subscriber.downstream.respond(status, body)
+        self._end_each(self.close(), lambda downstream: downstream.respond(status, body))
 
     def fail(self, error: ApiError) -> None:
         """Sends ``error`` to the subscribers. Those that have only joined, and have received nothing, share one further
         request, unless the request itself is the cause. There is no second further request: otherwise every client
         would send one to an upstream that fails."""
-        for subscriber in self.close(retry=isinstance(error, UpstreamError) and error.elsewhere):
-            subscriber.downstream.fail(error)
+        subscribers = self.close(retry=isinstance(error, UpstreamError) and error.elsewhere)
+        self._end_each(subscribers, lambda downstream: downstream.fail(error))
 
     def crash(self, error: BaseException) -> None:
-        for subscriber in self.close():
-            subscriber.downstream.crash(error)
+        self._end_each(self.close(), lambda downstream: downstream.crash(error))
+
+    def _end_each(self, subscribers: list[Subscriber], end: Callable[[MarkedDownstream], None]) -> None:
+        """Ends the response of each subscriber, even if that of another one fails."""
+        for subscriber in subscribers:
+            try:
+                end(subscriber.downstream)
+            except Exception as error:  # noqa: BLE001 - it is logged, and the response ends
+                subscriber.downstream.crash(error)
 
     def comment(self, payload: bytes) -> None:
         self.started = True

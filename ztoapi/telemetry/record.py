@@ -96,6 +96,16 @@ class RequestRecord(msgspec.Struct, gc=False):
         """Records that the upstream response is complete now."""
         self.answered = monotonic()
 
+    def hand_on(self, other: "RequestRecord") -> None:
+        """Makes ``other`` the record of the attempts so far, because its client takes over the request. Attempts and
+        tokens are added up over records, so this one keeps none; the others are facts about both."""
+        other.attempts, self.attempts = self.attempts, 0
+        self.usage = Usage()
+        other.asked = self.asked
+        other.stream = self.stream
+        other.platform, other.credential = self.platform, self.credential
+        other.served_model, other.upstream_code = self.served_model, self.upstream_code
+
     def __repr__(self) -> str:
         return f"<{self.method} {self.path} {self.status} {self.ending and self.ending.value} x{self.attempts}>"
 
