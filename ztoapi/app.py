@@ -319,7 +319,7 @@ def _control_client(client: Client, upstream: UpstreamConfig) -> httpx.AsyncClie
         upstream.first_byte_timeout_seconds, upstream.between_bytes_timeout_seconds, upstream.total_timeout_seconds
     )
     return httpx.AsyncClient(
-        transport=ClientTransport(client, timeouts),
+        transport=ClientTransport(client, timeouts, upstream.max_response_bytes),
         timeout=upstream.first_byte_timeout_seconds,
         # No cookie is stored.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),

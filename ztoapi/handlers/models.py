@@ -5,10 +5,12 @@ https://platform.openai.com/docs/api-reference/models
 https://openrouter.ai/docs/api-reference/list-available-models
 """
 
+import asyncio
 import datetime
 import decimal
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import httpx
@@ -16,7 +18,9 @@ import msgspec
 
 from ztoapi.config.catalogue import Catalogue, first_day
 from ztoapi.config.model import ClientKey, Config, ModelFacts
+from ztoapi.dialects.lenient import decode_part
 from ztoapi.errors import ApiError, UpstreamError
+from ztoapi.relay.control import control_call
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.exchange import Exchange
 from ztoapi.wire.path import decoded
@@ -29,6 +33,8 @@ _FAILED_SECONDS: Final = 15.0
 """Time until a failed list is requested again."""
 _TIMEOUT_SECONDS: Final = 5.0
 """Listing models stays fast when an upstream is slow: the configured models are always listed."""
+
+_NEVER_LISTED: Final = (-math.inf, ())
 
 T = TypeVar("T")
 
@@ -79,6 +85,17 @@ class _UpstreamModelList(msgspec.Struct):
     data: list[_UpstreamModel]
 
 
+class _Loading:
+    """A request for the list of an upstream, and the number of clients that wait for it. It is cancelled when the last
+    one leaves."""
+
+    __slots__ = ("task", "waiting")
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+        self.waiting = 0
+
+
 _decode = msgspec.json.Decoder(_UpstreamModelList).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -108,7 +125,9 @@ class ModelsHandler:
             )
             for route in config.routes
         ]
-        self._listed: dict[str, tuple[float, list[_Model]]] = {}
+        self._listed: dict[str, tuple[float, Sequence[_Model]]] = {}
+        """The last list of each platform, and the time until which it is good."""
+        self._loading: dict[str, _Loading] = {}
 
     def handle_list(self, exchange: Exchange) -> None:
         exchange.spawn(self._list(exchange, self._key_of(exchange)))
@@ -140,29 +159,53 @@ class ModelsHandler:
         )
 
     async def _models(self, key: ClientKey | None) -> list[_Model]:
+        now = self._clock()
+        stale = [
+            upstream
+            for name, upstream in self._upstreams.items()
+            if upstream.platform.models_url is not None
+            and upstream.platform.credentials
+            and self._listed.get(name, _NEVER_LISTED)[0] <= now
+        ]
+        if stale:
+            await asyncio.gather(*map(self._load_once, stale))
         models = {model.id.lower(): model for model in self._configured}
-        for upstream in self._upstreams.values():
-            for model in await self._upstream_models(upstream):
+        for name in self._upstreams:
+            for model in self._listed.get(name, _NEVER_LISTED)[1]:
                 models.setdefault(model.id.lower(), model)
         return [model for model in models.values() if key is None or key.allows(model.id)]
 
-    async def _upstream_models(self, upstream: Upstream) -> list[_Model]:
-        platform = upstream.platform
-        if platform.models_url is None or not platform.credentials:
-            return []
-        good_until, models = self._listed.get(platform.id, (0.0, []))
-        if self._clock() < good_until:
-            return models
+    async def _load_once(self, upstream: Upstream) -> None:
+        """Loads the list of an upstream, or waits for the request that is in flight."""
+        name = upstream.platform.id
+        loading = self._loading.get(name)
+        if loading is None:
+            loading = self._loading[name] = _Loading(asyncio.create_task(self._load(upstream)))
+        loading.waiting += 1
         try:
-            response = await self._client.get(
-                platform.models_url, headers=upstream.spare_headers(), timeout=_TIMEOUT_SECONDS
-            )
-            response.raise_for_status()
-            listed = _decode(response.content).data
-        except (httpx.HTTPError, UpstreamError, msgspec.DecodeError) as error:
-            _log.warning("the model list of %s is unavailable: %s", platform.id, error)
+            await asyncio.shield(loading.task)
+        finally:
+            loading.waiting -= 1
+            if not loading.waiting:
+                loading.task.cancel()
+                del self._loading[name]
+
+    async def _load(self, upstream: Upstream) -> None:
+        """Requests the list of an upstream. If that fails, the last known list remains."""
+        platform = upstream.platform
+        assert platform.models_url is not None
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                response = await control_call(self._client, "GET", platform.models_url, upstream.spare_headers())
+            if not response.is_success:
+                raise UpstreamError(f"the status is {response.status}")
+            listed = decode_part(_decode, response.body, "a list of models").data
+        except (TimeoutError, UpstreamError) as error:
+            reason = str(error) or f"no response within {_TIMEOUT_SECONDS:g} s"
+            _log.warning("the model list of %s is unavailable: %s", platform.id, reason)
+            _, models = self._listed.get(platform.id, _NEVER_LISTED)
             self._listed[platform.id] = (self._clock() + _FAILED_SECONDS, models)
-            return models
+            return
         models = [
             _described(
                 _Model(model.id, created=model.created or 0, owned_by=model.owned_by or platform.id),
@@ -171,7 +214,6 @@ class ModelsHandler:
             for model in listed
         ]
         self._listed[platform.id] = (self._clock() + _FRESH_SECONDS, models)
-        return models
 
 
 def _described(model: _Model, facts: ModelFacts | None) -> _Model:

@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx
 
-from ztoapi.errors import Failure, UpstreamError
+from ztoapi.errors import Failure, UpstreamError, too_large
 from ztoapi.upstream.client import Client, UpstreamCall, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.pool import Origin
@@ -41,11 +41,13 @@ def origin_of(url: httpx.URL) -> Origin:
 
 
 class ClientTransport(httpx.AsyncBaseTransport):
-    """See the module docstring. Closing it does not close the client, which others share."""
+    """See the module docstring. A response may have ``max_bytes``, None for any number. Closing the transport does not
+    close the client, which others share."""
 
-    def __init__(self, client: Client, timeouts: Timeouts) -> None:
+    def __init__(self, client: Client, timeouts: Timeouts, max_bytes: int | None = None) -> None:
         self._client = client
         self._timeouts = timeouts
+        self._max_bytes = max_bytes
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = b"".join([part async for part in request.stream]) if hasattr(request.stream, "__aiter__") else b""
@@ -54,7 +56,7 @@ class ClientTransport(httpx.AsyncBaseTransport):
         timeouts = self._timeouts
         if read is not None:
             timeouts = Timeouts(read, read, timeouts.total)
-        sink = _Answer()
+        sink = _Answer(self._max_bytes)
         sink.call = self._client.send(
             UpstreamRequest(origin_of(request.url), request.method, _head(request, body), body), sink, timeouts
         )
@@ -86,8 +88,10 @@ class _Answer:
 
     call: UpstreamCall
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int | None) -> None:
         loop = asyncio.get_running_loop()
+        self._max_bytes = max_bytes
+        self._received = 0
         self.head: asyncio.Future[ResponseHead] = loop.create_future()
         self._parts: list[bytes] = []
         self._size = 0
@@ -100,6 +104,11 @@ class _Answer:
             self.head.set_result(head)
 
     def on_data(self, payload: bytes) -> None:
+        self._received += len(payload)
+        if self._max_bytes is not None and self._received > self._max_bytes:
+            self.call.cancel()
+            self.on_error(too_large("response", Failure.LARGE_RESPONSE, f"{self._max_bytes} bytes"))
+            return
         self._parts.append(payload)
         self._size += len(payload)
         if self._size > HIGH_WATER_BYTES:
