@@ -15,15 +15,15 @@ from tests.gate.conftest import Project
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 20
 CHUNK = """
-_write = Exchange.write_framed
+_write = ResponseStream.write_framed
 
 
-def _costly_write(self, octets):
+def _costly_write(self, data):
     {}
-    _write(self, octets)
+    _write(self, data)
 
 
-Exchange.write_framed = _costly_write
+ResponseStream.write_framed = _costly_write
 """
 
 
@@ -50,7 +50,8 @@ def test_the_tree_keeps_its_budgets(make: Callable[[], Project], monkeypatch: py
         ("import json; json.loads(json.dumps({'text': 'x' * 100}))", ["opcodes"], "HEAD"),
         ("bytearray(8)", ["blocks"], "none"),
         (
-            "self.transport.write(b''); self.loop.call_soon(print); self.record.model = [self.record.model]",
+            "owner = self._owner; owner.transport.write(b''); owner.loop.call_soon(print); "
+            "owner.record.model = [owner.record.model]",
             ["client_writes", "wake_ups", "kept"],
             "none",
         ),
@@ -58,7 +59,7 @@ def test_the_tree_keeps_its_budgets(make: Callable[[], Project], monkeypatch: py
     ids=["json round trip", "allocation", "write, wake-up, leak"],
 )
 def test_what_a_chunk_costs_more_is_found(gateway: Project, what: str, found: list[str], base: str) -> None:
-    module = gateway.root / "ztoapi" / "server" / "exchange.py"
+    module = gateway.root / "ztoapi" / "server" / "stream.py"
     module.write_text(module.read_text("utf-8") + CHUNK.format(what), "utf-8")
     outcome = gateway.outcome("zai-chunk", "--base", base)
     if found == ["blocks"] and "blocks" not in outcome["scenarios"]["zai-chunk"]:

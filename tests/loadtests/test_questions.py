@@ -11,7 +11,12 @@ from loadtests.sse import Stream
 from tests.stack import Stack
 
 ASKS: list[Object] = [{"role": "user", "content": "x"}]
-RESULT: list[Object] = [*ASKS, {"role": "tool", "tool_call_id": "call_1", "content": "y"}]
+CALL: Object = {"id": "call_1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+RESULT: list[Object] = [
+    *ASKS,
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "content": "y"},
+]
 SIMULATED = Upstream("glm-4.6", real=False)
 
 

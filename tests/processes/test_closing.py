@@ -64,4 +64,4 @@ def test_what_cannot_be_closed_is_logged_and_the_rest_is_closed(
     assert read_whole(lines).count("id-1") == 1
     (logged,) = caplog.records
     assert logged.exc_info is not None
-    assert (logged.message, str(logged.exc_info[1])) == ("not everything could be closed in order", "stuck")
+    assert (logged.message, str(logged.exc_info[1])) == ("a part of the gateway could not be closed", "stuck")

@@ -84,7 +84,7 @@ def long_profile(process: GatewayProcess) -> Iterator[socket.socket]:
 
 def test_a_profile_names_what_serves_requests(running: GatewayProcess) -> None:
     relayed = r"^event loop;ztoapi\.upstream\.connection\.\S*;ztoapi\.relay\.relay\.Relay\.on_data"
-    written = r"ztoapi\.server\.exchange\.Exchange\.write"
+    written = r"ztoapi\.server\.stream\.ResponseStream\.write"
     seen = ""
     with load(running):
         for _ in range(TRIES):

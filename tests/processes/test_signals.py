@@ -43,7 +43,7 @@ def test_a_signal_without_anything_to_do_ends_nothing(simulator: Stack, workers:
             # Each process by itself: an operator may pick a worker's number.
             for times, pid in enumerate([process.pid, *children], 1):
                 process.kill(number, pid)
-                process.wait_for_output(f"(?s)((?:{number.name}: there is nothing to do.*){{{times}}})")
+                process.wait_for_output(f"(?s)((?:{number.name}: nothing to do.*){{{times}}})")
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert process.children() == children
         process.kill(signal.SIGTERM)
@@ -60,7 +60,7 @@ def test_a_signal_during_the_start_ends_nothing(simulator: Stack, workers: str) 
         for number in NOT_STOPS:
             process.kill(number)
         for number in NOT_STOPS:
-            process.wait_for_output(f"({number.name}: there is nothing to do)")
+            process.wait_for_output(f"({number.name}: nothing to do)")
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
     finally:
@@ -208,7 +208,7 @@ def test_the_demonstration_and_the_simulator_take_signals(command: list[str]) ->
     try:
         process.wait_for_output(r"http://127\.0\.0\.1:(\d+)")
         process.kill(signal.SIGHUP)
-        process.wait_for_output(r"(SIGHUP: there is nothing to do)")
+        process.wait_for_output(r"(SIGHUP: nothing to do)")
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
     finally:
