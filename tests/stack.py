@@ -68,13 +68,15 @@ class Stack:
         self.call(self._close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(WAIT_SECONDS)
-        self.loop.close()
+        assert self.loop.is_closed()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_until_complete(self._start())
-        self._ready.set()
-        self.loop.run_forever()
+        # As in a worker, the runner ends what a closed gateway has left: dashboard events that no page waits for.
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(self._start())
+            self._ready.set()
+            self.loop.run_forever()
 
     async def _start(self) -> None:
         self.simulator = Simulator(self._options, self.loop)
