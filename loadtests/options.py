@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Final, cast
 
+import gevent  # type: ignore[import-untyped]  # it has no types
 import msgspec
 from locust import events
 from locust.env import Environment
@@ -70,3 +71,12 @@ def _add_options(parser: argparse.ArgumentParser, **_: object) -> None:
 
 
 listen(events.init_command_line_parser, _add_options)
+
+
+def _update_loop_time(**_: object) -> None:
+    """Updates the time of gevent's loop, from which ``--run-time`` counts. It stands still during the imports, and they
+    take seconds on a busy machine."""
+    gevent.get_hub().loop.update_now()
+
+
+listen(events.init, _update_loop_time)
