@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.apis.capabilities import UNKNOWN, Capabilities, ThinkingSwitch
 from ztoapi.apis.reasoning import digest, seal, unseal
 from ztoapi.apis.thinking import chat_effort, thinking_fields
+from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 
-GLM_5_3 = Capabilities(thinking=ThinkingSwitch.ALWAYS, efforts=("low", "high", "max"))
-GLM_5_2 = Capabilities(thinking=ThinkingSwitch.TOGGLE, efforts=("high", "max"))
-GLM_4_6 = Capabilities(thinking=ThinkingSwitch.TOGGLE, efforts=())
-PLAIN = Capabilities(thinking=ThinkingSwitch.NONE, efforts=())
+GLM_5_3 = ModelCapabilities(thinking="always", efforts=("low", "high", "max"))
+GLM_5_2 = ModelCapabilities(thinking="toggle", efforts=("high", "max"))
+GLM_4_6 = ModelCapabilities(thinking="toggle", efforts=())
+PLAIN = ModelCapabilities(thinking="none", efforts=())
 
 
 @pytest.mark.parametrize(
@@ -32,22 +32,14 @@ def test_efforts(effort: str, newest: str | None, older: str | None, toggle: str
 
 
 def test_a_lower_highest_effort_stands_for_a_higher_one() -> None:
-    assert chat_effort("max", Capabilities(efforts=("low", "high"))) == "high"
+    assert chat_effort("max", ModelCapabilities(efforts=("low", "high"))) == "high"
 
 
 @pytest.mark.parametrize("model", [GLM_5_2, GLM_4_6, UNKNOWN])
-def test_thinking_is_switched_off_unless_wanted(model: Capabilities) -> None:
+def test_thinking_is_switched_off_unless_wanted(model: ModelCapabilities) -> None:
     assert thinking_fields(False, "max", model, replayed=False) == {
         "enable_thinking": False,
         "thinking": {"type": "disabled"},
-    }
-
-
-def test_a_model_that_always_thinks_gets_the_lowest_effort() -> None:
-    assert thinking_fields(False, "max", GLM_5_3, replayed=False) == {
-        "enable_thinking": False,
-        "thinking": {"type": "enabled"},
-        "reasoning_effort": "low",
     }
 
 

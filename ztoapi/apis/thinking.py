@@ -1,7 +1,7 @@
 """Thinking and its effort, for GLM.
 
-GLM thinks unless a request switches it off, other APIs only on request. The models of the 5.3 family refuse
-``thinking.type = disabled``: they get the lowest effort, and the event writers drop their reasoning.
+GLM thinks unless a request switches it off, other APIs only on request. Some models always think: the dialect then
+requests the lowest effort and hides the reasoning.
 
 Parameters: https://docs.z.ai/api-reference/llm/chat-completion
 """
@@ -9,7 +9,7 @@ Parameters: https://docs.z.ai/api-reference/llm/chat-completion
 from collections.abc import Mapping
 from typing import Final
 
-from ztoapi.apis.capabilities import Capabilities, ThinkingSwitch
+from ztoapi.dialects.capabilities import ModelCapabilities
 
 __all__ = ["chat_effort", "thinking_fields"]
 
@@ -21,30 +21,27 @@ _COMMON: Final = ("low", "medium", "high", "high")
 """The value by rank for an unknown model: OpenAI's values that every server with this field accepts."""
 
 
-def thinking_fields(wanted: bool, effort: str | None, model: Capabilities, *, replayed: bool) -> dict[str, object]:
+def thinking_fields(wanted: bool, effort: str | None, model: ModelCapabilities, *, replayed: bool) -> dict[str, object]:
     """Returns the fields of a chat request for a client that ``wanted`` thinking with ``effort``.
 
     ``enable_thinking`` is read by every dialect. ``replayed`` is true if a message has ``reasoning_content``, which
     GLM ignores unless ``clear_thinking`` is false.
     """
-    if model.thinking is ThinkingSwitch.NONE:
+    if model.thinking == "none":
         return {}
     fields: dict[str, object] = {"enable_thinking": wanted}
     thinking: dict[str, object] = {"type": "enabled" if wanted else "disabled"}
-    if not wanted and model.thinking is ThinkingSwitch.ALWAYS:
-        thinking["type"] = "enabled"
-        effort = "low"
     if replayed:
         thinking["clear_thinking"] = False
     fields["thinking"] = thinking
-    if effort is not None and thinking["type"] == "enabled":
+    if effort is not None and wanted:
         value = chat_effort(effort, model)
         if value is not None:
             fields["reasoning_effort"] = value
     return fields
 
 
-def chat_effort(effort: str, model: Capabilities) -> str | None:
+def chat_effort(effort: str, model: ModelCapabilities) -> str | None:
     """Returns the value of ``reasoning_effort`` for ``effort``; None for a model or a value without one.
 
     A model that lacks the value gets its next higher one, or its highest.

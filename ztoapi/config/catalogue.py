@@ -43,29 +43,14 @@ class Catalogue:
         self._zai = dict(zai_models())
         for name, facts in configured.items():
             self._zai[name] = _merged(self._zai.get(name, ModelFacts()), facts)
-        accepting = {
-            kind: tuple(name for name, facts in self._zai.items() if kind in (facts.inputs or ()))[:_SUGGESTIONS]
-            for kind in _KINDS
-        }
-        self._capabilities = {
-            name: ModelCapabilities(
-                max_output_tokens=facts.max_output_tokens,
-                thinking=facts.thinking,
-                efforts=None
-                if facts.reasoning_efforts is None
-                else tuple(effort for effort in EFFORTS if effort in facts.reasoning_efforts),
-                refused_inputs={
-                    kind: names
-                    for kind, names in accepting.items()
-                    if facts.inputs is not None and kind not in facts.inputs
-                },
-            )
-            for name, facts in self._zai.items()
-        }
+        self._capabilities = _capabilities(self._zai)
+        self._configured_capabilities = _capabilities(configured)
 
     def capabilities(self, dialect: DialectName) -> Mapping[str, ModelCapabilities]:
-        """Return the capabilities of an upstream's models by lower-case name. Only requests to Z.ai are adapted."""
-        return self._capabilities if DIALECTS[dialect].glm else {}
+        """Returns the capabilities of an upstream's models, by lower-case name."""
+        if not DIALECTS[dialect].openai_format:
+            return {}
+        return self._capabilities if DIALECTS[dialect].glm else self._configured_capabilities
 
     def find(self, model: str, dialect: DialectName) -> ModelFacts | None:
         """Return the facts about an upstream's model; None if there are none."""
@@ -73,6 +58,30 @@ class Catalogue:
             return None
         facts = self._zai if DIALECTS[dialect].glm else self._configured
         return facts.get(model.lower())
+
+
+def _capabilities(models: Mapping[str, ModelFacts]) -> Mapping[str, ModelCapabilities]:
+    accepting = {
+        kind: tuple(name for name, facts in models.items() if kind in (facts.inputs or ()))[:_SUGGESTIONS]
+        for kind in _KINDS
+    }
+    return {
+        name: ModelCapabilities(
+            max_output_tokens=facts.max_output_tokens,
+            thinking=facts.thinking,
+            efforts=None
+            if facts.reasoning_efforts is None
+            else tuple(effort for effort in EFFORTS if effort in facts.reasoning_efforts),
+            refused_inputs={
+                kind: names
+                for kind, names in accepting.items()
+                if facts.inputs is not None and kind not in facts.inputs
+            },
+            context_tokens=facts.context_tokens,
+            tool_stream=bool(facts.tool_stream),
+        )
+        for name, facts in models.items()
+    }
 
 
 @functools.cache

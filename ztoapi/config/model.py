@@ -247,6 +247,9 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ),
     ] = None
     structured_output: Annotated[bool | None, Option("Whether the model is made for output in a JSON Schema.")] = None
+    tool_stream: Annotated[
+        bool | None, Option("Whether the arguments of a tool call are streamed if the request has `tool_stream`.")
+    ] = None
     input_price: Annotated[Price | None, Option("US dollars per million tokens of the prompt.")] = None
     output_price: Annotated[Price | None, Option("US dollars per million tokens of the response.")] = None
     cached_input_price: Annotated[

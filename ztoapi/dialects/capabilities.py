@@ -1,4 +1,4 @@
-"""The abilities of a model that decide how a request for it is built."""
+"""The abilities of a model that decide how a request for it is built, as the caller's catalogue has them."""
 
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
@@ -22,7 +22,11 @@ class ModelCapabilities(msgspec.Struct, frozen=True):
     efforts: tuple[str, ...] | None = None
     """Values of ``reasoning_effort`` in ascending order; empty if the model accepts none."""
     refused_inputs: Mapping[str, tuple[str, ...]] = {}
-    """The kinds of input that the model does not accept, each with models that do."""
+    """The kinds of input (``image``, ``video``, ``audio``, ``file``) that the model does not accept, each with models
+    that do."""
+    context_tokens: int | None = None
+    tool_stream: bool = False
+    """Whether the arguments of a tool call are streamed if the request has ``tool_stream``."""
 
 
 UNKNOWN: Final = ModelCapabilities()

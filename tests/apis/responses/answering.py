@@ -2,9 +2,9 @@
 
 import json
 
-from ztoapi.apis.capabilities import UNKNOWN, Capabilities
 from ztoapi.apis.responses.events import ResponseWriter
 from ztoapi.apis.responses.request import ResponseContext, ResponsesRequest
+from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 
 Event = dict[str, object]
 DONE = b"data: [DONE]\n\n"
@@ -42,7 +42,7 @@ def request(**fields: object) -> ResponsesRequest:
     return ResponsesRequest(json.dumps({"model": "glm-4.6", "input": "hi", **fields}).encode())
 
 
-def chat(model: Capabilities = UNKNOWN, /, **fields: object) -> dict[str, object]:
+def chat(model: ModelCapabilities = UNKNOWN, /, **fields: object) -> dict[str, object]:
     """The chat request for a Responses request with ``fields``."""
     body = request(**fields).chat(model)[0].body
     decoded = json.loads(body)

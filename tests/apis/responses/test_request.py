@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.apis.responses.answering import Event, chat, context, request
-from ztoapi.apis.capabilities import Capabilities, ThinkingSwitch
 from ztoapi.apis.reasoning import seal
 from ztoapi.apis.responses.request import ResponsesRequest
+from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.errors import ApiError
 
 USER = {"role": "user", "content": "hi"}
@@ -252,7 +252,7 @@ def test_an_invalid_item_is_named(items: object, param: str) -> None:
 
 
 def test_a_model_without_vision_gets_no_image() -> None:
-    blind = Capabilities(inputs=frozenset())
+    blind = ModelCapabilities(refused_inputs={"image": (), "file": ()})
     for part in (IMAGE, {"type": "input_file", "file_url": "http://a/b.pdf"}):
         with pytest.raises(ApiError, match=r"glm-4\.6 does not accept") as caught:
             chat(blind, input=[{"role": "user", "content": [part]}])
@@ -312,7 +312,7 @@ def test_sampling() -> None:
 
 
 def test_the_limit_of_the_model_bounds_the_tokens() -> None:
-    assert chat(Capabilities(max_output_tokens=40), max_output_tokens=50)["max_tokens"] == 40
+    assert chat(ModelCapabilities(max_output_tokens=40), max_output_tokens=50)["max_tokens"] == 40
 
 
 def test_the_safety_identifier_is_the_user() -> None:
@@ -348,21 +348,21 @@ def test_plain_text_needs_no_format() -> None:
     assert "response_format" not in chat(text={"format": {"type": "text"}})
 
 
-ALWAYS = Capabilities(thinking=ThinkingSwitch.ALWAYS, efforts=("low", "high", "max"))
+ALWAYS = ModelCapabilities(thinking="always", efforts=("low", "high", "max"))
 
 
 @pytest.mark.parametrize(
     ("model", "effort", "thinking", "value"),
     [
-        (Capabilities(), "none", "disabled", None),
-        (ALWAYS, "none", "enabled", "low"),
+        (ModelCapabilities(), "none", "disabled", None),
+        (ALWAYS, "none", "disabled", None),
         (ALWAYS, "minimal", "enabled", "low"),
         (ALWAYS, "medium", "enabled", "high"),
         (ALWAYS, "xhigh", "enabled", "max"),
     ],
 )
 def test_the_effort_is_one_that_the_model_has(
-    model: Capabilities, effort: str, thinking: str, value: str | None
+    model: ModelCapabilities, effort: str, thinking: str, value: str | None
 ) -> None:
     found = chat(model, reasoning={"effort": effort})
     assert found["thinking"] == {"type": thinking}
@@ -374,7 +374,7 @@ def test_no_effort_leaves_the_model_its_default() -> None:
 
 
 def test_arguments_are_streamed_where_the_model_can() -> None:
-    model, tools = Capabilities(tool_stream=True), [{"type": "function", "name": "f"}]
+    model, tools = ModelCapabilities(tool_stream=True), [{"type": "function", "name": "f"}]
     assert chat(model, tools=tools, stream=True)["tool_stream"] is True
     assert "tool_stream" not in chat(model, tools=tools)
     assert "tool_stream" not in chat(model, stream=True)
@@ -413,7 +413,7 @@ def test_the_echo_repeats_the_request() -> None:
 def test_an_echo_has_no_line_ends() -> None:
     body = json.dumps({"model": "m", "input": "hi\n", "metadata": {"a": "b"}, "tools": []}, indent=2).encode()
     for pretty in (body, body.replace(b"\n", b"\r\n")):
-        made, found = ResponsesRequest(pretty).chat(Capabilities())
+        made, found = ResponsesRequest(pretty).chat(ModelCapabilities())
         assert b"\n" not in found.echo
         assert b"\r" not in found.echo
         assert json.loads(made.body)["messages"] == [{"role": "user", "content": "hi\n"}]
@@ -422,7 +422,7 @@ def test_an_echo_has_no_line_ends() -> None:
 def test_history_precedes_the_input() -> None:
     under_test = request(previous_response_id="resp_1", input=[OUTPUT])
     history = ResponsesRequest(json.dumps({"model": "m", "input": [USER, CALL]}).encode()).items
-    made, found = under_test.chat(Capabilities(), history=history, stored=True)
+    made, found = under_test.chat(ModelCapabilities(), history=history, stored=True)
     assert [message["role"] for message in json.loads(made.body)["messages"]] == ["user", "assistant", "tool"]
     assert json.loads(b"{%b}" % found.echo)["store"] is True
     assert json.loads(b"{%b}" % found.echo)["previous_response_id"] == "resp_1"
@@ -436,9 +436,9 @@ def test_a_longer_conversation_begins_with_the_shorter_one() -> None:
 
 
 def test_a_count_needs_no_model() -> None:
-    body = ResponsesRequest(b'{"input":"hi"}', counts=True).chat(Capabilities())[0].body
+    body = ResponsesRequest(b'{"input":"hi"}', counts=True).chat(ModelCapabilities())[0].body
     assert json.loads(body)["messages"] == [USER]
-    body = ResponsesRequest(b'{"instructions":"A"}', counts=True).chat(Capabilities())[0].body
+    body = ResponsesRequest(b'{"instructions":"A"}', counts=True).chat(ModelCapabilities())[0].body
     assert json.loads(body)["messages"] == [{"role": "system", "content": "A"}]
     with pytest.raises(ApiError):
         ResponsesRequest(b"{}", counts=True)

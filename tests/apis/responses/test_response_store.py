@@ -5,7 +5,6 @@ import json
 import pytest
 
 from tests.apis.responses.answering import DONE, Event, chunk, request, writer
-from ztoapi.apis.capabilities import UNKNOWN
 from ztoapi.apis.responses.response_store import (
     MemoryResponseStore,
     StoredResponse,
@@ -14,6 +13,7 @@ from ztoapi.apis.responses.response_store import (
     record,
     response_not_found,
 )
+from ztoapi.dialects.capabilities import UNKNOWN
 from ztoapi.errors import ApiError
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.apis.responses.answering import Event, chat, context, request
-from ztoapi.apis.capabilities import UNKNOWN
 from ztoapi.apis.responses.tools import CalledTool
+from ztoapi.dialects.capabilities import UNKNOWN
 from ztoapi.errors import ApiError
 
 PLAIN = {"type": "function", "name": "ls", "description": "Lists", "parameters": {"type": "object"}, "strict": True}

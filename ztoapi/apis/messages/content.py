@@ -9,7 +9,6 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from ztoapi.apis.capabilities import Capabilities, Input
 from ztoapi.apis.messages.tools import Tools
 from ztoapi.apis.reasoning import unseal
 from ztoapi.apis.transcript import (
@@ -23,6 +22,7 @@ from ztoapi.apis.transcript import (
     Url,
     tool_call,
 )
+from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT
 from ztoapi.dialects.field_errors import field_error, missing
 from ztoapi.errors import ApiError
@@ -103,7 +103,7 @@ class Conversation:
     """Adds the turns of a request for ``model`` to ``transcript``; ``referenced`` are the deferred tools that they
     name."""
 
-    def __init__(self, transcript: Transcript, model: Capabilities, name: str, tools: Tools) -> None:
+    def __init__(self, transcript: Transcript, model: ModelCapabilities, name: str, tools: Tools) -> None:
         self._transcript = transcript
         self._model = model
         self._name = name
@@ -209,8 +209,8 @@ class Conversation:
             return [FilePart(Url(_need(source.url, f"{place}.source.url")))]
         raise _unsupported(source, "GLM reads a PDF by its url only; send that, or its text", place)
 
-    def _accept(self, kind: Input, noun: str, place: str) -> None:
-        if not self._model.accepts(kind):
+    def _accept(self, kind: str, noun: str, place: str) -> None:
+        if kind in self._model.refused_inputs:
             raise ApiError(f"{place}: the model {self._name} takes no {noun}", code="unsupported_content", param=place)
 
 

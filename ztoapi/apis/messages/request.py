@@ -7,16 +7,17 @@ https://platform.claude.com/docs/en/api/messages
 """
 
 import hashlib
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import msgspec
 
-from ztoapi.apis.capabilities import UNKNOWN, Capabilities, Find
 from ztoapi.apis.messages.content import Content, Conversation, Turn, system_text
 from ztoapi.apis.messages.context import MessagesContext
 from ztoapi.apis.messages.tools import ToolChoice, ToolDefinition, Tools
 from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
+from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT
 from ztoapi.dialects.field_errors import field_error, invalid_json, missing
 from ztoapi.dialects.lenient import replace_halves
@@ -69,6 +70,9 @@ class _Request(msgspec.Struct):
     """The earlier name of ``output_config.format``."""
 
 
+Find: TypeAlias = Callable[[str], ModelCapabilities]
+"""Finds the capabilities of a requested model name, which may be an alias."""
+
 _decode = msgspec.json.Decoder(_Request).decode
 
 
@@ -116,7 +120,7 @@ def _read(body: bytes | bytearray) -> _Request:
 
 
 def _translate(
-    request: _Request, transcript: Transcript, model: Capabilities, *, web_search: bool
+    request: _Request, transcript: Transcript, model: ModelCapabilities, *, web_search: bool
 ) -> tuple[ChatRequest, MessagesContext]:
     transcript.system(system_text(request.system, "system"))
     tools = Tools(request.tools or [], web_search=web_search)
@@ -150,7 +154,7 @@ def _translate(
     return ChatRequest(msgspec.json.encode(fields)), context
 
 
-def _limits(request: _Request, model: Capabilities) -> dict[str, object]:
+def _limits(request: _Request, model: ModelCapabilities) -> dict[str, object]:
     fields: dict[str, object] = {}
     if request.max_tokens is not None:
         fields["max_tokens"] = min(request.max_tokens, model.max_output_tokens or request.max_tokens)

@@ -12,10 +12,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from ztoapi.apis.capabilities import Capabilities
 from ztoapi.apis.reasoning import unseal
 from ztoapi.apis.responses.tools import ToolNames
 from ztoapi.apis.transcript import BLANK_LINE, FilePart, ImagePart, Part, TextPart, Transcript, Url, tool_call
+from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.field_errors import field_error, missing
 from ztoapi.errors import ApiError
 
@@ -105,7 +105,7 @@ class InputReader:
 
     __slots__ = ("_model", "_model_name", "_reasoning", "_tools", "_transcript")
 
-    def __init__(self, transcript: Transcript, tools: ToolNames, model_name: str, model: Capabilities) -> None:
+    def __init__(self, transcript: Transcript, tools: ToolNames, model_name: str, model: ModelCapabilities) -> None:
         self._transcript = transcript
         self._tools = tools
         self._model_name = model_name
@@ -209,7 +209,7 @@ class InputReader:
                     code="unsupported_content",
                     param=where,
                 )
-            if not self._model.accepts("file"):
+            if "file" in self._model.refused_inputs:
                 raise self._not_accepted("files", where)
             return FilePart(Url(part.file_url))
         raise ApiError(
@@ -224,7 +224,7 @@ class InputReader:
         url = image.url if isinstance(image, _Image) else image
         if not url:
             raise missing(f"{where}.image_url", "send an image by its URL or as a data: URL")
-        if not self._model.accepts("image"):
+        if "image" in self._model.refused_inputs:
             raise self._not_accepted("images", where)
         return ImagePart(Url(url, part.detail if part.detail in _DETAILS else None))
 

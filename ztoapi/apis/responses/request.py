@@ -11,12 +11,12 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.apis.capabilities import Capabilities
 from ztoapi.apis.responses.input_items import InputReader, listed_tools
 from ztoapi.apis.responses.response_object import EchoedTool, echo
 from ztoapi.apis.responses.tools import CalledTool, ToolNames, choose_tools
 from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
+from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.field_errors import missing
 from ztoapi.dialects.request import MODEL_REMEDY, ChatRequest, decode_value, read_fields, require_utf8
 from ztoapi.errors import ApiError
@@ -126,7 +126,7 @@ class ResponsesRequest:
 
     def chat(
         self,
-        model: Capabilities,
+        model: ModelCapabilities,
         *,
         history: Sequence[msgspec.Raw] | None = None,
         stored: bool = False,
@@ -175,7 +175,7 @@ class ResponsesRequest:
         )
         return ChatRequest(_encode(chat)), context
 
-    def _sampling(self, model: Capabilities) -> dict[str, object]:
+    def _sampling(self, model: ModelCapabilities) -> dict[str, object]:
         """The fields that the chat API has too."""
         fields, found = self._fields, dict[str, object]()
         for name in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
