@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ztoapi.errors import ApiError, Ending
-from ztoapi.server.responses import error_body, error_event, error_headers
+from ztoapi.server.responses import error_event
 from ztoapi.server.routes import Route, Routes
 from ztoapi.server.stream import STALL_SECONDS, ResponseStream
 from ztoapi.telemetry.record import USER_AGENT_BYTES, Recorder, RequestRecord
@@ -250,9 +250,12 @@ class Exchange:
             return
         self.record.error_code = error.code
         if not self.started:
-            self.respond(error.status, error_body(error), headers=error_headers(error), ending=error.ending)
+            route = self.route
+            errors = self._connection.context.routes.errors_below(self.request.path) if route is None else route.errors
+            status, headers, body = errors(error, self.request_id)
+            self.respond(status, body, headers=headers, ending=error.ending)
             return
-        self.stream.write(error_event(error))
+        self.stream.write((self.stream.error_event or error_event)(error))
         self._close = True
         self.finish(error.ending)
 

@@ -5,14 +5,25 @@ honours retry-after and retry-after-ms.
 """
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import msgspec
 
 from ztoapi.errors import ApiError, UpstreamError
 
-__all__ = ["error_body", "error_event", "error_headers"]
+__all__ = ["ErrorFormat", "error_body", "error_event", "error_headers", "error_response"]
+
+ErrorFormat: TypeAlias = Callable[[ApiError, str], tuple[int, bytes, bytes]]
+"""Makes the response for an error in the format of a client API: its status, header lines and body, from the error and
+the request's id."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+def error_response(error: ApiError, _request_id: str) -> tuple[int, bytes, bytes]:
+    """The :data:`ErrorFormat` of the chat API, and of all routes that belong to no client API."""
+    return error.status, error_headers(error), error_body(error)
 
 
 def error_body(error: ApiError) -> bytes:

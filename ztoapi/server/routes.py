@@ -1,7 +1,7 @@
 """The routes of a server. The path of a request is looked up once, when its head has been parsed.
 
-``wire/path.py`` has given the path its normal form by then. A route is also found with a slash at the end and, below
-``/v1``, without this prefix: base URLs are configured in all these ways.
+``wire/path.py`` has given the path its normal form by then. A route is also found with a slash at the end, below
+``/anthropic`` and, below ``/v1``, without this prefix: base URLs are configured in all these ways.
 """
 
 import difflib
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Generic, TypeVar
 
 from ztoapi.errors import ApiError
+from ztoapi.server.responses import ErrorFormat, error_response
 from ztoapi.wire.path import decoded
 
 __all__ = ["Group", "Route", "Routes"]
@@ -17,6 +18,10 @@ __all__ = ["Group", "Route", "Routes"]
 T = TypeVar("T")
 
 _VERSION: Final = "/v1"
+_ANTHROPIC: Final = "/anthropic"
+"""Where Z.ai and others have the Messages API, so that clients are configured with it."""
+_MESSAGES: Final = "/v1/messages"
+"""The path of that API."""
 _MAX_SHOWN_PATH: Final = 200
 """Characters of an unknown path that the error message repeats."""
 _SIMILARITY: Final = 0.8
@@ -38,15 +43,25 @@ class Group(enum.Enum):
 class Route(Generic[T]):
     """A path and its handlers by method, which are called with a T.
 
-    ``template`` may end in a parameter: ``/v1/models/{id}``. It is the label of the route in metrics. A route that is
-    not ``listed`` is never suggested for a misspelt path.
+    ``template`` may have a parameter: ``/v1/models/{id}``. It is the label of the route in metrics. A route that is not
+    ``listed`` is never suggested for a misspelt path. Errors have the format ``errors``.
     """
 
-    __slots__ = ("allowed", "group", "handlers", "listed", "monitoring", "prefix", "template")
+    __slots__ = ("allowed", "errors", "group", "handlers", "listed", "monitoring", "prefix", "suffix", "template")
 
-    def __init__(self, template: str, handlers: Mapping[str, Callable[[T], None]], group: Group, listed: bool) -> None:
+    def __init__(
+        self,
+        template: str,
+        handlers: Mapping[str, Callable[[T], None]],
+        group: Group,
+        *,
+        listed: bool,
+        errors: ErrorFormat,
+    ) -> None:
         self.template = template
-        self.prefix = template.partition("{")[0]
+        self.prefix, _, rest = template.partition("{")
+        self.suffix = rest.partition("}")[2]
+        self.errors = errors
         self.handlers = dict(handlers)
         if "GET" in handlers:
             self.handlers["HEAD"] = handlers["GET"]
@@ -59,7 +74,12 @@ class Route(Generic[T]):
 
     def parameter(self, path: str) -> str:
         """Returns the parameter in ``path``, still percent-encoded."""
-        return _versioned(path)[len(self.prefix) :]
+        return _versioned(path)[len(self.prefix) :].removesuffix(self.suffix)
+
+    def matches(self, path: str) -> bool:
+        """Returns whether ``path``, below ``/v1``, has a value of the parameter."""
+        size = len(self.prefix) + len(self.suffix)
+        return len(path) > size and path.startswith(self.prefix) and path.endswith(self.suffix)
 
     def wrong_method(self, path: str, method: str) -> ApiError:
         """Returns the error (405) for a method that the route does not have."""
@@ -88,10 +108,16 @@ class Routes(Generic[T]):
         return route is not None and route.monitoring
 
     def add(
-        self, template: str, handlers: Mapping[str, Callable[[T], None]], group: Group, *, listed: bool = True
+        self,
+        template: str,
+        handlers: Mapping[str, Callable[[T], None]],
+        group: Group,
+        *,
+        listed: bool = True,
+        errors: ErrorFormat = error_response,
     ) -> None:
-        """Adds a route."""
-        route = Route(template, handlers, group, listed)
+        """Adds a route. Of several routes with a parameter that fit a path, the one added first is found."""
+        route = Route(template, handlers, group, listed=listed, errors=errors)
         if route.prefix == template:
             self._by_path[template] = route
         else:
@@ -108,9 +134,17 @@ class Routes(Generic[T]):
         if route is not None:
             return route
         for route in self._parametrised:
-            if versioned.startswith(route.prefix) and len(versioned) > len(route.prefix):
+            if route.matches(versioned):
                 return route
         return None
+
+    def errors_below(self, path: str) -> ErrorFormat:
+        """Returns the format of errors for a path without a route: that of the client API to which it belongs."""
+        versioned = f"{_MESSAGES if path.startswith(_ANTHROPIC) else _versioned(path)}/"
+        return next(
+            (route.errors for route in self._by_path.values() if versioned.startswith(f"{route.template}/")),
+            error_response,
+        )
 
     def not_found(self, path: str) -> ApiError:
         """Returns the error for a path without a route: 404, or 400 for a broken percent-encoding.
@@ -155,4 +189,4 @@ def _nearest(path: str, candidates: list[str]) -> str | None:
 
 def _versioned(path: str) -> str:
     """Returns ``path`` below ``/v1``, without a slash at the end."""
-    return _VERSION + path.removeprefix(_VERSION).rstrip("/")
+    return _VERSION + path.removeprefix(_ANTHROPIC).removeprefix(_VERSION).rstrip("/")

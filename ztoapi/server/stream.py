@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
-from ztoapi.errors import Ending
+from ztoapi.errors import ApiError, Ending
 from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.framing import CHUNK, LAST_CHUNK, chunk
@@ -46,7 +46,18 @@ class ResponseStream:
     After ``close`` all methods do nothing.
     """
 
-    __slots__ = ("_gaps", "_head", "_hold", "_owner", "_stalled", "_write", "chunked", "last_write", "sent")
+    __slots__ = (
+        "_gaps",
+        "_head",
+        "_hold",
+        "_owner",
+        "_stalled",
+        "_write",
+        "chunked",
+        "error_event",
+        "last_write",
+        "sent",
+    )
 
     _owner: StreamOwner
 
@@ -55,6 +66,8 @@ class ResponseStream:
         self._head = head
         self.chunked = owner.chunked
         """Whether the pieces go out in HTTP chunks."""
+        self.error_event: Callable[[ApiError], bytes] | None = None
+        """Writes an error as an event of another format than OpenAI's."""
         self.sent = 0
         """Bytes written, chunk framing included."""
         self.last_write: float | None = None

@@ -4,18 +4,18 @@ import json
 
 import pytest
 
-from ztoapi.apis.messages.errors import error_response
+from ztoapi.apis.messages.errors import describe_length, error_response
 from ztoapi.errors import ApiError, Failure, UpstreamError, shutting_down
 
 
-def read(error: ApiError, **facts: int) -> tuple[int, str, str, dict[str, str]]:
-    response = error_response(error, "req_1", **facts)
-    body = json.loads(response.body)
+def read(error: ApiError) -> tuple[int, str, str, dict[str, str]]:
+    status, lines, encoded = error_response(error, "req_1")
+    body = json.loads(encoded)
     assert set(body) == {"type", "error", "request_id"}
     assert (body["type"], body["request_id"]) == ("error", "req_1")
-    headers = dict(response.headers)
+    headers = dict(line.split(": ") for line in lines.decode("ascii").splitlines())
     assert headers.pop("request-id") == "req_1"
-    return response.status, body["error"]["type"], body["error"]["message"], headers
+    return status, body["error"]["type"], body["error"]["message"], headers
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,6 @@ def test_failures_of_the_upstream(failure: Failure, status: int, type: str, head
     ("status", "sent", "type"),
     [
         (400, 400, "invalid_request_error"),
-        (401, 401, "authentication_error"),
         (402, 402, "billing_error"),
         (405, 405, "invalid_request_error"),
         (415, 400, "invalid_request_error"),
@@ -52,6 +51,11 @@ def test_failures_of_the_upstream(failure: Failure, status: int, type: str, head
 )
 def test_errors_of_the_request(status: int, sent: int, type: str) -> None:
     assert read(ApiError("no", code="c", status=status)) == (sent, type, "no", {})
+
+
+def test_a_missing_key_names_the_scheme() -> None:
+    headers = {"www-authenticate": 'Bearer realm="ztoapi"'}
+    assert read(ApiError("no", status=401)) == (401, "authentication_error", "no", headers)
 
 
 def test_retry_after_is_whole_seconds() -> None:
@@ -76,10 +80,20 @@ def test_retry_after_is_whole_seconds() -> None:
 )
 def test_a_long_prompt_has_the_words_that_start_a_compaction(message: str, shown: str) -> None:
     error = UpstreamError(message, Failure.CONTEXT)
-    assert read(error, input_tokens=210_000, context_tokens=204_800)[:3] == (400, "invalid_request_error", shown)
+    describe_length(error, 210_000, 204_800)
+    assert read(error)[:3] == (400, "invalid_request_error", shown)
 
 
 def test_a_long_prompt_by_a_low_estimate_is_still_too_long() -> None:
     error = UpstreamError("Prompt exceeds max length", Failure.CONTEXT)
-    assert read(error, input_tokens=5, context_tokens=8192)[2] == "prompt is too long: 8193 tokens > 8192 maximum"
-    assert read(error)[2] == "prompt is too long: Prompt exceeds max length"
+    describe_length(error, 5, 8192)
+    assert error.message == "prompt is too long: 8193 tokens > 8192 maximum"
+    error = UpstreamError("Prompt exceeds max length", Failure.CONTEXT)
+    describe_length(error, 5, None)
+    assert error.message == "prompt is too long: Prompt exceeds max length"
+
+
+def test_other_messages_stay() -> None:
+    error = UpstreamError("no capacity for 9000 tokens", Failure.OVERLOADED)
+    describe_length(error, 5, 8192)
+    assert error.message == "no capacity for 9000 tokens"

@@ -6,13 +6,13 @@ false.
 
 import math
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from ztoapi.errors import ApiError, Fault, UpstreamError
 
-__all__ = ["ErrorResponse", "error_body", "error_response"]
+__all__ = ["describe_length", "error_body", "error_response"]
 
 _encode = msgspec.json.Encoder().encode
 _CONTEXT: Final = "context_length_exceeded"
@@ -35,41 +35,45 @@ _LIMIT: Final = re.compile(r"(?:maximum|max|limit|context)\D{0,60}?(\d[\d,]*) to
 """The model's limit in an upstream's message: "maximum context length is 8192 tokens"."""
 
 
-class ErrorResponse(NamedTuple):
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-def error_response(
-    error: ApiError, request_id: str, *, input_tokens: int = 0, context_tokens: int | None = None
-) -> ErrorResponse:
-    """Returns the response for a failure before the first byte.
-
-    ``input_tokens`` is the estimate and ``context_tokens`` the model's context, for the message of a prompt that is
-    too long.
-    """
+def error_response(error: ApiError, request_id: str) -> tuple[int, bytes, bytes]:
+    """Returns the status, the header lines and the body of the response for a failure before the first byte."""
     status = _status(error)
-    headers = [("request-id", request_id)]
+    lines = [b"request-id: %b\r\n" % request_id.encode("ascii")]
     retry_after = error.retry_after
     if retry_after is None and status == _OVERLOADED:
         retry_after = _OVERLOADED_RETRY_SECONDS
     if retry_after is not None:
-        headers.append(("retry-after", str(max(math.ceil(retry_after), 1))))
+        lines.append(b"retry-after: %d\r\n" % max(math.ceil(retry_after), 1))
     if isinstance(error, UpstreamError) and error.fault in (Fault.QUOTA, Fault.REFUSED):
         # Another attempt finds the same quota or the same credential.
-        headers.append(("x-should-retry", "false"))
-    return ErrorResponse(status, headers, error_body(error, request_id, input_tokens, context_tokens))
+        lines.append(b"x-should-retry: false\r\n")
+    if status == 401:
+        # RFC 9110 section 11.6.1 requires it.
+        lines.append(b'www-authenticate: Bearer realm="ztoapi"\r\n')
+    return status, b"".join(lines), error_body(error, request_id)
 
 
-def error_body(error: ApiError, request_id: str, input_tokens: int = 0, context_tokens: int | None = None) -> bytes:
+def error_body(error: ApiError, request_id: str) -> bytes:
     """Returns the error object, which is also the data of an ``error`` event."""
-    message = error.message
-    if error.code == _CONTEXT:
-        message = _too_long(message, input_tokens, context_tokens)
     status = _status(error)
     kind = _TYPES.get(status, _TYPES[400] if status < 500 else "api_error")
-    return _encode({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
+    return _encode({"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id})
+
+
+def describe_length(error: ApiError, input_tokens: int, context_tokens: int | None) -> None:
+    """Changes the message of a prompt that is too long into the words from which Claude Code reads both numbers, to
+    compact the conversation. ``input_tokens`` is the estimate, ``context_tokens`` the model's context."""
+    if error.code != _CONTEXT:
+        return
+    message = error.message
+    counts = [int(count.replace(",", "")) for count in _COUNT.findall(message)]
+    found = _LIMIT.search(message)
+    limit = int(found[1].replace(",", "")) if found else context_tokens
+    if limit is None:
+        error.message = f"prompt is too long: {message}"
+        return
+    tokens = max([count for count in counts if count > limit], default=max(input_tokens, limit + 1))
+    error.message = f"prompt is too long: {tokens} tokens > {limit} maximum"
 
 
 def _status(error: ApiError) -> int:
@@ -79,14 +83,3 @@ def _status(error: ApiError) -> int:
     if status < 500 and status not in _TYPES and status not in (405, 408):
         return 400
     return status
-
-
-def _too_long(message: str, input_tokens: int, context_tokens: int | None) -> str:
-    """Returns the words from which Claude Code reads both numbers, to compact the conversation."""
-    counts = [int(count.replace(",", "")) for count in _COUNT.findall(message)]
-    found = _LIMIT.search(message)
-    limit = int(found[1].replace(",", "")) if found else context_tokens
-    if limit is None:
-        return f"prompt is too long: {message}"
-    tokens = max([count for count in counts if count > limit], default=max(input_tokens, limit + 1))
-    return f"prompt is too long: {tokens} tokens > {limit} maximum"
