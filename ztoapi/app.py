@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from ztoapi.apis.messages.errors import error_response as messages_errors
 from ztoapi.cache.response_cache import make_response_cache
 from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.host import is_loopback
@@ -20,8 +21,10 @@ from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.index import IndexHandler
+from ztoapi.handlers.messages import MessagesHandler
 from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
+from ztoapi.handlers.responses import ResponsesHandler, responses_errors
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.limits.scopes import Scopes
 from ztoapi.limits.shared_limits import LocalLimiter, SharedLimits
@@ -33,6 +36,8 @@ from ztoapi.middleware.cors import Cors
 from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.chat import ChatRelays
+from ztoapi.relay.completions import Completions
+from ztoapi.relay.prompt_tokens import PromptTokens
 from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.relay.redaction import redaction_for
 from ztoapi.relay.upstreams import Upstream
@@ -113,19 +118,37 @@ class Application:
         cache = self.response_cache = make_response_cache(config, loop)
         catalogue = Catalogue(config.models)
         relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock, catalogue)
-        chat = ChatHandler(config, relays, auth.key_of, limits, cache)
+        completions = Completions(config, relays, auth.key_of, limits, cache)
+        tokens = PromptTokens()
         models = ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue)
         health = HealthHandler(self.context, self._checks())
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
 
-        self._add_routes(chat, models, health)
+        self._add_routes(
+            ChatHandler(completions, default_stream=config.default_stream),
+            MessagesHandler(completions, relays.capabilities, tokens, self.context.next_id),
+            ResponsesHandler(completions, relays.capabilities, tokens, self.context.next_id, clock),
+            models,
+            health,
+        )
         self._add_pages(config)
         self.sampler = self._watch(config)
 
-    def _add_routes(self, chat: ChatHandler, models: ModelsHandler, health: HealthHandler) -> None:
+    def _add_routes(
+        self,
+        chat: ChatHandler,
+        messages: MessagesHandler,
+        responses: ResponsesHandler,
+        models: ModelsHandler,
+        health: HealthHandler,
+    ) -> None:
         routes = self.context.routes
         routes.add("/v1/chat/completions", {"POST": chat.handle}, _API)
+        for path, handler in {"": messages.handle, "/count_tokens": messages.handle_count}.items():
+            routes.add(f"/v1/messages{path}", {"POST": handler}, _API, errors=messages_errors)
+        for path, handler in {"": responses.handle, "/input_tokens": responses.handle_count}.items():
+            routes.add(f"/v1/responses{path}", {"POST": handler}, _API, errors=responses_errors)
         routes.add("/v1/models", {"GET": models.handle_list}, _API)
         routes.add("/v1/models/{id}", {"GET": models.handle_one}, _API)
         routes.add("/health", {"GET": health.handle_health}, Group.PUBLIC)

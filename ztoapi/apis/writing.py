@@ -38,13 +38,24 @@ class EventWriter(Protocol):
 
     done: bool
     error: UpstreamError | None
-    keepalive: bytes
+
+    @property
+    def keepalive(self) -> bytes: ...
 
     def start(self) -> bytes:
         """Returns the events before the first chunk; ``feed`` returns them unless ``start`` was called."""
         ...
 
     def feed(self, block: bytes) -> bytes: ...
+
+    def whole(self, completion: bytes) -> bytes:
+        """Returns the whole response for a ``chat.completion``, made from the same events. Raises UpstreamError if the
+        completion cannot be read, or is not complete."""
+        ...
+
+    def explain(self, error: ApiError) -> None:
+        """Adapts the message of an error that is about to be sent to what clients of the API read from it."""
+        ...
 
     def fail(self, error: ApiError) -> bytes:
         """Returns the event for a failure after the first byte; the connection is cut behind it."""

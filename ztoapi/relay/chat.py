@@ -1,6 +1,6 @@
 """Chats: which upstream receives a request, in which dialect, and which model replaces one that fails.
 
-``handlers/chat.py`` decides whether a request is served, and whether from the cache; :class:`ChatRelays` sends it.
+``completions.py`` decides whether a request is served, and whether from the cache; :class:`ChatRelays` sends it.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ import msgspec
 from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.model import Config, ModelRoute
 from ztoapi.config.routes import RouteTable
-from ztoapi.dialects.capabilities import UNKNOWN
+from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.registry import DIALECTS
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.translate import Translation, TranslationContext
@@ -73,6 +73,11 @@ class ChatRelays:
         route = self._routes.find(model)
         return route, self._upstreams[route.platform]
 
+    def capabilities(self, model: str) -> ModelCapabilities:
+        """Returns the capabilities of a requested model."""
+        route, _ = self.find(model)
+        return self._capabilities[route.platform].get(route.upstream.lower(), UNKNOWN)
+
     def session(self, downstream: Downstream) -> bytes | None:
         """Returns the value of the session header, if one is configured."""
         return None if self._session_header is None else downstream.request.headers.get(self._session_header)
@@ -103,9 +108,9 @@ class ChatRelays:
 
 class Chat:
     """One chat request: the requested model first, then ``fallbacks``, in order. The client gets a stream if
-    ``stream``."""
+    ``stream``. ``session`` applies unless the request has the session header."""
 
-    __slots__ = ("_downstream", "_fallbacks", "_first_error", "_relays", "_request", "_stream")
+    __slots__ = ("_downstream", "_fallbacks", "_first_error", "_relays", "_request", "_session", "_stream")
 
     def __init__(
         self,
@@ -113,8 +118,10 @@ class Chat:
         downstream: Downstream,
         stream: bool,
         fallbacks: tuple[str, ...],
+        session: bytes | None = None,
     ) -> None:
         self._relays = relays
+        self._session = session
         self._downstream = downstream
         self._stream = stream
         self._fallbacks = fallbacks
@@ -132,7 +139,7 @@ class Chat:
             translation=translation,
             model=route.upstream,
             stream=self._stream,
-            session=relays.session(downstream),
+            session=relays.session(downstream) or self._session,
             prepare=calls,
             # Without fallbacks the relay need not keep the request.
             on_failure=self._failed if self._fallbacks or self._first_error is not None else None,

@@ -28,16 +28,28 @@ class DownstreamStream(Protocol):
 class Downstream(Protocol):
     """The :class:`~ztoapi.server.exchange.Exchange` of one client, or a response that several clients share."""
 
-    loop: asyncio.AbstractEventLoop
-    started: bool
-    streaming: bool
-    paused: bool
-    piece_bytes: int
-    """The largest piece of a stream that should be written at a time; 0 for any size."""
-    trace: bytes
     on_gone: Callable[[], None] | None
     on_pause: Callable[[], None] | None
     on_resume: Callable[[], None] | None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def started(self) -> bool: ...
+
+    @property
+    def streaming(self) -> bool: ...
+
+    @property
+    def paused(self) -> bool: ...
+
+    @property
+    def piece_bytes(self) -> int:
+        """The largest piece of a stream that should be written at a time; 0 for any size."""
+
+    @property
+    def trace(self) -> bytes: ...
 
     @property
     def stream(self) -> DownstreamStream:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.apis.chunks import DONE, calls, chunk, delta, runs, usage
 from ztoapi.apis.messages.context import MessagesContext
 from ztoapi.apis.messages.fold import fold
-from ztoapi.apis.messages.writer import MessageWriter, whole
+from ztoapi.apis.messages.writer import MessageWriter
 from ztoapi.apis.reasoning import digest, seal
 from ztoapi.errors import ApiError, Ending, UpstreamError
 
@@ -336,7 +336,7 @@ COMPLETION = {
 
 
 def test_a_whole_message() -> None:
-    message = json.loads(whole(writer(), json.dumps(COMPLETION).encode()))
+    message = json.loads(writer().whole(json.dumps(COMPLETION).encode()))
     assert schema_errors("Message", message) == []
     assert message["model"] == "claude-sonnet-5"
     assert message["content"] == [
@@ -352,4 +352,4 @@ def test_a_whole_message() -> None:
 def test_an_unfinished_completion_is_an_error(finish: str | None) -> None:
     completion = {"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": finish}]}
     with pytest.raises(UpstreamError):
-        whole(writer(), json.dumps(completion).encode())
+        writer().whole(json.dumps(completion).encode())

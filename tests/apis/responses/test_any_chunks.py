@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.apis.responses.answering import DONE, Event, call, chunk, read_events, usage, writer
-from ztoapi.apis.responses.events import whole_response
 from ztoapi.dialects.collect import Collector
 from ztoapi.errors import ApiError
 
@@ -135,6 +134,6 @@ def test_the_folded_stream_equals_the_whole_response(chunks: list[bytes], finish
     streamed.feed(events)
     collector = Collector()
     collector.feed(events)
-    whole = whole_response(writer(tools=TOOLS), collector.body())
+    whole = writer(tools=TOOLS).whole(collector.body())
     assert contents(whole) == contents(streamed.response)
     assert json.loads(whole)["status"] == json.loads(streamed.response)["status"]

@@ -14,7 +14,7 @@ from openai.lib.streaming.responses._responses import ResponseStreamState
 from tests.apis.responses.answering import DONE, call, chunk, read_events, usage, writer
 from tests.support.raw_upstream import RawUpstream, stream_of, whole
 from ztoapi.apis.responses.errors import error_body
-from ztoapi.apis.responses.events import ResponseWriter, whole_response
+from ztoapi.apis.responses.events import ResponseWriter
 from ztoapi.dialects.collect import Collector
 from ztoapi.errors import ApiError
 
@@ -96,7 +96,7 @@ def test_the_snapshot_of_the_sdk_equals_the_last_event() -> None:
 def test_the_sdk_reads_a_whole_response() -> None:
     collector = Collector()
     collector.feed(b"".join(CHUNKS))
-    body = whole_response(writer(tools=TOOLS), collector.body())
+    body = writer(tools=TOOLS).whole(collector.body())
     with serving(whole("200 OK", body)) as client:
         response = client.responses.create(model="glm-4.6", input="hi")
     assert response.output_text == "I look"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.apis.responses.answering import DONE, NOW, Event, call, chunk, context, kinds, read_events, usage, writer
 from ztoapi.apis.reasoning import seal
-from ztoapi.apis.responses.events import ResponseWriter, whole_response
+from ztoapi.apis.responses.events import ResponseWriter
 from ztoapi.errors import ApiError, UpstreamError
 
 ADDED, ITEM_DONE = "response.output_item.added", "response.output_item.done"
@@ -357,13 +357,13 @@ def test_a_whole_response_equals_the_streamed_one() -> None:
         chunk({"reasoning_content": "Hm"}) + chunk({"content": "I look"}) + chunk(call(0, "c1", "ls", '{"a":1}'))
         + chunk({}, "tool_calls", usage=usage(5, 2)) + DONE
     )  # fmt: skip
-    assert json.loads(whole_response(writer(), body)) == last(streamed)
+    assert json.loads(writer().whole(body)) == last(streamed)
 
 
 @pytest.mark.parametrize("body", [completion({"content": "One, tw"}, None), b"<html>", b"{}"])
 def test_a_whole_response_that_was_cut_is_an_error(body: bytes) -> None:
     with pytest.raises(UpstreamError):
-        whole_response(writer(), body)
+        writer().whole(body)
 
 
 def test_ids_are_those_of_the_response() -> None:

@@ -12,14 +12,14 @@ import msgspec
 
 from ztoapi.apis.messages.blocks import Blocks
 from ztoapi.apis.messages.context import MessagesContext
-from ztoapi.apis.messages.errors import error_body
+from ztoapi.apis.messages.errors import describe_length, error_body
 from ztoapi.apis.messages.fold import fold
 from ztoapi.apis.writing import TokenCounts, stopped_early, token_counts
 from ztoapi.dialects.chunks import ABSENT, Chunk, ChunkChoice, number, read_chunks
 from ztoapi.dialects.whole import completion_events
 from ztoapi.errors import ApiError, UpstreamError
 
-__all__ = ["MessageWriter", "whole"]
+__all__ = ["MessageWriter"]
 
 _encode = msgspec.json.Encoder().encode
 _START: Final = (
@@ -58,13 +58,15 @@ _STOP_REASONS: Final = {
 class MessageWriter:
     """An event writer (see ``apis/writing.py``) for one message.
 
-    ``id`` is the message's, ``input_tokens`` the estimate for ``message_start``.
+    ``id`` is the message's, ``input_tokens`` the estimate for ``message_start``. ``context_tokens`` is the model's
+    context, for the error of a prompt that is too long; None if it is unknown.
     """
 
     __slots__ = (
         "_blocks",
         "_characters",
         "_context",
+        "_context_tokens",
         "_counts",
         "_finish",
         "_id",
@@ -80,8 +82,11 @@ class MessageWriter:
 
     keepalive: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 
-    def __init__(self, context: MessagesContext, id: str, input_tokens: int, request_id: str) -> None:
+    def __init__(
+        self, context: MessagesContext, id: str, input_tokens: int, request_id: str, context_tokens: int | None = None
+    ) -> None:
         self._context = context
+        self._context_tokens = context_tokens
         self._id = id
         self._input_tokens = input_tokens
         self._request_id = request_id
@@ -121,7 +126,17 @@ class MessageWriter:
             self._end()
         return self._take()
 
+    def whole(self, completion: bytes) -> bytes:
+        written = self.feed(completion_events(completion, include_usage=True))
+        if self.error is not None:
+            raise self.error
+        return fold(written)
+
+    def explain(self, error: ApiError) -> None:
+        describe_length(error, self._input_tokens, self._context_tokens)
+
     def fail(self, error: ApiError) -> bytes:
+        self.explain(error)
         return b"event: error\ndata: %b\n\n" % error_body(error, self._request_id)
 
     def _take(self) -> bytes:
@@ -191,11 +206,3 @@ class MessageWriter:
             return _UNKNOWN_USAGE % -(-self._characters // _CHARACTERS_PER_TOKEN)
         thinking = b"null" if counts.reasoning is None else b'{"thinking_tokens":%d}' % counts.reasoning
         return _USAGE % (counts.prompt - counts.cached, counts.cached, counts.completion, thinking)
-
-
-def whole(writer: MessageWriter, completion: bytes) -> bytes:
-    """Returns the message of a whole ``chat.completion``. Raises UpstreamError if the completion is not complete."""
-    written = writer.feed(completion_events(completion, include_usage=True))
-    if writer.error is not None:
-        raise writer.error
-    return fold(written)

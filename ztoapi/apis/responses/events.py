@@ -28,7 +28,7 @@ from ztoapi.dialects.chunks import ABSENT, Chunk, Delta, ToolCallDelta, ToolCall
 from ztoapi.dialects.whole import completion_events
 from ztoapi.errors import ApiError, UpstreamError
 
-__all__ = ["ResponseWriter", "whole_response"]
+__all__ = ["ResponseWriter"]
 
 _INCOMPLETE: Final = {
     "length": "max_output_tokens",
@@ -112,6 +112,15 @@ class ResponseWriter:
         except UpstreamError as error:
             self.error = error
         return b"".join(out)
+
+    def whole(self, completion: bytes) -> bytes:
+        self.feed(completion_events(completion, include_usage=True))
+        if self.error is not None:
+            raise self.error
+        return self.response
+
+    def explain(self, error: ApiError) -> None:
+        pass
 
     def fail(self, error: ApiError) -> bytes:
         """Returns ``response.failed``. Unfinished items get no event of their own: a client would execute the call."""
@@ -233,12 +242,3 @@ class ResponseWriter:
             status, completed_at=completed_at, output=output, usage=self._usage, incomplete=incomplete, error=error
         )
         out.append(self._numbers.event(b"response." + status.encode(), b'"response":%b' % self.response))
-
-
-def whole_response(writer: ResponseWriter, completion: bytes) -> bytes:
-    """Returns the Response object for a whole chat completion, from the same state as the events. Raises
-    UpstreamError if the completion cannot be read, or was cut."""
-    writer.feed(completion_events(completion, include_usage=True))
-    if writer.error is not None:
-        raise writer.error
-    return writer.response

@@ -1,0 +1,77 @@
+"""POST /v1/messages and /v1/messages/count_tokens: Anthropic's Messages API.
+
+https://platform.claude.com/docs/en/api/messages
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from ztoapi.apis.messages.request import Find, decode, decode_count
+from ztoapi.apis.messages.writer import MessageWriter
+from ztoapi.relay.completions import Completions
+from ztoapi.relay.prompt_tokens import PromptTokens
+from ztoapi.relay.sessions import session_of
+from ztoapi.relay.translated_response import TranslatedResponse
+from ztoapi.server.exchange import Exchange
+
+__all__ = ["MessagesHandler"]
+
+_MAX_WARNING_CHARACTERS: Final = 500
+_UNSAFE: Final = re.compile(r"[^\x20-\x7e]")
+"""Characters that have no place in a header field."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
+
+
+class MessagesHandler:
+    """Serves requests of the Messages API by ``completions``.
+
+    ``find`` returns the capabilities of a requested model, ``next_id`` unique ids; ``tokens`` estimates the tokens of
+    prompts.
+    """
+
+    def __init__(self, completions: Completions, find: Find, tokens: PromptTokens, next_id: Callable[[], str]) -> None:
+        self._completions = completions
+        self._find = find
+        self._tokens = tokens
+        self._next_id = next_id
+
+    def handle(self, exchange: Exchange) -> None:
+        """Serves one request. Raises ApiError for an invalid one."""
+        request, context = decode(exchange.request.body, self._find)
+        writer = MessageWriter(
+            context,
+            f"msg_{self._next_id()}",
+            self._tokens.estimate_and_compare(request, exchange),
+            exchange.request_id,
+            self._find(request.model).context_tokens,
+        )
+        headers = _request_id(exchange)
+        if context.dropped:
+            warning = _UNSAFE.sub("?", "; ".join(context.dropped))[:_MAX_WARNING_CHARACTERS]
+            headers += b"x-ztoapi-warning: %b\r\n" % warning.encode("ascii")
+        self._completions.serve(
+            exchange,
+            request,
+            TranslatedResponse(exchange, writer, headers),
+            stream=bool(request.stream),
+            session=session_of(exchange.request.headers),
+        )
+
+    def handle_count(self, exchange: Exchange) -> None:
+        """Responds with the estimated number of tokens of a prompt. Raises ApiError for an invalid request."""
+        request = decode_count(exchange.request.body)
+        exchange.record.model = request.model
+        count = _Count(self._tokens.estimate(request))
+        exchange.respond(200, _encode(count), headers=_request_id(exchange))
+
+
+def _request_id(exchange: Exchange) -> bytes:
+    return b"request-id: %b\r\n" % exchange.request_id.encode("ascii")

@@ -1,0 +1,144 @@
+"""Serves chat requests of every client API: permissions of the key, limits, response cache, and the relay.
+
+A handler reads a request in the format of its API, and passes it on as a chat request with the downstream that
+translates the response.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from ztoapi.cache.key import cache_key
+from ztoapi.cache.policy import Use, use_of
+from ztoapi.cache.response_cache import ResponseCache
+from ztoapi.cache.shared_response import MarkedDownstream
+from ztoapi.config.model import ClientKey, Config
+from ztoapi.dialects.registry import DIALECTS
+from ztoapi.dialects.request import ChatRequest
+from ztoapi.errors import ApiError
+from ztoapi.relay.chat import Chat, ChatRelays
+from ztoapi.relay.rate_limits import RateLimits
+from ztoapi.server.authorization import client_key
+from ztoapi.server.exchange import Exchange
+
+__all__ = ["Completions"]
+
+_ALSO_NAME_MODELS: Final = frozenset(("model", "models", "fallbacks"))
+"""Fields that name a model for some upstream: Go's JSON decoder reads ``Model`` as ``model``, OpenRouter has
+``models``, LiteLLM ``fallbacks``."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Completions:
+    """See the module docstring.
+
+    ``key_of`` returns the client's key, None if no key is required; ``limits`` and ``cache`` are None if they are not
+    configured.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        relays: ChatRelays,
+        key_of: Callable[[Exchange], ClientKey | None],
+        limits: RateLimits | None,
+        cache: ResponseCache | None,
+    ) -> None:
+        self._config = config
+        self._relays = relays
+        self._key_of = key_of
+        self._limits = limits
+        self._cache = cache
+
+    def serve(
+        self,
+        exchange: Exchange,
+        request: ChatRequest,
+        downstream: MarkedDownstream,
+        *,
+        stream: bool,
+        session: bytes | None = None,
+    ) -> None:
+        """Serves ``request``; the response goes to ``downstream``, as a stream if ``stream``. Requests with the same
+        ``session`` use the same credential if possible. Raises ApiError for a request that is not possible."""
+        exchange.record.model = request.model
+        key = self._key_of(exchange)
+        if key is not None and key.models:
+            request = self._permitted(request, key)
+        if self._limits is None or self._limits.enter(exchange, key, request):
+            self._begin(exchange, request, key, downstream, stream, session)
+        else:
+            begin = partial(self._begin, exchange, request, key, downstream, stream, session)
+            exchange.spawn(_wait_to_enter(self._limits, exchange, key, request, begin))
+
+    def _begin(
+        self,
+        exchange: Exchange,
+        request: ChatRequest,
+        key: ClientKey | None,
+        downstream: MarkedDownstream,
+        stream: bool,
+        session: bytes | None,
+    ) -> None:
+        config, relays = self._config, self._relays
+        fallbacks = config.fallbacks.get(request.model.lower(), ()) if config.fallbacks else ()
+        if key is not None and key.models:
+            fallbacks = tuple(model for model in fallbacks if key.allows(model))
+        if self._cache is None:
+            Chat(relays, downstream, stream, fallbacks, session).send(request)
+            return
+        _, upstream = relays.find(request.model)
+        repeatable = DIALECTS[upstream.platform.dialect].repeatable
+        use = use_of(request, exchange.request.headers, repeatable=repeatable)
+        self._cache.serve(
+            downstream,
+            None if use is Use.NONE else self._cache_key(exchange, request, stream, fallbacks, key),
+            use,
+            stream=stream,
+            send=lambda shared: Chat(relays, shared, stream, fallbacks, session).send(request),
+        )
+
+    def _cache_key(
+        self, exchange: Exchange, request: ChatRequest, stream: bool, fallbacks: tuple[str, ...], key: ClientKey | None
+    ) -> bytes | None:
+        config = self._config
+        route, upstream = self._relays.find(request.model)
+        platform = upstream.platform
+        # The key itself, because its name may be given to another key.
+        client = "" if key is None or config.cache.shared else client_key(exchange.request.headers).hex()
+        source = (platform.id, platform.chat_url, route.upstream)
+        options = (config.enable_thinking, config.think_mode, config.zread_repository, fallbacks)
+        return cache_key(request.body, stream=stream, parts=(client, *source, *options))
+
+    def _permitted(self, request: ChatRequest, key: ClientKey) -> ChatRequest:
+        """Returns the request for a key with a list of models. The body is encoded again, because only the last of
+        duplicate fields has been checked.
+
+        Raises ApiError: 403 as OpenAI for a project without access to a model; 400 for other fields that name models.
+        """
+        if not key.allows(request.model) and not key.allows(self._relays.find(request.model)[0].public):
+            raise ApiError(
+                f"the API key {key.name} does not have access to the model {request.model!r}; "
+                "GET /v1/models lists those that it has",
+                status=403,
+                code="model_not_found",
+                param="model",
+            )
+        for name in request.fields:
+            if name != "model" and name.lower() in _ALSO_NAME_MODELS:
+                raise ApiError(
+                    f"{name} is not open to an API key that is for certain models: name the model in model",
+                    code="unsupported_parameter",
+                    param=name,
+                )
+        return ChatRequest(_encode(request.fields), request.fields)
+
+
+async def _wait_to_enter(
+    limits: RateLimits, exchange: Exchange, key: ClientKey | None, request: ChatRequest, begin: Callable[[], None]
+) -> None:
+    await limits.wait_to_enter(exchange, key, request)
+    begin()

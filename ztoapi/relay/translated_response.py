@@ -1,0 +1,172 @@
+"""The response to a client of another API than chat: the relay writes chat events, the client gets that API's own."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from ztoapi.apis.writing import EventWriter
+from ztoapi.errors import ApiError, UpstreamError, unfinished
+from ztoapi.server.exchange import Exchange, Request
+from ztoapi.telemetry.record import RequestRecord
+
+__all__ = ["TranslatedResponse"]
+
+
+# Over 200 lines of accessors: it stands for the exchange in front of the relay and of the cache.
+class TranslatedResponse:
+    """The :class:`~ztoapi.server.downstream.Downstream` of ``exchange``, whose response ``writer`` translates.
+
+    ``headers`` are raw lines of every successful response, each ended by CRLF. ``on_complete`` is called when the
+    response is complete, before its last bytes are sent.
+    """
+
+    __slots__ = ("_exchange", "_has_begun", "_headers", "_on_complete", "_writer")
+
+    framed = None
+    """Chunks are decoded, so their HTTP framing cannot be passed on."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        writer: EventWriter,
+        headers: bytes = b"",
+        on_complete: Callable[[], None] | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._writer = writer
+        self._headers = headers
+        self._on_complete = on_complete
+        self._has_begun = False
+        """Whether the events before the first chunk have been sent."""
+
+    # -- the response -------------------------------------------------------------------------------------------------
+
+    def start_stream(self) -> "TranslatedResponse":
+        self._exchange.start_stream(headers=self._headers).error_event = self._writer.fail
+        return self
+
+    @property
+    def stream(self) -> "TranslatedResponse":
+        return self
+
+    def write(self, payload: bytes) -> None:
+        """Translates ``payload``: whole chat events."""
+        writer = self._writer
+        out = writer.feed(payload)
+        self._has_begun = True
+        if writer.error is not None:
+            self._cut(out, writer.error)
+        elif out:
+            self._exchange.stream.write(out)
+
+    def end(self, payload: bytes = b"") -> None:
+        """Ends the stream, with an error unless the response is complete."""
+        writer = self._writer
+        out = writer.feed(payload)
+        if writer.error is None and writer.done:
+            self._complete()
+            self._exchange.stream.end(out)
+        else:
+            self._cut(out, writer.error or unfinished())
+
+    def _cut(self, out: bytes, error: UpstreamError) -> None:
+        self._exchange.stream.write(out)
+        self._exchange.cancel(error)
+
+    def comment(self, payload: bytes) -> None:
+        """Sends the API's keepalive in place of ``payload``, after the events that have to come first."""
+        writer = self._writer
+        start = b"" if self._has_begun else writer.start()
+        self._has_begun = True
+        self._exchange.stream.comment(start + writer.keepalive)
+
+    def respond(self, status: int, body: bytes) -> None:
+        try:
+            translated = self._writer.whole(body)
+        except UpstreamError as error:
+            self.fail(error)
+            return
+        self._complete()
+        self._exchange.respond(status, translated, headers=self._headers)
+
+    def fail(self, error: ApiError) -> None:
+        self._writer.explain(error)
+        self._exchange.fail(error)
+
+    def _complete(self) -> None:
+        if self._on_complete is not None:
+            self._on_complete()
+
+    # -- the rest of the exchange -------------------------------------------------------------------------------------
+
+    def crash(self, error: BaseException) -> None:
+        self._exchange.crash(error)
+
+    def idle(self, seconds: float) -> None:
+        self._exchange.idle(seconds)
+
+    def spawn(self, handler: Coroutine[object, object, None]) -> None:
+        self._exchange.spawn(handler)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._exchange.loop
+
+    @property
+    def record(self) -> RequestRecord:
+        return self._exchange.record
+
+    @property
+    def request(self) -> Request:
+        return self._exchange.request
+
+    @property
+    def trace(self) -> bytes:
+        return self._exchange.trace
+
+    @property
+    def piece_bytes(self) -> int:
+        return self._exchange.piece_bytes
+
+    @property
+    def started(self) -> bool:
+        return self._exchange.started
+
+    @property
+    def streaming(self) -> bool:
+        return self._exchange.streaming
+
+    @property
+    def paused(self) -> bool:
+        return self._exchange.paused
+
+    @property
+    def extra_headers(self) -> bytes:
+        return self._exchange.extra_headers
+
+    @extra_headers.setter
+    def extra_headers(self, lines: bytes) -> None:
+        self._exchange.extra_headers = lines
+
+    @property
+    def on_gone(self) -> Callable[[], None] | None:
+        return self._exchange.on_gone
+
+    @on_gone.setter
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        self._exchange.on_gone = callback
+
+    @property
+    def on_pause(self) -> Callable[[], None] | None:
+        return self._exchange.on_pause
+
+    @on_pause.setter
+    def on_pause(self, callback: Callable[[], None] | None) -> None:
+        self._exchange.on_pause = callback
+
+    @property
+    def on_resume(self) -> Callable[[], None] | None:
+        return self._exchange.on_resume
+
+    @on_resume.setter
+    def on_resume(self, callback: Callable[[], None] | None) -> None:
+        self._exchange.on_resume = callback
