@@ -55,7 +55,7 @@ def test_errors_of_the_request(status: int, sent: int, type: str) -> None:
 
 def test_a_missing_key_names_the_scheme() -> None:
     headers = {"www-authenticate": 'Bearer realm="ztoapi"'}
-    assert read(ApiError("no", status=401)) == (401, "authentication_error", "no", headers)
+    assert read(ApiError("no", status=401, code="missing_api_key")) == (401, "authentication_error", "no", headers)
 
 
 def test_retry_after_is_whole_seconds() -> None:
