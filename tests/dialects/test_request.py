@@ -73,3 +73,31 @@ def test_defect_05_array_content_is_accepted() -> None:
 
 def test_body_may_be_a_bytearray() -> None:
     assert decode_request(bytearray(GOOD + b"}")).model == "glm-4.6"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b',"made_up":[[1],{"a":[2]}]',
+        b',"number":1e999',
+        b',"metadata":{"include_usage":"yes"}',
+        b',"functions":[{"name":7}]',
+    ],
+)
+def test_a_request_of_an_unusual_form_is_decoded_too(more: bytes) -> None:
+    request = decode_request(GOOD + more + b',"stream":true,"stream_options":{"include_usage":true},"n":2}')
+    assert (request.model, request.stream, request.include_usage, request.choices) == ("glm-4.6", True, True, 2)
+    assert "stream_options" in request.names
+    assert "temperature" not in request.names
+
+
+@pytest.mark.parametrize("n", [b"null", b"2.5", b'"2"', b"true", b"0"])
+def test_an_unusual_number_of_choices_is_left_to_the_upstream(n: bytes) -> None:
+    assert decode_request(GOOD + b',"n":%b}' % n).choices == 1
+
+
+def test_names_of_fields_may_be_escaped() -> None:
+    request = decode_request(GOOD.replace(b"model", b"mod\\u0065l") + b',"str\\u0065am":true}')
+    assert request.model == "glm-4.6"
+    assert request.stream is True
+    assert "stream" in request.names

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.request import decode_request
 from ztoapi.dialects.zai_request import build
 from ztoapi.errors import ApiError
@@ -180,3 +181,39 @@ def test_a_tool_choice_that_cannot_be_had_is_named(choice: object, words: str) -
         built(tools=[TOOL, OTHER], tool_choice=choice)
     assert words in caught.value.message
     assert (caught.value.status, caught.value.param) == (400, "tool_choice")
+
+
+VISION_OFF = ModelCapabilities(refused_inputs={"image": ("glm-4.6v",)})
+PICTURE = b'{"type":"image_url","image_url":{"url":"u"}}'
+
+
+@pytest.mark.parametrize(
+    ("messages", "refused"),
+    [
+        (b'[{"role":"user","content": [%b]}]' % PICTURE, True),
+        (b'[{"role":"user","content":[{"t\\u0079pe":"image\\u005furl"}]}]', True),
+        (b'[{"role":"user","content":["x",%b]}]' % PICTURE, True),
+        (b'[{"role":7,"content":[%b]}]' % PICTURE, True),
+        (b'[{"role":"user","content":"x"},{"role":"user","content":[%b]}]' % PICTURE, True),
+        (b'[{"role":"user","content":"[%b]"}]' % PICTURE.replace(b'"', b'\\"'), False),
+        (b'[{"role":"user","content":["x"]}]', False),
+        (b'[{"role":"user","content":[{"type":"text","text":"x"}]}]', False),
+        (b'[{"role":"user"}]', False),
+    ],
+)
+def test_parts_that_the_model_refuses_are_found(messages: bytes, refused: bool) -> None:
+    body = b'{"model":"glm-4.6","messages":%b}' % messages
+    request = decode_request(body)
+    if refused:
+        with pytest.raises(ApiError) as caught:
+            build(request, model="glm-4.6", stream=False, thinking=None, capabilities=VISION_OFF)
+        assert caught.value.status == 400
+    else:
+        assert build(request, model="glm-4.6", stream=False, thinking=None, capabilities=VISION_OFF) == body
+
+
+@pytest.mark.parametrize("messages", [b'["x"]', b"[null]", b"[[]]"])
+def test_messages_of_another_shape_are_refused(messages: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        build(decode_request(b'{"model":"m","messages":%b}' % messages), model="m", stream=False, thinking=None)
+    assert caught.value.param == "messages[0]"

@@ -86,7 +86,7 @@ def build(request: ChatRequest, *, model: str, stream: bool, count: bool = True)
     if request.model == model and bool(request.stream) == stream:
         if not add_usage:
             return request.body
-        if not request.has_stream_options:
+        if "stream_options" not in request.names:
             # The body is a JSON object that is not empty, so the option is added before its last brace.
             return request.body[: request.body.rindex(b"}")] + _USAGE_WANTED
     changed: Fields = {}

@@ -1,12 +1,13 @@
 """A chat request in the inner format: one JSON object, decoded as far as routing requires.
 
-One pass over the body checks the JSON and decodes the fields for routing. Other modules use the property ``fields``,
-whose values are undecoded (``msgspec.Raw``, views into the body), and decode single values.
+One pass over the body checks the JSON and decodes the members of the object as far as routing requires; for a long
+conversation it is the greatest cost of a request. Modules that read other values use the property ``fields``, whose
+values are undecoded (``msgspec.Raw``, views into the body); it takes a second pass.
 Format: https://platform.openai.com/docs/api-reference/chat/create
 """
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from ztoapi.errors import ApiError
 __all__ = [
     "MODEL_REMEDY",
     "ChatRequest",
+    "Element",
     "MessageHead",
     "decode_request",
     "decode_value",
@@ -43,31 +45,28 @@ class StreamOptions(msgspec.Struct):
 
 
 class MessageHead(msgspec.Struct, gc=False):
-    """The fields of a message that decide how it is forwarded."""
+    """The fields of a message that decide how it is forwarded. ``content`` is undecoded, null if it is absent."""
 
     role: str | None = None
     name: str | None = None
+    content: msgspec.Raw = _NULL
 
 
-class _Outline(msgspec.Struct, gc=False):
-    """The usual form of a request."""
+_Scalar = str | int | float | bool | None
+Element = MessageHead | _Scalar
+"""An element of a list: in the list of messages, a message."""
+Members = dict[str, list[Element] | StreamOptions | _Scalar]
+"""The members of a request. Every list has elements of the same types, and every object is decoded as StreamOptions,
+because the types cannot depend on the name."""
 
-    model: str
-    messages: list[MessageHead]
-    stream: bool | None = None
-    enable_thinking: bool | None = None
-    stream_options: StreamOptions | msgspec.UnsetType | None = msgspec.UNSET
-    n: int | None = None
-
-
-_decode_outline = msgspec.json.Decoder(_Outline).decode
+_decode_members = msgspec.json.Decoder(Members).decode
 
 
 class ChatRequest:
     """A request: ``body`` as received, and the decoded fields for routing.
 
-    ``has_stream_options`` is whether the key is present. ``messages`` is None if the list has elements of an unknown
-    shape, which the upstream may accept. ``choices`` is the number of choices requested.
+    ``members`` is None for a request of an unusual form, such as one with a list in a list. ``messages`` is None then,
+    because the upstream may accept messages of an unknown shape. ``choices`` is the number of choices requested.
 
     Raises ApiError (400), with the field and the remedy.
     """
@@ -77,8 +76,8 @@ class ChatRequest:
         "body",
         "choices",
         "enable_thinking",
-        "has_stream_options",
         "include_usage",
+        "members",
         "messages",
         "model",
         "stream",
@@ -88,24 +87,42 @@ class ChatRequest:
         self.body = body
         self._fields = fields
         try:
-            outline = _decode_outline(body)
-        except (msgspec.DecodeError, RecursionError):
-            outline = None
-        if outline is None or not outline.messages:
-            self._read_closely()
+            members = _decode_members(body)
+            model, messages = members["model"], members["messages"]
+        except (msgspec.DecodeError, RecursionError, KeyError):
+            members = {}
+            model = messages = None
+        stream = members["stream"] if "stream" in members else None
+        thinking = members["enable_thinking"] if "enable_thinking" in members else None
+        options = members["stream_options"] if "stream_options" in members else None
+        choices = members["n"] if "n" in members else 1
+        if (
+            isinstance(model, str)
+            and isinstance(messages, list)
+            and messages
+            and (stream is None or isinstance(stream, bool))
+            and (thinking is None or isinstance(thinking, bool))
+            and (options is None or isinstance(options, StreamOptions))
+            and type(choices) is int
+        ):
+            self.members: Members | None = members
+            self.model: str = model
+            self.stream: bool | None = stream
+            self.enable_thinking: bool | None = thinking
+            self.messages: list[Element] | None = messages
+            self.choices = choices or 1
+            self.include_usage = options is not None and options.include_usage is True
         else:
-            self.model: str = outline.model
-            self.stream: bool | None = outline.stream
-            self.enable_thinking: bool | None = outline.enable_thinking
-            self.messages: list[MessageHead] | None = outline.messages
-            self.choices = outline.n or 1
-            options = outline.stream_options
-            self.has_stream_options = options is not msgspec.UNSET
-            self.include_usage = isinstance(options, StreamOptions) and bool(options.include_usage)
+            self._read_closely()
         if len(self.model) > MAX_MODEL_CHARACTERS:
             raise ApiError(
                 f"model is longer than {MAX_MODEL_CHARACTERS} characters", code="string_above_max_length", param="model"
             )
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the top-level fields."""
+        return self.fields if self.members is None else self.members
 
     @property
     def fields(self) -> dict[str, msgspec.Raw]:
@@ -118,6 +135,7 @@ class ChatRequest:
 
     def _read_closely(self) -> None:
         """Decode a request of an unusual form field by field. Raises ApiError (400) for the first invalid field."""
+        self.members = None
         fields = self.fields
         model = decode_value(fields, "model", str)
         if model is None:
@@ -127,7 +145,6 @@ class ChatRequest:
         self.enable_thinking = decode_value(fields, "enable_thinking", bool)
         self.choices = _count(fields.get("n", _NULL))
         options = decode_value(fields, "stream_options", StreamOptions)
-        self.has_stream_options = "stream_options" in fields
         self.include_usage = options is not None and bool(options.include_usage)
         self.messages = None
         messages = fields.get("messages", _NULL)

@@ -6,13 +6,14 @@ Format: https://docs.z.ai/api-reference/llm/chat-completion
 """
 
 import re
+import struct
 from typing import Final
 
 import msgspec
 
 from ztoapi.dialects.capabilities import EFFORTS, UNKNOWN, ModelCapabilities
-from ztoapi.dialects.field_errors import missing
-from ztoapi.dialects.request import ChatRequest, MessageHead, decode_value
+from ztoapi.dialects.field_errors import field_error, missing
+from ztoapi.dialects.request import ChatRequest, Element, MessageHead, decode_value
 from ztoapi.dialects.zai_tools import chosen_tools
 from ztoapi.errors import ApiError
 
@@ -43,6 +44,8 @@ _DROPPED: Final = frozenset(
 _MAPPED: Final = ("max_completion_tokens", "response_format", "stop", "tool_choice")
 _ADAPTED: Final = frozenset(("enable_thinking", "max_completion_tokens", "max_tokens", "reasoning_effort", "thinking"))
 """Fields that are adapted to the model."""
+_INSPECTED: Final = frozenset((*_DROPPED, *_ADAPTED, *_MAPPED, "temperature", "tools", "top_p"))
+"""Fields that may have to change. Others are forwarded, except nulls."""
 _MIN_TOP_P: Final = 0.01
 _MIN_USER_ID, _MAX_USER_ID = 6, 128
 
@@ -59,6 +62,9 @@ _PARTS: Final = {
 }
 """Kinds of input by the types of content parts."""
 _PART: Final = re.compile(rb'"type"\s*:\s*"(?:%b)"' % "|".join(_PARTS).encode())
+_LIST: Final = (b"[",)
+_first_byte: Final = struct.Struct("c").unpack_from
+"""Takes half of the instructions of a memoryview."""
 
 Fields = dict[str, msgspec.Raw]
 _NULL: Final = msgspec.Raw(b"null")
@@ -82,6 +88,10 @@ def build(
 
     Raises ApiError (400) for a feature that Z.ai does not have.
     """
+    if capabilities.refused_inputs:
+        _check_inputs(request, capabilities)
+    if thinking is None and _is_plain(request, model, stream=stream):
+        return request.body
     fields = request.fields
     changed: Fields = {}
     _map_sampling(fields, changed)
@@ -89,10 +99,6 @@ def build(
     _map_tools(fields, changed)
     if "response_format" in fields:
         _map_response_format(fields, changed)
-    body = request.body
-    # Most requests have none of these; the tests are cheaper than the calls.
-    if capabilities.refused_inputs and (b'_url"' in body or b'"file"' in body or b'"input_' in body):
-        _check_inputs(request, capabilities)
     if thinking is not None or not _ADAPTED.isdisjoint(fields):
         _cap_tokens(fields, changed, capabilities.max_output_tokens)
         _map_thinking(request, changed, thinking, capabilities)
@@ -101,10 +107,25 @@ def build(
     if bool(request.stream) != stream:
         changed["stream"] = _raw(stream)
     if not changed and _DROPPED.isdisjoint(fields) and _NULL not in fields.values():
-        return body
+        return request.body
     kept = {name: value for name, value in fields.items() if name not in _DROPPED and value != _NULL}
     kept.update(changed)
     return _encode({name: value for name, value in kept.items() if value != _NULL})
+
+
+def _is_plain(request: ChatRequest, model: str, *, stream: bool) -> bool:
+    """Whether the body is forwarded unchanged, as the names of its fields show. That saves most requests the pass over
+    the body for ``fields``."""
+    members, messages = request.members, request.messages
+    return (
+        members is not None
+        and messages is not None
+        and request.model == model
+        and bool(request.stream) == stream
+        and _INSPECTED.isdisjoint(members)
+        and None not in members.values()
+        and not _need_mapping(messages)
+    )
 
 
 def _raw(value: object) -> msgspec.Raw:
@@ -202,13 +223,15 @@ def _map_thinking(request: ChatRequest, changed: Fields, default: bool | None, c
 
 def _check_inputs(request: ChatRequest, capabilities: ModelCapabilities) -> None:
     """Raises ApiError for a content part of a kind that the model does not accept."""
-    if _PART.search(request.body) is None:
-        return
-    for number, message in enumerate(decode_value(request.fields, "messages", list[Fields]) or []):
-        content = message.get("content", _NULL)
-        if bytes(memoryview(content)[:1]) != b"[":
+    messages = request.messages
+    if messages is None:
+        objects = decode_value(request.fields, "messages", list[Fields]) or []
+        messages = [MessageHead(content=each.get("content", _NULL)) for each in objects]
+    for number, message in enumerate(messages):
+        # Parts are in a list; a text of any length costs nothing more.
+        if not isinstance(message, MessageHead) or _first_byte(message.content) != _LIST:
             continue
-        for place, part in enumerate(decode_value(message, "content", list[_PartHead]) or []):
+        for place, part in enumerate(_parts(message.content, number)):
             kind = _PARTS.get(part.type or "")
             if kind is not None and kind in capabilities.refused_inputs:
                 models = ", ".join(capabilities.refused_inputs[kind])
@@ -222,6 +245,19 @@ def _check_inputs(request: ChatRequest, capabilities: ModelCapabilities) -> None
 
 class _PartHead(msgspec.Struct):
     type: str | None = None
+
+
+_decode_parts = msgspec.json.Decoder(list[_PartHead]).decode
+
+
+def _parts(content: msgspec.Raw, number: int) -> list[_PartHead]:
+    try:
+        return _decode_parts(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        if _PART.search(content):
+            raise field_error(f"messages[{number}].content", error) from error
+        # The upstream may know these parts.
+        return []
 
 
 def _map_messages(request: ChatRequest, changed: Fields) -> None:
@@ -241,8 +277,10 @@ def _map_messages(request: ChatRequest, changed: Fields) -> None:
         changed["messages"] = _raw(messages)
 
 
-def _need_mapping(messages: list[MessageHead]) -> bool:
+def _need_mapping(messages: list[Element]) -> bool:
     for message in messages:
+        if not isinstance(message, MessageHead):
+            return True
         if message.role == "developer" or (message.name is not None and message.role != "tool"):
             return True
     return False

@@ -25,14 +25,14 @@ _TOKENS_PER_PICTURE: Final = 1000
 
 def estimate(request: ChatRequest) -> int:
     """Returns the sum of the tokens of the text, the images and the longest completion that the request allows."""
-    body, fields = request.body, request.fields
+    body, names = request.body, request.names
     size, pictures = len(body), 0
     if size > _SMALL_BYTES and b'"data:' in body:
         uris = [len(uri) for uri in _DATA_URI.findall(body)]
         size, pictures = size - sum(uris), len(uris)
     completion = _DEFAULT_COMPLETION_TOKENS
     # Most requests have neither field, and a call costs as much as the rest of this function.
-    if "max_tokens" in fields or "max_completion_tokens" in fields:
+    if "max_tokens" in names or "max_completion_tokens" in names:
         completion = _completion_tokens(request)
     return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + completion
 
