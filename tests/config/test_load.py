@@ -115,7 +115,9 @@ def test_every_option_of_a_table_can_be_set(tmp_path: Path) -> None:
         value = samples.get(option.name) or ("7" if option.default is None else str(option.default).lower())
         result = loaded(tmp_path, **{variable: value})
         scope = (
-            option.table.upper().replace("LIMITS.", "") + "_" if "." in option.table or option.table == "cache" else ""
+            option.table.upper().replace("LIMITS.", "") + "_"
+            if "." in option.table or option.table in ("cache", "claude")
+            else ""
         )
         assert variable == f"ZTOAPI_{scope}{option.name.upper()}"
         assert result.sources[option.key] == f"{variable} (environment)"

@@ -263,3 +263,34 @@ def test_the_main_model_keeps_a_route_of_its_own_and_comes_first(tmp_path: Path)
     routes = RouteTable(config)
     assert config.routes[0] == routes.find("glm-4.6")
     assert (config.routes[0].platform, config.routes[0].upstream) == ("zread", "x")
+
+
+@pytest.mark.parametrize(
+    ("model", "upstream"),
+    [
+        ("claude-opus-5", "glm-5.3"),
+        ("claude-sonnet-4-5-20250929", "glm-5.2"),
+        ("Claude-3-5-Haiku-latest", "glm-4.5-air"),
+        ("claude-unheard-of", "glm-5.3"),
+        ("claude-glm-4.6", "glm-4.6"),
+        ("claude-GLM-5.3[1m]", "glm-5.3"),
+        ("claude-eyes", "glm-4.6v"),
+        ("claude-mine", "glm-5.1"),
+    ],
+)
+def test_names_of_claude_are_served_by_tier(tmp_path: Path, model: str, upstream: str) -> None:
+    models = {
+        "eyes": {"platform": "zai", "upstream": "glm-4.6v"},
+        "claude-mine": {"platform": "zai", "upstream": "glm-5.1"},
+    }
+    config = loaded(tmp_path, ZTOAPI_CLAUDE_SONNET="glm-5.2", MODEL_PLATFORM_MAP=json.dumps(models)).config
+    route = RouteTable(config).find(model)
+    assert (route.platform, route.upstream) == ("zai", upstream)
+
+
+def test_another_server_may_have_models_of_claude(tmp_path: Path) -> None:
+    environ = {"PLATFORM_ID": "openai", "UPSTREAM_URL": "http://127.0.0.1:8000/v1"}
+    assert RouteTable(loaded(tmp_path, **environ).config).find("claude-opus-5").upstream == "claude-opus-5"
+    configured = RouteTable(loaded(tmp_path, ZTOAPI_CLAUDE_OPUS="claude-opus-4", **environ).config)
+    assert configured.find("claude-opus-5").upstream == "claude-opus-4"
+    assert configured.find("claude-haiku-5").upstream == "claude-haiku-5"

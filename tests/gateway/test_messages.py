@@ -113,6 +113,13 @@ def test_a_missing_key_has_it_too(closed: Stack) -> None:
         assert post(closed, {"messages": HELLO}, **headers).status_code == 200
 
 
+def test_either_of_two_keys_may_be_right(closed: Stack) -> None:
+    for right, wrong in (("x-api-key", "authorization"), ("authorization", "x-api-key")):
+        keys = {right: "client" if right == "x-api-key" else "Bearer client", wrong: "Bearer other"}
+        assert post(closed, {"messages": HELLO}, **keys).status_code == 200
+    assert post(closed, {"messages": HELLO}, **{"authorization": "Bearer a", "x-api-key": "b"}).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "type", "headers"),
     [

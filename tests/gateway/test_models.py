@@ -3,6 +3,7 @@
 import datetime
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -71,3 +72,20 @@ def test_a_client_finds_the_facts_beside_its_own_fields() -> None:
     assert model.owned_by == "zai"
     assert model.model_extra is not None
     assert model.model_extra["context_length"] == 1000000
+
+
+def test_clients_of_anthropic_get_its_list(shared: Stack) -> None:
+    found = {model.id: model for model in anthropic.Anthropic(base_url=shared.url, api_key="any").models.list()}
+    model = found["glm-5.3"]
+    assert (model.max_input_tokens, model.max_tokens) == (1000000, 131072)
+    assert (model.created_at.year, model.lifecycle, model.display_name) == (2026, "active", "glm-5.3")
+    assert model.capabilities is not None
+    assert model.capabilities.effort.max.supported
+    assert not model.capabilities.image_input.supported
+    assert model.capabilities.thinking.types.adaptive.supported
+    assert found["claude-glm-5.3"].max_tokens == 131072
+
+
+def test_one_model_in_the_format_of_anthropic(shared: Stack) -> None:
+    model = anthropic.Anthropic(base_url=shared.url, api_key="any").models.retrieve("claude-glm-5.3")
+    assert (model.id, model.max_tokens) == ("claude-glm-5.3", 131072)

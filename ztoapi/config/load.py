@@ -12,6 +12,7 @@ from ztoapi.config.host import is_loopback, usable_cores
 from ztoapi.config.keyfile import read_key_file
 from ztoapi.config.model import (
     CacheConfig,
+    ClaudeConfig,
     ClientKey,
     Config,
     LimitsConfig,
@@ -114,6 +115,7 @@ def load(
         upstream=upstream,
         limits=limits,
         cache=CacheConfig(**values.tables["cache"]),
+        claude=ClaudeConfig(**values.tables["claude"]),
         keys=keys,
         platforms=routing.platforms,
         default_platform=routing.default_platform,

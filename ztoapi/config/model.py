@@ -24,6 +24,7 @@ from ztoapi.wire.limits import Limits
 __all__ = [
     "DEFAULT_MODEL",
     "CacheConfig",
+    "ClaudeConfig",
     "ClientKey",
     "Config",
     "Credential",
@@ -472,6 +473,25 @@ class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
     redis: Annotated[bool, Option("Share responses between workers and gateways in `limits.redis_url`.")] = False
 
 
+class ClaudeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Models for the names of Claude's models, which clients made for Claude send: ``[claude]``."""
+
+    opus: Annotated[str | None, Option("Model for `claude-opus-*`; the main model if unset.", example="glm-5.3")] = None
+    sonnet: Annotated[
+        str | None, Option("Model for `claude-sonnet-*`; the main model if unset.", example="glm-5.3")
+    ] = None
+    haiku: Annotated[
+        str | None,
+        Option(
+            "Model for `claude-haiku-*`; if unset, `glm-4.5-air` on Z.ai's API, otherwise the main model.",
+            example="glm-5.3-flash",
+        ),
+    ] = None
+    fable: Annotated[str | None, Option("Model for `claude-fable-*`; the main model if unset.", example="glm-5.3")] = (
+        None
+    )
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of one gateway."""
 
@@ -571,6 +591,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     upstream: UpstreamConfig = msgspec.field(default_factory=UpstreamConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
+    claude: ClaudeConfig = msgspec.field(default_factory=ClaudeConfig)
 
     platforms: tuple[Platform, ...] = ()
     """The platforms in use, the default platform first."""

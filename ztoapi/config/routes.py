@@ -1,6 +1,7 @@
 """Routes of models: the platform and the upstream model id of each public model name."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from ztoapi.config.endpoints import KINDS
 from ztoapi.config.model import Config, ModelRoute, RouteSettings
@@ -8,7 +9,13 @@ from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
 from ztoapi.config.values import read_json_object
 from ztoapi.dialects.registry import DIALECTS
 
-__all__ = ["RouteTable", "read_routes"]
+__all__ = ["CLAUDE_PREFIX", "RouteTable", "read_routes"]
+
+CLAUDE_PREFIX: Final = "claude-"
+_LONG_CONTEXT: Final = "[1m]"
+"""Claude Code's mark for a context of a million tokens, which it normally cuts off."""
+_LIGHT_MODEL: Final = "glm-4.5-air"
+"""Z.ai's own choice for Claude's haiku."""
 
 
 class RouteTable:
@@ -18,15 +25,41 @@ class RouteTable:
         # The first of equal names wins.
         self._routes = {route.public.lower(): route for route in reversed(config.routes)}
         self._default = next(platform for platform in config.platforms if platform.id == config.default_platform)
+        self._tiers = _claude_tiers(config, glm=DIALECTS[self._default.dialect].glm)
 
     def find(self, model: str) -> ModelRoute:
-        """Return the route of ``model``. A model without one goes to the default platform: under its own name where the
-        upstream serves many models, otherwise as the platform's default model."""
+        """Returns the route of ``model``. A name of Claude's without one has that of its tier. Another model without
+        one goes to the default platform: under its own name where the upstream serves many models, otherwise as the
+        platform's default model."""
         route = self._routes.get(model.lower())
         if route is not None:
             return route
+        if model.lower().startswith(CLAUDE_PREFIX):
+            model = self._of_claude(model)
+            route = self._routes.get(model.lower())
+            if route is not None:
+                return route
+        return self._unnamed(model)
+
+    def _of_claude(self, model: str) -> str:
+        """Returns the model that a name of Claude's stands for: of ``claude-glm-5.3`` it is the rest of the name."""
+        name = model.lower().removeprefix(CLAUDE_PREFIX).removesuffix(_LONG_CONTEXT)
+        if name in self._routes or (self._tiers and name.startswith("glm-")):
+            return name
+        return next((target for tier, target in self._tiers.items() if tier in name), model)
+
+    def _unnamed(self, model: str) -> ModelRoute:
         upstream = model if DIALECTS[self._default.dialect].keeps_model_names else self._default.default_model
         return ModelRoute(public=model, platform=self._default.id, upstream=upstream)
+
+
+def _claude_tiers(config: Config, *, glm: bool) -> Mapping[str, str]:
+    """Returns the model of each of Claude's tiers. On a server that may have Claude's models itself (``glm`` is false),
+    only the configured tiers count. The empty tier is that of all other names."""
+    main, claude = config.model_name, config.claude
+    tiers = {"opus": claude.opus, "sonnet": claude.sonnet, "haiku": claude.haiku, "fable": claude.fable}
+    configured = {tier: model for tier, model in tiers.items() if model is not None}
+    return {**dict.fromkeys(tiers, main), "haiku": _LIGHT_MODEL, **configured, "": main} if glm else configured
 
 
 class _Routes:

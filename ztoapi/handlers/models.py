@@ -1,6 +1,8 @@
 """GET /v1/models and /v1/models/{id}: the configured models and those that the upstreams list, with known facts.
 
-The object is OpenAI's. The facts have the names of OpenRouter where it has any.
+The object is OpenAI's, with the names of OpenRouter for facts where it has any. Clients of Anthropic's API, which send
+its version, get Anthropic's object. Claude Code offers only models whose names begin with ``claude``, so their list has
+each model under such a name too.
 https://platform.openai.com/docs/api-reference/models
 https://openrouter.ai/docs/api-reference/list-available-models
 """
@@ -16,8 +18,10 @@ from typing import Final, TypeVar
 import httpx
 import msgspec
 
+from ztoapi.apis.messages.models import ModelInfo, model_list
 from ztoapi.config.catalogue import Catalogue, first_day
 from ztoapi.config.model import ClientKey, Config, ModelFacts
+from ztoapi.config.routes import CLAUDE_PREFIX
 from ztoapi.dialects.lenient import decode_part
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.control import control_call
@@ -37,6 +41,8 @@ _TIMEOUT_SECONDS: Final = 5.0
 _NEVER_LISTED: Final = (-math.inf, ())
 
 T = TypeVar("T")
+
+_ANTHROPIC_VERSION: Final = b"anthropic-version"
 
 _log = logging.getLogger(__name__)
 
@@ -144,12 +150,19 @@ class ModelsHandler:
         exchange.spawn(self._one(exchange, model, self._key_of(exchange)))
 
     async def _list(self, exchange: Exchange, key: ClientKey | None) -> None:
-        exchange.respond(200, _encode(_ModelList(await self._models(key))))
+        models = await self._models(key)
+        if _ANTHROPIC_VERSION not in exchange.request.headers:
+            exchange.respond(200, _encode(_ModelList(models)))
+            return
+        infos = [_info(model, model.id) for model in models]
+        aliases = [_info(model, _alias(model.id)) for model in models if not model.id.startswith(CLAUDE_PREFIX)]
+        exchange.respond(200, model_list(infos + aliases))
 
     async def _one(self, exchange: Exchange, model: str, key: ClientKey | None) -> None:
         for known in await self._models(key):
-            if known.id.lower() == model.lower():
-                exchange.respond(200, _encode(known))
+            if model.lower() in (known.id.lower(), _alias(known.id).lower()):
+                anthropic = _ANTHROPIC_VERSION in exchange.request.headers
+                exchange.respond(200, _encode(_info(known, model).encoded() if anthropic else known))
                 return
         raise ApiError(
             f"the model {model!r} is not listed; GET /v1/models lists those that are",
@@ -214,6 +227,24 @@ class ModelsHandler:
             for model in listed
         ]
         self._listed[platform.id] = (self._clock() + _FRESH_SECONDS, models)
+
+
+def _alias(model: str) -> str:
+    return CLAUDE_PREFIX + model
+
+
+def _info(model: _Model, id: str) -> ModelInfo:
+    """Returns ``model`` for Anthropic's API, under the name ``id``."""
+    return ModelInfo(
+        id,
+        model.created,
+        model.context_length or None,
+        model.max_output_tokens or None,
+        model.architecture.input_modalities if model.architecture else None,
+        model.reasoning_efforts or (),
+        model.thinking or None,
+        bool(model.structured_output),
+    )
 
 
 def _described(model: _Model, facts: ModelFacts | None) -> _Model:

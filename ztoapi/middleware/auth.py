@@ -27,10 +27,15 @@ class Auth:
         """Returns the refusal (401) or None. Only the holder of the whole key learns that it is expired or revoked."""
         if not self._keys.required:
             return None
-        sent = client_key(exchange.request.headers)
+        headers = exchange.request.headers
+        sent = client_key(headers)
         if not sent:
             return _refusal("no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "missing_api_key")
         key = self._keys.find(sent)
+        if key is None and b"authorization" in headers and b"x-api-key" in headers:
+            # Clients of Anthropic's API may send both, one of which is for somewhere else.
+            del headers[b"authorization"]
+            key = self._keys.find(client_key(headers))
         if key is None:
             return _refusal("the API key is not known here", "invalid_api_key")
         exchange.record.key = key.name

@@ -17,9 +17,10 @@ __all__ = ["Cors"]
 
 _LOOPBACK_ORIGIN = re.compile(rb"https?://" + LOOPBACK_AUTHORITY.pattern, re.IGNORECASE)
 _EXPOSED: Final = (
-    b"access-control-expose-headers: x-request-id, retry-after, retry-after-ms, x-ratelimit-limit-requests, "
-    b"x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
-    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, ratelimit, ratelimit-policy, x-ztoapi-cache\r\n"
+    b"access-control-expose-headers: x-request-id, request-id, retry-after, retry-after-ms, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, ratelimit, "
+    b"ratelimit-policy, x-ztoapi-cache, x-ztoapi-warning\r\n"
 )
 _PREFLIGHT: Final = (
     b"access-control-allow-methods: GET, POST, HEAD, OPTIONS\r\n"
