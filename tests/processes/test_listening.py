@@ -19,7 +19,9 @@ def test_a_second_gateway_on_the_port_is_refused(simulator: Stack, first: str, s
     with gateway(simulator, WORKERS=first) as process:
         other = gateway(simulator, WORKERS=second, PORT=str(process.port), ZTOAPI_HISTORY_FILE="none")
         assert other.wait() == 1
-        assert f"cannot listen on 127.0.0.1:{process.port}: Address already in use" in other.rest()
+        output = other.rest()
+        assert f"PORT (environment): cannot listen on 127.0.0.1:{process.port}: Address already in use; " in output
+        assert "choose another port with --port N or PORT=N" in output
         other.__exit__(None, None, None)
         assert httpx.get(f"{process.url}/livez").status_code == 200
 
@@ -64,6 +66,40 @@ def test_a_host_that_cannot_be_used_is_named_with_its_option_and_a_remedy(simula
         assert "such as 127.0.0.1" in output
     finally:
         process.__exit__(None, None, None)
+
+
+def test_an_invalid_host_is_reported_with_all_other_problems(simulator: Stack) -> None:
+    process = gateway(simulator, HOST="nothing.invalid", PORT="many")
+    try:
+        assert process.wait() == 2
+        lines = process.rest().splitlines()
+        for start in (
+            "PORT (environment): ",
+            "HOST (environment): nothing.invalid does not",
+            "DEFAULT_KEY (not set): ",
+        ):
+            assert any(line.strip().startswith(start) for line in lines), lines
+    finally:
+        process.__exit__(None, None, None)
+
+
+def test_ports_of_the_simulator_and_the_demonstration_are_named_with_their_options(simulator: Stack) -> None:
+    used = str(simulator.simulator_port)
+    for arguments, options in [
+        (("simulate", "--port", used), ["--port"]),
+        (("demo", "--port", "0", "--sim-port", used), ["--sim-port"]),
+        (("demo", "--port", str(simulator.port), "--sim-port", used), ["--port", "--sim-port"]),
+    ]:
+        process = GatewayProcess(*arguments)
+        try:
+            assert process.wait() == 1
+            lines = process.rest().splitlines()
+            assert len(lines) == len(options)
+            for line, option in zip(lines, options, strict=True):
+                assert line.removeprefix("ztoapi:").strip().startswith(f"{option}: cannot listen on 127.0.0.1:")
+                assert f"choose another port with {option} N" in line
+        finally:
+            process.__exit__(None, None, None)
 
 
 def test_the_simulators_host_is_named_with_its_option(simulator: Stack) -> None:

@@ -43,7 +43,7 @@ def test_a_signal_without_anything_to_do_ends_nothing(simulator: Stack, workers:
             # Each process by itself: an operator may pick a worker's number.
             for times, pid in enumerate([process.pid, *children], 1):
                 process.kill(number, pid)
-                process.wait_for_output(f"(?s)((?:{number.name}: nothing to do.*){{{times}}})")
+                process.wait_for_output(f"(?s)((?:{number.name}: nothing to do, because [a-z].*){{{times}}})")
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert process.children() == children
         process.kill(signal.SIGTERM)
@@ -76,6 +76,44 @@ def test_sigquit_drains(simulator: Stack, workers: str) -> None:
             process.kill(signal.SIGQUIT)
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert process.wait() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_drain_is_logged(simulator: Stack, workers: str) -> None:
+    with gateway(simulator, WORKERS=workers) as process:
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=BODY) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.kill(signal.SIGTERM)
+            process.wait_for_output(r"(1 request in flight, which may finish until \d\d:\d\d:\d\d \(30 s\))")
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert process.wait() == 0
+        output = process.output + process.rest()
+    assert output.count(": all requests have finished") == int(workers)
+    if workers == "2":
+        assert "stopping 2 workers: requests in flight may finish until " in output
+        assert "0 requests in flight, which may finish until " in output
+        assert "all workers have ended, and all requests have finished" in output
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("drain", "reason"), [("0", "the end of the drain time"), ("30", "a second signal")])
+def test_requests_that_a_drain_cuts_off_are_logged(simulator: Stack, workers: str, drain: str, reason: str) -> None:
+    endless = {**BODY, "model": "glm-4.6:itl=10:tokens=100000"}
+    with gateway(simulator, WORKERS=workers, DRAIN_SECONDS=drain) as process:
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=endless) as response:
+            lines = response.iter_lines()
+            next(lines)
+            process.kill(signal.SIGTERM)
+            process.wait_for_output("(1 request in flight)")
+            if drain != "0":
+                process.kill(signal.SIGTERM)
+            with contextlib.suppress(httpx.TransportError):
+                list(lines)
+        assert process.wait() == 1
+        output = process.output + process.rest()
+    assert output.count(f"{reason} cut off 1 request in flight") == 1
+    assert ("not all of them cleanly: exit code 1" in output) == (workers == "2")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -208,7 +246,7 @@ def test_the_demonstration_and_the_simulator_take_signals(command: list[str]) ->
     try:
         process.wait_for_output(r"http://127\.0\.0\.1:(\d+)")
         process.kill(signal.SIGHUP)
-        process.wait_for_output(r"(SIGHUP: nothing to do)")
+        process.wait_for_output(r"(SIGHUP: nothing to do, because there is no key file)")
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
     finally:

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from ztoapi.app import Application
+from ztoapi.cli.options import listen
 from ztoapi.cli.serve import bury, set_up_logging
 from ztoapi.config.model import DEFAULT_MODEL, Config, Credential, ModelRoute, Platform, Secret, ServerConfig
 from ztoapi.server.context import ServerContext
-from ztoapi.server.sockets import bind_all
+from ztoapi.server.sockets import Sockets
 from ztoapi.server.workers import Duty
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
@@ -28,8 +29,7 @@ _DRAIN_SECONDS = 2.0
 def run(args: argparse.Namespace) -> int:
     """Run both until Ctrl-C; returns the exit code. Raises OSError if a port is not available."""
     set_up_logging(debug=False)
-    (simulator_sockets,) = bind_all(_HOST, args.sim_port, 1, backlog=_BACKLOG)
-    (gateway_sockets,) = bind_all(_HOST, args.port, 1, backlog=_BACKLOG)
+    gateway_sockets, simulator_sockets = _listen({"--port": args.port, "--sim-port": args.sim_port})
     simulator_port, port = simulator_sockets[0].getsockname()[1], gateway_sockets[0].getsockname()[1]
     options = Options(
         ttft_ms=args.ttft_ms, itl_ms=args.itl_ms, tokens=args.tokens, events_per_write=args.events_per_write
@@ -51,6 +51,22 @@ def run(args: argparse.Namespace) -> int:
             drain_seconds=_DRAIN_SECONDS,
             started=lambda: print(_text(port, simulator_port), flush=True),
         )
+
+
+def _listen(ports: dict[str, int]) -> list[Sockets]:
+    """Return the sockets of each port, by its option. Raises OSError that names all ports that are not available."""
+    sockets: list[Sockets] = []
+    faults: list[OSError] = []
+    for option, port in ports.items():
+        try:
+            sockets += listen(
+                _HOST, port, 1, backlog=_BACKLOG, host_option="", port_option=option, remedy=f"{option} N"
+            )
+        except OSError as error:
+            faults.append(error)
+    if faults:
+        raise OSError(faults[0].errno, "\n  ".join(str(fault.strerror) for fault in faults))
+    return sockets
 
 
 def demo_config(port: int, simulator_port: int) -> Config:

@@ -1,25 +1,36 @@
 """The flags of every command that reads the configuration."""
 
 import argparse
+import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ztoapi.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ztoapi.config.load import Loaded
     from ztoapi.config.model import Config
     from ztoapi.server.sockets import Sockets
 
-__all__ = ["add_config_flag", "add_option_flags", "listen", "load_config", "own_origin"]
+__all__ = ["add_config_flag", "add_option_flags", "host_fault", "listen", "load_config", "own_origin"]
 
 
-def load_config(args: argparse.Namespace) -> "Loaded":
-    """Read the configuration with the flags in ``args``. Raises ConfigError."""
+_HOST_REMEDY: Final = "use an address of this host, such as 127.0.0.1, or 0.0.0.0 for all"
+_PORT_CAUSES: Final = {
+    errno.EADDRINUSE: "end the program that uses the port, or ",
+    errno.EACCES: "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): grant it, or ",
+}
+
+
+def load_config(args: argparse.Namespace, *, host_fault: "Callable[[str], str | None] | None" = None) -> "Loaded":
+    """Read the configuration with the flags in ``args``. ``host_fault`` checks the address to listen on. Raises
+    ConfigError."""
     from ztoapi.config.load import load
 
-    return load(vars(args), environ=os.environ, directory=Path.cwd(), config_file=args.config)
+    return load(vars(args), environ=os.environ, directory=Path.cwd(), config_file=args.config, host_fault=host_fault)
 
 
 def own_origin(config: "Config") -> str:
@@ -30,23 +41,43 @@ def own_origin(config: "Config") -> str:
     return f"http://{authority(host, config.server.port)}"
 
 
-def listen(host: str, port: int, workers: int, *, backlog: int, option: str) -> "list[Sockets]":
-    """Return the listening sockets of each worker. ``option`` names the option of ``host`` and its source in messages.
+def listen(
+    host: str, port: int, workers: int, *, backlog: int, host_option: str, port_option: str, remedy: str
+) -> "list[Sockets]":
+    """Return the listening sockets of each worker. ``host_option`` and ``port_option`` name the options and their
+    sources in messages; ``remedy`` is the way to choose another port.
 
     Raises ConfigError if ``host`` is not an address of this host, OSError if the port is not available.
     """
-    import errno
-    import socket
-
     from ztoapi.server.sockets import bind_all
 
     try:
         return bind_all(host, port, workers, backlog=backlog)
     except OSError as error:
-        if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
-            raise
-        remedy = "use an address of this host, such as 127.0.0.1, or 0.0.0.0 for all"
-        raise ConfigError((f"{option}: {error.strerror}; {remedy}",)) from error
+        if (fault := _fault_of_host(error)) is not None:
+            raise ConfigError((f"{host_option}: {fault}",)) from error
+        cause = _PORT_CAUSES.get(error.errno or 0, "")
+        text = f"{port_option}: {error.strerror}; {cause}choose another port with {remedy} (0: any free port)"
+        raise OSError(error.errno, text) from error
+
+
+def host_fault(host: str) -> str | None:
+    """Return the reason why this host cannot listen on the address ``host``, and the remedy; None if it can."""
+    from ztoapi.server.sockets import bind
+
+    try:
+        bind(host, 0, backlog=1).close()
+    except OSError as error:
+        return _fault_of_host(error)
+    return None
+
+
+def _fault_of_host(error: OSError) -> str | None:
+    import socket
+
+    if isinstance(error, socket.gaierror):
+        return f"{error.strerror}; {_HOST_REMEDY}"
+    return f"this host does not have the address; {_HOST_REMEDY}" if error.errno == errno.EADDRNOTAVAIL else None
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:

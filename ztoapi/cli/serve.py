@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ztoapi import __version__
 from ztoapi.app import Application, make_shared_limits
-from ztoapi.cli.options import listen, load_config
+from ztoapi.cli.options import host_fault, listen, load_config
 from ztoapi.config.host import raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config
@@ -46,7 +46,7 @@ _AUTO = "auto"
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped; returns the exit code. Raises ConfigError, and OSError if it cannot listen."""
-    loaded = load_config(args)
+    loaded = load_config(args, host_fault=host_fault)
     config = loaded.config
     messages = set_up_logging(debug=config.debug)
     for warning in config.warnings:
@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
         server.port,
         server.workers,
         backlog=server.backlog,
-        option=loaded.sources.get("server.host", "HOST (default)"),
+        host_option=loaded.sources.get("server.host", "HOST (default)"),
+        port_option=loaded.sources.get("server.port", "PORT (default)"),
+        remedy="--port N or PORT=N",
     )
     keys = KeyRing(config)
     limits = make_shared_limits(config, len(sockets))

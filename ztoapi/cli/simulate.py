@@ -27,7 +27,15 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args)
     # Created before the fork, because all workers share it.
     board = SharedCounts(args.workers)
-    sockets = listen(args.host, args.port, args.workers, backlog=_BACKLOG, option="--host")
+    sockets = listen(
+        args.host,
+        args.port,
+        args.workers,
+        backlog=_BACKLOG,
+        host_option="--host",
+        port_option="--port",
+        remedy="--port N",
+    )
     return run_workers(
         [Duty(listeners, partial(_make, options, board, row)) for row, listeners in enumerate(sockets)],
         drain_seconds=_DRAIN_SECONDS,

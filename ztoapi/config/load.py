@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -88,9 +88,11 @@ def load(
     environ: Mapping[str, str],
     directory: Path,
     config_file: Path | None = None,
+    host_fault: Callable[[str], str | None] | None = None,
 ) -> Loaded:
     """Read all sources; ``arguments`` are the values of the flags by option name, None where absent.
 
+    ``host_fault`` returns the reason why this host cannot listen on an address, if that is to be checked.
     Raises ConfigError with all problems.
     """
     problems = Problems()
@@ -101,7 +103,7 @@ def load(
     upstream = UpstreamConfig(**values.tables["upstream"])
     limits = _limits(values)
     _check_files(values, upstream)
-    _check_addresses(values, server)
+    _check_addresses(values, server, host_fault)
     _check_redis(values)
     routing = read_platforms(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     values.warnings.extend(routing.warnings)
@@ -205,12 +207,14 @@ def _ca_file_fault(path: Path) -> str | None:
     return None if context.cert_store_stats()["x509"] else "contains no certificate"
 
 
-def _check_addresses(values: _Values, server: ServerConfig) -> None:
+def _check_addresses(values: _Values, server: ServerConfig, host_fault: Callable[[str], str | None] | None) -> None:
     if ":" in server.host and not _is_ipv6(server.host):
         values.problems.add(
             values.origin("server.host"),
             "must be one address or name, without a scheme, brackets or a port, such as 127.0.0.1 or ::1",
         )
+    elif "host" in values.tables["server"] and host_fault and (fault := host_fault(server.host)):
+        values.problems.add(values.origin("server.host"), fault)
     if not all(_is_network(network) for network in server.trusted_proxies):
         values.problems.add(
             values.origin("server.trusted_proxies"), "each must be an address or a network such as 10.0.0.0/8"

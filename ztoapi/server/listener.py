@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 import socket
+import time
 from typing import Final
 
 from ztoapi.errors import shutting_down
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 
-__all__ = ["Server"]
+__all__ = ["Server", "clock_time"]
 
 _DRAIN_POLL_SECONDS: Final = 0.02
+_log = logging.getLogger(__name__)
 
 
 class Server:
@@ -37,6 +41,13 @@ class Server:
         """
         context = self._context
         context.draining = True
+        _log.info(
+            "process %d shuts down: %s, which may finish until %s (%g s)",
+            os.getpid(),
+            _counted(sum(connection.busy for connection in context.connections)),
+            clock_time(context.wall_clock() + seconds),
+            seconds,
+        )
         for connection in list(context.connections):
             connection.drain()
         deadline = context.loop.time() + seconds
@@ -51,6 +62,11 @@ class Server:
             connection.stop(error)
         # The sockets send as much as they can take at once.
         await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        if cut_off:
+            reason = "a second signal" if at_once.is_set() else "the end of the drain time"
+            _log.warning("process %d: %s cut off %s", os.getpid(), reason, _counted(len(cut_off)))
+        else:
+            _log.info("process %d: all requests have finished", os.getpid())
         return not cut_off
 
     async def close(self) -> None:
@@ -63,3 +79,12 @@ class Server:
             connection.transport.abort()
         await asyncio.sleep(0)
         self._context.close()
+
+
+def clock_time(seconds: float) -> str:
+    """Returns the local time of day of ``seconds`` since the Unix epoch, as the log's lines begin with it."""
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+def _counted(requests: int) -> str:
+    return f"{requests} request{'' if requests == 1 else 's'} in flight"

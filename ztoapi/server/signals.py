@@ -15,6 +15,13 @@ HANDLED: Final = frozenset((*STOP, *ORDERS))
 Reload = Callable[[], bool]
 """Loads a new configuration, or returns False and keeps the current one. Called in every process."""
 
+_REASONS: Final = {
+    signal.SIGHUP: "there is no key file to reload and no access log file to reopen; other options need a restart",
+    signal.SIGUSR1: "the access log is not a file",
+    signal.SIGUSR2: "the signal has no function",
+}
+"""Reasons for which a signal has no effect."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +46,7 @@ class Orders:
         received = signal.Signals(number)
         step = self._steps[received]
         if step is None:
-            _log.info("%s: nothing to do", received.name)
+            _log.info("%s: nothing to do, because %s", received.name, _REASONS[received])
             return False
         return step()
 

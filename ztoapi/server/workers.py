@@ -31,7 +31,7 @@ import uvloop
 
 from ztoapi.server.allocator import tune_allocator
 from ztoapi.server.context import ServerContext
-from ztoapi.server.listener import Server
+from ztoapi.server.listener import Server, clock_time
 from ztoapi.server.notify import CHECKS_PER_WATCHDOG, Notifier
 from ztoapi.server.signals import HANDLED, ORDERS, STOP, Orders, Reload
 from ztoapi.server.sockets import Sockets
@@ -248,6 +248,10 @@ class _Supervisor:
         self._notifier.send("READY=1")
         while any(worker.pid for worker in self._workers) or not self._stopping:
             self._wait()
+        if self._exit_code:
+            _log.warning("all workers have ended, and not all of them cleanly: exit code %d", self._exit_code)
+        else:
+            _log.info("all workers have ended, and all requests have finished")
         return self._exit_code
 
     def _wait(self) -> None:
@@ -310,6 +314,8 @@ class _Supervisor:
         self._stopping += 1
         if self._stopping == 1:
             self._kill_at = time.monotonic() + self._drain_seconds + _EXIT_SECONDS
+            until = clock_time(ServerContext.wall_clock() + self._drain_seconds)
+            _log.info("stopping %d workers: requests in flight may finish until %s", len(self._workers), until)
         self._notifier.send("STOPPING=1")
         for worker in self._workers:
             worker.start_at = None
