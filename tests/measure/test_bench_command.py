@@ -2,10 +2,12 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
 from ztoapi.cli.main import main
 from ztoapi.simulator.app import Options
@@ -16,8 +18,8 @@ REQUESTS = 4
 @pytest.fixture(autouse=True)
 def _nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BENCH_KEY", raising=False)
-    monkeypatch.delenv("BENCH_UPSTREAM_KEY", raising=False)
+    for name in ("BENCH_KEY", "BENCH_UPSTREAM_KEY", "ZAI_TOKEN", "UPSTREAM_TOKEN", "UPSTREAM_URL"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def bench(stack: Stack, *more: str) -> int:
@@ -74,15 +76,62 @@ def test_truncated_streams_are_failures_with_their_reason(capsys: pytest.Capture
     assert failures["direct"] == {"truncated: no [DONE]": 2 * REQUESTS}
 
 
-def test_a_gateway_that_is_not_there_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+@pytest.fixture
+def stack() -> Iterator[Stack]:
     with Stack(options=Options(ttft_ms=1, itl_ms=1, tokens=8)) as stack:
-        url = f"http://127.0.0.1:{port}/v1"
-        assert main(["bench", "--url", url, "--upstream", upstream_of(stack), "--requests", "1"]) == 1
-    out = capsys.readouterr().out
-    assert "latency: not measured" in out
-    assert "FAILED gateway, 4 times: cannot connect to the upstream" in out
+        yield stack
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """A base URL at which no server listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
+def test_a_gateway_that_is_not_there_is_named(stack: Stack, nowhere: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--url", nowhere, "--upstream", upstream_of(stack), "--requests", "1"]) == 1
+    assert stack.stats()["requests"] == 0, "the upstream is spared"
+    error = capsys.readouterr().err
+    assert "ztoapi bench: cannot connect to the gateway 127.0.0.1:" in error
+    assert f"({nowhere}/chat/completions); start it with `ztoapi serve` or `ztoapi demo`, or name another" in error
+
+
+def test_an_upstream_that_is_not_there_is_named(stack: Stack, nowhere: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--url", stack.base_url, "--upstream", nowhere, "--requests", "1"]) == 1
+    error = capsys.readouterr().err
+    assert "ztoapi bench: cannot connect to the upstream 127.0.0.1:" in error
+    assert f"({nowhere}/chat/completions); check the configured upstream, or name another one with --up" in error
+
+
+def test_without_an_upstream_a_gateway_that_is_not_there_is_named(
+    nowhere: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--url", nowhere]) == 1
+    error = capsys.readouterr().err
+    assert f"no response from the gateway {nowhere}: " in error
+    assert "start it with" in error
+
+
+def test_nothing_is_sent_to_an_upstream_that_is_not_configured(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--url", stack.base_url]) == 2
+    assert "ZAI_TOKEN (not set): required to measure https://api.z.ai/" in capsys.readouterr().err
+
+
+def test_the_demonstration_is_compared_with_its_simulator() -> None:
+    with GatewayProcess("demo", "--port", "0", "--sim-port", "0", "--ttft-ms", "1", "--itl-ms", "1") as demo:
+        simulator = demo.wait_for_output(r"simulator +(http://127\.0\.0\.1:\d+)/sim")
+        # A token of the environment belongs to the real upstream.
+        environment = {"ZAI_TOKEN": "real", "PORT": str(demo.port)}
+        process = GatewayProcess("bench", "--requests", "1", "--json", **environment)
+        try:
+            assert process.wait() == 0
+            output = process.rest()
+        finally:
+            process.__exit__(None, None, None)
+        assert f"half of them directly to {simulator}/api/paas/v4/chat/completions" in output
 
 
 def test_a_wrong_key_is_told_with_its_status(

@@ -2,11 +2,14 @@
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import ssl
 import sys
 from typing import Final
+
+import httpx
 
 from ztoapi.cli.options import load_config, own_origin
 from ztoapi.config.model import Config
@@ -14,7 +17,7 @@ from ztoapi.dialects.registry import DIALECTS
 from ztoapi.errors import ConfigError
 from ztoapi.measure.asking import Arm
 from ztoapi.measure.figures import Comparison
-from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, MeasurementPlan
+from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, MeasurementPlan, UnreachableError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.client import NativeClient
 
@@ -24,6 +27,11 @@ _KEY: Final = "BENCH_KEY"
 _UPSTREAM_KEY: Final = "BENCH_UPSTREAM_KEY"
 """Keys come from the environment, because every user of the machine can read command lines."""
 _BAR: Final = 30
+_TIMEOUT_SECONDS: Final = 10.0
+_REMEDIES: Final = {
+    GATEWAY: "start it with `ztoapi serve` or `ztoapi demo`, or name another gateway with --url",
+    DIRECT: "check the configured upstream, or name another one with --upstream",
+}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     interrupted = False
     try:
         asyncio.run(_measure(measurement, config))
+    except UnreachableError as error:
+        print(f"ztoapi bench: {error} ({error.arm.url}); {_REMEDIES[error.arm.name]}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         interrupted = True
     if show:
@@ -50,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _measure(measurement: Measurement, config: Config) -> None:
-    tls = ssl.create_default_context(cafile=config.upstream.ca_file)
+    tls = _tls(config)
     client = NativeClient(asyncio.get_running_loop(), config.upstream, Deadlines(), tls=lambda: tls)
     try:
         await measurement.run(client)
@@ -64,6 +75,8 @@ def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
     upstream, upstream_key = args.upstream, os.environ.get(_UPSTREAM_KEY)
     model = args.model or config.model_name
     if upstream is None:
+        upstream = _demo_upstream(url, config)
+    if upstream is None:
         platform = next((platform for platform in config.platforms if platform.id == config.default_platform), None)
         if platform is None:
             raise ConfigError(("--upstream: required, because no upstream is configured: set its base URL",))
@@ -74,6 +87,11 @@ def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
         upstream = platform.chat_url
         tokens = (item.token.reveal() for item in platform.credentials if item.token is not None)
         upstream_key = upstream_key or next(tokens, None)
+        if upstream_key is None and not DIALECTS[platform.dialect].token_optional:
+            variable = f"{platform.id.upper()}_TOKEN"
+            raise ConfigError(
+                (f"{variable} (not set): required to measure {upstream}: set it, or name an upstream with --upstream",)
+            )
     try:
         gateway = Arm(GATEWAY, _chat(url), key)
     except ValueError as error:
@@ -83,6 +101,30 @@ def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
     except ValueError as error:
         raise ConfigError((f"--upstream: {error}",)) from error
     return MeasurementPlan(direct, gateway, model, args.requests, args.concurrency, args.max_tokens)
+
+
+def _demo_upstream(url: str, config: Config) -> str | None:
+    """Return the base URL of the simulator if the gateway is that of ``ztoapi demo``. Raises ConfigError for an invalid
+    URL, OSError if no gateway listens."""
+    index = url.removesuffix("/chat/completions").rstrip("/").removesuffix("/v1") + "/"
+    try:
+        # Without the proxies of the environment, like the measurement.
+        with httpx.Client(trust_env=False, verify=_tls(config), timeout=_TIMEOUT_SECONDS) as client:
+            demo = client.get(index).json().get("demo_upstream")
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise ConfigError((f"--url: {url!r} is not an http or https URL",)) from error
+    except httpx.TransportError as error:
+        raise OSError(
+            errno.ECONNREFUSED, f"no response from the gateway {url}: {error}; {_REMEDIES[GATEWAY]}"
+        ) from error
+    except (ValueError, AttributeError):
+        # Not JSON, or not an object: the index of another server.
+        return None
+    return demo if isinstance(demo, str) else None
+
+
+def _tls(config: Config) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=config.upstream.ca_file)
 
 
 def _chat(url: str) -> str:
@@ -105,7 +147,8 @@ def _text(measurement: Measurement) -> str:
         cells = ("-" if figures is None else f"{figures[name]:.2f}" for figures in (direct, gateway))
         lines.append(f"{title:<26}" + "".join(f"{cell:>12}" for cell in cells))
     for name, faults in measurement.faults.items():
-        lines += [f"FAILED {name}, {count} times: {fault}" for fault, count in faults.items()]
+        url = measurement.urls[name]
+        lines += [f"FAILED {name} ({url}), {count} times: {fault}" for fault, count in faults.items()]
     return "\n".join(lines)
 
 

@@ -10,7 +10,9 @@ from ztoapi.app import Application
 from ztoapi.cli.options import listen
 from ztoapi.cli.serve import bury, set_up_logging
 from ztoapi.config.model import DEFAULT_MODEL, Config, Credential, ModelRoute, Platform, Secret, ServerConfig
+from ztoapi.handlers.index import IndexHandler
 from ztoapi.server.context import ServerContext
+from ztoapi.server.routes import Group
 from ztoapi.server.sockets import Sockets
 from ztoapi.server.workers import Duty
 from ztoapi.server.workers import run as run_workers
@@ -44,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
         history.create()
 
         def make_gateway(loop: asyncio.AbstractEventLoop) -> Application:
-            return Application(demo_config(port, simulator_port), loop, telemetry=board, history=history)
+            config = demo_config(port, simulator_port)
+            application = Application(config, loop, telemetry=board, history=history)
+            index = IndexHandler(dashboard=True, demo_upstream=config.platforms[0].base_url)
+            application.context.routes.add("/", {"GET": index.handle}, Group.PUBLIC)
+            return application
 
         return run_workers(
             [Duty(simulator_sockets, make_simulator), Duty(gateway_sockets, make_gateway, partial(bury, board, 0))],

@@ -8,11 +8,18 @@ __all__ = ["IndexHandler"]
 
 
 class IndexHandler:
-    """Serves the index as JSON; a browser is sent to the API reference, which every visitor may read."""
+    """Serves the index as JSON; a browser is sent to the API reference, which every visitor may read.
 
-    def __init__(self, *, dashboard: bool) -> None:
-        paths = {"name": "ztoapi", "base_url": "/v1", "documentation": "/docs", "openapi": "/openapi.json"}
-        self._body = msgspec.json.encode(paths | ({"dashboard": "/dashboard"} if dashboard else {}))
+    ``demo_upstream`` is the base URL of the simulator of ``ztoapi demo``, for ``ztoapi bench``.
+    """
+
+    def __init__(self, *, dashboard: bool, demo_upstream: str | None = None) -> None:
+        index = {"name": "ztoapi", "base_url": "/v1", "documentation": "/docs", "openapi": "/openapi.json"}
+        if dashboard:
+            index["dashboard"] = "/dashboard"
+        if demo_upstream is not None:
+            index["demo_upstream"] = demo_upstream
+        self._body = msgspec.json.encode(index)
 
     def handle(self, exchange: Exchange) -> None:
         accepted = exchange.request.headers.get(b"accept", b"").lower()

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import httpx
 import msgspec
 
-from ztoapi.errors import UpstreamError
+from ztoapi.errors import Failure, UpstreamError
 from ztoapi.upstream.client import NativeClient, UpstreamRequest
 from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import origin_of
@@ -19,6 +19,7 @@ __all__ = ["Arm", "Timing", "ask", "body_of"]
 
 _DELTA: Final = re.compile(rb'"(?:reasoning_)?content":\s?"[^"]')
 _EXCERPT_BYTES: Final = 200
+_UNREACHABLE: Final = (Failure.UNREACHABLE, Failure.CONNECT_TIMEOUT, Failure.TLS_FAILED)
 _DONE: Final = re.compile(rb"(?:^|[\r\n])data: *\[DONE\]")
 
 
@@ -45,13 +46,14 @@ class Arm:
 
 class Timing(NamedTuple):
     """The result of one request: seconds until its end and until its first delta, seconds between deltas of different
-    reads, the number of deltas, and a description of the failure, or ""."""
+    reads, the number of deltas, a description of the failure, or "", and whether no connection was made."""
 
     seconds: float
     first_seconds: float | None
     gaps: list[float]
     deltas: int
     fault: str
+    unreachable: bool = False
 
 
 class _TimedReads:
@@ -65,6 +67,7 @@ class _TimedReads:
         self.reads: list[float] = []
         self.deltas = 0
         self.error = ""
+        self.unreachable = False
         self.end = 0.0
 
     def on_head(self, head: ResponseHead) -> None:
@@ -82,6 +85,7 @@ class _TimedReads:
 
     def on_error(self, error: UpstreamError) -> None:
         self.error = str(error)
+        self.unreachable = error.failure in _UNREACHABLE
         self._finish()
 
     def on_idle(self, seconds: float) -> None:
@@ -114,7 +118,7 @@ async def ask(client: NativeClient, arm: Arm, body: bytes, *, stream: bool, time
         call.cancel()
     gaps = [after - before for before, after in zip(reader.reads, reader.reads[1:], strict=False)]
     first = reader.reads[0] - start if reader.reads else None
-    return Timing(reader.end - start, first, gaps, reader.deltas, _fault(reader, stream))
+    return Timing(reader.end - start, first, gaps, reader.deltas, _fault(reader, stream), reader.unreachable)
 
 
 def _fault(reader: _TimedReads, stream: bool) -> str:

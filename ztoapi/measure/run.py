@@ -7,16 +7,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ztoapi.errors import ZtoapiError
 from ztoapi.measure.asking import Arm, Timing, ask, body_of
 from ztoapi.measure.figures import Comparison, compare, spread
 from ztoapi.upstream.client import NativeClient
 
-__all__ = ["Measurement", "MeasurementPlan"]
+__all__ = ["DIRECT", "GATEWAY", "Measurement", "MeasurementPlan", "UnreachableError"]
 
 _TIMEOUT_SECONDS: Final = 120.0
 """The time limit of one request: longer than any short response takes."""
 DIRECT: Final = "direct"
 GATEWAY: Final = "gateway"
+
+
+class UnreachableError(ZtoapiError):
+    """No connection to ``arm``."""
+
+    def __init__(self, arm: Arm, fault: str) -> None:
+        super().__init__(fault)
+        self.arm = arm
 
 
 class MeasurementPlan:
@@ -49,10 +58,12 @@ class Measurement:
         self.faults: dict[str, Counter[str]] = {DIRECT: Counter(), GATEWAY: Counter()}
 
     async def run(self, client: NativeClient) -> None:
-        """Takes all samples."""
+        """Takes all samples. Raises UnreachableError if the first request to an arm gets no connection."""
         plan = self._plan
-        for arm in plan.arms:
-            await self._ask(client, arm, stream=False)
+        for arm in reversed(plan.arms):
+            timing = await self._ask(client, arm, stream=False)
+            if timing.unreachable:
+                raise UnreachableError(arm, timing.fault)
         for stream in (False, True):
             for number in range(plan.requests):
                 # The arms alternate in going first, so that a drift of the machine affects both.
@@ -96,9 +107,16 @@ class Measurement:
     async def _ask(self, client: NativeClient, arm: Arm, *, stream: bool) -> Timing:
         body = body_of(self._plan.model, self._plan.max_tokens, stream)
         timing = await ask(client, arm, body, stream=stream, timeout_seconds=_TIMEOUT_SECONDS)
+        if arm.name == GATEWAY:
+            # The client describes every server as an upstream.
+            timing = timing._replace(fault=timing.fault.replace("the upstream", "the gateway"))
         if timing.fault:
             self.faults[arm.name][timing.fault] += 1
         return timing
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return {arm.name: arm.url for arm in self._plan.arms}
 
     def _step(self) -> None:
         self._done += 1
