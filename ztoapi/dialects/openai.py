@@ -474,6 +474,8 @@ def _last_events(block: bytes) -> int:
 
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     """Return a whole response, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
+    if rewrite.empty and (answer := _read_answer(body)) is not None:
+        return body, read_usage(answer.usage)
     try:
         try:
             return _completion(body, rewrite)
@@ -487,15 +489,21 @@ def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
         raise malformed("a completion", error) from error
 
 
+def _read_answer(body: bytes) -> _Answer | None:
+    """Return a whole response that is forwarded unchanged; None for any other one."""
+    try:
+        answer = _answer(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if answer.choices is None or answer.error != _NULL:
+        return None
+    for choice in answer.choices:
+        if choice.finish_reason in _FOREIGN:
+            return None
+    return answer
+
+
 def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
-    if rewrite.empty:
-        try:
-            answer = _answer(body)
-        except msgspec.ValidationError:
-            answer = _Answer()
-        if answer.choices is not None and answer.error == _NULL:
-            if _FOREIGN.isdisjoint([choice.finish_reason for choice in answer.choices]):
-                return body, read_usage(answer.usage)
     fields = _fields(body)
     raw_choices = fields.get("choices", _NULL)
     if bytes(raw_choices)[:1] != b"[" or ("error" in fields and not is_empty(fields["error"])):

@@ -158,7 +158,8 @@ class ChatRequest:
 
 def decode_request(body: bytes | bytearray) -> ChatRequest:
     """Decode a request body. Raises ApiError (400), with the field and the remedy."""
-    require_utf8(body)
+    if not body.isascii():
+        require_utf8(body)
     request = ChatRequest(body)
     if not request.model:
         raise missing("model", MODEL_REMEDY)

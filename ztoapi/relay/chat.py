@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Final
 
 import httpx
 import msgspec
@@ -17,7 +18,7 @@ from ztoapi.dialects.registry import DIALECTS
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.translate import Translation, TranslationContext
 from ztoapi.errors import ApiError, UpstreamError
-from ztoapi.relay.options import Prepare, RelayOptions
+from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
 from ztoapi.relay.relay import Relay
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.relay.zread import prepare
@@ -27,7 +28,22 @@ from ztoapi.upstream.connection import Timeouts
 
 __all__ = ["Chat", "ChatRelays"]
 
+_MAX_TARGETS: Final = 1024
+"""Requested models whose targets are kept, about 1 KiB each. Names come from clients; a full map is cleared."""
+
 _encode = msgspec.json.Encoder().encode
+
+
+class _Target(msgspec.Struct, frozen=True):
+    """The part of a request's way that depends on nothing but the requested model."""
+
+    route: ModelRoute
+    upstream: Upstream
+    model: str
+    """The upstream's name in lower case."""
+    translate: Callable[[ChatRequest, TranslationContext], Translation]
+    streamed: TranslationContext
+    whole: TranslationContext
 
 
 class ChatRelays:
@@ -46,10 +62,11 @@ class ChatRelays:
     ) -> None:
         self.config = config
         self._capabilities = {name: catalogue.capabilities(each.platform.dialect) for name, each in upstreams.items()}
-        self.client = client
+        self._client = client
         self._control = control
         self._upstreams = upstreams
         self._routes = RouteTable(config)
+        self._targets: dict[str, _Target] = {}
         self._response_id = lambda: f"chatcmpl-{next_id()}"
         self._clock = clock
         upstream = config.upstream
@@ -70,45 +87,69 @@ class ChatRelays:
 
     def find(self, model: str) -> tuple[ModelRoute, Upstream]:
         """Returns the route of a model, and its upstream."""
-        route = self._routes.find(model)
-        return route, self._upstreams[route.platform]
+        target = self._target(model)
+        return target.route, target.upstream
 
     def capabilities(self, model: str) -> ModelCapabilities:
         """Returns the capabilities of a requested model."""
-        route, _ = self.find(model)
-        return self._capabilities[route.platform].get(route.upstream.lower(), UNKNOWN)
+        return self._target(model).whole.capabilities
 
-    def session(self, downstream: Downstream) -> bytes | None:
-        """Returns the value of the session header, if one is configured."""
-        return None if self._session_header is None else downstream.request.headers.get(self._session_header)
+    def send(
+        self,
+        request: ChatRequest,
+        downstream: Downstream,
+        stream: bool,
+        session: bytes | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> None:
+        """Sends ``request`` to the upstream of its model, for a stream if ``stream``. ``session`` applies unless the
+        request has the session header. Raises ApiError if the request is not possible with this upstream."""
+        model = request.model
+        target = self._targets.get(model) or self._target(model)
+        upstream, context = target.upstream, target.whole
+        if stream:
+            context = target.streamed
+            if downstream.loop.time() < upstream.no_usage_until:
+                context = msgspec.structs.replace(context, count_usage=False)
+        translation = target.translate(request, context)
+        calls: Prepare | None = None
+        if translation.prepares:
+            calls = partial(prepare, self._control, self._clock, upstream.platform.base_url, translation)
+        if self._session_header is not None:
+            session = downstream.request.headers.get(self._session_header) or session
+        downstream.record.served_model = model
+        relay = Relay(downstream, self._client, self.options)
+        relay.start(upstream, translation, target.model, stream, session, calls, on_failure)
 
-    def translate(
-        self, request: ChatRequest, route: ModelRoute, upstream: Upstream, *, stream: bool, now: float
-    ) -> tuple[Translation, Prepare | None]:
-        """Returns the translation of ``request``, and the calls that precede it. Raises ApiError if the request is not
-        possible with this upstream. ``now`` is the loop's time."""
-        config, platform = self.config, upstream.platform
-        context = TranslationContext(
+    def _target(self, model: str) -> _Target:
+        target = self._targets.get(model)
+        if target is None:
+            if len(self._targets) >= _MAX_TARGETS:
+                self._targets.clear()
+            target = self._targets[model] = self._make_target(model)
+        return target
+
+    def _make_target(self, model: str) -> _Target:
+        config, route = self.config, self._routes.find(model)
+        upstream, name = self._upstreams[route.platform], route.upstream.lower()
+        whole = TranslationContext(
             self._response_id,
             self._clock,
             route.upstream,
-            stream,
+            False,
             config.enable_thinking,
             config.think_mode,
             upstream.known_templates,
-            now >= upstream.no_usage_until,
-            config.zread_repository,
-            self._capabilities[route.platform].get(route.upstream.lower(), UNKNOWN),
+            repository=config.zread_repository,
+            capabilities=self._capabilities[route.platform].get(name, UNKNOWN),
         )
-        translation = DIALECTS[platform.dialect].translate(request, context)
-        if not translation.prepares:
-            return translation, None
-        return translation, partial(prepare, self._control, self._clock, platform.base_url, translation)
+        streamed = msgspec.structs.replace(whole, stream=True)
+        return _Target(route, upstream, name, DIALECTS[upstream.platform.dialect].translate, streamed, whole)
 
 
 class Chat:
-    """One chat request: the requested model first, then ``fallbacks``, in order. The client gets a stream if
-    ``stream``. ``session`` applies unless the request has the session header."""
+    """A chat request with fallbacks: the requested model first, then ``fallbacks``, in order. The client gets a stream
+    if ``stream``. ``session`` is as in :meth:`ChatRelays.send`."""
 
     __slots__ = ("_downstream", "_fallbacks", "_first_error", "_relays", "_request", "_session", "_stream")
 
@@ -130,20 +171,7 @@ class Chat:
     def send(self, request: ChatRequest) -> None:
         """Sends ``request`` to its model. Raises ApiError."""
         self._request = request
-        relays, downstream = self._relays, self._downstream
-        route, upstream = relays.find(request.model)
-        translation, calls = relays.translate(request, route, upstream, stream=self._stream, now=downstream.loop.time())
-        downstream.record.served_model = request.model
-        Relay(downstream, relays.client, relays.options).start(
-            upstream=upstream,
-            translation=translation,
-            model=route.upstream,
-            stream=self._stream,
-            session=relays.session(downstream) or self._session,
-            prepare=calls,
-            # Without fallbacks the relay need not keep the request.
-            on_failure=self._failed if self._fallbacks or self._first_error is not None else None,
-        )
+        self._relays.send(request, self._downstream, self._stream, self._session, self._failed)
 
     def _failed(self, error: UpstreamError) -> bool:
         """Sends the request to the next fallback after ``error``. If every fallback fails, the client gets the error of

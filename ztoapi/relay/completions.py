@@ -21,6 +21,7 @@ from ztoapi.errors import ApiError
 from ztoapi.relay.chat import Chat, ChatRelays
 from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.server.authorization import client_key
+from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["Completions"]
@@ -83,14 +84,14 @@ class Completions:
         stream: bool,
         session: bytes | None,
     ) -> None:
-        config, relays = self._config, self._relays
+        config = self._config
         fallbacks = config.fallbacks.get(request.model.lower(), ()) if config.fallbacks else ()
         if key is not None and key.models:
             fallbacks = tuple(model for model in fallbacks if key.allows(model))
         if self._cache is None:
-            Chat(relays, downstream, stream, fallbacks, session).send(request)
+            self._send(request, stream, fallbacks, session, downstream)
             return
-        _, upstream = relays.find(request.model)
+        _, upstream = self._relays.find(request.model)
         repeatable = DIALECTS[upstream.platform.dialect].repeatable
         use = use_of(request, exchange.request.headers, repeatable=repeatable)
         self._cache.serve(
@@ -98,8 +99,22 @@ class Completions:
             None if use is Use.NONE else self._cache_key(exchange, request, stream, fallbacks, key),
             use,
             stream=stream,
-            send=lambda shared: Chat(relays, shared, stream, fallbacks, session).send(request),
+            # A lambda would make cells of these variables, in requests without a cache too.
+            send=partial(self._send, request, stream, fallbacks, session),
         )
+
+    def _send(
+        self,
+        request: ChatRequest,
+        stream: bool,
+        fallbacks: tuple[str, ...],
+        session: bytes | None,
+        downstream: Downstream,
+    ) -> None:
+        if fallbacks:
+            Chat(self._relays, downstream, stream, fallbacks, session).send(request)
+        else:
+            self._relays.send(request, downstream, stream, session)
 
     def _cache_key(
         self, exchange: Exchange, request: ChatRequest, stream: bool, fallbacks: tuple[str, ...], key: ClientKey | None

@@ -105,10 +105,8 @@ class Relay:
         self._size = 0
         self._kept_alive = 0.0
 
-    # The keywords belong to a method: those of a constructor make a dictionary, which takes 2,000 instructions.
     def start(
         self,
-        *,
         upstream: Upstream,
         translation: Translation,
         model: str,
@@ -119,8 +117,8 @@ class Relay:
     ) -> None:
         """Begins the first attempt. ``model`` and ``session`` are as in RetryLoop; ``stream`` is whether the client
         gets a stream. ``prepare`` is called before each attempt, ``on_failure`` after the last one."""
-        downstream, options = self._downstream, self._options
-        self._retries = RetryLoop(downstream, upstream, model, options.max_attempts, options.timeouts, session)
+        downstream = self._downstream
+        self._retries = RetryLoop(downstream, upstream, model, self._options, session)
         self._translation = translation
         self._stream = stream
         self._prepare = prepare

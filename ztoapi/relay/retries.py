@@ -11,7 +11,8 @@ import secrets
 from typing import Final
 
 from ztoapi.errors import UpstreamError
-from ztoapi.relay.credentials import CredentialLease
+from ztoapi.relay.credentials import CredentialLease, Unavailable
+from ztoapi.relay.options import RelayOptions
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.downstream import Downstream
 from ztoapi.upstream.connection import Timeouts
@@ -24,15 +25,14 @@ _MAX_WAIT_SECONDS: Final = 5.0
 
 
 class RetryLoop:
-    """At most ``max_attempts`` for ``model`` (the upstream's name), within ``timeouts.total`` seconds from the start of
-    the request. Requests with the same ``session`` use the same credential if possible."""
+    """The attempts for ``model`` (the upstream's name in lower case), within ``timeouts.total`` seconds from the start
+    of the request. Requests with the same ``session`` use the same credential if possible."""
 
     __slots__ = (
         "_attempts",
         "_downstream",
-        "_max_attempts",
+        "_options",
         "_session",
-        "_timeouts",
         "_used_credentials",
         "lease",
         "model",
@@ -44,13 +44,11 @@ class RetryLoop:
         downstream: Downstream,
         upstream: Upstream,
         model: str,
-        max_attempts: int,
-        timeouts: Timeouts,
+        options: RelayOptions,
         session: bytes | None,
     ) -> None:
         self._downstream = downstream
-        self._max_attempts = max_attempts
-        self._timeouts = timeouts
+        self._options = options
         self._session = session
         self.lease: CredentialLease | None = None
         """The credential of the attempt in progress."""
@@ -66,13 +64,16 @@ class RetryLoop:
         if not self._attempts:
             upstream.budget.deposit(now)
         self._attempts += 1
-        lease = self.lease = upstream.acquire(now, self.model, self._used_credentials, self._session)
+        lease = upstream.pool.acquire(now, self.model, self._used_credentials, self._session)
+        if isinstance(lease, Unavailable):
+            raise upstream.unavailable(lease)
+        self.lease = lease
         record = downstream.record
         record.attempts += 1
         record.credential = lease.name
         if record.attempts == 1:
             return None
-        timeouts = self._timeouts
+        timeouts = self._options.timeouts
         return Timeouts(timeouts.first_byte, timeouts.between_bytes, max(self._seconds_left(now), 0.0))
 
     def responded(self) -> None:
@@ -101,10 +102,10 @@ class RetryLoop:
 
     def delay(self, error: UpstreamError) -> float | None:
         """Returns the seconds until the attempt that follows one with ``error``; None if there is none."""
-        if self._attempts >= self._max_attempts:
+        if self._attempts >= self._options.max_attempts:
             return None
         upstream, now = self.upstream, self._downstream.loop.time()
-        pool, model = upstream.pool, self.model.lower()
+        pool, model = upstream.pool, self.model
         if error.fault.of_credential and pool.wait(now, model, self._used_credentials) == 0.0:
             return 0.0
         if not error.retryable:
@@ -117,7 +118,7 @@ class RetryLoop:
         return delay
 
     def _seconds_left(self, now: float) -> float:
-        return self._timeouts.total - (now - self._downstream.record.started)
+        return self._options.timeouts.total - (now - self._downstream.record.started)
 
 
 def _back_off(attempts: int, jitter: float) -> float:

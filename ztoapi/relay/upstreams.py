@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import httpx
@@ -85,15 +85,6 @@ class Upstream:
 
     def __repr__(self) -> str:
         return f"<Upstream {self.platform.id} {self._origin.authority}>"
-
-    def acquire(
-        self, now: float, model: str, tried: Collection[int] = (), session: bytes | None = None
-    ) -> CredentialLease:
-        """Takes a credential for ``model`` (the upstream's name). Raises UpstreamError if none can serve it."""
-        lease = self.pool.acquire(now, model.lower(), tried, session)
-        if isinstance(lease, Unavailable):
-            raise self._unavailable(lease)
-        return lease
 
     def request(
         self, lease: CredentialLease, body: bytes | bytearray, lines: bytes = b"", path: str | None = None
@@ -193,7 +184,8 @@ class Upstream:
         lines += [f"{name}: {value}" for name, value in _headers(token).items()]
         return "\r\n".join([*lines, "content-length: "]).encode("ascii")
 
-    def _unavailable(self, unavailable: Unavailable) -> UpstreamError:
+    def unavailable(self, unavailable: Unavailable) -> UpstreamError:
+        """Returns the error for a request that no credential can serve."""
         platform = self.platform.id
         if not unavailable.reasons:
             return UpstreamError(

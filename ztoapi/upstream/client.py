@@ -115,7 +115,7 @@ class NativeClient:
         call = NativeCall(self, request, sink, timeouts or self.timeouts, max_bytes)
         connection = self.pool.acquire(request.origin)
         if connection is not None:
-            call.send_over(connection)
+            call.send_over(connection, True)
         else:
             call.connect()
         return call
@@ -161,11 +161,6 @@ class NativeCall:
         self._reused = False
         self._paused = False
 
-    def send_over(self, connection: UpstreamConnection) -> None:
-        """Sends the request over a connection of the pool."""
-        self._reused = True
-        self._send(connection)
-
     def connect(self) -> None:
         """Sends the request over a new connection."""
         self._reused = False
@@ -208,7 +203,9 @@ class NativeCall:
             return None
         return connection
 
-    def _send(self, connection: UpstreamConnection) -> None:
+    def send_over(self, connection: UpstreamConnection, reused: bool) -> None:
+        """Sends the request over an open connection; ``reused`` is whether it comes from the pool."""
+        self._reused = reused
         self._connection = connection
         request = self._request
         connection.send(request.method, request.head, request.body, self, self._timeouts, self._max_bytes)
@@ -220,7 +217,7 @@ class NativeCall:
             connection = await self._open()
             self._connecting = None
             client.pool.opened(self._request.origin, connection)
-            self._send(connection)
+            self.send_over(connection, False)
             if self._paused:
                 connection.pause()
         except UpstreamError as error:
