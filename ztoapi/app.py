@@ -18,6 +18,7 @@ from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
 from ztoapi.errors import ApiError, shutting_down
 from ztoapi.handlers.chat import ChatHandler
+from ztoapi.handlers.completions import CompletionsHandler
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.index import IndexHandler
@@ -129,6 +130,7 @@ class Application:
             ChatHandler(completions, default_stream=config.default_stream),
             MessagesHandler(completions, relays.capabilities, tokens, self.context.next_id),
             ResponsesHandler(completions, relays.capabilities, tokens, self.context.next_id, clock),
+            CompletionsHandler(completions, relays.capabilities, self.context.next_id, clock),
             models,
             health,
         )
@@ -140,11 +142,13 @@ class Application:
         chat: ChatHandler,
         messages: MessagesHandler,
         responses: ResponsesHandler,
+        legacy: CompletionsHandler,
         models: ModelsHandler,
         health: HealthHandler,
     ) -> None:
         routes = self.context.routes
         routes.add("/v1/chat/completions", {"POST": chat.handle}, _API)
+        routes.add("/v1/completions", {"POST": legacy.handle}, _API)
         for path, handler in {"": messages.handle, "/count_tokens": messages.handle_count}.items():
             routes.add(f"/v1/messages{path}", {"POST": handler}, _API, errors=messages_errors)
         for path, handler in {"": responses.handle, "/input_tokens": responses.handle_count}.items():
