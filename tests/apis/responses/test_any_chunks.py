@@ -30,7 +30,9 @@ DELTAS = st.one_of(
 CHUNKS = st.builds(chunk, DELTAS)
 LAST_CHUNKS = st.builds(lambda delta, finish: chunk(delta, finish), DELTAS, FINISHES)
 USAGES = st.sampled_from([b"", chunk({}, usage=usage(4, 2))])
-REQUESTS = st.sampled_from([{}, {"reasoning": {"summary": "auto"}}, {"reasoning": {"effort": "none"}}])
+REQUESTS = st.sampled_from(
+    [{}, {"reasoning": {"summary": "auto"}}, {"reasoning": {"effort": "high"}}, {"reasoning": {"effort": "none"}}]
+)
 FIXED = {"id", "type", "call_id", "name", "namespace", "role"}
 """Members of an item that never change."""
 PARTS = ("response.content_part.added", "response.reasoning_summary_part.added")
@@ -57,7 +59,7 @@ def fold(events: list[Event]) -> None:
             assert {name: item[name] for name in FIXED & item.keys()} == {
                 name: announced[index][name] for name in FIXED & announced[index].keys()
             }
-            assert values[index] in strings(item)
+            assert values[index] in strings(item) or (item["type"] == "reasoning" and not values[index])
         elif index is not None:
             assert event["item_id"] == announced[index]["id"]
             assert index not in done

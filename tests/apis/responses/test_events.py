@@ -76,7 +76,8 @@ def test_the_events_of_a_text() -> None:
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_reasoning_is_an_item_of_its_own(name: str) -> None:
-    stream = writer().feed(chunk({name: "Hm"}) + chunk({name: "m"}) + chunk({"content": "Yes"}, "stop") + DONE)
+    chunks = chunk({name: "Hm"}) + chunk({name: "m"}) + chunk({"content": "Yes"}, "stop") + DONE
+    stream = writer(reasoning={"effort": "high"}).feed(chunks)
     assert kinds(stream)[2:9] == [
         ADDED,
         "response.content_part.added",
@@ -96,6 +97,9 @@ def test_reasoning_is_an_item_of_its_own(name: str) -> None:
         "encrypted_content": seal("Hmm"),
     }
     assert message["id"] == "msg_u_1"
+    unrequested = writer().feed(chunks)
+    assert kinds(unrequested)[2:5] == [ADDED, ITEM_DONE, ADDED]
+    assert items(unrequested)[0] == reasoning
 
 
 def test_a_summary_shows_the_reasoning_where_one_was_requested() -> None:

@@ -149,7 +149,7 @@ class ResponseWriter:
     def _delta(self, delta: Delta, out: list[bytes]) -> None:
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning and self._context.shows_reasoning:
-            self._add_text(TextKind.SUMMARY if self._context.summarises else TextKind.REASONING, reasoning, out)
+            self._add_text(self._context.reasoning_kind, reasoning, out)
         if delta.content:
             self._add_text(TextKind.MESSAGE, delta.content, out)
         if delta.refusal:

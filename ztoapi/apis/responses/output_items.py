@@ -98,10 +98,13 @@ class TextKind(Enum):
         b"",
     )
     """Reasoning for a client that displays summaries."""
+    UNREQUESTED = REASONING._replace(event=b"")
+    """Reasoning for a client that has not requested any: it gets the item, which it needs for the next request, but no
+    events of its text. Open Responses knows other names for them than OpenAI."""
 
     @property
     def is_reasoning(self) -> bool:
-        return self in (TextKind.REASONING, TextKind.SUMMARY)
+        return self in (TextKind.REASONING, TextKind.SUMMARY, TextKind.UNREQUESTED)
 
 
 _EMPTY_TEXT: Final = b'""'
@@ -133,26 +136,29 @@ class TextItem:
             item = b'{"type":"reasoning","id":"%b","status":"in_progress","summary":[],"content":[]}' % self._id
         else:
             item = b'{"type":"message","id":"%b","status":"in_progress","role":"assistant","content":[]}' % self._id
+        added = numbers.event(b"response.output_item.added", b'"output_index":%d,"item":%b' % (self.index, item))
+        if not form.event:
+            return added
         part = b'%b,"part":%b' % (self._place, form.part % _EMPTY_TEXT)
-        return numbers.event(b"response.output_item.added", b'"output_index":%d,"item":%b' % (self.index, item)) + (
-            numbers.event(form.part_event + b".added", part)
-        )
+        return added + numbers.event(form.part_event + b".added", part)
 
     def delta(self, text: str) -> bytes:
         self._texts.append(text)
+        if not self.kind.value.event:
+            return b""
         return b'%b%d,"delta":%b}\n\n' % (self._delta, self._numbers.next(), _encode(text))
 
     def done(self, item: bytes) -> bytes:
         """Returns the last events, with the complete ``item``."""
         form, numbers = self.kind.value, self._numbers
-        text = self._text()
-        return b"".join(
-            (
-                numbers.event(form.event + b".done", b'%b,"%b":%b%b' % (self._place, form.member, text, form.extra)),
-                numbers.event(form.part_event + b".done", b'%b,"part":%b' % (self._place, form.part % text)),
-                numbers.event(b"response.output_item.done", b'"output_index":%d,"item":%b' % (self.index, item)),
-            )
-        )
+        content = b""
+        if form.event:
+            text = self._text()
+            content = numbers.event(
+                form.event + b".done", b'%b,"%b":%b%b' % (self._place, form.member, text, form.extra)
+            ) + numbers.event(form.part_event + b".done", b'%b,"part":%b' % (self._place, form.part % text))
+        done = b'"output_index":%d,"item":%b' % (self.index, item)
+        return content + numbers.event(b"response.output_item.done", done)
 
     def item(self, status: ItemStatus) -> bytes:
         """Returns the item with all its text."""

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.apis.responses.input_items import InputReader, listed_tools
+from ztoapi.apis.responses.output_items import TextKind
 from ztoapi.apis.responses.response_object import EchoedTool, echo
 from ztoapi.apis.responses.tools import CalledTool, ToolNames, choose_tools
 from ztoapi.apis.thinking import thinking_fields
@@ -42,8 +43,7 @@ class ResponseContext(msgspec.Struct, gc=False):
     """As requested."""
     shows_reasoning: bool
     """False if the client does not want reasoning, which some models give all the same."""
-    summarises: bool
-    """The client displays reasoning from its summary."""
+    reasoning_kind: TextKind
     called: dict[str, CalledTool]
     """The client's tools by the names of their functions, where they differ."""
     echo: bytes
@@ -169,11 +169,18 @@ class ResponsesRequest:
         context = ResponseContext(
             model=self.model,
             shows_reasoning=effort != "none",
-            summarises=(self._reasoning.summary or self._reasoning.generate_summary) is not None,
+            reasoning_kind=self._reasoning_kind,
             called=tools.called,
             echo=echo(fields, [_echoed(raw) for raw in listed], stored=stored),
         )
         return ChatRequest(_encode(chat)), context
+
+    @property
+    def _reasoning_kind(self) -> TextKind:
+        reasoning = self._reasoning
+        if reasoning.summary is not None or reasoning.generate_summary is not None:
+            return TextKind.SUMMARY
+        return TextKind.UNREQUESTED if reasoning.effort is None else TextKind.REASONING
 
     def _sampling(self, model: ModelCapabilities) -> dict[str, object]:
         """The fields that the chat API has too."""
