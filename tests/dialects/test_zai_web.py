@@ -537,11 +537,19 @@ def test_defect_05_array_content_is_accepted() -> None:
     ]
 
 
-@pytest.mark.parametrize("messages", ["text", [1], [{"role": "user", "content": [1]}]])
-def test_request_with_wrong_messages_is_refused(messages: object) -> None:
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ("text", "messages"),
+        ([1], "messages[0]"),
+        ([{"role": "user", "content": [1]}], "messages[0].content[0]"),
+        ([{"role": "user"}, {"role": "user", "content": [{"type": "text"}, {"text": 1}]}], "messages[1].content[1].text"),
+    ],
+)
+def test_request_with_wrong_messages_is_refused(messages: object, param: str) -> None:
     with pytest.raises(ApiError) as caught:
         request(messages=messages)
-    assert (caught.value.status, caught.value.param) == (400, "messages")
+    assert (caught.value.status, caught.value.param) == (400, param)
 
 
 def test_request_carries_no_credentials_and_no_client_proofs() -> None:

@@ -101,22 +101,25 @@ def _params(fields: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
 
 def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, msgspec.Raw]]:
     messages = decode_value(fields, "messages", list[dict[str, msgspec.Raw]]) or []
-    for message in messages:
+    for number, message in enumerate(messages):
         if bytes(message.get("role", b"")) == b'"developer"':
             message["role"] = msgspec.Raw(b'"system"')
         if "content" in message:
-            message["content"] = _content(message["content"])
+            message["content"] = _content(message["content"], f"messages[{number}].content")
     return messages
 
 
-def _content(content: msgspec.Raw) -> msgspec.Raw:
-    """Join text parts into a string, which the web format always accepts; other parts are forwarded unchanged."""
+def _content(content: msgspec.Raw, place: str) -> msgspec.Raw:
+    """Join text parts into a string, which the web format always accepts; other parts are forwarded unchanged.
+
+    ``place`` names the content in errors.
+    """
     if not bytes(content).startswith(b"["):
         return content
     try:
         parts = _decode_parts(content)
     except msgspec.DecodeError as error:
-        raise field_error("messages.content", error) from error
+        raise field_error(place, error) from error
     if any(part.type != "text" for part in parts):
         return content
     # Without a separator, as GLM's own chat template joins them.
