@@ -18,7 +18,8 @@ from tests.stack import Stack
 
 BODY = {"model": "glm-4.6:itl=0:tokens=400", "messages": [{"role": "user", "content": "x"}], "stream": True}
 KEY = {"authorization": "Bearer admin"}
-TRIES = 20
+TRIES = 60
+"""Profiles of a second each. On a busy machine one has some three samples, of which a tenth are writes."""
 
 
 @pytest.fixture(scope="module")

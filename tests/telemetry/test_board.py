@@ -87,13 +87,15 @@ def test_what_finds_no_room_is_counted_as_other(table: MetricTable) -> None:
 def test_rows_are_not_read_again_for_what_finds_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     labels_of = Slot._labels
+    slot = MetricsBoard().slot(0)
 
-    def labels(slot: Slot, table: MetricTable, place: int) -> tuple[str, ...]:
-        read.append(place)
-        return labels_of(slot, table, place)
+    def labels(reader: Slot, table: MetricTable, place: int) -> tuple[str, ...]:
+        # A gateway of another test may be reading its own slots.
+        if reader is slot:
+            read.append(place)
+        return labels_of(reader, table, place)
 
     monkeypatch.setattr(Slot, "_labels", labels)
-    slot = MetricsBoard().slot(0)
     for number in [*range(SAMPLES.rows * 2)] * 2:
         slot.row(SAMPLES, ("metric", str(number), ""))
     assert len(read) <= SAMPLES.rows
