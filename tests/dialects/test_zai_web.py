@@ -543,7 +543,10 @@ def test_defect_05_array_content_is_accepted() -> None:
         ("text", "messages"),
         ([1], "messages[0]"),
         ([{"role": "user", "content": [1]}], "messages[0].content[0]"),
-        ([{"role": "user"}, {"role": "user", "content": [{"type": "text"}, {"text": 1}]}], "messages[1].content[1].text"),
+        (
+            [{"role": "user"}, {"role": "user", "content": [{"type": "text"}, {"text": 1}]}],
+            "messages[1].content[1].text",
+        ),
     ],
 )
 def test_request_with_wrong_messages_is_refused(messages: object, param: str) -> None:
