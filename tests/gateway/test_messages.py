@@ -60,6 +60,11 @@ def test_thinking_is_shown_only_if_the_client_wants_it(stack: Stack) -> None:
     assert [block["type"] for block in post(stack, {"messages": HELLO}).json()["content"]] == ["text"]
 
 
+def test_a_variant_of_a_model_has_its_abilities(stack: Stack) -> None:
+    # GLM-5.3 refuses a request that switches thinking off.
+    assert post(stack, {"model": "glm-5.3:tokens=5", "messages": HELLO}).status_code == 200
+
+
 def test_a_tool_runs_to_the_end(stack: Stack) -> None:
     script = '[simulate: Read {"path": "a.py"} > "It contains $result"]'
     messages: list[Fields] = [{"role": "user", "content": script}]

@@ -132,6 +132,7 @@ class ChatRelays:
     def _make_target(self, model: str) -> _Target:
         config, route = self.config, self._routes.find(model)
         upstream, name = self._upstreams[route.platform], route.upstream.lower()
+        known = self._capabilities[route.platform]
         whole = TranslationContext(
             self._response_id,
             self._clock,
@@ -141,7 +142,8 @@ class ChatRelays:
             config.think_mode,
             upstream.known_templates,
             repository=config.zread_repository,
-            capabilities=self._capabilities[route.platform].get(name, UNKNOWN),
+            # Servers append a variant to a model's name, as in glm-4.6:free.
+            capabilities=known.get(name) or known.get(name.partition(":")[0], UNKNOWN),
         )
         streamed = msgspec.structs.replace(whole, stream=True)
         return _Target(route, upstream, name, DIALECTS[upstream.platform.dialect].translate, streamed, whole)
