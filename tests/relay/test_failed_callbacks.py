@@ -13,7 +13,7 @@ from tests.support.raw_upstream import RawUpstream, stream_of, whole
 from ztoapi.dialects.openai import OpenAIReader
 from ztoapi.dialects.translate import OpenAITranslation
 from ztoapi.errors import Ending
-from ztoapi.relay.chat import Chat
+from ztoapi.relay.chat import ChatRelays
 from ztoapi.relay.relay import Relay
 from ztoapi.relay.retries import RetryLoop
 from ztoapi.relay.upstreams import Upstream
@@ -168,14 +168,14 @@ def test_a_fallback_that_cannot_begin(monkeypatch: pytest.MonkeyPatch) -> None:
             ZTOAPI_MAX_TRIES="1",
         ) as stack,
     ):
-        send = Chat.send
+        send = ChatRelays.send
 
-        def fail_second(chat: Chat, request: Any) -> None:  # noqa: ANN401 - a ChatRequest
+        def fail_second(relays: ChatRelays, request: Any, *others: Any) -> None:  # noqa: ANN401 - a ChatRequest
             if request.model == "other":
                 raise ZeroDivisionError
-            send(chat, request)
+            send(relays, request, *others)
 
-        monkeypatch.setattr(Chat, "send", fail_second)
+        monkeypatch.setattr(ChatRelays, "send", fail_second)
         assert chat(stack, stream=False)[0] == 500
         assert not in_flight(stack)
 

@@ -208,7 +208,11 @@ class OpenAIReader:
         if prefix.find(b'"usage"') >= 0 or prefix.find(b'"error"') >= 0:
             return None
         try:
-            template = template.with_head(*self._heads(block[:start], prefix, DELTA))
+            if self._rewrite.empty:
+                head = new_head = block[: at + len(DELTA)]
+            else:
+                head, new_head = self._heads(block[:start], prefix, DELTA)
+            template = template.with_head(head, new_head)
         except (msgspec.DecodeError, RecursionError):
             return None
         self.template = template
@@ -262,8 +266,9 @@ class OpenAIReader:
             if self.done:
                 same = same and not part
                 continue
-            if part[:5] == b"data:" and _LF not in part:
-                name, data, passes = "", part[6:] if part[5:6] == b" " else part[5:], True
+            start = 6 if part[:6] == b"data: " else 5
+            if (start == 6 or part[:5] == b"data:") and _LF not in part:
+                name, data, passes = "", part[start:], True
             else:
                 name, found, passes = read_part(part)
                 if found is None:
@@ -289,8 +294,8 @@ class OpenAIReader:
         if data == _END:
             if not self._started:
                 return self.eof()
-            end = self._end()
-            return end if self._usage_event else None
+            self.done = True
+            return self._usage_event + DONE if self._usage_event else None
         if self.template is not None and self._rewrite.empty:
             last = self._last_event(data)
             if last is not None:

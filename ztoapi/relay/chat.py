@@ -26,7 +26,7 @@ from ztoapi.server.downstream import Downstream
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
 
-__all__ = ["Chat", "ChatRelays"]
+__all__ = ["ChatRelays"]
 
 _MAX_TARGETS: Final = 1024
 """Requested models whose targets are kept, about 1 KiB each. Names come from clients; a full map is cleared."""
@@ -99,11 +99,15 @@ class ChatRelays:
         request: ChatRequest,
         downstream: Downstream,
         stream: bool,
-        session: bytes | None = None,
+        session: bytes | None,
+        fallbacks: tuple[str, ...],
         on_failure: OnFailure | None = None,
     ) -> None:
         """Sends ``request`` to the upstream of its model, for a stream if ``stream``. ``session`` applies unless the
-        request has the session header. Raises ApiError if the request is not possible with this upstream."""
+        request has the session header; the models ``fallbacks`` replace one that fails. Raises ApiError if the request
+        is not possible with this upstream."""
+        if fallbacks:
+            on_failure = _Fallbacks(self, request, downstream, stream, session, fallbacks).failed
         model = request.model
         target = self._targets.get(model) or self._target(model)
         upstream, context = target.upstream, target.whole
@@ -149,33 +153,30 @@ class ChatRelays:
         return _Target(route, upstream, name, DIALECTS[upstream.platform.dialect].translate, streamed, whole)
 
 
-class Chat:
-    """A chat request with fallbacks: the requested model first, then ``fallbacks``, in order. The client gets a stream
-    if ``stream``. ``session`` is as in :meth:`ChatRelays.send`."""
+class _Fallbacks:
+    """The ``models`` that replace the one of ``request`` if it fails, in order. The others are as in
+    :meth:`ChatRelays.send`."""
 
-    __slots__ = ("_downstream", "_fallbacks", "_first_error", "_relays", "_request", "_session", "_stream")
+    __slots__ = ("_downstream", "_first_error", "_models", "_relays", "_request", "_session", "_stream")
 
     def __init__(
         self,
         relays: ChatRelays,
+        request: ChatRequest,
         downstream: Downstream,
         stream: bool,
-        fallbacks: tuple[str, ...],
-        session: bytes | None = None,
+        session: bytes | None,
+        models: tuple[str, ...],
     ) -> None:
         self._relays = relays
-        self._session = session
+        self._request = request
         self._downstream = downstream
         self._stream = stream
-        self._fallbacks = fallbacks
+        self._session = session
+        self._models = models
         self._first_error: UpstreamError | None = None
 
-    def send(self, request: ChatRequest) -> None:
-        """Sends ``request`` to its model. Raises ApiError."""
-        self._request = request
-        self._relays.send(request, self._downstream, self._stream, self._session, self._failed)
-
-    def _failed(self, error: UpstreamError) -> bool:
+    def failed(self, error: UpstreamError) -> bool:
         """Sends the request to the next fallback after ``error``. If every fallback fails, the client gets the error of
         the requested model. Returns False if no fallback can help."""
         if self._first_error is None:
@@ -183,12 +184,13 @@ class Chat:
                 return False
             self._first_error = error
         downstream = self._downstream
-        while self._fallbacks and self._seconds_left() > 0.0:
-            model, *others = self._fallbacks
-            self._fallbacks = tuple(others)
+        while self._models and self._seconds_left() > 0.0:
+            model, *others = self._models
+            self._models = tuple(others)
             fields = {**self._request.fields, "model": msgspec.Raw(_encode(model))}
+            request = ChatRequest(_encode(fields), fields)
             try:
-                self.send(ChatRequest(_encode(fields), fields))
+                self._relays.send(request, downstream, self._stream, self._session, (), self.failed)
             except ApiError:
                 # The request is not possible with this model, such as one without a repository for zread.
                 continue

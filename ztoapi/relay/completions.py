@@ -18,10 +18,9 @@ from ztoapi.config.model import ClientKey, Config
 from ztoapi.dialects.registry import DIALECTS
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.errors import ApiError
-from ztoapi.relay.chat import Chat, ChatRelays
+from ztoapi.relay.chat import ChatRelays
 from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.server.authorization import client_key
-from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["Completions"]
@@ -89,7 +88,7 @@ class Completions:
         if key is not None and key.models:
             fallbacks = tuple(model for model in fallbacks if key.allows(model))
         if self._cache is None:
-            self._send(request, stream, fallbacks, session, downstream)
+            self._relays.send(request, downstream, stream, session, fallbacks)
             return
         _, upstream = self._relays.find(request.model)
         repeatable = DIALECTS[upstream.platform.dialect].repeatable
@@ -100,21 +99,8 @@ class Completions:
             use,
             stream=stream,
             # A lambda would make cells of these variables, in requests without a cache too.
-            send=partial(self._send, request, stream, fallbacks, session),
+            send=partial(self._relays.send, request, stream=stream, session=session, fallbacks=fallbacks),
         )
-
-    def _send(
-        self,
-        request: ChatRequest,
-        stream: bool,
-        fallbacks: tuple[str, ...],
-        session: bytes | None,
-        downstream: Downstream,
-    ) -> None:
-        if fallbacks:
-            Chat(self._relays, downstream, stream, fallbacks, session).send(request)
-        else:
-            self._relays.send(request, downstream, stream, session)
 
     def _cache_key(
         self, exchange: Exchange, request: ChatRequest, stream: bool, fallbacks: tuple[str, ...], key: ClientKey | None

@@ -271,7 +271,7 @@ class Exchange:
             chunked=self.chunked,
             close=self._close,
         )
-        stream = self.stream = ResponseStream(self, head)
+        stream = self.stream = ResponseStream(self, head, self._connection.transport.write)
         if self.finished or self.gone:
             stream.close()
             return stream

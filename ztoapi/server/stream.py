@@ -41,7 +41,8 @@ class StreamOwner(Protocol):
 
 
 class ResponseStream:
-    """The body of one streamed response. ``head`` goes out in one write with the first piece.
+    """The body of one streamed response. ``head`` goes out in one write with the first piece; ``write`` is that of the
+    transport.
 
     After ``close`` all methods do nothing.
     """
@@ -61,7 +62,7 @@ class ResponseStream:
 
     _owner: StreamOwner
 
-    def __init__(self, owner: StreamOwner, head: bytes) -> None:
+    def __init__(self, owner: StreamOwner, head: bytes, write: Callable[[bytes], None]) -> None:
         self._owner = owner
         self._head = head
         self.chunked = owner.chunked
@@ -77,9 +78,7 @@ class ResponseStream:
         self._stalled = False
         self._hold: asyncio.TimerHandle | None = None
         """The end of a rest that ``pace`` has imposed."""
-        self._write: Callable[[bytes], None] | None = (
-            owner.transport.write if owner.pace is None else self._write_at_pace
-        )
+        self._write: Callable[[bytes], None] | None = write if owner.pace is None else self._write_at_pace
         """None after ``close``."""
 
     def write(self, payload: bytes) -> None:

@@ -192,8 +192,9 @@ class NativeCall:
             connection.offer_raw_reads(take)
 
     def finish(self) -> None:
-        connection = self._own_connection()
-        if connection is not None and not connection.complete:
+        connection = self._connection
+        # Usually the end has arrived with the last event.
+        if connection is not None and not connection.complete and self._own_connection() is not None:
             connection.hand_over(Rest(connection), REST_SECONDS)
 
     def _own_connection(self) -> UpstreamConnection | None:
