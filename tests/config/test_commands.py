@@ -67,7 +67,7 @@ def test_everything_that_is_wrong_is_told_at_once_on_standard_error(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert [line.strip() for line in shown.err.splitlines()[1:]] == [
-        "none.toml (--config): file not found",
+        "none.toml (--config): file not found: name an existing file",
         "DEFAULT_STREAM (environment): must be true or false (or 1, 0, yes, no, on, off)",
         "--port (command line): must be a whole number from 0 to 65535",
         "--transport (command line): must be one of native, httpx",

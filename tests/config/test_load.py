@@ -184,7 +184,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     (tmp_path / ".env.local").write_bytes(b"A=\xff")
     found = problems(tmp_path)
-    assert any(problem.startswith(".env: cannot be read") for problem in found)
+    assert any(problem.startswith(".env: is a directory: remove") for problem in found)
     assert any(problem.startswith(".env.local: not valid UTF-8") for problem in found)
 
 

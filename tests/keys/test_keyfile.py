@@ -126,15 +126,16 @@ def test_what_cannot_be_a_name_may_be_a_key_and_is_not_repeated(path: Path, name
     ("spoil", "expected"),
     [
         (Path.touch, None),
-        (Path.mkdir, "cannot be read"),
-        (lambda path: path.write_bytes(b"\xff"), "not valid UTF-8 (byte 0)"),
-        (Path.exists, "file not found: create it with `ztoapi keys create --name NAME`"),
+        (Path.mkdir, "is a directory: name a file"),
+        (lambda path: path.write_bytes(b"\xff"), "is not valid UTF-8 (byte 0)"),
+        (Path.exists, "file not found: create it with `ztoapi keys create --name NAME --key-file FILE`"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(path: Path, spoil: object, expected: str | None) -> None:
     assert callable(spoil)
     spoil(path)
-    assert problems(path) == [] if expected is None else problems(path)[0].startswith(f"FILE: {expected}")
+    assert problems(path) == [] if expected is None else problems(path)[0].startswith("key file: FILE")
+    assert expected is None or expected in problems(path)[0]
 
 
 @pytest.mark.parametrize(

@@ -168,8 +168,8 @@ def test_without_a_file_it_is_said_how_to_name_one(
     monkeypatch.setattr(os, "environ", {})
     assert main(["keys", "list"]) == 2
     assert "key_file (not set): name the key file: --key-file FILE, ZTOAPI_KEY_FILE" in capsys.readouterr().err
-    assert main(["keys", "create", "--name", "alice", "--key-file", "none/keys.toml"]) == 1
-    assert "none: No such file or directory" in capsys.readouterr().err
+    assert main(["keys", "create", "--name", "alice", "--key-file", "none/keys.toml"]) == 2
+    assert "none: No such file or directory: name a file in a directory that you may write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("action", [["list"], ["create", "--name", "bob"], ["revoke", "alice"]])

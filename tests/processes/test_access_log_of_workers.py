@@ -163,5 +163,7 @@ def test_a_reader_that_takes_nothing_does_not_stop_the_gateway(simulator: Stack)
 def test_a_file_that_cannot_be_opened_is_refused_with_2(simulator: Stack, path: Path) -> None:
     process = gateway(simulator, ZTOAPI_ACCESS_LOG=str(path / "no" / "access.log"))
     assert process.wait() == 2
-    assert "access.log cannot be written: No such file or directory" in process.wait_for_output("(?s)(.+)")
+    assert "access.log cannot be written (No such file or directory): name a file in" in process.wait_for_output(
+        "(?s)(.+)"
+    )
     process.__exit__(None, None, None)

@@ -59,7 +59,7 @@ def test_history_survives_restarts_and_dead_workers(simulator: Stack, tmp_path: 
 def test_a_named_file_that_is_of_no_use_is_an_error(simulator: Stack) -> None:
     process = gateway(simulator, ZTOAPI_HISTORY_FILE="/proc/nowhere/history.db")
     assert process.wait() == 2
-    process.wait_for_output(r"(history_file: /proc/nowhere/history\.db cannot be used)")
+    process.wait_for_output(r"(ZTOAPI_HISTORY_FILE \(environment\): /proc/nowhere/history\.db cannot be used)")
     process.__exit__(None, None, None)
 
 

@@ -37,16 +37,37 @@ _HOURS: Final = {"h": 1, "d": 24, "w": 168}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``args.action``; returns 0. Raises ConfigError, OSError."""
-    path = find_key_file({"key_file": args.key_file}, environ=os.environ, directory=Path.cwd(), config_file=args.config)
+    """Run ``args.action``; returns 0. Raises ConfigError."""
+    path, where = find_key_file(
+        {"key_file": args.key_file}, environ=os.environ, directory=Path.cwd(), config_file=args.config
+    )
+    try:
+        _act(args, path, where)
+    except OSError as error:
+        problem = f"{where}: {error.filename or path}: {error.strerror}: name a file in a directory that you may write"
+        raise ConfigError((problem,)) from error
+    return 0
+
+
+def _act(args: argparse.Namespace, path: Path, where: str) -> None:
+    keys = _read(path, where) if args.action != "create" or path.exists() else ()
     now = datetime.datetime.fromtimestamp(int(ServerContext.wall_clock()), datetime.UTC)
     if args.action == "create":
         _create(args, path, now)
     elif args.action == "list":
-        _list(args, path, now)
+        _list(args, keys, now)
     else:
         _revoke(args, path)
-    return 0
+
+
+def _read(path: Path, where: str) -> Sequence[ClientKey]:
+    problems, warnings = Problems(), list[str]()
+    keys = read_key_file(path, problems, warnings, where=where)
+    if problems.lines:
+        raise ConfigError(tuple(problems.lines))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return keys
 
 
 def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> None:
@@ -80,13 +101,7 @@ def _revoke(args: argparse.Namespace, path: Path) -> None:
         print(f"{args.name} was already revoked.", file=sys.stderr)
 
 
-def _list(args: argparse.Namespace, path: Path, now: datetime.datetime) -> None:
-    problems, warnings = Problems(), list[str]()
-    keys = read_key_file(path, problems, warnings)
-    if problems.lines:
-        raise ConfigError(tuple(problems.lines))
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+def _list(args: argparse.Namespace, keys: Sequence[ClientKey], now: datetime.datetime) -> None:
     if args.json:
         print(json.dumps([_entry(key, now) for key in keys], indent=2))
         return

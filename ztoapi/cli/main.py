@@ -1,10 +1,12 @@
 """The command line. A command's module, and the options that it needs, are imported only when the command runs."""
 
 import argparse
+import difflib
 import importlib
+import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from ztoapi import __version__
 from ztoapi.cli.options import add_config_flag, add_option_flags
@@ -14,6 +16,10 @@ from ztoapi.errors import ConfigError
 __all__ = ["main"]
 
 _SERVERS = ("serve", "simulate", "demo")
+_MAX_DIGITS: Final = 9
+"""Longest whole number: Python refuses to convert texts of several thousand digits."""
+_MAX_MILLISECONDS: Final = 3_600_000
+_FLAG: Final = re.compile(r"--[a-z][a-z-]*")
 
 
 class _Command(NamedTuple):
@@ -21,6 +27,13 @@ class _Command(NamedTuple):
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends the process with exit code 2 for invalid usage."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(f"{message}; `{self.prog} --help` shows the usage")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,9 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="ztoapi", description="An OpenAI-compatible streaming gateway for Z.ai's GLM models."
-    )
+    parser = _Parser(prog="ztoapi", description="An OpenAI-compatible streaming gateway for Z.ai's GLM models.")
     parser.add_argument("--version", action="version", version=f"ztoapi {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     # The top level has no flags with a value, so the first word that is not a flag is the command.
@@ -57,11 +68,39 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         subparser = commands.add_parser(name, help=command.help)
         if name == chosen:
             command.add_arguments(subparser)
-    if chosen != "connect":
-        return parser.parse_args(argv)
     # Words after -- are for another program; argparse accepts none after an optional positional argument.
-    end = argv.index("--") if "--" in argv else len(argv)
-    return parser.parse_args(argv[:end], argparse.Namespace(arguments=argv[end + 1 :]))
+    end = argv.index("--") if chosen == "connect" and "--" in argv else len(argv)
+    args, unknown = parser.parse_known_args(argv[:end], argparse.Namespace(arguments=argv[end + 1 :]))
+    if unknown:
+        subparser = commands.choices[args.command]
+        flags = _FLAG.findall(subparser.format_help())
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        subparser.error(f"unknown arguments: {' '.join(unknown)}{hint}")
+    return args
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return convert
+
+
+def _milliseconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= _MAX_MILLISECONDS:
+        raise argparse.ArgumentTypeError(f"must be a number of milliseconds from 0 to {_MAX_MILLISECONDS}")
+    return value
+
+
+_port = _whole(0, 65535)
+_count = _whole(1, 1_000_000)
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +111,7 @@ def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1")
     parser.add_argument("--port", type=_port, default=9100, help="TCP port; default: 9100")
-    parser.add_argument("--workers", type=int, default=1, help="worker processes; default: 1")
+    parser.add_argument("--workers", type=_whole(1, 1024), default=1, help="worker processes; default: 1")
     parser.add_argument("--api-key", default=None, help="reject requests without this key")
     _add_timing_arguments(parser)
 
@@ -84,10 +123,10 @@ def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_timing_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ttft-ms", type=float, default=100.0, help="time to the first token; default: 100")
-    parser.add_argument("--itl-ms", type=float, default=20.0, help="time between tokens; default: 20")
-    parser.add_argument("--tokens", type=int, default=32, help="tokens in a response; default: 32")
-    parser.add_argument("--events-per-write", type=int, default=1, help="events in one write; default: 1")
+    parser.add_argument("--ttft-ms", type=_milliseconds, default=100.0, help="time to the first token; default: 100")
+    parser.add_argument("--itl-ms", type=_milliseconds, default=20.0, help="time between tokens; default: 20")
+    parser.add_argument("--tokens", type=_whole(0, 1_000_000), default=32, help="tokens in a response; default: 32")
+    parser.add_argument("--events-per-write", type=_count, default=1, help="events in one write; default: 1")
 
 
 def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,15 +206,3 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "connect": _Command("print the settings of a client, such as claude or codex, or start it", _add_connect_arguments),
     "keys": _Command("create, list and revoke client keys", _add_keys_arguments),
 }
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
-        raise argparse.ArgumentTypeError("must be a whole number from 0 to 65535")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
-        raise argparse.ArgumentTypeError("must be a whole number from 1 to 1000000")
-    return int(text)

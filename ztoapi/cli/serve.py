@@ -16,6 +16,7 @@ from ztoapi.app import Application, make_shared_limits
 from ztoapi.cli.options import host_fault, listen, load_config
 from ztoapi.config.host import raise_open_files
 from ztoapi.config.keys import KeyRing
+from ztoapi.config.load import Loaded
 from ztoapi.config.model import Config
 from ztoapi.errors import ConfigError
 from ztoapi.limits.shared_limits import SharedLimits
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     shortage = _shortage_of_files(config, raise_open_files())
     if shortage is not None:
         print(f"warning: {shortage}", file=sys.stderr)
-    sink = _make_sink(config)
+    sink = _make_sink(loaded)
     if config.otlp_endpoint is not None:
         # Reports a missing package once, before the workers start.
         _tracer_class()
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     keys = KeyRing(config)
     limits = make_shared_limits(config, len(sockets))
     telemetry = MetricsBoard(len(sockets))
-    history = _make_history(config, telemetry)
+    history = _make_history(loaded, telemetry)
     return run_workers(
         [
             Duty(
@@ -135,14 +136,17 @@ def _tracer_class() -> "type[SpanTracer]":
     return SpanTracer
 
 
-def _make_sink(config: Config) -> LogFile | None:
+def _make_sink(loaded: Loaded) -> LogFile | None:
     """Open the file of the access log; None if it is off. Raises ConfigError."""
+    config = loaded.config
     if config.access_log == "off":
         return None
     try:
         sink = LogFile(config.access_log)
     except OSError as error:
-        raise ConfigError((f"access_log: {config.access_log} cannot be written: {error.strerror}",)) from error
+        remedy = "name a file in a directory that the gateway may write, stdout, stderr or off"
+        problem = f"{config.access_log} cannot be written ({error.strerror}): {remedy}"
+        raise ConfigError((f"{loaded.sources.get('access_log', 'access_log (default)')}: {problem}",)) from error
     if sink.path is None and sink.null:
         _log.warning("there is no access log: %s is closed, or /dev/null", config.access_log)
         return None
@@ -165,8 +169,9 @@ def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | Non
     return reload if steps else None
 
 
-def _make_history(config: Config, telemetry: MetricsBoard) -> History | None:
+def _make_history(loaded: Loaded, telemetry: MetricsBoard) -> History | None:
     """Open the history. Raises ConfigError if a configured file is unusable; the default file only causes a warning."""
+    config = loaded.config
     path = _history_file(config, os.environ)
     if path is None:
         return None
@@ -174,10 +179,11 @@ def _make_history(config: Config, telemetry: MetricsBoard) -> History | None:
     try:
         history.create()
     except (OSError, sqlite3.Error, ValueError) as error:
-        problem = f"history_file: {path} cannot be used: {error}"
+        option = loaded.sources.get("history_file", "history_file (default)")
+        problem = f"{option}: {path} cannot be used ({error}): name another file, or none"
         if config.history_file != _AUTO:
             raise ConfigError((problem,)) from error
-        print(f"warning: {problem}; continuing without a history (set another file, or none)", file=sys.stderr)
+        print(f"warning: {problem}; continuing without a history", file=sys.stderr)
         return None
     return history
 

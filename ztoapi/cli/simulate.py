@@ -6,11 +6,9 @@ from functools import partial
 
 from ztoapi.cli.options import listen
 from ztoapi.cli.serve import set_up_logging
-from ztoapi.errors import ApiError, ConfigError
 from ztoapi.server.workers import Duty
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
-from ztoapi.simulator.plan import read_plan
 from ztoapi.simulator.shared_counts import SharedCounts
 from ztoapi.simulator.stats import SimulatorStats
 from ztoapi.wire.address import authority
@@ -51,17 +49,10 @@ def _make(options: Options, board: SharedCounts, row: int, loop: asyncio.Abstrac
 
 
 def _options(args: argparse.Namespace) -> Options:
-    if args.workers < 1:
-        raise ConfigError((f"--workers {args.workers}: must be at least 1",))
-    options = Options(
+    return Options(
         ttft_ms=args.ttft_ms,
         itl_ms=args.itl_ms,
         tokens=args.tokens,
         events_per_write=args.events_per_write,
         api_key=args.api_key,
     )
-    try:
-        read_plan("", options)
-    except ApiError as error:
-        raise ConfigError((error.message,)) from error
-    return options

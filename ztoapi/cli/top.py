@@ -97,7 +97,9 @@ async def _get(client: httpx.AsyncClient, path: str) -> bytes:
     try:
         response = await client.get(path)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _NoFiguresError(f"no response from {client.base_url}: {error or type(error).__name__}") from error
+        remedy = "start the gateway with `ztoapi serve`, or name another one with --url"
+        reason = error or type(error).__name__
+        raise _NoFiguresError(f"no response from {client.base_url}: {reason}; {remedy}") from error
     if response.status_code != 200:
         message = _message(response)[:_PROBLEM_CHARACTERS]
         raise _NoFiguresError(f"{client.base_url} returned {response.status_code}: {message}")

@@ -46,20 +46,28 @@ _KEPT_MODE: Final = stat.S_IRGRP
 """Group read permission is kept for services that read the file by their group."""
 
 
-def read_key_file(path: Path, problems: Problems, warnings: list[str]) -> tuple[ClientKey, ...]:
-    """Return the keys of the file at ``path``; the valid ones if there are problems."""
+def read_key_file(
+    path: Path, problems: Problems, warnings: list[str], *, where: str = "key file"
+) -> tuple[ClientKey, ...]:
+    """Return the keys of the file at ``path``; the valid ones if there are problems. ``where`` is the option that names
+    the file, with its source, for messages."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read().decode("utf-8-sig")
     except FileNotFoundError:
-        problems.add(str(path), "file not found: create it with `ztoapi keys create --name NAME`")
+        remedy = f"create it with `ztoapi keys create --name NAME --key-file {path}`"
+        problems.add(where, f"{path}: file not found: {remedy}")
+        return ()
+    except IsADirectoryError:
+        problems.add(where, f"{path} is a directory: name a file")
         return ()
     except OSError as error:
-        problems.add(str(path), f"cannot be read ({error.strerror}): fix its permissions or name another key file")
+        remedy = "fix its permissions or name another key file"
+        problems.add(where, f"{path} cannot be read ({error.strerror}): {remedy}")
         return ()
     except UnicodeDecodeError as error:
-        problems.add(str(path), f"not valid UTF-8 (byte {error.start}): save it as UTF-8")
+        problems.add(where, f"{path} is not valid UTF-8 (byte {error.start}): save it as UTF-8")
         return ()
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         warnings.append(f"{path}: writable by other users, who could add keys: run chmod 600")

@@ -133,17 +133,18 @@ def load(
 
 def find_key_file(
     arguments: Mapping[str, object], *, environ: Mapping[str, str], directory: Path, config_file: Path | None = None
-) -> Path:
-    """Return the path of the key file, which may not exist yet; other options are not checked. Raises ConfigError."""
+) -> tuple[Path, str]:
+    """Return the path of the key file, which may not exist yet, and the option that names it, with its source; other
+    options are not checked. Raises ConfigError."""
     problems = Problems()
     sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
     setting = sources.find("key_file")
     if setting is None:
         problems.add("key_file (not set)", "name the key file: --key-file FILE, ZTOAPI_KEY_FILE, or in ztoapi.toml")
     name = None if setting is None else read_text(setting, problems)
-    if name is None or problems.lines:
+    if setting is None or name is None or problems.lines:
         raise ConfigError(tuple(problems.lines))
-    return directory / name
+    return directory / name, setting.where
 
 
 def _read_tables(sources: Sources, problems: Problems) -> Mapping[str, dict[str, Any]]:
@@ -283,7 +284,7 @@ def _read_keys(values: _Values, host: str) -> tuple[ClientKey, ...]:
     top = values.tables[""]
     if "key_file" in top:
         path = top["key_file"]
-        keys = read_key_file(Path(path), values.problems, values.warnings)
+        keys = read_key_file(Path(path), values.problems, values.warnings, where=values.origin("key_file"))
         for key in keys:
             values.sources.used(f"keys.{key.name}", Setting(None, key.name, path))
         return keys

@@ -167,11 +167,12 @@ def _read_toml(
 ) -> dict[str, Setting]:
     path = config_file or directory / "ztoapi.toml"
     name = path.name if config_file is None else str(config_file)
-    text = _read_text(path, name, problems, required=config_file is not None) or ""
+    source = name if config_file is None else f"{name} (--config)"
+    text = _read_text(path, source, problems, required=config_file is not None) or ""
     try:
         values = tomlfile.parse(text, tables)
     except tomllib.TOMLDecodeError as error:
-        problems.add(name, f"not valid TOML: {error}")
+        problems.add(source, f"not valid TOML: {error}")
         return {}
     places = {key: f"{name} line {line}" for key, line in tomlfile.line_numbers(text).items()}
     return {
@@ -186,7 +187,9 @@ def _read_text(path: Path, name: str, problems: Problems, *, required: bool = Fa
         return path.read_text("utf-8-sig")
     except FileNotFoundError:
         if required:
-            problems.add(f"{name} (--config)", "file not found")
+            problems.add(name, "file not found: name an existing file")
+    except IsADirectoryError:
+        problems.add(name, "is a directory: name a file" if required else "is a directory: remove or rename it")
     except OSError as error:
         problems.add(name, f"cannot be read ({error.strerror}): fix its permissions or remove it")
     except UnicodeDecodeError as error:
