@@ -81,10 +81,10 @@ def constants_table() -> str:
 def failures_table() -> str:
     rows = (
         f"| {each.occasion} | {each.status} | `{each.type}` | `{each.code}` | {each.fault.value} | "
-        f"{'yes' if each.retried else 'no'} |"
+        f"{'yes' if each.retried else 'with another credential' if each.fault.of_credential else 'no'} |"
         for each in Failure
     )
-    header = "| what happens | status | type | code | fault | retried |"
+    header = "| what happens | status | type | code | fault | further attempt |"
     return "\n".join([header, "|---|---|---|---|---|---|", *rows])
 
 
