@@ -3,7 +3,8 @@
 import pytest
 
 from ztoapi.config.model import DEFAULT_MODEL
-from ztoapi.dialects.request import MODEL_REMEDY, decode_request
+from ztoapi.dialects.field_errors import REMEDIES
+from ztoapi.dialects.request import decode_request
 from ztoapi.errors import ApiError
 
 GOOD = b'{"model":"glm-4.6","messages":[{"role":"user","content":"x"}]'
@@ -56,7 +57,7 @@ def test_what_is_wrong_is_named(body: bytes, param: str | None, code: str, words
 
 
 def test_the_example_of_a_model_is_the_default_model() -> None:
-    assert f'"model": "{DEFAULT_MODEL}"' in MODEL_REMEDY
+    assert f'"model": "{DEFAULT_MODEL}"' in REMEDIES["model"]
 
 
 def test_explicit_nulls_are_accepted() -> None:

@@ -16,7 +16,7 @@ from ztoapi.apis.writing import stopped_early
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT, ChunkChoice, number, read_chunks
 from ztoapi.dialects.field_errors import missing
-from ztoapi.dialects.request import MODEL_REMEDY, ChatRequest, decode_value, read_fields, require_utf8
+from ztoapi.dialects.request import ChatRequest, decode_value, read_fields, require_utf8
 from ztoapi.dialects.whole import completion_events
 from ztoapi.errors import ApiError, UpstreamError
 
@@ -47,7 +47,7 @@ class CompletionRequest:
         fields = self._fields = read_fields(body)
         model = decode_value(fields, "model", str)
         if not model:
-            raise missing("model", MODEL_REMEDY)
+            raise missing("model")
         self.model = model
         self.stream = bool(decode_value(fields, "stream", bool))
         options = decode_value(fields, "stream_options", dict[str, object]) or {}

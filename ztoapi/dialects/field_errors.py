@@ -11,8 +11,13 @@ import msgspec
 
 from ztoapi.errors import ApiError
 
-__all__ = ["field_error", "invalid_json", "missing"]
+__all__ = ["REMEDIES", "field_error", "invalid_json", "missing"]
 
+REMEDIES: Final = {
+    "model": 'send one, such as "model": "glm-5.3"; GET /v1/models lists the models',
+    "messages": 'send the conversation as a list, such as [{"role": "user", "content": "Hello"}]',
+}
+"""The remedies for missing fields that all client APIs have."""
 _EXPECTED: Final = {
     "bool": "true or false",
     "int": "a whole number",
@@ -37,8 +42,9 @@ _MALFORMED: Final = "JSON is malformed: "
 _TRUNCATED: Final = "Input data was truncated"
 
 
-def missing(field: str, remedy: str = "it is required") -> ApiError:
+def missing(field: str, remedy: str | None = None) -> ApiError:
     """Returns the error for an absent ``field``."""
+    remedy = remedy or REMEDIES.get(field, "it is required")
     return ApiError(f"{field} is missing: {remedy}", code="missing_required_parameter", param=field)
 
 

@@ -12,11 +12,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from ztoapi.dialects.field_errors import field_error, invalid_json, missing
+from ztoapi.dialects.field_errors import REMEDIES, field_error, invalid_json, missing
 from ztoapi.errors import ApiError
 
 __all__ = [
-    "MODEL_REMEDY",
     "ChatRequest",
     "Element",
     "MessageHead",
@@ -30,9 +29,6 @@ T = TypeVar("T")
 
 MAX_MODEL_CHARACTERS: Final = 256
 """Longest model name, because records and metrics contain it. Real names have fewer than 64 characters."""
-
-MODEL_REMEDY: Final = 'send one, such as "model": "glm-5.3"; GET /v1/models lists the models'
-_MESSAGES_REMEDY: Final = 'send the conversation as a list, such as [{"role": "user", "content": "Hello"}]'
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NULL: Final = msgspec.Raw(b"null")
@@ -139,7 +135,7 @@ class ChatRequest:
         fields = self.fields
         model = decode_value(fields, "model", str)
         if model is None:
-            raise missing("model", MODEL_REMEDY)
+            raise missing("model")
         self.model = model
         self.stream = decode_value(fields, "stream", bool)
         self.enable_thinking = decode_value(fields, "enable_thinking", bool)
@@ -149,9 +145,9 @@ class ChatRequest:
         self.messages = None
         messages = fields.get("messages", _NULL)
         if messages == _NULL:
-            raise missing("messages", _MESSAGES_REMEDY)
+            raise missing("messages")
         if bytes(memoryview(messages)[:1]) != b"[":
-            raise ApiError(f"messages must be a list: {_MESSAGES_REMEDY}", code="invalid_type", param="messages")
+            raise ApiError(f"messages must be a list: {REMEDIES['messages']}", code="invalid_type", param="messages")
         if not bytes(memoryview(messages)[1:64]).strip().removeprefix(b"]"):
             raise ApiError("messages is empty: send at least one message", code="empty_array", param="messages")
 
@@ -162,7 +158,7 @@ def decode_request(body: bytes | bytearray) -> ChatRequest:
         require_utf8(body)
     request = ChatRequest(body)
     if not request.model:
-        raise missing("model", MODEL_REMEDY)
+        raise missing("model")
     return request
 
 

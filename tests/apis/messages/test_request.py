@@ -485,3 +485,10 @@ def test_the_next_request_begins_with_the_messages_of_this_one(kinds: list[str])
         encoded = bytes(request.fields["messages"])
         assert encoded.startswith(before)
         before = encoded[:-1]
+
+
+def test_a_missing_model_has_a_remedy() -> None:
+    with pytest.raises(ApiError) as caught:
+        decode(b'{"max_tokens":5,"messages":[]}', lambda _: UNKNOWN)
+    assert caught.value.message.startswith('model is missing: send one, such as "model": "')
+    assert (caught.value.param, caught.value.code) == ("model", "missing_required_parameter")

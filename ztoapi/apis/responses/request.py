@@ -19,7 +19,7 @@ from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.field_errors import missing
-from ztoapi.dialects.request import MODEL_REMEDY, ChatRequest, decode_value, read_fields, require_utf8
+from ztoapi.dialects.request import ChatRequest, decode_value, read_fields, require_utf8
 from ztoapi.errors import ApiError
 
 __all__ = ["ResponseContext", "ResponsesRequest"]
@@ -102,7 +102,7 @@ class ResponsesRequest:
             )
         model = decode_value(fields, "model", str)
         if not model and not counts:
-            raise missing("model", MODEL_REMEDY)
+            raise missing("model")
         self.model = model or ""
         self.stream = bool(decode_value(fields, "stream", bool))
         self.store = decode_value(fields, "store", bool) is not False
