@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.apis.plain_deltas import PlainDeltas
 from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.writing import stopped_early
 from ztoapi.dialects.capabilities import ModelCapabilities
@@ -31,6 +32,7 @@ _SENT: Final = frozenset(
 _NEUTRAL: Final = {"best_of": (1,), "echo": (False,), "logprobs": (0,), "n": (1,), "suffix": ("",)}
 """Values, besides null, of fields that the gateway cannot honour otherwise."""
 _NULL: Final = msgspec.Raw(b"null")
+_TEXT_END: Final = b',"logprobs":null,"finish_reason":null}]}\n\n'
 _DONE: Final = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
@@ -79,14 +81,16 @@ class CompletionWriter:
     """Writes one completion; an :class:`~ztoapi.apis.writing.EventWriter`. ``id`` is the completion's, ``created`` Unix
     seconds. The stream has its usage if ``include_usage``."""
 
-    __slots__ = ("_fields", "_finish", "_include_usage", "_text", "_usage", "done", "error")
+    __slots__ = ("_fields", "_finish", "_include_usage", "_plain", "_text", "_text_event", "_usage", "done", "error")
 
     keepalive: Final = b": keepalive\n\n"
 
     def __init__(self, model: str, id: str, created: int, *, include_usage: bool) -> None:
         self._fields = {"id": id, "object": "text_completion", "created": created, "model": model}
+        self._text_event = b'data: %b,"choices":[{"index":0,"text":' % _encode(self._fields)[:-1]
         self._include_usage = include_usage
         self._finish: str | None = None
+        self._plain = PlainDeltas()
         self._text: list[str] = []
         self._usage: msgspec.Raw = _NULL
         self.done = False
@@ -96,12 +100,18 @@ class CompletionWriter:
         return b""
 
     def feed(self, block: bytes) -> bytes:
+        text = self._plain.text(block)
+        if text is not None:
+            self._text.append(text)
+            return self._text_event + _encode(text) + _TEXT_END
         out: list[bytes] = []
         try:
             chunks, ended = read_chunks(block)
         except UpstreamError as error:
             self.error = error
             return b""
+        if len(chunks) == 1 and not ended:
+            self._plain.learn(block, chunks[0])
         for chunk in chunks:
             if chunk.usage not in (ABSENT, _NULL):
                 self._usage = chunk.usage.copy()

@@ -15,7 +15,7 @@ import msgspec
 from ztoapi.apis.reasoning import digest, seal
 from ztoapi.dialects.chunks import ToolCallDelta, ToolCallIndexes
 
-__all__ = ["Blocks"]
+__all__ = ["DELTA_END", "Blocks"]
 
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -39,7 +39,7 @@ _START: Final = (
 )  # fmt: skip
 _TOOL_START: Final = b'{"type":"tool_use","id":%b,"name":%b,"input":{},"caller":{"type":"direct"}}'
 _DELTA: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b'
-_DELTA_END: Final = b"}}\n\n"
+DELTA_END: Final = b"}}\n\n"
 _SIGNATURE: Final = b'{"type":"signature_delta","signature":'
 _STOP: Final = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
 
@@ -97,6 +97,12 @@ class Blocks:
     def write(self, text: str) -> None:
         self._add_text(_Kind.TEXT, text)
 
+    @property
+    def text_head(self) -> bytes:
+        """The first bytes of the next delta if a text block is open, and no other waits; otherwise empty."""
+        queue = self._queue
+        return queue[0].head if len(queue) == 1 and queue[0].kind is _Kind.TEXT else b""
+
     def call(self, part: ToolCallDelta, position: int) -> None:
         """Adds a part of a tool call, the ``position``-th of its chunk."""
         function = part.function
@@ -131,7 +137,7 @@ class Blocks:
             queue.append(block)
         elif len(queue) == 1 and kind is _Kind.TEXT:
             # Nearly all parts: the open block goes on.
-            self._out += (block.head, _encode(text), _DELTA_END)
+            self._out += (block.head, _encode(text), DELTA_END)
             return
         block.pieces.append(text)
         self._advance()
@@ -157,7 +163,7 @@ class Blocks:
             if self._omitted:
                 block.pieces.clear()
         for piece in block.pieces:
-            self._out += (block.head, _encode(piece), _DELTA_END)
+            self._out += (block.head, _encode(piece), DELTA_END)
         block.pieces.clear()
 
     def _start(self, block: _Block) -> bytes:
@@ -175,6 +181,6 @@ class Blocks:
         if block.kind is _Kind.THINKING:
             text = "".join(block.text)
             signature = seal(text) if self._omitted else digest(text)
-            self._out += (_DELTA % (self._index, _SIGNATURE), _encode(signature), _DELTA_END)
+            self._out += (_DELTA % (self._index, _SIGNATURE), _encode(signature), DELTA_END)
         self._out.append(_STOP % self._index)
         self._index += 1

@@ -10,10 +10,11 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.apis.messages.blocks import Blocks
+from ztoapi.apis.messages.blocks import DELTA_END, Blocks
 from ztoapi.apis.messages.context import MessagesContext
 from ztoapi.apis.messages.errors import describe_length, error_body
 from ztoapi.apis.messages.fold import fold
+from ztoapi.apis.plain_deltas import PlainDeltas
 from ztoapi.apis.writing import TokenCounts, stopped_early, token_counts
 from ztoapi.dialects.chunks import ABSENT, Chunk, ChunkChoice, number, read_chunks
 from ztoapi.dialects.whole import completion_events
@@ -73,6 +74,7 @@ class MessageWriter:
         "_input_tokens",
         "_matched",
         "_out",
+        "_plain",
         "_refused",
         "_request_id",
         "_started",
@@ -91,6 +93,7 @@ class MessageWriter:
         self._input_tokens = input_tokens
         self._request_id = request_id
         self._out: list[bytes] = []
+        self._plain = PlainDeltas()
         self._blocks = Blocks(self._out, f"toolu_{id}", thinking_omitted=context.thinking_omitted)
         self._started = False
         self._finish: str | None = None
@@ -110,6 +113,12 @@ class MessageWriter:
         if self.done:
             # Usage came before [DONE], and ended the message.
             return b""
+        text = self._plain.text(block)
+        if text is not None:
+            head = self._blocks.text_head
+            if head:
+                self._characters += len(text)
+                return head + _encode(text) + DELTA_END
         out = self._out
         if not self._started:
             out.append(self.start())
@@ -118,6 +127,8 @@ class MessageWriter:
         except UpstreamError as error:
             self.error = error
             return self._take()
+        if len(chunks) == 1 and not ended:
+            self._plain.learn(block, chunks[0])
         for chunk in chunks:
             self._add(chunk)
             if self.done or self.error is not None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
+from ztoapi.apis.plain_deltas import PlainDeltas
 from ztoapi.apis.responses.errors import failure
 from ztoapi.apis.responses.output_items import CallItem, EventNumbers, ItemStatus, TextItem, TextKind
 from ztoapi.apis.responses.request import ResponseContext
@@ -67,8 +68,8 @@ class ResponseWriter:
     """
 
     __slots__ = (
-        "_calls", "_clock", "_context", "_finish", "_indexes", "_last", "_numbers", "_output", "_state", "_template",
-        "_text", "_unique", "_usage", "done", "error", "keepalive", "response",
+        "_calls", "_clock", "_context", "_finish", "_indexes", "_last", "_numbers", "_output", "_plain", "_state",
+        "_template", "_text", "_unique", "_usage", "done", "error", "keepalive", "response",
     )  # fmt: skip
 
     def __init__(self, context: ResponseContext, unique: str, clock: Callable[[], float]) -> None:
@@ -81,6 +82,7 @@ class ResponseWriter:
         self._clock = clock
         self._template = ResponseTemplate(f"resp_{unique}", context.model, int(clock()), context.echo)
         self._numbers = EventNumbers()
+        self._plain = PlainDeltas()
         self._state = _State.NEW
         self._output: list[bytes | TextItem | CallItem] = []
         """Items by their index: the finished ones encoded."""
@@ -102,9 +104,17 @@ class ResponseWriter:
         return self._numbers.event(b"response.created", members) + self._numbers.event(b"response.in_progress", members)
 
     def feed(self, block: bytes) -> bytes:
+        text = self._plain.text(block)
+        if text is not None:
+            item = self._text
+            if item is not None and item.kind is TextKind.MESSAGE and self._state is _State.STARTED and not self.error:
+                self._last = item
+                return item.delta(text)
         out = [self.start()] if self._state is _State.NEW else []
         try:
             chunks = read_chunks(block)
+            if len(chunks.chunks) == 1 and not chunks.done:
+                self._plain.learn(block, chunks.chunks[0])
             for chunk in chunks.chunks:
                 self._chunk(chunk, out)
             if chunks.done:
