@@ -75,6 +75,18 @@ def test_a_forced_tool_leaves_only_that_one() -> None:
     assert "strict" not in result["tools"][0]["function"]
 
 
+@pytest.mark.parametrize("content", ["", [], None])
+def test_a_tool_result_without_content_gets_some(content: object) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "run", "arguments": "{}"}}
+    before = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    result = {"role": "tool", "tool_call_id": "c", "name": "run"}
+    sent = built(messages=[*before, {**result, "content": content}])["messages"]
+    assert sent == [*before, {**result, "content": "(no output)"}]
+    assert built(messages=[*before, result])["messages"] == sent
+    full = [*before, {**result, "content": "b"}]
+    assert built(messages=full)["messages"] == full
+
+
 def test_developer_messages_become_system_messages_and_names_go() -> None:
     messages = [{"role": "developer", "content": "a"}, {"role": "user", "name": "bob", "content": "b"}]
     result = built(messages=messages)

@@ -71,6 +71,9 @@ _NULL: Final = msgspec.Raw(b"null")
 _AUTO: Final = msgspec.Raw(b'"auto"')
 _DEVELOPER: Final = msgspec.Raw(b'"developer"')
 _TOOL: Final = msgspec.Raw(b'"tool"')
+_NO_CONTENT: Final = (msgspec.Raw(b'""'), msgspec.Raw(b"[]"), _NULL)
+"""Contents that Z.ai refuses (1213). Programs that print nothing are frequent among an agent's commands."""
+_NO_OUTPUT: Final = msgspec.Raw(b'"(no output)"')
 
 
 _encode = msgspec.json.Encoder().encode
@@ -261,7 +264,7 @@ def _parts(content: msgspec.Raw, number: int) -> list[_PartHead]:
 
 
 def _map_messages(request: ChatRequest, changed: Fields) -> None:
-    """``developer`` becomes ``system``; a message's ``name`` is dropped."""
+    """``developer`` becomes ``system``; a message's ``name`` is dropped; a tool result without content gets some."""
     if request.messages is not None and not _need_mapping(request.messages):
         return
     # A message has to change, or is invalid.
@@ -271,7 +274,11 @@ def _map_messages(request: ChatRequest, changed: Fields) -> None:
         if message.get("role") == _DEVELOPER:
             message["role"] = _raw("system")
             changed_any = True
-        if message.get("role") != _TOOL and message.pop("name", None) is not None:
+        if message.get("role") == _TOOL:
+            if message.get("content", _NULL) in _NO_CONTENT:
+                message["content"] = _NO_OUTPUT
+                changed_any = True
+        elif message.pop("name", None) is not None:
             changed_any = True
     if changed_any:
         changed["messages"] = _raw(messages)
@@ -281,7 +288,10 @@ def _need_mapping(messages: list[Element]) -> bool:
     for message in messages:
         if not isinstance(message, MessageHead):
             return True
-        if message.role == "developer" or (message.name is not None and message.role != "tool"):
+        if message.role == "tool":
+            if message.content in _NO_CONTENT:
+                return True
+        elif message.name is not None or message.role == "developer":
             return True
     return False
 
