@@ -1,8 +1,10 @@
 """Generates the tables and sections of the pages about clients, from the data of ``ztoapi connect``."""
 
+import json
 import shlex
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from ztoapi.clients.settings import GatewayAccess, Model, shell_line
 from ztoapi.clients.table import ClientDescription, clients, settings
@@ -11,6 +13,7 @@ from ztoapi.config.model import DEFAULT_MODEL
 
 __all__ = ["PAGES", "generated_parts"]
 
+_RESULTS: Final = Path(__file__).with_name("client-results.json")
 _URL: Final = "http://127.0.0.1:9090"
 _KEY: Final = "YOUR-KEY"
 _SMALL_MODEL: Final = "glm-4.5-air"
@@ -26,12 +29,38 @@ class _Words(NamedTuple):
     form: str
     start: str
     apis: dict[str, str]
+    checks: tuple[str, ...]
+    untested: str
+    outcomes: dict[str, str]
 
 
 _APIS: Final = {"chat": "Chat Completions", "messages": "Messages", "responses": "Responses"}
+_CHECKS: Final = ("stream", "tools", "error", "rate_limit", "cut_stream")
 PAGES: Final = {
-    "clients.md": _Words("client", "Install:", "Environment:", "File", "Fields:", "Start:", _APIS),
-    "clients.zh-CN.md": _Words("客户端", "安装：", "环境变量：", "文件", "设置项：", "启动：", _APIS),
+    "clients.md": _Words(
+        "client",
+        "Install:",
+        "Environment:",
+        "File",
+        "Fields:",
+        "Start:",
+        _APIS,
+        ("version", "tested on", "streams", "runs tools", "an error", "a rate limit", "a cut stream"),
+        "not tested",
+        {},
+    ),
+    "clients.zh-CN.md": _Words(
+        "客户端",
+        "安装：",
+        "环境变量：",
+        "文件",
+        "设置项：",
+        "启动：",
+        _APIS,
+        ("版本", "测试日期", "流式", "工具调用", "出错", "限流", "流中断"),
+        "未测试",
+        {"yes": "是", "retried": "重试", "reported": "报错"},
+    ),
 }
 """The pages, by file name."""
 
@@ -47,12 +76,25 @@ def generated_parts(page: str) -> list[str]:
 
 
 def _table(words: _Words) -> str:
-    lines = [f"| {words.client} | API | `ztoapi connect` |", "|---|---|---|"]
-    lines += (
-        f"| {client.title} | {', '.join(words.apis[api] for api in client.apis)} | `ztoapi connect {name}` |"
-        for name, client in clients().items()
-    )
+    results: dict[str, Any] = json.loads(_RESULTS.read_text("utf-8"))
+    lines = [f"| {' | '.join(('`ztoapi connect`', words.client, 'API', *words.checks))} |"]
+    lines.append("|---" * (3 + len(words.checks)) + "|")
+    for name, client in clients().items():
+        for api in client.apis:
+            cells = (f"`{name}`", client.title, words.apis[api], *_outcomes(results.get(f"{name} {api}"), words))
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _outcomes(result: dict[str, Any] | None, words: _Words) -> Iterator[str]:
+    """Yield the cells of :attr:`_Words.checks`."""
+    if result is None:
+        yield from (words.untested, *[""] * (len(words.checks) - 1))
+        return
+    yield from (result["version"], result["date"])
+    for check in _CHECKS:
+        outcome = result["checks"].get(check, "-")
+        yield words.outcomes.get(outcome, outcome)
 
 
 def _section(name: str, client: ClientDescription, words: _Words, *, chinese: bool) -> Iterator[str]:

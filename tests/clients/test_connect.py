@@ -115,12 +115,13 @@ def test_claude_gets_the_limits_of_the_model(shown: Any) -> None:  # noqa: ANN40
         "ANTHROPIC_DEFAULT_SONNET_MODEL": "glm-5.3",
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": "glm-4.5-air",
         "ANTHROPIC_SMALL_FAST_MODEL": "glm-4.5-air",
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
         "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "1000000",
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "131072",
     }
     unknown = shown("claude", "--model", "unheard-of")["environment"]
     assert unknown["ANTHROPIC_MODEL"] == "unheard-of"
-    assert not [name for name in unknown if name.startswith("CLAUDE_CODE")]
+    assert not [name for name in unknown if name.startswith("CLAUDE_CODE_MAX")]
 
 
 def test_codex_gets_a_profile_and_a_catalogue(shown: Any) -> None:  # noqa: ANN401
@@ -195,6 +196,11 @@ def test_a_platform_without_glm_names_has_no_small_model(
     monkeypatch.setenv("UPSTREAM_URL", "http://127.0.0.1:8000/v1")
     monkeypatch.setenv("MODEL_NAME", "mine")
     assert shown("claude")["environment"]["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "mine"
+
+
+def test_the_small_model_is_that_of_haiku(shown: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    (tmp_path / "ztoapi.toml").write_text("[claude]\nhaiku = 'glm-5.3-flash'\n")
+    assert shown("claude")["environment"]["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "glm-5.3-flash"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from ztoapi.config.model import Config, ModelFacts
 from ztoapi.config.routes import RouteTable
 from ztoapi.config.sources import did_you_mean
 from ztoapi.config.values import secret_fault
-from ztoapi.dialects.registry import DIALECTS
 from ztoapi.errors import ConfigError
 
 __all__ = ["run"]
@@ -34,8 +33,8 @@ _HINT: Final = (
 )
 _NO_KEY: Final = "none"
 """Sent to a gateway without client keys, because most clients refuse to start without a key."""
-_SMALL_MODEL: Final = "glm-4.5-air"
-"""Z.ai's choice for small tasks of agents."""
+_HAIKU: Final = "claude-haiku"
+"""Its route is the model for small tasks of agents, if it has one."""
 _SIGNALLED: Final = 128
 """Shells add the number of a signal to it for the exit code of a program that the signal has ended."""
 
@@ -83,11 +82,13 @@ def _access(args: argparse.Namespace, api: Api, config: Config) -> GatewayAccess
     names = [route.public for route in config.routes]
     if args.model is not None:
         names = [args.model, *(name for name in names if name.lower() != args.model.lower())]
-    dialect = next(platform.dialect for platform in config.platforms if platform.id == config.default_platform)
-    small = _SMALL_MODEL if DIALECTS[dialect].glm else names[0]
+    routes = RouteTable(config)
+    small = routes.find(_HAIKU).public
+    if small == _HAIKU:
+        small = names[0]
     if small not in names:
         names.append(small)
-    return GatewayAccess(api, url, key, tuple(_models(names, config)), small)
+    return GatewayAccess(api, url, key, tuple(_models(names, routes, config)), small)
 
 
 def _url(text: str) -> str:
@@ -111,8 +112,8 @@ def _configured_key(config: Config) -> str:
     return keys[0] if len(set(keys)) == 1 else _PLACEHOLDER
 
 
-def _models(names: Iterable[str], config: Config) -> Iterator[Model]:
-    routes, catalogue = RouteTable(config), Catalogue(config.models)
+def _models(names: Iterable[str], routes: RouteTable, config: Config) -> Iterator[Model]:
+    catalogue = Catalogue(config.models)
     dialects = {platform.id: platform.dialect for platform in config.platforms}
     for name in names:
         route = routes.find(name)

@@ -52,6 +52,7 @@ def claude(access: GatewayAccess) -> Settings:
         "ANTHROPIC_DEFAULT_SONNET_MODEL": access.model,
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": access.small,
         "ANTHROPIC_SMALL_FAST_MODEL": access.small,
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
         **{name: str(value) for name, value in known(limits).items()},
     }
     return Settings(environment=environment, commands=(("claude",),))
@@ -261,7 +262,7 @@ def llm(access: GatewayAccess) -> Settings:
         files=(_llm_file(directory, access),),
         commands=(
             ("llm", "keys", "set", PROVIDER, "--value", access.key),
-            ("llm", "chat", "-m", f"{PROVIDER}/{access.model}"),
+            ("llm", "-m", f"{PROVIDER}/{access.model}"),
         ),
     )
 
@@ -274,7 +275,7 @@ def llm_in(access: GatewayAccess, directory: str) -> Settings:
             _llm_file(directory, access),
             json_file(f"{directory}/keys.json", {PROVIDER: access.key}),
         ),
-        commands=(("llm", "chat", "-m", f"{PROVIDER}/{access.model}"),),
+        commands=(("llm", "-m", f"{PROVIDER}/{access.model}"),),
     )
 
 

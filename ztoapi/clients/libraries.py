@@ -111,7 +111,8 @@ import { createOpenAI } from "@ai-sdk/openai";
 import { streamText } from "ai";
 
 const gateway = createOpenAI({ baseURL: process.env.OPENAI_BASE_URL, apiKey: process.env.OPENAI_API_KEY });
-const { textStream } = streamText({ model: access.responses($model), prompt: "Say hello." });
+const providerOptions = { openai: { store: false } }; // otherwise the next request refers to items of this one
+const { textStream } = streamText({ model: gateway.responses($model), prompt: "Say hello.", providerOptions });
 for await (const text of textStream) process.stdout.write(text);
 console.log();
 """
@@ -166,21 +167,27 @@ from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel
 
 agent = Agent(OpenAIChatModel($model))  # reads OPENAI_BASE_URL and OPENAI_API_KEY
-print(agent.run_sync("Say hello.").output)
+for text in agent.run_stream_sync("Say hello.").stream_text(delta=True):
+    print(text, end="", flush=True)
+print()
 """
 _PYDANTIC_AI_MESSAGES: Final = """\
 from pydantic_ai import Agent
 from pydantic_ai.models.anthropic import AnthropicModel
 
 agent = Agent(AnthropicModel($model))  # reads ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY
-print(agent.run_sync("Say hello.").output)
+for text in agent.run_stream_sync("Say hello.").stream_text(delta=True):
+    print(text, end="", flush=True)
+print()
 """
 _PYDANTIC_AI_RESPONSES: Final = """\
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIResponsesModel
 
 agent = Agent(OpenAIResponsesModel($model))  # reads OPENAI_BASE_URL and OPENAI_API_KEY
-print(agent.run_sync("Say hello.").output)
+for text in agent.run_stream_sync("Say hello.").stream_text(delta=True):
+    print(text, end="", flush=True)
+print()
 """
 _INSTRUCTOR: Final = """\
 import instructor
@@ -198,26 +205,51 @@ messages = [{"role": "user", "content": "Describe Paris."}]
 print(client.chat.completions.create(model=$model, response_model=City, messages=messages))
 """
 _OPENAI_AGENTS: Final = """\
+import asyncio
+
 from agents import Agent, Runner, set_tracing_disabled
 
 set_tracing_disabled(True)  # traces would go to OpenAI
 agent = Agent(name="greeter", instructions="Be brief.", model=$model)  # reads OPENAI_BASE_URL and OPENAI_API_KEY
-print(Runner.run_sync(agent, "Say hello.").final_output)
+
+
+async def main():
+    async for event in Runner.run_streamed(agent, "Say hello.").stream_events():
+        if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
+            print(event.data.delta, end="", flush=True)
+    print()
+
+
+asyncio.run(main())
 """
 _OPENAI_AGENTS_CHAT: Final = """\
+import asyncio
+
 from agents import Agent, Runner, set_default_openai_api, set_tracing_disabled
 
 set_tracing_disabled(True)  # traces would go to OpenAI
 set_default_openai_api("chat_completions")
 agent = Agent(name="greeter", instructions="Be brief.", model=$model)  # reads OPENAI_BASE_URL and OPENAI_API_KEY
-print(Runner.run_sync(agent, "Say hello.").final_output)
+
+
+async def main():
+    async for event in Runner.run_streamed(agent, "Say hello.").stream_events():
+        if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
+            print(event.data.delta, end="", flush=True)
+    print()
+
+
+asyncio.run(main())
 """
 _OPENAI_AGENTS_JS: Final = """\
 import { Agent, run, setTracingDisabled } from "@openai/agents";
 
 setTracingDisabled(true); // traces would go to OpenAI
 const agent = new Agent({ name: "greeter", instructions: "Be brief.", model: $model });
-console.log((await run(agent, "Say hello.")).finalOutput); // reads OPENAI_BASE_URL and OPENAI_API_KEY
+const stream = await run(agent, "Say hello.", { stream: true }); // reads OPENAI_BASE_URL and OPENAI_API_KEY
+for await (const text of stream.toTextStream()) process.stdout.write(text);
+await stream.completed;
+console.log();
 """
 _OPENAI_AGENTS_JS_CHAT: Final = """\
 import { Agent, run, setOpenAIAPI, setTracingDisabled } from "@openai/agents";
@@ -225,7 +257,10 @@ import { Agent, run, setOpenAIAPI, setTracingDisabled } from "@openai/agents";
 setTracingDisabled(true); // traces would go to OpenAI
 setOpenAIAPI("chat_completions");
 const agent = new Agent({ name: "greeter", instructions: "Be brief.", model: $model });
-console.log((await run(agent, "Say hello.")).finalOutput); // reads OPENAI_BASE_URL and OPENAI_API_KEY
+const stream = await run(agent, "Say hello.", { stream: true }); // reads OPENAI_BASE_URL and OPENAI_API_KEY
+for await (const text of stream.toTextStream()) process.stdout.write(text);
+await stream.completed;
+console.log();
 """
 _LLAMA_INDEX: Final = """\
 import os

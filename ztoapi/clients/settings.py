@@ -29,7 +29,7 @@ variables that begin with ZTOAPI and are no option."""
 
 
 class Model(NamedTuple):
-    """A public model of the access, and the facts about it."""
+    """A public model of the gateway, and the facts about it."""
 
     name: str
     facts: ModelFacts
