@@ -1,0 +1,16 @@
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { stepCountIs, streamText, tool } from "ai";
+import { z } from "zod";
+
+const model = createOpenAICompatible({
+  name: "zto",
+  baseURL: process.env.OPENAI_BASE_URL,
+  apiKey: process.env.OPENAI_API_KEY,
+})(process.env.MODEL);
+const add = tool({
+  description: "Add two numbers.",
+  inputSchema: z.object({ a: z.number().int(), b: z.number().int() }),
+  execute: async ({ a, b }) => a + b,
+});
+const result = streamText({ model, tools: { add }, stopWhen: stepCountIs(5), prompt: process.env.PROMPT });
+console.log(await result.text);

@@ -1,0 +1,34 @@
+import json
+import os
+
+import litellm
+
+PROMPT, MODEL = os.environ["PROMPT"], os.environ["MODEL"]
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
+
+base = os.environ["ANTHROPIC_BASE_URL"]
+messages = [{"role": "user", "content": PROMPT}]
+while True:
+    message = (
+        litellm.completion(model="anthropic/" + MODEL, api_base=base, messages=messages, tools=[TOOL])
+        .choices[0]
+        .message
+    )
+    if not message.tool_calls:
+        break
+    messages.append(message.model_dump(exclude_none=True))
+    for call in message.tool_calls:
+        result = sum(json.loads(call.function.arguments).values())
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": str(result)})
+print(message.content)

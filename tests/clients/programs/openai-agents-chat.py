@@ -1,0 +1,16 @@
+import os
+
+from agents import Agent, Runner, function_tool, set_default_openai_api, set_tracing_disabled
+
+set_tracing_disabled(True)
+set_default_openai_api("chat_completions")
+
+
+@function_tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+agent = Agent(name="adder", instructions="Be brief.", model=os.environ["MODEL"], tools=[add])
+print(Runner.run_sync(agent, os.environ["PROMPT"]).final_output)

@@ -1,0 +1,15 @@
+import os
+
+from pydantic_ai import Agent
+from pydantic_ai.models.anthropic import AnthropicModel
+
+agent = Agent(AnthropicModel(os.environ["MODEL"]))
+
+
+@agent.tool_plain
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+print(agent.run_sync(os.environ["PROMPT"]).output)
