@@ -15,8 +15,9 @@ import msgspec
 
 from ztoapi.dialects.chunk_writer import DONE
 from ztoapi.dialects.delta_template import DELTA, learn
+from ztoapi.dialects.embedded_errors import reports_error
 from ztoapi.dialects.events import parts, read_part
-from ztoapi.dialects.lenient import hide_halves, is_empty, read_usage, restore_halves
+from ztoapi.dialects.lenient import hide_halves, read_usage, restore_halves
 from ztoapi.dialects.reader import Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zai_errors import read_error
@@ -53,6 +54,17 @@ class _Answer(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _NULL
+    code: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
+    msg: msgspec.Raw = _ABSENT
+    detail: msgspec.Raw = _ABSENT
+    errors: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether there is a field of a flat error, which counts without choices (see ``embedded_errors.py``)."""
+        return not (self.code is self.message is self.msg is self.detail is self.errors is self.data is _ABSENT)
 
 
 _answer = msgspec.json.Decoder(_Answer).decode
@@ -65,8 +77,6 @@ _FINISH_REASONS: Final = {
     b'"model_context_window_exceeded"': msgspec.Raw(b'"length"'),
 }
 _FOREIGN: Final = frozenset(_any(reason) for reason in (*_FINISH_REASONS, _NETWORK_ERROR))
-_SUCCESS: Final = frozenset((b"200", b'"200"', b'"0"'))
-"""Values of a ``code`` that report success."""
 _END: Final = b"[DONE]"
 _LF: Final = 10
 """As a number, which Python finds several times faster in bytes than a byte string."""
@@ -327,6 +337,8 @@ class OpenAIReader:
         choices, usage = event.choices, event.usage
         if choices is None or event.error != _NULL:
             return None
+        if not choices and event.suspicious:
+            return None
         out: bytes | None = data
         if usage is not _ABSENT and not self._include_usage:
             end = b',"usage":%b}' % usage
@@ -363,7 +375,9 @@ class OpenAIReader:
         except msgspec.ValidationError:
             choices, whole = _objects(raw_choices), False
         listed = whole or bool(choices)
-        if ("error" in fields or not listed) and _reports_error(name, fields, listed):
+        if ("error" in fields or not choices) and (
+            reports_error(fields, has_choices=bool(choices)) or (name == "error" and not choices)
+        ):
             self.error = read_error(restore_halves(data), 200)
             return b""
         counted = usage != _NULL
@@ -500,7 +514,7 @@ def _read_answer(body: bytes) -> _Answer | None:
         answer = _answer(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if answer.choices is None or answer.error != _NULL:
+    if not answer.choices or answer.error != _NULL:
         return None
     for choice in answer.choices:
         if choice.finish_reason in _FOREIGN:
@@ -511,9 +525,10 @@ def _read_answer(body: bytes) -> _Answer | None:
 def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     fields = _fields(body)
     raw_choices = fields.get("choices", _NULL)
-    if bytes(raw_choices)[:1] != b"[" or ("error" in fields and not is_empty(fields["error"])):
+    is_list = bytes(raw_choices)[:1] == b"["
+    choices = _choices(raw_choices) if is_list else []
+    if not is_list or reports_error(fields, has_choices=bool(choices)):
         raise read_error(restore_halves(body), 200)
-    choices = _choices(raw_choices)
     mapped, normalise = False, rewrite.normalise
     for choice in choices:
         reason = bytes(choice.get("finish_reason", _NULL))
@@ -532,19 +547,6 @@ def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     if raw_usage is not None:
         rewritten["usage"] = raw_usage
     return _encode(rewritten), usage
-
-
-def _reports_error(name: str, fields: Fields, has_choices: bool) -> bool:
-    """Whether an event reports an error: in ``error`` or, without choices, by its name or other fields."""
-    if "error" in fields and not is_empty(fields["error"]):
-        return True
-    if has_choices:
-        return False
-    if name == "error" or b'"error"' in (bytes(fields.get("object", _NULL)), bytes(fields.get("type", _NULL))):
-        return True
-    code = fields.get("code", _NULL)
-    failed = not is_empty(code) and bytes(code) not in _SUCCESS
-    return not is_empty(fields.get("detail", _NULL)) or (failed and ("message" in fields or "msg" in fields))
 
 
 def _normalise_message(choice: Fields) -> None:

@@ -3,7 +3,7 @@
 Shapes: OpenAI and Z.ai ``{"error": {"message", "type", "code", "param"}}``, the same without ``error``, an error that
 is a string, FastAPI ``{"detail": text or [{"loc", "msg"}]}``, Gemini ``[{"error": {"code", "status", "message"}}]``,
 Anthropic ``{"type": "error", "error": {"type", "message"}}``, NestJS ``{"message": [...], "statusCode"}``, RFC 9457
-``{"title", "detail", "status"}``, JSON within a message, plain text, HTML.
+``{"title", "detail", "status"}``, any of these in ``data``, JSON within a message, plain text, HTML.
 """
 
 import html
@@ -140,6 +140,8 @@ class _Reading:
         if isinstance(metadata, dict):
             # OpenRouter: the error of the provider.
             self.add(metadata.get("raw"), depth + 1)
+        if len(self.texts) == first and isinstance(fields.get("data"), dict):
+            self.add(fields["data"], depth + 1)
         self.codes += filter(None, (_code(fields.get(name)) for name in _CODES))
         self._add_plain_error(fields, depth, beside=len(self.texts) > first)
         if len(self.texts) == first:
