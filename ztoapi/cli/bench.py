@@ -35,7 +35,7 @@ _REMEDIES: Final = {
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; returns 0 if every request succeeded, else 1, 130 after Ctrl-C. Raises ConfigError."""
+    """Measures and prints; returns 0 if every request succeeded, else 1, 130 after Ctrl-C. Raises ConfigError."""
     config = load_config(args).config
     plan = _plan(args, config)
     show = sys.stderr.isatty()
@@ -104,7 +104,7 @@ def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
 
 
 def _demo_upstream(url: str, config: Config) -> str | None:
-    """Return the base URL of the simulator if the gateway is that of ``ztoapi demo``. Raises ConfigError for an invalid
+    """Returns the simulator's base URL if the gateway belongs to ``ztoapi demo``. Raises ConfigError for an invalid
     URL, OSError if no gateway listens."""
     index = url.removesuffix("/chat/completions").rstrip("/").removesuffix("/v1") + "/"
     try:

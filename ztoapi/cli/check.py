@@ -16,7 +16,7 @@ _NAMED = {"platforms": "id", "routes": "public", "keys": "name"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the effective configuration; returns 0. Raises ConfigError with all problems."""
+    """Prints the effective configuration; returns 0. Raises ConfigError with all problems."""
     loaded = load_config(args)
     config: dict[str, object] = msgspec.to_builtins(loaded.config, enc_hook=_mask)
     values = dict(_rows(config))
@@ -38,7 +38,7 @@ def _mask(value: object) -> str:
 
 
 def _rows(config: dict[str, object]) -> Iterator[tuple[str, object]]:
-    """Yield each value with its path."""
+    """Yields each value with its path."""
     for name, value in config.items():
         if name in _NAMED:
             assert isinstance(value, list | tuple)
@@ -60,5 +60,5 @@ def _entries(path: str, entry: dict[str, object], name: str) -> Iterator[tuple[s
 
 
 def _source(path: str, sources: dict[str, str]) -> str:
-    """Return the source recorded for a value or for its parent."""
+    """Returns the source recorded for a value or for its parent."""
     return sources.get(path) or sources.get(path.rpartition(".")[0]) or "default"

@@ -40,7 +40,7 @@ _SIGNALLED: Final = 128
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list of clients or the settings of one, and return 0; or start it and return its exit code.
+    """Prints the list of clients or the settings of one, and returns 0; or starts it and returns its exit code.
 
     Raises ConfigError.
     """
@@ -92,7 +92,7 @@ def _access(args: argparse.Namespace, api: Api, config: Config) -> GatewayAccess
 
 
 def _url(text: str) -> str:
-    """Return the gateway's URL without ``/v1`` and a trailing slash. Raises ConfigError."""
+    """Returns the gateway's URL without ``/v1`` and a trailing slash. Raises ConfigError."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
@@ -105,7 +105,7 @@ def _url(text: str) -> str:
 
 
 def _configured_key(config: Config) -> str:
-    """Return the only key that the configuration has in clear text, or a placeholder."""
+    """Returns the only key that the configuration has in clear text, or a placeholder."""
     keys = [key.reveal() for key in (config.default_key, *config.api_keys) if key is not None]
     if not keys and config.key_file is None:
         return _NO_KEY
@@ -121,7 +121,7 @@ def _models(names: Iterable[str], routes: RouteTable, config: Config) -> Iterato
 
 
 def _start(name: str, client: ClientDescription, access: GatewayAccess, arguments: Sequence[str]) -> int:
-    """Start the client and return its exit code. Raises ConfigError."""
+    """Starts the client and returns its exit code. Raises ConfigError."""
     if access.key == _PLACEHOLDER:
         raise ConfigError((f"--key: required; {_HINT}",))
     with tempfile.TemporaryDirectory(prefix="ztoapi-") as directory:
@@ -140,7 +140,7 @@ def _start(name: str, client: ClientDescription, access: GatewayAccess, argument
 
 
 def _run_to_the_end(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the program in the foreground: the terminal sends it Ctrl-C, and it receives a SIGTERM of this process."""
+    """Runs the program in the foreground: the terminal sends it Ctrl-C, and it receives a SIGTERM of this process."""
     # Unlike SIG_IGN, the program does not inherit a handler.
     signal.signal(signal.SIGINT, lambda *_: None)
     with subprocess.Popen(command, env=environment) as process:

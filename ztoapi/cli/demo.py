@@ -29,7 +29,7 @@ _DRAIN_SECONDS = 2.0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run both until Ctrl-C; returns the exit code. Raises OSError if a port is not available."""
+    """Runs both until Ctrl-C; returns the exit code. Raises OSError if a port is not available."""
     set_up_logging(debug=False)
     gateway_sockets, simulator_sockets = _listen({"--port": args.port, "--sim-port": args.sim_port})
     simulator_port, port = simulator_sockets[0].getsockname()[1], gateway_sockets[0].getsockname()[1]
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listen(ports: dict[str, int]) -> list[Sockets]:
-    """Return the sockets of each port, by its option. Raises OSError that names all ports that are not available."""
+    """Returns the sockets of each port, by its option. Raises OSError that names all ports that are not available."""
     sockets: list[Sockets] = []
     faults: list[OSError] = []
     for option, port in ports.items():
@@ -76,7 +76,7 @@ def _listen(ports: dict[str, int]) -> list[Sockets]:
 
 
 def demo_config(port: int, simulator_port: int) -> Config:
-    """Return the configuration of a gateway on ``port`` with the simulator as Z.ai's official API."""
+    """Returns the configuration of a gateway on ``port`` with the simulator as Z.ai's official API."""
     base = f"http://{_HOST}:{simulator_port}/api/paas/v4"
     return Config(
         server=ServerConfig(host=_HOST, port=port),

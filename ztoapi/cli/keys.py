@@ -37,7 +37,7 @@ _HOURS: Final = {"h": 1, "d": 24, "w": 168}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``args.action``; returns 0. Raises ConfigError."""
+    """Runs ``args.action``; returns 0. Raises ConfigError."""
     path, where = find_key_file(
         {"key_file": args.key_file}, environ=os.environ, directory=Path.cwd(), config_file=args.config
     )
@@ -141,7 +141,7 @@ def _state(key: ClientKey, now: datetime.datetime) -> str:
 
 
 def _expiry(setting: Setting, now: datetime.datetime, problems: Problems) -> datetime.datetime | None:
-    """Return the moment of a duration from now or of a date; None after a problem."""
+    """Returns the moment of a duration from now or of a date; None after a problem."""
     text = str(setting.value)
     if match := _TIME_FROM_NOW.fullmatch(text):
         expires: datetime.datetime | None = now + datetime.timedelta(hours=int(match[1]) * _HOURS[match[2]])

@@ -37,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 success, 1 failure, 2 invalid usage or configuration."""
+    """Runs a command; returns the exit code: 0 success, 1 failure, 2 invalid usage or configuration."""
     fill_standard_streams()
     args = _parse(sys.argv[1:] if argv is None else argv)
     if args.command in _SERVERS:

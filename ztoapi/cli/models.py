@@ -11,7 +11,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the routes; returns 0. Raises ConfigError."""
+    """Prints the routes; returns 0. Raises ConfigError."""
     routes = load_config(args).config.routes
     if args.json:
         print(json.dumps(msgspec.to_builtins(routes), indent=2))

@@ -26,7 +26,7 @@ _PORT_CAUSES: Final = {
 
 
 def load_config(args: argparse.Namespace, *, host_fault: "Callable[[str], str | None] | None" = None) -> "Loaded":
-    """Read the configuration with the flags in ``args``. ``host_fault`` checks the address to listen on. Raises
+    """Reads the configuration with the flags in ``args``. ``host_fault`` checks the address to listen on. Raises
     ConfigError."""
     from ztoapi.config.load import load
 
@@ -34,7 +34,7 @@ def load_config(args: argparse.Namespace, *, host_fault: "Callable[[str], str | 
 
 
 def own_origin(config: "Config") -> str:
-    """Return the origin at which this host reaches the gateway of ``config``."""
+    """Returns the origin at which this host reaches the gateway of ``config``."""
     from ztoapi.wire.address import authority
 
     host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"
@@ -44,7 +44,7 @@ def own_origin(config: "Config") -> str:
 def listen(
     host: str, port: int, workers: int, *, backlog: int, host_option: str, port_option: str, remedy: str
 ) -> "list[Sockets]":
-    """Return the listening sockets of each worker. ``host_option`` and ``port_option`` name the options and their
+    """Returns the listening sockets of each worker. ``host_option`` and ``port_option`` name the options and their
     sources in messages; ``remedy`` is the way to choose another port.
 
     Raises ConfigError if ``host`` is not an address of this host, OSError if the port is not available.
@@ -62,7 +62,7 @@ def listen(
 
 
 def host_fault(host: str) -> str | None:
-    """Return the reason why this host cannot listen on the address ``host``, and the remedy; None if it can."""
+    """Returns the reason why this host cannot listen on the address ``host``, and the remedy; None if it can."""
     from ztoapi.server.sockets import bind
 
     try:
@@ -81,12 +81,12 @@ def _fault_of_host(error: OSError) -> str | None:
 
 
 def add_config_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config``."""
+    """Adds ``--config``."""
     parser.add_argument("--config", type=Path, default=None, metavar="FILE", help="read FILE instead of ztoapi.toml")
 
 
 def add_option_flags(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config`` and the flags of options."""
+    """Adds ``--config`` and the flags of options."""
     from ztoapi.config.options import config_options, literals
 
     add_config_flag(parser)

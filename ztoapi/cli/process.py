@@ -11,7 +11,7 @@ _HELD: Final = frozenset((signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.
 
 
 def fill_standard_streams() -> None:
-    """Open /dev/null for each of the descriptors 0 to 2 that the parent has closed.
+    """Opens /dev/null for each of the descriptors 0 to 2 that the parent has closed.
 
     Otherwise the next file or socket takes the number, gets what is written to the stream, and the event loop aborts
     when it closes one.
@@ -26,5 +26,5 @@ def fill_standard_streams() -> None:
 
 
 def hold_signals() -> None:
-    """Keep signals that would end the process by default until the server handles them."""
+    """Keeps signals that would end the process by default until the server handles them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)

@@ -9,6 +9,6 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> int:  # noqa: ARG001 - the command has no options
-    """Print it; returns 0."""
+    """Prints it; returns 0."""
     print(json.dumps(make_schema(), indent=2))
     return 0

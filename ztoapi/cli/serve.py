@@ -46,7 +46,7 @@ _AUTO = "auto"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped; returns the exit code. Raises ConfigError, and OSError if it cannot listen."""
+    """Serves until stopped; returns the exit code. Raises ConfigError, and OSError if it cannot listen."""
     loaded = load_config(args, host_fault=host_fault)
     config = loaded.config
     messages = set_up_logging(debug=config.debug)
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _shortage_of_files(config: Config, limit: int) -> str | None:
-    """Return a warning if a worker may need more open files than ``limit``."""
+    """Returns a warning if a worker may need more open files than ``limit``."""
     server = config.server
     needed = 2 * server.max_in_flight + server.max_queued + config.upstream.max_idle_connections + _OTHER_FILES
     if limit >= needed:
@@ -114,7 +114,7 @@ def make_gateway(
     slot: int,
     loop: asyncio.AbstractEventLoop,
 ) -> Application:
-    """Return the gateway of worker ``slot``. The other arguments are shared by all workers."""
+    """Returns the gateway of worker ``slot``. The other arguments are shared by all workers."""
     log = None
     if sink is not None:
         form = config.access_log_format
@@ -127,7 +127,7 @@ def make_gateway(
 
 
 def _tracer_class() -> "type[SpanTracer]":
-    """Import the tracer, because OpenTelemetry is optional. Raises ConfigError if it is not installed."""
+    """Imports the tracer, because OpenTelemetry is optional. Raises ConfigError if it is not installed."""
     try:
         from ztoapi.telemetry.tracing import SpanTracer
     except ImportError as error:
@@ -137,7 +137,7 @@ def _tracer_class() -> "type[SpanTracer]":
 
 
 def _make_sink(loaded: Loaded) -> LogFile | None:
-    """Open the file of the access log; None if it is off. Raises ConfigError."""
+    """Opens the file of the access log; None if it is off. Raises ConfigError."""
     config = loaded.config
     if config.access_log == "off":
         return None
@@ -154,7 +154,7 @@ def _make_sink(loaded: Loaded) -> LogFile | None:
 
 
 def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | None:
-    """Return the function that runs on SIGHUP; None if nothing can be reloaded."""
+    """Returns the function that runs on SIGHUP; None if nothing can be reloaded."""
     steps: list[Reload] = []
     if config.key_file is not None:
         steps.append(keys.reload)
@@ -170,7 +170,7 @@ def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | Non
 
 
 def _make_history(loaded: Loaded, telemetry: MetricsBoard) -> History | None:
-    """Open the history. Raises ConfigError if a configured file is unusable; the default file only causes a warning."""
+    """Opens the history. Raises ConfigError if a configured file is unusable; the default file only causes a warning."""
     config = loaded.config
     path = _history_file(config, os.environ)
     if path is None:
@@ -206,7 +206,7 @@ def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:
 
 
 def bury(telemetry: MetricsBoard, slot: int) -> None:
-    """Release what the dead worker ``slot`` held in shared memory."""
+    """Releases what the dead worker ``slot`` held in shared memory."""
     reclaim(telemetry, slot, ServerContext.wall_clock())
 
 
@@ -215,7 +215,7 @@ def _beat(telemetry: MetricsBoard, slot: int) -> float:
 
 
 def set_up_logging(*, debug: bool) -> MessageLog:
-    """Send log messages to standard error. Requests are logged separately, in the access log."""
+    """Sends log messages to standard error. Requests are logged separately, in the access log."""
     messages = MessageLog()
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.INFO,

@@ -20,7 +20,7 @@ _DRAIN_SECONDS = 2.0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped; returns the exit code. Raises OSError if it cannot listen, ConfigError for a bad option."""
+    """Serves until stopped; returns the exit code. Raises OSError if it cannot listen, ConfigError for a bad option."""
     set_up_logging(debug=False)
     options = _options(args)
     # Created before the fork, because all workers share it.

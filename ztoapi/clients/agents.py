@@ -238,7 +238,7 @@ def _aider(path: str, access: GatewayAccess, options: tuple[str, ...]) -> Settin
 
 
 def _litellm_facts(model: Model) -> dict[str, object]:
-    """Return the entry of a model in the format of LiteLLM's price list."""
+    """Returns the entry of a model in the format of LiteLLM's price list."""
     facts = model.facts
     prices = {
         "input_cost_per_token": facts.input_price,

@@ -63,7 +63,7 @@ def codex_in(access: GatewayAccess, directory: str) -> Settings:
 
 
 def _options(access: GatewayAccess, catalogue: str) -> dict[str, str]:
-    """Return the options of Codex as TOML; JSON's strings are TOML's too."""
+    """Returns the options of Codex as TOML; JSON's strings are TOML's too."""
     provider = {"name": PROVIDER, "base_url": access.base_url, "env_key": _KEY, "wire_api": "responses"}
     table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in provider.items())
     return {

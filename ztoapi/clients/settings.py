@@ -85,15 +85,15 @@ SettingsMaker: TypeAlias = Callable[[GatewayAccess], Settings]
 
 
 def json_file(path: str, value: object) -> SettingsFile:
-    """Return a file with ``value`` as JSON."""
+    """Returns a file with ``value`` as JSON."""
     return SettingsFile(path, json.dumps(value, indent=2) + "\n")
 
 
 def known(values: Mapping[str, object]) -> dict[str, object]:
-    """Return the entries without those that are None."""
+    """Returns the entries without those that are None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def shell_line(command: tuple[str, ...]) -> str:
-    """Return a command for the shell, which expands ``~`` only without quotes."""
+    """Returns a command for the shell, which expands ``~`` only without quotes."""
     return " ".join(f"~/{shlex.quote(word[2:])}" if word.startswith("~/") else shlex.quote(word) for word in command)

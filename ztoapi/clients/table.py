@@ -88,18 +88,18 @@ _ENVIRONMENT_ONLY: Final = frozenset(("claude", "qwen-code", "openwebui"))
 
 @functools.cache
 def clients() -> Mapping[str, ClientDescription]:
-    """Read ``clients.toml``: the clients by name."""
+    """Reads ``clients.toml``: the clients by name."""
     document = tomllib.loads(Path(__file__).with_name("clients.toml").read_text("utf-8"))
     return MappingProxyType(msgspec.convert(document, _File).clients)
 
 
 def settings(name: str, access: GatewayAccess) -> Settings:
-    """Return the settings of a client, with its files in their usual places."""
+    """Returns the settings of a client, with its files in their usual places."""
     return _MAKERS[name](access)
 
 
 def isolated_settings(name: str, access: GatewayAccess, directory: str) -> Settings | None:
-    """Return settings with which the client can be started once, with its files in ``directory``; None if it has none.
+    """Returns settings with which the client can be started once, with its files in ``directory``; None if it has none.
 
     They change nothing in the user's own configuration.
     """

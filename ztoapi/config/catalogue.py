@@ -53,7 +53,7 @@ class Catalogue:
         return self._capabilities if DIALECTS[dialect].glm else self._configured_capabilities
 
     def find(self, model: str, dialect: DialectName) -> ModelFacts | None:
-        """Return the facts about an upstream's model; None if there are none."""
+        """Returns the facts about an upstream's model; None if there are none."""
         if not DIALECTS[dialect].openai_format:
             return None
         facts = self._zai if DIALECTS[dialect].glm else self._configured
@@ -86,13 +86,13 @@ def _capabilities(models: Mapping[str, ModelFacts]) -> Mapping[str, ModelCapabil
 
 @functools.cache
 def zai_models() -> Mapping[str, ModelFacts]:
-    """Read ``models.toml``: the models of Z.ai, the newest first."""
+    """Reads ``models.toml``: the models of Z.ai, the newest first."""
     document = tomllib.loads(Path(__file__).with_name("models.toml").read_text("utf-8"))
     return MappingProxyType(msgspec.convert(document, _File).models)
 
 
 def first_day(since: str) -> datetime.date | None:
-    """Return the first day of a day, a month or a year; None if there is no such day."""
+    """Returns the first day of a day, a month or a year; None if there is no such day."""
     try:
         return datetime.date.fromisoformat(since + "0000-01-01"[len(since) :])
     except ValueError:
@@ -100,7 +100,7 @@ def first_day(since: str) -> datetime.date | None:
 
 
 def read_models(sources: Sources, problems: Problems) -> dict[str, ModelFacts]:
-    """Read the tables ``[models."NAME"]``, by lower-case name."""
+    """Reads the tables ``[models."NAME"]``, by lower-case name."""
     setting = sources.find("models")
     if setting is None:
         return {}

@@ -37,7 +37,7 @@ class Credentials:
         self._tables = self._read_tables()
 
     def of_platform(self, name: str, default: str) -> tuple[Credential, ...]:
-        """Return the credentials of one platform: those with a table, then other tokens in order of precedence."""
+        """Returns the credentials of one platform: those with a table, then other tokens in order of precedence."""
         table = self._tables.get(name, {})
         caps = self._caps(f"platforms.{name}", table, _Caps())
         listed: dict[str, Credential] = {}
@@ -59,7 +59,7 @@ class Credentials:
         return tuple(listed.values())
 
     def without_token(self, name: str) -> tuple[Credential, ...]:
-        """Return the credential of a platform without tokens. An OpenAI-compatible server may not require one."""
+        """Returns the credential of a platform without tokens. An OpenAI-compatible server may not require one."""
         if not DIALECTS[KINDS[name].dialect].token_optional:
             return ()
         return (_made(f"{name}-1", None, 1.0, self._caps(f"platforms.{name}", self._tables.get(name, {}), _Caps())),)
@@ -173,7 +173,7 @@ def _made(name: str, token: str | None, weight: float, caps: _Caps) -> Credentia
 
 
 def _token_map(sources: Sources, problems: Problems) -> dict[str, list[Setting]]:
-    """Return PLATFORM_TOKEN_MAP by platform. No message shows its keys: they are tokens if the sides are swapped."""
+    """Returns PLATFORM_TOKEN_MAP by platform. No message shows its keys: they are tokens if the sides are swapped."""
     setting = sources.find("platform_token_map")
     if setting is None:
         return {}

@@ -19,7 +19,7 @@ class Variable(NamedTuple):
 
 
 def parse(text: str) -> tuple[dict[str, Variable], dict[int, str]]:
-    """Return the variables of ``text``, where the last of a name wins, and the errors by line."""
+    """Returns the variables of ``text``, where the last of a name wins, and the errors by line."""
     entries: dict[str, Variable] = {}
     broken: dict[int, str] = {}
     for number, raw in enumerate(text.split("\n"), 1):

@@ -57,7 +57,7 @@ _CODING_POLICY: Final = (
 
 
 def platform_of_host(url: str) -> str:
-    """Return the platform of a URL's host. :func:`place_of` reports an invalid URL."""
+    """Returns the platform of a URL's host. :func:`place_of` reports an invalid URL."""
     try:
         host = urllib.parse.urlsplit(url.strip()).hostname or ""
     except ValueError:
@@ -66,7 +66,7 @@ def platform_of_host(url: str) -> str:
 
 
 def place_of(url: Setting, kind: Kind, problems: Problems) -> Place | None:
-    """Return the base URL and the chat URL, given either; None after a problem."""
+    """Returns the base URL and the chat URL, given either; None after a problem."""
     text = str(url.value).strip()
     try:
         parts = urllib.parse.urlsplit(text)
@@ -102,7 +102,7 @@ def _web_place(origin: str, path: str, kind: Kind) -> Place:
 def check_place(
     name: str, url: Setting, place: Place, *, allow_coding: bool, problems: Problems, warnings: list[str]
 ) -> None:
-    """Reject the coding endpoint unless it is allowed, and warn about risks of the URL of platform ``name``."""
+    """Rejects the coding endpoint unless it is allowed, and warns about risks of the URL of platform ``name``."""
     host_platform = platform_of_host(place.chat)
     if _OTHER_HOSTS not in (name, host_platform) and name != host_platform:
         warnings.append(

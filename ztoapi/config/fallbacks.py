@@ -14,7 +14,7 @@ _EXAMPLE = '{"glm-5.3": ["glm-5.2", "glm-5.3-flash"]}'
 def read_fallbacks(
     sources: Sources, routes: Sequence[ModelRoute], problems: Problems, *, any_model: bool
 ) -> Mapping[str, tuple[str, ...]]:
-    """Return the fallbacks by model, in lower case.
+    """Returns the fallbacks by model, in lower case.
 
     ``any_model``: the default platform serves models under their own names, so a model without a route may exist.
     """
@@ -49,7 +49,7 @@ def _where(setting: Setting, model: str) -> str:
 
 
 def _cycle(start: str, fallbacks: Mapping[str, tuple[str, ...]]) -> list[str] | None:
-    """Return a path from ``start`` back to itself."""
+    """Returns a path from ``start`` back to itself."""
     paths = [[start]]
     seen: set[str] = set()
     while paths:

@@ -14,7 +14,7 @@ _MANY_FILES: Final = 1048576
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the number of cores that this process may use, from its CPU affinity and the quotas of its control groups.
+    """Returns the number of cores that this process may use, from its CPU affinity and its control groups' quotas.
 
     Quotas are rounded down: a worker without a core of its own only adds context switches. ``root`` holds ``proc`` and
     ``sys``.
@@ -25,7 +25,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def raise_open_files() -> int:
-    """Raise the soft limit on open files (RLIMIT_NOFILE) of this process to the hard limit; returns the new limit."""
+    """Raises the soft limit on open files (RLIMIT_NOFILE) of this process to the hard limit; returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
     # macOS rejects more than kern.maxfilesperproc, even below the hard limit.
@@ -36,7 +36,7 @@ def raise_open_files() -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this host can connect to a listener on ``host``."""
+    """Returns whether only this host can connect to a listener on ``host``."""
     if host.lower() == "localhost":
         return True
     try:
@@ -46,7 +46,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _control_groups(root: Path) -> list[Path]:
-    """Return the directories that may hold a CPU quota for this process: of its group and its ancestors, cgroup v2 and
+    """Returns the directories that may hold a CPU quota for this process: of its group and its ancestors, cgroup v2 and
     v1.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
@@ -69,7 +69,7 @@ def _control_groups(root: Path) -> list[Path]:
 
 
 def _quota(group: Path) -> float | None:
-    """Return the number of cores that a control group allows; None if it has no quota."""
+    """Returns the number of cores that a control group allows; None if it has no quota."""
     try:
         quota, period = (group / "cpu.max").read_text("ascii").split()
     except (OSError, ValueError):

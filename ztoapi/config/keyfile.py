@@ -49,7 +49,7 @@ _KEPT_MODE: Final = stat.S_IRGRP
 def read_key_file(
     path: Path, problems: Problems, warnings: list[str], *, where: str = "key file"
 ) -> tuple[ClientKey, ...]:
-    """Return the keys of the file at ``path``; the valid ones if there are problems. ``where`` is the option that names
+    """Returns the keys of the file at ``path``; the valid ones if there are problems. ``where`` is the option that names
     the file, with its source, for messages."""
     try:
         with path.open("rb") as file:
@@ -78,7 +78,7 @@ def read_key_file(
 
 
 def add_key(path: Path, name: str, entry: Mapping[str, object]) -> None:
-    """Append the key ``name``; creates the file if it does not exist. Raises ConfigError, OSError."""
+    """Appends the key ``name``; creates the file if it does not exist. Raises ConfigError, OSError."""
     with _locked(path):
         text, keys = _current(path, missing_ok=True)
         for key in keys:
@@ -96,7 +96,7 @@ def add_key(path: Path, name: str, entry: Mapping[str, object]) -> None:
 
 
 def revoke_key(path: Path, name: str) -> bool:
-    """Mark the key ``name`` as revoked; returns False if it was revoked before. Raises ConfigError, OSError."""
+    """Marks the key ``name`` as revoked; returns False if it was revoked before. Raises ConfigError, OSError."""
     with _locked(path):
         text, keys = _current(path)
         names = [key.name for key in keys]
@@ -115,7 +115,7 @@ def revoke_key(path: Path, name: str) -> bool:
 
 
 def read_name(setting: Setting, problems: Problems) -> bool:
-    """Return whether a key may have this name. Messages do not repeat an invalid name, which may be a key."""
+    """Returns whether a key may have this name. Messages do not repeat an invalid name, which may be a key."""
     name = setting.value
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.startswith("sk-"):
         problems.add(
@@ -130,7 +130,7 @@ def read_name(setting: Setting, problems: Problems) -> bool:
 
 
 def read_models(setting: Setting, problems: Problems) -> tuple[str, ...]:
-    """Return patterns of models, in lower case."""
+    """Returns patterns of models, in lower case."""
     before = len(problems.lines)
     models = read_list(setting, problems, separator=",")
     if not models and len(problems.lines) == before:
@@ -141,7 +141,7 @@ def read_models(setting: Setting, problems: Problems) -> tuple[str, ...]:
 
 
 def read_expiry(setting: Setting, problems: Problems) -> datetime.datetime | None:
-    """Return a time with an offset, or the first moment of a date in UTC; None after a problem."""
+    """Returns a time with an offset, or the first moment of a date in UTC; None after a problem."""
     value = setting.value
     if isinstance(value, str):
         try:
@@ -160,7 +160,7 @@ def read_expiry(setting: Setting, problems: Problems) -> datetime.datetime | Non
 
 
 def read_limits(fields: Mapping[str, Setting], problems: Problems) -> TrafficLimits:
-    """Return the limits among ``fields``."""
+    """Returns the limits among ``fields``."""
     values: dict[str, typing.Any] = {
         option.name: convert(fields[option.name], option, problems)
         for option in options_of(TrafficLimits)
@@ -198,7 +198,7 @@ def _read(text: str, path: Path, problems: Problems) -> tuple[ClientKey, ...]:
 
 
 def _place(path: Path, lines: Mapping[str, int], *keys: str) -> str:
-    """Return the file and the line of the first of ``keys`` that has one. Line numbers ignore blanks in quoted keys."""
+    """Returns the file and the line of the first of ``keys`` that has one. Line numbers ignore blanks in quoted keys."""
     numbers = (lines.get("".join(key.split())) for key in keys)
     return next((f"{path} line {number}" for number in numbers if number is not None), str(path))
 
@@ -238,7 +238,7 @@ def _document(text: str) -> dict[str, object]:
 
 
 def _current(path: Path, *, missing_ok: bool = False) -> tuple[str, tuple[ClientKey, ...]]:
-    """Return the text of the file and its keys. Raises ConfigError with all problems."""
+    """Returns the text of the file and its keys. Raises ConfigError with all problems."""
     if missing_ok and not path.exists():
         return "", ()
     problems = Problems()
@@ -249,13 +249,13 @@ def _current(path: Path, *, missing_ok: bool = False) -> tuple[str, tuple[Client
 
 
 def _toml(value: object) -> str:
-    """Format a string, a list of strings, a number or a time. For the first three TOML equals JSON."""
+    """Formats a string, a list of strings, a number or a time. For the first three TOML equals JSON."""
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime.datetime) else json.dumps(value)
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock on the directory of the file; waits until it is free."""
+    """Holds the lock on the directory of the file; waits until it is free."""
     directory = os.open(path.resolve().parent, os.O_RDONLY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
@@ -265,7 +265,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, text: str, expected: dict[str, object]) -> None:
-    """Replace the file atomically by ``text``, which must parse as ``expected``."""
+    """Replaces the file atomically by ``text``, which must parse as ``expected``."""
     try:
         valid = _document(text) == expected
     except ValueError:

@@ -48,7 +48,7 @@ class _Entry(NamedTuple):
 
 
 def new_key() -> NewKey:
-    """Create a random key."""
+    """Creates a random key."""
     id = secrets.token_hex(_ID_BYTES)
     text = f"{_PREFIX.decode('ascii')}{id}-{secrets.token_hex(_SECRET_BYTES)}"
     salt = secrets.token_bytes(_SALT_BYTES)
@@ -75,7 +75,7 @@ class KeyRing:
         return f"<KeyRing {', '.join(self._named)}>"
 
     def find(self, key: bytes) -> ClientKey | None:
-        """Return the entry of the key that a client has sent, also if revoked or expired; None if it is unknown.
+        """Returns the entry of the key that a client has sent, also if revoked or expired; None if it is unknown.
 
         Hashes the key and compares once, in a time that does not depend on the valid keys.
         """
@@ -87,11 +87,11 @@ class KeyRing:
         return self._chosen.get(_digest(key, self._salt))
 
     def named(self, name: str) -> ClientKey | None:
-        """Return the key of this name."""
+        """Returns the key of this name."""
         return self._named.get(name)
 
     def reload(self) -> bool:
-        """Read the key file again; returns whether it was valid. Problems are logged, and the current keys kept."""
+        """Reads the key file again; returns whether it was valid. Problems are logged, and the current keys kept."""
         if self._path is None:
             return False
         problems, warnings = Problems(), list[str]()

@@ -90,7 +90,7 @@ def load(
     config_file: Path | None = None,
     host_fault: Callable[[str], str | None] | None = None,
 ) -> Loaded:
-    """Read all sources; ``arguments`` are the values of the flags by option name, None where absent.
+    """Reads all sources; ``arguments`` are the values of the flags by option name, None where absent.
 
     ``host_fault`` returns the reason why this host cannot listen on an address, if that is to be checked.
     Raises ConfigError with all problems.
@@ -134,7 +134,7 @@ def load(
 def find_key_file(
     arguments: Mapping[str, object], *, environ: Mapping[str, str], directory: Path, config_file: Path | None = None
 ) -> tuple[Path, str]:
-    """Return the path of the key file, which may not exist yet, and the option that names it, with its source; other
+    """Returns the path of the key file, which may not exist yet, and the option that names it, with its source; other
     options are not checked. Raises ConfigError."""
     problems = Problems()
     sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
@@ -148,7 +148,7 @@ def find_key_file(
 
 
 def _read_tables(sources: Sources, problems: Problems) -> Mapping[str, dict[str, Any]]:
-    """Return the valid settings of :class:`Config` and its tables."""
+    """Returns the valid settings of :class:`Config` and its tables."""
     values: dict[str, dict[str, Any]] = defaultdict(dict)
     for option in config_options():
         setting = None if option.key in _BY_PLATFORMS | _BY_CATALOGUE else sources.find(option.key)
@@ -189,7 +189,7 @@ def _check_files(values: _Values, upstream: UpstreamConfig) -> None:
 
 
 def _ca_file_fault(path: Path) -> str | None:
-    """Return the reason why the file cannot be used as a list of trusted certificates."""
+    """Returns the reason why the file cannot be used as a list of trusted certificates."""
     # The import takes 10 ms, and most configurations do not name a file.
     import ssl
 
@@ -247,7 +247,7 @@ def _check_redis(values: _Values) -> None:
 
 
 def _check_keys(values: _Values, host: str) -> None:
-    """Check DEFAULT_KEY, API_KEYS and ADMIN_KEY; a published key must not protect an address that others can reach."""
+    """Checks DEFAULT_KEY, API_KEYS and ADMIN_KEY; a published key must not protect an address that others can reach."""
     top = values.tables[""]
     clients: tuple[Secret, ...] = (*_single(top, "default_key"), *top.get("api_keys", ()))
     for name, more in (("default_key", "separate several keys with | in API_KEYS"), ("admin_key", "remove the |")):
@@ -280,7 +280,7 @@ def _check_key(key: str, where: str, values: _Values, host: str) -> None:
 
 
 def _read_keys(values: _Values, host: str) -> tuple[ClientKey, ...]:
-    """Return the keys of the key file. Without any client key only a loopback address is valid."""
+    """Returns the keys of the key file. Without any client key only a loopback address is valid."""
     top = values.tables[""]
     if "key_file" in top:
         path = top["key_file"]

@@ -62,11 +62,11 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the string; only for the header field or the URL that carries it."""
+        """Returns the string; only for the header field or the URL that carries it."""
         return self._value
 
     def encode(self) -> bytes:
-        """Return the string as bytes, for ``hmac.compare_digest``, whose time does not depend on the content."""
+        """Returns the string as bytes, for ``hmac.compare_digest``, whose time does not depend on the content."""
         return self._value.encode("utf-8")
 
     def __eq__(self, other: object) -> bool:
@@ -297,12 +297,12 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of this key; ``[limits.key]`` applies to those that are None."""
 
     def allows(self, model: str) -> bool:
-        """Return whether the key may use ``model``; case is ignored."""
+        """Returns whether the key may use ``model``; case is ignored."""
         name = model.lower()
         return not self.models or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.models)
 
     def expired(self, now: float) -> bool:
-        """Return whether the key has expired at ``now`` (Unix seconds)."""
+        """Returns whether the key has expired at ``now`` (Unix seconds)."""
         return self.expires is not None and now >= self.expires.timestamp()
 
 

@@ -76,18 +76,18 @@ class Declared(NamedTuple):
 
 @functools.cache
 def config_options() -> tuple[Declared, ...]:
-    """Return all options, in the order of their declaration."""
+    """Returns all options, in the order of their declaration."""
     return (*options_of(PlatformSettings), *(option for table, kind in tables() for option in options_of(kind, table)))
 
 
 def tables() -> Iterator[tuple[str, type[msgspec.Struct]]]:
-    """Yield the structs of options with the names of their tables in ``ztoapi.toml``, the top level first."""
+    """Yields the structs of options with the names of their tables in ``ztoapi.toml``, the top level first."""
     yield "", Config
     yield from _tables_of(Config, "")
 
 
 def options_of(kind: type[msgspec.Struct], table: str = "") -> list[Declared]:
-    """Return the options that a struct declares, those of its base class last."""
+    """Returns the options that a struct declares, those of its base class last."""
     # typing.get_type_hints and msgspec.structs.fields give the same, and add 4 ms to each start.
     hints = {name: hint for base in kind.__mro__ for name, hint in inspect.get_annotations(base).items()}
     defaults = dict(zip(reversed(kind.__struct_fields__), reversed(kind.__struct_defaults__), strict=False))
@@ -104,7 +104,7 @@ def options_of(kind: type[msgspec.Struct], table: str = "") -> list[Declared]:
 
 
 def unwrap(hint: object) -> tuple[object, list[object]]:
-    """Return a type without None and annotations, and the annotations."""
+    """Returns a type without None and annotations, and the annotations."""
     extras: list[object] = []
     while True:
         origin = typing.get_origin(hint)
@@ -119,7 +119,7 @@ def unwrap(hint: object) -> tuple[object, list[object]]:
 
 
 def literals(kind: object) -> list[str]:
-    """Return the values of a Literal; empty for any other type."""
+    """Returns the values of a Literal; empty for any other type."""
     return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
 
 

@@ -31,7 +31,7 @@ class Routing(NamedTuple):
 
 
 def read_platforms(sources: Sources, problems: Problems, *, allow_coding: bool) -> Routing:
-    """Resolve the platforms in use: the default one, and those with a URL, a token or a model."""
+    """Resolves the platforms in use: the default one, and those with a URL, a token or a model."""
     default = _default_platform(sources, problems)
     model_name = _text(sources, "model_name", problems, path="model_name") or Config().model_name
     models = {name: kind.model for name, kind in KINDS.items()}

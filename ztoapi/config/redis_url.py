@@ -19,7 +19,7 @@ _OPTIONS: Final[Mapping[str, frozenset[str]]] = {
 
 
 def fault_of(url: str) -> str | None:
-    """Return an error message without any part of ``url``, which contains a password; None if the URL is valid."""
+    """Returns an error message without any part of ``url``, which contains a password; None if the URL is valid."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

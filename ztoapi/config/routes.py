@@ -71,7 +71,7 @@ class _Routes:
         self.by_name: dict[str, ModelRoute] = {}
 
     def add(self, public: str, platform: str, upstream: str | None, setting: Setting | None) -> bool:
-        """Add a route; returns False if there is one. Without ``upstream`` it is that of an unknown name."""
+        """Adds a route; returns False if there is one. Without ``upstream`` it is that of an unknown name."""
         if public.lower() in self.by_name:
             return False
         keeps = DIALECTS[KINDS[platform].dialect].keeps_model_names
@@ -89,7 +89,7 @@ def read_routes(
     models: Mapping[str, str],
     problems: Problems,
 ) -> tuple[ModelRoute, ...]:
-    """Return all routes, that of ``model_name`` first, with ``main_model`` as its upstream id if that is set.
+    """Returns all routes, that of ``model_name`` first, with ``main_model`` as its upstream id if that is set.
 
     ``models`` has the default model of each platform.
     """

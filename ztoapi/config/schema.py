@@ -19,7 +19,7 @@ Schema = dict[str, object]
 
 
 def make_schema() -> Schema:
-    """Return the schema of the whole file."""
+    """Returns the schema of the whole file."""
     options = config_options()
     root: Schema = {
         "$schema": "http://json-schema.org/draft-04/schema#",

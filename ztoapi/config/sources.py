@@ -42,7 +42,7 @@ class Setting(NamedTuple):
         return f"{self.name} ({self.source})"
 
     def part(self, path: str, value: object = None) -> "Setting":
-        """Return the part of a table at ``path``, with the line of the nearest key that has one."""
+        """Returns the part of a table at ``path``, with the line of the nearest key that has one."""
         nearest = path
         while nearest and nearest not in self.places:
             nearest = nearest.rpartition(".")[0]
@@ -56,7 +56,7 @@ class Problems:
         self.lines: list[str] = []
 
     def add(self, where: str, text: str) -> None:
-        """Append an error, unless it was reported before."""
+        """Appends an error, unless it was reported before."""
         line = f"{where}: {text}"
         if line not in self.lines:
             self.lines.append(line)
@@ -80,7 +80,7 @@ class Sources:
         self._origins: dict[str, list[str]] = {}
 
     def find(self, key: str) -> Setting | None:
-        """Return the setting of the option ``key`` from the first source that has one. Empty values are unset."""
+        """Returns the setting of the option ``key`` from the first source that has one. Empty values are unset."""
         option = self._options[key]
         if option.flag is not None and self._arguments.get(option.name) is not None:
             return Setting(self._arguments[option.name], option.flag, "command line")
@@ -92,17 +92,17 @@ class Sources:
         return None if setting is None or setting.value == "" else setting
 
     def used(self, path: str, *settings: Setting | None) -> None:
-        """Record that the effective value at ``path`` comes from ``settings``."""
+        """Records that the effective value at ``path`` comes from ``settings``."""
         for setting in settings:
             if setting is not None:
                 self._origins.setdefault(path, []).append(setting.where)
 
     def origins(self) -> dict[str, str]:
-        """Return the sources of the effective values that are not defaults, by path."""
+        """Returns the sources of the effective values that are not defaults, by path."""
         return {path: ", ".join(dict.fromkeys(where)) for path, where in self._origins.items()}
 
     def check_names(self, problems: Problems) -> None:
-        """Report TOML keys and ZTOAPI_ variables that do not exist."""
+        """Reports TOML keys and ZTOAPI_ variables that do not exist."""
         for key, setting in self._toml.items():
             if key in self._tables:
                 problems.add(setting.where, f"must be a table: write [{key}] and its options below")
@@ -116,7 +116,7 @@ class Sources:
 
 
 def did_you_mean(name: str, candidates: Iterable[str], after: str = "") -> str:
-    """Return a hint at the candidate most similar to ``name``, or nothing; the prefix ``after`` is not compared."""
+    """Returns a hint at the candidate most similar to ``name``, or nothing; the prefix ``after`` is not compared."""
     rest = {candidate.removeprefix(after): candidate for candidate in sorted(candidates)}
     close = difflib.get_close_matches(name.removeprefix(after), rest, 1)
     return f"; did you mean {rest[close[0]]}?" if close else ""
@@ -130,7 +130,7 @@ def read_sources(
     config_file: Path | None,
     problems: Problems,
 ) -> Sources:
-    """Read the environment and the files in ``directory``; ``config_file`` replaces ``ztoapi.toml`` and must exist."""
+    """Reads the environment and the files in ``directory``; ``config_file`` replaces ``ztoapi.toml`` and must exist."""
     layers = [
         {name: Setting(value, name, "environment") for name, value in environ.items() if _is_setting(name, value)}
     ]
@@ -182,7 +182,7 @@ def _read_toml(
 
 
 def _read_text(path: Path, name: str, problems: Problems, *, required: bool = False) -> str | None:
-    """Return the text of a file without a byte order mark; None if the file cannot be read."""
+    """Returns the text of a file without a byte order mark; None if the file cannot be read."""
     try:
         return path.read_text("utf-8-sig")
     except FileNotFoundError:

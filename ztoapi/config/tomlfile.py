@@ -21,7 +21,7 @@ class Value(NamedTuple):
 
 
 def parse(text: str, tables: Collection[str]) -> dict[str, Value]:
-    """Return the values of a document; the entries of ``tables`` are values, any other table is one value.
+    """Returns the values of a document; the entries of ``tables`` are values, any other table is one value.
 
     Raises tomllib.TOMLDecodeError.
     """
@@ -42,7 +42,7 @@ def _flatten(table: Mapping[str, object], prefix: str, tables: Collection[str]) 
 
 
 def line_numbers(text: str) -> dict[str, int]:
-    """Return the line of the first occurrence of each key; the tables of a list are named ``x[1]``, ``x[2]``.
+    """Returns the line of the first occurrence of each key; the tables of a list are named ``x[1]``, ``x[2]``.
 
     tomllib has no line numbers. Text in a multi-line string that looks like a key may give a wrong number in a message.
     """

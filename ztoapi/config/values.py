@@ -20,7 +20,7 @@ _SCHEME: Final = "bearer "
 
 
 def convert(setting: Setting, option: Declared, problems: Problems) -> object:
-    """Return the value of ``option``; None after a problem."""
+    """Returns the value of ``option``; None after a problem."""
     if option.range is not None:
         return convert_number(setting, option, problems)
     if choices := literals(option.type):
@@ -38,7 +38,7 @@ def convert(setting: Setting, option: Declared, problems: Problems) -> object:
 
 
 def convert_number(setting: Setting, option: Declared, problems: Problems) -> float | None:
-    """Return the value of a numeric ``option``; None after a problem."""
+    """Returns the value of a numeric ``option``; None after a problem."""
     assert option.range is not None
     low, high, _, exclusive = option.range
     try:
@@ -55,7 +55,7 @@ def convert_number(setting: Setting, option: Declared, problems: Problems) -> fl
 
 
 def read_text(setting: Setting, problems: Problems) -> str | None:
-    """Return a printable string without the blanks around it; None after a problem."""
+    """Returns a printable string without the blanks around it; None after a problem."""
     if not isinstance(setting.value, str):
         problems.add(setting.where, "must be a string: put it in quotes")
         return None
@@ -70,7 +70,7 @@ def read_text(setting: Setting, problems: Problems) -> str | None:
 
 
 def secret_fault(text: str) -> str | None:
-    """Return the reason why ``text`` cannot be a key or token, without any part of it; None for one that can."""
+    """Returns the reason why ``text`` cannot be a key or token, without any part of it; None for one that can."""
     if text[:1] in _QUOTES or text[-1:] in _QUOTES:
         return _QUOTED
     if text[: len(_SCHEME)].lower() == _SCHEME:
@@ -81,7 +81,7 @@ def secret_fault(text: str) -> str | None:
 
 
 def read_list(setting: Setting, problems: Problems, *, separator: str = "|") -> tuple[str, ...]:
-    """Return the strings of a TOML list, or the parts of a string between separators."""
+    """Returns the strings of a TOML list, or the parts of a string between separators."""
     if isinstance(setting.value, list):
         if all(isinstance(part, str) for part in setting.value):
             return tuple(dict.fromkeys(part.strip() for part in setting.value if part.strip()))
@@ -92,12 +92,12 @@ def read_list(setting: Setting, problems: Problems, *, separator: str = "|") -> 
 
 
 def split_list(text: str, separator: str = "|") -> tuple[str, ...]:
-    """Return the parts of ``text`` in order, without blanks, empty parts and duplicates."""
+    """Returns the parts of ``text`` in order, without blanks, empty parts and duplicates."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(separator) if part.strip()))
 
 
 def read_json_object(setting: Setting, problems: Problems, *, example: str) -> dict[str, object]:
-    """Return a TOML table, or the JSON object of a string; empty after a problem."""
+    """Returns a TOML table, or the JSON object of a string; empty after a problem."""
     value = setting.value
     if isinstance(value, str):
         if value.strip()[:1] in _QUOTES:

@@ -31,7 +31,7 @@ class ChunkWriter:
         self._tail_usage = b',"usage":null}\n\n' if include_usage else b"}\n\n"
 
     def role(self) -> bytes:
-        """Return the first event, which has the role."""
+        """Returns the first event, which has the role."""
         return self.delta(b'{"role":"assistant","content":""}')
 
     def content(self, text: str) -> bytes:
@@ -41,7 +41,7 @@ class ChunkWriter:
         return b'%b%b},"logprobs":null,"finish_reason":null}]%b' % (self._reasoning, _encode(text), self._tail_usage)
 
     def delta(self, delta: bytes, finish_reason: str | None = None) -> bytes:
-        """Return an event with ``delta``, which is encoded JSON."""
+        """Returns an event with ``delta``, which is encoded JSON."""
         return b'%b{"index":0,"delta":%b,"logprobs":null,"finish_reason":%b}]%b' % (
             self._head,
             delta,
@@ -53,5 +53,5 @@ class ChunkWriter:
         return self.delta(b"{}", reason)
 
     def usage(self, usage: Usage) -> bytes:
-        """Return the extra last event of ``stream_options.include_usage``: no choices, only counts."""
+        """Returns the extra last event of ``stream_options.include_usage``: no choices, only counts."""
         return b'%b],"usage":%b}\n\n' % (self._head, _encode(usage))

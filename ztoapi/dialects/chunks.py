@@ -95,7 +95,7 @@ _decode = msgspec.json.Decoder(Chunk).decode
 
 
 def read_chunks(block: bytes) -> Chunks:
-    """Return the chunks in ``block``: whole events. Raises UpstreamError for an event that is no chunk."""
+    """Returns the chunks in ``block``: whole events. Raises UpstreamError for an event that is no chunk."""
     # Nearly all blocks of a paced stream are one plain event: this saves half of the time.
     if block.startswith(b"data: {") and block.find(b"\n") == len(block) - 2 and b"\r" not in block:
         return Chunks([decode_part(_decode, block[6:-2], "a chunk")], False)
@@ -108,7 +108,7 @@ def read_chunks(block: bytes) -> Chunks:
 
 
 def number(value: object) -> int | None:
-    """Return an index as an integer: some servers write it as a float or a string. None if it is none."""
+    """Returns an index as an integer: some servers write it as a float or a string. None if it is none."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value)
     return int(value) if isinstance(value, int | float) else None
@@ -124,7 +124,7 @@ class ToolCallIndexes:
         self._used: set[int] = set()
 
     def find(self, index: object, call_id: str, position: int) -> int:
-        """Return the index of the call that a delta belongs to; ``position`` is the delta's in its list."""
+        """Returns the index of the call that a delta belongs to; ``position`` is the delta's in its list."""
         found = number(index)
         if found is None:
             found = self._by_id.get(call_id)

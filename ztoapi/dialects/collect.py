@@ -155,7 +155,7 @@ class Collector:
         self.done = False
 
     def feed(self, block: bytes) -> None:
-        """Add ``block``: whole events. Raises UpstreamError for a chunk that cannot be read."""
+        """Adds ``block``: whole events. Raises UpstreamError for a chunk that cannot be read."""
         chunks, self.done = read_chunks(block)
         for chunk in chunks:
             self._add(chunk)
@@ -196,7 +196,7 @@ class Collector:
 
 
 def _first(present: msgspec.Raw, value: msgspec.Raw) -> msgspec.Raw:
-    """Return the value of a head field that is kept: the first one that is not empty."""
+    """Returns the value of a head field that is kept: the first one that is not empty."""
     if present is not ABSENT or value is ABSENT or is_empty(value):
         return present
     # A copy: the field is a view that would keep the whole block alive.

@@ -19,7 +19,7 @@ _NO_USAGE: Final = re.compile(rb',\s*"usage":\s*null\s*}$', re.MULTILINE)
 
 
 def learn(data: bytes, head: bytes, new_head: bytes, *, nulls: bool, usage_removed: bool) -> DeltaTemplate:
-    """Return the template of a plain event whose JSON is ``data`` and whose bytes begin with ``head``.
+    """Returns the template of a plain event whose JSON is ``data`` and whose bytes begin with ``head``.
 
     ``nulls`` adds ``logprobs`` and ``finish_reason`` as null where a choice lacks them; ``usage_removed`` drops a
     ``"usage":null`` at the end.

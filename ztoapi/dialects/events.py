@@ -13,7 +13,7 @@ _CR = 13
 
 
 def events(block: bytes) -> list[tuple[str, bytes]]:
-    """Return the events in ``block`` as (name, data); the name of an event without one is ``""``.
+    """Returns the events in ``block`` as (name, data); the name of an event without one is ``""``.
 
     ``block`` ends with a blank line. An unfinished event is dropped, as the grammar requires.
     """
@@ -29,7 +29,7 @@ def events(block: bytes) -> list[tuple[str, bytes]]:
 
 
 def parts(block: bytes) -> list[bytes]:
-    """Return the parts of ``block`` between its blank lines; the lines of a part are separated by line feeds."""
+    """Returns the parts of ``block`` between its blank lines; the lines of a part are separated by line feeds."""
     if _CR in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     pieces = block.split(b"\n\n")
@@ -38,7 +38,7 @@ def parts(block: bytes) -> list[bytes]:
 
 
 def read_part(part: bytes) -> tuple[str, bytes | None, bool]:
-    """Return the name of a part, its data (None without data), and whether it can be forwarded unchanged.
+    """Returns the name of a part, its data (None without data), and whether it can be forwarded unchanged.
 
     A comment can, and an event with one data line and without ``id`` and ``retry``. The SSE decoders of OpenAI's SDKs
     treat a blank line after an ``id``, a ``retry`` or a lone ``event`` as the end of an event, and fail on its empty

@@ -49,7 +49,7 @@ class HiddenReasoningReader:
 
 
 def completion_without_reasoning(body: bytes) -> bytes:
-    """Return a whole response without its reasoning. What is no completion is returned as it is."""
+    """Returns a whole response without its reasoning. What is no completion is returned as it is."""
     if _KEY not in body:
         return body
     try:
@@ -63,7 +63,7 @@ def completion_without_reasoning(body: bytes) -> bytes:
 
 
 def _without_reasoning(part: bytes) -> bytes:
-    """Return an event, ended by a blank line, without its reasoning; empty if nothing else is in it."""
+    """Returns an event, ended by a blank line, without its reasoning; empty if nothing else is in it."""
     event = part + b"\n\n"
     _, data, _ = read_part(part)
     if data is None or _KEY not in data:
@@ -83,7 +83,7 @@ def _without_reasoning(part: bytes) -> bytes:
 
 
 def _take_reasoning(choice: Fields, part: str) -> bool:
-    """Remove the reasoning from ``part`` of a choice; returns whether there was any."""
+    """Removes the reasoning from ``part`` of a choice; returns whether there was any."""
     message = _fields(choice.get(part, b"{}"))
     if message.pop(_NAME, None) is None:
         return False
@@ -92,7 +92,7 @@ def _take_reasoning(choice: Fields, part: str) -> bool:
 
 
 def _carries(choice: Fields) -> bool:
-    """Return whether a choice of a chunk carries anything for the client."""
+    """Returns whether a choice of a chunk carries anything for the client."""
     delta = _fields(choice.get("delta", b"{}"))
     return (
         choice.get("finish_reason", _EMPTY[0]) not in _EMPTY

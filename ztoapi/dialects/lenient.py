@@ -30,13 +30,13 @@ _HIDDEN: Final = b"\xff"
 
 
 def is_empty(raw: bytes | msgspec.Raw) -> bool:
-    """Return whether a JSON value is absent, null, false, zero, or an empty string, object or list."""
+    """Returns whether a JSON value is absent, null, false, zero, or an empty string, object or list."""
     value = bytes(raw)
     return value in _EMPTY or value.translate(None, _BLANKS) in _EMPTY
 
 
 def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:
-    """Return the token counts of a ``usage`` value; None if it has another shape or all counts are zero, because some
+    """Returns the token counts of a ``usage`` value; None if it has another shape or all counts are zero, because some
     servers send ``{}`` or zeros."""
     try:
         usage = _read_counts(raw)
@@ -46,7 +46,7 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:
 
 
 def decode_part(decode: Callable[[bytes], T], data: bytes, part: str, *, retryable: bool = False) -> T:
-    """Return ``data`` decoded, with U+FFFD for half surrogates. Raises UpstreamError, with the noun phrase ``part``."""
+    """Returns ``data`` decoded, with U+FFFD for half surrogates. Raises UpstreamError with the noun phrase ``part``."""
     try:
         try:
             return decode(data)
@@ -59,19 +59,19 @@ def decode_part(decode: Callable[[bytes], T], data: bytes, part: str, *, retryab
 
 
 def hide_halves(data: bytes) -> bytes:
-    """Return ``data`` with the backslash of each half surrogate replaced, so that msgspec skips it as text."""
+    """Returns ``data`` with the backslash of each half surrogate replaced, so that msgspec skips it as text."""
     if _HIDDEN in data:
         return data
     return _ESCAPES.sub(_hide, data)
 
 
 def restore_halves(data: bytes) -> bytes:
-    """Invert ``hide_halves``."""
+    """Inverts ``hide_halves``."""
     return data.replace(_HIDDEN, b"\\")
 
 
 def replace_halves(data: bytes) -> bytes:
-    """Return ``data`` with U+FFFD in place of each half surrogate, for text that is decoded."""
+    """Returns ``data`` with U+FFFD in place of each half surrogate, for text that is decoded."""
     return _ESCAPES.sub(_replace, data)
 
 

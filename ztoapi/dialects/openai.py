@@ -90,7 +90,7 @@ _COMPLETION: Final = b'"chat.completion"'
 
 
 def build(request: ChatRequest, *, model: str, stream: bool, count: bool = True) -> bytes | bytearray:
-    """Return the body for a plain upstream: unchanged, unless the model name or ``stream`` differs or usage has to be
+    """Returns the body for a plain upstream: unchanged, unless the model name or ``stream`` differs or usage has to be
     requested."""
     add_usage = count and stream and not request.include_usage
     if request.model == model and bool(request.stream) == stream:
@@ -126,7 +126,7 @@ class Rewrite(msgspec.Struct, frozen=True, gc=False):
             msgspec.structs.force_setattr(self, "empty", True)
 
     def header(self, fields: Fields, object: bytes) -> Fields:
-        """Return ``fields`` rewritten, without ``choices``, ``usage`` and an empty ``error``."""
+        """Returns ``fields`` rewritten, without ``choices``, ``usage`` and an empty ``error``."""
         header = {name: value for name, value in fields.items() if name not in _OWN_FIELDS}
         if self.normalise:
             header["id"] = msgspec.Raw(_encode(self.id))
@@ -205,8 +205,8 @@ class OpenAIReader:
         return self._feed_slowly(block)
 
     def _guess_template(self, block: bytes) -> DeltaTemplate | None:
-        """Return the template of the upstream's last stream with the head of this one, if ``block`` begins like a plain
-        event."""
+        """Returns the template of the upstream's last stream with the head of this one, if ``block`` begins like a
+        plain event."""
         template = self._known.get((self._rewrite.empty, self._include_usage))
         if template is None or self._wanted != 1:
             return None
@@ -229,7 +229,7 @@ class OpenAIReader:
         return template
 
     def _heads(self, lead: bytes, prefix: bytes, mark: bytes) -> tuple[bytes, bytes]:
-        """Return the bytes up to and including ``mark``, as received and as rewritten."""
+        """Returns the bytes up to and including ``mark``, as received and as rewritten."""
         head = lead + prefix + mark
         if self._rewrite.empty:
             return head, head
@@ -238,7 +238,7 @@ class OpenAIReader:
         return head, b"data: %b,%b" % (header[:-1], mark)
 
     def _feed_first(self, block: bytes) -> bytes:
-        """Read event by event until the template of the stream is known, then the rest."""
+        """Reads event by event until the template of the stream is known, then the rest."""
         out: list[bytes] = []
         start = 0
         while start < len(block) and not self.done and self.error is None:
@@ -300,7 +300,7 @@ class OpenAIReader:
         return block if same and self._started and self.error is None else b"".join(out)
 
     def _event(self, name: str, data: bytes, part: bytes) -> bytes | None:
-        """Return the rewritten event; None if ``part`` stays unchanged. Sets ``error`` if the event reports one."""
+        """Returns the rewritten event; None if ``part`` stays unchanged. Sets ``error`` if the event reports one."""
         if data == _END:
             if not self._started:
                 return self.eof()
@@ -328,7 +328,7 @@ class OpenAIReader:
             return None if out is None else restore_halves(out)
 
     def _last_event(self, data: bytes) -> bytes | None:
-        """Read a finish or usage of a stream that is not rewritten. Returns ``data`` itself if it stays unchanged, the
+        """Reads a finish or usage of a stream that is not rewritten. Returns ``data`` itself if it stays unchanged, the
         event without its usage, or None for any other event."""
         try:
             event = _answer(data)
@@ -397,7 +397,7 @@ class OpenAIReader:
         return out
 
     def _write(self, fields: Fields, choices: list[Fields], *, finished: bool) -> bytes:
-        """Return the event as the rewrite requires it.
+        """Returns the event as the rewrite requires it.
 
         Clients add up every usage that they receive, so the usage in Z.ai's events is sent once: in an event of its own
         at the end if the client requested that, else in the event that finishes, where Z.ai's SDK expects it.
@@ -421,7 +421,7 @@ class OpenAIReader:
         return b"data: %b\n\n" % _encode(event)
 
     def _finish(self, choices: list[Fields]) -> tuple[bool, bool]:
-        """Record and map the finish_reason of each choice; returns whether one finishes and one is mapped."""
+        """Records and maps the finish_reason of each choice; returns whether one finishes and one is mapped."""
         any_finished = any_mapped = False
         for place, choice in enumerate(choices):
             index, raw = choice.get("index", _NULL), choice.get("finish_reason", _NULL)
@@ -445,13 +445,13 @@ class OpenAIReader:
         return any_finished, any_mapped
 
     def _note(self, index: bytes, place: int, finished: bool) -> None:
-        """Record that a choice has appeared, and whether it has finished."""
+        """Records that a choice has appeared, and whether it has finished."""
         if index == b"null":
             index = b"%d" % place
         self._finished[index] = finished or self._finished.get(index, False)
 
     def _learn(self, lead: bytes, data: bytes, out: bytes | None, *, removed: bool) -> None:
-        """Learn the template from a plain event, ``data`` after ``lead``, which was rewritten as ``out``. A template
+        """Learns the template from a plain event, ``data`` after ``lead``, which was rewritten as ``out``. A template
         that does not rewrite the event as ``out`` is discarded."""
         event = b"%b%b\n\n" % (lead, data)
         if self.template is not None and self.template.fits(event):
@@ -473,7 +473,7 @@ class OpenAIReader:
 
 
 def _objects(raw: msgspec.Raw) -> list[Fields]:
-    """Return the objects in a list of choices that has other elements too; none if ``raw`` is no list."""
+    """Returns the objects in a list of choices that has other elements too; none if ``raw`` is no list."""
     try:
         return [_fields(item) for item in _items(raw) if bytes(item).startswith(b"{")]
     except msgspec.ValidationError:
@@ -486,13 +486,13 @@ def _lists_error(value: object) -> bool:
 
 
 def _last_events(block: bytes) -> int:
-    """Return where the last three events begin (a finish, usage, [DONE]); 0 if there are no others."""
+    """Returns where the last three events begin (a finish, usage, [DONE]); 0 if there are no others."""
     first, *others = block.rsplit(b"\n\n", 4)
     return len(first) + 2 if len(others) == 4 else 0
 
 
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
-    """Return a whole response, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
+    """Returns a whole response, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
     if rewrite.empty and (answer := _read_answer(body)) is not None:
         return body, read_usage(answer.usage)
     try:
@@ -509,7 +509,7 @@ def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
 
 
 def _read_answer(body: bytes) -> _Answer | None:
-    """Return a whole response that is forwarded unchanged; None for any other one."""
+    """Returns a whole response that is forwarded unchanged; None for any other one."""
     try:
         answer = _answer(body)
     except (msgspec.DecodeError, RecursionError):

@@ -32,7 +32,7 @@ class Usage(msgspec.Struct):
     completion_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     def keep(self) -> None:
-        """Copy the details, which are views into the response: a record would keep the whole response in memory."""
+        """Copies the details, which are views into the response: a record would keep the whole response in memory."""
         if isinstance(self.prompt_tokens_details, msgspec.Raw):
             self.prompt_tokens_details = self.prompt_tokens_details.copy()
         if isinstance(self.completion_tokens_details, msgspec.Raw):
@@ -58,9 +58,9 @@ class Reader(Protocol):
     """The template of the stream's plain events, once known. A block that ``template.apply`` accepts skips ``feed``."""
 
     def feed(self, block: bytes) -> bytes:
-        """Translate ``block``: one or more whole events, each with its blank line."""
+        """Translates ``block``: one or more whole events, each with its blank line."""
         ...
 
     def eof(self) -> bytes:
-        """End the upstream's body: sets ``done``, or ``error`` if the response is not finished."""
+        """Ends the upstream's body: sets ``done``, or ``error`` if the response is not finished."""
         ...

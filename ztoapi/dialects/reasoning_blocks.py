@@ -91,7 +91,7 @@ class Splitter:
         self._blanks = 0
 
     def feed(self, text: str, source: TextSource) -> None:
-        """Read the next piece; ``text`` is not empty."""
+        """Reads the next piece; ``text`` is not empty."""
         if source is not self._source:
             self._change_source(source)
         if self._held:
@@ -133,7 +133,7 @@ class Splitter:
             self._layout.say(held)
 
     def _visible(self, text: str) -> None:
-        """Pass on text outside the blocks: its phase decides whether it is reasoning."""
+        """Passes on text outside the blocks: its phase decides whether it is reasoning."""
         if self._source is TextSource.THINKING:
             self._layout.think(text)
         elif self._source is not TextSource.HIDDEN:
@@ -163,7 +163,7 @@ class Splitter:
         return at + len(marker)
 
     def _open(self, text: str, at: int) -> int:
-        """Read an opening tag; an answer may contain ``details`` elements other than reasoning."""
+        """Reads an opening tag; an answer may contain ``details`` elements other than reasoning."""
         end = text.find(">", at, at + OPEN_TAG_CHARS) + 1
         if not end:
             if len(text) - at < OPEN_TAG_CHARS:
@@ -182,7 +182,7 @@ class Splitter:
         return end
 
     def _open_kept(self, tag: str) -> None:
-        """Keep the markup. An unfinished block is held until the edit that rewrites its opening tag."""
+        """Keeps the markup. An unfinished block is held until the edit that rewrites its opening tag."""
         if _UNFINISHED in tag:
             self._layout.content.freeze()
             self._state = Splitter._kept
@@ -202,7 +202,7 @@ class Splitter:
         return ~keep if keep < len(text) else keep
 
     def _line(self, text: str, at: int) -> int:
-        """Read the start of a line in a block."""
+        """Reads the start of a line in a block."""
         first = text[at]
         if first == "\n":
             if not self._fresh:
@@ -234,7 +234,7 @@ class Splitter:
         self._state = Splitter._text
 
     def _text(self, text: str, at: int) -> int:
-        """Read within a line of a block. A line break is held, because the one before the closing tag is markup."""
+        """Reads within a line of a block. A line break is held, because the one before the closing tag is markup."""
         line_end = text.find("\n", at)
         stop = line_end if line_end >= 0 else len(text)
         close = text.find(_CLOSE, at, stop)
@@ -277,7 +277,7 @@ class Splitter:
         return at + 1 if text[at] == "\n" else at
 
     def _late_close(self, text: str, at: int) -> int:
-        """Read after the answer phase began inside a block: the closing tag may still follow."""
+        """Reads after the answer phase began inside a block: the closing tag may still follow."""
         mark = at
         while mark < len(text) and text[mark] == "\n":
             mark += 1
@@ -327,25 +327,25 @@ class Snapshot:
             self._splitter.feed(text, source)
 
     def edit(self, index: int, text: str) -> None:
-        """Cut the message at ``index``, in UTF-16 code units, and append ``text``."""
+        """Cuts the message at ``index``, in UTF-16 code units, and appends ``text``."""
         self._pieces = _cut(self._pieces, index)
         self._restart(text)
 
     def replace(self, text: str) -> None:
-        """Replace the whole message."""
+        """Replaces the whole message."""
         self._pieces = []
         self._restart(text)
 
     def take(self) -> tuple[str, str]:
-        """Return the text that can be sent now, as (reasoning_content, content)."""
+        """Returns the text that can be sent now, as (reasoning_content, content)."""
         return self._layout.take()
 
     def take_rest(self) -> tuple[str, str]:
-        """Return the text that was held back, after a failure of the upstream."""
+        """Returns the text that was held back, after a failure of the upstream."""
         return self._layout.take_rest()
 
     def end(self) -> tuple[str, str]:
-        """End the message; returns all text that has not been sent."""
+        """Ends the message; returns all text that has not been sent."""
         self._splitter.end()
         return self._layout.take_rest()
 
@@ -372,7 +372,7 @@ def _may_become(text: str, at: int, markers: tuple[str, ...]) -> bool:
 
 
 def _partial(text: str, at: int, marker: str) -> int:
-    """Return where ``text`` ends in a prefix of ``marker``; its length if it does not."""
+    """Returns where ``text`` ends in a prefix of ``marker``; its length if it does not."""
     start = max(at, len(text) - len(marker) + 1)
     while True:
         start = text.find("<", start)
@@ -384,7 +384,7 @@ def _partial(text: str, at: int, marker: str) -> int:
 
 
 def _cut(pieces: list[tuple[str, TextSource]], index: int) -> list[tuple[str, TextSource]]:
-    """Return the pieces before ``index``, without a surrogate pair that it would split."""
+    """Returns the pieces before ``index``, without a surrogate pair that it would split."""
     kept: list[tuple[str, TextSource]] = []
     for text, source in pieces:
         units = len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2

@@ -54,7 +54,7 @@ class Report(NamedTuple):
 
 
 def read_report(body: bytes) -> Report:
-    """Return the report of the body of an error response, or of an error object."""
+    """Returns the report of the body of an error response, or of an error object."""
     text = body.decode("utf-8-sig", "replace").strip()
     if text.startswith("<") or "<html" in text[:1000].lower():
         # The page of a proxy or a firewall.
@@ -75,7 +75,7 @@ def read_report(body: bytes) -> Report:
 
 
 def presentable(text: str) -> str:
-    """Return ``text`` as one line of bounded length without control characters. Every upstream text that a client may
+    """Returns ``text`` as one line of bounded length without control characters. Every upstream text that a client may
     see passes through this function."""
     cut = text[: 4 * _MESSAGE_CHARACTERS]
     return " ".join("".join(character if character.isprintable() else " " for character in cut).split())[
@@ -84,7 +84,7 @@ def presentable(text: str) -> str:
 
 
 def _parse(text: str) -> _Json:
-    """Return the JSON value; None if ``text`` is no JSON. The standard library's parser accepts lone surrogates, which
+    """Returns the JSON value; None if ``text`` is no JSON. The standard library's parser accepts lone surrogates, which
     servers send that cut a message between two code units."""
     try:
         value: _Json = json.loads(text)
@@ -104,7 +104,7 @@ class _Reading:
         self.param: str | None = None
 
     def add(self, value: _Json, depth: int) -> None:
-        """Read ``value``: an error, or a list of errors."""
+        """Reads ``value``: an error, or a list of errors."""
         if depth > _MAX_DEPTH:
             return
         if isinstance(value, str):
@@ -150,7 +150,7 @@ class _Reading:
         self._add_location(fields, first)
 
     def _add_plain_error(self, fields: dict[str, _Json], depth: int, *, beside: bool) -> None:
-        """Read an ``error`` that is a string: a message, or a code ``beside`` a message."""
+        """Reads an ``error`` that is a string: a message, or a code ``beside`` a message."""
         for name in _ERRORS:
             error = fields.get(name)
             if isinstance(error, str):
@@ -160,7 +160,7 @@ class _Reading:
                     self._add_text(error, depth)
 
     def _add_location(self, fields: dict[str, _Json], first: int) -> None:
-        """Read FastAPI's ``loc`` or OpenAI's ``param``: the field that the texts since ``first`` concern."""
+        """Reads FastAPI's ``loc`` or OpenAI's ``param``: the field that the texts since ``first`` concern."""
         location = fields.get("loc")
         if isinstance(location, list):
             parts = [str(part) for part in location[:_MAX_DEPTH] if isinstance(part, str | int)]
@@ -174,7 +174,7 @@ class _Reading:
 
 
 def _code(value: _Json) -> str:
-    """Return a code as text, ``""`` if it is none: 429, 429.0, "429" and "429.0" are equal."""
+    """Returns a code as text, ``""`` if it is none: 429, 429.0, "429" and "429.0" are equal."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -185,5 +185,5 @@ def _code(value: _Json) -> str:
 
 
 def _storable(code: str) -> str:
-    """Return a code as it is recorded: short, and without lone surrogates."""
+    """Returns a code as it is recorded: short, and without lone surrogates."""
     return code.strip()[:_CODE_CHARACTERS].encode("utf-8", "replace").decode()

@@ -130,7 +130,7 @@ class ChatRequest:
         return fields
 
     def _read_closely(self) -> None:
-        """Decode a request of an unusual form field by field. Raises ApiError (400) for the first invalid field."""
+        """Decodes a request of an unusual form field by field. Raises ApiError (400) for the first invalid field."""
         self.members = None
         fields = self.fields
         model = decode_value(fields, "model", str)
@@ -153,7 +153,7 @@ class ChatRequest:
 
 
 def decode_request(body: bytes | bytearray) -> ChatRequest:
-    """Decode a request body. Raises ApiError (400), with the field and the remedy."""
+    """Decodes a request body. Raises ApiError (400), with the field and the remedy."""
     if not body.isascii():
         require_utf8(body)
     request = ChatRequest(body)
@@ -182,7 +182,7 @@ def read_fields(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
 
 
 def decode_value(fields: Mapping[str, msgspec.Raw], name: str, type: type[T]) -> T | None:
-    """Return the value of ``name`` decoded as ``type``; None if it is absent or null. Raises ApiError (400)."""
+    """Returns the value of ``name`` decoded as ``type``; None if it is absent or null. Raises ApiError (400)."""
     raw = fields.get(name)
     if raw is None or raw == _NULL:
         return None
@@ -193,7 +193,7 @@ def decode_value(fields: Mapping[str, msgspec.Raw], name: str, type: type[T]) ->
 
 
 def _count(raw: msgspec.Raw) -> int:
-    """Return the value of ``n``, or 1 if it is no integer: the upstream validates it."""
+    """Returns the value of ``n``, or 1 if it is no integer: the upstream validates it."""
     try:
         return msgspec.json.decode(raw, type=int | None) or 1
     except msgspec.DecodeError:

@@ -48,7 +48,7 @@ class Channel:
             self._pending.append(text)
 
     def freeze(self) -> None:
-        """Hold back all text that is appended from now on."""
+        """Holds back all text that is appended from now on."""
         if self._frozen is None:
             self._frozen = []
 
@@ -58,7 +58,7 @@ class Channel:
             self.append("".join(frozen))
 
     def take(self, hold: int = 0) -> str:
-        """Return the text that can be sent now, without the last ``hold`` characters."""
+        """Returns the text that can be sent now, without the last ``hold`` characters."""
         if not self._pending:
             return ""
         text = "".join(self._pending)
@@ -85,13 +85,13 @@ class Channel:
         self._pending.append(text[common:])
 
     def end(self) -> None:
-        """End the text: any text that the client has beyond it is wrong."""
+        """Ends the text: any text that the client has beyond it is wrong."""
         if self._ahead:
             self._ahead = ""
             self.rewrites += 1
 
     def _catch_up(self, text: str) -> str:
-        """Return the part of ``text`` that the client does not have."""
+        """Returns the part of ``text`` that the client does not have."""
         at = self._ahead_at
         common = _common_prefix(text, self._ahead[at : at + len(text)])
         self._seen.append(text[:common])
@@ -122,7 +122,7 @@ class Layout:
         return self.content.rewrites + self.reasoning.rewrites
 
     def think(self, text: str) -> None:
-        """Add reasoning."""
+        """Adds reasoning."""
         if not self._in_reasoning:
             self._begin()
         if self._mode == "reasoning":
@@ -131,7 +131,7 @@ class Layout:
             self.content.append(text)
 
     def say(self, text: str) -> None:
-        """Add to the answer."""
+        """Adds to the answer."""
         if self._in_reasoning:
             self.end_reasoning()
         self.content.append(text)
@@ -142,17 +142,17 @@ class Layout:
         self._in_reasoning = False
 
     def take(self) -> tuple[str, str]:
-        """Return the text that can be sent now, as (reasoning_content, content)."""
+        """Returns the text that can be sent now, as (reasoning_content, content)."""
         hold = REASONING_HOLD_CHARS if self._in_reasoning else 0
         return self.reasoning.take(hold), self.content.take(hold if self._mode == "think" else 0)
 
     def take_rest(self) -> tuple[str, str]:
-        """Return the text that was held back."""
+        """Returns the text that was held back."""
         self.content.thaw()
         return self.reasoning.take(), self.content.take()
 
     def end(self) -> None:
-        """End both texts."""
+        """Ends both texts."""
         self.end_reasoning()
         self.content.thaw()
         self.content.end()
@@ -173,7 +173,7 @@ class Layout:
 
 
 def _common_prefix(text: str, other: str) -> int:
-    """Return the length of the common prefix, by bisection: comparisons of slices run at memory speed."""
+    """Returns the length of the common prefix, by bisection: comparisons of slices run at memory speed."""
     high = min(len(text), len(other))
     if text[:high] == other[:high]:
         return high

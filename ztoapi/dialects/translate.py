@@ -76,16 +76,16 @@ class Translation(Protocol):
         """A reader for one attempt."""
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
-        """Return a whole upstream completion as OpenAI's, and its usage. Raises UpstreamError."""
+        """Returns a whole upstream completion as OpenAI's, and its usage. Raises UpstreamError."""
 
     def events(self, completion: bytes) -> bytes:
-        """Return a ``completion`` of :meth:`completion` as a stream. Raises UpstreamError."""
+        """Returns a ``completion`` of :meth:`completion` as a stream. Raises UpstreamError."""
 
     def amend(self, error: UpstreamError) -> bool:
-        """Remove from ``body`` the fields that the gateway added and that caused ``error``; False if there are none."""
+        """Removes from ``body`` the fields that the gateway added and that caused ``error``; False without any."""
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
-        """Return the error for a response of another kind than requested; ``retry_after`` is in seconds."""
+        """Returns the error for a response of another kind than requested; ``retry_after`` is in seconds."""
 
 
 class OpenAITranslation:

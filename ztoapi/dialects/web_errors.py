@@ -97,12 +97,12 @@ _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 
 
 def normalised(code: str) -> str:
-    """Return a code without case and separators: ``rate_limit_error`` and ``RateLimitError`` are equal."""
+    """Returns a code without case and separators: ``rate_limit_error`` and ``RateLimitError`` are equal."""
     return _SEPARATORS.sub("", code.lower())
 
 
 def effective_status(report: Report, status: int) -> int:
-    """Return the HTTP status that ``report`` is equivalent to; ``status`` is that of the response, often 200. 402 is a
+    """Returns the HTTP status that ``report`` is equivalent to; ``status`` is that of the response, often 200. 402 is a
     used-up quota. A status below 400 means that the report has no status."""
     words = [normalised(code) for code in report.codes]
     for word in words:
@@ -123,7 +123,7 @@ def effective_status(report: Report, status: int) -> int:
 
 
 def value_text(raw: bytes | msgspec.Raw) -> str:
-    """Return a JSON string or number as text; ``""`` for any other value."""
+    """Returns a JSON string or number as text; ``""`` for any other value."""
     try:
         value = _decode_scalar(raw)
     except msgspec.DecodeError:
@@ -132,7 +132,7 @@ def value_text(raw: bytes | msgspec.Raw) -> str:
 
 
 def status_error(upstream: str, report: Report, status: int, retry_after: float | None = None) -> UpstreamError:
-    """Return the error for an undocumented upstream's ``report`` with the HTTP ``status``."""
+    """Returns the error for an undocumented upstream's ``report`` with the HTTP ``status``."""
     status = effective_status(report, status)
     if any(word in report.text.lower() for word in _RATE_WORDS):
         status = 429

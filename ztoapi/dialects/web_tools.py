@@ -50,7 +50,7 @@ class ToolCalls:
         self.any = False
 
     def delta(self, raw: msgspec.Raw) -> bytes:
-        """Return the encoded ``delta`` object for an array of calls. Raises UpstreamError."""
+        """Returns the encoded ``delta`` object for an array of calls. Raises UpstreamError."""
         calls = decode_part(_decode, bytes(raw), "tool calls")
         self.any = True
         return _encode(_Delta([self._call(call, position) for position, call in enumerate(calls)]))
@@ -67,7 +67,7 @@ class ToolCalls:
 
 
 def _arguments(raw: msgspec.Raw) -> str | None:
-    """Return the arguments as OpenAI's string of JSON text; chat.z.ai may send an object instead."""
+    """Returns the arguments as OpenAI's string of JSON text; chat.z.ai may send an object instead."""
     text = bytes(raw)
     if not text or text == b"null":
         return None

@@ -39,7 +39,7 @@ def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
 
 
 def _delta(choice: _Fields) -> tuple[dict[str, object], msgspec.Raw]:
-    """Return the choice of the first chunk, and the finish reason for the second one."""
+    """Returns the choice of the first chunk, and the finish reason for the second one."""
     delta: dict[str, object] = dict(_decode_fields(choice.get("message", b"{}")))
     calls = _decode_objects(delta["tool_calls"]) if "tool_calls" in delta else None  # type: ignore[arg-type]
     if calls:

@@ -70,7 +70,7 @@ _ZONE: Final = "+08:00"
 
 
 def read_error(body: bytes, status: int, retry_after: float | None = None) -> UpstreamError:
-    """Return the error that an upstream's ``body`` with the HTTP ``status`` reports."""
+    """Returns the error that an upstream's ``body`` with the HTTP ``status`` reports."""
     report = read_report(body)
     code, failure = _failure(report, status)
     text = report.text or f"the upstream answered {status}"
@@ -106,7 +106,7 @@ def _failure(report: Report, status: int) -> tuple[str | None, Failure]:
 
 
 def _reset_at(text: str) -> float | None:
-    """Return the end of a used-up quota (Unix seconds): "Your limit will reset at 2026-09-12 00:35:41"."""
+    """Returns the end of a used-up quota (Unix seconds): "Your limit will reset at 2026-09-12 00:35:41"."""
     match = _RESET.search(text)
     if match is None:
         return None

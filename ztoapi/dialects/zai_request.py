@@ -87,7 +87,7 @@ def build(
     thinking: bool | None,
     capabilities: ModelCapabilities = UNKNOWN,
 ) -> bytes | bytearray:
-    """Return the body for Z.ai. ``model`` is the upstream's id; ``thinking`` applies if the request does not set it.
+    """Returns the body for Z.ai. ``model`` is the upstream's id; ``thinking`` applies if the request does not set it.
 
     Raises ApiError (400) for a feature that Z.ai does not have.
     """
@@ -176,7 +176,7 @@ def _cap_tokens(fields: Fields, changed: Fields, most: int | None) -> None:
 
 
 def wants_thinking(request: ChatRequest, default: bool | None) -> bool | None:
-    """Return whether the model is to think; None if it decides. ``default`` applies if the request does not set it."""
+    """Returns whether the model is to think; None if it decides. ``default`` applies if the request does not set it."""
     fields = request.fields
     if not _absent(fields, "thinking"):
         kind = decode_value(fields, "thinking", _Thinking)
@@ -192,7 +192,7 @@ class _Thinking(msgspec.Struct):
 
 
 def _effort(fields: Fields) -> str | None:
-    """Return ``reasoning_effort`` if it is a known one."""
+    """Returns ``reasoning_effort`` if it is a known one."""
     return _EFFORT_NAMES.get(bytes(fields.get("reasoning_effort", _NULL)))
 
 
@@ -297,7 +297,7 @@ def _need_mapping(messages: list[Element]) -> bool:
 
 
 def _map_tools(fields: Fields, changed: Fields) -> None:
-    """Replace ``tool_choice``, because GLM supports only ``auto``: ``none`` removes all tools, and a forced tool the
+    """Replaces ``tool_choice``, because GLM supports only ``auto``: ``none`` removes all tools, and a forced tool the
     others."""
     tools = None
     if "tools" in fields and b'"strict"' in bytes(fields["tools"]):
@@ -327,7 +327,7 @@ class _ResponseFormat(msgspec.Struct):
 
 
 def _map_response_format(fields: Fields, changed: Fields) -> None:
-    """Move a JSON schema into a system message, because GLM supports ``json_object`` but not ``json_schema``."""
+    """Moves a JSON schema into a system message, because GLM supports ``json_object`` but not ``json_schema``."""
     requested = decode_value(fields, "response_format", _ResponseFormat)
     if requested is None or requested.type != "json_schema":
         return

@@ -19,7 +19,7 @@ _REMEDY: Final = "use auto, none, required, a function, or allowed_tools"
 
 
 def chosen_tools(fields: Fields, tools: list[Fields]) -> list[Fields] | None:
-    """Return the ``tools`` that the request's ``tool_choice`` allows; None if it allows all. Raises ApiError (400)."""
+    """Returns the ``tools`` that the request's ``tool_choice`` allows; None if it allows all. Raises ApiError (400)."""
     choice = decode_value(fields, "tool_choice", object)
     kind = choice.get("type") if isinstance(choice, dict) else choice
     if kind in _MODES:
@@ -49,7 +49,7 @@ def _allowed(choice: dict[str, object], tools: list[Fields]) -> list[Fields]:
 
 
 def _find(entry: object, tools: list[Fields]) -> Fields:
-    """Return the tool that an ``entry`` of a choice names."""
+    """Returns the tool that an ``entry`` of a choice names."""
     kind = entry.get("type", "function") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(kind, str):
         raise _refused(f"tool_choice names a tool by {_shown(entry)}, which is not supported: use its type and name")

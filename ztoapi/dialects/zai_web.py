@@ -54,7 +54,7 @@ def build(
     message_id: str,
     now: datetime.datetime,
 ) -> bytes:
-    """Return the request body for the undecoded ``fields`` of a client's request.
+    """Returns the request body for the undecoded ``fields`` of a client's request.
 
     ``model`` is the upstream's id. ``thinking`` None leaves the choice to the upstream. ``now`` goes into the prompt
     and should have a time zone.
@@ -110,7 +110,7 @@ def _messages(fields: Mapping[str, msgspec.Raw]) -> list[dict[str, msgspec.Raw]]
 
 
 def _content(content: msgspec.Raw, place: str) -> msgspec.Raw:
-    """Join text parts into a string, which the web format always accepts; other parts are forwarded unchanged.
+    """Joins text parts into a string, which the web format always accepts; other parts are forwarded unchanged.
 
     ``place`` names the content in errors.
     """
@@ -279,7 +279,7 @@ class WebReader:
             self._finish(out)
 
     def _decode(self, payload: bytes) -> _Event | None:
-        """Return the event; None for JSON that is no object, and for an unknown type with data of another shape."""
+        """Returns the event; None for JSON that is no object, and for an unknown type with data of another shape."""
         try:
             try:
                 return _decode_event(payload)
@@ -351,7 +351,7 @@ def _present(raw: msgspec.Raw) -> bool:
 
 
 def _raise_error(event: _Event) -> None:
-    """Raise the error that the event reports: at the top level, in its data, or in the data within that."""
+    """Raises the error that the event reports: at the top level, in its data, or in the data within that."""
     errors = [event.error, event.detail]
     if isinstance(event.data, _Data):
         errors.append(event.data.error)
@@ -362,7 +362,7 @@ def _raise_error(event: _Event) -> None:
 
 
 def _plain(text: str) -> str:
-    """Return the text of an edit, which may be a JSON string within the string.
+    """Returns the text of an edit, which may be a JSON string within the string.
 
     Only a text with an escape is decoded: otherwise an answer in quotation marks would lose them.
     """

@@ -10,7 +10,7 @@ _UPSTREAM = "chat.z.ai"
 
 
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
-    """Return the error for a response that is no event stream."""
+    """Returns the error for a response that is no event stream."""
     if status in {400, 401, 403, 405} and body.lstrip()[:1] == b"<":
         # The application responds with JSON; a page comes from the firewall in front of it.
         return _client_check(str(status))
@@ -18,7 +18,7 @@ def refusal(status: int, body: bytes, retry_after: float | None = None) -> Upstr
 
 
 def reported(report: Report, status: int = 200, retry_after: float | None = None) -> UpstreamError:
-    """Return the error for ``report``, in a response or within a stream (status 200)."""
+    """Returns the error for ``report``, in a response or within a stream (status 200)."""
     if status == 426 or _names_client_check(report):
         return _client_check(report.codes[0] if report.codes else str(status))
     if effective_status(report, status) == 404:

@@ -99,7 +99,7 @@ class ZreadReader:
         self._layout.say(text)
 
     def _end_round(self, answer: _Answer, out: list[bytes]) -> None:
-        """Send the part of the round's whole text that the increments did not contain."""
+        """Sends the part of the round's whole text that the increments did not contain."""
         whole = answer.text or answer.content or ""
         said = "".join(self._round)
         if whole.startswith(said) and whole != said:
@@ -130,5 +130,5 @@ class ZreadReader:
 
 
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
-    """Return the error for a response that is no event stream."""
+    """Returns the error for a response that is no event stream."""
     return status_error(UPSTREAM, read_report(body), status, retry_after)

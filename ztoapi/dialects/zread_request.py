@@ -71,7 +71,7 @@ class Repository(msgspec.Struct, frozen=True):
 
 
 def choose(fields: Mapping[str, msgspec.Raw], model: str, default: str | None) -> Target:
-    """Return the repository in the request, else the model's ``@owner/name``, else the configured one."""
+    """Returns the repository in the request, else the model's ``@owner/name``, else the configured one."""
     model, _, suffix = model.partition("@")
     for field in ("repository", "repo"):
         if field in fields and bytes(fields[field]) != _NULL:
@@ -108,7 +108,7 @@ def talk_call() -> JSONCall:
 
 
 def message_call(talk_id: str, repository: Repository, page_id: str, query: str, model: str) -> JSONCall:
-    """Return the call whose response is the stream. Its talk is new, so there is no parent message."""
+    """Returns the call whose response is the stream. Its talk is new, so there is no parent message."""
     body = {
         "parent_message_id": "",
         "query": query,
@@ -159,7 +159,7 @@ _Answer = TypeVar("_Answer")
 
 
 def repository_of(body: bytes) -> Repository:
-    """Read the response about the repository. A repository without a wiki is an error of the client."""
+    """Reads the response about the repository. A repository without a wiki is an error of the client."""
     envelope = _envelope(body)
     words = (envelope.msg or "").lower()
     if envelope.code not in (0, "0") and ("index" in words or "not found" in words or "not exist" in words):
@@ -171,7 +171,7 @@ def repository_of(body: bytes) -> Repository:
 
 
 def page_of(body: bytes) -> str:
-    """Return the id of the wiki's first page, which introduces the repository."""
+    """Returns the id of the wiki's first page, which introduces the repository."""
     data = _data(_envelope(body), _WikiData)
     if not data.pages:
         raise _not_indexed()
@@ -179,7 +179,7 @@ def page_of(body: bytes) -> str:
 
 
 def talk_of(body: bytes) -> str:
-    """Return the id of a new talk."""
+    """Returns the id of a new talk."""
     return _id(_data(_envelope(body), _TalkData).talk_id)
 
 
@@ -195,7 +195,7 @@ def _data(envelope: _Envelope, type: type[_Answer]) -> _Answer:
 
 
 def _id(value: str | int) -> str:
-    """Return an id for a path; it must be a single segment."""
+    """Returns an id for a path; it must be a single segment."""
     text = str(value)
     if not _ID.fullmatch(text):
         raise malformed("an id")
@@ -225,7 +225,7 @@ _SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool", "function
 
 
 def query(fields: Mapping[str, msgspec.Raw]) -> str:
-    """Return the question: the instructions, then the previous turns, then the user's last question.
+    """Returns the question: the instructions, then the previous turns, then the user's last question.
 
     zread identifies the messages of a conversation by its own ids, which a client with the whole history does not have.
     """

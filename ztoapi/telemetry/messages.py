@@ -47,7 +47,7 @@ class MessageLog(logging.Handler):
         self.write(text)
 
     def write(self, text: str) -> None:
-        """Put one message into the queue."""
+        """Puts one message into the queue."""
         try:
             self._waiting.put_nowait(text.encode("utf-8", "backslashreplace") + b"\n")
         except queue.Full:
@@ -58,7 +58,7 @@ class MessageLog(logging.Handler):
             self._thread.start()
 
     def flush(self) -> None:
-        """Wait until everything is written, for :data:`FLUSH_SECONDS` at most."""
+        """Waits until everything is written, for :data:`FLUSH_SECONDS` at most."""
         waiting = self._waiting
         with waiting.all_tasks_done:
             waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks, FLUSH_SECONDS)

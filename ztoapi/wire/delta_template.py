@@ -56,7 +56,7 @@ class DeltaTemplate:
         """The bytes between two deltas after the replacement; None if nothing changes."""
 
     def with_head(self, head: bytes, new_head: bytes) -> "DeltaTemplate":
-        """Return a copy for a stream with another head."""
+        """Returns a copy for a stream with another head."""
         return DeltaTemplate(head, new_head, self._tail, self._new_tail, self._absent)
 
     def fits(self, event: bytes) -> bool:
@@ -133,7 +133,7 @@ class DeltaTemplate:
         return b"%x\r\n%b%b%b\r\n" % (size, self._new_head, self._between.join(deltas), self._new_tail)
 
     def apply(self, block: bytes) -> bytes | None:
-        """Return ``block``, one or more whole events, rewritten; None if one of the events does not match.
+        """Returns ``block``, one or more whole events, rewritten; None if one of the events does not match.
 
         A search for more than one byte costs about a nanosecond per byte, more than all other steps, so there is only
         one, for the tail. The text between two tails must be a single line.
