@@ -19,8 +19,6 @@ from ztoapi.telemetry.layout import TABLES, Cell
 from ztoapi.upstream.client import NativeClient
 from ztoapi.upstream.connection import UpstreamConnection
 from ztoapi.upstream.pool import Origin
-from ztoapi.wire.client import AnswerHeads
-from ztoapi.wire.limits import LANDING_BYTES
 
 __all__ = [
     "CountingLoop",
@@ -29,7 +27,7 @@ __all__ = [
     "chunked",
     "request",
     "stream_head",
-    "whole_answer",
+    "whole_response",
     "zai_end",
     "zai_event",
 ]
@@ -44,17 +42,17 @@ _LIMITS_TICK_NS = 1_000_000
 
 
 class CountingTransport(asyncio.Transport):
-    """Accepts every write at once. Counts ``writes`` and ``octets``; ``last`` is the last piece written."""
+    """Accepts every write at once. Counts ``writes`` and the bytes ``written``; ``last`` is the last piece written."""
 
     def __init__(self) -> None:
         super().__init__()
         self.writes = 0
-        self.octets = 0
+        self.written = 0
         self.last: bytes = b""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writes += 1
-        self.octets += len(data)
+        self.written += len(data)
         self.last = bytes(data)
 
     def writelines(self, list_of_data: object) -> None:
@@ -145,26 +143,26 @@ class Gateway:
         client = self.application.client
         assert isinstance(client, NativeClient)
         pool = client.pool
-        self._connection = UpstreamConnection(self.loop, pool, memoryview(bytearray(LANDING_BYTES)), AnswerHeads())
+        self._connection = UpstreamConnection(self.loop, pool, client.read_buffer, client.heads)
         self._connection.connection_made(self.upstream)
         pool.opened(_ORIGIN, self._connection)
         pool.connection_released(self._connection)
 
-    def ask(self, octets: bytes) -> None:
-        """Feeds ``octets`` from the client."""
-        self._protocol.data_received(octets)
+    def receive_request(self, data: bytes) -> None:
+        """Feeds ``data`` from the client."""
+        self._protocol.data_received(data)
 
-    def answer(self, octets: bytes) -> None:
-        """Feeds ``octets`` from the upstream, as one read."""
-        self.feeder(octets)()
+    def receive_response(self, data: bytes) -> None:
+        """Feeds ``data`` from the upstream, as one read."""
+        self.feeder(data)()
 
-    def feeder(self, octets: bytes) -> Callable[[], None]:
-        """Returns a function that does ``answer(octets)`` without lookups."""
-        connection, size = self._connection, len(octets)
+    def feeder(self, data: bytes) -> Callable[[], None]:
+        """Returns a function that does ``receive_response(data)`` without lookups."""
+        connection, size = self._connection, len(data)
         get_buffer, buffer_updated = connection.get_buffer, connection.buffer_updated
 
         def feed() -> None:
-            get_buffer(size)[:size] = octets
+            get_buffer(size)[:size] = data
             buffer_updated(size)
 
         return feed
@@ -225,7 +223,7 @@ def zai_end() -> bytes:
     )
 
 
-def whole_answer(text: str) -> bytes:
+def whole_response(text: str) -> bytes:
     """Returns a whole upstream response, head and body: about 230 bytes and ``text``."""
     body = (
         b'{"id":"1","created":1767225600,"model":"glm-4.6","choices":[{"index":0,"message":{"role":"assistant",'

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from unittest.mock import patch
 
-from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
+from bench.inmemory import Gateway, chunked, request, stream_head, whole_response, zai_end, zai_event
 from ztoapi.config.model import LimitsConfig, TrafficLimits
 from ztoapi.dialects.registry import DialectName
 from ztoapi.wire.limits import Limits
@@ -67,19 +67,19 @@ def _unary(
 ) -> tuple[Step, Totals]:
     gateway, totals = _gateway(dialect, limits=limits)
     question = request(stream=False, prompt="x" * prompt_characters)
-    answer = whole_answer("x" * _KILOBYTE_CHARACTERS)
+    response = whole_response("x" * _KILOBYTE_CHARACTERS)
 
     def step() -> None:
-        gateway.ask(question)
-        gateway.answer(answer)
+        gateway.receive_request(question)
+        gateway.receive_response(response)
 
     return _sure(step, gateway, b" 200 OK"), totals
 
 
 def _one_read(dialect: DialectName, events: int) -> tuple[Step, Totals]:
     gateway, totals = _gateway(dialect)
-    gateway.ask(request(stream=True))
-    gateway.answer(stream_head() + chunked(zai_event("The")))
+    gateway.receive_request(request(stream=True))
+    gateway.receive_response(stream_head() + chunked(zai_event("The")))
     feed = gateway.feeder(b"".join(chunked(zai_event(" word")) for _ in range(events)))
     return _sure(feed, gateway, b'"content":" word"'), totals
 
@@ -91,9 +91,9 @@ def _whole_stream(dialect: DialectName) -> tuple[Step, Totals]:
     end = chunked(zai_end()) + b"0\r\n\r\n"
 
     def step() -> None:
-        gateway.ask(question)
-        gateway.answer(start)
-        gateway.answer(end)
+        gateway.receive_request(question)
+        gateway.receive_response(start)
+        gateway.receive_response(end)
 
     return _sure(step, gateway, b"[DONE]"), totals
 
@@ -114,7 +114,7 @@ def _new_head() -> Step:
 def _refusal() -> tuple[Step, Totals]:
     gateway, totals = _gateway()
     question = request(stream=True).replace(b"Bearer key", b"Bearer unknown")
-    return _sure(lambda: gateway.ask(question), gateway, b" 401 "), totals
+    return _sure(lambda: gateway.receive_request(question), gateway, b" 401 "), totals
 
 
 SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
+from bench.inmemory import Gateway, chunked, request, stream_head, whole_response, zai_end, zai_event
 from bench.micro.pieces import note
 from ztoapi.cache.key import cache_key
 from ztoapi.config.model import CacheConfig
@@ -47,25 +47,25 @@ def test_lru(benchmark: BenchmarkFixture) -> None:
 
 
 @pytest.mark.parametrize("cache", ["off", "bypass", "miss", "hit"])
-def test_whole_answer(benchmark: BenchmarkFixture, cache: str) -> None:
+def test_whole_response(benchmark: BenchmarkFixture, cache: str) -> None:
     gateway = Gateway(cache=None if cache == "off" else ON)
-    answer = whole_answer("x" * 800)
+    response = whole_response("x" * 800)
     more = b"" if cache == "bypass" else DETERMINISTIC
     fixed = request(stream=False, prompt="x" * 800, more=more)
     # Each miss has its own key; all have the same length.
     questions = (request(stream=False, prompt=f"{number:08d}" * 100, more=more) for number in itertools.count())
 
-    def ask_again() -> None:
-        gateway.ask(fixed)
-        gateway.answer(answer)
+    def repeat() -> None:
+        gateway.receive_request(fixed)
+        gateway.receive_response(response)
 
-    def ask_anew() -> None:
-        gateway.ask(next(questions))
-        gateway.answer(answer)
+    def request_anew() -> None:
+        gateway.receive_request(next(questions))
+        gateway.receive_response(response)
 
-    ask_again()
-    note(benchmark, "cache: a whole answer", requests=1)
-    benchmark({"hit": lambda: gateway.ask(fixed), "miss": ask_anew}.get(cache, ask_again))
+    repeat()
+    note(benchmark, "cache: a whole response", requests=1)
+    benchmark({"hit": lambda: gateway.receive_request(fixed), "miss": request_anew}.get(cache, repeat))
     assert (b"x-ztoapi-cache: %b\r\n" % cache.encode() in gateway.client.last) is (cache != "off")
     gateway.close()
 
@@ -78,14 +78,14 @@ def test_stream(benchmark: BenchmarkFixture, cache: str) -> None:
     questions = (request(stream=True, prompt=f"{number:08d}" * 100, more=DETERMINISTIC) for number in itertools.count())
 
     def stream(question: bytes) -> None:
-        gateway.ask(question)
+        gateway.receive_request(question)
         for feed in feeders:
             feed()
 
     stream(fixed)
     note(benchmark, "cache: a stream", chunks=CHUNKS)
     if cache == "hit":
-        benchmark(lambda: gateway.ask(fixed))
+        benchmark(lambda: gateway.receive_request(fixed))
     else:
         benchmark(lambda: stream(next(questions)))
     assert b"[DONE]" in gateway.client.last

@@ -60,8 +60,8 @@ def test_batch_through_httpx(benchmark: BenchmarkFixture, loop: asyncio.Abstract
         return await asyncio.gather(*(client.post(url, content=b"{}") for _ in range(BATCH)))
 
     note(benchmark, "upstream clients", requests=BATCH)
-    answers = benchmark(lambda: run(batch()))
-    assert {answer.status_code for answer in answers} == {200}
+    responses = benchmark(lambda: run(batch()))
+    assert {response.status_code for response in responses} == {200}
     run(client.aclose())
     run(own.close())
     server.close()

@@ -3,7 +3,7 @@
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.inmemory import Gateway, request, whole_answer
+from bench.inmemory import Gateway, request, whole_response
 from bench.micro.pieces import note
 from ztoapi.config.model import LimitsConfig, TrafficLimits
 from ztoapi.limits.buckets import BucketPlace, Buckets
@@ -55,10 +55,10 @@ def test_decision(benchmark: BenchmarkFixture, scopes: int, workers: int) -> Non
 
     def decide() -> None:
         for _ in range(BATCH):
-            answer = limiter.reserve(descriptors, 1000)
-            assert not isinstance(answer, Rejection)
-            answer.fields()
-            answer.finish(36)
+            decision = limiter.reserve(descriptors, 1000)
+            assert not isinstance(decision, Rejection)
+            decision.fields()
+            decision.finish(36)
 
     note(benchmark, "limits: decisions, told and settled", decisions=BATCH, limits=3 * scopes, workers=workers)
     benchmark(decide)
@@ -67,11 +67,11 @@ def test_decision(benchmark: BenchmarkFixture, scopes: int, workers: int) -> Non
 @pytest.mark.parametrize("limits", LIMITS)
 def test_whole_request_with(benchmark: BenchmarkFixture, limits: str) -> None:
     gateway = Gateway(limits=LIMITS[limits])
-    question, answer = request(stream=False, prompt="x" * 800), whole_answer("x" * 800)
+    question, response = request(stream=False, prompt="x" * 800), whole_response("x" * 800)
 
     def exchange() -> None:
-        gateway.ask(question)
-        gateway.answer(answer)
+        gateway.receive_request(question)
+        gateway.receive_response(response)
 
     note(benchmark, "limits: a whole request", requests=1)
     benchmark(exchange)

@@ -6,7 +6,7 @@ Times depend on the machine and the moment; ``python -m bench.gate`` has stable 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.inmemory import Gateway, chunked, request, stream_head, whole_answer, zai_end, zai_event
+from bench.inmemory import Gateway, chunked, request, stream_head, whole_response, zai_end, zai_event
 from bench.micro.pieces import BURST, note
 from ztoapi.dialects.registry import DialectName
 
@@ -18,8 +18,8 @@ EVENTS_OF_A_STREAM = 64
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_one_upstream_read(benchmark: BenchmarkFixture, dialect: DialectName, events: int) -> None:
     gateway = Gateway(dialect)
-    gateway.ask(request(stream=True))
-    gateway.answer(stream_head() + chunked(zai_event("The")))
+    gateway.receive_request(request(stream=True))
+    gateway.receive_response(stream_head() + chunked(zai_event("The")))
     octets = b"".join(chunked(zai_event(" word")) for _ in range(events))
     note(benchmark, f"relay: a read of {events}", octets=len(octets), events=events)
     benchmark(gateway.feeder(octets))
@@ -38,9 +38,9 @@ def test_stream_of_64_from_request_to_done(benchmark: BenchmarkFixture, dialect:
     blocks.append(chunked(zai_end()) + b"0\r\n\r\n")
 
     def stream() -> None:
-        gateway.ask(question)
+        gateway.receive_request(question)
         for block in blocks:
-            gateway.answer(block)
+            gateway.receive_response(block)
 
     note(benchmark, "relay: a stream of 64", events=EVENTS_OF_A_STREAM, reads=len(blocks))
     benchmark(stream)
@@ -51,13 +51,13 @@ def test_stream_of_64_from_request_to_done(benchmark: BenchmarkFixture, dialect:
 @pytest.mark.parametrize("prompt", [800, 300_000])
 def test_unary(benchmark: BenchmarkFixture, prompt: int) -> None:
     gateway = Gateway()
-    question, answer = request(stream=False, prompt="x" * prompt), whole_answer("x" * 800)
+    question, response = request(stream=False, prompt="x" * prompt), whole_response("x" * 800)
 
     def exchange() -> None:
-        gateway.ask(question)
-        gateway.answer(answer)
+        gateway.receive_request(question)
+        gateway.receive_response(response)
 
-    note(benchmark, "relay: unary", request_octets=len(question), answer_octets=len(answer))
+    note(benchmark, "relay: unary", request_bytes=len(question), response_bytes=len(response))
     benchmark(exchange)
     assert b" 200 OK" in gateway.client.last
     gateway.close()
@@ -66,7 +66,7 @@ def test_unary(benchmark: BenchmarkFixture, prompt: int) -> None:
 def test_refusal(benchmark: BenchmarkFixture) -> None:
     gateway = Gateway()
     question = request(stream=False).replace(b"Bearer key", b"Bearer no!")
-    note(benchmark, "relay: unary", request_octets=len(question))
-    benchmark(gateway.ask, question)
+    note(benchmark, "relay: unary", request_bytes=len(question))
+    benchmark(gateway.receive_request, question)
     assert b" 401 " in gateway.client.last
     gateway.close()

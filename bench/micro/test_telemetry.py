@@ -26,8 +26,8 @@ def record(*, stream: bool) -> RequestRecord:
     """Returns the record of a successful request."""
     return RequestRecord(
         "5b3c0f6a7a0d4a0e00000001", "POST", "/v1/chat/completions", 1.0, route="/v1/chat/completions",
-        whole=1.0001, asked=1.0002, overhead=0.0001,
-        answered=1.5, first_byte=1.2 if stream else None, last_write=1.5 if stream else None, finished=1.5001,
+        whole=1.0001, sent=1.0002, overhead=0.0001,
+        complete=1.5, first_byte=1.2 if stream else None, last_write=1.5 if stream else None, finished=1.5001,
         status=200, ending=Ending.DONE, model="glm-4.6", served_model="glm-4.6", platform="zai", credential="zai-1",
         stream=stream, attempts=1, bytes_in=800, bytes_out=12_000, usage=Usage(9, 12, 21), key="default",
         client="127.0.0.1:40000", user_agent=b"OpenAI/Python 3.54.0",
@@ -63,8 +63,8 @@ def test_a_piece_of_a_stream(benchmark: BenchmarkFixture, counted: bool) -> None
     application = gateway.application
     if not counted:
         application.context.recorder = Recorder()
-    gateway.ask(request(stream=True))
-    gateway.answer(stream_head() + chunked(zai_event("The")))
+    gateway.receive_request(request(stream=True))
+    gateway.receive_response(stream_head() + chunked(zai_event("The")))
     (connection,) = application.context.connections
     exchange, piece = connection.exchange, zai_event(" word")
     assert exchange is not None

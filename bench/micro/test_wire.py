@@ -9,7 +9,7 @@ from bench.inmemory import chunked, request, stream_head, zai_event
 from bench.micro.pieces import BURST, note
 from ztoapi.wire.buffer import Ring, Rings
 from ztoapi.wire.chunked import ChunkDecoder
-from ztoapi.wire.client import AnswerHeads, ClientWire
+from ztoapi.wire.client import ClientWire, ResponseHeads
 from ztoapi.wire.framing import chunk, fixed_head
 from ztoapi.wire.framing import stream_head as framed_stream_head
 from ztoapi.wire.limits import Limits
@@ -44,8 +44,8 @@ def test_head_that_the_connection_has_sent_before(benchmark: BenchmarkFixture) -
     benchmark(receive)
 
 
-def test_answer_head_that_is_known(benchmark: BenchmarkFixture) -> None:
-    heads, octets = AnswerHeads(), stream_head()
+def test_response_head_that_is_known(benchmark: BenchmarkFixture) -> None:
+    heads, octets = ResponseHeads(), stream_head()
 
     def read() -> object:
         wire = ClientWire(heads)
@@ -120,7 +120,7 @@ def test_chunk_framing(benchmark: BenchmarkFixture) -> None:
     benchmark(frame)
 
 
-def test_heads_of_answers(benchmark: BenchmarkFixture) -> None:
+def test_heads_of_responses(benchmark: BenchmarkFixture) -> None:
     date = b"Mon, 23 Nov 2026 12:00:00 GMT"
 
     def frame() -> None:

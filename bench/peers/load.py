@@ -139,27 +139,27 @@ class Client(asyncio.Protocol):
     def _complete(self, data: bytes) -> bool:
         if self._stream and self._parts[0].startswith(b"HTTP/1.1 200"):
             return data.endswith(b"0\r\n\r\n") or (len(data) < 5 and b"".join(self._parts[-3:]).endswith(b"0\r\n\r\n"))
-        answer = data if len(self._parts) == 1 else b"".join(self._parts)
-        head, mark, body = answer.partition(b"\r\n\r\n")
+        response = data if len(self._parts) == 1 else b"".join(self._parts)
+        head, mark, body = response.partition(b"\r\n\r\n")
         if not mark:
             return False
         at = head.lower().find(b"content-length:")
         if at < 0:
-            return answer.endswith(b"0\r\n\r\n")
+            return response.endswith(b"0\r\n\r\n")
         return len(body) >= int(head[at + 15 :].split(b"\r\n", 1)[0])
 
     def _finish(self) -> None:
-        answer = b"".join(self._parts)
+        response = b"".join(self._parts)
         meter = self._meter
         meter.latencies.append(time.perf_counter() - self._sent)
-        if not answer.startswith(b"HTTP/1.1 200"):
-            meter.fail(answer[:16].decode("latin-1"))
+        if not response.startswith(b"HTTP/1.1 200"):
+            meter.fail(response[:16].decode("latin-1"))
         elif self._stream:
-            chunks = answer.count(b'"content":"') - answer.count(b'"content":""')
-            if chunks != CHUNKS or b"data: [DONE]" not in answer:
+            chunks = response.count(b'"content":"') - response.count(b'"content":""')
+            if chunks != CHUNKS or b"data: [DONE]" not in response:
                 meter.fail(f"{chunks} chunks")
             meter.units += chunks if self._workload == "paced" else 1
-        elif b"xxxxxxxx" not in answer:
+        elif b"xxxxxxxx" not in response:
             meter.fail("wrong body")
         else:
             meter.units += 1

@@ -173,8 +173,8 @@ def test_identity_is_no_coding(coding: bytes, stream: bool) -> None:
         (b"gzip", gzip.compress(LIMIT, mtime=0), "busy"),
         (b"x-gzip", gzip.compress(LIMIT, mtime=0), "busy"),
         (b"deflate", zlib.compress(LIMIT), "busy"),
-        (b"gzip", b"no gzip", "the upstream answered 429"),
-        (b"br", LIMIT, "the upstream answered 429"),
+        (b"gzip", b"no gzip", "the upstream responded with 429"),
+        (b"br", LIMIT, "the upstream responded with 429"),
     ],
 )
 def test_coded_errors_keep_their_status(coding: bytes, body: bytes, words: str, transport: str) -> None:

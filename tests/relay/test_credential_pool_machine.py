@@ -64,7 +64,7 @@ class Pooling(RuleBasedStateMachine):
     @rule(
         choice=st.integers(0, 1000),
         ending=st.sampled_from(["complete", "drop", *Fault]),
-        asked=st.sampled_from([None, None, 3.0]),
+        sent=st.sampled_from([None, None, 3.0]),
     )
     def end(self, choice: int, ending: str | Fault, asked: float | None) -> None:
         lease, _ = self.open.pop(choice % len(self.open))

@@ -34,7 +34,7 @@ class Trace(Protocol):
 
 def chat() -> RequestRecord:
     return RequestRecord(
-        "a", "POST", CHAT, 1.0, route=CHAT, whole=1.5, asked=2.0, overhead=0.1, answered=3.0, first_byte=2.5,
+        "a", "POST", CHAT, 1.0, route=CHAT, whole=1.5, sent=2.0, overhead=0.1, complete=3.0, first_byte=2.5,
         last_write=3.0, finished=3.5, status=200, ending=Ending.DONE, model="glm-4.6", platform="zai",
         stream=True, attempts=2,
         bytes_in=10, bytes_out=100, usage=Usage(3, 4, 7), key="alice",

@@ -7,7 +7,7 @@ from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
-from ztoapi.wire.client import AnswerHeads, ResponseHead
+from ztoapi.wire.client import ResponseHead, ResponseHeads
 
 
 class Said:
@@ -36,7 +36,7 @@ class Said:
 def test_reads_are_offered_where_a_chunk_begins_until_the_answer_is_over() -> None:
     loop = asyncio.new_event_loop()
     pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
-    connection = UpstreamConnection(loop, pool, memoryview(bytearray(4096)), AnswerHeads())
+    connection = UpstreamConnection(loop, pool, memoryview(bytearray(4096)), ResponseHeads())
     connection.connection_made(CountingTransport())
     pool.opened(Origin(False, "127.0.0.1", 1), connection)
 

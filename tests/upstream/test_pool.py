@@ -11,7 +11,7 @@ from tests.upstream.scripted import OK, Heard, Silent, read
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
-from ztoapi.wire.client import AnswerHeads
+from ztoapi.wire.client import ResponseHeads
 
 MAX_IDLE = 5
 MAX_IDLE_PER_ORIGIN = 3
@@ -82,7 +82,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert connection is None
             self.closing += [item.connection for item in self.idle if item.origin == origin]
             self.idle = [item for item in self.idle if item.origin != origin]
-            connection = UpstreamConnection(self.loop, self.pool, memoryview(bytearray(1000)), AnswerHeads())
+            connection = UpstreamConnection(self.loop, self.pool, memoryview(bytearray(1000)), ResponseHeads())
             Silent(connection)
             self.pool.opened(origin, connection)
             self.opened += 1

@@ -6,7 +6,7 @@ from tests.upstream.scripted import Silent, read
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
-from ztoapi.wire.client import AnswerHeads, ResponseHead
+from ztoapi.wire.client import ResponseHead, ResponseHeads
 from ztoapi.wire.limits import LANDING_BYTES
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -61,7 +61,7 @@ def test_a_full_read_is_the_last_in_its_turn_of_the_loop() -> None:
         loop.run_forever()
 
     pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
-    connection = UpstreamConnection(loop, pool, memoryview(bytearray(LANDING_BYTES)), AnswerHeads())
+    connection = UpstreamConnection(loop, pool, memoryview(bytearray(LANDING_BYTES)), ResponseHeads())
     transport = Switched(connection)
     pool.opened(Origin(False, "127.0.0.1", 1), connection)
     sink = Counting()

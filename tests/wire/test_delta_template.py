@@ -84,9 +84,9 @@ def test_chunks_that_reads_have_cut_are_put_together(dialect: DialectName) -> No
     gateway.client.write = lambda octets: written.append(bytes(octets))  # type: ignore[method-assign, assignment]
     for cut in range(1, len(stream)):
         written.clear()
-        gateway.ask(request(stream=True))
+        gateway.receive_request(request(stream=True))
         for read in (stream_head() + plain[0], plain[1], stream[:cut], stream[cut:]):
-            gateway.answer(read)
+            gateway.receive_response(read)
         decoder = ChunkDecoder()
         answer = decoder.decode(b"".join(written).partition(b"\r\n\r\n")[2])
         assert decoder.done and not decoder.rest

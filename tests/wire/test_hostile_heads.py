@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.pieces import bytewise
 from ztoapi.errors import ProtocolError
-from ztoapi.wire.client import AnswerHeads, ClientWire
+from ztoapi.wire.client import ClientWire, ResponseHeads
 from ztoapi.wire.limits import Limits
 from ztoapi.wire.server import ServerWire
 
@@ -141,7 +141,7 @@ def test_dribbled_heads_are_refused_at_the_same_sizes() -> None:
 )
 def test_an_upstream_head_costs_a_bounded_number_of_calls(field: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\n" + field[:60_000] + b"\r\n\r\n"
-    wire = ClientWire(AnswerHeads())
+    wire = ClientWire(ResponseHeads())
     with CallCounter() as counter, pytest.raises(ProtocolError):
         wire.read_head(head)
     assert counter.calls < 40_000

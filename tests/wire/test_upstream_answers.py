@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from tests.support.pieces import bytewise, cut, cut_points, whole_split_and_bytewise
 from ztoapi.errors import ProtocolError
-from ztoapi.wire.client import MAX_HEAD_BYTES, MAX_INFORMATIONAL, AnswerHeads, ClientWire, ResponseHead
+from ztoapi.wire.client import MAX_HEAD_BYTES, MAX_INFORMATIONAL, ClientWire, ResponseHead, ResponseHeads
 
 
 class Answer:
     """One answer read out of pieces as a connection would."""
 
     def __init__(self, pieces: list[bytes], method: str = "GET") -> None:
-        self.wire = ClientWire(AnswerHeads())
+        self.wire = ClientWire(ResponseHeads())
         self.wire.start(method)
         self.body = b""
         self.surplus = b""

@@ -35,7 +35,7 @@ _PREFIX: Final = b"ztoapi:answer:"
 class Found(NamedTuple):
     """A response, and the rest of its lifetime."""
 
-    answer: bytes
+    response: bytes
     seconds: float
 
 
@@ -89,18 +89,18 @@ class RedisStore:
             async with asyncio.timeout(_READ_SECONDS), self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.get(_PREFIX + key)
                 pipeline.pttl(_PREFIX + key)
-                answer, left_ms = await pipeline.execute()
+                response, left_ms = await pipeline.execute()
         except FAILURES as error:
             self._health.failed(error)
             return None
         finally:
             self._reads -= 1
-        return Found(answer, left_ms / 1000.0) if answer is not None and left_ms > 0 else None
+        return Found(response, left_ms / 1000.0) if response is not None and left_ms > 0 else None
 
-    def put(self, key: bytes, answer: bytes) -> None:
-        """Writes ``answer`` in the background, if the store is reachable and the queue is not full."""
+    def put(self, key: bytes, response: bytes) -> None:
+        """Writes ``response`` in the background, if the store is reachable and the queue is not full."""
         if self.up and len(self._waiting) < _MAX_WRITES:
-            self._waiting.append((key, answer))
+            self._waiting.append((key, response))
             self._work.set()
 
     async def _write_waiting(self) -> None:
@@ -113,10 +113,10 @@ class RedisStore:
         self._waiting.clear()
         self._work.set()
 
-    async def _write(self, key: bytes, answer: bytes) -> None:
+    async def _write(self, key: bytes, response: bytes) -> None:
         try:
             async with asyncio.timeout(_BACKGROUND_SECONDS):
-                await self._redis.set(_PREFIX + key, answer, px=self._ttl_ms)
+                await self._redis.set(_PREFIX + key, response, px=self._ttl_ms)
         except ResponseError:
             # The store is reachable but refuses writes: out of memory, or a replica. Reads continue.
             self._health.failures += 1

@@ -47,7 +47,7 @@ class _Choice(msgspec.Struct, gc=False):
     index: msgspec.Raw = _NULL
 
 
-class _Answer(msgspec.Struct, gc=False):
+class _Outline(msgspec.Struct, gc=False):
     """The fields of an event or a whole response that decide whether it is forwarded unchanged. Unusual ones that do
     not fit these types are read leniently."""
 
@@ -67,7 +67,7 @@ class _Answer(msgspec.Struct, gc=False):
         return not (self.code is self.message is self.msg is self.detail is self.errors is self.data is _ABSENT)
 
 
-_answer = msgspec.json.Decoder(_Answer).decode
+_outline = msgspec.json.Decoder(_Outline).decode
 _MAX_HELD_BYTES: Final = 65536
 """Size of the chunks without choices that are held back at the start of a stream. Azure sends one of about 1 KB, with
 the result of its content filter."""
@@ -331,7 +331,7 @@ class OpenAIReader:
         """Reads a finish or usage of a stream that is not rewritten. Returns ``data`` itself if it stays unchanged, the
         event without its usage, or None for any other event."""
         try:
-            event = _answer(data)
+            event = _outline(data)
         except (msgspec.DecodeError, RecursionError):
             return None
         choices, usage = event.choices, event.usage
@@ -493,8 +493,8 @@ def _last_events(block: bytes) -> int:
 
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     """Returns a whole response, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
-    if rewrite.empty and (answer := _read_answer(body)) is not None:
-        return body, read_usage(answer.usage)
+    if rewrite.empty and (outline := _read_outline(body)) is not None:
+        return body, read_usage(outline.usage)
     try:
         try:
             return _completion(body, rewrite)
@@ -508,18 +508,18 @@ def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
         raise malformed("a completion", error) from error
 
 
-def _read_answer(body: bytes) -> _Answer | None:
+def _read_outline(body: bytes) -> _Outline | None:
     """Returns a whole response that is forwarded unchanged; None for any other one."""
     try:
-        answer = _answer(body)
+        outline = _outline(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if not answer.choices or answer.error != _NULL:
+    if not outline.choices or outline.error != _NULL:
         return None
-    for choice in answer.choices:
+    for choice in outline.choices:
         if choice.finish_reason in _FOREIGN:
             return None
-    return answer
+    return outline
 
 
 def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:

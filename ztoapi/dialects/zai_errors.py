@@ -73,10 +73,10 @@ def read_error(body: bytes, status: int, retry_after: float | None = None) -> Up
     """Returns the error that an upstream's ``body`` with the HTTP ``status`` reports."""
     report = read_report(body)
     code, failure = _failure(report, status)
-    text = report.text or f"the upstream answered {status}"
+    text = report.text or f"the upstream responded with {status}"
     if report.page:
         title = f": {report.text}" if report.text else ""
-        text = f"the upstream answered {status} with an HTML page{title}"
+        text = f"the upstream responded with {status} with an HTML page{title}"
     if failure is Failure.REFUSED:
         text = f"the upstream refused the gateway's token: {text}"
     if code is not None:

@@ -155,7 +155,7 @@ class _TalkData(msgspec.Struct):
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_Answer = TypeVar("_Answer")
+_Data = TypeVar("_Data")
 
 
 def repository_of(body: bytes) -> Repository:
@@ -187,7 +187,7 @@ def _envelope(body: bytes) -> _Envelope:
     return decode_part(_decode_envelope, body.removeprefix(BYTE_ORDER_MARK), "a response")
 
 
-def _data(envelope: _Envelope, type: type[_Answer]) -> _Answer:
+def _data(envelope: _Envelope, type: type[_Data]) -> _Data:
     if envelope.code not in (0, "0"):
         raise status_error(UPSTREAM, Report((str(envelope.code),), presentable(envelope.msg or "")), 200)
     data = bytes(envelope.data)

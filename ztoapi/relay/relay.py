@@ -156,7 +156,7 @@ class Relay:
         assert retries.lease is not None
         request = retries.upstream.request(retries.lease, translation.body, downstream.trace, path)
         call = self._call = self._client.send(request, self, timeouts, downstream.piece_bytes)
-        downstream.record.ask(alone=path is None)
+        downstream.record.mark_sent(alone=path is None)
         if downstream.paused:
             call.pause()
 
@@ -394,7 +394,7 @@ class Relay:
         if self._amended:
             self._retries.upstream.refuses_usage()
         downstream, call = self._downstream, self._call
-        downstream.record.answer()
+        downstream.record.mark_complete()
         self._note(self._reader.usage)
         if self._collector is not None:
             try:
@@ -418,7 +418,7 @@ class Relay:
 
     def _finish_whole(self) -> None:
         self._mode = _OVER
-        self._downstream.record.answer()
+        self._downstream.record.mark_complete()
         try:
             body, usage = self._translation.completion(b"".join(self._parts))
             if self._stream:

@@ -87,7 +87,7 @@ class Connection(Protocol):
 
     def reject(self, exchange: "Exchange", refusal: ApiError) -> None: ...
 
-    def answered(self, exchange: "Exchange", close: bool) -> None: ...
+    def exchange_finished(self, exchange: "Exchange", close: bool) -> None: ...
 
     def drain(self) -> None: ...
 
@@ -405,4 +405,4 @@ class Exchange:
             self.recorder.submit(record)
         except Exception:  # noqa: BLE001 - it is logged, and the connection still serves the next request
             _log.exception("request %s could not be recorded", self.request_id)
-        self._connection.answered(self, self._close)
+        self._connection.exchange_finished(self, self._close)

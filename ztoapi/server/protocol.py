@@ -450,7 +450,7 @@ class HTTPProtocol(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - the last frame of a request; it is logged, and the response is 500
             exchange.crash(error)
 
-    def answered(self, exchange: Exchange, close: bool) -> None:
+    def exchange_finished(self, exchange: Exchange, close: bool) -> None:
         """Called by an exchange that is finished: closes, lingers, or continues with the next request."""
         if self._exchange is not exchange:
             return

@@ -90,7 +90,7 @@ class Simulator:
     def _respond(self, exchange: Exchange, dialect: SimulatedDialect, path: str) -> None:
         if path in _MODEL_LISTS or _ZREAD_PAGE.fullmatch(path):
             _allow(exchange, "GET")
-            if not zread.answer_page(exchange, path):
+            if not zread.respond_to_get(exchange, path):
                 exchange.respond(200, web_models() if dialect is _WEB else _models(dialect, self._models))
             return
         _allow(exchange, "POST")
@@ -116,7 +116,7 @@ class Simulator:
             return
         call = SimulatedCall(exchange, name, plan, visit.number)
         if not apply_fault(call, dialect):
-            dialect.answer(call)
+            dialect.respond(call)
 
 
 def _token_settings(exchange: Exchange) -> str:

@@ -37,7 +37,7 @@ class Official:
     def error(self, code: str, message: str) -> tuple[int, bytes]:
         return REFUSALS[code].status, _encode({"error": {"code": code, "message": message}})
 
-    def answer(self, call: SimulatedCall) -> None:
+    def respond(self, call: SimulatedCall) -> None:
         raw = call.exchange.request.body
         body = check(raw, call.model)
         if isinstance(body, Objection):

@@ -37,7 +37,7 @@ class Plain:
         kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
         return status, _encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
-    def answer(self, call: SimulatedCall) -> None:
+    def respond(self, call: SimulatedCall) -> None:
         raw = call.exchange.request.body
         try:
             body = read_chat(raw)

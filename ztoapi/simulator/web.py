@@ -57,7 +57,7 @@ class WebChat:
         status, text = (404, "Not Found") if code == "1211" else (REFUSALS[code].status, message)
         return status, _encode({"detail": text})
 
-    def answer(self, call: SimulatedCall) -> None:
+    def respond(self, call: SimulatedCall) -> None:
         raw = call.exchange.request.body
         try:
             body = decoded(_decode, raw)

@@ -16,7 +16,7 @@ from ztoapi.simulator.faults import SimulatedCall, refuse
 from ztoapi.simulator.pacer import Pacer
 from ztoapi.simulator.text import answer_words, reasoning_words
 
-__all__ = ["PREFIX", "Zread", "answer_page", "open_talk"]
+__all__ = ["PREFIX", "Zread", "open_talk", "respond_to_get"]
 
 PREFIX: Final = "/api/v1"
 _MISSING_OWNER: Final = "missing"
@@ -57,7 +57,7 @@ class Zread:
     def error(self, code: str, message: str) -> tuple[int, bytes]:
         return REFUSALS[code].status, _envelope(int(code), message, None)
 
-    def answer(self, call: SimulatedCall) -> None:
+    def respond(self, call: SimulatedCall) -> None:
         exchange = call.exchange
         talk = exchange.request.path.rstrip("/").split("/")[-2]
         try:
@@ -92,7 +92,7 @@ def _envelope(code: int, message: str, data: dict[str, object] | None) -> bytes:
     return _encode({"code": code, "msg": message, "data": data})
 
 
-def answer_page(exchange: Exchange, path: str) -> bool:
+def respond_to_get(exchange: Exchange, path: str) -> bool:
     """Responds with a repository or a wiki. Returns False for any other path."""
     match path.removeprefix(PREFIX).strip("/").split("/"):
         case ["repo", "github", owner, _]:

@@ -39,12 +39,12 @@ class RequestRecord(msgspec.Struct, gc=False):
     """Whether the request is excluded from traffic statistics."""
     whole: float | None = None
     """When its last byte had arrived and processing began."""
-    asked: float | None = None
+    sent: float | None = None
     """When the last attempt was sent upstream."""
     overhead: float | None = None
     """Seconds from ``whole`` until the first attempt was sent upstream; None if the gateway waited for anything
     else."""
-    answered: float | None = None
+    complete: float | None = None
     """When the upstream response was complete."""
     first_byte: float | None = None
     """When the first event of a stream was handed to the client's socket."""
@@ -85,23 +85,23 @@ class RequestRecord(msgspec.Struct, gc=False):
     spans: Spans | None = None
     """Set if traces are exported and this one is sampled."""
 
-    def ask(self, *, alone: bool) -> None:
+    def mark_sent(self, *, alone: bool) -> None:
         """Records that an attempt is sent upstream now. ``alone``: no other upstream request came before it."""
         now = monotonic()
-        if alone and self.attempts == 1 and self.asked is None and self.whole is not None:
+        if alone and self.attempts == 1 and self.sent is None and self.whole is not None:
             self.overhead = now - self.whole
-        self.asked = now
+        self.sent = now
 
-    def answer(self) -> None:
+    def mark_complete(self) -> None:
         """Records that the upstream response is complete now."""
-        self.answered = monotonic()
+        self.complete = monotonic()
 
     def hand_on(self, other: "RequestRecord") -> None:
         """Makes ``other`` the record of the attempts so far, because its client takes over the request. Attempts and
         tokens are added up over records, so this one keeps none; the others are facts about both."""
         other.attempts, self.attempts = self.attempts, 0
         self.usage = Usage()
-        other.asked = self.asked
+        other.sent = self.sent
         other.stream = self.stream
         other.platform, other.credential = self.platform, self.credential
         other.served_model, other.upstream_code = self.served_model, self.upstream_code

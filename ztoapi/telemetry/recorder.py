@@ -164,13 +164,13 @@ class BoardRecorder(Recorder):
         platform[_ATTEMPTS] += attempts
         if attempts > 1:
             platform[PlatformCell.RETRIES] += attempts - 1
-        sent, answered, overhead = record.asked, record.answered, record.overhead
+        sent, complete, overhead = record.sent, record.complete, record.overhead
         if sent is not None:
-            seconds = (answered or finished) - sent
+            seconds = (complete or finished) - sent
             platform[1 + _DURATION + bisect_left(DURATION_EDGES_SECONDS, seconds)] += 1
             platform_sums[_DURATION] += seconds
-        if overhead is not None and answered is not None:
-            overhead += finished - answered
+        if overhead is not None and complete is not None:
+            overhead += finished - complete
             ints[1 + _OVERHEAD + bisect_left(OVERHEAD_EDGES_SECONDS, overhead)] += 1
             self._floats[_OVERHEAD] += overhead
         if record.error_code is not None and whole is not None and ending is not Ending.RATE_LIMITED:

@@ -155,7 +155,7 @@ class _SpanMaker:
             failed,
             (record.started + offset, finished + offset),
         )
-        if record.asked is not None and record.platform is not None:
+        if record.sent is not None and record.platform is not None:
             yield self._span(
                 f"chat {cut(record.served_model or record.model or '', _TEXT_BYTES)}",
                 self._context(record, spans.client),
@@ -163,7 +163,7 @@ class _SpanMaker:
                 SpanKind.CLIENT,
                 {**self._upstreams[record.platform], **_chat_attributes(record)},
                 failed,
-                (record.asked + offset, (record.answered or finished) + offset),
+                (record.sent + offset, (record.complete or finished) + offset),
             )
 
     @staticmethod

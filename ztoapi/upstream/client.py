@@ -23,7 +23,7 @@ from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.failures import closing, connect_failed, connect_timeout, internal
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.upstream.sink import Sink, log_failure, report_error
-from ztoapi.wire.client import AnswerHeads, ResponseHead
+from ztoapi.wire.client import ResponseHead, ResponseHeads
 from ztoapi.wire.limits import LANDING_BYTES
 
 __all__ = ["Client", "NativeClient", "UpstreamCall", "UpstreamRequest"]
@@ -98,7 +98,7 @@ class NativeClient:
             config.first_byte_timeout_seconds, config.between_bytes_timeout_seconds, config.total_timeout_seconds
         )
         self.read_buffer = memoryview(bytearray(LANDING_BYTES))
-        self.heads = AnswerHeads()
+        self.heads = ResponseHeads()
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self.closed = False

@@ -30,7 +30,7 @@ from ztoapi.upstream.failures import (
     truncated,
 )
 from ztoapi.upstream.sink import Sink, log_failure, report_end, report_error
-from ztoapi.wire.client import AnswerHeads, ClientWire
+from ztoapi.wire.client import ClientWire, ResponseHeads
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
 
 __all__ = ["Owner", "Timeouts", "UpstreamConnection"]
@@ -81,12 +81,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_timeouts",
         "_total_deadline",
         "_wire",
-        "answering",
         "deadline",
         "idle_since",
         "loop",
         "owner",
         "requests",
+        "responding",
         "sink",
         "transport",
         "undelivered",
@@ -95,7 +95,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     transport: asyncio.Transport
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, owner: Owner, read_buffer: memoryview, heads: AnswerHeads
+        self, loop: asyncio.AbstractEventLoop, owner: Owner, read_buffer: memoryview, heads: ResponseHeads
     ) -> None:
         self.loop = loop
         self._buffer = read_buffer
@@ -105,7 +105,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.deadline = NEVER
         self.idle_since = 0.0
         self.requests = 0
-        self.answering = False
+        self.responding = False
         """Whether any byte of the current response has arrived."""
         self.undelivered = False
         """Whether the connection has ended before the upstream had the whole request."""
@@ -139,7 +139,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.sink = sink
         self._room = self._buffer[:max_bytes] if max_bytes else self._buffer
         self.requests += 1
-        self.answering = False
+        self.responding = False
         self._active = False
         self._timeouts = timeouts
         self._wire.start(method)
@@ -215,7 +215,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # Bytes without a request must not become part of the next response.
             self.transport.abort()
             return
-        self._active = self.answering = True
+        self._active = self.responding = True
         wire = self._wire
         try:
             take = self._take
@@ -266,7 +266,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         if self._wire.eof():
             self._complete(sink)
-        elif not self.answering:
+        elif not self.responding:
             # A FIN acknowledges what had arrived before it was sent.
             self.undelivered = _is_unacknowledged(self.transport)
 
@@ -274,7 +274,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.deadline = NEVER
         self.owner.connection_closed(self)
         if self.sink is not None:
-            if self.answering:
+            if self.responding:
                 self._report(truncated(exc))
             else:
                 if isinstance(exc, ConnectionError):
@@ -306,7 +306,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         elif self._active:
             self._active = False
             self._last_activity = now
-        elif not self.answering:
+        elif not self.responding:
             if now >= self._first_byte_deadline:
                 self._fail(no_byte_in_time(timeouts.first_byte))
             else:

@@ -170,12 +170,12 @@ class HttpxCall:
         )
 
     async def _relay(self, request: httpx.Request) -> None:
-        answering = False
+        responding = False
         authority = request.url.netloc.decode("ascii")
         try:
             response = await self._client.send(request, stream=True)
             try:
-                answering = True
+                responding = True
                 self._take_head(response)
                 await self._relay_body(response)
             finally:
@@ -186,13 +186,13 @@ class HttpxCall:
             raise connect_timeout(authority, self._config.connect_timeout_seconds, error) from error
         except httpx.TimeoutException as error:
             seconds: float = request.extensions["timeout"]["read"]
-            raise (fell_silent(seconds) if answering else no_byte_in_time(seconds)) from error
+            raise (fell_silent(seconds) if responding else no_byte_in_time(seconds)) from error
         except (httpx.ConnectError, httpx.ProxyError, UnicodeError) as error:
-            if answering:
+            if responding:
                 raise
             raise connect_failed(authority, error) from error
         except httpx.TransportError as error:
-            raise _broken_off(error, answering) from error
+            raise _broken_off(error, responding) from error
         sink, self._sink = self._sink, None
         if sink is not None:
             report_end(self._loop, sink)
@@ -227,9 +227,9 @@ class HttpxCall:
                 await self._resume.wait()
 
 
-def _broken_off(error: httpx.TransportError, answering: bool) -> UpstreamError:
+def _broken_off(error: httpx.TransportError, responding: bool) -> UpstreamError:
     # httpx has one class for a closed connection and for broken HTTP; these are the messages of h11 and httpcore.
     if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith(("peer closed", "Server disc")):
         # The text of the exception may quote the response.
         return broken_http("it is malformed")
-    return truncated(error) if answering else closed(error)
+    return truncated(error) if responding else closed(error)

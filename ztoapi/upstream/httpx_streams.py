@@ -13,7 +13,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from ztoapi.wire.client import AnswerHeads, ClientWire
+from ztoapi.wire.client import ClientWire, ResponseHeads
 
 __all__ = ["check_responses"]
 
@@ -22,7 +22,7 @@ _METHOD = re.compile(rb"([A-Z]+) ")
 
 def check_responses(client: httpx.AsyncClient) -> None:
     """Wraps the network streams of ``client``, including those through proxies."""
-    heads = AnswerHeads()
+    heads = ResponseHeads()
     # httpx has no argument for the network backend of httpcore.
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.AsyncHTTPTransport):
@@ -31,7 +31,7 @@ def check_responses(client: httpx.AsyncClient) -> None:
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
-    def __init__(self, inner: httpcore.AsyncNetworkBackend, heads: AnswerHeads) -> None:
+    def __init__(self, inner: httpcore.AsyncNetworkBackend, heads: ResponseHeads) -> None:
         self._inner = inner
         self._heads = heads
 
@@ -51,7 +51,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, inner: httpcore.AsyncNetworkStream, heads: AnswerHeads) -> None:
+    def __init__(self, inner: httpcore.AsyncNetworkStream, heads: ResponseHeads) -> None:
         self._inner = inner
         self._heads = heads
         self._wire = ClientWire(heads)

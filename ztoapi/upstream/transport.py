@@ -56,7 +56,7 @@ class ClientTransport(httpx.AsyncBaseTransport):
         timeouts = self._timeouts
         if read is not None:
             timeouts = Timeouts(read, read, timeouts.total)
-        sink = _Answer(self._max_bytes)
+        sink = _ResponseSink(self._max_bytes)
         sink.call = self._client.send(
             UpstreamRequest(origin_of(request.url), request.method, _head(request, body), body), sink, timeouts
         )
@@ -83,7 +83,7 @@ def _head(request: httpx.Request, body: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-class _Answer:
+class _ResponseSink:
     """A sink that passes a response to a coroutine, and pauses the upstream when the coroutine lags behind."""
 
     call: UpstreamCall
@@ -147,7 +147,7 @@ class _Answer:
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, sink: _Answer, request: httpx.Request) -> None:
+    def __init__(self, sink: _ResponseSink, request: httpx.Request) -> None:
         self._sink = sink
         self._request = request
 

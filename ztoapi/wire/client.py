@@ -13,7 +13,7 @@ from typing import Final
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import ChunkDecoder
 
-__all__ = ["AnswerHeads", "ClientWire", "ResponseHead"]
+__all__ = ["ClientWire", "ResponseHead", "ResponseHeads"]
 
 MAX_HEAD_BYTES: Final = 65536
 """Upstream heads carry cookies and policies; Go's client allows 1 MiB, aiohttp 8 KiB a line."""
@@ -52,7 +52,7 @@ def _codings(field: bytes) -> str:
     return ", ".join(coding for coding in codings if coding not in ("", "identity"))
 
 
-class AnswerHeads:
+class ResponseHeads:
     """Parses response heads, and caches those of all connections of the worker: a server that streams sends the same
     head on every connection until the Date in it changes."""
 
@@ -83,7 +83,7 @@ class ClientWire:
         "rest",
     )
 
-    def __init__(self, heads: AnswerHeads) -> None:
+    def __init__(self, heads: ResponseHeads) -> None:
         self._heads = heads
         self.start("GET")
 
@@ -126,12 +126,12 @@ class ClientWire:
         while True:
             end = held.find(b"\r\n\r\n", start + max(self._searched - 3, 0))
             if (end if end >= 0 else len(held)) - start > MAX_HEAD_BYTES:
-                raise ProtocolError(502, f"the answer head is larger than {MAX_HEAD_BYTES} bytes")
+                raise ProtocolError(502, f"the response head is larger than {MAX_HEAD_BYTES} bytes")
             if end < 0:
                 self._held = held[start:] if start else held
                 self._searched = len(self._held)
                 if self._searched >= 5 and not self._held.startswith(b"HTTP/"):
-                    raise ProtocolError(502, "the answer is not HTTP/1.1")
+                    raise ProtocolError(502, "the response is not HTTP/1.1")
                 return None
             head = self._heads.parse(bytes(held[start:end]))
             start = end + 4
@@ -140,7 +140,7 @@ class ClientWire:
                 break
             self._informational += 1
             if head.status == 101 or self._informational > MAX_INFORMATIONAL:
-                raise ProtocolError(502, "the answer is an upgrade or an endless row of interim answers")
+                raise ProtocolError(502, "the response is an upgrade or an endless row of interim responses")
         self._held = b""
         self.rest = bytes(held[start:])
         self.head = head
@@ -195,12 +195,12 @@ def _parse(data: bytes) -> ResponseHead:
     lines = data.split(b"\r\n")
     status = _STATUS_LINE.fullmatch(lines[0])
     if status is None:
-        raise ProtocolError(502, "the answer's status line is malformed")
+        raise ProtocolError(502, "the response's status line is malformed")
     headers: dict[bytes, bytes] = {}
     for line in lines[1:]:
         field = _FIELD.fullmatch(line)
         if field is None:
-            raise ProtocolError(502, "a header line of the answer is malformed")
+            raise ProtocolError(502, "a header line of the response is malformed")
         name, value = field[1].lower(), field[2].strip(b" \t")
         headers[name] = headers[name] + b", " + value if name in headers else value
     http11 = status[1] == b"1"
@@ -209,12 +209,12 @@ def _parse(data: bytes) -> ResponseHead:
     coding = headers.get(b"transfer-encoding")
     if coding is not None:
         if length is not None or coding.lower() != b"chunked" or not http11:
-            raise ProtocolError(502, "the answer's framing is ambiguous or unknown")
+            raise ProtocolError(502, "the response's framing is ambiguous or unknown")
         head.chunked = True
     elif length is not None:
         values = {value.strip() for value in length.split(b",")}
         value = values.pop()
         if values or not value.isdigit() or len(value) > 18:
-            raise ProtocolError(502, "the answer's Content-Length is malformed")
+            raise ProtocolError(502, "the response's Content-Length is malformed")
         head.content_length = int(value)
     return head

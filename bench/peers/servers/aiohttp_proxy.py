@@ -13,13 +13,13 @@ HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-en
 async def relay(request: web.Request) -> web.StreamResponse:
     headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
     session, upstream = request.app["session"], request.app["upstream"]
-    async with session.post(upstream + request.path, data=await request.read(), headers=headers) as answer:
-        kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
-        if "chunked" not in answer.headers.get("transfer-encoding", ""):
-            return web.Response(status=answer.status, headers=kept, body=await answer.read())
-        response = web.StreamResponse(status=answer.status, headers=kept)
+    async with session.post(upstream + request.path, data=await request.read(), headers=headers) as upstream_response:
+        kept = {name: value for name, value in upstream_response.headers.items() if name.lower() not in HOP_BY_HOP}
+        if "chunked" not in upstream_response.headers.get("transfer-encoding", ""):
+            return web.Response(status=upstream_response.status, headers=kept, body=await upstream_response.read())
+        response = web.StreamResponse(status=upstream_response.status, headers=kept)
         await response.prepare(request)
-        async for part in answer.content.iter_any():
+        async for part in upstream_response.content.iter_any():
             await response.write(part)
         await response.write_eof()
         return response

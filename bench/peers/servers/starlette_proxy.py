@@ -28,11 +28,13 @@ async def relay(request: Request) -> Response:
     client = request.app.state.client
     headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
     question = client.build_request("POST", request.url.path, content=await request.body(), headers=headers)
-    answer = await client.send(question, stream=True)
-    kept = {name: value for name, value in answer.headers.items() if name not in HOP_BY_HOP}
-    if "chunked" not in answer.headers.get("transfer-encoding", ""):
-        return Response(await answer.aread(), answer.status_code, kept)
-    return StreamingResponse(answer.aiter_raw(), answer.status_code, kept, background=BackgroundTask(answer.aclose))
+    response = await client.send(question, stream=True)
+    kept = {name: value for name, value in response.headers.items() if name not in HOP_BY_HOP}
+    if "chunked" not in response.headers.get("transfer-encoding", ""):
+        return Response(await response.aread(), response.status_code, kept)
+    return StreamingResponse(
+        response.aiter_raw(), response.status_code, kept, background=BackgroundTask(response.aclose)
+    )
 
 
 if __name__ == "__main__":
