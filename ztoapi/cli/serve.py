@@ -170,7 +170,7 @@ def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | Non
 
 
 def _make_history(loaded: Loaded, telemetry: MetricsBoard) -> History | None:
-    """Opens the history. Raises ConfigError if a configured file is unusable; the default file only causes a warning."""
+    """Opens the history. Raises ConfigError if a configured file is unusable; the default one only causes a warning."""
     config = loaded.config
     path = _history_file(config, os.environ)
     if path is None:

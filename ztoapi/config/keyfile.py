@@ -49,8 +49,8 @@ _KEPT_MODE: Final = stat.S_IRGRP
 def read_key_file(
     path: Path, problems: Problems, warnings: list[str], *, where: str = "key file"
 ) -> tuple[ClientKey, ...]:
-    """Returns the keys of the file at ``path``; the valid ones if there are problems. ``where`` is the option that names
-    the file, with its source, for messages."""
+    """Returns the keys of the file at ``path``; the valid ones if there are problems. ``where`` is the option that
+    names the file, with its source, for messages."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -198,7 +198,7 @@ def _read(text: str, path: Path, problems: Problems) -> tuple[ClientKey, ...]:
 
 
 def _place(path: Path, lines: Mapping[str, int], *keys: str) -> str:
-    """Returns the file and the line of the first of ``keys`` that has one. Line numbers ignore blanks in quoted keys."""
+    """Returns the file and the line of the first of ``keys`` that has one. Lines ignore blanks in quoted keys."""
     numbers = (lines.get("".join(key.split())) for key in keys)
     return next((f"{path} line {number}" for number in numbers if number is not None), str(path))
 
