@@ -73,6 +73,17 @@ def test_what_one_gateway_has_asked_the_other_one_knows(redis: RedisServer, stre
         assert asked(one) == 2
 
 
+def test_gateways_with_other_facts_of_a_model_share_nothing(redis: RedisServer) -> None:
+    """The request is adapted to the model: here its max_tokens."""
+    facts = '[models."glm-4.6"]\nmax_output_tokens = 5\n'
+    with sharing(redis) as one, sharing(redis, UPSTREAM_URL=upstream_of(one), toml=facts) as other:
+        assert ask(one, model="glm-4.6", max_tokens=10).headers[RESULT] == "miss"
+        until(lambda: len(written(redis)) == 1, one)
+        assert ask(other, model="glm-4.6", max_tokens=10).headers[RESULT] == "miss"
+        last = one.stats()["last_request"]
+        assert isinstance(last, dict) and last["body"]["max_tokens"] == 5
+
+
 def test_nothing_in_the_store_tells_a_key_or_a_question(redis: RedisServer) -> None:
     with sharing(redis) as stack:
         answer = ask(stack, "a very private question")

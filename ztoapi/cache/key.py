@@ -13,9 +13,11 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.dialects.capabilities import ModelCapabilities
+
 __all__ = ["DIGEST_BYTES", "KeyParts", "cache_key"]
 
-KeyParts = Sequence[str | bool | Sequence[str] | None]
+KeyParts = Sequence[str | bool | Sequence[str] | ModelCapabilities | None]
 """Everything else that the response depends on, always in the same order."""
 
 DIGEST_BYTES: Final = 32

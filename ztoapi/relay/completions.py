@@ -112,7 +112,9 @@ class Completions:
         client = "" if key is None or config.cache.shared else client_key(exchange.request.headers).hex()
         source = (platform.id, platform.chat_url, route.upstream)
         options = (config.enable_thinking, config.think_mode, config.zread_repository, fallbacks)
-        return cache_key(request.body, stream=stream, parts=(client, *source, *options))
+        # The request is adapted to them, and a common store outlives a change of the catalogue.
+        capabilities = self._relays.capabilities(request.model)
+        return cache_key(request.body, stream=stream, parts=(client, *source, *options, capabilities))
 
     def _permitted(self, request: ChatRequest, key: ClientKey) -> ChatRequest:
         """Returns the request for a key with a list of models. The body is encoded again, because only the last of
