@@ -15,14 +15,6 @@ PAGES = [
     for path in sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
     if not path.name.endswith(".zh-CN.md") and path.name != "CONTRIBUTING.md"
 ]
-# Public classes with the same name in several modules, with the reason. At most MAX_SHARED.
-SHARED = {
-    "Limits": "the limits of HTTP messages, and the Protocol of rate limits that the chat handler uses",
-    "Refusal": "the simulator's, and the upstream's bound on the body of an error",
-    "Tracer": "the Protocol that the server needs, and its implementation in telemetry",
-}
-MAX_SHARED = 3
-"""It was 37."""
 
 
 def sources() -> dict[str, str]:
@@ -60,9 +52,7 @@ def test_a_page_stays_plain(page: str) -> None:
 
 
 def test_class_names_are_unique() -> None:
-    shared = shared_class_names(sources())
-    assert {name: paths for name, paths in shared.items() if name not in SHARED} == {}
-    assert len(SHARED) <= MAX_SHARED
+    assert shared_class_names(sources()) == {}
 
 
 MODULE = '''"""Whom a relay answers."""

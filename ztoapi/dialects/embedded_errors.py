@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.dialects.error_status import effective_status
 from ztoapi.dialects.lenient import is_empty
 from ztoapi.dialects.reports import Report
-from ztoapi.dialects.web_errors import effective_status, value_text
+from ztoapi.dialects.web_errors import value_text
 
 __all__ = ["reports_error"]
 

@@ -1,14 +1,14 @@
 """Translates Z.ai's error codes, and the errors of other upstreams with OpenAI's format, into OpenAI's errors.
 
-Codes: https://docs.z.ai/api-reference/api-code. ``reports.py`` reads the bodies, and ``web_errors.py`` other codes.
+Codes: https://docs.z.ai/api-reference/api-code. ``reports.py`` reads the bodies, and ``error_status.py`` other codes.
 """
 
 import datetime
 import re
 from typing import Final
 
+from ztoapi.dialects.error_status import effective_status, normalised
 from ztoapi.dialects.reports import Report, read_report
-from ztoapi.dialects.web_errors import effective_status, normalised
 from ztoapi.errors import Failure, UpstreamError
 
 __all__ = ["read_error"]

@@ -1,7 +1,8 @@
 """Translates the errors of chat.z.ai's web service into OpenAI's errors."""
 
+from ztoapi.dialects.error_status import effective_status
 from ztoapi.dialects.reports import Report, read_report
-from ztoapi.dialects.web_errors import effective_status, status_error
+from ztoapi.dialects.web_errors import status_error
 from ztoapi.errors import Failure, UpstreamError
 
 __all__ = ["refusal", "reported"]
