@@ -78,6 +78,8 @@ _FINISH_REASONS: Final = {
 }
 _FOREIGN: Final = frozenset(_any(reason) for reason in (*_FINISH_REASONS, _NETWORK_ERROR))
 _END: Final = b"[DONE]"
+_DONE_PART: Final = b"data: [DONE]"
+"""The usual spelling."""
 _LF: Final = 10
 """As a number, which Python finds several times faster in bytes than a byte string."""
 _OWN_NAMES: Final = frozenset(("", "message", "error"))
@@ -276,6 +278,10 @@ class OpenAIReader:
             if self.done:
                 same = same and not part
                 continue
+            if part == _DONE_PART and self._started:
+                same = same and not self._usage_event
+                out.append(self._end())
+                continue
             start = 6 if part[:6] == b"data: " else 5
             if (start == 6 or part[:5] == b"data:") and _LF not in part:
                 name, data, passes = "", part[start:], True
@@ -304,8 +310,8 @@ class OpenAIReader:
         if data == _END:
             if not self._started:
                 return self.eof()
-            self.done = True
-            return self._usage_event + DONE if self._usage_event else None
+            end = self._end()
+            return end if self._usage_event else None
         if self.template is not None and self._rewrite.empty:
             last = self._last_event(data)
             if last is not None:

@@ -440,7 +440,8 @@ class Relay:
 
     def _note(self, usage: Usage | None) -> None:
         if usage is not None:
-            usage.keep()
+            if usage.prompt_tokens_details or usage.completion_tokens_details:
+                usage.keep()
             self._downstream.record.usage = usage
 
     def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
