@@ -25,8 +25,9 @@ _MAX_WAIT_SECONDS: Final = 5.0
 
 
 class RetryLoop:
-    """The attempts for ``model`` (the upstream's name in lower case), within ``timeouts.total`` seconds from the start
-    of the request. Requests with the same ``session`` use the same credential if possible."""
+    """At most ``options.max_attempts`` for ``model`` (the upstream's name in lower case), within
+    ``options.timeouts.total`` seconds from the start of the request. Requests with the same ``session`` use the same
+    credential if possible."""
 
     __slots__ = (
         "_attempts",
