@@ -39,6 +39,7 @@ def test_a_lower_highest_effort_stands_for_a_higher_one() -> None:
 def test_thinking_is_switched_off_unless_wanted(model: ModelCapabilities) -> None:
     assert thinking_fields(False, "max", model, replayed=False) == {
         "enable_thinking": False,
+        "chat_template_kwargs": {"enable_thinking": False},
         "thinking": {"type": "disabled"},
     }
 
@@ -46,6 +47,7 @@ def test_thinking_is_switched_off_unless_wanted(model: ModelCapabilities) -> Non
 def test_replayed_reasoning_is_kept() -> None:
     assert thinking_fields(True, None, GLM_5_3, replayed=True) == {
         "enable_thinking": True,
+        "chat_template_kwargs": {"enable_thinking": True},
         "thinking": {"type": "enabled", "clear_thinking": False},
     }
 

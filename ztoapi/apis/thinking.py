@@ -24,12 +24,15 @@ _COMMON: Final = ("low", "medium", "high", "high")
 def thinking_fields(wanted: bool, effort: str | None, model: ModelCapabilities, *, replayed: bool) -> dict[str, object]:
     """Returns the fields of a chat request for a client that ``wanted`` thinking with ``effort``.
 
-    ``enable_thinking`` is read by every dialect. ``replayed`` is true if a message has ``reasoning_content``, which
+    ``enable_thinking`` is read by every dialect of Z.ai, ``chat_template_kwargs`` by vLLM and SGLang. ``replayed`` is true if a message has ``reasoning_content``, which
     GLM ignores unless ``clear_thinking`` is false.
     """
     if model.thinking == "none":
         return {}
-    fields: dict[str, object] = {"enable_thinking": wanted}
+    fields: dict[str, object] = {
+        "enable_thinking": wanted,
+        "chat_template_kwargs": {"enable_thinking": wanted},
+    }
     thinking: dict[str, object] = {"type": "enabled" if wanted else "disabled"}
     if replayed:
         thinking["clear_thinking"] = False

@@ -21,6 +21,7 @@ __all__ = ["build", "wants_thinking"]
 
 _DROPPED: Final = frozenset(
     (
+        "chat_template_kwargs",  # of servers that host the model themselves
         "enable_thinking",  # the gateway's own field, sent as ``thinking``
         "frequency_penalty",
         "logit_bias",

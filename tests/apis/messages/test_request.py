@@ -98,6 +98,7 @@ def test_a_plain_request() -> None:
         "top_p": 0.9,
         "stop": ["A", "B"],
         "enable_thinking": False,
+        "chat_template_kwargs": {"enable_thinking": False},
         "thinking": {"type": "disabled"},
     }
     assert context == MessagesContext("claude-opus-5", stop_sequences=("A", "B"))
