@@ -24,8 +24,8 @@ _COMMON: Final = ("low", "medium", "high", "high")
 def thinking_fields(wanted: bool, effort: str | None, model: ModelCapabilities, *, replayed: bool) -> dict[str, object]:
     """Returns the fields of a chat request for a client that ``wanted`` thinking with ``effort``.
 
-    ``enable_thinking`` is read by every dialect of Z.ai, ``chat_template_kwargs`` by vLLM and SGLang. ``replayed`` is true if a message has ``reasoning_content``, which
-    GLM ignores unless ``clear_thinking`` is false.
+    Every dialect of Z.ai reads ``enable_thinking``, vLLM and SGLang read ``chat_template_kwargs``. ``replayed`` is true
+    if a message has ``reasoning_content``, which GLM ignores unless ``clear_thinking`` is false.
     """
     if model.thinking == "none":
         return {}
