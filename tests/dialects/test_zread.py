@@ -337,9 +337,14 @@ def test_no_user_message(messages: list[object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "messages", ["x", [{"role": 1}], [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]]
+    ("messages", "param"),
+    [
+        ("x", "messages"),
+        ([{"role": 1}], "messages[0].role"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "messages"),
+    ],
 )
-def test_messages_that_cannot_be_asked(messages: object) -> None:
+def test_messages_that_cannot_be_asked(messages: object, param: str) -> None:
     with pytest.raises(ApiError) as caught:
         query(fields(messages=messages))
-    assert (caught.value.status, caught.value.param) == (400, "messages")
+    assert (caught.value.status, caught.value.param) == (400, param)
