@@ -106,9 +106,9 @@ class ResponseCache:
             shared.start()
             return
         now = self._clock()
-        self._entries.put(shared.key, found.response, now, now + min(found.seconds, self._ttl))
+        self._entries.put(shared.key, found.value, now, now + min(found.seconds, self._ttl))
         for subscriber in shared.close():
-            self._replay(subscriber.downstream, found.response, stream)
+            self._replay(subscriber.downstream, found.value, stream)
 
     def _replay(self, downstream: MarkedDownstream, response: bytes, stream: bool) -> None:
         mark(downstream, "hit", downstream.extra_headers)
