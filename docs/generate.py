@@ -151,7 +151,7 @@ def example() -> str:
         parts += [f"\n[{table}]\n", *(setting(option) for option in options_of(kinds[table], table))]
     for table, help_text in EXAMPLE_SCOPES.items():
         parts += [f"\n# {help_text}\n[{table}]\n", *(setting(option) for option in options_of(kinds[table], table))]
-    for table in ("cache", "claude"):
+    for table in ("cache", "responses", "claude"):
         parts += [f"\n[{table}]\n", *(setting(option) for option in options_of(kinds[table], table))]
     return "".join(parts) + EXAMPLE_TABLES
 
@@ -170,7 +170,7 @@ def schema() -> str:
     return json.dumps(make_schema(), indent=2) + "\n"
 
 
-TABLES = ("server", "upstream", "limits", "limits.key", "cache", "claude")
+TABLES = ("server", "upstream", "limits", "limits.key", "cache", "responses", "claude")
 """The tables in the order of ``configuration.md``; the other tables under ``limits`` are like ``limits.key``."""
 
 EXAMPLE_HEAD = """#:schema ./docs/ztoapi.schema.json

@@ -27,6 +27,7 @@ from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
 from ztoapi.handlers.responses import ResponsesHandler, responses_errors
 from ztoapi.handlers.static import STATIC, FileHandler, Page
+from ztoapi.handlers.stored_responses import StoredResponsesHandler
 from ztoapi.limits.scopes import Scopes
 from ztoapi.limits.shared_limits import LocalLimiter, SharedLimits
 from ztoapi.middleware.admin import AdminGate
@@ -45,6 +46,7 @@ from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.routes import Group
+from ztoapi.store.response_store import make_response_store
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.checks import Checks, passed_or_warn
@@ -117,6 +119,7 @@ class Application:
         self._redis: RedisLimiter | None = None
         limits = self.rate_limits = self._make_rate_limits(config, limiter)
         cache = self.response_cache = make_response_cache(config, loop)
+        store = self._response_store = make_response_store(config, loop)
         catalogue = Catalogue(config.models)
         relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock, catalogue)
         completions = Completions(config, relays, auth.key_of, limits, cache)
@@ -129,7 +132,8 @@ class Application:
         self._add_routes(
             ChatHandler(completions, default_stream=config.default_stream),
             MessagesHandler(completions, relays.capabilities, tokens, self.context.next_id),
-            ResponsesHandler(completions, relays.capabilities, tokens, self.context.next_id, clock),
+            ResponsesHandler(completions, relays.capabilities, tokens, self.context.next_id, clock, auth.key_of, store),
+            StoredResponsesHandler(store, auth.key_of),
             CompletionsHandler(completions, relays.capabilities, self.context.next_id, clock),
             models,
             health,
@@ -142,6 +146,7 @@ class Application:
         chat: ChatHandler,
         messages: MessagesHandler,
         responses: ResponsesHandler,
+        stored: StoredResponsesHandler,
         legacy: CompletionsHandler,
         models: ModelsHandler,
         health: HealthHandler,
@@ -153,6 +158,12 @@ class Application:
             routes.add(f"/v1/messages{path}", {"POST": handler}, _API, errors=messages_errors)
         for path, handler in {"": responses.handle, "/input_tokens": responses.handle_count}.items():
             routes.add(f"/v1/responses{path}", {"POST": handler}, _API, errors=responses_errors)
+        routes.add("/v1/responses/compact", {"POST": stored.handle_compact}, _API, listed=False)
+        # The longer ones first, because the id takes any characters.
+        one = "/v1/responses/{id}"
+        routes.add(f"{one}/input_items", {"GET": stored.handle_items}, _API)
+        routes.add(f"{one}/cancel", {"POST": stored.handle_cancel}, _API)
+        routes.add(one, {"GET": stored.handle, "DELETE": stored.handle_delete}, _API)
         routes.add("/v1/models", {"GET": models.handle_list}, _API)
         routes.add("/v1/models/{id}", {"GET": models.handle_one}, _API)
         routes.add("/health", {"GET": health.handle_health}, Group.PUBLIC)
@@ -235,6 +246,8 @@ class Application:
             await self._redis.start()
         if self.response_cache is not None:
             await self.response_cache.start()
+        if self._response_store is not None:
+            await self._response_store.values.start()
 
     async def close(self) -> None:
         """Closes everything. A step that fails is logged; the others are taken all the same."""
@@ -249,6 +262,8 @@ class Application:
             yield self._redis.close
         if self.response_cache is not None:
             yield self.response_cache.close
+        if self._response_store is not None:
+            yield self._response_store.values.close
         yield self._control.aclose
         yield self.client.close
         if self._history is not None:
@@ -312,6 +327,8 @@ class Application:
             sources.append(self._messages.samples)
         if self.response_cache is not None:
             sources.append(self.response_cache.samples)
+        if self._response_store is not None:
+            sources.append(self._response_store.values.samples)
         return sources
 
     def _own_samples(self) -> Iterator[Sample]:
@@ -329,6 +346,8 @@ class Application:
             checks["redis:limits"] = lambda: passed_or_warn(not redis.statistics().away, output)
         if self.response_cache is not None and (store := self.response_cache.store) is not None:
             checks["redis:cache"] = lambda: passed_or_warn(store.up, output)
+        if self.config.responses.store == "redis" and (responses := self._response_store) is not None:
+            checks["redis:responses"] = lambda: passed_or_warn(responses.up, output)
         if self._history is not None:
             checks["history:saves"] = self._history.check
         return checks

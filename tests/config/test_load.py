@@ -116,7 +116,7 @@ def test_every_option_of_a_table_can_be_set(tmp_path: Path) -> None:
         result = loaded(tmp_path, **{variable: value})
         scope = (
             option.table.upper().replace("LIMITS.", "") + "_"
-            if "." in option.table or option.table in ("cache", "claude")
+            if "." in option.table or option.table in ("cache", "claude", "responses")
             else ""
         )
         assert variable == f"ZTOAPI_{scope}{option.name.upper()}"
@@ -131,6 +131,16 @@ def test_every_option_of_a_table_can_be_set(tmp_path: Path) -> None:
 def test_answers_are_shared_by_a_redis_that_is_named(tmp_path: Path) -> None:
     assert "set REDIS_URL" in problems(tmp_path, ZTOAPI_CACHE_REDIS="1")[0]
     assert loaded(tmp_path, ZTOAPI_CACHE_REDIS="1", REDIS_URL="redis://h").config.cache.redis
+
+
+def test_a_store_of_responses_serves_all_workers(tmp_path: Path) -> None:
+    assert "set REDIS_URL" in problems(tmp_path, ZTOAPI_RESPONSES_STORE="redis")[0]
+    stored = loaded(tmp_path, ZTOAPI_RESPONSES_STORE="redis", REDIS_URL="redis://h", WORKERS="4").config.responses
+    assert stored.store == "redis"
+    (problem,) = problems(tmp_path, ZTOAPI_RESPONSES_STORE="memory", WORKERS="2")
+    assert "Use redis, or one worker" in problem
+    assert "WORKERS" in problem
+    assert loaded(tmp_path, ZTOAPI_RESPONSES_STORE="memory").config.responses.store == "memory"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from ztoapi.config.model import (
     Config,
     LimitsConfig,
     PlatformSettings,
+    ResponsesConfig,
     Secret,
     ServerConfig,
     TrafficLimits,
@@ -105,6 +106,7 @@ def load(
     _check_files(values, upstream)
     _check_addresses(values, server, host_fault)
     _check_redis(values)
+    _check_stored_responses(values, server.workers)
     routing = read_platforms(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     values.warnings.extend(routing.warnings)
     _check_keys(values, server.host)
@@ -117,6 +119,7 @@ def load(
         upstream=upstream,
         limits=limits,
         cache=CacheConfig(**values.tables["cache"]),
+        responses=ResponsesConfig(**values.tables["responses"]),
         claude=ClaudeConfig(**values.tables["claude"]),
         keys=keys,
         platforms=routing.platforms,
@@ -244,6 +247,20 @@ def _check_redis(values: _Values) -> None:
         values.problems.add(values.origin("limits.redis_url"), fault)
     if url is None and values.tables["cache"].get("redis"):
         values.problems.add(values.origin("cache.redis"), "requires Redis: set REDIS_URL, or limits.redis_url")
+
+
+def _check_stored_responses(values: _Values, workers: int) -> None:
+    store = values.tables["responses"].get("store")
+    if store == "memory" and workers > 1:
+        values.problems.add(
+            values.origin("responses.store"),
+            f"memory requires one worker, and there are {workers} ({values.origin('server.workers')}): a response "
+            "would be found by the worker that stored it only. Use redis, or one worker",
+        )
+    if store == "redis" and "redis_url" not in values.tables["limits"]:
+        values.problems.add(
+            values.origin("responses.store"), "redis requires Redis: set REDIS_URL, or limits.redis_url"
+        )
 
 
 def _check_keys(values: _Values, host: str) -> None:

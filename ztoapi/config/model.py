@@ -473,6 +473,21 @@ class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):
     redis: Annotated[bool, Option("Share responses between workers and gateways in `limits.redis_url`.")] = False
 
 
+class ResponsesConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Stored responses of the Responses API: ``[responses]``."""
+
+    store: Annotated[
+        Literal["none", "memory", "redis"],
+        Option("Store responses in memory (one worker only), or in `limits.redis_url`. They contain conversations."),
+    ] = "none"
+    max_bytes: Annotated[
+        Bytes, Option("Memory for stored responses; the least recently used ones make room. Redis has its own limit.")
+    ] = 67108864
+    ttl_seconds: Annotated[
+        float, Range(0, 2_592_000, "seconds", exclusive=True), Option("Lifetime of a stored response.")
+    ] = 86400.0
+
+
 class ClaudeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Models for the names of Claude's models, which clients made for Claude send: ``[claude]``."""
 
@@ -591,6 +606,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     upstream: UpstreamConfig = msgspec.field(default_factory=UpstreamConfig)
     limits: LimitsConfig = msgspec.field(default_factory=LimitsConfig)
     cache: CacheConfig = msgspec.field(default_factory=CacheConfig)
+    responses: ResponsesConfig = msgspec.field(default_factory=ResponsesConfig)
     claude: ClaudeConfig = msgspec.field(default_factory=ClaudeConfig)
 
     platforms: tuple[Platform, ...] = ()

@@ -47,8 +47,8 @@ class Declared(NamedTuple):
         if not self.table:
             name = self.name.upper() if self.option.env is None else self.option.env
             return (name,) if name else ()
-        # The names in these tables are too short to stand alone: enabled, redis, opus.
-        scope = self.table if self.table in ("cache", "claude") else self.table.partition(".")[2]
+        # The names in these tables are too short to stand alone: enabled, redis, store, opus.
+        scope = self.table if self.table in ("cache", "claude", "responses") else self.table.partition(".")[2]
         derived = f"ZTOAPI_{scope}_{self.name}".upper() if scope else f"ZTOAPI_{self.name.upper()}"
         return (derived,) if self.option.env is None else (derived, self.option.env)
 

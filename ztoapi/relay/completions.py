@@ -20,7 +20,7 @@ from ztoapi.dialects.request import ChatRequest
 from ztoapi.errors import ApiError
 from ztoapi.relay.chat import ChatRelays
 from ztoapi.relay.rate_limits import RateLimits
-from ztoapi.server.authorization import client_key
+from ztoapi.server.authorization import owner_of
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["Completions"]
@@ -108,8 +108,7 @@ class Completions:
         config = self._config
         route, upstream = self._relays.find(request.model)
         platform = upstream.platform
-        # The key itself, because its name may be given to another key.
-        client = "" if key is None or config.cache.shared else client_key(exchange.request.headers).hex()
+        client = "" if config.cache.shared else owner_of(exchange.request.headers, key)
         source = (platform.id, platform.chat_url, route.upstream)
         options = (config.enable_thinking, config.think_mode, config.zread_repository, fallbacks)
         # The request is adapted to them, and a common store outlives a change of the catalogue.

@@ -1,7 +1,8 @@
 """The response to a client of another API than chat: the relay writes chat events, the client gets that API's own."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 
 from ztoapi.apis.writing import EventWriter
 from ztoapi.errors import ApiError, UpstreamError, unfinished
@@ -15,8 +16,8 @@ __all__ = ["TranslatedResponse"]
 class TranslatedResponse:
     """The :class:`~ztoapi.server.downstream.Downstream` of ``exchange``, whose response ``writer`` translates.
 
-    ``headers`` are raw lines of every successful response, each ended by CRLF. ``on_complete`` is called when the
-    response is complete, before its last bytes are sent.
+    ``headers`` are raw lines of every successful response, each ended by CRLF. ``on_complete`` is called with the last
+    bytes of a complete response, and returns those to be sent.
     """
 
     __slots__ = ("_exchange", "_has_begun", "_headers", "_on_complete", "_writer")
@@ -29,7 +30,7 @@ class TranslatedResponse:
         exchange: Exchange,
         writer: EventWriter,
         headers: bytes = b"",
-        on_complete: Callable[[], None] | None = None,
+        on_complete: Callable[[bytes], Awaitable[bytes]] | None = None,
     ) -> None:
         self._exchange = exchange
         self._writer = writer
@@ -63,8 +64,7 @@ class TranslatedResponse:
         writer = self._writer
         out = writer.feed(payload)
         if writer.error is None and writer.done:
-            self._complete()
-            self._exchange.stream.end(out)
+            self._complete(out, self._exchange.stream.end)
         else:
             self._cut(out, writer.error or unfinished())
 
@@ -85,16 +85,17 @@ class TranslatedResponse:
         except UpstreamError as error:
             self.fail(error)
             return
-        self._complete()
-        self._exchange.respond(status, translated, headers=self._headers)
+        self._complete(translated, partial(self._exchange.respond, status, headers=self._headers))
 
     def fail(self, error: ApiError) -> None:
         self._writer.explain(error)
         self._exchange.fail(error)
 
-    def _complete(self) -> None:
-        if self._on_complete is not None:
-            self._on_complete()
+    def _complete(self, last: bytes, send: Callable[[bytes], None]) -> None:
+        if self._on_complete is None:
+            send(last)
+        else:
+            self._exchange.spawn(_send_later(self._on_complete(last), send))
 
     # -- the rest of the exchange -------------------------------------------------------------------------------------
 
@@ -170,3 +171,7 @@ class TranslatedResponse:
     @on_resume.setter
     def on_resume(self, callback: Callable[[], None] | None) -> None:
         self._exchange.on_resume = callback
+
+
+async def _send_later(last: Awaitable[bytes], send: Callable[[bytes], None]) -> None:
+    send(await last)

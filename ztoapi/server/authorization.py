@@ -4,7 +4,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["bearer_key", "client_key"]
+from ztoapi.config.model import ClientKey
+
+__all__ = ["bearer_key", "client_key", "owner_of"]
 
 _SCHEME: Final = b"bearer "
 _START: Final = len(_SCHEME)
@@ -19,3 +21,9 @@ def bearer_key(headers: Mapping[bytes, bytes]) -> bytes:
 def client_key(headers: Mapping[bytes, bytes]) -> bytes:
     """Returns the key in either field; empty without one."""
     return bearer_key(headers) or headers.get(b"x-api-key", b"")
+
+
+def owner_of(headers: Mapping[bytes, bytes], key: ClientKey | None) -> str:
+    """Returns the owner of what is kept for a request with ``key``: its key, empty if no key is required."""
+    # The key itself, because its name may be given to another key.
+    return "" if key is None else client_key(headers).hex()

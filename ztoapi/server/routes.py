@@ -161,7 +161,9 @@ class Routes(Generic[T]):
         elif (meant := self._find_near(shown)) is not None:
             remedy = f"did you mean {meant}?"
         else:
-            remedy = "routes: " + ", ".join(route.template for route in self if route.group is Group.API)
+            remedy = "routes: " + ", ".join(
+                route.template for route in self if route.group is Group.API and route.listed
+            )
         return ApiError(f"no route for {shown}; {remedy}", status=404, code="not_found")
 
     def _find_within(self, path: str) -> str | None:

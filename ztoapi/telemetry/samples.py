@@ -104,6 +104,10 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
     ),
     "ztoapi_cache_bytes": SampledMetric(SampleKind.SUM, (), "Bytes held by the response cache."),
     "ztoapi_cache_entries": SampledMetric(SampleKind.SUM, (), "Responses held by the response cache."),
+    "ztoapi_stored_responses": SampledMetric(
+        SampleKind.SUM, (), "Responses of the Responses API that are stored in memory."
+    ),
+    "ztoapi_stored_response_bytes": SampledMetric(SampleKind.SUM, (), "Bytes of these responses."),
     "ztoapi_access_log_dropped": SampledMetric(
         SampleKind.COUNTER,
         (),

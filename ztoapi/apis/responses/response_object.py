@@ -69,14 +69,14 @@ class _Text(msgspec.Struct, omit_defaults=True):
 
 
 def echo(fields: Fields, tools: list[msgspec.Raw], *, stored: bool) -> bytes:
-    """Returns the members of the Response object that repeat a request, without the braces."""
+    """Returns the members of the Response object that repeat a request, without the braces; ``store`` is the last."""
     members = {name: default if (raw := fields.get(name, _NULL)) == _NULL else bytes(raw)
                for name, default in _DEFAULTS.items()}  # fmt: skip
     members["tools"] = _encode(tools)
-    members["store"] = b"true" if stored else b"false"
     members["background"] = b"false"
     members["reasoning"] = _encode(decode_value(fields, "reasoning", _Reasoning) or _Reasoning())
     members["text"] = _text(fields)
+    members["store"] = b"true" if stored else b"false"
     return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items())
 
 

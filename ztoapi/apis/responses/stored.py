@@ -1,11 +1,9 @@
 """Stored responses: the state behind ``previous_response_id`` and the paths under ``/v1/responses/{id}``.
 
 A record holds a Response object and all input items that led to it, those of earlier turns included: one lookup
-restores a conversation, and no record depends on another that may have been dropped. ``owner`` identifies the client's
-key; no client can read the record of another.
+restores a conversation, and no record depends on another that may have been dropped.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,9 +11,17 @@ import msgspec
 
 from ztoapi.apis.responses.response_object import Fields
 from ztoapi.errors import ApiError
-from ztoapi.structures.lru import Lru
 
-__all__ = ["MemoryResponseStore", "StoredResponse", "deleted_body", "input_items_body", "record", "response_not_found"]
+__all__ = [
+    "DEFAULT_PAGE_ITEMS",
+    "MAX_PAGE_ITEMS",
+    "StoredResponse",
+    "deleted_body",
+    "input_items_body",
+    "record",
+    "response_not_found",
+    "without_store",
+]
 
 DEFAULT_PAGE_ITEMS: Final = 20
 MAX_PAGE_ITEMS: Final = 100
@@ -41,34 +47,7 @@ class StoredResponse(msgspec.Struct, gc=False):
         return self.input + msgspec.json.decode(self.response, type=_Output).output
 
 
-_decode_record = msgspec.json.Decoder(StoredResponse).decode
 _id = msgspec.json.Decoder(str).decode
-
-
-class MemoryResponseStore:
-    """Holds the records of one process: at most ``max_bytes``, each for ``ttl`` seconds. The least recently used ones
-    make room. ``now`` is in seconds of any monotonic clock."""
-
-    __slots__ = ("_records", "_ttl")
-
-    def __init__(self, max_bytes: int, ttl: float) -> None:
-        self._records = Lru(max_bytes)
-        self._ttl = ttl
-
-    def __repr__(self) -> str:
-        return f"<MemoryResponseStore {self._records!r}>"
-
-    def put(self, owner: str, id: str, record: StoredResponse, now: float) -> None:
-        self._records.put(_key(owner, id), _encode(record), now, now + self._ttl)
-
-    def get(self, owner: str, id: str, now: float) -> StoredResponse | None:
-        found = self._records.get(_key(owner, id), now)
-        return None if found is None else _decode_record(found)
-
-    def delete(self, owner: str, id: str, now: float) -> bool:
-        """Removes a record; returns whether it was there."""
-        key = _key(owner, id)
-        return self._records.get(key, now) is not None and self._records.delete(key)
 
 
 def record(
@@ -82,10 +61,8 @@ def record(
 def input_items_body(
     stored: StoredResponse, *, after: str | None = None, limit: int = DEFAULT_PAGE_ITEMS, ascending: bool = False
 ) -> bytes:
-    """Returns one page of the input items: newest first unless ``ascending``, from the item behind the id ``after``.
-    Raises ApiError (400)."""
-    if not 1 <= limit <= MAX_PAGE_ITEMS:
-        raise ApiError(f"limit must be between 1 and {MAX_PAGE_ITEMS}", code="invalid_value", param="limit")
+    """Returns one page of the input items: newest first unless ``ascending``, ``limit`` of them, from the item behind
+    the id ``after``. Raises ApiError (400)."""
     items = stored.input if ascending else stored.input[::-1]
     ids = [_id(_decode_fields(item)["id"]) for item in items]
     start = 0
@@ -116,13 +93,16 @@ def response_not_found(id: str) -> ApiError:
     return ApiError(f"Response with id '{id[:80]}' not found.", status=404, code="response_not_found")
 
 
-def _key(owner: str, id: str) -> bytes:
-    return hashlib.sha256(_encode((owner, id))).digest()
+def without_store(payload: bytes) -> bytes:
+    """Returns ``payload``, which ends with a Response object, for a response that could not be stored."""
+    # ``store`` is the last member of the object.
+    head, _, tail = payload.rpartition(b'"store":true')
+    return b'%b"store":false%b' % (head, tail)
 
 
 def _with_id(item: msgspec.Raw, id: str) -> msgspec.Raw:
     fields = _decode_fields(item)
-    if fields.get("id", _NULL) != _NULL:
+    if bytes(fields.get("id", _NULL)).startswith(b'"'):
         return item
     type = fields.pop("type", msgspec.Raw(b'"message"'))
     fields.pop("id", None)

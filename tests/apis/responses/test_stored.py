@@ -1,17 +1,18 @@
-"""Stored responses: what is put in comes back to its owner, for a time, within a bound."""
+"""Records of responses: the conversation that they continue, and the pages of their input items."""
 
 import json
 
 import pytest
 
-from tests.apis.responses.answering import DONE, Event, chunk, request, writer
-from ztoapi.apis.responses.response_store import (
-    MemoryResponseStore,
+from tests.apis.responses.answering import DONE, NOW, Event, chunk, request, writer
+from ztoapi.apis.responses.events import ResponseWriter
+from ztoapi.apis.responses.stored import (
     StoredResponse,
     deleted_body,
     input_items_body,
     record,
     response_not_found,
+    without_store,
 )
 from ztoapi.dialects.capabilities import UNKNOWN
 from ztoapi.errors import ApiError
@@ -24,57 +25,10 @@ def turn(*history: StoredResponse, **fields: object) -> StoredResponse:
     return record(earlier, request(**fields).items, under_test.response, "u")
 
 
-def store() -> MemoryResponseStore:
-    return MemoryResponseStore(100_000, 60.0)
-
-
 def page(stored: StoredResponse, **options: object) -> Event:
     found = json.loads(input_items_body(stored, **options))  # type: ignore[arg-type]
     assert isinstance(found, dict)
     return found
-
-
-def test_a_response_comes_back() -> None:
-    under_test = store()
-    under_test.put("key", "resp_1", turn(), 0.0)
-    found = under_test.get("key", "resp_1", 59.0)
-    assert found is not None
-    assert json.loads(bytes(found.response))["output"][0]["content"][0]["text"] == "Hello"
-
-
-def test_a_response_belongs_to_its_owner() -> None:
-    under_test = store()
-    under_test.put("key", "resp_1", turn(), 0.0)
-    assert under_test.get("other", "resp_1", 1.0) is None
-    assert not under_test.delete("other", "resp_1", 1.0)
-    assert under_test.get("key", "resp_2", 1.0) is None
-
-
-def test_a_response_expires() -> None:
-    under_test = store()
-    under_test.put("key", "resp_1", turn(), 0.0)
-    assert under_test.get("key", "resp_1", 60.0) is None
-    under_test.put("key", "resp_1", turn(), 0.0)
-    assert not under_test.delete("key", "resp_1", 60.0)
-
-
-def test_a_response_can_be_deleted_once() -> None:
-    under_test = store()
-    under_test.put("key", "resp_1", turn(), 0.0)
-    assert under_test.delete("key", "resp_1", 1.0)
-    assert not under_test.delete("key", "resp_1", 1.0)
-    assert under_test.get("key", "resp_1", 1.0) is None
-
-
-def test_the_least_recently_used_response_makes_room() -> None:
-    under_test = MemoryResponseStore(4500, 60.0)
-    for number in range(4):
-        under_test.put("key", f"resp_{number}", turn(), 0.0)
-        under_test.get("key", "resp_0", 0.0)
-    kept = [number for number in range(4) if under_test.get("key", f"resp_{number}", 0.0) is not None]
-    assert kept[0] == 0
-    assert kept[-1] == 3
-    assert len(kept) < 4
 
 
 def test_a_stored_conversation_goes_on() -> None:
@@ -110,13 +64,25 @@ def test_pages_follow_each_other() -> None:
     assert page(stored, limit=2, ascending=True, after=second["last_id"])["data"] == []
 
 
-@pytest.mark.parametrize(
-    ("options", "param"), [({"limit": 0}, "limit"), ({"limit": 101}, "limit"), ({"after": "x"}, "after")]
-)
-def test_a_page_that_cannot_be_served(options: Event, param: str) -> None:
+def test_a_page_after_an_unknown_item_cannot_be_served() -> None:
     with pytest.raises(ApiError) as caught:
-        page(turn(), **options)
-    assert caught.value.param == param
+        page(turn(), after="x")
+    assert caught.value.param == "after"
+
+
+def test_an_id_that_is_no_text_is_replaced() -> None:
+    assert page(turn(input=[{"id": 5, "role": "user", "content": "a"}]))["first_id"] == "item_u_0"
+
+
+@pytest.mark.parametrize("after", [b"", b"}\n\n"])
+def test_a_response_that_could_not_be_stored_says_so(after: bytes) -> None:
+    tool = {"type": "function", "name": "f", "parameters": {"store": True}}
+    under_test = ResponseWriter(request(tools=[tool]).chat(UNKNOWN, stored=True)[1], "u", lambda: NOW)
+    under_test.feed(chunk({"content": '"store":true'}, "stop") + DONE)
+    changed = json.loads(without_store(under_test.response + after)[: -len(after) or None])
+    original = json.loads(under_test.response)
+    assert (original["store"], changed["store"]) == (True, False)
+    assert {**original, "store": False} == changed
 
 
 def test_the_bodies_of_the_paths() -> None:
