@@ -166,19 +166,19 @@ def test_a_complete_response_cannot_be_cancelled(storing: Stack) -> None:
 
 
 def test_openai_s_library_uses_the_store(storing: Stack) -> None:
-    client = openai.OpenAI(base_url=storing.base_url, api_key="one", max_retries=0)
-    first = client.responses.create(model="glm-5.3", input="Hello")
-    second = client.responses.create(model="glm-5.3", input="More", previous_response_id=first.id)
-    assert client.responses.retrieve(second.id).output_text == second.output_text
-    items = list(client.responses.input_items.list(second.id, limit=1, order="asc"))
-    assert len(items) == 2 + len(first.output)
-    client.responses.delete(second.id)
-    with pytest.raises(openai.NotFoundError):
-        client.responses.retrieve(second.id)
-    with pytest.raises(openai.BadRequestError):
-        client.responses.cancel(first.id)
-    with pytest.raises(openai.BadRequestError):
-        client.responses.create(model="glm-5.3", input="More", previous_response_id=second.id)
+    with openai.OpenAI(base_url=storing.base_url, api_key="one", max_retries=0) as client:
+        first = client.responses.create(model="glm-5.3", input="Hello")
+        second = client.responses.create(model="glm-5.3", input="More", previous_response_id=first.id)
+        assert client.responses.retrieve(second.id).output_text == second.output_text
+        items = list(client.responses.input_items.list(second.id, limit=1, order="asc"))
+        assert len(items) == 2 + len(first.output)
+        client.responses.delete(second.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(second.id)
+        with pytest.raises(openai.BadRequestError):
+            client.responses.cancel(first.id)
+        with pytest.raises(openai.BadRequestError):
+            client.responses.create(model="glm-5.3", input="More", previous_response_id=second.id)
 
 
 @pytest.mark.parametrize("path", ["", "/input_items", "/cancel"])
