@@ -80,6 +80,35 @@ def test_a_tool_runs_to_the_end(stack: Stack) -> None:
     assert (done["content"][-1]["text"], done["stop_reason"]) == ("It contains x = 1", "end_turn")
 
 
+def test_the_tool_runner_of_the_sdk_sends_whole_conversations(stack: Stack) -> None:
+    """By default it asks the server to keep the conversation, and continues without that if the server refuses."""
+
+    @anthropic.beta_tool
+    def add(a: int, b: int) -> str:
+        """Adds two numbers."""
+        return str(a + b)
+
+    runner = sdk(stack).beta.messages.tool_runner(
+        model="glm-5.3",
+        max_tokens=100,
+        messages=[{"role": "user", "content": '[simulate: add {"a": 2, "b": 3} > "The sum is $result"]'}],
+        tools=[add],
+    )
+    assert runner.until_done().content[-1].text == "The sum is 5"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}, {}])
+def test_a_thread_is_refused_in_the_words_that_the_sdks_know(stack: Stack, thread: Fields) -> None:
+    refused = post(stack, {"messages": HELLO, "thread": thread})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["details"] == {
+        "error_code": "thread_unsupported_request",
+        "unsupported": ["thread"],
+    }
+    assert stack.stats()["requests"] == 0
+    assert post(stack, {"messages": HELLO, "thread": None}).status_code == 200
+
+
 def test_tokens_are_counted_without_a_request_to_the_upstream(stack: Stack) -> None:
     few = post(stack, {"messages": HELLO}, "/v1/messages/count_tokens?beta=true").json()
     many = post(stack, {"messages": HELLO, "tools": [READ]}, "/v1/messages/count_tokens").json()

@@ -58,6 +58,16 @@ def test_a_missing_key_names_the_scheme() -> None:
     assert read(ApiError("no", status=401, code="missing_api_key")) == (401, "authentication_error", "no", headers)
 
 
+def test_a_thread_has_the_details_that_the_sdks_read() -> None:
+    error = ApiError("no", code="thread_unsupported_request", param="thread")
+    body = json.loads(error_response(error, "req_1")[2])
+    assert body["error"] == {
+        "type": "invalid_request_error",
+        "message": "no",
+        "details": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+    }
+
+
 def test_retry_after_is_whole_seconds() -> None:
     assert read(UpstreamError("no", Failure.THROTTLED, retry_after=1.2))[3] == {"retry-after": "2"}
     assert read(UpstreamError("no", Failure.OVERLOADED, retry_after=0.0))[3] == {"retry-after": "1"}

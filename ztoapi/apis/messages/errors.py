@@ -12,9 +12,11 @@ import msgspec
 
 from ztoapi.errors import ApiError, Fault, UpstreamError
 
-__all__ = ["describe_length", "error_body", "error_response"]
+__all__ = ["THREAD_UNSUPPORTED", "describe_length", "error_body", "error_response"]
 
 _encode = msgspec.json.Encoder().encode
+THREAD_UNSUPPORTED: Final = "thread_unsupported_request"
+"""Code in the error's details, at which the SDKs send the whole conversation instead."""
 _CONTEXT: Final = "context_length_exceeded"
 _OVERLOADED: Final = 529
 _OVERLOADED_RETRY_SECONDS: Final = 4
@@ -57,7 +59,10 @@ def error_body(error: ApiError, request_id: str) -> bytes:
     """Returns the error object, which is also the data of an ``error`` event."""
     status = _status(error)
     kind = _TYPES.get(status, _TYPES[400] if status < 500 else "api_error")
-    return _encode({"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id})
+    described: dict[str, object] = {"type": kind, "message": error.message}
+    if error.code == THREAD_UNSUPPORTED:
+        described["details"] = {"error_code": error.code, "unsupported": [error.param]}
+    return _encode({"type": "error", "error": described, "request_id": request_id})
 
 
 def describe_length(error: ApiError, input_tokens: int, context_tokens: int | None) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from ztoapi.apis.messages.content import Content, Conversation, Turn, system_text
 from ztoapi.apis.messages.context import MessagesContext
+from ztoapi.apis.messages.errors import THREAD_UNSUPPORTED
 from ztoapi.apis.messages.tools import ToolChoice, ToolDefinition, Tools
 from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
@@ -68,6 +69,7 @@ class _Request(msgspec.Struct):
     output_config: _OutputConfig | None = None
     output_format: _Format | None = None
     """The earlier name of ``output_config.format``."""
+    thread: dict[str, object] | None = None
 
 
 Find: TypeAlias = Callable[[str], ModelCapabilities]
@@ -82,6 +84,13 @@ def decode(body: bytes | bytearray, find: Find, *, web_search: bool = False) -> 
     ``web_search`` sends Anthropic's web search as Z.ai's.
     """
     request = _read(body)
+    if request.thread is not None:
+        # Without the field the next request of the thread would be taken for a whole conversation.
+        raise ApiError(
+            "thread: the gateway stores no conversations; send all messages without it",
+            code=THREAD_UNSUPPORTED,
+            param="thread",
+        )
     if request.max_tokens is None:
         raise missing("max_tokens", "send the largest number of tokens of the response")
     if request.max_tokens < 1:
