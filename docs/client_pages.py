@@ -93,8 +93,9 @@ def _outcomes(result: dict[str, Any] | None, words: _Words) -> Iterator[str]:
         return
     yield from (result["version"], result["date"])
     for check in _CHECKS:
-        outcome = result["checks"].get(check, "-")
-        yield words.outcomes.get(outcome, outcome)
+        outcome, _, requests = result["checks"].get(check, "-").partition(" after ")
+        outcome = words.outcomes.get(outcome, outcome)
+        yield f"{outcome} ({requests})" if requests else outcome
 
 
 def _section(name: str, client: ClientDescription, words: _Words, *, chinese: bool) -> Iterator[str]:

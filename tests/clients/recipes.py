@@ -122,14 +122,17 @@ RECIPES = (
         )
         for api in clients()["opencode"].apis
     ),
-    Recipe(
-        "kilo",
-        "chat",
-        "kilo",
-        "@kilocode/cli",
-        ("run", "--auto", ONE_WORD),
-        {"KILO_DISABLE_MODELS_FETCH": "1", "KILO_DISABLE_AUTOUPDATE": "1"},
-        OPENCODE_CALLS,
+    *(
+        Recipe(
+            "kilo",
+            api,
+            "kilo",
+            "@kilocode/cli",
+            ("run", "--auto", ONE_WORD),
+            {"KILO_DISABLE_MODELS_FETCH": "1", "KILO_DISABLE_AUTOUPDATE": "1"},
+            OPENCODE_CALLS,
+        )
+        for api in clients()["kilo"].apis
     ),
     Recipe(
         "cline",

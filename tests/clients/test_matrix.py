@@ -108,7 +108,7 @@ def test_error(run: Runner, result: list[str]) -> None:
     assert seen.reported and not seen.whole, seen.finished.output
     assert set(seen.statuses) == {400}
     assert len(seen.statuses) <= MOST_REQUESTS
-    result.append("reported")
+    result.append(f"reported after {len(seen.statuses)}")
 
 
 def test_rate_limit(run: Runner, result: list[str]) -> None:

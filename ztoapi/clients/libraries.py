@@ -202,7 +202,8 @@ class City(BaseModel):
 
 client = instructor.from_openai(OpenAI(), mode=instructor.Mode.TOOLS)  # reads OPENAI_BASE_URL and OPENAI_API_KEY
 messages = [{"role": "user", "content": "Describe Paris."}]
-print(client.chat.completions.create(model=$model, response_model=City, messages=messages))
+for city in client.chat.completions.create_partial(model=$model, response_model=City, messages=messages):
+    print(city)
 """
 _OPENAI_AGENTS: Final = """\
 import asyncio
