@@ -7,6 +7,7 @@ import anthropic
 import httpx
 import pytest
 
+from tests.gateway.replies import GOOD, Replies, Reply, streamed
 from tests.stack import Stack
 from ztoapi.errors import Ending
 
@@ -219,6 +220,21 @@ def test_left_out_tools_are_named(stack: Stack) -> None:
     response = post(stack, {"messages": HELLO, "tools": [READ, search]})
     assert response.status_code == 200
     assert "web_search" in response.headers["x-ztoapi-warning"]
+
+
+def test_web_search_can_be_that_of_zai() -> None:
+    bodies: list[dict[str, object]] = []
+
+    def reply(body: dict[str, object]) -> Reply:
+        bodies.append(body)
+        return streamed(*GOOD)
+
+    search = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+    fields = {"messages": HELLO, "tools": [search], "stream": True}
+    with Replies(reply) as upstream, upstream.stack("zai", ZTOAPI_WEB_SEARCH="true") as stack:
+        response = post(stack, fields)
+        assert (response.status_code, "x-ztoapi-warning" in response.headers) == (200, False)
+    assert bodies[0]["tools"] == [{"type": "web_search", "web_search": {"enable": True, "search_result": True}}]
 
 
 def test_equal_requests_share_a_cached_response(cached: Stack) -> None:

@@ -549,6 +549,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     think_mode: Annotated[
         ThinkMode, Option("Presentation of reasoning from the web chat.", env="THINK_TAGS_MODE", flag=True)
     ] = "reasoning"
+    web_search: Annotated[
+        bool,
+        Option(
+            "Serve the web search tools of the Messages and Responses APIs by Z.ai's own web search. Z.ai charges for "
+            "it.",
+            env="ZTOAPI_WEB_SEARCH",
+        ),
+    ] = False
     zread_repository: Annotated[
         str | None,
         Option(

@@ -136,7 +136,11 @@ class ChatRelays:
     def _make_target(self, model: str) -> _Target:
         config, route = self.config, self._routes.find(model)
         upstream, name = self._upstreams[route.platform], route.upstream.lower()
-        known = self._capabilities[route.platform]
+        dialect, known = DIALECTS[upstream.platform.dialect], self._capabilities[route.platform]
+        # Servers append a variant to a model's name, as in glm-4.6:free.
+        capabilities = known.get(name) or known.get(name.partition(":")[0], UNKNOWN)
+        if config.web_search and dialect.glm:
+            capabilities = msgspec.structs.replace(capabilities, web_search=True)
         whole = TranslationContext(
             self._response_id,
             self._clock,
@@ -146,11 +150,10 @@ class ChatRelays:
             config.think_mode,
             upstream.known_templates,
             repository=config.zread_repository,
-            # Servers append a variant to a model's name, as in glm-4.6:free.
-            capabilities=known.get(name) or known.get(name.partition(":")[0], UNKNOWN),
+            capabilities=capabilities,
         )
         streamed = msgspec.structs.replace(whole, stream=True)
-        return _Target(route, upstream, name, DIALECTS[upstream.platform.dialect].translate, streamed, whole)
+        return _Target(route, upstream, name, dialect.translate, streamed, whole)
 
 
 class _Fallbacks:

@@ -310,7 +310,7 @@ def test_server_tools_are_dropped_and_reported() -> None:
 def test_web_search_can_be_that_of_the_upstream() -> None:
     tool = {"type": "web_search_20250305", "name": "web_search", "allowed_domains": ["a.com", "b.com"]}
     choice = {"type": "tool", "name": "web_search"}
-    request, context = decode(body(tools=[tool], tool_choice=choice), lambda _: UNKNOWN, web_search=True)
+    request, context = decode(body(tools=[tool], tool_choice=choice), lambda _: ModelCapabilities(web_search=True))
     fields = json.loads(request.body)
     search = {"enable": True, "search_result": True, "search_domain_filter": "a.com"}
     assert fields["tools"] == [{"type": "web_search", "web_search": search}]

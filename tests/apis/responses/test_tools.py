@@ -6,7 +6,7 @@ import pytest
 
 from tests.apis.responses.answering import Event, chat, context, request
 from ztoapi.apis.responses.tools import CalledTool
-from ztoapi.dialects.capabilities import UNKNOWN
+from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.errors import ApiError
 
 PLAIN = {"type": "function", "name": "ls", "description": "Lists", "parameters": {"type": "object"}, "strict": True}
@@ -99,7 +99,7 @@ def test_tools_that_the_gateway_lacks_are_left_out() -> None:
 
 @pytest.mark.parametrize("type", ["web_search", "web_search_preview", "web_search_2025_08_26"])
 def test_the_web_search_of_the_upstream(type: str) -> None:
-    made, _ = request(tools=[{"type": type}], tool_choice={"type": type}).chat(UNKNOWN, web_search=True)
+    made, _ = request(tools=[{"type": type}], tool_choice={"type": type}).chat(ModelCapabilities(web_search=True))
     found = json.loads(made.body)
     assert [tool["type"] for tool in found["tools"]] == ["web_search"]
     assert found["tool_choice"] == "auto"
@@ -140,7 +140,7 @@ def test_allowed_tools_that_the_gateway_lacks_leave_none() -> None:
 
 def test_the_allowed_web_search_of_the_upstream() -> None:
     choice = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]}
-    made, _ = request(tools=[PLAIN, *HOSTED], tool_choice=choice).chat(UNKNOWN, web_search=True)
+    made, _ = request(tools=[PLAIN, *HOSTED], tool_choice=choice).chat(ModelCapabilities(web_search=True))
     assert [tool["type"] for tool in json.loads(made.body)["tools"]] == ["web_search"]
 
 

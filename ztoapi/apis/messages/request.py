@@ -78,11 +78,8 @@ Find: TypeAlias = Callable[[str], ModelCapabilities]
 _decode = msgspec.json.Decoder(_Request).decode
 
 
-def decode(body: bytes | bytearray, find: Find, *, web_search: bool = False) -> tuple[ChatRequest, MessagesContext]:
-    """Reads the body of ``/v1/messages``. Raises ApiError (400) that names the field and the remedy.
-
-    ``web_search`` sends Anthropic's web search as Z.ai's.
-    """
+def decode(body: bytes | bytearray, find: Find) -> tuple[ChatRequest, MessagesContext]:
+    """Reads the body of ``/v1/messages``. Raises ApiError (400) that names the field and the remedy."""
     request = _read(body)
     if request.thread is not None:
         # Without the field the next request of the thread would be taken for a whole conversation.
@@ -96,7 +93,7 @@ def decode(body: bytes | bytearray, find: Find, *, web_search: bool = False) -> 
     if request.max_tokens < 1:
         raise ApiError("max_tokens: use at least 1", code="integer_below_min_value", param="max_tokens")
     transcript = Transcript()
-    translated = _translate(request, transcript, find(request.model), web_search=web_search)
+    translated = _translate(request, transcript, find(request.model))
     if not transcript.has_input:
         raise ApiError(
             "messages: at least one message of the user with content is needed", code="invalid_value", param="messages"
@@ -107,7 +104,7 @@ def decode(body: bytes | bytearray, find: Find, *, web_search: bool = False) -> 
 def decode_count(body: bytes | bytearray) -> ChatRequest:
     """Reads the body of ``/v1/messages/count_tokens``: returns the chat request whose tokens count. It has no
     ``max_tokens``, and is not refused for what only a model refuses, because clients count parts of a conversation."""
-    return _translate(_read(body), Transcript(), UNKNOWN, web_search=False)[0]
+    return _translate(_read(body), Transcript(), UNKNOWN)[0]
 
 
 def _read(body: bytes | bytearray) -> _Request:
@@ -129,10 +126,10 @@ def _read(body: bytes | bytearray) -> _Request:
 
 
 def _translate(
-    request: _Request, transcript: Transcript, model: ModelCapabilities, *, web_search: bool
+    request: _Request, transcript: Transcript, model: ModelCapabilities
 ) -> tuple[ChatRequest, MessagesContext]:
     transcript.system(system_text(request.system, "system"))
-    tools = Tools(request.tools or [], web_search=web_search)
+    tools = Tools(request.tools or [], web_search=model.web_search)
     conversation = Conversation(transcript, model, request.model, tools)
     for at, turn in enumerate(request.messages):
         conversation.add(turn, f"messages.{at}")

@@ -130,12 +130,11 @@ class ResponsesRequest:
         *,
         history: Sequence[msgspec.Raw] | None = None,
         stored: bool = False,
-        web_search: bool = False,
     ) -> tuple[ChatRequest, ResponseContext]:
         """Returns the chat request and the context of its response. Raises ApiError (400).
 
         ``history`` holds the stored items of the previous response; None without a store. ``stored``: the response
-        will be stored. ``web_search``: the upstream's own web search stands in for OpenAI's.
+        will be stored.
         """
         if self.previous_response_id is not None and history is None:
             raise _no_previous_response(self.previous_response_id)
@@ -143,7 +142,7 @@ class ResponsesRequest:
         items = [*(history or ()), *self.items]
         tools = ToolNames()
         listed = decode_value(fields, "tools", list[msgspec.Raw]) or []
-        tools.add(listed, "tools", web_search=web_search)
+        tools.add(listed, "tools", web_search=model.web_search)
         for more, where in listed_tools(items):
             tools.add(more, where, web_search=False)
         transcript = Transcript()
