@@ -1,7 +1,8 @@
 """``ztoapi/static/openapi.json``: the public endpoints in OpenAPI 3.1, written by ``python -m docs.generate``.
 
-https://spec.openapis.org/oas/v3.1.1. The request schema names what the gateway itself looks at and what clients usually
-send; other fields are passed on. Lines to copy are in ``x-codeSamples``, as Redoc and others read them.
+https://spec.openapis.org/oas/v3.1.1. The request schema has the fields that the gateway reads and those
+that clients usually send; other fields are passed on. Code samples are in ``x-codeSamples``, which Redoc and others
+render.
 """
 
 import json
@@ -14,11 +15,11 @@ __all__ = ["document", "render"]
 Object = dict[str, object]
 
 ORIGIN = "http://127.0.0.1:9090"
-"""The address in the lines to copy; the reference page puts its own in its place."""
+"""The address in the code samples; the reference page replaces it by its own."""
 
 
 def render() -> str:
-    """The whole file as it should be."""
+    """Returns the text of the file."""
     return json.dumps(document(), indent=1) + "\n"
 
 
@@ -30,10 +31,10 @@ def document() -> Object:
             "version": __version__,
             "summary": "An OpenAI-compatible streaming gateway for GLM models.",
             "description": (
-                "Any OpenAI client works: give it this gateway's address with `/v1` as its base URL, and a client key. "
-                "`/v1` and a slash at the end of a path are optional, `HEAD` works where `GET` does, `OPTIONS` is for "
-                "CORS. Every response carries `x-request-id`: the request's own if it is up to 128 plain characters, "
-                "else a new one. Errors have OpenAI's shape."
+                "OpenAI clients need two settings: the base URL, which is this gateway's address followed by `/v1`, "
+                "and a client key. Paths also work without `/v1`, and with a trailing slash. A path that supports "
+                "`GET` also supports `HEAD`; `OPTIONS` serves CORS preflight requests. Every response has an "
+                "`x-request-id`. Errors have the format of OpenAI's API."
             ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
@@ -41,7 +42,7 @@ def document() -> Object:
         "tags": [
             {"name": "Chat", "description": "Chat completions."},
             {"name": "Models", "description": "The available models."},
-            {"name": "Health", "description": "For load balancers and supervisors. No key is required."},
+            {"name": "Health", "description": "For load balancers and supervisors. They need no key."},
         ],
         "paths": {
             "/v1/chat/completions": {"post": chat()},
@@ -77,8 +78,8 @@ def headers(*names: str) -> Object:
     return {name: ref("headers", name) for name in ("x-request-id", *names)}
 
 
-def answer(description: str, of: Object, *names: str, example: object = None) -> Object:
-    """A response with a JSON body, with the request id and the header fields ``names``."""
+def response(description: str, of: Object, *names: str, example: object = None) -> Object:
+    """Returns a response with a JSON body of schema ``of``, the request id and the header fields ``names``."""
     content: Object = {"schema": of}
     if example is not None:
         content["example"] = example
@@ -89,11 +90,11 @@ def refused(
     description: str, type: str, code: str | None, message: str, *names: str, param: str | None = None
 ) -> Object:
     example = {"error": {"message": message, "type": type, "param": param, "code": code}}
-    return answer(description, schema("ErrorBody"), *names, example=example)
+    return response(description, schema("ErrorBody"), *names, example=example)
 
 
 def errors(*names: str) -> Object:
-    """Responses of ``RESPONSES``, by status, with those that any request may get."""
+    """Returns the responses ``names`` of ``RESPONSES``, and those that any request may get, by status."""
     return {RESPONSE_STATUSES[name]: ref("responses", name) for name in (*names, "BrokenRequest")}
 
 
@@ -121,27 +122,27 @@ RATE = tuple(
 
 RESPONSES: Object = {
     "BadRequest": refused(
-        "The request is wrong, or the upstream says so. `param` names the field.",
+        "The request is invalid, or the upstream rejected it. `param` is the name of the invalid field.",
         "invalid_request_error", "missing_required_parameter",
         'messages is missing: send the conversation as a list, such as [{"role": "user", "content": "Hello"}]',
         "x-should-retry", param="messages",
     ),
     "NoKey": refused(
-        "No client key was given, or it is unknown (`invalid_api_key`), revoked (`api_key_revoked`) or expired "
+        "The client key is missing, unknown (`invalid_api_key`), revoked (`api_key_revoked`) or expired "
         "(`api_key_expired`).",
         "authentication_error", "missing_api_key",
         "no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "www-authenticate",
     ),
     "Forbidden": refused(
-        "The key may not use this model; or the gateway has no access to it at the upstream; or a gateway without "
-        "client keys was asked by a page of another origin (`origin_not_allowed`) or under another name than a "
-        "loopback one (`host_not_allowed`).",
+        "The client key does not allow the model (`model_not_found`), or the upstream does not allow it for the "
+        "gateway (`upstream_forbidden`). Only from a gateway without client keys: the request comes from a page of "
+        "another origin (`origin_not_allowed`), or its Host is no loopback name (`host_not_allowed`).",
         "invalid_request_error", "model_not_found",
         "the API key ci does not have access to the model 'glm-5'; GET /v1/models lists those that it has",
         "x-should-retry", param="model",
     ),
     "NotFound": refused(
-        "There is no such model.",
+        "The gateway or the upstream does not have the model.",
         "invalid_request_error", "model_not_found",
         "the model 'gpt-9' is not listed; GET /v1/models lists those that are", "x-should-retry", param="model",
     ),
@@ -150,41 +151,46 @@ RESPONSES: Object = {
         "invalid_request_error", "bad_request", "the request body did not arrive in time",
     ),
     "Compressed": refused(
-        "The body has a content coding. `accept-encoding` names what is supported.",
+        "The body is compressed. `accept-encoding` lists the supported content codings.",
         "invalid_request_error", "unsupported_content_encoding",
         "the content coding 'gzip' of the request body is not supported: send the body without a coding",
         "accept-encoding",
     ),
     "TooLarge": refused(
-        "The body is larger than `max_body_bytes`, or than the upstream takes. The connection closes.",
+        "The body exceeds `max_body_bytes`, and the gateway closes the connection; or the upstream rejects its size.",
         "invalid_request_error", "bad_request", "the request body is larger than 10485760 bytes", "x-should-retry",
     ),
     "Limited": refused(
-        "A limit of the gateway (`rate_limit_exceeded`, `concurrency_limit_exceeded`), or of the upstream "
-        "(`rate_limit_exceeded`, `insufficient_quota`), is used up; `type` is the unit: `requests` or `tokens`.",
+        "A limit of the gateway (`rate_limit_exceeded`, `concurrency_limit_exceeded`, `too_many_connections`) or of "
+        "the upstream (`rate_limit_exceeded`, `insufficient_quota`) is reached. The `type` of the gateway's own limits "
+        "is the unit, `requests` or `tokens`.",
         "requests", "rate_limit_exceeded", "this API key may take 60 requests a minute: try again in 17ms",
         *RETRY, *RATE, "ratelimit", "ratelimit-policy", "x-should-retry",
     ),
-    "Internal": refused("A defect of the gateway.", "server_error", "internal", "internal error"),
+    "Internal": refused(
+        "An error in the gateway. Its log has the cause.", "server_error", "internal", "internal error",
+    ),
     "UpstreamFailed": refused(
-        "The upstream failed, or refused the gateway's own credential (`upstream_auth_error`), or ended in the middle "
-        "of its response (`upstream_truncated`).",
+        "The upstream failed, refused the gateway's credential (`upstream_auth_error`), or closed the connection "
+        "before the end of its response (`upstream_truncated`).",
         "server_error", "upstream_error", "the connection to the upstream was lost", *RETRY, "x-should-retry",
     ),
     "Unavailable": refused(
-        "The gateway has reached its limit of requests in flight (`overloaded`), is shutting down (`shutdown`), has no "
-        "credential that can be used now (`upstream_unavailable`), has no token configured (`token_unavailable`), "
-        "cannot count requests (`limits_unavailable`), or the upstream has no capacity (`upstream_overloaded`).",
+        "The gateway has no free capacity (`overloaded`), shuts down (`shutdown`), has no usable upstream credential "
+        "(`upstream_unavailable`), has no token configured (`token_unavailable`), or cannot reach Redis to apply rate "
+        "limits (`limits_unavailable`); or the upstream has no capacity (`upstream_overloaded`).",
         "server_error", "overloaded", "the gateway has reached its limit of requests in flight: try again later",
         *RETRY, "x-should-retry",
     ),
     "UpstreamSlow": refused(
         "The upstream did not respond in time.",
-        "server_error", "upstream_timeout", "the upstream did not answer in time", *RETRY, "x-should-retry",
+        "server_error", "upstream_timeout", "the upstream sent no byte of a response within 60 s",
+        *RETRY, "x-should-retry",
     ),
     "BrokenRequest": refused(
-        "The request breaks HTTP or a limit: 405 another method than the path takes (with `allow`), 414 request line, "
-        "431 header fields, 417 expectation, 400 framing.",
+        "The request violates HTTP or exceeds a limit. 400: invalid HTTP. 405: the path does not support the method; "
+        "`allow` lists those it supports. 414: the request line is too long. 417: `Expect` is not supported. 431: "
+        "there are too many header fields, or they are too long.",
         "invalid_request_error", "bad_request", "the Host field is missing",
     ),
 }  # fmt: skip
@@ -198,33 +204,42 @@ HEADERS: Object = {
     "accept-encoding": field("The content codings that request bodies may have.", "identity"),
     "www-authenticate": field("The authentication scheme.", 'Bearer realm="ztoapi"'),
     "x-request-id": field(
-        "Id of this request, in the response and in the gateway's records.", "5b3c0f6a7a0d4a0e00000001"
+        "Id of the request: the client's if it sent a valid one, otherwise a new one. The gateway's logs have it too.",
+        "5b3c0f6a7a0d4a0e00000001",
     ),
-    "retry-after": field("Seconds after which another attempt may succeed.", 1, type="integer", minimum=0),
-    "retry-after-ms": field("The same in milliseconds.", 17, type="integer", minimum=0),
+    "retry-after": field("Seconds after which a retry may succeed.", 1, type="integer", minimum=0),
+    "retry-after-ms": field("Milliseconds after which a retry may succeed.", 17, type="integer", minimum=0),
     "x-should-retry": field(
-        "`false` where another attempt cannot help; OpenAI's clients heed it.", "false", type="string", enum=["false"]
+        "`false` if a retry cannot succeed. OpenAI's clients then do not retry.", "false", type="string", enum=["false"]
     ),
-    "ratelimit": field("Limits that hold, as the IETF draft has them; where `ietf_headers` is set.", '"key";r=50;t=30'),
-    "ratelimit-policy": field("Their rates; where `ietf_headers` is set.", '"key";q=100;w=60'),
+    "ratelimit": field(
+        "What is left of each rate limit, in the format of the IETF draft. Only with `ietf_headers`.", '"key";r=50;t=30'
+    ),
+    "ratelimit-policy": field(
+        "The rate limits, in the format of the IETF draft. Only with `ietf_headers`.", '"key";q=100;w=60'
+    ),
     "x-ztoapi-cache": field(
-        "The source of the response, where there is a response cache. `hit`: from the cache. `shared`: from an equal "
-        "request in flight. `miss`: from the upstream. `bypass`: the cache was not used.",
+        "The source of the response. Only if the gateway has a response cache. `hit`: the cache. `shared`: an equal "
+        "request in flight. `miss`: the upstream. `bypass`: the upstream, without use of the cache.",
         "hit",
         type="string",
         enum=["hit", "shared", "miss", "bypass"],
     ),
     **{
         name: field(
-            f"{description} Where there is a limit on {unit}.",
+            f"{description} Only if a limit on {unit} applies.",
             example,
             **({"type": "string"} if "reset" in name else {"type": "integer", "minimum": 0}),
         )
         for unit in ("requests", "tokens")
         for name, description, example in (
-            (f"x-ratelimit-limit-{unit}", f"Most {unit} at once.", 60),
-            (f"x-ratelimit-remaining-{unit}", f"Of them, how many {unit} are left.", 59),
-            (f"x-ratelimit-reset-{unit}", "Time until all of them are, as Go writes durations.", "1s"),
+            (f"x-ratelimit-limit-{unit}", f"The largest number of {unit} at once.", 60),
+            (f"x-ratelimit-remaining-{unit}", f"The number of {unit} that are left.", 59),
+            (
+                f"x-ratelimit-reset-{unit}",
+                f"Time until all {unit} are available again, in the format of Go's durations.",
+                "1s",
+            ),
         )
     },
 }
@@ -233,21 +248,22 @@ PARAMETERS: Object = {
     "RequestId": {
         "name": "x-request-id",
         "in": "header",
-        "description": "An id of the client's, which the response repeats if it is 1 to 128 of `A-Z a-z 0-9 _.:/+=-`, "
-        "else a new one is made.",
+        "description": "An id chosen by the client: 1 to 128 characters of `A-Z a-z 0-9 _.:/+=-`. The response repeats "
+        "it. Any other value is replaced by a new id.",
         "schema": {"type": "string"},
     },
     "Cache": {
         "name": "x-ztoapi-cache",
         "in": "header",
-        "description": "`on`: where there is a response cache, a cached response is accepted, also if the request is "
-        "not deterministic. Without it, only requests with temperature 0, `do_sample` false or a `seed` use the cache.",
+        "description": "`on`: use the response cache, if the gateway has one, even if the request is not "
+        "deterministic. By default only requests with temperature 0, `do_sample` false or a `seed` use it.",
         "schema": {"type": "string"},
     },
     "CacheControl": {
         "name": "cache-control",
         "in": "header",
-        "description": "`no-store`: the response cache is not used. `no-cache`: a new response, which is cached.",
+        "description": "`no-store`: do not use the response cache. `no-cache`: send the request upstream, and cache "
+        "the response.",
         "schema": {"type": "string"},
     },
 }
@@ -256,8 +272,8 @@ SECURITY_SCHEMES: Object = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A client key, as OpenAI's clients send it. A gateway without client keys, which listens on a "
-        "loopback address only, asks for none.",
+        "description": "A client key, as OpenAI's clients send it. A gateway without client keys, which listens only "
+        "on a loopback address, needs no key.",
     },
     "apiKey": {
         "type": "apiKey",
@@ -274,10 +290,10 @@ MESSAGE: Object = {
         "role": {
             "type": "string",
             "enum": ["system", "developer", "user", "assistant", "tool"],
-            "description": "`developer` becomes `system` on the way to GLM.",
+            "description": "GLM models get `developer` as `system`.",
         },
         "content": {
-            "description": "Text, or parts. Null in an assistant's message that calls tools.",
+            "description": "A text, or a list of parts. May be null in an assistant's message with tool calls.",
             "anyOf": [
                 {"type": "string"},
                 {"type": "array", "items": schema("ContentPart")},
@@ -285,10 +301,10 @@ MESSAGE: Object = {
             ],
         },
         "reasoning_content": nullable(
-            "string", description="An earlier response's reasoning, where the model wants it."
+            "string", description="The reasoning of an earlier response, for models that expect it."
         ),
-        "tool_calls": nullable("array", items=schema("ToolCall"), description="Calls that the assistant has made."),
-        "tool_call_id": nullable("string", description="In a tool's message: the call that it answers."),
+        "tool_calls": nullable("array", items=schema("ToolCall"), description="The tool calls of the assistant."),
+        "tool_call_id": nullable("string", description="In a tool's message: the id of the call whose result it is."),
     },
 }
 CONTENT_PART: Object = {
@@ -324,44 +340,53 @@ TOOL_CALL: Object = {
     "type": "object",
     "required": ["function"],
     "properties": {
-        "index": {"type": "integer", "description": "In a stream: which call this piece belongs to."},
+        "index": {
+            "type": "integer",
+            "description": "In a stream: the index of the call to which this fragment belongs.",
+        },
         "id": nullable("string"),
         "type": nullable("string"),
         "function": {
             "type": "object",
             "properties": {
                 "name": nullable("string"),
-                "arguments": nullable("string", description="JSON, as the model wrote it."),
+                "arguments": nullable("string", description="JSON, as the model generated it."),
             },
         },
     },
 }
 REQUEST: Object = {
     "type": "object",
-    "description": "Nulls count as absent. Fields that are not listed are passed on to the upstream.",
+    "description": "A field with null counts as absent. Fields that are not listed here are passed on to the upstream.",
     "required": ["model", "messages"],
     "properties": {
         "model": {
             "type": "string",
             "maxLength": MAX_MODEL_CHARACTERS,
-            "description": "Looked up without regard to case; responses have it as it is written here. For zread.ai it "
-            "may end with `@owner/name`, a GitHub repository.",
+            "description": "Case-insensitive. Responses repeat the name as it was sent. For zread.ai, "
+            "`@owner/name` after the model selects a GitHub repository.",
             "examples": ["glm-5.3"],
         },
         "messages": {"type": "array", "minItems": 1, "items": schema("Message"), "description": "The conversation."},
         "stream": nullable(
-            "boolean", description="Whether the response comes as an event stream. Absent: `default_stream`."
+            "boolean", description="Whether the response is an event stream. Default: the option `default_stream`."
         ),
         "stream_options": nullable(
             "object",
             properties={
-                "include_usage": nullable("boolean", description="Whether the last chunk but [DONE] carries `usage`.")
+                "include_usage": nullable(
+                    "boolean", description="Whether a last chunk, before [DONE], has the `usage`."
+                )
             },
         ),
-        "max_tokens": nullable("integer", minimum=1, description="Most tokens of the response."),
-        "max_completion_tokens": nullable("integer", minimum=1, description="OpenAI's newer name of `max_tokens`."),
-        "temperature": nullable("number", minimum=0, maximum=2, description="Z.ai takes at most 1: more becomes 1."),
-        "top_p": nullable("number", minimum=0, maximum=1, description="Z.ai takes at least 0.01: less becomes 0.01."),
+        "max_tokens": nullable("integer", minimum=1, description="The largest number of tokens of the response."),
+        "max_completion_tokens": nullable("integer", minimum=1, description="OpenAI's newer name for `max_tokens`."),
+        "temperature": nullable(
+            "number", minimum=0, maximum=2, description="Z.ai supports at most 1: a larger value becomes 1."
+        ),
+        "top_p": nullable(
+            "number", minimum=0, maximum=1, description="Z.ai supports at least 0.01: a smaller value becomes 0.01."
+        ),
         "stop": {
             "anyOf": [
                 {"type": "string"},
@@ -370,9 +395,12 @@ REQUEST: Object = {
             ],
             "description": "Text at which the response ends.",
         },
-        "tools": nullable("array", maxItems=128, items=schema("Tool"), description="Functions that may be called."),
+        "tools": nullable(
+            "array", maxItems=128, items=schema("Tool"), description="The functions that the model may call."
+        ),
         "tool_choice": {
-            "description": "GLM knows `auto` only: `none` takes the tools away, a named function leaves just that one.",
+            "description": "GLM models support only `auto`. With `none` they get no tools, with a named function "
+            "only that one; `required` becomes `auto`.",
             "anyOf": [
                 {"enum": ["auto", "none", "required"]},
                 {
@@ -395,21 +423,23 @@ REQUEST: Object = {
             required=["type"],
             properties={
                 "type": {"enum": ["text", "json_object", "json_schema"]},
-                "json_schema": nullable("object", description="With that type: `name`, and `schema`, a JSON Schema."),
+                "json_schema": nullable(
+                    "object", description="With type `json_schema`: `name`, and `schema`, a JSON Schema."
+                ),
             },
-            description="GLM has no `json_schema`: it becomes `json_object` and an instruction that holds the schema.",
+            description="For GLM models `json_schema` becomes `json_object` and an instruction with the schema.",
         ),
-        "n": {"enum": [1, None], "description": "GLM gives one choice."},
-        "user": nullable("string", description="Goes to Z.ai as `user_id` where it has 6 to 128 characters."),
+        "n": {"enum": [1, None], "description": "GLM models return one choice."},
+        "user": nullable("string", description="Z.ai gets it as `user_id` if it has 6 to 128 characters."),
         "thinking": nullable(
             "object",
             properties={"type": {"enum": ["enabled", "disabled", None]}},
-            description="GLM's own field: whether the model reasons before it answers.",
+            description="GLM's own field: whether the model thinks before it responds.",
         ),
-        "enable_thinking": nullable("boolean", description="The same, as other servers call it."),
+        "enable_thinking": nullable("boolean", description="Another name for `thinking`, from other servers."),
         "repository": nullable(
             "string",
-            description="For zread.ai: `owner/name` of the GitHub repository that is asked about.",
+            description="For zread.ai: the GitHub repository that the question is about, as `owner/name`.",
             examples=["zai-org/GLM-4.5"],
         ),
     },
@@ -422,19 +452,23 @@ USAGE: Object = {
         "completion_tokens": {"type": "integer", "minimum": 0},
         "total_tokens": {"type": "integer", "minimum": 0},
         "prompt_tokens_details": nullable(
-            "object", properties={"cached_tokens": nullable("integer", description="Read from the upstream's cache.")}
+            "object",
+            properties={
+                "cached_tokens": nullable("integer", description="Tokens of the prompt that the upstream had cached.")
+            },
         ),
         "completion_tokens_details": nullable("object", properties={"reasoning_tokens": nullable("integer")}),
     },
 }
 FINISH_REASON = nullable(
     "string",
-    description="`stop`, `length`, `tool_calls`, `content_filter`; an upstream may have more. Null until the end.",
+    description="`stop`, `length`, `tool_calls`, `content_filter`, or another value of the upstream. Null before the "
+    "end.",
 )
 DELTA_FIELDS: Object = {
     "role": nullable("string"),
     "content": nullable("string"),
-    "reasoning_content": nullable("string", description="What the model thought before it answered."),
+    "reasoning_content": nullable("string", description="The reasoning of the model."),
     "tool_calls": nullable("array", items=schema("ToolCall")),
 }
 
@@ -459,7 +493,7 @@ def result(object: str, part: str, required: list[str], description: str) -> Obj
             "id": {"type": "string"},
             "object": {"const": object},
             "created": {"type": "integer", "description": "Unix seconds."},
-            "model": {"type": "string", "description": "As the request has it."},
+            "model": {"type": "string", "description": "The name in the request."},
             "choices": {"type": "array", "items": choice},
             "usage": {"anyOf": [schema("Usage"), {"type": "null"}]},
         },
@@ -475,8 +509,7 @@ SCHEMAS: Object = {
     "ChatCompletion": result("chat.completion", "message", ["role"], "A whole response."),
     "ChatCompletionChunk": result(
         "chat.completion.chunk", "delta", [],
-        "What each `data:` line of a stream holds, but the last, which is `[DONE]`. With `include_usage` one chunk "
-        "before that has no choices and `usage`.",
+        "One event of a stream. With `include_usage` the last chunk has `usage` and no choices.",
     ),
     "Usage": USAGE,
     "Model": {
@@ -485,8 +518,8 @@ SCHEMAS: Object = {
         "properties": {
             "id": {"type": "string"},
             "object": {"const": "model"},
-            "created": {"type": "integer", "description": "Unix seconds; 0 where it is not known."},
-            "owned_by": {"type": "string", "description": "The platform, or what the upstream says."},
+            "created": {"type": "integer", "description": "Unix seconds; 0 if unknown."},
+            "owned_by": {"type": "string", "description": "The owner that the upstream reports, or the platform."},
             "context_length": {"type": "integer", "description": "Largest number of tokens of prompt and response."},
             "max_output_tokens": {"type": "integer", "description": "Largest number of tokens of a response."},
             "architecture": {
@@ -524,15 +557,15 @@ SCHEMAS: Object = {
         "properties": {
             "status": {
                 "enum": ["ok", "warn", "fail"],
-                "description": "`warn`: requests are served, and somebody should look at the checks. `fail`: none are, "
-                "because the gateway shuts down or no upstream can be used.",
+                "description": "`warn`: the gateway serves requests, but a check needs attention. `fail`: it serves no "
+                "requests, because it shuts down or no upstream is usable.",
             },
             "timestamp": {"type": "string", "format": "date-time"},
             "version": {"type": "string"},
             "checks": {
                 "type": "object",
-                "description": "By part and what is looked at: `gateway:requests`; `upstream:` and a platform; where "
-                "there is one, `redis:limits`, `redis:cache` and `history:saves`. As the worker that responds sees it.",
+                "description": "The checks by name: `gateway:requests`, `upstream:` followed by a platform, and, if "
+                "configured, `redis:limits`, `redis:cache` and `history:saves`. The state is that of one worker.",
                 "additionalProperties": {"type": "array", "items": schema("Check"), "minItems": 1, "maxItems": 1},
             },
         },
@@ -544,7 +577,7 @@ SCHEMAS: Object = {
             "status": {"enum": ["pass", "warn", "fail"]},
             "observedValue": {"type": "integer", "minimum": 0},
             "observedUnit": {"enum": ["requests", "credentials"]},
-            "output": {"type": "string", "description": "What is wrong."},
+            "output": {"type": "string", "description": "The problem, if there is one."},
         },
     },
     "Status": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
@@ -556,9 +589,9 @@ SCHEMAS: Object = {
                 "type": "object",
                 "required": ["message", "type", "param", "code"],
                 "properties": {
-                    "message": {"type": "string", "description": "What is wrong, and the remedy."},
+                    "message": {"type": "string", "description": "The problem, and a remedy."},
                     "type": {"type": "string"},
-                    "param": nullable("string", description="The field of the request that is wrong."),
+                    "param": nullable("string", description="The invalid field of the request."),
                     "code": nullable("string"),
                 },
             }
@@ -590,8 +623,8 @@ def chat() -> Object:
         ],
         "usage": {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10},
     }  # fmt: skip
-    whole = answer(
-        "The response: whole, or with `stream` as events.",
+    whole = response(
+        "The response, or with `stream` its events.",
         schema("ChatCompletion"),
         *RATE,
         "x-ztoapi-cache",
@@ -603,9 +636,9 @@ def chat() -> Object:
         # Of each event, as OpenAPI 3.2 has it.
         "schema": {
             "type": "object",
-            "description": "Events of `data` alone, the last of which is `[DONE]`. A failure after the first event is "
-            "one more event with an ErrorBody, after which the connection closes without [DONE] and without the final "
-            "HTTP chunk. Lines that begin with a colon keep the connection alive.",
+            "description": "Events that consist of `data` only. The last is `[DONE]`. After a failure within the "
+            "stream the last event is an ErrorBody instead; then the connection closes without the final HTTP chunk. "
+            "Comments, which are lines that begin with a colon, keep the connection alive.",
             "required": ["data"],
             "properties": {
                 "data": {
@@ -624,8 +657,8 @@ def chat() -> Object:
         "operationId": "createChatCompletion",
         "tags": ["Chat"],
         "summary": "Create a chat completion",
-        "description": "OpenAI's request. Fields that GLM lacks are mapped or dropped; "
-        "to plain OpenAI-compatible upstreams the request goes as it came.",
+        "description": "OpenAI's request. Fields that GLM models do not support are mapped or dropped. "
+        "Plain OpenAI-compatible upstreams get the request unchanged.",
         "security": CLIENT_KEY,
         "parameters": [ref("parameters", name) for name in ("RequestId", "Cache", "CacheControl")],
         "requestBody": {
@@ -674,7 +707,7 @@ def chat() -> Object:
 
 
 def read(path: str, *, key: bool = True) -> list[Object]:
-    """Lines that get ``path``."""
+    """Returns code samples that GET ``path``."""
     url = ORIGIN + path
     sent = {"headers": ' -H "Authorization: Bearer YOUR_KEY"' if key else ""}
     python = ', headers={"Authorization": "Bearer YOUR_KEY"}' if key else ""
@@ -690,12 +723,12 @@ def models() -> Object:
     return {
         "operationId": "listModels",
         "tags": ["Models"],
-        "summary": "List the models",
-        "description": "Those of the configuration, and those that the upstreams list; only what the key may use.",
+        "summary": "List models",
+        "description": "The models of the configuration and of the upstreams' lists that the client key allows.",
         "security": CLIENT_KEY,
         "parameters": [ref("parameters", "RequestId")],
         "responses": {
-            "200": answer("The models.", schema("ModelList")),
+            "200": response("The models.", schema("ModelList")),
             **errors("NoKey", "Forbidden", "Internal", "Unavailable"),
         },
         "x-codeSamples": read("/v1/models"),
@@ -706,14 +739,14 @@ def model() -> Object:
     return {
         "operationId": "retrieveModel",
         "tags": ["Models"],
-        "summary": "Look up one model",
+        "summary": "Retrieve a model",
         "security": CLIENT_KEY,
         "parameters": [
             {
                 "name": "model",
                 "in": "path",
                 "required": True,
-                "description": "Looked up without regard to case.",
+                "description": "Case-insensitive.",
                 "schema": {
                     "type": "string",
                     "minLength": 1,
@@ -726,7 +759,7 @@ def model() -> Object:
             ref("parameters", "RequestId"),
         ],
         "responses": {
-            "200": answer("The model.", schema("Model")),
+            "200": response("The model.", schema("Model")),
             **errors("NoKey", "Forbidden", "NotFound", "Internal", "Unavailable"),
         },
         "x-codeSamples": read("/v1/models/glm-5.3"),
@@ -737,11 +770,11 @@ def health() -> Object:
     return {
         "operationId": "health",
         "tags": ["Health"],
-        "summary": "Status, time, version and checks of the parts",
-        "description": "For monitors and people, in the form of draft-inadarei-api-health-check. The status code is "
-        "200 whatever the body says; `/readyz` is for load balancers, `/livez` for what restarts processes.",
+        "summary": "Status, version and checks",
+        "description": "For monitoring, in the format of draft-inadarei-api-health-check. The HTTP status is always "
+        "200: load balancers should use `/readyz`, and supervisors `/livez`.",
         "security": [],
-        "responses": {"200": answer("The gateway runs.", schema("Health")), **errors()},
+        "responses": {"200": response("The gateway runs.", schema("Health")), **errors()},
         "x-codeSamples": read("/health", key=False),
     }
 
@@ -751,9 +784,9 @@ def live() -> Object:
         "operationId": "live",
         "tags": ["Health"],
         "summary": "Liveness",
-        "description": "Depends on nothing but this process.",
+        "description": "200 as long as the process responds.",
         "security": [],
-        "responses": {"200": answer("The process responds.", schema("Status")), **errors()},
+        "responses": {"200": response("The process responds.", schema("Status")), **errors()},
         "x-codeSamples": read("/livez", key=False),
     }
 
@@ -763,9 +796,10 @@ def ready() -> Object:
         "operationId": "ready",
         "tags": ["Health"],
         "summary": "Readiness",
+        "description": "200 until the gateway shuts down.",
         "security": [],
         "responses": {
-            "200": answer("Requests may come.", schema("Status")),
+            "200": response("The gateway accepts requests.", schema("Status")),
             "503": refused(
                 "The gateway is shutting down.",
                 "server_error",

@@ -90,7 +90,7 @@ def test_cache_limits_and_credentials_are_shown(browser: Browser) -> None:
         wait_until_live(page)
         limits = page.locator("#limit-groups")
         expect(limits.locator("div:has(> h3:text('Response cache')) dt:visible")).to_have_text(
-            ["Hits", "Misses", "Shared", "Bypassed", "Holds"]
+            ["Hits", "Misses", "Shared", "Bypassed", "Size"]
         )
         expect(page.locator("#credentials tbody tr")).to_contain_text("in use")
         ask(stack)
@@ -124,13 +124,13 @@ def test_requests_are_filtered_and_paged(browser: Browser) -> None:
             page.get_by_role("combobox", name="Status").select_option("5xx")
             expect(rows(page)).to_have_count(1)
             expect(rows(page)).to_contain_text("glm-4.5:fault=500")
-            expect(page.locator("#said")).to_have_text("Requests that match: 1.")
+            expect(page.locator("#said")).to_have_text("Matching requests: 1.")
             page.get_by_role("button", name="Clear").click()
             expect(page.locator("#range")).to_have_text(shown(1, 20, 24))
             page.get_by_role("searchbox", name="Search").fill("AGENT-7")
             expect(rows(page)).to_have_count(1)
             page.get_by_role("searchbox", name="Search").fill("nobody has this")
-            expect(page.get_by_text("No request matches.")).to_be_visible()
+            expect(page.get_by_text("No matching requests.")).to_be_visible()
             page.get_by_role("button", name="Clear").click()
             page.get_by_role("combobox", name="Outcome").select_option("upstream error")
             expect(rows(page)).to_have_count(1)
@@ -247,7 +247,7 @@ def test_it_asks_for_the_admin_key(browser: Browser) -> None:
         wait_until_live(page)
         expect(page.locator("#figures")).to_be_visible()
         page.get_by_role("searchbox", name="Search").fill("x")
-        expect(page.get_by_text("No request matches.")).to_be_visible()
+        expect(page.get_by_text("No matching requests.")).to_be_visible()
         page.reload()
         wait_until_live(page)
         assert page.evaluate("localStorage.length") == 0, "the key is kept for the tab alone"
@@ -257,7 +257,7 @@ def test_it_says_why_no_key_would_help(browser: Browser, gateway: Stack) -> None
     context = browser.new_context(extra_http_headers={"x-forwarded-for": "192.0.2.1"})
     page = context.new_page()
     page.goto(f"{gateway.url}/dashboard")
-    expect(page.get_by_text("whatever the key")).to_be_visible()
+    expect(page.get_by_text("with any key")).to_be_visible()
     expect(page.get_by_text("closed to proxies without an admin key")).to_be_visible()
     expect(page.get_by_role("textbox", name="Admin key")).to_be_hidden()
     context.set_extra_http_headers({})
@@ -270,7 +270,7 @@ def test_it_connects_again_when_the_connection_is_cut(browser: Browser, gateway:
     with open_page(browser, f"{gateway.url}/dashboard", expected=CUT_OFF) as page:
         wait_until_live(page)
         gateway.call(cut(gateway))
-        expect(page.locator("#said")).to_have_text("Connection lost. It is tried again by itself.")
+        expect(page.locator("#said")).to_have_text("Connection lost. The page reconnects by itself.")
         expect(page.locator("#said")).to_have_text("Connected.")
         wait_until_live(page)
 
@@ -284,7 +284,7 @@ def test_it_connects_again_when_the_gateway_comes_back(browser: Browser) -> None
     with Stack() as stack, open_page(browser, f"{stack.url}/dashboard", expected=CUT_OFF) as page:
         wait_until_live(page)
         stack.call(stack.server.close())
-        expect(page.locator("#link")).to_have_text(re.compile(r"Connection lost, next try in \d+ s"))
+        expect(page.locator("#link")).to_have_text(re.compile(r"Connection lost, next attempt in \d+ s"))
         keep(page, "dashboard-lost")
         stack.application.context.draining = False
         stack.server = Server(stack.application.context, bind("127.0.0.1", stack.port, backlog=16))

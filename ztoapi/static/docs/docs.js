@@ -2,7 +2,7 @@
 
 import { byId, el, setText } from "./dom.js";
 
-const WRITTEN_FOR = "http://127.0.0.1:9090"; // the address in the document's samples
+const WRITTEN_FOR = "http://127.0.0.1:9090"; // the address in the samples of openapi.json
 const here = new URL(".", location.href).href.replace(/\/$/, "");
 let document_;
 let language = 0;
@@ -135,7 +135,7 @@ function responseItem(status, node) {
 function access(operation) {
   const names = (operation.security ?? []).flatMap((one) => Object.keys(one));
   const schemes = names.map((name) => document_.components.securitySchemes[name]);
-  if (!schemes.length) return "No key is asked for.";
+  if (!schemes.length) return "No key is needed.";
   return schemes.map((one) => one.description).join(" Or: ");
 }
 
@@ -148,7 +148,7 @@ function operationSection(path, method, operation) {
     parameters.length ? [el("h3", {}, "Parameters"), el("ul", { class: "fields" }, parameters.map((one) =>
       field(one.name, one.schema, one.required, `${one.description ?? ""} (in ${one.in})`)))] : null,
     body ? [el("h3", {}, "Body"), el("p", { class: "quiet" }, prose(resolve(body.schema).description)), fields(body.schema)] : null,
-    el("h3", {}, "Answers"),
+    el("h3", {}, "Responses"),
     el("ul", { class: "responses" }, Object.entries(operation.responses).map(([status, one]) => responseItem(status, one))));
   const right = el("div", { class: "beside" }, samplesOf(operation), exampleOf(resolve(operation.responses["200"])));
   return el("section", { id: operation.operationId, "aria-labelledby": `${operation.operationId}-title` },
@@ -187,5 +187,5 @@ try {
   document_ = await response.json();
   render();
 } catch (error) {
-  setText(byId("state") ?? byId("main"), `openapi.json cannot be had (${error.message}). Reload the page to try again.`);
+  setText(byId("state") ?? byId("main"), `Cannot load openapi.json (${error.message}). Reload the page to try again.`);
 }
