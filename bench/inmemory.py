@@ -24,6 +24,7 @@ __all__ = [
     "CountingLoop",
     "CountingTransport",
     "Gateway",
+    "api_request",
     "chunked",
     "request",
     "stream_head",
@@ -197,6 +198,14 @@ def request(*, stream: bool, prompt: str = "hello", more: bytes = b"") -> bytes:
         b"X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
         b"Authorization: Bearer key\r\nX-Stainless-Async: false\r\nContent-Length: %d\r\n\r\n%b"
     ) % (len(body), body)
+
+
+def api_request(path: str, body: bytes) -> bytes:
+    """Returns a request of another client API."""
+    return (
+        b"POST %b HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nContent-Type: application/json\r\nAuthorization: Bearer key\r\n"
+        b"Content-Length: %d\r\n\r\n%b"
+    ) % (path.encode("ascii"), len(body), body)
 
 
 def stream_head() -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from unittest.mock import patch
 
-from bench.inmemory import Gateway, chunked, request, stream_head, whole_response, zai_end, zai_event
+from bench.inmemory import Gateway, api_request, chunked, request, stream_head, whole_response, zai_end, zai_event
 from ztoapi.config.model import LimitsConfig, TrafficLimits
 from ztoapi.dialects.registry import DialectName
 from ztoapi.wire.limits import Limits
@@ -31,6 +31,13 @@ _KILOBYTE_CHARACTERS = 800
 _WIDE = TrafficLimits(
     requests_per_second=10**6, requests_per_minute=10**8, tokens_per_minute=10**9, max_concurrency=1000
 )
+
+_CHAT = request(stream=True)
+_MESSAGES = api_request(
+    "/v1/messages",
+    b'{"model":"glm-4.6","max_tokens":100,"stream":true,"messages":[{"role":"user","content":"hello"}]}',
+)
+_RESPONSES = api_request("/v1/responses", b'{"model":"glm-4.6","stream":true,"input":"hello"}')
 
 
 def _gateway(dialect: DialectName = "zai", limits: LimitsConfig | None = None) -> tuple[Gateway, Totals]:
@@ -76,12 +83,14 @@ def _unary(
     return _sure(step, gateway, b" 200 OK"), totals
 
 
-def _one_read(dialect: DialectName, events: int) -> tuple[Step, Totals]:
+def _one_read(
+    dialect: DialectName, events: int, question: bytes = _CHAT, expected: bytes = b'"content":" word"'
+) -> tuple[Step, Totals]:
     gateway, totals = _gateway(dialect)
-    gateway.receive_request(request(stream=True))
+    gateway.receive_request(question)
     gateway.receive_response(stream_head() + chunked(zai_event("The")))
     feed = gateway.feeder(b"".join(chunked(zai_event(" word")) for _ in range(events)))
-    return _sure(feed, gateway, b'"content":" word"'), totals
+    return _sure(feed, gateway, expected), totals
 
 
 def _whole_stream(dialect: DialectName) -> tuple[Step, Totals]:
@@ -127,6 +136,8 @@ SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
     "zai-chunk": lambda: _one_read("zai", 1),
     "zai-burst-of-8": lambda: _one_read("zai", 8),
     "zai-start-and-end": lambda: _whole_stream("zai"),
+    "messages-chunk": lambda: _one_read("zai", 1, _MESSAGES, b'"text":" word"'),
+    "responses-chunk": lambda: _one_read("zai", 1, _RESPONSES, b'"delta":" word"'),
     "openai-chunk": lambda: _one_read("openai", 1),
     "openai-burst-of-8": lambda: _one_read("openai", 8),
     "openai-start-and-end": lambda: _whole_stream("openai"),

@@ -8,6 +8,7 @@ from ztoapi.apis.writing import EventWriter
 from ztoapi.errors import ApiError, UpstreamError, unfinished
 from ztoapi.server.exchange import Exchange, Request
 from ztoapi.telemetry.record import RequestRecord
+from ztoapi.wire.chunked import CHUNK_LINES, ChunkDecoder
 
 __all__ = ["TranslatedResponse"]
 
@@ -21,9 +22,6 @@ class TranslatedResponse:
     """
 
     __slots__ = ("_exchange", "_has_begun", "_headers", "_on_complete", "_writer")
-
-    framed = None
-    """Chunks are decoded, so their HTTP framing cannot be passed on."""
 
     def __init__(
         self,
@@ -58,6 +56,16 @@ class TranslatedResponse:
             self._cut(out, writer.error)
         elif out:
             self._exchange.stream.write(out)
+
+    def framed(self, chunks: bytes) -> None:
+        """Translates whole HTTP chunks of whole chat events."""
+        size = len(chunks)
+        line = CHUNK_LINES[size] if size < len(CHUNK_LINES) else b""
+        # Nearly all reads of a paced stream are one chunk.
+        if line and chunks[: len(line)] == line:
+            self.write(chunks[len(line) : -2])
+        else:
+            self.write(ChunkDecoder().decode(chunks))
 
     def end(self, payload: bytes = b"") -> None:
         """Ends the stream, with an error unless the response is complete."""
