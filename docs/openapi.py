@@ -7,15 +7,26 @@ render.
 
 import json
 
+from docs import openapi_completions, openapi_messages, openapi_responses
+from docs.openapi_parts import (
+    CLIENT_KEY,
+    ORIGIN,
+    RATE,
+    RETRY,
+    Object,
+    errors,
+    field,
+    nullable,
+    ref,
+    refused,
+    response,
+    samples,
+    schema,
+)
 from ztoapi import __version__
 from ztoapi.dialects.request import MAX_MODEL_CHARACTERS
 
-__all__ = ["document", "render"]
-
-Object = dict[str, object]
-
-ORIGIN = "http://127.0.0.1:9090"
-"""The address in the code samples; the reference page replaces it by its own."""
+__all__ = ["ORIGIN", "document", "render"]
 
 
 def render() -> str:
@@ -29,23 +40,30 @@ def document() -> Object:
         "info": {
             "title": "ztoapi",
             "version": __version__,
-            "summary": "An OpenAI-compatible streaming gateway for GLM models.",
+            "summary": "A streaming gateway for GLM models, compatible with OpenAI's and Anthropic's APIs.",
             "description": (
-                "OpenAI clients need two settings: the base URL, which is this gateway's address followed by `/v1`, "
-                "and a client key. Paths also work without `/v1`, and with a trailing slash. A path that supports "
-                "`GET` also supports `HEAD`; `OPTIONS` serves CORS preflight requests. Every response has an "
-                "`x-request-id`. Errors have the format of OpenAI's API."
+                "Clients need two settings: the base URL, which is this gateway's address, for OpenAI's APIs followed "
+                "by `/v1`, and a client key. Paths also work without `/v1`, below `/anthropic`, and with a trailing "
+                "slash. A path that supports `GET` also supports `HEAD`; `OPTIONS` serves CORS preflight requests. "
+                "Every response has an `x-request-id`. Errors have Anthropic's format in the Messages API, otherwise "
+                "OpenAI's."
             ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
         "tags": [
-            {"name": "Chat", "description": "Chat completions."},
+            {"name": "Chat", "description": "OpenAI's chat completions."},
+            {"name": "Messages", "description": "Anthropic's API, for Claude Code and Anthropic's libraries."},
+            {"name": "Responses", "description": "OpenAI's API, for Codex and OpenAI's libraries."},
+            {"name": "Legacy", "description": "OpenAI's former API for texts."},
             {"name": "Models", "description": "The available models."},
             {"name": "Health", "description": "For load balancers and supervisors. They need no key."},
         ],
         "paths": {
             "/v1/chat/completions": {"post": chat()},
+            **openapi_messages.PATHS,
+            **openapi_responses.PATHS,
+            **openapi_completions.PATHS,
             "/v1/models": {"get": models()},
             "/v1/models/{model}": {"get": model()},
             "/health": {"get": health()},
@@ -53,72 +71,14 @@ def document() -> Object:
             "/readyz": {"get": ready()},
         },
         "components": {
-            "schemas": SCHEMAS,
-            "responses": RESPONSES,
-            "headers": HEADERS,
-            "parameters": PARAMETERS,
+            "schemas": SCHEMAS | openapi_messages.SCHEMAS | openapi_responses.SCHEMAS | openapi_completions.SCHEMAS,
+            "responses": RESPONSES | openapi_messages.RESPONSES,
+            "headers": HEADERS | openapi_messages.HEADERS,
+            "parameters": PARAMETERS | openapi_messages.PARAMETERS | openapi_responses.PARAMETERS,
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
 
-
-def ref(kind: str, name: str) -> Object:
-    return {"$ref": f"#/components/{kind}/{name}"}
-
-
-def schema(name: str) -> Object:
-    return ref("schemas", name)
-
-
-def nullable(*types: str, **more: object) -> Object:
-    return {"type": [*types, "null"], **more}
-
-
-def headers(*names: str) -> Object:
-    return {name: ref("headers", name) for name in ("x-request-id", *names)}
-
-
-def response(description: str, of: Object, *names: str, example: object = None) -> Object:
-    """Returns a response with a JSON body of schema ``of``, the request id and the header fields ``names``."""
-    content: Object = {"schema": of}
-    if example is not None:
-        content["example"] = example
-    return {"description": description, "headers": headers(*names), "content": {"application/json": content}}
-
-
-def refused(
-    description: str, type: str, code: str | None, message: str, *names: str, param: str | None = None
-) -> Object:
-    example = {"error": {"message": message, "type": type, "param": param, "code": code}}
-    return response(description, schema("ErrorBody"), *names, example=example)
-
-
-def errors(*names: str) -> Object:
-    """Returns the responses ``names`` of ``RESPONSES``, and those that any request may get, by status."""
-    return {RESPONSE_STATUSES[name]: ref("responses", name) for name in (*names, "BrokenRequest")}
-
-
-CLIENT_KEY: list[Object] = [{"bearer": []}, {"apiKey": []}]
-
-RESPONSE_STATUSES = {
-    "BadRequest": "400",
-    "NoKey": "401",
-    "Forbidden": "403",
-    "NotFound": "404",
-    "Slow": "408",
-    "TooLarge": "413",
-    "Compressed": "415",
-    "Limited": "429",
-    "Internal": "500",
-    "UpstreamFailed": "502",
-    "Unavailable": "503",
-    "UpstreamSlow": "504",
-    "BrokenRequest": "4XX",
-}
-RETRY = ("retry-after", "retry-after-ms")
-RATE = tuple(
-    f"x-ratelimit-{what}-{unit}" for unit in ("requests", "tokens") for what in ("limit", "remaining", "reset")
-)
 
 RESPONSES: Object = {
     "BadRequest": refused(
@@ -145,6 +105,10 @@ RESPONSES: Object = {
         "The gateway or the upstream does not have the model.",
         "invalid_request_error", "model_not_found",
         "the model 'gpt-9' is not listed; GET /v1/models lists those that are", "x-should-retry", param="model",
+    ),
+    "ResponseNotFound": refused(
+        "The gateway does not store this response, or stored it for another client key.",
+        "invalid_request_error", "response_not_found", "Response with id 'resp_1' not found.",
     ),
     "Slow": refused(
         "The request did not arrive in time. The connection closes.",
@@ -177,8 +141,9 @@ RESPONSES: Object = {
     ),
     "Unavailable": refused(
         "The gateway has no free capacity (`overloaded`), shuts down (`shutdown`), has no usable upstream credential "
-        "(`upstream_unavailable`), has no token configured (`token_unavailable`), or cannot reach Redis to apply rate "
-        "limits (`limits_unavailable`); or the upstream has no capacity (`upstream_overloaded`).",
+        "(`upstream_unavailable`), has no token configured (`token_unavailable`), or cannot reach Redis for rate "
+        "limits (`limits_unavailable`) or stored responses (`store_unavailable`); or the upstream has no capacity "
+        "(`upstream_overloaded`).",
         "server_error", "overloaded", "the gateway has reached its limit of requests in flight: try again later",
         *RETRY, "x-should-retry",
     ),
@@ -194,10 +159,6 @@ RESPONSES: Object = {
         "invalid_request_error", "bad_request", "the Host field is missing",
     ),
 }  # fmt: skip
-
-
-def field(description: str, example: object, **of: object) -> Object:
-    return {"description": description, "schema": of or {"type": "string"}, "example": example}
 
 
 HEADERS: Object = {
@@ -565,7 +526,8 @@ SCHEMAS: Object = {
             "checks": {
                 "type": "object",
                 "description": "The checks by name: `gateway:requests`, `upstream:` followed by a platform, and, if "
-                "configured, `redis:limits`, `redis:cache` and `history:saves`. The state is that of one worker.",
+                "configured, `redis:limits`, `redis:cache`, `redis:responses` and `history:saves`. The state is "
+                "that of one worker.",
                 "additionalProperties": {"type": "array", "items": schema("Check"), "minItems": 1, "maxItems": 1},
             },
         },
@@ -598,14 +560,6 @@ SCHEMAS: Object = {
         },
     },
 }  # fmt: skip
-
-
-def samples(curl: str, python: str, javascript: str) -> list[Object]:
-    return [
-        {"lang": "Shell", "label": "curl", "source": curl},
-        {"lang": "Python", "label": "Python", "source": python},
-        {"lang": "JavaScript", "label": "JavaScript", "source": javascript},
-    ]
 
 
 def chat() -> Object:
@@ -726,9 +680,12 @@ def models() -> Object:
         "summary": "List models",
         "description": "The models of the configuration and of the upstreams' lists that the client key allows.",
         "security": CLIENT_KEY,
-        "parameters": [ref("parameters", "RequestId")],
+        "parameters": [ref("parameters", "RequestId"), ref("parameters", "AnthropicVersion")],
         "responses": {
-            "200": response("The models.", schema("ModelList")),
+            "200": response(
+                "The models. With `anthropic-version`, they have the format of Anthropic's API.",
+                {"anyOf": [schema("ModelList"), schema("AnthropicModelList")]},
+            ),
             **errors("NoKey", "Forbidden", "Internal", "Unavailable"),
         },
         "x-codeSamples": read("/v1/models"),
@@ -757,9 +714,13 @@ def model() -> Object:
                 "example": "glm-5.3",
             },
             ref("parameters", "RequestId"),
+            ref("parameters", "AnthropicVersion"),
         ],
         "responses": {
-            "200": response("The model.", schema("Model")),
+            "200": response(
+                "The model. With `anthropic-version`, it has the format of Anthropic's API.",
+                {"anyOf": [schema("Model"), schema("AnthropicModel")]},
+            ),
             **errors("NoKey", "Forbidden", "NotFound", "Internal", "Unavailable"),
         },
         "x-codeSamples": read("/v1/models/glm-5.3"),

@@ -15,7 +15,7 @@ KEY = "YOUR_KEY"
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Stack]:
-    with Stack(DEFAULT_KEY=KEY) as stack:
+    with Stack(DEFAULT_KEY=KEY, ZTOAPI_RESPONSES_STORE="memory") as stack:
         yield stack
 
 
