@@ -214,6 +214,10 @@ EXAMPLE_TABLES = """
 #max_in_flight = 50
 #max_in_flight_per_model = { "glm-5.3" = 5, "*" = 20 }
 
+# Requests of the Messages and the Responses API go to the platform's own endpoints, without translation.
+#messages = "native"
+#responses = "native"
+
 # Credentials with a name, a share of the requests, and their own limits. Tokens from other options have weight 1.
 #[[platforms.zai.credentials]]
 #name = "team-a"

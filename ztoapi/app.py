@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -39,6 +40,7 @@ from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.chat import ChatRelays
 from ztoapi.relay.completions import Completions
+from ztoapi.relay.native import NativeEndpoints
 from ztoapi.relay.prompt_tokens import PromptTokens
 from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.relay.redaction import redaction_for
@@ -119,51 +121,45 @@ class Application:
         self._redis: RedisLimiter | None = None
         limits = self.rate_limits = self._make_rate_limits(config, limiter)
         cache = self.response_cache = make_response_cache(config, loop)
-        store = self._response_store = make_response_store(config, loop)
+        self._response_store = make_response_store(config, loop)
         catalogue = Catalogue(config.models)
         relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock, catalogue)
-        completions = Completions(config, relays, auth.key_of, limits, cache)
-        tokens = PromptTokens()
-        models = ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue)
-        health = HealthHandler(self.context, self._checks())
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
-
-        self._add_routes(
-            ChatHandler(completions, default_stream=config.default_stream),
-            MessagesHandler(completions, relays.capabilities, tokens, self.context.next_id),
-            ResponsesHandler(completions, relays.capabilities, tokens, self.context.next_id, clock, auth.key_of, store),
-            StoredResponsesHandler(store, auth.key_of),
-            CompletionsHandler(completions, relays.capabilities, self.context.next_id, clock),
-            models,
-            health,
-        )
+        self._add_chat_apis(relays, Completions(config, relays, auth.key_of, limits, cache))
+        self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue))
         self._add_pages(config)
         self.sampler = self._watch(config)
 
-    def _add_routes(
-        self,
-        chat: ChatHandler,
-        messages: MessagesHandler,
-        responses: ResponsesHandler,
-        stored: StoredResponsesHandler,
-        legacy: CompletionsHandler,
-        models: ModelsHandler,
-        health: HealthHandler,
-    ) -> None:
-        routes = self.context.routes
+    def _add_chat_apis(self, relays: ChatRelays, completions: Completions) -> None:
+        """Adds the routes of the APIs whose requests become chat requests."""
+        config, context, routes = self.config, self.context, self.context.routes
+        find, key_of, next_id, clock = relays.capabilities, self._auth.key_of, context.next_id, context.wall_clock
+        native = partial(NativeEndpoints, config, relays, key_of, self.rate_limits)
+        tokens, store = PromptTokens(), self._response_store
+        chat = ChatHandler(completions, default_stream=config.default_stream)
+        messages = MessagesHandler(completions, native(attrgetter("messages_url")), find, tokens, next_id)
+        responses = ResponsesHandler(
+            completions, native(attrgetter("responses_url")), find, tokens, next_id, clock, key_of, store
+        )
+        legacy = CompletionsHandler(completions, find, next_id, clock)
         routes.add("/v1/chat/completions", {"POST": chat.handle}, _API)
         routes.add("/v1/completions", {"POST": legacy.handle}, _API)
         for path, handler in {"": messages.handle, "/count_tokens": messages.handle_count}.items():
             routes.add(f"/v1/messages{path}", {"POST": handler}, _API, errors=messages_errors)
         for path, handler in {"": responses.handle, "/input_tokens": responses.handle_count}.items():
             routes.add(f"/v1/responses{path}", {"POST": handler}, _API, errors=responses_errors)
+        stored = StoredResponsesHandler(store, key_of)
         routes.add("/v1/responses/compact", {"POST": stored.handle_compact}, _API, listed=False)
         # The longer ones first, because the id takes any characters.
         one = "/v1/responses/{id}"
         routes.add(f"{one}/input_items", {"GET": stored.handle_items}, _API)
         routes.add(f"{one}/cancel", {"POST": stored.handle_cancel}, _API)
         routes.add(one, {"GET": stored.handle, "DELETE": stored.handle_delete}, _API)
+
+    def _add_models(self, models: ModelsHandler) -> None:
+        """Adds the routes of the models, of the health checks and of the description."""
+        routes, health = self.context.routes, HealthHandler(self.context, self._checks())
         routes.add("/v1/models", {"GET": models.handle_list}, _API)
         routes.add("/v1/models/{id}", {"GET": models.handle_one}, _API)
         routes.add("/health", {"GET": health.handle_health}, Group.PUBLIC)

@@ -294,3 +294,53 @@ def test_another_server_may_have_models_of_claude(tmp_path: Path) -> None:
     configured = RouteTable(loaded(tmp_path, ZTOAPI_CLAUDE_OPUS="claude-opus-4", **environ).config)
     assert configured.find("claude-opus-5").upstream == "claude-opus-4"
     assert configured.find("claude-haiku-5").upstream == "claude-haiku-5"
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "messages", "responses"),
+    [
+        ("https://api.z.ai/api/paas/v4", "zai", "https://api.z.ai/api/anthropic/v1/messages",
+         "https://api.z.ai/api/v1/responses"),
+        ("https://open.bigmodel.cn", "zai", "https://open.bigmodel.cn/api/anthropic/v1/messages",
+         "https://open.bigmodel.cn/api/v1/responses"),
+        ("https://my.host/zai/api/paas/v4", "zai", "https://my.host/zai/api/anthropic/v1/messages",
+         "https://my.host/zai/api/v1/responses"),
+        ("http://127.0.0.1:8000", "openai", "http://127.0.0.1:8000/v1/messages", "http://127.0.0.1:8000/v1/responses"),
+    ],
+)  # fmt: skip
+def test_endpoints_of_other_apis_follow_from_the_base_url(
+    tmp_path: Path, url: str, name: str, messages: str, responses: str
+) -> None:
+    (tmp_path / "ztoapi.toml").write_text(f'[platforms.{name}]\nmessages = "native"\nresponses = "Native"\n')
+    found = platform(loaded(tmp_path, UPSTREAM_URL=url, PLATFORM_ID=name).config, name)
+    assert (found.messages_url, found.responses_url) == (messages, responses)
+
+
+def test_endpoints_of_other_apis_may_be_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "ztoapi.toml").write_text(
+        '[platforms.zai]\nmessages = "native"\nmessages_url = "http://other:1/m/"\nresponses = "translate"\n'
+    )
+    config = loaded(tmp_path).config
+    assert platform(config, "zai").messages_url == "http://other:1/m"
+    assert platform(config, "zai").responses_url is None
+    assert any("unencrypted" in warning for warning in config.warnings)
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ('[platforms.zai]\nmessages = "natve"\n', "platforms.zai.messages (ztoapi.toml line 2): must be one of"),
+        ('[platforms.zai]\nresponses = "native"\nresponses_url = "ftp://x"\n', "platforms.zai.responses_url"),
+        ('[platforms.zai]\nmesages = "native"\n', "did you mean messages?"),
+    ],
+)
+def test_mistakes_about_endpoints(tmp_path: Path, toml: str, words: str) -> None:
+    (tmp_path / "ztoapi.toml").write_text(toml)
+    (problem,) = problems(tmp_path)
+    assert words in problem
+
+
+def test_the_web_platforms_have_no_other_endpoints(tmp_path: Path) -> None:
+    (tmp_path / "ztoapi.toml").write_text('[platforms.zai_web]\nmessages = "native"\n')
+    (problem,) = problems(tmp_path, PLATFORM_ID="zai_web")
+    assert "has no such endpoint" in problem

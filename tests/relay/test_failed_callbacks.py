@@ -170,10 +170,10 @@ def test_a_fallback_that_cannot_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         send = ChatRelays.send
 
-        def fail_second(relays: ChatRelays, request: Any, *others: Any) -> None:  # noqa: ANN401 - a ChatRequest
+        def fail_second(relays: ChatRelays, request: Any, *others: Any, **named: Any) -> None:  # noqa: ANN401 - a ChatRequest
             if request.model == "other":
                 raise ZeroDivisionError
-            send(relays, request, *others)
+            send(relays, request, *others, **named)
 
         monkeypatch.setattr(ChatRelays, "send", fail_second)
         assert chat(stack, stream=False)[0] == 500

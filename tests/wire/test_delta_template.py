@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.inmemory import Gateway, chunked, request, stream_head
+from ztoapi.dialects.events import events as split_events
 from ztoapi.dialects.registry import DialectName
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import CHUNK_LINES, ChunkDecoder
@@ -55,6 +56,40 @@ def test_what_comes_out_is_what_the_payload_becomes(read: bytes, template: Delta
         payload = payload_of(read)
         assert payload is not None
         assert payload_of(out) == template.apply(payload)
+
+
+NAMED_HEAD = b"event: x.delta\ndata: {"
+NAMED = DeltaTemplate(NAMED_HEAD, NAMED_HEAD, b"}\n\n", b"}\n\n", ())
+named_events = st.one_of(
+    st.sampled_from([b"", b'"a":"\\n"', b'"a":{}}', b"x" * 1200]).map(lambda delta: NAMED_HEAD + delta + b"}\n\n"),
+    st.sampled_from([b"event: x.done\ndata: {}\n\n", b"data: {}\n\n", b"event: x.delta\n\n", b"}\n\n", b"\n", b"\r\n"]),
+)
+
+
+@given(
+    named=st.lists(st.lists(named_events, min_size=1, max_size=3).map(b"".join), max_size=4),
+    cut=st.integers(0, 12),
+)
+def test_events_with_names(named: list[bytes], cut: int) -> None:
+    block = b"".join(named)
+    taken = NAMED.apply(block)
+    if taken is not None:
+        assert taken is block
+        assert all(name == "x.delta" and data[:1] == b"{" for name, data in split_events(block))
+    read = b"".join(map(chunked, named))
+    read = read[: len(read) - cut] if cut < 4 else read
+    if NAMED.apply_to_chunks(read) is not None:
+        payload = payload_of(read)
+        assert payload is not None
+        assert NAMED.apply(payload) == payload
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_events_with_names_are_taken(count: int) -> None:
+    events = [NAMED_HEAD + b'"a":%d}\n\n' % 10**number for number in range(count)]
+    assert NAMED.apply(b"".join(events)) is not None
+    read = b"".join(map(chunked, events))
+    assert NAMED.apply_to_chunks(read) is read
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

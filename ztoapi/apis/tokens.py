@@ -9,11 +9,14 @@ upstream do little harm.
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Final
+
+import msgspec
 
 from ztoapi.dialects.request import ChatRequest
 
-__all__ = ["Calibration", "prompt_weight", "weigh"]
+__all__ = ["Calibration", "native_weight", "prompt_weight", "weigh"]
 
 UNITS: Final = 9
 """Weights are integers, in ninths of a token: the sum of a text's weights is a count of bits."""
@@ -40,6 +43,10 @@ _TOOL_WEIGHT: Final = 8 * UNITS
 _DATA_URI: Final = re.compile(rb'"data:[^"]*"')
 _IMAGE: Final = b'"image_url"'
 """Occurs twice in an image part: as its type and as the name of a field."""
+
+_PROMPT_FIELDS: Final = ("system", "instructions", "messages", "input", "tools")
+_BASE64: Final = re.compile(rb'"(?:data:[^"]*|[A-Za-z0-9+/=]{256,})"')
+"""The content of an image or a file, with or without the head of a data URI."""
 
 _MIN_WEIGHT: Final = 64 * UNITS
 """The counts of a smaller prompt depend on the model's template more than on the text."""
@@ -69,6 +76,18 @@ def prompt_weight(request: ChatRequest) -> int:
     if tools is not None:
         encoded = bytes(tools)
         weight += weigh(encoded) + encoded.count(b'"parameters":') * _TOOL_WEIGHT
+    return weight
+
+
+def native_weight(fields: Mapping[str, msgspec.Raw]) -> int:
+    """Returns the weight of the prompt in a request of another API than chat."""
+    weight = 0
+    for name in _PROMPT_FIELDS:
+        text = bytes(fields.get(name, b""))
+        if b"base64" in text:
+            text, images = _BASE64.subn(b"", text)
+            weight += images * _IMAGE_WEIGHT
+        weight += weigh(text)
     return weight
 
 

@@ -10,7 +10,7 @@ from ztoapi.config.model import DEFAULT_MODEL
 from ztoapi.config.sources import Problems, Setting
 from ztoapi.dialects.registry import DialectName
 
-__all__ = ["KINDS", "Kind", "Place", "check_place", "place_of", "platform_of_host"]
+__all__ = ["KINDS", "Kind", "Place", "check_place", "place_of", "platform_of_host", "read_url", "warn_unencrypted"]
 
 
 class Kind(NamedTuple):
@@ -65,8 +65,8 @@ def platform_of_host(url: str) -> str:
     return _HOSTS.get(host.removesuffix("."), _OTHER_HOSTS)
 
 
-def place_of(url: Setting, kind: Kind, problems: Problems) -> Place | None:
-    """Returns the base URL and the chat URL, given either; None after a problem."""
+def read_url(url: Setting, problems: Problems) -> urllib.parse.SplitResult | None:
+    """Returns the parts of a URL without credentials, query and fragment; None after a problem."""
     text = str(url.value).strip()
     try:
         parts = urllib.parse.urlsplit(text)
@@ -81,6 +81,14 @@ def place_of(url: Setting, kind: Kind, problems: Problems) -> Place | None:
         problems.add(
             url.where, "must not contain credentials, a query or a fragment; set tokens in their own variables"
         )
+        return None
+    return parts
+
+
+def place_of(url: Setting, kind: Kind, problems: Problems) -> Place | None:
+    """Returns the base URL and the chat URL, given either; None after a problem."""
+    parts = read_url(url, problems)
+    if parts is None:
         return None
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     if kind.keeps_chat_url:
@@ -119,5 +127,10 @@ def check_place(
                 f"is the coding endpoint; {_CODING_POLICY}. Set ZTOAPI_ALLOW_CODING_ENDPOINT=true to use it, or use "
                 "https://api.z.ai/api/paas/v4",
             )
+    warn_unencrypted(url, parts, warnings)
+
+
+def warn_unencrypted(url: Setting, parts: urllib.parse.SplitResult, warnings: list[str]) -> None:
+    """Warns about a URL that leaves the host without TLS."""
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         warnings.append(f"{url.where}: http:// sends tokens and conversations unencrypted")

@@ -108,6 +108,23 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
 class PlatformTable(msgspec.Struct, frozen=True, kw_only=True):
     """A table ``[platforms.NAME]``."""
 
+    messages: Annotated[
+        Literal["translate", "native"],
+        Option("`native` sends requests of the Messages API to the upstream's own endpoint, without translation."),
+    ] = "translate"
+    responses: Annotated[
+        Literal["translate", "native"],
+        Option("`native` sends requests of the Responses API to the upstream's own endpoint, without translation."),
+    ] = "translate"
+    messages_url: Annotated[
+        str | None,
+        Option("URL of the upstream's endpoint of the Messages API. If unset, it follows from the base URL."),
+    ] = None
+    responses_url: Annotated[
+        str | None,
+        Option("URL of the upstream's endpoint of the Responses API. If unset, it follows from the base URL."),
+    ] = None
+
     max_in_flight: Annotated[Count | None, Option("Default for the platform's credentials.")] = None
     max_in_flight_per_model: Annotated[Mapping[str, Count], Option("Default for the platform's credentials.")] = (
         msgspec.field(default_factory=dict)
@@ -168,7 +185,8 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
         Mapping[PlatformId, Secrets], Option("Tokens by platform: a token or a list of tokens.", separator="|")
     ] = msgspec.field(default_factory=dict)
     platforms: Annotated[
-        Mapping[PlatformId, PlatformTable], Option("Credentials and limits by platform; only in TOML.", env="")
+        Mapping[PlatformId, PlatformTable],
+        Option("Credentials, limits and endpoints by platform; only in TOML.", env=""),
     ] = msgspec.field(default_factory=dict)
     model_platform_map: Annotated[
         Mapping[str, PlatformId | RouteSettings],
@@ -198,6 +216,10 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """The URL that chat requests are posted to (the talk URL for zread)."""
     models_url: str | None
     """The URL of the model list; None where the upstream has none."""
+    messages_url: str | None = None
+    """The URL of the upstream's own Messages API; None if requests are translated."""
+    responses_url: str | None = None
+    """The URL of the upstream's own Responses API; None if requests are translated."""
     credentials: tuple[Credential, ...] = ()
     """Never used for another platform."""
     default_model: str

@@ -11,6 +11,7 @@ from ztoapi.config.credentials import Credentials
 from ztoapi.config.endpoints import KINDS, Place, check_place, place_of, platform_of_host
 from ztoapi.config.fallbacks import read_fallbacks
 from ztoapi.config.model import Config, Credential, ModelRoute, Platform
+from ztoapi.config.native import native_urls
 from ztoapi.config.routes import read_routes
 from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
 from ztoapi.config.values import read_text
@@ -56,13 +57,16 @@ def read_platforms(sources: Sources, problems: Problems, *, allow_coding: bool) 
         if not pool and not DIALECTS[KINDS[name].dialect].token_optional:
             warnings.append(f"no token for the platform {name}: set {name.upper()}_TOKEN")
         if place is not None:
-            platforms.append(_platform(name, place, pool or credentials.without_token(name), models[name]))
+            native = native_urls(sources, name, place.base, problems, warnings)
+            platforms.append(_platform(name, place, pool or credentials.without_token(name), models[name], native))
     any_model = DIALECTS[KINDS[default].dialect].keeps_model_names
     fallbacks = read_fallbacks(sources, routes, problems, any_model=any_model)
     return Routing(tuple(platforms), default, routes, fallbacks, model_name, tuple(warnings))
 
 
-def _platform(name: str, place: Place, credentials: tuple[Credential, ...], model: str) -> Platform:
+def _platform(
+    name: str, place: Place, credentials: tuple[Credential, ...], model: str, native: Mapping[str, str]
+) -> Platform:
     kind = KINDS[name]
     return Platform(
         id=name,
@@ -72,6 +76,8 @@ def _platform(name: str, place: Place, credentials: tuple[Credential, ...], mode
         models_url=None if kind.models_path is None else place.base + kind.models_path,
         credentials=credentials,
         default_model=model,
+        messages_url=native.get("messages_url"),
+        responses_url=native.get("responses_url"),
     )
 
 

@@ -16,6 +16,7 @@ from ztoapi.dialects.field_errors import REMEDIES, field_error, invalid_json, mi
 from ztoapi.errors import ApiError
 
 __all__ = [
+    "MAX_MODEL_CHARACTERS",
     "ChatRequest",
     "Element",
     "MessageHead",
@@ -31,6 +32,7 @@ MAX_MODEL_CHARACTERS: Final = 256
 """Longest model name, because records and metrics contain it. Real names have fewer than 64 characters."""
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
 _NULL: Final = msgspec.Raw(b"null")
 
 
@@ -128,6 +130,11 @@ class ChatRequest:
         if fields is None:
             fields = self._fields = read_fields(self.body)
         return fields
+
+    def renamed(self, model: str) -> "ChatRequest":
+        """Returns the request for another model."""
+        fields = {**self.fields, "model": msgspec.Raw(_encode(model))}
+        return ChatRequest(_encode(fields), fields)
 
     def _read_closely(self) -> None:
         """Decodes a request of an unusual form field by field. Raises ApiError (400) for the first invalid field."""

@@ -5,13 +5,14 @@ A :class:`Translation` is made for each request: the relay sends its ``body`` an
 
 import datetime
 from collections.abc import Callable, Generator
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from ztoapi.dialects import openai, zai_request, zai_web, zread, zread_request
 from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.chunk_writer import ChunkWriter
+from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.hidden_reasoning import HiddenReasoningReader, completion_without_reasoning
 from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.request import ChatRequest
@@ -22,6 +23,8 @@ from ztoapi.dialects.zread_request import JSONCall
 from ztoapi.errors import UpstreamError
 
 __all__ = [
+    "Endpoint",
+    "EventCollector",
     "OpenAITranslation",
     "Preparation",
     "Translation",
@@ -60,6 +63,19 @@ class TranslationContext(msgspec.Struct, gc=False):
     capabilities: ModelCapabilities = UNKNOWN
 
 
+Endpoint: TypeAlias = Literal["chat", "messages", "responses", "embeddings"]
+
+
+class EventCollector(Protocol):
+    """Joins the events of a reader into a whole response."""
+
+    def feed(self, block: bytes) -> None:
+        """Adds ``block``: whole events. Raises UpstreamError for one that cannot be read."""
+
+    def body(self) -> bytes:
+        """Returns the response. Raises UpstreamError."""
+
+
 class Translation(Protocol):
     """The interface that a relay uses; see the module docstring."""
 
@@ -68,12 +84,19 @@ class Translation(Protocol):
     prepares: bool
     """Whether each attempt begins with the calls of ``prepare``."""
     body: bytes | bytearray
+    endpoint: Endpoint
+    """The URL of the upstream that receives the request."""
+    lines: bytes
+    """Header lines of the request that depend on the client's, each ended by CRLF."""
 
     def prepare(self) -> Preparation:
         """The preparation of one attempt."""
 
     def reader(self) -> Reader:
         """A reader for one attempt."""
+
+    def collector(self) -> EventCollector:
+        """A collector for a client that gets a whole response from a stream."""
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         """Returns a whole upstream completion as OpenAI's, and its usage. Raises UpstreamError."""
@@ -88,10 +111,22 @@ class Translation(Protocol):
         """Returns the error for a response of another kind than requested; ``retry_after`` is in seconds."""
 
 
-class OpenAITranslation:
-    """For upstreams that use OpenAI's format; ``glm`` applies the rules of GLM (Z.ai)."""
+class _ChatTranslation:
+    """For the chat endpoint, whose readers write OpenAI's chunks."""
 
+    endpoint: Endpoint = "chat"
+    lines = b""
     prepares = False
+
+    def prepare(self) -> Preparation:
+        raise AssertionError("this dialect has no preparation")
+
+    def collector(self) -> Collector:
+        return Collector()
+
+
+class OpenAITranslation(_ChatTranslation):
+    """For upstreams that use OpenAI's format; ``glm`` applies the rules of GLM (Z.ai)."""
 
     def __init__(self, request: ChatRequest, context: TranslationContext, *, glm: bool = False) -> None:
         self._request = request
@@ -112,9 +147,6 @@ class OpenAITranslation:
             self.body = openai.build(request, model=model, stream=stream, count=context.count_usage)
             same = request.model == model
             self._rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
-
-    def prepare(self) -> Preparation:
-        raise AssertionError("this dialect has no preparation")
 
     def reader(self) -> Reader:
         known, choices = self._context.templates, self._request.choices
@@ -143,11 +175,10 @@ class OpenAITranslation:
         return read_error(body, status, retry_after)
 
 
-class _EventTranslation:
+class _EventTranslation(_ChatTranslation):
     """For upstreams that always stream, and whose events are translated into chunks."""
 
     streams = True
-    prepares = False
     body: bytes | bytearray
 
     def __init__(self, request: ChatRequest, context: TranslationContext) -> None:
@@ -155,9 +186,6 @@ class _EventTranslation:
         self._mode = context.think_mode
         self._id, self._now = context.new_id(), context.clock()
         self._writer = ChunkWriter(self._id, int(self._now), request.model, include_usage=self._include_usage)
-
-    def prepare(self) -> Preparation:
-        raise AssertionError("this dialect has no preparation")
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:
         raise self.refusal(200, body, None)

@@ -9,9 +9,12 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.apis.messages.native import NativeMessages
 from ztoapi.apis.messages.request import Find, decode, decode_count
 from ztoapi.apis.messages.writer import MessageWriter
+from ztoapi.apis.native import NativeRequest
 from ztoapi.relay.completions import Completions
+from ztoapi.relay.native import NativeEndpoints
 from ztoapi.relay.prompt_tokens import PromptTokens
 from ztoapi.relay.sessions import session_of
 from ztoapi.relay.translated_response import TranslatedResponse
@@ -31,20 +34,33 @@ class _Count(msgspec.Struct):
 
 
 class MessagesHandler:
-    """Serves requests of the Messages API by ``completions``.
+    """Serves requests of the Messages API by ``completions``, or by the endpoints of upstreams that are ``native``.
 
     ``find`` returns the capabilities of a requested model, ``next_id`` unique ids; ``tokens`` estimates the tokens of
     prompts.
     """
 
-    def __init__(self, completions: Completions, find: Find, tokens: PromptTokens, next_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        completions: Completions,
+        native: NativeEndpoints,
+        find: Find,
+        tokens: PromptTokens,
+        next_id: Callable[[], str],
+    ) -> None:
         self._completions = completions
+        self._native = native
         self._find = find
         self._tokens = tokens
         self._next_id = next_id
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
+        if self._native.available:
+            native = NativeRequest(exchange.request.body)
+            if self._native.serves(native.model):
+                self._pass_on(exchange, native)
+                return
         request, context = decode(exchange.request.body, self._find)
         writer = MessageWriter(
             context,
@@ -64,6 +80,13 @@ class MessagesHandler:
             stream=bool(request.stream),
             session=session_of(exchange.request.headers),
         )
+
+    def _pass_on(self, exchange: Exchange, request: NativeRequest) -> None:
+        headers = exchange.request.headers
+        tokens = self._tokens.estimate_native(request, exchange)
+        api = NativeMessages(headers, tokens, exchange.request_id, self._find(request.model).context_tokens)
+        session = session_of(headers)
+        self._native.serve(exchange, request, api, headers=_request_id(exchange), session=session)
 
     def handle_count(self, exchange: Exchange) -> None:
         """Responds with the estimated number of tokens of a prompt. Raises ApiError for an invalid request."""

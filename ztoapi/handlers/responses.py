@@ -9,15 +9,19 @@ from typing import TypeAlias
 
 import msgspec
 
+from ztoapi.apis.native import NativeRequest
 from ztoapi.apis.responses.errors import error_body
 from ztoapi.apis.responses.events import ResponseWriter
+from ztoapi.apis.responses.native import NativeResponses
 from ztoapi.apis.responses.request import ResponsesRequest
 from ztoapi.apis.responses.response_object import input_tokens_body
 from ztoapi.apis.responses.stored import record, without_store
 from ztoapi.config.model import ClientKey
 from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
+from ztoapi.dialects.request import decode_value
 from ztoapi.errors import ApiError
 from ztoapi.relay.completions import Completions
+from ztoapi.relay.native import NativeEndpoints
 from ztoapi.relay.prompt_tokens import PromptTokens
 from ztoapi.relay.sessions import session_of
 from ztoapi.relay.translated_response import TranslatedResponse
@@ -32,7 +36,7 @@ History: TypeAlias = Sequence[msgspec.Raw] | None
 
 
 class ResponsesHandler:
-    """Serves requests of the Responses API by ``completions``.
+    """Serves requests of the Responses API by ``completions``, or by the endpoints of upstreams that are ``native``.
 
     ``find`` returns the capabilities of a requested model, ``next_id`` unique ids, ``clock`` Unix seconds; ``tokens``
     estimates the tokens of prompts. ``key_of`` returns the client's key, None if no key is required; ``store`` is None
@@ -42,6 +46,7 @@ class ResponsesHandler:
     def __init__(
         self,
         completions: Completions,
+        native: NativeEndpoints,
         find: Callable[[str], ModelCapabilities],
         tokens: PromptTokens,
         next_id: Callable[[], str],
@@ -50,6 +55,7 @@ class ResponsesHandler:
         store: ResponseStore | None,
     ) -> None:
         self._completions = completions
+        self._native = native
         self._find = find
         self._tokens = tokens
         self._next_id = next_id
@@ -59,7 +65,18 @@ class ResponsesHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
+        if self._native.available:
+            native = NativeRequest(exchange.request.body)
+            if self._native.serves(native.model):
+                self._pass_on(exchange, native)
+                return
         self._after_look_up(exchange, ResponsesRequest(exchange.request.body), self._serve)
+
+    def _pass_on(self, exchange: Exchange, request: NativeRequest) -> None:
+        self._tokens.estimate_native(request, exchange)
+        key = decode_value(request.fields, "prompt_cache_key", str)
+        session = key.encode() if key else session_of(exchange.request.headers)
+        self._native.serve(exchange, request, NativeResponses(), session=session)
 
     def handle_count(self, exchange: Exchange) -> None:
         """Responds with the estimated number of tokens of an input. Raises ApiError for an invalid request."""

@@ -1,11 +1,12 @@
 """Estimates of the tokens of a request, before its usage is known and where it never is."""
 
 import re
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol
 
-from ztoapi.dialects.request import ChatRequest
+import msgspec
 
-__all__ = ["estimate", "sent_tokens"]
+__all__ = ["LimitedRequest", "estimate", "sent_tokens"]
 
 _BYTES_PER_TOKEN: Final = 4
 """OpenAI's rule of thumb for English. Chinese has three bytes per character and about two characters per token."""
@@ -23,7 +24,27 @@ _TOKENS_PER_PICTURE: Final = 1000
 """Typical of vision models of this kind."""
 
 
-def estimate(request: ChatRequest) -> int:
+class LimitedRequest(Protocol):
+    """The parts of a request on which limits depend: a :class:`~ztoapi.dialects.request.ChatRequest`, or the request of
+    another API."""
+
+    @property
+    def body(self) -> bytes | bytearray: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def names(self) -> Collection[str]: ...
+
+    @property
+    def fields(self) -> Mapping[str, msgspec.Raw]: ...
+
+
+_COMPLETION_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
+def estimate(request: LimitedRequest) -> int:
     """Returns the sum of the tokens of the text, the images and the longest completion that the request allows."""
     body, names = request.body, request.names
     size, pictures = len(body), 0
@@ -31,8 +52,8 @@ def estimate(request: ChatRequest) -> int:
         uris = [len(uri) for uri in _DATA_URI.findall(body)]
         size, pictures = size - sum(uris), len(uris)
     completion = _DEFAULT_COMPLETION_TOKENS
-    # Most requests have neither field, and a call costs as much as the rest of this function.
-    if "max_tokens" in names or "max_completion_tokens" in names:
+    # Most requests have none of these fields, and a call costs as much as the rest of this function.
+    if "max_tokens" in names or "max_completion_tokens" in names or "max_output_tokens" in names:
         completion = _completion_tokens(request)
     return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + completion
 
@@ -45,8 +66,8 @@ def sent_tokens(size: int, event_bytes: int | None) -> int:
     return size // min(max(event_bytes, _LEAST_EVENT_BYTES), _MOST_EVENT_BYTES)
 
 
-def _completion_tokens(request: ChatRequest) -> int:
-    for name in ("max_completion_tokens", "max_tokens"):
+def _completion_tokens(request: LimitedRequest) -> int:
+    for name in _COMPLETION_LIMITS:
         raw = bytes(request.fields.get(name, b""))
         if raw.isdigit() and len(raw) < 10:
             return int(raw)

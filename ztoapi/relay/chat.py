@@ -5,11 +5,12 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 import httpx
 import msgspec
 
+from ztoapi.apis.native import NativeAPI, NativeRequest, NativeTranslation
 from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.model import Config, ModelRoute
 from ztoapi.config.routes import RouteTable
@@ -31,7 +32,7 @@ __all__ = ["ChatRelays"]
 _MAX_TARGETS: Final = 1024
 """Requested models whose targets are kept, about 1 KiB each. Names come from clients; a full map is cleared."""
 
-_encode = msgspec.json.Encoder().encode
+R_contra = TypeVar("R_contra", contravariant=True)
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -107,7 +108,8 @@ class ChatRelays:
         request has the session header; the models ``fallbacks`` replace one that fails. Raises ApiError if the request
         is not possible with this upstream."""
         if fallbacks:
-            on_failure = _Fallbacks(self, request, downstream, stream, session, fallbacks).failed
+            again = partial(self.send, downstream=downstream, stream=stream, session=session, fallbacks=())
+            on_failure = _Fallbacks(again, request, downstream, fallbacks, self.options.timeouts.total).failed
         model = request.model
         target = self._targets.get(model) or self._target(model)
         upstream, context = target.upstream, target.whole
@@ -124,6 +126,28 @@ class ChatRelays:
         downstream.record.served_model = model
         relay = Relay(downstream, self._client, self.options)
         relay.start(upstream, translation, target.model, stream, session, calls, on_failure)
+
+    def send_native(
+        self,
+        request: NativeRequest,
+        api: NativeAPI,
+        downstream: Downstream,
+        session: bytes | None,
+        fallbacks: tuple[str, ...],
+        on_failure: OnFailure | None = None,
+    ) -> None:
+        """Sends ``request`` as it is to the endpoint of ``api`` at the upstream of its model, which must have one. The
+        others are as in :meth:`send`."""
+        if fallbacks:
+            again = partial(self.send_native, api=api, downstream=downstream, session=session, fallbacks=())
+            on_failure = _Fallbacks(again, request, downstream, fallbacks, self.options.timeouts.total).failed
+        target = self._target(request.model)
+        translation = NativeTranslation(api, request, target.route.upstream)
+        if self._session_header is not None:
+            session = downstream.request.headers.get(self._session_header) or session
+        downstream.record.served_model = request.model
+        relay = Relay(downstream, self._client, self.options)
+        relay.start(target.upstream, translation, target.model, request.stream, session, None, on_failure)
 
     def _target(self, model: str) -> _Target:
         target = self._targets.get(model)
@@ -156,27 +180,35 @@ class ChatRelays:
         return _Target(route, upstream, name, dialect.translate, streamed, whole)
 
 
-class _Fallbacks:
-    """The ``models`` that replace the one of ``request`` if it fails, in order. The others are as in
-    :meth:`ChatRelays.send`."""
+class _Renamable(Protocol):
+    """A request that can be sent to another model."""
 
-    __slots__ = ("_downstream", "_first_error", "_models", "_relays", "_request", "_session", "_stream")
+    def renamed(self, model: str) -> Self: ...
+
+
+R = TypeVar("R", bound=_Renamable)
+
+
+class _Send(Protocol[R_contra]):
+    """Sends a request to the upstream of its model. Raises ApiError if that is not possible."""
+
+    def __call__(self, request: R_contra, *, on_failure: OnFailure | None) -> None: ...
+
+
+class _Fallbacks(Generic[R]):
+    """The ``models`` that replace the one of ``request`` if it fails, in order, within ``seconds`` from the start of
+    the request. ``send`` sends the request for one of them; ``downstream`` gets the response."""
+
+    __slots__ = ("_downstream", "_first_error", "_models", "_request", "_seconds", "_send")
 
     def __init__(
-        self,
-        relays: ChatRelays,
-        request: ChatRequest,
-        downstream: Downstream,
-        stream: bool,
-        session: bytes | None,
-        models: tuple[str, ...],
+        self, send: _Send[R], request: R, downstream: Downstream, models: tuple[str, ...], seconds: float
     ) -> None:
-        self._relays = relays
+        self._send = send
         self._request = request
         self._downstream = downstream
-        self._stream = stream
-        self._session = session
         self._models = models
+        self._seconds = seconds
         self._first_error: UpstreamError | None = None
 
     def failed(self, error: UpstreamError) -> bool:
@@ -190,10 +222,8 @@ class _Fallbacks:
         while self._models and self._seconds_left() > 0.0:
             model, *others = self._models
             self._models = tuple(others)
-            fields = {**self._request.fields, "model": msgspec.Raw(_encode(model))}
-            request = ChatRequest(_encode(fields), fields)
             try:
-                self._relays.send(request, downstream, self._stream, self._session, (), self.failed)
+                self._send(self._request.renamed(model), on_failure=self.failed)
             except ApiError:
                 # The request is not possible with this model, such as one without a repository for zread.
                 continue
@@ -203,4 +233,4 @@ class _Fallbacks:
 
     def _seconds_left(self) -> float:
         downstream = self._downstream
-        return self._relays.options.timeouts.total - (downstream.loop.time() - downstream.record.started)
+        return self._seconds - (downstream.loop.time() - downstream.record.started)

@@ -6,7 +6,6 @@ translates the response.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 import msgspec
 
@@ -17,17 +16,13 @@ from ztoapi.cache.shared_response import MarkedDownstream
 from ztoapi.config.model import ClientKey, Config
 from ztoapi.dialects.registry import DIALECTS
 from ztoapi.dialects.request import ChatRequest
-from ztoapi.errors import ApiError
 from ztoapi.relay.chat import ChatRelays
+from ztoapi.relay.permissions import check_models
 from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.server.authorization import owner_of
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["Completions"]
-
-_ALSO_NAME_MODELS: Final = frozenset(("model", "models", "fallbacks"))
-"""Fields that name a model for some upstream: Go's JSON decoder reads ``Model`` as ``model``, OpenRouter has
-``models``, LiteLLM ``fallbacks``."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -72,7 +67,7 @@ class Completions:
             self._begin(exchange, request, key, downstream, stream, session)
         else:
             begin = partial(self._begin, exchange, request, key, downstream, stream, session)
-            exchange.spawn(_wait_to_enter(self._limits, exchange, key, request, begin))
+            exchange.spawn(self._limits.enter_later(exchange, key, request, begin))
 
     def _begin(
         self,
@@ -117,30 +112,6 @@ class Completions:
 
     def _permitted(self, request: ChatRequest, key: ClientKey) -> ChatRequest:
         """Returns the request for a key with a list of models. The body is encoded again, because only the last of
-        duplicate fields has been checked.
-
-        Raises ApiError: 403 as OpenAI for a project without access to a model; 400 for other fields that name models.
-        """
-        if not key.allows(request.model) and not key.allows(self._relays.find(request.model)[0].public):
-            raise ApiError(
-                f"the API key {key.name} does not have access to the model {request.model!r}; "
-                "GET /v1/models lists those that it has",
-                status=403,
-                code="model_not_found",
-                param="model",
-            )
-        for name in request.fields:
-            if name != "model" and name.lower() in _ALSO_NAME_MODELS:
-                raise ApiError(
-                    f"{name} is not open to an API key that is for certain models: name the model in model",
-                    code="unsupported_parameter",
-                    param=name,
-                )
+        duplicate fields has been checked. Raises ApiError."""
+        check_models(key, request.model, self._relays.find(request.model)[0].public, request.fields)
         return ChatRequest(_encode(request.fields), request.fields)
-
-
-async def _wait_to_enter(
-    limits: RateLimits, exchange: Exchange, key: ClientKey | None, request: ChatRequest, begin: Callable[[], None]
-) -> None:
-    await limits.wait_to_enter(exchange, key, request)
-    begin()

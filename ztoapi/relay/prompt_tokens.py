@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from ztoapi.apis.tokens import Calibration, prompt_weight
+from ztoapi.apis.native import NativeRequest
+from ztoapi.apis.tokens import Calibration, native_weight, prompt_weight
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.server.exchange import Exchange
 
@@ -21,9 +22,15 @@ class PromptTokens:
 
     def estimate_and_compare(self, request: ChatRequest, exchange: Exchange) -> int:
         """Returns the estimate for the request of ``exchange``, and corrects later ones by its usage."""
-        weight = prompt_weight(request)
-        exchange.on_finish(partial(self._compare, request.model, weight))
-        return self._calibration.tokens(request.model, weight)
+        return self._compare_later(request.model, prompt_weight(request), exchange)
+
+    def estimate_native(self, request: NativeRequest, exchange: Exchange) -> int:
+        """Same as :meth:`estimate_and_compare`, for a request that is not translated."""
+        return self._compare_later(request.model, native_weight(request.fields), exchange)
+
+    def _compare_later(self, model: str, weight: int, exchange: Exchange) -> int:
+        exchange.on_finish(partial(self._compare, model, weight))
+        return self._calibration.tokens(model, weight)
 
     def _compare(self, model: str, weight: int, exchange: Exchange) -> None:
         usage = exchange.record.usage

@@ -1,17 +1,16 @@
-"""Applies the limits of all scopes to a chat request: the gateway, the client key, the model and the client's address.
+"""Applies the limits of all scopes to a request: the gateway, the client key, the model and the client's address.
 
 One decision covers all scopes, and a refusal charges nothing (see ``ztoapi/limits``). The decision is made when the
 body has been read, because it depends on the model and on the number of tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, TypeAlias
 
 from ztoapi.config.model import ClientKey, Config
-from ztoapi.dialects.request import ChatRequest
 from ztoapi.errors import ApiError, Ending
-from ztoapi.limits.estimate import estimate, sent_tokens
+from ztoapi.limits.estimate import LimitedRequest, estimate, sent_tokens
 from ztoapi.limits.fields import describe, go_duration, ietf_fields, openai_fields
 from ztoapi.limits.model import Descriptors, InFlightLimit, Limiter, RateLimit, Rejection, Reservation, Scope, Unit
 from ztoapi.limits.scopes import Scopes
@@ -35,7 +34,7 @@ A request larger than a whole token bucket takes a full bucket and leaves a debt
 
 
 class RateLimits:
-    """The rate limits of chat requests. ``denied`` counts rejections by limit, ``granted`` the admitted requests."""
+    """The rate limits of requests. ``denied`` counts rejections by limit, ``granted`` the admitted requests."""
 
     def __init__(self, config: Config, scopes: Scopes, limiter: Limiter) -> None:
         self._scopes = scopes
@@ -56,7 +55,7 @@ class RateLimits:
         for scope, count in denied.items():
             yield Sample("ztoapi_ratelimit_decisions", count, "denied", scope)
 
-    def enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> bool:
+    def enter(self, exchange: Exchange, key: ClientKey | None, request: LimitedRequest) -> bool:
         """Decides at once. Returns False if the decision needs the common store; call :meth:`wait_to_enter` then.
 
         Raises ApiError: 429, or 503 if the store is unreachable and the policy is "deny".
@@ -70,13 +69,20 @@ class RateLimits:
         self._take(exchange, decision, paced)
         return True
 
-    async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: ChatRequest) -> None:
+    async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: LimitedRequest) -> None:
         """Same as :meth:`enter`; may wait for the network."""
         _, descriptors, max_tokens, paced = self._limits_of(exchange, key, request.model)
         decision = await self._limiter.wait_to_reserve(
             descriptors, min(estimate(request), max_tokens) if max_tokens else 0
         )
         self._take(exchange, decision, paced)
+
+    async def enter_later(
+        self, exchange: Exchange, key: ClientKey | None, request: LimitedRequest, begin: Callable[[], None]
+    ) -> None:
+        """Waits for :meth:`wait_to_enter`, then calls ``begin``."""
+        await self.wait_to_enter(exchange, key, request)
+        begin()
 
     def _limits_of(self, exchange: Exchange, key: ClientKey | None, model: str) -> _RequestLimits:
         address = exchange.record.client or "" if self._by_address else ""

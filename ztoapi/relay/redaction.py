@@ -127,8 +127,13 @@ def redaction_for(config: Config) -> Redaction:
         password = urllib.parse.urlsplit(url).password
         if password is not None:
             texts += [password, urllib.parse.unquote(password)]
-    platforms = {urllib.parse.urlsplit(platform.chat_url).hostname or "": platform for platform in config.platforms}
-    return Redaction(texts, {host: each.id for host, each in platforms.items() if _is_internal(each.chat_url)})
+    hosts = {
+        urllib.parse.urlsplit(url).hostname or "": platform.id
+        for platform in config.platforms
+        for url in (platform.chat_url, platform.messages_url, platform.responses_url)
+        if url is not None and _is_internal(url)
+    }
+    return Redaction(texts, hosts)
 
 
 def _is_internal(url: str) -> bool:

@@ -10,10 +10,9 @@ import enum
 from collections.abc import Callable
 from typing import Final
 
-from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.reports import presentable
-from ztoapi.dialects.translate import Translation
+from ztoapi.dialects.translate import EventCollector, Translation
 from ztoapi.errors import Failure, Fault, UpstreamError, empty_response, too_large, unexpected_coding
 from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
 from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
@@ -94,7 +93,7 @@ class Relay:
         self._call: UpstreamCall | None = None
         self._blocks: EventBlocks | None = None
         self._retry_timer: asyncio.Handle | None = None
-        self._collector: Collector | None = None
+        self._collector: EventCollector | None = None
         self._mode = _OVER
         self._amended = False
         """Whether the request is repeated without a field that the gateway had added."""
@@ -151,10 +150,11 @@ class Relay:
         self._collector = None
         if translation.streams:
             self._reader = translation.reader()
-            self._collector = None if self._stream else Collector()
+            self._collector = None if self._stream else translation.collector()
         self._mode = _HEAD
         assert retries.lease is not None
-        request = retries.upstream.request(retries.lease, translation.body, downstream.trace, path)
+        lines = downstream.trace + translation.lines
+        request = retries.upstream.request(retries.lease, translation.body, lines, path, translation.endpoint)
         call = self._call = self._client.send(request, self, timeouts, downstream.piece_bytes)
         downstream.record.mark_sent(alone=path is None)
         if downstream.paused:
@@ -295,7 +295,7 @@ class Relay:
     def _read_events(self, start: bytes) -> None:
         """Begins to read an event stream."""
         if not self._translation.streams:
-            self._reader, self._collector = self._translation.reader(), Collector()
+            self._reader, self._collector = self._translation.reader(), self._translation.collector()
         self._blocks = EventBlocks(self._options.rings)
         self._mode = _EVENTS
         self.on_data(start)

@@ -1,27 +1,25 @@
 """The response to a client of another API than chat: the relay writes chat events, the client gets that API's own."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from ztoapi.apis.writing import EventWriter
 from ztoapi.errors import ApiError, UpstreamError, unfinished
-from ztoapi.server.exchange import Exchange, Request
-from ztoapi.telemetry.record import RequestRecord
+from ztoapi.relay.exchange_response import ExchangeResponse
+from ztoapi.server.exchange import Exchange
 from ztoapi.wire.chunked import CHUNK_LINES, ChunkDecoder
 
 __all__ = ["TranslatedResponse"]
 
 
-# Over 200 lines of accessors: it stands for the exchange in front of the relay and of the cache.
-class TranslatedResponse:
+class TranslatedResponse(ExchangeResponse):
     """The :class:`~ztoapi.server.downstream.Downstream` of ``exchange``, whose response ``writer`` translates.
 
     ``headers`` are raw lines of every successful response, each ended by CRLF. ``on_complete`` is called with the last
     bytes of a complete response, and returns those to be sent.
     """
 
-    __slots__ = ("_exchange", "_has_begun", "_headers", "_on_complete", "_writer")
+    __slots__ = ("_has_begun", "_headers", "_on_complete", "_writer")
 
     def __init__(
         self,
@@ -30,14 +28,12 @@ class TranslatedResponse:
         headers: bytes = b"",
         on_complete: Callable[[bytes], Awaitable[bytes]] | None = None,
     ) -> None:
-        self._exchange = exchange
+        super().__init__(exchange)
         self._writer = writer
         self._headers = headers
         self._on_complete = on_complete
         self._has_begun = False
         """Whether the events before the first chunk have been sent."""
-
-    # -- the response -------------------------------------------------------------------------------------------------
 
     def start_stream(self) -> "TranslatedResponse":
         self._exchange.start_stream(headers=self._headers).error_event = self._writer.fail
@@ -104,81 +100,6 @@ class TranslatedResponse:
             send(last)
         else:
             self._exchange.spawn(_send_later(self._on_complete(last), send))
-
-    # -- the rest of the exchange -------------------------------------------------------------------------------------
-
-    def crash(self, error: BaseException) -> None:
-        self._exchange.crash(error)
-
-    def idle(self, seconds: float) -> None:
-        self._exchange.idle(seconds)
-
-    def spawn(self, handler: Coroutine[object, object, None]) -> None:
-        self._exchange.spawn(handler)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return self._exchange.loop
-
-    @property
-    def record(self) -> RequestRecord:
-        return self._exchange.record
-
-    @property
-    def request(self) -> Request:
-        return self._exchange.request
-
-    @property
-    def trace(self) -> bytes:
-        return self._exchange.trace
-
-    @property
-    def piece_bytes(self) -> int:
-        return self._exchange.piece_bytes
-
-    @property
-    def started(self) -> bool:
-        return self._exchange.started
-
-    @property
-    def streaming(self) -> bool:
-        return self._exchange.streaming
-
-    @property
-    def paused(self) -> bool:
-        return self._exchange.paused
-
-    @property
-    def extra_headers(self) -> bytes:
-        return self._exchange.extra_headers
-
-    @extra_headers.setter
-    def extra_headers(self, lines: bytes) -> None:
-        self._exchange.extra_headers = lines
-
-    @property
-    def on_gone(self) -> Callable[[], None] | None:
-        return self._exchange.on_gone
-
-    @on_gone.setter
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
-        self._exchange.on_gone = callback
-
-    @property
-    def on_pause(self) -> Callable[[], None] | None:
-        return self._exchange.on_pause
-
-    @on_pause.setter
-    def on_pause(self, callback: Callable[[], None] | None) -> None:
-        self._exchange.on_pause = callback
-
-    @property
-    def on_resume(self) -> Callable[[], None] | None:
-        return self._exchange.on_resume
-
-    @on_resume.setter
-    def on_resume(self, callback: Callable[[], None] | None) -> None:
-        self._exchange.on_resume = callback
 
 
 async def _send_later(last: Awaitable[bytes], send: Callable[[bytes], None]) -> None:

@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from ztoapi import __version__
 from ztoapi.config.model import Platform, UpstreamConfig
 from ztoapi.dialects.openai import KnownTemplates
+from ztoapi.dialects.translate import Endpoint
 from ztoapi.errors import Failure, Fault, UpstreamError
 from ztoapi.relay.cooldowns import bounded_wait
 from ztoapi.relay.credentials import Caps, CredentialLease, CredentialPool, CredentialStatistics, Unavailable
@@ -22,6 +23,7 @@ from ztoapi.structures.retry_budget import RetryBudget
 from ztoapi.telemetry.checks import Check
 from ztoapi.telemetry.samples import CredentialState, Sample
 from ztoapi.upstream.client import UpstreamRequest
+from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import origin_of
 
 __all__ = ["Upstream", "UpstreamStatistics"]
@@ -41,6 +43,15 @@ _MESSAGE_CHARACTERS: Final = 500
 _ABOUT_CREDENTIAL = re.compile(r"api[ _-]?key|(?:access|auth|bearer)[ _-]?token|bearer|credential", re.IGNORECASE)
 
 _log = logging.getLogger(__name__)
+
+
+class _Endpoint(NamedTuple):
+    """A URL of the upstream. ``heads`` are the parts of the request head between the target and the length, by the
+    number of the credential."""
+
+    origin: Origin
+    target: bytes
+    heads: list[bytes]
 
 
 class UpstreamStatistics(msgspec.Struct, frozen=True):
@@ -75,25 +86,38 @@ class Upstream:
         self._redaction = redaction
         self._logged_at = -math.inf
         self.clock = clock
-        url = httpx.URL(platform.chat_url)
-        self._origin = origin_of(url)
-        self._chat_target = url.raw_path
-        self._base_target = httpx.URL(platform.base_url).raw_path.rstrip(b"/")
         tokens = [None if each.token is None else each.token.reveal() for each in platform.credentials]
         self._headers = [_headers(token) for token in tokens]
-        self._heads = [self._head(token) for token in tokens]
+        chat = _endpoint(platform.chat_url, self._headers)
+        self._origin = chat.origin
+        self._base_target = httpx.URL(platform.base_url).raw_path.rstrip(b"/")
+        self._endpoints: dict[Endpoint, _Endpoint] = {"chat": chat}
+        if platform.messages_url is not None:
+            # Anthropic's own field beside the usual one.
+            keys = [{} if token is None else {"x-api-key": token} for token in tokens]
+            headers = [{**fields, **key} for fields, key in zip(self._headers, keys, strict=True)]
+            self._endpoints["messages"] = _endpoint(platform.messages_url, headers)
+        if platform.responses_url is not None:
+            self._endpoints["responses"] = _endpoint(platform.responses_url, self._headers)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.platform.id} {self._origin.authority}>"
 
     def request(
-        self, lease: CredentialLease, body: bytes | bytearray, lines: bytes = b"", path: str | None = None
+        self,
+        lease: CredentialLease,
+        body: bytes | bytearray,
+        lines: bytes = b"",
+        path: str | None = None,
+        endpoint: Endpoint = "chat",
     ) -> UpstreamRequest:
-        """Returns a POST of ``body`` to the chat URL, or to ``path`` under the base URL. ``lines`` are additional raw
+        """Returns a POST of ``body`` to ``endpoint``, or to ``path`` under the base URL. ``lines`` are additional raw
         header lines, each ended by CRLF."""
-        target = self._chat_target if path is None else self._base_target + path.encode("ascii")
-        head = b"POST %b%b%d\r\n%b\r\n" % (target, self._heads[lease.number], len(body), lines)
-        return UpstreamRequest(self._origin, "POST", head, body)
+        origin, target, heads = self._endpoints[endpoint]
+        if path is not None:
+            target = self._base_target + path.encode("ascii")
+        head = b"POST %b%b%d\r\n%b\r\n" % (target, heads[lease.number], len(body), lines)
+        return UpstreamRequest(origin, "POST", head, body)
 
     def headers(self, lease: CredentialLease, lines: bytes = b"") -> dict[str, str]:
         """Returns the header fields of another request with the same credential, with those of ``lines``."""
@@ -178,12 +202,6 @@ class Upstream:
             yield Sample("ztoapi_credential_latency_seconds", each.latency or 0.0, platform, each.name)
             yield Sample("ztoapi_credential_retry_timestamp_seconds", until, platform, each.name)
 
-    def _head(self, token: str | None) -> bytes:
-        """Returns the part of the head, for ``token``, between the target and the length."""
-        lines = [" HTTP/1.1", f"host: {self._origin.authority}", "content-type: application/json"]
-        lines += [f"{name}: {value}" for name, value in _headers(token).items()]
-        return "\r\n".join([*lines, "content-length: "]).encode("ascii")
-
     def unavailable(self, unavailable: Unavailable) -> UpstreamError:
         """Returns the error for a request that no credential can serve."""
         platform = self.platform.id
@@ -215,6 +233,14 @@ _REASONS = {
     Fault.OVERLOADED: "resting while the upstream is overloaded",
     Fault.UPSTREAM: "resting while the upstream fails",
 }
+
+
+def _endpoint(address: str, headers: list[dict[str, str]]) -> _Endpoint:
+    url = httpx.URL(address)
+    origin = origin_of(url)
+    start = [" HTTP/1.1", f"host: {origin.authority}", "content-type: application/json"]
+    lines = [[*start, *(f"{name}: {value}" for name, value in fields.items())] for fields in headers]
+    return _Endpoint(origin, url.raw_path, ["\r\n".join([*each, "content-length: "]).encode("ascii") for each in lines])
 
 
 def _headers(token: str | None) -> dict[str, str]:

@@ -7,13 +7,14 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.config.catalogue import zai_models
+from ztoapi.config.catalogue import Catalogue, zai_models
 from ztoapi.errors import ApiError
 from ztoapi.server.context import ServerContext, admit_all
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator import zread
 from ztoapi.simulator.chat import decoded
 from ztoapi.simulator.faults import SimulatedCall, SimulatedDialect, apply_fault, refuse
+from ztoapi.simulator.native import MessagesEndpoint, ResponsesEndpoint
 from ztoapi.simulator.official import CREATED, Official
 from ztoapi.simulator.plain import Plain
 from ztoapi.simulator.plan import Options, read_plan
@@ -55,6 +56,14 @@ class Simulator:
     def __init__(self, options: Options, loop: asyncio.AbstractEventLoop, stats: SimulatorStats | None = None) -> None:
         self.options = options
         self._models = tuple(zai_models())
+        zai = Catalogue({}).capabilities("zai")
+        self._dialects = {
+            **_CHATS,
+            "/api/anthropic/v1/messages": MessagesEndpoint(_OFFICIAL, zai),
+            "/api/v1/responses": ResponsesEndpoint(_OFFICIAL, zai),
+            "/v1/messages": MessagesEndpoint(_PLAIN, None),
+            "/v1/responses": ResponsesEndpoint(_PLAIN, None),
+        }
         self.stats = stats or SimulatorStats()
         self.context = ServerContext(loop, admit_all(self.dispatch))
         self.context.connections = Connections(self.stats)
@@ -75,10 +84,18 @@ class Simulator:
             _allow(exchange, "POST")
             self.stats.reset()
             exchange.respond(200, b"{}")
-        elif (dialect := _dialect(path)) is None:
+        elif (dialect := self._dialect(path)) is None:
             raise ApiError("no such path", status=404, code="not_found")
         elif self._admit(exchange, dialect):
             self._respond(exchange, dialect, path)
+
+    def _dialect(self, path: str) -> SimulatedDialect | None:
+        """Returns the dialect of ``path``."""
+        if path in _MODEL_LISTS:
+            return _CHATS[path.removesuffix("models") + "chat/completions"]
+        if path == _ZREAD_TALK or _ZREAD_MESSAGE.fullmatch(path) or _ZREAD_PAGE.fullmatch(path):
+            return _ZREAD
+        return self._dialects.get(path)
 
     def _admit(self, exchange: Exchange, dialect: SimulatedDialect) -> bool:
         key, header = self.options.api_key, exchange.request.headers.get(b"authorization", b"")
@@ -141,15 +158,6 @@ def _is_json(octets: bytes | bytearray) -> bool:
     except msgspec.DecodeError:
         return False
     return True
-
-
-def _dialect(path: str) -> SimulatedDialect | None:
-    """Returns the dialect of ``path``."""
-    if path in _MODEL_LISTS:
-        return _CHATS[path.removesuffix("models") + "chat/completions"]
-    if path == _ZREAD_TALK or _ZREAD_MESSAGE.fullmatch(path) or _ZREAD_PAGE.fullmatch(path):
-        return _ZREAD
-    return _CHATS.get(path)
 
 
 def _allow(exchange: Exchange, method: str) -> None:

@@ -10,9 +10,9 @@ from functools import partial
 import msgspec
 
 from ztoapi.simulator.chat import SimulatedAnswer
+from ztoapi.simulator.chat_reply import SimulatedChat, send_chat
 from ztoapi.simulator.codes import REFUSALS
-from ztoapi.simulator.faults import SimulatedCall, refuse
-from ztoapi.simulator.pacer import Pacer, send_whole
+from ztoapi.simulator.faults import SimulatedCall
 from ztoapi.simulator.plan import ResponsePlan
 from ztoapi.simulator.strictness import Objection, check
 from ztoapi.simulator.text import framed, reasoning_words
@@ -38,21 +38,19 @@ class Official:
         return REFUSALS[code].status, _encode({"error": {"code": code, "message": message}})
 
     def respond(self, call: SimulatedCall) -> None:
-        raw = call.exchange.request.body
+        send_chat(call, self)
+
+    def read(self, call: SimulatedCall, raw: bytes | bytearray) -> SimulatedChat | Objection:
         body = check(raw, call.model)
         if isinstance(body, Objection):
-            refuse(call.exchange, self, body.code, body.message)
-            return
+            return body
         thinks = "disabled" != (body.thinking and body.thinking.type) and body.reasoning_effort not in _NO_EFFORT
         reasoning = call.plan.thinking_tokens if thinks else 0
         answer = SimulatedAnswer(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"2026{call.number:08d}sim", "created": CREATED, "model": call.model}
-        if body.stream:
-            events = delta_events(partial(_event, base), call.plan, answer, fragments=bool(body.tool_stream))
-            Pacer(call.exchange, call.plan, self, events, _last(base, answer)).start()
-        else:
-            whole = _encode(_whole(base, call, answer))
-            send_whole(call.exchange, call.plan, self, whole, answer.tokens + reasoning)
+        events = delta_events(partial(_event, base), call.plan, answer, fragments=bool(body.tool_stream))
+        whole = partial(_whole, base, call, answer)
+        return SimulatedChat(events, _last(base, answer), whole, answer.tokens + reasoning, bool(body.stream))
 
 
 def _event(base: Object, delta: Object, finish: str | None = None, **more: object) -> bytes:
@@ -80,7 +78,7 @@ def _last(base: Object, answer: SimulatedAnswer) -> bytes:
     return _event(base, {"content": ""}, answer.finish_reason, usage=answer.usage()) + _DONE
 
 
-def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object:
+def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> bytes:
     message: Object = {"role": "assistant", "content": ""}
     if answer.reasoning:
         message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))
@@ -88,12 +86,13 @@ def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object
         message["tool_calls"] = answer.message_calls()
     else:
         message["content"] = "".join(answer.words())
-    return {
+    whole: Object = {
         **base,
         "request_id": answer.request_id or base["id"],
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
         "usage": answer.whole_usage(),
     }
+    return _encode(whole)
 
 
 def _tool_fragments(answer: SimulatedAnswer, *, fragments: bool) -> Iterator[Object]:

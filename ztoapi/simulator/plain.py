@@ -10,10 +10,11 @@ from functools import partial
 import msgspec
 
 from ztoapi.simulator.chat import ChatBody, SimulatedAnswer, read_chat
+from ztoapi.simulator.chat_reply import SimulatedChat, send_chat
 from ztoapi.simulator.codes import REFUSALS
-from ztoapi.simulator.faults import SimulatedCall, refuse
+from ztoapi.simulator.faults import SimulatedCall
 from ztoapi.simulator.official import CREATED, delta_events
-from ztoapi.simulator.pacer import Pacer, send_whole
+from ztoapi.simulator.strictness import Objection
 from ztoapi.simulator.text import reasoning_words
 
 __all__ = ["Plain"]
@@ -38,22 +39,20 @@ class Plain:
         return status, _encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
     def respond(self, call: SimulatedCall) -> None:
-        raw = call.exchange.request.body
+        send_chat(call, self)
+
+    def read(self, call: SimulatedCall, raw: bytes | bytearray) -> SimulatedChat | Objection:
         try:
             body = read_chat(raw)
         except msgspec.DecodeError as error:
-            refuse(call.exchange, self, "1210", str(error))
-            return
+            return Objection("1210", str(error))
         reasoning = call.plan.reasoning or 0
         answer = SimulatedAnswer(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"chatcmpl-sim{call.number}", "object": "chat.completion.chunk"}
         base |= {"created": CREATED, "model": call.model}
-        if body.stream:
-            events = _events(base, call, answer)
-            Pacer(call.exchange, call.plan, self, events, _last(base, body, answer)).start()
-        else:
-            whole = _encode(_whole(base, call, answer))
-            send_whole(call.exchange, call.plan, self, whole, answer.tokens + reasoning)
+        events, last = _events(base, call, answer), _last(base, body, answer)
+        whole = partial(_whole, base, call, answer)
+        return SimulatedChat(events, last, whole, answer.tokens + reasoning, bool(body.stream))
 
 
 def _event(base: Object, delta: Object, finish: str | None = None) -> bytes:
@@ -72,7 +71,7 @@ def _last(base: Object, body: ChatBody, answer: SimulatedAnswer) -> bytes:
     return events + _DONE
 
 
-def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object:
+def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> bytes:
     message: Object = {"role": "assistant", "content": None}
     if answer.reasoning:
         message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))
@@ -81,4 +80,4 @@ def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Object
     else:
         message["content"] = "".join(answer.words())
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-    return {**base, "object": "chat.completion", "choices": [choice], "usage": answer.whole_usage()}
+    return _encode({**base, "object": "chat.completion", "choices": [choice], "usage": answer.whole_usage()})

@@ -33,6 +33,7 @@ class DeltaTemplate:
         "_chunk_end_bytes",
         "_head",
         "_head_bytes",
+        "_head_lines",
         "_new_head",
         "_new_tail",
         "_seam",
@@ -43,6 +44,7 @@ class DeltaTemplate:
     def __init__(self, head: bytes, new_head: bytes, tail: bytes, new_tail: bytes, absent: tuple[bytes, ...]) -> None:
         self._head = head
         self._head_bytes = len(head)
+        self._head_lines = head.count(b"\n")
         self._new_head = new_head
         self._tail = tail
         self._tail_bytes = len(tail)
@@ -106,7 +108,7 @@ class DeltaTemplate:
             if piece[: len(start)] != start or not line:
                 return False
         # Each chunk has four line feeds and two carriage returns in its framing and tail, so no delta contains one.
-        return read.count(b"\n") == 4 * len(pieces) and read.count(b"\r") == 2 * len(pieces)
+        return read.count(b"\n") == (4 + self._head_lines) * len(pieces) and read.count(b"\r") == 2 * len(pieces)
 
     def _apply_to_many(self, read: bytes) -> bytes | None:
         if self._between is None and not self._absent:
@@ -144,7 +146,7 @@ class DeltaTemplate:
             if block.find(key) >= 0:
                 return None
         size = self._head_bytes
-        if block.index(b"\n") == len(block) - 2:
+        if block.find(b"\n", size) == len(block) - 2:
             if block[:size] != self._head:
                 return None
             if self._between is None:
@@ -152,7 +154,8 @@ class DeltaTemplate:
             return b"%b%b%b" % (self._new_head, block[size : -self._tail_bytes], self._new_tail)
         parts = block.split(self._tail)
         del parts[-1]
-        if _LF in b"".join(parts) or [part[:size] for part in parts].count(self._head) != len(parts):
+        lines = self._head_lines * len(parts)
+        if b"".join(parts).count(b"\n") != lines or [part[:size] for part in parts].count(self._head) != len(parts):
             return None
         if self._between is None:
             return block

@@ -29,9 +29,9 @@ from ztoapi.errors import ApiError
 
 T = TypeVar("T")
 
-__all__ = ["Block", "Content", "Conversation", "Turn", "system_text"]
+__all__ = ["BILLING", "Block", "Content", "Conversation", "Turn", "system_text"]
 
-_BILLING: Final = "x-anthropic-billing-header"
+BILLING: Final = "x-anthropic-billing-header"
 """Begins a line of Claude Code's system prompt that differs from request to request, and is none of the prompt."""
 _ERROR: Final = "Error: "
 _IMAGE_RESULT: Final = "(the image is in the next message)"
@@ -92,7 +92,7 @@ def system_text(content: Content | None, place: str) -> str:
                 param=place,
             )
         text = block.text or ""
-        if text.lstrip().startswith(_BILLING):
+        if text.lstrip().startswith(BILLING):
             _, _, text = text.lstrip().partition("\n")
         if text.strip():
             texts.append(text)

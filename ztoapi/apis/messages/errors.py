@@ -12,7 +12,7 @@ import msgspec
 
 from ztoapi.errors import ApiError, Fault, UpstreamError
 
-__all__ = ["THREAD_UNSUPPORTED", "describe_length", "error_body", "error_response"]
+__all__ = ["THREAD_UNSUPPORTED", "describe_length", "error_body", "error_event", "error_response"]
 
 _encode = msgspec.json.Encoder().encode
 THREAD_UNSUPPORTED: Final = "thread_unsupported_request"
@@ -63,6 +63,11 @@ def error_body(error: ApiError, request_id: str) -> bytes:
     if error.code == THREAD_UNSUPPORTED:
         described["details"] = {"error_code": error.code, "unsupported": [error.param]}
     return _encode({"type": "error", "error": described, "request_id": request_id})
+
+
+def error_event(error: ApiError, request_id: str) -> bytes:
+    """Returns the event for a failure after the first byte."""
+    return b"event: error\ndata: %b\n\n" % error_body(error, request_id)
 
 
 def describe_length(error: ApiError, input_tokens: int, context_tokens: int | None) -> None:

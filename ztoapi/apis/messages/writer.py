@@ -12,7 +12,7 @@ import msgspec
 
 from ztoapi.apis.messages.blocks import DELTA_END, Blocks
 from ztoapi.apis.messages.context import MessagesContext
-from ztoapi.apis.messages.errors import describe_length, error_body
+from ztoapi.apis.messages.errors import describe_length, error_event
 from ztoapi.apis.messages.fold import fold
 from ztoapi.apis.plain_deltas import PlainDeltas
 from ztoapi.apis.writing import TokenCounts, stopped_early, token_counts
@@ -148,7 +148,7 @@ class MessageWriter:
 
     def fail(self, error: ApiError) -> bytes:
         self.explain(error)
-        return b"event: error\ndata: %b\n\n" % error_body(error, self._request_id)
+        return error_event(error, self._request_id)
 
     def _take(self) -> bytes:
         written = b"".join(self._out)

@@ -1,0 +1,92 @@
+"""The part of a response in the format of another API that is the same for all formats."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from ztoapi.server.exchange import Exchange, Request
+from ztoapi.telemetry.record import RequestRecord
+
+__all__ = ["ExchangeResponse"]
+
+
+class ExchangeResponse:
+    """Stands for ``exchange`` in front of the relay and of the cache. A subclass adds the methods of
+    :class:`~ztoapi.server.downstream.Downstream` that write the response."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def crash(self, error: BaseException) -> None:
+        self._exchange.crash(error)
+
+    def idle(self, seconds: float) -> None:
+        self._exchange.idle(seconds)
+
+    def spawn(self, handler: Coroutine[object, object, None]) -> None:
+        self._exchange.spawn(handler)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._exchange.loop
+
+    @property
+    def record(self) -> RequestRecord:
+        return self._exchange.record
+
+    @property
+    def request(self) -> Request:
+        return self._exchange.request
+
+    @property
+    def trace(self) -> bytes:
+        return self._exchange.trace
+
+    @property
+    def piece_bytes(self) -> int:
+        return self._exchange.piece_bytes
+
+    @property
+    def started(self) -> bool:
+        return self._exchange.started
+
+    @property
+    def streaming(self) -> bool:
+        return self._exchange.streaming
+
+    @property
+    def paused(self) -> bool:
+        return self._exchange.paused
+
+    @property
+    def extra_headers(self) -> bytes:
+        return self._exchange.extra_headers
+
+    @extra_headers.setter
+    def extra_headers(self, lines: bytes) -> None:
+        self._exchange.extra_headers = lines
+
+    @property
+    def on_gone(self) -> Callable[[], None] | None:
+        return self._exchange.on_gone
+
+    @on_gone.setter
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        self._exchange.on_gone = callback
+
+    @property
+    def on_pause(self) -> Callable[[], None] | None:
+        return self._exchange.on_pause
+
+    @on_pause.setter
+    def on_pause(self, callback: Callable[[], None] | None) -> None:
+        self._exchange.on_pause = callback
+
+    @property
+    def on_resume(self) -> Callable[[], None] | None:
+        return self._exchange.on_resume
+
+    @on_resume.setter
+    def on_resume(self, callback: Callable[[], None] | None) -> None:
+        self._exchange.on_resume = callback
