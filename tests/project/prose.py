@@ -98,10 +98,10 @@ def replaced_words(texts: Iterable[str]) -> list[str]:
 
 
 def shared_class_names(sources: Mapping[str, str]) -> dict[str, list[str]]:
-    """Returns the public class names that several modules define, with these modules."""
+    """Returns the class names that several modules define, private ones included, with these modules."""
     modules: dict[str, set[str]] = defaultdict(set)
     for path, source in sources.items():
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.ClassDef):
                 modules[node.name].add(path)
     return {name: sorted(paths) for name, paths in modules.items() if len(paths) > 1}

@@ -16,6 +16,9 @@ PAGES = [
     if not path.name.endswith(".zh-CN.md") and path.name != "CONTRIBUTING.md"
 ]
 
+MAX_SHARED_PRIVATE_NAMES = 5
+"""Private classes of different modules that may have the same name. It was 13, several of them for different ideas."""
+
 
 def sources() -> dict[str, str]:
     package = ROOT / "ztoapi"
@@ -52,7 +55,9 @@ def test_a_page_stays_plain(page: str) -> None:
 
 
 def test_class_names_are_unique() -> None:
-    assert shared_class_names(sources()) == {}
+    shared = shared_class_names(sources())
+    assert [name for name in shared if not name.startswith("_")] == []
+    assert len(shared) <= MAX_SHARED_PRIVATE_NAMES, shared
 
 
 MODULE = '''"""Whom a relay answers."""
@@ -102,7 +107,7 @@ def test_a_class_name_in_two_modules_is_found() -> None:
         "a.py": "class One: pass\nclass Two: pass\nclass _Own: pass",
         "b.py": "class Two: pass\nclass _Own: pass",
     }
-    assert shared_class_names(sources) == {"Two": ["a.py", "b.py"]}
+    assert shared_class_names(sources) == {"Two": ["a.py", "b.py"], "_Own": ["a.py", "b.py"]}
 
 
 def test_decisions_are_numbered_without_gaps() -> None:

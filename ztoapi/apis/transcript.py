@@ -75,7 +75,7 @@ class _User(msgspec.Struct, tag_field="role", tag="user"):
     content: str | list[Part]
 
 
-class _Tool(msgspec.Struct, tag_field="role", tag="tool"):
+class _ToolMessage(msgspec.Struct, tag_field="role", tag="tool"):
     tool_call_id: str
     content: str
 
@@ -86,7 +86,7 @@ class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", omit_default
     tool_calls: list[CallMessage] = msgspec.field(default_factory=list)
 
 
-_Message: TypeAlias = _System | _User | _Tool | _Assistant
+_Message: TypeAlias = _System | _User | _ToolMessage | _Assistant
 
 
 def tool_call(id: str, name: str, arguments: str) -> CallMessage:
@@ -100,7 +100,7 @@ class Transcript:
 
     def __init__(self) -> None:
         self._messages: list[_Message] = []
-        self._results: dict[str, _Tool] = {}
+        self._results: dict[str, _ToolMessage] = {}
         """Results since the last assistant message, by the id of their call."""
         self._rest: list[_Message] = []
         """All other messages since the last assistant message."""
@@ -135,7 +135,7 @@ class Transcript:
         its call is refused."""
         self.has_input = True
         if call_id in self._open_calls() and call_id not in self._results:
-            self._results[call_id] = _Tool(call_id, text or _NO_OUTPUT)
+            self._results[call_id] = _ToolMessage(call_id, text or _NO_OUTPUT)
         else:
             self._rest.append(_User(f"Result of the tool call {call_id}:{BLANK_LINE}{text or _NO_OUTPUT}"))
 
@@ -171,6 +171,6 @@ class Transcript:
         if not self._rest and not self._results:
             return
         for call_id in self._open_calls():
-            self._messages.append(self._results.get(call_id) or _Tool(call_id, _NO_RESULT))
+            self._messages.append(self._results.get(call_id) or _ToolMessage(call_id, _NO_RESULT))
         self._messages += self._rest
         self._results, self._rest = {}, []

@@ -29,11 +29,11 @@ class Use(enum.Enum):
     FULL = enum.auto()
 
 
-class _Tool(msgspec.Struct):
+class _RequestedTool(msgspec.Struct):
     type: str = "function"
 
 
-_tools = msgspec.json.Decoder(list[_Tool] | None).decode
+_tools = msgspec.json.Decoder(list[_RequestedTool] | None).decode
 
 
 def use_of(request: ChatRequest, headers: Mapping[bytes, bytes], *, repeatable: bool) -> Use:

@@ -51,7 +51,7 @@ class ClientDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The note in Chinese."""
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class _ClientsFile(msgspec.Struct, forbid_unknown_fields=True):
     clients: dict[str, ClientDescription]
 
 
@@ -90,7 +90,7 @@ _ENVIRONMENT_ONLY: Final = frozenset(("claude", "qwen-code", "openwebui"))
 def clients() -> Mapping[str, ClientDescription]:
     """Reads ``clients.toml``: the clients by name."""
     document = tomllib.loads(Path(__file__).with_name("clients.toml").read_text("utf-8"))
-    return MappingProxyType(msgspec.convert(document, _File).clients)
+    return MappingProxyType(msgspec.convert(document, _ClientsFile).clients)
 
 
 def settings(name: str, access: GatewayAccess) -> Settings:

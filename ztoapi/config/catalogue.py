@@ -30,7 +30,7 @@ _SUGGESTIONS: Final = 3
 """Models that an error suggests for a kind of input."""
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class _CatalogueFile(msgspec.Struct, forbid_unknown_fields=True):
     models: dict[str, ModelFacts]
 
 
@@ -88,7 +88,7 @@ def _capabilities(models: Mapping[str, ModelFacts]) -> Mapping[str, ModelCapabil
 def zai_models() -> Mapping[str, ModelFacts]:
     """Reads ``models.toml``: the models of Z.ai, the newest first."""
     document = tomllib.loads(Path(__file__).with_name("models.toml").read_text("utf-8"))
-    return MappingProxyType(msgspec.convert(document, _File).models)
+    return MappingProxyType(msgspec.convert(document, _CatalogueFile).models)
 
 
 def first_day(since: str) -> datetime.date | None:

@@ -23,24 +23,24 @@ class _Function(msgspec.Struct):
     arguments: str
 
 
-class _Call(msgspec.Struct):
+class _WholeCall(msgspec.Struct):
     id: str
     type: str
     function: _Function
 
 
-class _Message(msgspec.Struct, omit_defaults=True):
+class _WholeMessage(msgspec.Struct, omit_defaults=True):
     role: str
     content: str | None
     refusal: str | None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[_Call] | None = None
+    tool_calls: list[_WholeCall] | None = None
 
 
-class _Choice(msgspec.Struct):
+class _WholeChoice(msgspec.Struct):
     index: int
-    message: _Message
+    message: _WholeMessage
     logprobs: _Logprobs | None
     finish_reason: str | None
 
@@ -50,7 +50,7 @@ class _Completion(msgspec.Struct):
     object: str
     created: msgspec.Raw
     model: msgspec.Raw
-    choices: list[_Choice]
+    choices: list[_WholeChoice]
     usage: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     system_fingerprint: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     service_tier: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -79,8 +79,8 @@ class _ToolCallParts:
             self.name = self.name or delta.function.name or ""
             self.arguments.append(delta.function.arguments or "")
 
-    def call(self) -> _Call:
-        return _Call(self.id, self.type, _Function(self.name, "".join(self.arguments)))
+    def call(self) -> _WholeCall:
+        return _WholeCall(self.id, self.type, _Function(self.name, "".join(self.arguments)))
 
 
 class _ChoiceParts:
@@ -127,10 +127,10 @@ class _ChoiceParts:
         with contextlib.suppress(msgspec.ValidationError):
             self._logprobs.extend(_decode_logprobs(logprobs).content)
 
-    def choice(self, index: int) -> _Choice:
+    def choice(self, index: int) -> _WholeChoice:
         calls = [self._calls[index].call() for index in sorted(self._calls)]
         content = "".join(self._content)
-        message = _Message(
+        message = _WholeMessage(
             role="assistant",
             content=None if calls and not content else content,
             refusal="".join(self._refusal) or None,
@@ -139,7 +139,7 @@ class _ChoiceParts:
             tool_calls=calls or None,
         )
         logprobs = _Logprobs(self._logprobs) if self._logprobs else None
-        return _Choice(index, message, logprobs, self._finish_reason)
+        return _WholeChoice(index, message, logprobs, self._finish_reason)
 
 
 class Collector:

@@ -42,7 +42,7 @@ _ABSENT: Final = msgspec.Raw()
 _ZERO: Final = msgspec.Raw(b"0")
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _ChoiceEnd(msgspec.Struct, gc=False):
     finish_reason: str | None = None
     index: msgspec.Raw = _NULL
 
@@ -51,7 +51,7 @@ class _Outline(msgspec.Struct, gc=False):
     """The fields of an event or a whole response that decide whether it is forwarded unchanged. Unusual ones that do
     not fit these types are read leniently."""
 
-    choices: list[_Choice] | None = None
+    choices: list[_ChoiceEnd] | None = None
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _NULL
     code: msgspec.Raw = _ABSENT

@@ -180,7 +180,7 @@ def wants_thinking(request: ChatRequest, default: bool | None) -> bool | None:
     """Returns whether the model is to think; None if it decides. ``default`` applies if the request does not set it."""
     fields = request.fields
     if not _absent(fields, "thinking"):
-        kind = decode_value(fields, "thinking", _Thinking)
+        kind = decode_value(fields, "thinking", _ThinkingField)
         return {"enabled": True, "disabled": False}.get(str(kind and kind.type))
     if request.enable_thinking is not None:
         return request.enable_thinking
@@ -188,7 +188,7 @@ def wants_thinking(request: ChatRequest, default: bool | None) -> bool | None:
     return default if effort is None else effort not in _NO_EFFORT
 
 
-class _Thinking(msgspec.Struct):
+class _ThinkingField(msgspec.Struct):
     type: str | None = None
 
 

@@ -37,12 +37,12 @@ _NULL = b"null"
 _encode = msgspec.json.Encoder().encode
 
 
-class _Part(msgspec.Struct):
+class _ContentPart(msgspec.Struct):
     type: str
     text: str = ""
 
 
-_decode_parts = msgspec.json.Decoder(list[_Part]).decode
+_decode_parts = msgspec.json.Decoder(list[_ContentPart]).decode
 
 
 def build(
@@ -163,7 +163,7 @@ class _Event(msgspec.Struct):
     detail: msgspec.Raw = _UNSET
 
 
-class _Kind(msgspec.Struct):
+class _EventType(msgspec.Struct):
     """The field that decides whether an event is skipped, whatever the shape of its data."""
 
     type: object = None
@@ -174,7 +174,7 @@ class _Nested(msgspec.Struct):
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
-_decode_kind = msgspec.json.Decoder(_Kind).decode
+_decode_kind = msgspec.json.Decoder(_EventType).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_nested = msgspec.json.Decoder(_Nested).decode
 _decode_string = msgspec.json.Decoder(str).decode

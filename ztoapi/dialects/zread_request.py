@@ -211,14 +211,14 @@ def _not_indexed() -> ApiError:
     )
 
 
-class _Part(msgspec.Struct):
+class _QuestionPart(msgspec.Struct):
     type: str
     text: str = ""
 
 
-class _Message(msgspec.Struct):
+class _QuestionMessage(msgspec.Struct):
     role: str
-    content: str | list[_Part] | None = None
+    content: str | list[_QuestionPart] | None = None
 
 
 _SPEAKERS = {"user": "User", "assistant": "Assistant", "tool": "Tool", "function": "Tool"}
@@ -248,11 +248,11 @@ def query(fields: Mapping[str, msgspec.Raw]) -> str:
     return "\n\n".join([*instructions, *turns, question])
 
 
-def _messages(fields: Mapping[str, msgspec.Raw]) -> list[_Message]:
-    return decode_value(fields, "messages", list[_Message]) or []
+def _messages(fields: Mapping[str, msgspec.Raw]) -> list[_QuestionMessage]:
+    return decode_value(fields, "messages", list[_QuestionMessage]) or []
 
 
-def _text(message: _Message) -> str:
+def _text(message: _QuestionMessage) -> str:
     if not isinstance(message.content, list):
         return message.content or ""
     if any(part.type != "text" for part in message.content):

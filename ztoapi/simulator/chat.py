@@ -36,7 +36,7 @@ class _MadeCall(msgspec.Struct):
     id: str = ""
 
 
-class _Part(msgspec.Struct):
+class _PromptPart(msgspec.Struct):
     type: str = ""
     text: str = ""
 
@@ -61,10 +61,10 @@ class ChatMessage(msgspec.Struct):
             return str(msgspec.json.decode(self.content))
         return "\n".join(part.text for part in self._parts())
 
-    def _parts(self) -> list[_Part]:
+    def _parts(self) -> list[_PromptPart]:
         if bytes(memoryview(self.content)[:1]) != b"[":
             return []
-        return msgspec.json.decode(self.content, type=list[_Part])
+        return msgspec.json.decode(self.content, type=list[_PromptPart])
 
 
 class _ThinkingType(msgspec.Struct):

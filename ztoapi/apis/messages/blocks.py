@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class _Kind(enum.Enum):
+class _BlockKind(enum.Enum):
     """The kind of a block: the JSON of its start, and the first bytes of its delta."""
 
     THINKING = b'{"type":"thinking","thinking":"","signature":""}', b'{"type":"thinking_delta","thinking":'
@@ -49,7 +49,7 @@ class _Block:
 
     __slots__ = ("closed", "head", "id", "kind", "name", "pieces", "text")
 
-    def __init__(self, kind: _Kind) -> None:
+    def __init__(self, kind: _BlockKind) -> None:
         self.kind = kind
         self.pieces: list[str] = []
         self.text: list[str] = []
@@ -61,7 +61,7 @@ class _Block:
 
     def is_complete(self) -> bool:
         """Returns whether the block can be closed because another one waits."""
-        if self.kind is not _Kind.TOOL:
+        if self.kind is not _BlockKind.TOOL:
             return True
         arguments = "".join(self.text)
         if not self.name or not arguments.rstrip().endswith("}"):
@@ -92,16 +92,16 @@ class Blocks:
         """Number of the tool calls that were written."""
 
     def think(self, text: str) -> None:
-        self._add_text(_Kind.THINKING, text)
+        self._add_text(_BlockKind.THINKING, text)
 
     def write(self, text: str) -> None:
-        self._add_text(_Kind.TEXT, text)
+        self._add_text(_BlockKind.TEXT, text)
 
     @property
     def text_head(self) -> bytes:
         """The first bytes of the next delta if a text block is open, and no other waits; otherwise empty."""
         queue = self._queue
-        return queue[0].head if len(queue) == 1 and queue[0].kind is _Kind.TEXT else b""
+        return queue[0].head if len(queue) == 1 and queue[0].kind is _BlockKind.TEXT else b""
 
     def call(self, part: ToolCallDelta, position: int) -> None:
         """Adds a part of a tool call, the ``position``-th of its chunk."""
@@ -111,7 +111,7 @@ class Blocks:
         block = self._calls.get(number)
         # Some servers give every call the index 0.
         if block is None or (name and block.id and part.call_id not in ("", block.id)):
-            block = self._calls[number] = _Block(_Kind.TOOL)
+            block = self._calls[number] = _Block(_BlockKind.TOOL)
             self._queue.append(block)
         elif block.closed:
             return
@@ -129,13 +129,13 @@ class Blocks:
             self._close(block)
         self._queue.clear()
 
-    def _add_text(self, kind: _Kind, text: str) -> None:
+    def _add_text(self, kind: _BlockKind, text: str) -> None:
         queue = self._queue
         block = queue[-1] if queue else None
         if block is None or block.kind is not kind:
             block = _Block(kind)
             queue.append(block)
-        elif len(queue) == 1 and kind is _Kind.TEXT:
+        elif len(queue) == 1 and kind is _BlockKind.TEXT:
             # Nearly all parts: the open block goes on.
             self._out += (block.head, _encode(text), DELTA_END)
             return
@@ -158,7 +158,7 @@ class Blocks:
                 return
             self._out.append(_START % (self._index, start))
             block.head = _DELTA % (self._index, block.kind.delta)
-        if block.kind is _Kind.THINKING:
+        if block.kind is _BlockKind.THINKING:
             block.text += block.pieces
             if self._omitted:
                 block.pieces.clear()
@@ -167,7 +167,7 @@ class Blocks:
         block.pieces.clear()
 
     def _start(self, block: _Block) -> bytes:
-        if block.kind is not _Kind.TOOL:
+        if block.kind is not _BlockKind.TOOL:
             return block.kind.start
         if not block.name:
             return b""
@@ -178,7 +178,7 @@ class Blocks:
         block.closed = True
         if not block.head:
             return
-        if block.kind is _Kind.THINKING:
+        if block.kind is _BlockKind.THINKING:
             text = "".join(block.text)
             signature = seal(text) if self._omitted else digest(text)
             self._out += (_DELTA % (self._index, _SIGNATURE), _encode(signature), DELTA_END)

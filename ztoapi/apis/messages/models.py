@@ -33,7 +33,7 @@ class _ThinkingTypes(msgspec.Struct, frozen=True):
     disabled: _Support = _Support(True)
 
 
-class _Thinking(msgspec.Struct, frozen=True):
+class _ThinkingSupport(msgspec.Struct, frozen=True):
     supported: bool
     types: _ThinkingTypes
 
@@ -49,7 +49,7 @@ class _Capabilities(msgspec.Struct, frozen=True):
     image_input: _Support
     pdf_input: _Support
     structured_outputs: _Support
-    thinking: _Thinking
+    thinking: _ThinkingSupport
     batch: _Support = _Support(False)
     citations: _Support = _Support(False)
     code_execution: _Support = _Support(False)
@@ -81,7 +81,7 @@ class ModelInfo(msgspec.Struct):
             image_input=_Support("image" in self.inputs),
             pdf_input=_Support("file" in self.inputs),
             structured_outputs=_Support(self.structured_output),
-            thinking=_Thinking(thinks.supported, _ThinkingTypes(thinks, thinks, thinks)),
+            thinking=_ThinkingSupport(thinks.supported, _ThinkingTypes(thinks, thinks, thinks)),
         )
 
     def encoded(self) -> dict[str, object]:

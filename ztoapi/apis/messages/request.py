@@ -43,14 +43,14 @@ class _Metadata(msgspec.Struct):
     user_id: str | None = None
 
 
-class _Format(msgspec.Struct):
+class _OutputFormat(msgspec.Struct):
     type: str
     schema: msgspec.Raw = ABSENT
 
 
 class _OutputConfig(msgspec.Struct):
     effort: str | None = None
-    format: _Format | None = None
+    format: _OutputFormat | None = None
 
 
 class _Request(msgspec.Struct):
@@ -67,7 +67,7 @@ class _Request(msgspec.Struct):
     temperature: float | None = None
     top_p: float | None = None
     output_config: _OutputConfig | None = None
-    output_format: _Format | None = None
+    output_format: _OutputFormat | None = None
     """The earlier name of ``output_config.format``."""
     thread: dict[str, object] | None = None
 
@@ -185,7 +185,7 @@ def _wants_thinking(thinking: _Thinking | None) -> bool:
     return thinking.type != "disabled"
 
 
-def _response_format(format: _Format | None) -> dict[str, object]:
+def _response_format(format: _OutputFormat | None) -> dict[str, object]:
     if format is None:
         return {}
     if format.type != "json_schema":

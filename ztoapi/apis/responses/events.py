@@ -46,7 +46,7 @@ class _State(Enum):
     ENDED = auto()
 
 
-class _Call:
+class _StreamedCall:
     """A tool call of the stream; its item is announced once its name is known."""
 
     __slots__ = ("arguments", "call_id", "item", "name")
@@ -88,7 +88,7 @@ class ResponseWriter:
         """Items by their index: the finished ones encoded."""
         self._text: TextItem | None = None
         """The open item of text."""
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, _StreamedCall] = {}
         self._indexes = ToolCallIndexes()
         self._last: TextItem | CallItem | None = None
         """The item of the last delta, which a cut leaves incomplete."""
@@ -179,7 +179,7 @@ class ResponseWriter:
         out.append(item.delta(text))
 
     def _add_call(self, part: ToolCallDelta, place: int, out: list[bytes]) -> None:
-        call = self._calls.setdefault(self._indexes.find(part.index, part.call_id, place), _Call())
+        call = self._calls.setdefault(self._indexes.find(part.index, part.call_id, place), _StreamedCall())
         call.call_id = call.call_id or part.call_id
         function = part.function
         arguments = ""
@@ -195,7 +195,7 @@ class ResponseWriter:
         if call.name:
             self._announce(call, out)
 
-    def _announce(self, call: _Call, out: list[bytes]) -> None:
+    def _announce(self, call: _StreamedCall, out: list[bytes]) -> None:
         self._close_text(ItemStatus.COMPLETED, out)
         index = len(self._output)
         tool = self._context.called.get(call.name) or CalledTool(call.name, None, False)

@@ -33,11 +33,11 @@ _TOOL_LISTS: Final = frozenset(("additional_tools", "tool_search_output"))
 _HOSTED_CALL: Final = re.compile(r"(local_shell|shell|apply_patch)_call(_output)?")
 
 
-class _Kind(msgspec.Struct, gc=False):
+class _ItemType(msgspec.Struct, gc=False):
     type: str | None = None
 
 
-class _Part(msgspec.Struct, gc=False):
+class _ItemPart(msgspec.Struct, gc=False):
     type: str
     text: str | None = None
     refusal: str | None = None
@@ -54,12 +54,12 @@ class _Image(msgspec.Struct, gc=False):
 
 class _MessageItem(msgspec.Struct, gc=False):
     role: str
-    content: str | list[_Part] | None = None
+    content: str | list[_ItemPart] | None = None
 
 
 class _ReasoningItem(msgspec.Struct, gc=False):
-    summary: list[_Part] | None = None
-    content: list[_Part] | None = None
+    summary: list[_ItemPart] | None = None
+    content: list[_ItemPart] | None = None
     encrypted_content: str | None = None
 
 
@@ -88,7 +88,9 @@ class _ToolList(msgspec.Struct, gc=False):
     tools: list[msgspec.Raw] | None = None
 
 
-_output_parts: Final[msgspec.json.Decoder[str | list[_Part] | None]] = msgspec.json.Decoder(str | list[_Part] | None)
+_output_parts: Final[msgspec.json.Decoder[str | list[_ItemPart] | None]] = msgspec.json.Decoder(
+    str | list[_ItemPart] | None
+)
 _image_url: Final[msgspec.json.Decoder[str | _Image | None]] = msgspec.json.Decoder(str | _Image | None)
 
 
@@ -96,7 +98,7 @@ def listed_tools(items: Sequence[msgspec.Raw]) -> Iterator[tuple[list[msgspec.Ra
     """Yields the tools that items of the conversation add, each with its place for messages."""
     for place, raw in enumerate(items):
         where = f"input[{place}]"
-        if _decode(raw, _Kind, where).type in _TOOL_LISTS:
+        if _decode(raw, _ItemType, where).type in _TOOL_LISTS:
             yield _decode(raw, _ToolList, where).tools or [], f"{where}.tools"
 
 
@@ -118,7 +120,7 @@ class InputReader:
             self._item(raw, f"input[{place}]")
 
     def _item(self, raw: msgspec.Raw, where: str) -> None:
-        kind = _decode(raw, _Kind, where).type
+        kind = _decode(raw, _ItemType, where).type
         if kind in (None, "message"):
             self._message(_decode(raw, _MessageItem, where), where)
         elif kind == "reasoning":
@@ -188,14 +190,14 @@ class InputReader:
         self._reasoning.clear()
         return text
 
-    def _parts(self, content: str | list[_Part] | None, where: str) -> Iterator[Part]:
+    def _parts(self, content: str | list[_ItemPart] | None, where: str) -> Iterator[Part]:
         if isinstance(content, str):
             yield TextPart(content)
             return
         for place, part in enumerate(content or ()):
             yield self._part(part, f"{where}[{place}]")
 
-    def _part(self, part: _Part, where: str) -> Part:
+    def _part(self, part: _ItemPart, where: str) -> Part:
         if part.type in _TEXTS:
             return TextPart(part.text or "")
         if part.type == "refusal":
@@ -216,7 +218,7 @@ class InputReader:
             f"{where}: a part of the type {part.type!r:.80} is not supported", code="unsupported_content", param=where
         )
 
-    def _image(self, part: _Part, where: str) -> Part:
+    def _image(self, part: _ItemPart, where: str) -> Part:
         try:
             image = _image_url.decode(part.image_url)
         except msgspec.DecodeError as error:
@@ -236,7 +238,7 @@ class InputReader:
         )
 
 
-def _output_content(output: msgspec.Raw) -> str | list[_Part] | None:
+def _output_content(output: msgspec.Raw) -> str | list[_ItemPart] | None:
     """The content of a tool's output. A client may have a shape of its own: the model then reads its JSON."""
     try:
         content = _output_parts.decode(output)

@@ -57,7 +57,7 @@ class _Reasoning(msgspec.Struct, gc=False):
     """The former name of ``summary``."""
 
 
-class _Format(msgspec.Struct, gc=False):
+class _TextFormat(msgspec.Struct, gc=False):
     type: str
     name: str | None = None
     description: str | None = None
@@ -66,7 +66,7 @@ class _Format(msgspec.Struct, gc=False):
 
 
 class _Text(msgspec.Struct, gc=False):
-    format: _Format | None = None
+    format: _TextFormat | None = None
 
 
 class _NamedSchema(msgspec.Struct, gc=False, omit_defaults=True):
@@ -236,7 +236,7 @@ def _no_previous_response(id: str) -> ApiError:
     )
 
 
-def _response_format(format: _Format) -> dict[str, object]:
+def _response_format(format: _TextFormat) -> dict[str, object]:
     """``text.format`` in the shape of the chat API, which nests the schema."""
     if format.type == "json_object":
         return {"type": "json_object"}

@@ -46,12 +46,12 @@ class EchoedTool(msgspec.Struct, tag_field="type", tag="function"):
     strict: bool | None = None
 
 
-class _Reasoning(msgspec.Struct):
+class _EchoedReasoning(msgspec.Struct):
     effort: str | None = None
     summary: str | None = None
 
 
-class _Format(msgspec.Struct):
+class _EchoedFormat(msgspec.Struct):
     type: str = "text"
 
 
@@ -63,7 +63,7 @@ class _SchemaFormat(msgspec.Struct):
     strict: bool = False
 
 
-class _Text(msgspec.Struct, omit_defaults=True):
+class _EchoedText(msgspec.Struct, omit_defaults=True):
     format: msgspec.Raw = _NULL
     verbosity: str | None = None
 
@@ -74,16 +74,16 @@ def echo(fields: Fields, tools: list[msgspec.Raw], *, stored: bool) -> bytes:
                for name, default in _DEFAULTS.items()}  # fmt: skip
     members["tools"] = _encode(tools)
     members["background"] = b"false"
-    members["reasoning"] = _encode(decode_value(fields, "reasoning", _Reasoning) or _Reasoning())
+    members["reasoning"] = _encode(decode_value(fields, "reasoning", _EchoedReasoning) or _EchoedReasoning())
     members["text"] = _text(fields)
     members["store"] = b"true" if stored else b"false"
     return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items())
 
 
 def _text(fields: Fields) -> bytes:
-    text = decode_value(fields, "text", _Text) or _Text()
-    kind = _Format() if text.format == _NULL else msgspec.json.decode(text.format, type=_Format)
-    format: _Format | _SchemaFormat = kind
+    text = decode_value(fields, "text", _EchoedText) or _EchoedText()
+    kind = _EchoedFormat() if text.format == _NULL else msgspec.json.decode(text.format, type=_EchoedFormat)
+    format: _EchoedFormat | _SchemaFormat = kind
     if kind.type == "json_schema":
         format = msgspec.json.decode(text.format, type=_SchemaFormat)
     text.format = msgspec.Raw(_encode(format))

@@ -46,7 +46,7 @@ class _ToolType(msgspec.Struct, gc=False):
     type: object = "function"
 
 
-class _Format(msgspec.Struct, gc=False):
+class _InputFormat(msgspec.Struct, gc=False):
     type: str = "text"
     syntax: str = ""
     definition: str = ""
@@ -56,7 +56,7 @@ class _Tool(msgspec.Struct, gc=False):
     name: str = ""
     description: str | None = None
     parameters: msgspec.Raw = _NULL
-    format: _Format | None = None
+    format: _InputFormat | None = None
     tools: list[msgspec.Raw] | None = None
     function: msgspec.Raw = _NULL
     """A tool in the shape of the chat API, which some clients send."""
