@@ -34,6 +34,8 @@ class RawUpstream:
     def __init__(self, play: bytes | Play) -> None:
         self.play = play
         self.requests = 0
+        self.bodies: list[bytes] = []
+        """The bodies of these requests."""
         self.closed: queue.Queue[int] = queue.Queue()
         """Numbers of connections that the gateway has closed."""
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -76,8 +78,9 @@ class RawUpstream:
                 length = int(fields.get(b"content-length", b"0"))
                 while len(rest) < length:
                     rest += sock.recv(65536)
-                rest = rest[length:]
+                body, rest = rest[:length], rest[length:]
                 with self._lock:
+                    self.bodies.append(body)
                     self.requests += 1
                     count = self.requests
                 if isinstance(self.play, bytes):
