@@ -127,7 +127,7 @@ class Application:
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
         self._add_chat_apis(relays, Completions(config, relays, auth.key_of, limits, cache))
-        self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue))
+        self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue, relays.find))
         self._add_pages(config)
         self.sampler = self._watch(config)
 

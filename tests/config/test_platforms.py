@@ -294,6 +294,8 @@ def test_another_server_may_have_models_of_claude(tmp_path: Path) -> None:
     configured = RouteTable(loaded(tmp_path, ZTOAPI_CLAUDE_OPUS="claude-opus-4", **environ).config)
     assert configured.find("claude-opus-5").upstream == "claude-opus-4"
     assert configured.find("claude-haiku-5").upstream == "claude-haiku-5"
+    assert configured.find("claude-zai-org/GLM-4.6").upstream == "zai-org/GLM-4.6"
+    assert configured.find("claude-glm-4.6").upstream == "glm-4.6"
 
 
 @pytest.mark.parametrize(

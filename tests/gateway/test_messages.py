@@ -1,5 +1,6 @@
 """The Messages API through gateway and simulator, as Anthropic's SDK and Claude Code use it."""
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
 
@@ -7,7 +8,7 @@ import anthropic
 import httpx
 import pytest
 
-from tests.gateway.replies import GOOD, Replies, Reply, streamed
+from tests.gateway.replies import GOOD, Replies, Reply, streamed, whole
 from tests.stack import Stack
 from ztoapi.errors import Ending
 
@@ -117,7 +118,16 @@ def test_tokens_are_counted_without_a_request_to_the_upstream(stack: Stack) -> N
     assert stack.stats()["requests"] == 0
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/messages", "/anthropic/v1/messages", "/v1/messages?beta=true"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/messages",
+        "/messages",
+        "/anthropic/v1/messages",
+        "/api/anthropic/v1/messages",
+        "/v1/messages?beta=true",
+    ],
+)
 def test_paths(shared: Stack, path: str) -> None:
     assert post(shared, {"messages": HELLO}, path).status_code == 200
 
@@ -130,6 +140,7 @@ def test_paths(shared: Stack, path: str) -> None:
         ("GET", "/v1/messages", b"", 405, "invalid_request_error"),
         ("POST", "/v1/messages/batches", b"{}", 404, "not_found_error"),
         ("POST", "/anthropic/v1/unknown", b"{}", 404, "not_found_error"),
+        ("POST", "/v1/v1/messages", b"{}", 404, "not_found_error"),
     ],
 )
 def test_refusals_have_the_format_of_the_api(
@@ -139,6 +150,41 @@ def test_refusals_have_the_format_of_the_api(
     shown = response.json()
     assert (response.status_code, shown["type"], shown["error"]["type"]) == (status, "error", type)
     assert response.headers.get_list("request-id") == [shown["request_id"]] == [response.headers["x-request-id"]]
+
+
+def test_the_remedy_for_a_base_url_with_v1(shared: Stack) -> None:
+    message = post(shared, {"messages": HELLO}, "/v1/v1/messages").json()["error"]["message"]
+    assert "the gateway's address without /v1" in message
+
+
+def test_long_names_are_not_kept(stack: Stack) -> None:
+    for path in ("/v1/messages", "/v1/responses", "/v1/completions"):
+        body = {"model": "x" * 300, "messages": HELLO, "input": "a", "prompt": "a"}
+        assert post(stack, body, path).status_code == 400
+    kept = [name for name in gc.get_objects() if isinstance(name, dict) and "x" * 300 in name]
+    assert kept == []
+
+
+def test_a_claude_name_has_the_fallbacks_of_its_model() -> None:
+    def reply(body: dict[str, object]) -> Reply:
+        return streamed(*GOOD) if body["model"] == "other" else whole(b"{}", b"503 Service Unavailable")
+
+    with (
+        Replies(reply) as upstream,
+        upstream.stack("zai", MODEL_FALLBACKS='{"glm-5.3": ["other"]}', ZTOAPI_MAX_TRIES="1") as stack,
+    ):
+        answer = post(stack, {"model": "claude-opus-4-1", "messages": HELLO, "stream": True})
+        assert answer.status_code == 200
+    assert [body["model"] for body in upstream.bodies] == ["glm-5.3", "other"]
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "/v1/completions", "/v1/responses"])
+def test_a_session_stays_with_a_credential(path: str) -> None:
+    with Stack(UPSTREAM_TOKENS="a|b|c") as stack:
+        body: Fields = {"input": "a"} if path == "/v1/responses" else {"messages": HELLO, "prompt": "a"}
+        for _ in range(4):
+            assert post(stack, body, path, **{"x-session-id": "s1"}).status_code == 200
+        assert len({record.credential for record in stack.application.recorder.recent}) == 1
 
 
 def test_a_missing_key_has_it_too(closed: Stack) -> None:

@@ -89,3 +89,21 @@ def test_clients_of_anthropic_get_its_list(shared: Stack) -> None:
 def test_one_model_in_the_format_of_anthropic(shared: Stack) -> None:
     model = anthropic.Anthropic(base_url=shared.url, api_key="any").models.retrieve("claude-glm-5.3")
     assert (model.id, model.max_tokens) == ("claude-glm-5.3", 131072)
+
+
+def test_names_of_claude_are_found(shared: Stack) -> None:
+    client = anthropic.Anthropic(base_url=shared.url, api_key="any", max_retries=0)
+    assert client.models.retrieve("claude-opus-4-1").max_tokens == 131072
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        client.models.retrieve("unknown")
+    assert caught.value.body == {
+        "type": "error",
+        "error": {"type": "not_found_error", "message": caught.value.body["error"]["message"]},  # type: ignore[index]
+        "request_id": caught.value.request_id,
+    }
+
+
+def test_only_aliases_that_are_served_are_listed() -> None:
+    with Stack("openai", MODEL_PLATFORM_MAP='{"Qwen3": "openai", "zai-org/GLM-4.6": "openai"}') as stack:
+        listed = [model.id for model in anthropic.Anthropic(base_url=stack.url, api_key="any").models.list()]
+    assert {"claude-Qwen3", "claude-zai-org/GLM-4.6"} <= {*listed}

@@ -43,9 +43,11 @@ class RouteTable:
 
     def _of_claude(self, model: str) -> str:
         """Returns the model that a name of Claude's stands for: of ``claude-glm-5.3`` it is the rest of the name."""
-        name = model.lower().removeprefix(CLAUDE_PREFIX).removesuffix(_LONG_CONTEXT)
-        if name in self._routes or (self._tiers and name.startswith("glm-")):
-            return name
+        rest = model[len(CLAUDE_PREFIX) :].removesuffix(_LONG_CONTEXT)
+        name = rest.lower()
+        # No name of Claude's has a slash; those of open models usually do.
+        if name in self._routes or name.startswith("glm-") or "/" in name:
+            return rest
         return next((target for tier, target in self._tiers.items() if tier in name), model)
 
     def _unnamed(self, model: str) -> ModelRoute:

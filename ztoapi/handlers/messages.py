@@ -78,7 +78,6 @@ class MessagesHandler:
             request,
             TranslatedResponse(exchange, writer, headers),
             stream=bool(request.stream),
-            session=session_of(exchange.request.headers),
         )
 
     def _pass_on(self, exchange: Exchange, request: NativeRequest) -> None:

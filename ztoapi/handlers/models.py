@@ -20,7 +20,7 @@ import msgspec
 
 from ztoapi.apis.messages.models import ModelInfo, model_list
 from ztoapi.config.catalogue import Catalogue, first_day
-from ztoapi.config.model import ClientKey, Config, ModelFacts
+from ztoapi.config.model import ClientKey, Config, ModelFacts, ModelRoute
 from ztoapi.config.routes import CLAUDE_PREFIX
 from ztoapi.dialects.lenient import decode_part
 from ztoapi.errors import ApiError, UpstreamError
@@ -108,7 +108,7 @@ _encode = msgspec.json.Encoder().encode
 
 class ModelsHandler:
     """``clock`` returns seconds, for the lifetime of lists. ``key_of`` returns the client's key, if any: only models
-    that it may use are listed."""
+    that it may use are listed. ``find`` returns the route of a requested model."""
 
     def __init__(
         self,
@@ -118,7 +118,9 @@ class ModelsHandler:
         clock: Callable[[], float],
         key_of: Callable[[Exchange], ClientKey | None],
         catalogue: Catalogue,
+        find: Callable[[str], tuple[ModelRoute, Upstream]],
     ) -> None:
+        self._find = find
         self._upstreams = upstreams
         self._client = client
         self._clock = clock
@@ -155,12 +157,16 @@ class ModelsHandler:
             exchange.respond(200, _encode(_ModelList(models)))
             return
         infos = [_info(model, model.id) for model in models]
-        aliases = [_info(model, _alias(model.id)) for model in models if not model.id.startswith(CLAUDE_PREFIX)]
+        aliases = [_info(model, _alias(model.id)) for model in models if self._has_alias(model)]
         exchange.respond(200, model_list(infos + aliases))
 
     async def _one(self, exchange: Exchange, model: str, key: ClientKey | None) -> None:
+        names = [model.lower()]
+        if names[0].startswith(CLAUDE_PREFIX):
+            route, _ = self._find(model)
+            names += [route.public.lower(), route.upstream.lower()]
         for known in await self._models(key):
-            if model.lower() in (known.id.lower(), _alias(known.id).lower()):
+            if known.id.lower() in names:
                 anthropic = _ANTHROPIC_VERSION in exchange.request.headers
                 exchange.respond(200, _encode(_info(known, model).encoded() if anthropic else known))
                 return
@@ -170,6 +176,13 @@ class ModelsHandler:
             code="model_not_found",
             param="model",
         )
+
+    def _has_alias(self, model: _Model) -> bool:
+        """Returns whether the model is served under the alias too."""
+        if model.id.startswith(CLAUDE_PREFIX):
+            return False
+        own, alias = self._find(model.id)[0], self._find(_alias(model.id))[0]
+        return (own.platform, own.upstream.lower()) == (alias.platform, alias.upstream.lower())
 
     async def _models(self, key: ClientKey | None) -> list[_Model]:
         now = self._clock()

@@ -123,7 +123,7 @@ class ResponsesHandler:
             chat,
             TranslatedResponse(exchange, writer, on_complete=keep),
             stream=request.stream,
-            session=key.encode() if key else session_of(exchange.request.headers),
+            session=key.encode() if key else None,
         )
 
     def _count(self, exchange: Exchange, request: ResponsesRequest, history: History) -> None:

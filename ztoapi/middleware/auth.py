@@ -28,14 +28,19 @@ class Auth:
         if not self._keys.required:
             return None
         headers = exchange.request.headers
-        sent = client_key(headers)
+        refusal = self._check(exchange, client_key(headers))
+        if refusal is not None and b"authorization" in headers and b"x-api-key" in headers:
+            # Clients of Anthropic's API may send both, one of which is for somewhere else.
+            other = self._check(exchange, headers[b"x-api-key"])
+            if other is None:
+                del headers[b"authorization"]
+                return None
+        return refusal
+
+    def _check(self, exchange: Exchange, sent: bytes) -> ApiError | None:
         if not sent:
             return _refusal("no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "missing_api_key")
         key = self._keys.find(sent)
-        if key is None and b"authorization" in headers and b"x-api-key" in headers:
-            # Clients of Anthropic's API may send both, one of which is for somewhere else.
-            del headers[b"authorization"]
-            key = self._keys.find(client_key(headers))
         if key is None:
             return _refusal("the API key is not known here", "invalid_api_key")
         exchange.record.key = key.name

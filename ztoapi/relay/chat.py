@@ -16,11 +16,12 @@ from ztoapi.config.model import Config, ModelRoute
 from ztoapi.config.routes import RouteTable
 from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.registry import DIALECTS
-from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects.request import MAX_MODEL_CHARACTERS, ChatRequest
 from ztoapi.dialects.translate import Translation, TranslationContext
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
 from ztoapi.relay.relay import Relay
+from ztoapi.relay.sessions import session_of
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.relay.zread import prepare
 from ztoapi.server.downstream import Downstream
@@ -92,8 +93,8 @@ class ChatRelays:
         return target.route, target.upstream
 
     def capabilities(self, model: str) -> ModelCapabilities:
-        """Returns the capabilities of a requested model."""
-        return self._target(model).whole.capabilities
+        """Returns the capabilities of a requested model. A name that is too long, which will be refused, has none."""
+        return UNKNOWN if len(model) > MAX_MODEL_CHARACTERS else self._target(model).whole.capabilities
 
     def send(
         self,
@@ -121,8 +122,10 @@ class ChatRelays:
         calls: Prepare | None = None
         if translation.prepares:
             calls = partial(prepare, self._control, self._clock, upstream.platform.base_url, translation)
-        if self._session_header is not None:
-            session = downstream.request.headers.get(self._session_header) or session
+        if upstream.has_choice:
+            headers = downstream.request.headers
+            chosen = None if self._session_header is None else headers.get(self._session_header)
+            session = chosen or session or session_of(headers)
         downstream.record.served_model = model
         relay = Relay(downstream, self._client, self.options)
         relay.start(upstream, translation, target.model, stream, session, calls, on_failure)

@@ -79,7 +79,10 @@ class Completions:
         session: bytes | None,
     ) -> None:
         config = self._config
-        fallbacks = config.fallbacks.get(request.model.lower(), ()) if config.fallbacks else ()
+        fallbacks: tuple[str, ...] = ()
+        if config.fallbacks:
+            route, _ = self._relays.find(request.model)
+            fallbacks = config.fallbacks.get(route.public.lower(), ())
         if key is not None and key.models:
             fallbacks = tuple(model for model in fallbacks if key.allows(model))
         if self._cache is None:

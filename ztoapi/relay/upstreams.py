@@ -82,6 +82,8 @@ class Upstream:
         self.budget = RetryBudget(config.retry_budget_percent / 100, _FREE_RETRIES)
         self.no_usage_until = -math.inf
         """Loop time until which streams are requested without usage, which the upstream has refused."""
+        self.has_choice = len(platform.credentials) > 1
+        """Whether a session decides which credential is used."""
         self._loop = loop
         self._redaction = redaction
         self._logged_at = -math.inf

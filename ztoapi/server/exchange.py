@@ -250,8 +250,8 @@ class Exchange:
             return
         self.record.error_code = error.code
         if not self.started:
-            route = self.route
-            errors = self._connection.context.routes.errors_below(self.request.path) if route is None else route.errors
+            request = self.request
+            errors = self._connection.context.routes.errors_for(self.route, request.path, request.headers)
             status, headers, body = errors(error, self.request_id)
             self.respond(status, body, headers=headers, ending=error.ending)
             return

@@ -1,7 +1,7 @@
 """The routes of a server. The path of a request is looked up once, when its head has been parsed.
 
 ``wire/path.py`` has given the path its normal form by then. A route is also found with a slash at the end, below
-``/anthropic`` and, below ``/v1``, without this prefix: base URLs are configured in all these ways.
+``/anthropic`` or ``/api/anthropic`` and, below ``/v1``, without that: base URLs are configured in all these ways.
 """
 
 import difflib
@@ -18,8 +18,10 @@ __all__ = ["Group", "Route", "Routes"]
 T = TypeVar("T")
 
 _VERSION: Final = "/v1"
-_ANTHROPIC: Final = "/anthropic"
+_ANTHROPIC: Final = ("/api/anthropic", "/anthropic")
 """Where Z.ai and others have the Messages API, so that clients are configured with it."""
+_ANTHROPIC_VERSION: Final = b"anthropic-version"
+"""The field that only clients of Anthropic's API send."""
 _MESSAGES: Final = "/v1/messages"
 """The path of that API."""
 _MAX_SHOWN_PATH: Final = 200
@@ -138,8 +140,15 @@ class Routes(Generic[T]):
                 return route
         return None
 
-    def errors_below(self, path: str) -> ErrorFormat:
-        """Returns the format of errors for a path without a route: that of the client API to which it belongs."""
+    def errors_for(self, route: Route[T] | None, path: str, headers: Mapping[bytes, bytes]) -> ErrorFormat:
+        """Returns the format of errors for a request: that of the client API that it belongs to."""
+        errors = self._errors_below(path) if route is None else route.errors
+        if errors is error_response and _ANTHROPIC_VERSION in headers and _MESSAGES in self._by_path:
+            return self._by_path[_MESSAGES].errors
+        return errors
+
+    def _errors_below(self, path: str) -> ErrorFormat:
+        path = self._find_within(path[:_MAX_SHOWN_PATH].lower()) or path
         versioned = f"{_MESSAGES if path.startswith(_ANTHROPIC) else _versioned(path)}/"
         return next(
             (route.errors for route in self._by_path.values() if versioned.startswith(f"{route.template}/")),
@@ -157,7 +166,8 @@ class Routes(Generic[T]):
             return ApiError(f"the path is malformed: {error}", code="invalid_path")
         shown = path[:_MAX_SHOWN_PATH]
         if (meant := self._find_within(shown.lower())) is not None:
-            remedy = f"did you mean {meant}? The base URL for clients is this gateway's address and /v1, nothing more"
+            base = "without /v1" if _versioned(meant).startswith(_MESSAGES) else "and /v1, nothing more"
+            remedy = f"did you mean {meant}? The base URL for clients of this API is the gateway's address {base}"
         elif (meant := self._find_near(shown)) is not None:
             remedy = f"did you mean {meant}?"
         else:
@@ -191,4 +201,6 @@ def _nearest(path: str, candidates: list[str]) -> str | None:
 
 def _versioned(path: str) -> str:
     """Returns ``path`` below ``/v1``, without a slash at the end."""
-    return _VERSION + path.removeprefix(_ANTHROPIC).removeprefix(_VERSION).rstrip("/")
+    for prefix in _ANTHROPIC:
+        path = path.removeprefix(prefix)
+    return _VERSION + path.removeprefix(_VERSION).rstrip("/")
