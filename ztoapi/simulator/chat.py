@@ -13,7 +13,16 @@ from ztoapi.simulator.schema import sample
 from ztoapi.simulator.script import MARKER, Script, ScriptedCall, read_script
 from ztoapi.simulator.text import answer_words, json_words
 
-__all__ = ["ChatBody", "ChatFunction", "ChatMessage", "ChatTool", "SimulatedAnswer", "ToolCall", "decoded", "read_chat"]
+__all__ = [
+    "ChatBody",
+    "ChatFunction",
+    "ChatMessage",
+    "ChatTool",
+    "SimulatedResponse",
+    "ToolCall",
+    "decoded",
+    "read_chat",
+]
 
 T = TypeVar("T")
 Body = bytes | bytearray
@@ -134,7 +143,7 @@ class ToolCall(NamedTuple):
     arguments: str
 
 
-class SimulatedAnswer:
+class SimulatedResponse:
     """The content of a response: tokens of reasoning, then words or tool calls, and the finish reason.
 
     ``raw`` is the request body. The prompt counts a token for every four bytes of its messages. Raises ApiError if the

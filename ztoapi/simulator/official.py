@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from ztoapi.simulator.chat import SimulatedAnswer
+from ztoapi.simulator.chat import SimulatedResponse
 from ztoapi.simulator.chat_reply import SimulatedChat, send_chat
 from ztoapi.simulator.codes import REFUSALS
 from ztoapi.simulator.faults import SimulatedCall
@@ -17,7 +17,7 @@ from ztoapi.simulator.plan import ResponsePlan
 from ztoapi.simulator.strictness import Objection, check
 from ztoapi.simulator.text import framed, reasoning_words
 
-__all__ = ["CREATED", "Official", "delta_events"]
+__all__ = ["CREATED", "Official", "delta_events", "message_of"]
 
 CREATED = 1767225600
 """Creation time of every simulated response, so that equal requests get equal responses."""
@@ -46,11 +46,11 @@ class Official:
             return body
         thinks = "disabled" != (body.thinking and body.thinking.type) and body.reasoning_effort not in _NO_EFFORT
         reasoning = call.plan.thinking_tokens if thinks else 0
-        answer = SimulatedAnswer(body, call.plan, raw=raw, reasoning=reasoning)
+        response = SimulatedResponse(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"2026{call.number:08d}sim", "created": CREATED, "model": call.model}
-        events = delta_events(partial(_event, base), call.plan, answer, fragments=bool(body.tool_stream))
-        whole = partial(_whole, base, call, answer)
-        return SimulatedChat(events, _last(base, answer), whole, answer.tokens + reasoning, bool(body.stream))
+        events = delta_events(partial(_event, base), call.plan, response, fragments=bool(body.tool_stream))
+        whole = partial(_whole, base, call, response)
+        return SimulatedChat(events, _last(base, response), whole, response.tokens + reasoning, bool(body.stream))
 
 
 def _event(base: Object, delta: Object, finish: str | None = None, **more: object) -> bytes:
@@ -61,43 +61,49 @@ def _event(base: Object, delta: Object, finish: str | None = None, **more: objec
 
 
 def delta_events(
-    event: Callable[[Object], bytes], plan: ResponsePlan, answer: SimulatedAnswer, *, fragments: bool
+    event: Callable[[Object], bytes], plan: ResponsePlan, response: SimulatedResponse, *, fragments: bool
 ) -> Iterator[bytes]:
     """Yields the events of reasoning, then of the tool calls or of the content; ``event`` encodes a delta."""
     before, after = event({"reasoning_content": "@"}).rsplit(b"@", 1)
-    yield from framed(reasoning_words(plan, answer.reasoning), before, after, repeated=answer.repeats)
-    if answer.calls:
-        for part in _tool_fragments(answer, fragments=fragments):
+    yield from framed(reasoning_words(plan, response.reasoning), before, after, repeated=response.repeats)
+    if response.calls:
+        for part in _tool_fragments(response, fragments=fragments):
             yield event({"tool_calls": [part]})
         return
     before, after = event({"content": "@"}).rsplit(b"@", 1)
-    yield from framed(answer.words(), before, after, repeated=answer.repeats)
+    yield from framed(response.words(), before, after, repeated=response.repeats)
 
 
-def _last(base: Object, answer: SimulatedAnswer) -> bytes:
-    return _event(base, {"content": ""}, answer.finish_reason, usage=answer.usage()) + _DONE
-
-
-def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> bytes:
-    message: Object = {"role": "assistant", "content": ""}
-    if answer.reasoning:
-        message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))
-    if answer.calls:
-        message["tool_calls"] = answer.message_calls()
+def message_of(plan: ResponsePlan, response: SimulatedResponse, *, empty: str | None) -> Object:
+    """Returns the message of a response that is not streamed. ``empty`` is its content beside tool calls."""
+    message: Object = {"role": "assistant", "content": empty}
+    if response.reasoning:
+        message["reasoning_content"] = "".join(reasoning_words(plan, response.reasoning))
+    if response.calls:
+        message["tool_calls"] = response.message_calls()
     else:
-        message["content"] = "".join(answer.words())
+        message["content"] = "".join(response.words())
+    return message
+
+
+def _last(base: Object, response: SimulatedResponse) -> bytes:
+    return _event(base, {"content": ""}, response.finish_reason, usage=response.usage()) + _DONE
+
+
+def _whole(base: Object, call: SimulatedCall, response: SimulatedResponse) -> bytes:
+    message = message_of(call.plan, response, empty="")
     whole: Object = {
         **base,
-        "request_id": answer.request_id or base["id"],
-        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
-        "usage": answer.whole_usage(),
+        "request_id": response.request_id or base["id"],
+        "choices": [{"index": 0, "message": message, "finish_reason": response.finish_reason}],
+        "usage": response.whole_usage(),
     }
     return _encode(whole)
 
 
-def _tool_fragments(answer: SimulatedAnswer, *, fragments: bool) -> Iterator[Object]:
-    """Yields each call of ``answer``: in one piece, or first its id and name and then fragments of its arguments."""
-    for index, call in enumerate(answer.calls):
+def _tool_fragments(response: SimulatedResponse, *, fragments: bool) -> Iterator[Object]:
+    """Yields each call of ``response``: in one piece, or first its id and name and then fragments of its arguments."""
+    for index, call in enumerate(response.calls):
         head: Object = {"index": index, "id": call.id, "type": "function"}
         if not fragments:
             yield {**head, "function": {"name": call.name, "arguments": call.arguments}}

@@ -9,13 +9,12 @@ from functools import partial
 
 import msgspec
 
-from ztoapi.simulator.chat import ChatBody, SimulatedAnswer, read_chat
+from ztoapi.simulator.chat import ChatBody, SimulatedResponse, read_chat
 from ztoapi.simulator.chat_reply import SimulatedChat, send_chat
 from ztoapi.simulator.codes import REFUSALS
 from ztoapi.simulator.faults import SimulatedCall
-from ztoapi.simulator.official import CREATED, delta_events
+from ztoapi.simulator.official import CREATED, delta_events, message_of
 from ztoapi.simulator.strictness import Objection
-from ztoapi.simulator.text import reasoning_words
 
 __all__ = ["Plain"]
 
@@ -47,37 +46,31 @@ class Plain:
         except msgspec.DecodeError as error:
             return Objection("1210", str(error))
         reasoning = call.plan.reasoning or 0
-        answer = SimulatedAnswer(body, call.plan, raw=raw, reasoning=reasoning)
+        response = SimulatedResponse(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"chatcmpl-sim{call.number}", "object": "chat.completion.chunk"}
         base |= {"created": CREATED, "model": call.model}
-        events, last = _events(base, call, answer), _last(base, body, answer)
-        whole = partial(_whole, base, call, answer)
-        return SimulatedChat(events, last, whole, answer.tokens + reasoning, bool(body.stream))
+        events, last = _events(base, call, response), _last(base, body, response)
+        whole = partial(_whole, base, call, response)
+        return SimulatedChat(events, last, whole, response.tokens + reasoning, bool(body.stream))
 
 
 def _event(base: Object, delta: Object, finish: str | None = None) -> bytes:
     return b"data: %b\n\n" % _encode({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
 
-def _events(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> Iterator[bytes]:
+def _events(base: Object, call: SimulatedCall, response: SimulatedResponse) -> Iterator[bytes]:
     yield _event(base, {"role": "assistant", "content": ""})
-    yield from delta_events(partial(_event, base), call.plan, answer, fragments=True)
+    yield from delta_events(partial(_event, base), call.plan, response, fragments=True)
 
 
-def _last(base: Object, body: ChatBody, answer: SimulatedAnswer) -> bytes:
-    events = _event(base, {}, answer.finish_reason)
+def _last(base: Object, body: ChatBody, response: SimulatedResponse) -> bytes:
+    events = _event(base, {}, response.finish_reason)
     if body.stream_options is not None and body.stream_options.include_usage:
-        events += b"data: %b\n\n" % _encode({**base, "choices": [], "usage": answer.usage()})
+        events += b"data: %b\n\n" % _encode({**base, "choices": [], "usage": response.usage()})
     return events + _DONE
 
 
-def _whole(base: Object, call: SimulatedCall, answer: SimulatedAnswer) -> bytes:
-    message: Object = {"role": "assistant", "content": None}
-    if answer.reasoning:
-        message["reasoning_content"] = "".join(reasoning_words(call.plan, answer.reasoning))
-    if answer.calls:
-        message["tool_calls"] = answer.message_calls()
-    else:
-        message["content"] = "".join(answer.words())
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-    return _encode({**base, "object": "chat.completion", "choices": [choice], "usage": answer.whole_usage()})
+def _whole(base: Object, call: SimulatedCall, response: SimulatedResponse) -> bytes:
+    message = message_of(call.plan, response, empty=None)
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": response.finish_reason}
+    return _encode({**base, "object": "chat.completion", "choices": [choice], "usage": response.whole_usage()})

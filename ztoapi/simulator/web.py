@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.simulator.chat import ChatBody, ChatMessage, ChatTool, SimulatedAnswer, decoded
+from ztoapi.simulator.chat import ChatBody, ChatMessage, ChatTool, SimulatedResponse, decoded
 from ztoapi.simulator.codes import REFUSALS
 from ztoapi.simulator.faults import SimulatedCall, refuse
 from ztoapi.simulator.official import CREATED
@@ -67,29 +67,29 @@ class WebChat:
         thinks = body.features.enable_thinking is not False
         chat = ChatBody(messages=body.messages, max_tokens=body.params.max_tokens, tools=body.tools)
         reasoning = call.plan.thinking_tokens if thinks else 0
-        answer = SimulatedAnswer(chat, call.plan, raw=raw, reasoning=reasoning)
-        last = _event(phase="other", delta_content="", usage=answer.usage()) + _event(phase="done", done=True)
-        Pacer(call.exchange, call.plan, self, _events(call, answer), last).start()
+        response = SimulatedResponse(chat, call.plan, raw=raw, reasoning=reasoning)
+        last = _event(phase="other", delta_content="", usage=response.usage()) + _event(phase="done", done=True)
+        Pacer(call.exchange, call.plan, self, _events(call, response), last).start()
 
 
 def _event(**fields: object) -> bytes:
     return b"data: %b\n\n" % _encode({"type": "chat:completion", "data": fields})
 
 
-def _events(call: SimulatedCall, answer: SimulatedAnswer) -> Iterator[bytes]:
-    words = iter(()) if answer.calls else answer.words()
-    if answer.reasoning:
+def _events(call: SimulatedCall, response: SimulatedResponse) -> Iterator[bytes]:
+    words = iter(()) if response.calls else response.words()
+    if response.reasoning:
         quoted = []
-        for word in reasoning_words(call.plan, answer.reasoning):
+        for word in reasoning_words(call.plan, response.reasoning):
             quoted.append(word.replace("\n", "\n> "))
             yield _event(phase="thinking", delta_content=quoted[-1] if len(quoted) > 1 else _OPENING + quoted[0])
         content = f"{_CLOSED}{''.join(quoted)}\n</details>\n{next(words, '')}"
         yield _event(phase="answer", edit_index=_utf16_units(_TAG), edit_content=content)
-    if answer.calls:
-        calls = [{"index": index, **call} for index, call in enumerate(answer.message_calls())]
+    if response.calls:
+        calls = [{"index": index, **call} for index, call in enumerate(response.message_calls())]
         yield _event(phase="tool_call", delta_content="", tool_calls=calls)
     before, after = _event(phase="answer", delta_content="@").split(b"@")
-    yield from framed(words, before, after, repeated=answer.repeats)
+    yield from framed(words, before, after, repeated=response.repeats)
 
 
 def _utf16_units(text: str) -> int:
