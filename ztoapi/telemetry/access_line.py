@@ -121,10 +121,10 @@ def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLi
 def json_lines(lines: list[AccessLine]) -> bytes:
     """Returns one JSON object per line, each followed by LF."""
     try:
-        octets = _encode_lines(lines)
+        data = _encode_lines(lines)
     except UnicodeEncodeError:
-        octets = _encode_lines([_without_surrogates(line) for line in lines])
-    return _visible(octets)
+        data = _encode_lines([_without_surrogates(line) for line in lines])
+    return _visible(data)
 
 
 def text_lines(lines: Iterable[AccessLine]) -> bytes:
@@ -162,11 +162,11 @@ def _word(text: str) -> bytes:
     return text.encode("ascii") if _BARE.fullmatch(text) else _encode(text)
 
 
-def _visible(octets: bytes) -> bytes:
+def _visible(data: bytes) -> bytes:
     """Escapes characters that are not visible: JSON itself leaves DEL and everything beyond ASCII unescaped."""
-    if octets.isascii() and b"\x7f" not in octets:
-        return octets
-    return _ODD.sub(_escaped, octets.decode("utf-8")).encode("utf-8")
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    return _ODD.sub(_escaped, data.decode("utf-8")).encode("utf-8")
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -12,6 +12,8 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
+from ztoapi.telemetry.descriptors import write_some
+
 __all__ = ["LogFile"]
 
 _MODE: Final = 0o640
@@ -80,19 +82,14 @@ class LogFile:
             self._failing = False
         return written
 
-    def _write_whole(self, octets: bytes) -> int:
-        rest = memoryview(octets)
+    def _write_whole(self, data: bytes) -> int:
+        rest = memoryview(data)
         while rest:
             try:
-                rest = rest[os.write(self._fd, rest) :]
-            except BlockingIOError:
-                # Another process with the same pipe or terminal has made it non-blocking.
-                poll = select.poll()
-                poll.register(self._fd, select.POLLOUT)
-                poll.poll()
+                rest = rest[write_some(self._fd, rest) :]
             except OSError as error:
-                raise _Interrupted(error.strerror or str(error), len(octets) - len(rest)) from error
-        return len(octets)
+                raise _Interrupted(error.strerror or str(error), len(data) - len(rest)) from error
+        return len(data)
 
 
 class _Interrupted(Exception):

@@ -7,11 +7,11 @@ The queue is bounded; messages that find no room in it, and those that cannot be
 import logging
 import os
 import queue
-import select
 import threading
 from collections.abc import Iterator
 from typing import Final
 
+from ztoapi.telemetry.descriptors import write_some
 from ztoapi.telemetry.samples import Sample
 
 __all__ = ["MessageLog"]
@@ -79,10 +79,4 @@ class MessageLog(logging.Handler):
     def _write_whole(self, message: bytes) -> None:
         rest = memoryview(message)
         while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:
-                # Another process has made the pipe or terminal non-blocking.
-                poll = select.poll()
-                poll.register(self._descriptor, select.POLLOUT)
-                poll.poll()
+            rest = rest[write_some(self._descriptor, rest) :]
