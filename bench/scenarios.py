@@ -110,10 +110,10 @@ def _whole_stream(dialect: DialectName) -> tuple[Step, Totals]:
 def _new_head() -> Step:
     """Alternates between two heads, because a connection caches its last head."""
     wire = ServerWire(Limits())
-    octets = itertools.cycle([request(stream=True), request(stream=True).replace(b"x64", b"arm64")])
+    requests = itertools.cycle([request(stream=True), request(stream=True).replace(b"x64", b"arm64")])
 
     def step() -> None:
-        wire.receive_data(next(octets))
+        wire.receive_data(next(requests))
         wire.next_head()
         wire.next_request()
 

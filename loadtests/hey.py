@@ -65,15 +65,15 @@ def read_whole(target: Target, body: bytes) -> int:
     connection = http.client.HTTPConnection(target.host, target.port, timeout=_TIMEOUT_SECONDS)
     try:
         response = _post(connection, target, body)
-        octets = response.read()
+        data = response.read()
     finally:
         connection.close()
     if response.status != 200:
-        raise ValueError(f"status {response.status}: {octets[:200]!r}")
-    choice = json.loads(octets)["choices"][0]
+        raise ValueError(f"status {response.status}: {data[:200]!r}")
+    choice = json.loads(data)["choices"][0]
     if not choice["message"]["content"] or choice["finish_reason"] != "stop":
-        raise ValueError(f"not a complete response: {octets[:200]!r}")
-    return len(octets)
+        raise ValueError(f"not a complete response: {data[:200]!r}")
+    return len(data)
 
 
 def _post(connection: http.client.HTTPConnection, target: Target, body: bytes) -> http.client.HTTPResponse:
@@ -90,25 +90,25 @@ def start_hey(target: Target, body: bytes, requests: int, concurrency: int) -> "
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def faults_of(report: str, requests: int, octets: int | None = None) -> list[str]:
-    """Returns the faults in hey's ``report`` of ``requests`` requests. Each response must have ``octets`` bytes, unless
+def faults_of(report: str, requests: int, size: int | None = None) -> list[str]:
+    """Returns the faults in hey's ``report`` of ``requests`` requests. Each response must have ``size`` bytes, unless
     None."""
     statuses = {status: int(count) for status, count in re.findall(r"\[(\d{3})\]\s+(\d+) responses", report)}
     faults = [] if statuses == {"200": requests} else [f"{requests} requests, but by status: {statuses}"]
     faults += re.findall(r"\[\d+\]\s+(.+)", report.partition("Error distribution:")[2])
-    if octets is not None:
+    if size is not None:
         total = re.search(r"Total data:\s+(\d+) bytes", report)
-        if total is None or int(total[1]) != octets * requests:
-            faults.append(f"expected {octets * requests} bytes, received {total[1] if total else 'none'}")
+        if total is None or int(total[1]) != size * requests:
+            faults.append(f"expected {size * requests} bytes, received {total[1] if total else 'none'}")
     return faults
 
 
 def _run_whole(target: Target, question: Question, arguments: argparse.Namespace) -> dict[str, object]:
     body = question.body.replace(b'"stream":true', b'"stream":false')
-    octets = read_whole(target, body)
+    size = read_whole(target, body)
     report, _ = start_hey(target, body, arguments.requests, arguments.concurrency).communicate()
     sys.stdout.write(report)
-    return {"octets": octets, "faults": faults_of(report, arguments.requests, octets)}
+    return {"bytes": size, "faults": faults_of(report, arguments.requests, size)}
 
 
 def _run_streams(target: Target, question: Question, arguments: argparse.Namespace) -> dict[str, object]:

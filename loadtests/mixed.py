@@ -9,33 +9,33 @@ from loadtests.users import OpenLoopUser
 
 
 class SizedUser(OpenLoopUser):
-    """A user with prompts of ``prompt_octets`` bytes and responses of ``tokens`` tokens."""
+    """A user with prompts of ``prompt_bytes`` bytes and responses of ``tokens`` tokens."""
 
     abstract = True
-    prompt_octets: int
+    prompt_bytes: int
     tokens: int
 
     def on_start(self) -> None:
-        messages: list[dict[str, object]] = [{"role": "user", "content": text_of(self.prompt_octets)}]
+        messages: list[dict[str, object]] = [{"role": "user", "content": text_of(self.prompt_bytes)}]
         self.question = self.upstream.question(messages, tokens=self.tokens, settings="ttft=50:itl=5")
 
 
 class ShortUser(SizedUser):
     label = "short"
     weight = 6
-    prompt_octets = 200
+    prompt_bytes = 200
     tokens = 20
 
 
 class MediumUser(SizedUser):
     label = "medium"
     weight = 3
-    prompt_octets = 8_000
+    prompt_bytes = 8_000
     tokens = 200
 
 
 class LongUser(SizedUser):
     label = "long"
     weight = 1
-    prompt_octets = 200_000
+    prompt_bytes = 200_000
     tokens = 400

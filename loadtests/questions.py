@@ -78,6 +78,6 @@ class Upstream(msgspec.Struct, frozen=True):
         return Question(body=_encode(body), deltas=deltas, tools=names, must_call=calls)
 
 
-def text_of(octets: int) -> str:
-    """Returns text of ``octets`` bytes."""
-    return (_SENTENCE * (octets // len(_SENTENCE) + 1))[:octets]
+def text_of(size: int) -> str:
+    """Returns text of ``size`` bytes."""
+    return (_SENTENCE * (size // len(_SENTENCE) + 1))[:size]

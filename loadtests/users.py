@@ -75,14 +75,14 @@ class Caller(OpenLoopUser):
 
 
 class SlowReader(StreamingUser):
-    """Reads ``octets_per_second`` of a response that is sent as fast as it is read, so that every buffer fills."""
+    """Reads ``bytes_per_second`` of a response that is sent as fast as it is read, so that every buffer fills."""
 
     abstract = True
     label = "slow"
     wait_time = constant(0)
     tokens = 300
-    delta_octets = 4000
-    octets_per_second = 400_000
+    delta_bytes = 4000
+    bytes_per_second = 400_000
     _STEP_OCTETS: Final = 16_384
     _RECEIVE_BUFFER_BYTES: Final = 65_536
     """Receive buffer: by default the kernel reads megabytes ahead. Below one loopback segment (64 KB) TCP stalls and
@@ -90,7 +90,7 @@ class SlowReader(StreamingUser):
 
     def on_start(self) -> None:
         messages: list[Object] = [{"role": "user", "content": "Tell me everything."}]
-        settings = f"itl=0:size={self.delta_octets}"
+        settings = f"itl=0:size={self.delta_bytes}"
         self.question = self.upstream.question(messages, tokens=self.tokens, settings=settings)
 
     @task
@@ -106,7 +106,7 @@ class SlowReader(StreamingUser):
             stream.take(line, time.perf_counter())
             taken += len(line)
             if taken >= self._STEP_OCTETS:
-                gevent.sleep(taken / self.octets_per_second)
+                gevent.sleep(taken / self.bytes_per_second)
                 taken = 0
 
 
@@ -159,20 +159,20 @@ class Agent(StreamingUser):
     wait_time = constant(0.1)
     turns = 3
     tokens = 60
-    prompt_octets = (30_000, 100_000, 300_000)
-    result_octets = 4000
+    prompt_bytes = (30_000, 100_000, 300_000)
+    result_bytes = 4000
     settings = "ttft=50:itl=5"
 
     @task
     def converse(self) -> None:
         """Runs one conversation."""
-        messages: list[Object] = [{"role": "system", "content": text_of(_random.choice(self.prompt_octets))}]
+        messages: list[Object] = [{"role": "system", "content": text_of(_random.choice(self.prompt_bytes))}]
         for turn in range(self.turns):
             messages.append({"role": "user", "content": f"Step {turn + 1}: find out what is wrong, and mend it."})
             call = self._ask(messages, "tool call")
             if call is None:
                 return
-            messages += _with_results(call, self.result_octets)
+            messages += _with_results(call, self.result_bytes)
             if not call.calls:
                 continue
             answer = self._ask(messages, "tool result")
@@ -185,8 +185,8 @@ class Agent(StreamingUser):
         return self.ask(question, label=label)
 
 
-def _with_results(stream: Stream, octets: int) -> list[Object]:
-    """Returns the assistant's message, and a result of ``octets`` bytes for each of its calls."""
+def _with_results(stream: Stream, size: int) -> list[Object]:
+    """Returns the assistant's message, and a result of ``size`` bytes for each of its calls."""
     calls = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for call in stream.calls.values()
@@ -194,5 +194,5 @@ def _with_results(stream: Stream, octets: int) -> list[Object]:
     message: Object = {"role": "assistant", "content": "".join(stream.text)}
     if calls:
         message["tool_calls"] = calls
-    results: list[Object] = [{"role": "tool", "tool_call_id": call["id"], "content": text_of(octets)} for call in calls]
+    results: list[Object] = [{"role": "tool", "tool_call_id": call["id"], "content": text_of(size)} for call in calls]
     return [message, *results]

@@ -29,7 +29,7 @@ def test_events_in_the_middle(benchmark: BenchmarkFixture, dialect: str, events:
     event, _ = STREAMS[dialect]
     stream, block = reader(dialect), event(" word") * events
     stream.feed(event("The"))
-    note(benchmark, f"dialect: {events} in a block", octets=len(block), events=events)
+    note(benchmark, f"dialect: {events} in a block", bytes=len(block), events=events)
     out = benchmark(stream.feed, block)
     assert out.count(b" word") == events
 
@@ -46,5 +46,5 @@ def test_a_whole_short_stream(benchmark: BenchmarkFixture, dialect: str) -> None
             stream.feed(block)
         return stream
 
-    note(benchmark, "dialect: a stream of three reads", octets=len(first + middle + end), reads=3)
+    note(benchmark, "dialect: a stream of three reads", bytes=len(first + middle + end), reads=3)
     assert benchmark(read).done

@@ -20,9 +20,9 @@ def test_one_upstream_read(benchmark: BenchmarkFixture, dialect: DialectName, ev
     gateway = Gateway(dialect)
     gateway.receive_request(request(stream=True))
     gateway.receive_response(stream_head() + chunked(zai_event("The")))
-    octets = b"".join(chunked(zai_event(" word")) for _ in range(events))
-    note(benchmark, f"relay: a read of {events}", octets=len(octets), events=events)
-    benchmark(gateway.feeder(octets))
+    data = b"".join(chunked(zai_event(" word")) for _ in range(events))
+    note(benchmark, f"relay: a read of {events}", bytes=len(data), events=events)
+    benchmark(gateway.feeder(data))
     assert gateway.client.last.count(b" word") == events
     gateway.close()
 

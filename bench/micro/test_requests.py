@@ -19,20 +19,20 @@ def body(size: str) -> bytes:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_decode(benchmark: BenchmarkFixture, size: str) -> None:
-    octets = body(size)
-    note(benchmark, f"request of {size}", octets=len(octets))
-    assert benchmark(decode_request, octets).model == "glm-4.6"
+    data = body(size)
+    note(benchmark, f"request of {size}", bytes=len(data))
+    assert benchmark(decode_request, data).model == "glm-4.6"
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_build_with_an_alias(benchmark: BenchmarkFixture, size: str) -> None:
     request = decode_request(body(size))
-    note(benchmark, f"request of {size}", octets=len(request.body))
+    note(benchmark, f"request of {size}", bytes=len(request.body))
     assert b'"other"' in benchmark(openai.build, request, model="other", stream=True)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_build_for_zai(benchmark: BenchmarkFixture, size: str) -> None:
     request = decode_request(body(size))
-    note(benchmark, f"request of {size}", octets=len(request.body))
+    note(benchmark, f"request of {size}", bytes=len(request.body))
     assert benchmark(zai_request.build, request, model="glm-4.6", stream=True, thinking=None)

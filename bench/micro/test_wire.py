@@ -26,7 +26,7 @@ BATCH = 100
 
 
 def test_head_scan_and_h11_parse(benchmark: BenchmarkFixture) -> None:
-    note(benchmark, "heads", octets=len(HEAD), heads=1)
+    note(benchmark, "heads", bytes=len(HEAD), heads=1)
     head = benchmark(parse_head, HEAD, LIMITS)
     assert head.path == "/v1/chat/completions"
 
@@ -40,39 +40,39 @@ def test_head_that_the_connection_has_sent_before(benchmark: BenchmarkFixture) -
         wire.next_request()
 
     receive()
-    note(benchmark, "heads", octets=len(REQUEST), heads=1)
+    note(benchmark, "heads", bytes=len(REQUEST), heads=1)
     benchmark(receive)
 
 
 def test_response_head_that_is_known(benchmark: BenchmarkFixture) -> None:
-    heads, octets = ResponseHeads(), stream_head()
+    heads, data = ResponseHeads(), stream_head()
 
     def read() -> object:
         wire = ClientWire(heads)
         wire.start("POST")
-        return wire.read_head(octets)
+        return wire.read_head(data)
 
-    note(benchmark, "heads", octets=len(octets), heads=1)
+    note(benchmark, "heads", bytes=len(data), heads=1)
     assert benchmark(read) is not None
 
 
 @pytest.mark.parametrize("chunks", [1, BURST, 64])
 def test_chunk_walk(benchmark: BenchmarkFixture, chunks: int) -> None:
-    octets = b"".join(chunked(EVENT) for _ in range(chunks))
+    data = b"".join(chunked(EVENT) for _ in range(chunks))
     decoder = ChunkDecoder()
-    note(benchmark, "chunk walk", octets=len(octets), chunks=chunks)
-    assert benchmark(decoder.decode, octets) == EVENT * chunks
+    note(benchmark, "chunk walk", bytes=len(data), chunks=chunks)
+    assert benchmark(decoder.decode, data) == EVENT * chunks
 
 
 def test_chunk_walk_cut_anywhere(benchmark: BenchmarkFixture) -> None:
-    octets = b"".join(chunked(EVENT) for _ in range(BURST))
-    middle = len(octets) // 2 + 7
+    data = b"".join(chunked(EVENT) for _ in range(BURST))
+    middle = len(data) // 2 + 7
     decoder = ChunkDecoder()
 
     def decode() -> bytes:
-        return decoder.decode(octets[:middle]) + decoder.decode(octets[middle:])
+        return decoder.decode(data[:middle]) + decoder.decode(data[middle:])
 
-    note(benchmark, "chunk walk", octets=len(octets), chunks=BURST)
+    note(benchmark, "chunk walk", bytes=len(data), chunks=BURST)
     assert benchmark(decode) == EVENT * BURST
 
 
@@ -84,7 +84,7 @@ def test_ring_append_and_take(benchmark: BenchmarkFixture) -> None:
             ring.append(EVENT)
             ring.take(ring.tail)
 
-    note(benchmark, "ring", octets=len(EVENT) * BATCH, calls=BATCH)
+    note(benchmark, "ring", bytes=len(EVENT) * BATCH, calls=BATCH)
     benchmark(pass_through)
 
 
@@ -100,14 +100,14 @@ def _feeder(pieces: list[bytes]) -> Callable[[], bytes]:
 @pytest.mark.parametrize("events", [1, BURST])
 def test_sse_split_of_whole_events(benchmark: BenchmarkFixture, events: int) -> None:
     block = EVENT * events
-    note(benchmark, "SSE split", octets=len(block), events=events)
+    note(benchmark, "SSE split", bytes=len(block), events=events)
     assert benchmark(_feeder([block])) == block
 
 
 def test_sse_split_of_cut_events(benchmark: BenchmarkFixture) -> None:
     block = EVENT * BURST
     middle = len(block) // 2 + 7
-    note(benchmark, "SSE split", octets=len(block), events=BURST)
+    note(benchmark, "SSE split", bytes=len(block), events=BURST)
     assert benchmark(_feeder([block[:middle], block[middle:]])) == block
 
 
@@ -116,7 +116,7 @@ def test_chunk_framing(benchmark: BenchmarkFixture) -> None:
         for _ in range(BATCH):
             chunk(EVENT)
 
-    note(benchmark, "framing", octets=len(EVENT) * BATCH, chunks=BATCH)
+    note(benchmark, "framing", bytes=len(EVENT) * BATCH, chunks=BATCH)
     benchmark(frame)
 
 

@@ -101,10 +101,10 @@ class Client(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, workload: str, octets: bytes, meter: Meter, deadline: float) -> None:
+    def __init__(self, workload: str, request_bytes: bytes, meter: Meter, deadline: float) -> None:
         self._workload = workload
         self._stream = workload in _STREAMS
-        self._octets = octets
+        self._request = request_bytes
         self._meter = meter
         self._deadline = deadline
         self._parts: list[bytes] = []
@@ -118,7 +118,7 @@ class Client(asyncio.Protocol):
     def _ask(self) -> None:
         self._parts = []
         self._sent = time.perf_counter()
-        self.transport.write(self._octets)
+        self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         if not self._parts and self._stream:
@@ -176,7 +176,7 @@ class Client(asyncio.Protocol):
 async def run(workload: str, port: int, seconds: float, headers: Mapping[str, str]) -> dict[str, object]:
     """Loads ``port`` for ``seconds``, and lets requests in flight finish."""
     meter = Meter()
-    octets = request(workload, headers)
+    request_bytes = request(workload, headers)
     started, used = time.perf_counter(), time.process_time()
     loop = asyncio.get_running_loop()
     deadline = time.perf_counter() + seconds
@@ -185,7 +185,7 @@ async def run(workload: str, port: int, seconds: float, headers: Mapping[str, st
         while time.perf_counter() < deadline:
             try:
                 _, client = await loop.create_connection(
-                    lambda: Client(workload, octets, meter, deadline), "127.0.0.1", port
+                    lambda: Client(workload, request_bytes, meter, deadline), "127.0.0.1", port
                 )
             except OSError as error:
                 meter.fail(f"connect: {error.strerror}")
@@ -201,9 +201,9 @@ async def run(workload: str, port: int, seconds: float, headers: Mapping[str, st
 
 async def hold(port: int, headers: Mapping[str, str]) -> None:
     """Holds the streams of the workload ``open``."""
-    meter, octets, loop = Meter(), request("open", headers), asyncio.get_running_loop()
+    meter, request_bytes, loop = Meter(), request("open", headers), asyncio.get_running_loop()
     for _ in range(CONNECTIONS["open"]):
-        await loop.create_connection(lambda: Client("open", octets, meter, math.inf), "127.0.0.1", port)
+        await loop.create_connection(lambda: Client("open", request_bytes, meter, math.inf), "127.0.0.1", port)
     while len(meter.first) < CONNECTIONS["open"]:  # noqa: ASYNC110 - an event would need a counter in each of 1,000 streams
         await asyncio.sleep(0.05)
     print("open", flush=True)

@@ -64,7 +64,7 @@ def test_hey_has_its_answers_checked(demo: Demo) -> None:
     assert isinstance(whole, dict)
     assert isinstance(streams, dict)
     assert (whole["faults"], streams["faults"]) == ([], [])
-    assert whole["octets"] > 0
+    assert whole["bytes"] > 0
     assert streams["checked"] > 0
 
 

@@ -15,9 +15,9 @@ from ztoapi.cli.options import load_config, own_origin
 from ztoapi.config.model import Config
 from ztoapi.dialects.registry import DIALECTS
 from ztoapi.errors import ConfigError
-from ztoapi.measure.asking import Arm
 from ztoapi.measure.figures import Comparison
 from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, MeasurementPlan, UnreachableError
+from ztoapi.measure.timed_request import Arm
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.client import NativeClient
 

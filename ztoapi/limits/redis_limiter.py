@@ -59,11 +59,11 @@ _UNREACHABLE_WAIT_NS: Final = SECOND_NS
 
 
 class Statistics(NamedTuple):
-    """Requests ``decided_here`` without a call and requests ``asked`` of the store; ``failures`` of calls; whether the
+    """Requests ``decided_here`` without a call and requests ``sent_to_store``; ``failures`` of calls; whether the
     store is unreachable (``away``)."""
 
     decided_here: int
-    asked: int
+    sent_to_store: int
     failures: int
     away: bool
 
@@ -129,7 +129,7 @@ class RedisLimiter:
         self._work = asyncio.Event()
         self._hurry = asyncio.Event()
         self._decided_here = 0
-        self._asked = 0
+        self._sent_to_store = 0
 
     def _register(self, scope: Scope) -> None:
         """Prepares a scope: which of its limits this machine decides, and whether the store can count the others."""
@@ -158,7 +158,7 @@ class RedisLimiter:
         await self._health.close()
 
     def statistics(self) -> Statistics:
-        return Statistics(self._decided_here, self._asked, self._health.failures, not self._health.up)
+        return Statistics(self._decided_here, self._sent_to_store, self._health.failures, not self._health.up)
 
     def reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection | None:
         if not self._health.up:
@@ -346,7 +346,7 @@ class RedisLimiter:
                 # The whole cost, whatever is held: then all of it is granted at one moment, or nothing is.
                 costs = [lease.cost(max(waiter.tokens, _MIN_TOKENS)) for lease in compiled.leases]
                 selected.append((waiter, Order(compiled.leases, costs)))
-                self._asked += 1
+                self._sent_to_store += 1
         self._waiters.extendleft(reversed(later))
         return selected
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ztoapi.errors import ZtoapiError
-from ztoapi.measure.asking import Arm, Timing, ask, body_of
 from ztoapi.measure.figures import Comparison, compare, spread
+from ztoapi.measure.timed_request import Arm, Timing, body_of, time_request
 from ztoapi.upstream.client import NativeClient
 
 __all__ = ["DIRECT", "GATEWAY", "Measurement", "MeasurementPlan", "UnreachableError"]
@@ -106,7 +106,7 @@ class Measurement:
 
     async def _ask(self, client: NativeClient, arm: Arm, *, stream: bool) -> Timing:
         body = body_of(self._plan.model, self._plan.max_tokens, stream)
-        timing = await ask(client, arm, body, stream=stream, timeout_seconds=_TIMEOUT_SECONDS)
+        timing = await time_request(client, arm, body, stream=stream, timeout_seconds=_TIMEOUT_SECONDS)
         if arm.name == GATEWAY:
             # The client describes every server as an upstream.
             timing = timing._replace(fault=timing.fault.replace("the upstream", "the gateway"))

@@ -15,7 +15,7 @@ from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import origin_of
 from ztoapi.wire.client import ResponseHead
 
-__all__ = ["Arm", "Timing", "ask", "body_of"]
+__all__ = ["Arm", "Timing", "body_of", "time_request"]
 
 _DELTA: Final = re.compile(rb'"(?:reasoning_)?content":\s?"[^"]')
 _EXCERPT_BYTES: Final = 200
@@ -103,7 +103,7 @@ def body_of(model: str, max_tokens: int, stream: bool) -> bytes:
     return msgspec.json.encode({"model": model, "messages": messages, "max_tokens": max_tokens, "stream": stream})
 
 
-async def ask(client: NativeClient, arm: Arm, body: bytes, *, stream: bool, timeout_seconds: float) -> Timing:
+async def time_request(client: NativeClient, arm: Arm, body: bytes, *, stream: bool, timeout_seconds: float) -> Timing:
     """Sends one request to ``arm``. Failures are returned in ``fault``, not raised."""
     loop = asyncio.get_running_loop()
     reader = _TimedReads(loop.time, loop.create_future())
