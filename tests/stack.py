@@ -1,4 +1,4 @@
-"""A gateway in front of the simulator, both real, on a loop in a thread of their own, on free ports."""
+"""A real gateway and a real simulator as its upstream, on free ports, with one event loop in a thread."""
 
 import asyncio
 import concurrent.futures
@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 import httpx
 import uvloop
 
+from tests.support.waiting import WAIT_SECONDS, until
 from ztoapi.app import Application
 from ztoapi.config.load import load
 from ztoapi.config.model import Config
@@ -25,13 +26,11 @@ __all__ = ["BASES", "Stack", "config_for"]
 
 T = TypeVar("T")
 BASES = {"zai": "/api/paas/v4", "openai": "/v1", "zai_web": "", "zread": "/api/v1"}
-WAIT_SECONDS = 20.0
-"""How long anything is waited for before a test fails; nothing takes this long."""
 
 
 def config_for(port: int, platform: str = "zai", *, toml: str = "", **variables: str) -> Config:
-    """A configuration whose default platform is the simulator on ``port``; ``variables`` as in the environment, with
-    PORT for the simulator's port in URLs; ``toml`` is what the file says."""
+    """Returns a configuration whose default platform is the simulator on ``port``. ``variables`` are environment
+    variables, in which ``:PORT/`` stands for that port; ``toml`` is the content of ``ztoapi.toml``."""
     environ = {
         "PLATFORM_ID": platform,
         "UPSTREAM_URL": f"http://127.0.0.1:{port}{BASES[platform]}",
@@ -46,7 +45,7 @@ def config_for(port: int, platform: str = "zai", *, toml: str = "", **variables:
 
 
 class Stack:
-    """Simulator and gateway. ``url`` is the gateway's origin, ``base_url`` what SDKs are given."""
+    """The simulator and the gateway. ``url`` is the gateway's origin, ``base_url`` the base URL for SDKs."""
 
     def __init__(
         self, platform: str = "zai", *, options: Options | None = None, toml: str = "", **variables: str
@@ -72,7 +71,7 @@ class Stack:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        # As in a worker, the runner ends what a closed gateway has left: dashboard events that no page waits for.
+        # As in a worker, the runner cancels the tasks that a closed gateway leaves: streams of dashboard events.
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             runner.run(self._start())
             self._ready.set()
@@ -98,7 +97,7 @@ class Stack:
         await self._simulator_server.close()
 
     def call(self, work: Coroutine[object, object, T]) -> T:
-        """Run ``work`` on the stack's loop and wait for it."""
+        """Runs ``work`` on the stack's loop and returns its result."""
         future: concurrent.futures.Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
         return future.result(WAIT_SECONDS)
 
@@ -110,23 +109,15 @@ class Stack:
         return client.pool
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition`` holds on the stack's loop; it is looked at in every turn of the loop."""
-
-        async def wait() -> None:
-            async with asyncio.timeout(WAIT_SECONDS):
-                while not condition():
-                    turn = self.loop.create_future()
-                    self.loop.call_later(0.001, turn.set_result, None)
-                    await turn
-
-        self.call(wait())
+        """Waits until ``condition`` holds on the stack's loop."""
+        self.call(until(condition))
 
     def record(self, number: int = 1) -> RequestRecord:
-        """The ``number``-th record filed, once it is."""
+        """Returns the record of the request that ended as the ``number``-th; waits for it."""
         self.wait_for(lambda: self.application.recorder.total >= number)
         return list(self.application.recorder.recent)[number - 1]
 
     def stats(self) -> dict[str, object]:
-        """What the simulator says of itself."""
+        """Returns the statistics of the simulator."""
         shown: dict[str, object] = httpx.get(f"http://127.0.0.1:{self.simulator_port}/sim/stats").json()
         return shown

@@ -4,9 +4,10 @@ import socket
 from types import TracebackType
 from typing import Self
 
+from tests.support.waiting import WAIT_SECONDS
+
 __all__ = ["Upstream", "UpstreamCall", "event"]
 
-WAIT_SECONDS = 20.0
 STOPPED_SECONDS = 1.0
 """Who has taken nothing for so long has stopped reading. A slow machine may be taken for one that has."""
 _CLOSE = b"connection: close\r\n\r\n"
@@ -52,8 +53,8 @@ class UpstreamCall:
     def say(self, text: str) -> None:
         self._chunk(event(text))
 
-    def _chunk(self, octets: bytes) -> None:
-        self._sock.sendall(b"%x\r\n%b\r\n" % (len(octets), octets))
+    def _chunk(self, data: bytes) -> None:
+        self._sock.sendall(b"%x\r\n%b\r\n" % (len(data), data))
 
     def finish(self) -> None:
         self._chunk(_LAST)
@@ -83,13 +84,13 @@ class UpstreamCall:
 
     def takes_no_more(self) -> None:
         """Say words until the gateway has stopped reading."""
-        octets = event("x" * 8000)
-        octets = b"%x\r\n%b\r\n" % (len(octets), octets)
+        data = event("x" * 8000)
+        data = b"%x\r\n%b\r\n" % (len(data), data)
         self._sock.settimeout(STOPPED_SECONDS)
         self._unsent = b""
         try:
             while True:
-                self._unsent = self._unsent or octets
+                self._unsent = self._unsent or data
                 self._unsent = self._unsent[self._sock.send(self._unsent) :]
         except TimeoutError:
             self._sock.settimeout(WAIT_SECONDS)

@@ -14,11 +14,11 @@ import httpx
 import yaml
 
 from tests.deploy.tools import DEPLOY, where
+from tests.support.waiting import WAIT_SECONDS
 
 __all__ = ["PrometheusProcess", "sockets_of", "tcp_sockets"]
 
 _LOOK_AGAIN_SECONDS = 0.1
-_WAIT_SECONDS = 20.0
 _LISTEN = "0A"
 """The state in /proc/net/tcp."""
 
@@ -55,7 +55,7 @@ class PrometheusProcess:
         job["authorization"]["credentials_file"] = str(folder / "key")
         job["static_configs"][0]["targets"] = [f"127.0.0.1:{port}"]
         file.write_text(yaml.safe_dump(config), "utf-8")
-        self._client = httpx.Client(timeout=_WAIT_SECONDS)
+        self._client = httpx.Client(timeout=WAIT_SECONDS)
         self._output = (folder / "output").open("w+b")
         self._process = subprocess.Popen(
             [
@@ -82,7 +82,7 @@ class PrometheusProcess:
     ) -> None:
         self._client.close()
         self._process.kill()
-        self._process.wait(_WAIT_SECONDS)
+        self._process.wait(WAIT_SECONDS)
         self._output.close()
 
     def _listening(self) -> list[int]:

@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 
 from tests.stack import BASES, Stack
+from tests.support.waiting import WAIT_SECONDS
 
 __all__ = [
     "COMPLETION",
@@ -30,7 +31,6 @@ __all__ = [
     "whole",
 ]
 
-WAIT_SECONDS = 20.0
 CHAT = "/v1/chat/completions"
 
 Reply = bytes | Sequence[bytes]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.stack import Stack
 from tests.support.raw_upstream import RawUpstream, stream_of, whole
+from tests.support.waiting import WAIT_SECONDS
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["native", "httpx"])
 LIST = b'{"object":"list","data":[{"id":"listed"}]}'
@@ -89,19 +90,25 @@ def test_a_list_that_fails_leaves_the_configured_models(play: Play, transport: s
         assert upstream.requests == count
 
 
-@TRANSPORTS
-def test_concurrent_lists_are_one_request(transport: str) -> None:
-    asked, go = threading.Event(), threading.Event()
+def held_list() -> tuple[threading.Event, threading.Event, Play]:
+    """Returns an event for the first request of the list, an event that releases the responses, and the upstream."""
+    requested, go = threading.Event(), threading.Event()
 
     def play(sock: socket.socket, _: int) -> bool:
-        asked.set()
-        go.wait(20)
+        requested.set()
+        go.wait(WAIT_SECONDS)
         sock.sendall(whole("200 OK", LIST))
         return False
 
+    return requested, go, play
+
+
+@TRANSPORTS
+def test_concurrent_lists_are_one_request(transport: str) -> None:
+    requested, go, play = held_list()
     with gateway(play, transport) as (stack, upstream), ThreadPoolExecutor(8) as pool:
         first = pool.submit(models, stack)
-        assert asked.wait(20)
+        assert requested.wait(WAIT_SECONDS)
         others = [pool.submit(models, stack) for _ in range(7)]
         stack.wait_for(lambda: sum(one.busy for one in stack.application.context.connections) == 8)
         go.set()
@@ -111,18 +118,11 @@ def test_concurrent_lists_are_one_request(transport: str) -> None:
 
 @TRANSPORTS
 def test_the_client_that_began_a_list_may_leave(transport: str) -> None:
-    asked, go = threading.Event(), threading.Event()
-
-    def play(sock: socket.socket, _: int) -> bool:
-        asked.set()
-        go.wait(20)
-        sock.sendall(whole("200 OK", LIST))
-        return False
-
+    requested, go, play = held_list()
     with gateway(play, transport) as (stack, upstream), ThreadPoolExecutor(1) as pool:
         with socket.create_connection(("127.0.0.1", stack.port)) as first:
             first.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert asked.wait(20)
+            assert requested.wait(WAIT_SECONDS)
             second = pool.submit(models, stack)
             connections = stack.application.context.connections
             stack.wait_for(lambda: sum(one.busy for one in connections) == 2)
@@ -134,11 +134,11 @@ def test_the_client_that_began_a_list_may_leave(transport: str) -> None:
 
 @TRANSPORTS
 def test_a_list_for_which_no_client_waits_is_cancelled(transport: str) -> None:
-    asked, left = threading.Event(), threading.Event()
+    requested, left = threading.Event(), threading.Event()
 
     def play(sock: socket.socket, number: int) -> bool:
         if number == 1:
-            asked.set()
+            requested.set()
             assert sock.recv(1) == b""
             left.set()
             return True
@@ -148,7 +148,7 @@ def test_a_list_for_which_no_client_waits_is_cancelled(transport: str) -> None:
     with gateway(play, transport) as (stack, upstream):
         with socket.create_connection(("127.0.0.1", stack.port)) as client:
             client.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            assert asked.wait(20)
+            assert requested.wait(WAIT_SECONDS)
         assert left.wait(20)
         assert models(stack) == ["glm-5.3", "listed"]
         assert upstream.requests == 2

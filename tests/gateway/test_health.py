@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 
 from tests.limits.redis_server import RedisServer
-from tests.stack import WAIT_SECONDS, Stack
+from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi import __version__
 
 BODY = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}

@@ -104,8 +104,8 @@ class RedisServer:
 
         async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
             loop = asyncio.get_running_loop()
-            while octets := await reader.read(65536):
-                loop.call_later(delay, writer.write, octets)
+            while data := await reader.read(65536):
+                loop.call_later(delay, writer.write, data)
             writer.close()
 
         async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,10 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from tests.stack import BASES, Stack
+from tests.support.waiting import WAIT_SECONDS
 
 __all__ = ["GatewayProcess", "gateway"]
-
-WAIT_SECONDS = 20.0
 
 
 class GatewayProcess:
@@ -78,9 +77,9 @@ class GatewayProcess:
         assert self._process.stdout is not None
         stream = self._process.stdout.fileno()
         ready, _, _ = select.select([stream], [], [], seconds)
-        octets = os.read(stream, 65536) if ready else b""
-        self.output += octets.decode()
-        return octets != b""
+        data = os.read(stream, 65536) if ready else b""
+        self.output += data.decode()
+        return data != b""
 
     def rest(self) -> str:
         """What it printed since the last look, once it has ended."""

@@ -5,7 +5,6 @@ import contextlib
 import json
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from tests.stack import Stack
 
 CANARY = "canary-5b1e"
 CHAT = {"model": "glm-4.6:itl=1:tokens=5", "messages": [{"role": "user", "content": f"{CANARY}-body"}]}
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Stack]:
-    with Stack() as stack:
-        yield stack
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import contextlib
 import select
 import signal
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,12 +15,6 @@ from tests.support.serving import Client
 from ztoapi.server.sockets import bind
 
 BODY = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Stack]:
-    with Stack() as stack:
-        yield stack
 
 
 def ask(process: GatewayProcess, times: int) -> None:

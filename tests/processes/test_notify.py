@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes.gateway_process import WAIT_SECONDS, GatewayProcess
+from tests.processes.gateway_process import GatewayProcess
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.server.notify import Notifier
 
 SHORT = "2000000"

@@ -31,12 +31,6 @@ SERVER, CLIENT = 2, 3
 ERROR = 2
 
 
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Stack]:
-    with Stack() as stack:
-        yield stack
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     with Collector() as running:

@@ -13,19 +13,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes.gateway_process import WAIT_SECONDS, GatewayProcess, gateway
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
 
 BODY = {"model": "glm-4.6:itl=0:tokens=400", "messages": [{"role": "user", "content": "x"}], "stream": True}
 KEY = {"authorization": "Bearer admin"}
 TRIES = 60
 """Profiles of a second each. On a busy machine one has some three samples, of which a tenth are writes."""
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Stack]:
-    with Stack() as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")

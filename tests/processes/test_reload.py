@@ -1,7 +1,6 @@
 """SIGHUP: the key file is read again by every process, and no stream notices."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,12 +13,6 @@ from ztoapi.config.keyfile import revoke_key
 
 BODY = {"model": "glm-4.6:itl=10:tokens=100", "messages": [{"role": "user", "content": "x"}], "stream": True}
 READ = r"loaded \d+ client keys from"
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Stack]:
-    with Stack() as stack:
-        yield stack
 
 
 @pytest.fixture

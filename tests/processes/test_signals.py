@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,18 +17,12 @@ import pytest
 
 from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import BASES, Stack
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.server.sockets import bind
 
 BODY = {"model": "glm-4.6:itl=10:tokens=30", "messages": [{"role": "user", "content": "x"}], "stream": True}
-WAIT_SECONDS = 20.0
 ROOT = Path(__file__).parents[2]
 NOT_STOPS = [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
-
-
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Stack]:
-    with Stack() as stack:
-        yield stack
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -21,9 +21,9 @@ class Overloaded:
         self.worker: Worker = make(admit=lambda exchange: self.admission.check(exchange))
         self.admission = Admission(self.worker.loop.as_loop(), max_in_flight=most, queued=queued, seconds=LONG_WAIT)
 
-    def ask(self, octets: bytes = GET) -> Connection:
+    def ask(self, data: bytes = GET) -> Connection:
         connection = self.worker.connect()
-        connection.send(octets)
+        connection.send(data)
         return connection
 
     def answer(self, number: int = 0) -> None:

@@ -49,10 +49,10 @@ def test_a_new_connection_is_refused_when_none_is_idle(
 ) -> None:
     worker = make_worker(limits=Limits(max_connections=3))
     begun = [worker.connect() for _ in range(3)]
-    for connection, octets in zip(
+    for connection, data in zip(
         begun, (HELD, GET[:9], b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n"), strict=True
     ):
-        connection.send(octets)
+        connection.send(data)
     for _ in range(5):
         refused = worker.connect()
         assert status(refused) == 503

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.server.conftest import MakeServing
-from tests.support.serving import WAIT_SECONDS, Client, Serving
+from tests.support.serving import Client, Serving
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.protocol import HTTPProtocol
@@ -81,19 +82,19 @@ def test_a_client_that_leaves_after_a_half_close_is_noticed(serving: Serving) ->
     assert gone.wait(WAIT_SECONDS)
 
 
-@pytest.mark.parametrize("octets", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nbody"])
+@pytest.mark.parametrize("data", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nbody"])
 @pytest.mark.parametrize("way", LEAVE)
 def test_a_client_that_leaves_in_the_middle_of_a_request_leaves_nothing_behind(
-    serving: Serving, octets: bytes, way: str
+    serving: Serving, data: bytes, way: str
 ) -> None:
     client = serving.client()
-    client.send(octets)
+    client.send(data)
     with serving.client() as other:
-        # Its request comes after the other's octets, so those have been seen.
+        # Its request comes after the other's bytes, so those have been seen.
         other.get("/other")
         exchange = serving.held()
         LEAVE[way](client)
-        if b"\r\n\r\n" in octets:
+        if b"\r\n\r\n" in data:
             record = serving.record()
             assert (record.status, record.ending) == (499, Ending.CLIENT_DISCONNECT)
         serving.wait_for(lambda: len(serving.context.connections) == 1)
@@ -327,7 +328,7 @@ def test_an_idle_client_is_closed_without_a_word(make_serving: MakeServing) -> N
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [
         b"GET / HTTP/1.1\r\nhost: ",
         b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nx",
@@ -336,11 +337,11 @@ def test_an_idle_client_is_closed_without_a_word(make_serving: MakeServing) -> N
 )
 @pytest.mark.parametrize("limits", [{"body_timeout_seconds": 0.05}, {"body_idle_timeout_seconds": 0.05}])
 def test_an_unfinished_request_is_answered_with_408(
-    make_serving: MakeServing, octets: bytes, limits: dict[str, float]
+    make_serving: MakeServing, data: bytes, limits: dict[str, float]
 ) -> None:
     serving = make_serving(limits=Limits(head_timeout_seconds=0.05, **limits))  # type: ignore[arg-type]
     with serving.client() as client:
-        client.send(octets)
+        client.send(data)
         answer = client.answer()
         assert answer.status == 408
         assert answer.headers["connection"] == "close"

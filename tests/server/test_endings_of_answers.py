@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from tests.server.conftest import MakeServing
-from tests.support.serving import WAIT_SECONDS, Client, Serving
+from tests.support.serving import Client, Serving
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import ApiError, Ending, Failure, UpstreamError
 from ztoapi.server.exchange import Exchange
 

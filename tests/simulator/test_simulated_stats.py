@@ -4,6 +4,7 @@ import json
 import socket
 
 import httpx
+import pytest
 
 from tests.processes.gateway_process import GatewayProcess
 from tests.simulator.asking import MESSAGES, ask, raw_request
@@ -114,6 +115,8 @@ def test_any_worker_knows_what_all_have_seen() -> None:
         assert ask(process.url, PLAIN, model).status_code == 429
 
 
-def test_options_that_make_no_sense_are_refused_before_listening() -> None:
-    assert main(["simulate", "--port", "0", "--tokens", "-1"]) == 2
-    assert main(["simulate", "--port", "0", "--workers", "0"]) == 2
+@pytest.mark.parametrize("option", ["--tokens=-1", "--workers=0"])
+def test_invalid_options_are_refused_before_listening(option: str) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        main(["simulate", "--port", "0", option])
+    assert refusal.value.code == 2

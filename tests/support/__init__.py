@@ -1,1 +1,1 @@
-"""What several test packages use: fakes, a server in a thread, raw clients, ways to cut octets into pieces."""
+"""Helpers of several test packages: fakes, a server in a thread, raw clients, ways to split input."""

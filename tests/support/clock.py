@@ -1,4 +1,4 @@
-"""A loop whose clock stands still until it is moved, and a transport on it: timers without waiting."""
+"""An event loop with a manual clock, and a transport for it: tests of timers need not wait."""
 
 import asyncio
 import functools
@@ -16,7 +16,7 @@ P = ParamSpec("P")
 
 
 class Handle:
-    """What call_later returns."""
+    """A scheduled callback, as call_later returns it."""
 
     def __init__(self, callback: Callable[[], object]) -> None:
         self.callback = callback
@@ -27,7 +27,7 @@ class Handle:
 
 
 class ManualLoop:
-    """The part of a loop that connections use. ``advance`` moves its clock and runs what is due on the way."""
+    """The part of an event loop that connections use. ``advance`` moves its clock and runs due callbacks."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -49,7 +49,7 @@ class ManualLoop:
         return self.call_later(0.0, callback, *args, **kwargs)
 
     def turn(self) -> None:
-        """Run what is due now, but not what that makes due."""
+        """Runs the callbacks that are due now, but none that they schedule."""
         due = [heapq.heappop(self._due) for _ in range(sum(when <= self.now for when, _, _ in self._due))]
         for _, _, handle in due:
             if not handle.cancelled:
@@ -65,7 +65,8 @@ class ManualLoop:
 
 
 class FakeTransport(asyncio.Transport):
-    """Keeps what is written. While ``room`` is 0 it queues, with water marks as a real one has; ``take`` makes room."""
+    """Keeps all written bytes in ``sent``. While ``blocked`` it queues them until ``take``, with water marks as real
+    transports have."""
 
     def __init__(self, loop: ManualLoop) -> None:
         super().__init__({"peername": ("192.0.2.1", 4711)})
@@ -105,7 +106,7 @@ class FakeTransport(asyncio.Transport):
             self.protocol.pause_writing()
 
     def take(self, count: int) -> None:
-        """The peer takes ``count`` octets."""
+        """Delivers ``count`` queued bytes to the peer."""
         self.sent += self.queued[:count]
         del self.queued[:count]
         if self._paused and len(self.queued) <= self._low:
@@ -152,13 +153,13 @@ class Connection:
         self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)
 
-    def send(self, octets: bytes, *, piece: int = 262144) -> int:
-        """Deliver ``octets`` as far as they are read; how many were."""
-        for at in range(0, len(octets), piece):
+    def send(self, data: bytes, *, piece: int = 262144) -> int:
+        """Delivers ``data`` while the transport reads. Returns the number of bytes delivered."""
+        for at in range(0, len(data), piece):
             if not self.transport.is_reading():
                 return at
-            self.protocol.data_received(octets[at : at + piece])
-        return len(octets)
+            self.protocol.data_received(data[at : at + piece])
+        return len(data)
 
     def half_close(self) -> None:
         if not self.protocol.eof_received():
@@ -172,5 +173,5 @@ class Connection:
         return self.transport.aborted
 
     def is_open(self) -> bool:
-        """Whether the server would still send or read anything."""
+        """Whether the server may still send or read."""
         return not self.transport.is_closing() and not self.transport.write_closed

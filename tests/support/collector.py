@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector: takes OTLP over HTTP on a free loopback port, and keeps the spans."""
+"""An OpenTelemetry collector that receives OTLP over HTTP on a free loopback port."""
 
 import gzip
 import http.server
@@ -9,9 +9,9 @@ from typing import Self
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-__all__ = ["Collector", "attributes"]
+from tests.support.waiting import WAIT_SECONDS
 
-WAIT_SECONDS = 20.0
+__all__ = ["Collector", "attributes"]
 
 
 def attributes(span: Span) -> dict[str, object]:
@@ -19,7 +19,7 @@ def attributes(span: Span) -> dict[str, object]:
 
 
 class Collector:
-    """``url`` is its base URL; ``requests`` is what it was sent."""
+    """``url`` is its base URL; ``requests`` has the received requests."""
 
     def __init__(self) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -28,18 +28,18 @@ class Collector:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                octets = self.rfile.read(int(self.headers["content-length"]))
+                data = self.rfile.read(int(self.headers["content-length"]))
                 if self.headers.get("content-encoding") == "gzip":
-                    octets = gzip.decompress(octets)
+                    data = gzip.decompress(data)
                 known = self.path == "/v1/traces"
                 self.send_response(200 if known else 404)
                 self.send_header("content-length", "0")
                 self.end_headers()
                 if known:
-                    collector.take(ExportTraceServiceRequest.FromString(octets))
+                    collector.take(ExportTraceServiceRequest.FromString(data))
 
             def log_message(self, *_: object) -> None:
-                """Nothing."""
+                """Does nothing: requests are not logged."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -69,7 +69,7 @@ class Collector:
         ]  # fmt: skip
 
     def wait_for(self, count: int) -> list[Span]:
-        """All spans, once there are so many."""
+        """Returns all spans once there are ``count``."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.spans) >= count, WAIT_SECONDS), self.spans
         return self.spans

@@ -1,4 +1,4 @@
-"""An upstream whose responses are bytes that a test writes, on threads of its own."""
+"""An upstream in threads, whose responses are bytes from the test."""
 
 import contextlib
 import queue
@@ -9,27 +9,26 @@ from typing import Self
 
 __all__ = ["Play", "RawUpstream", "stream_of", "whole"]
 
-WAIT_SECONDS = 20.0
 Play = Callable[[socket.socket, int], object]
-"""Called with the connection and the number of the request (from 1) that has been read from it; the connection is
-closed when it returns a true value."""
+"""Called after each request with its connection and its number, from 1. If it returns a true value, the connection is
+closed."""
 
 
 def whole(status: str, body: bytes, *fields: str, content_type: str = "application/json") -> bytes:
-    """A response with a Content-Length."""
+    """Returns a response with a Content-Length."""
     lines = [f"HTTP/1.1 {status}", f"content-type: {content_type}", f"content-length: {len(body)}", *fields, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 def stream_of(*pieces: bytes, end: bool = True) -> bytes:
-    """An event stream, each piece in a chunk of its own."""
+    """Returns an event stream with each piece in a separate HTTP chunk."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
     return head + b"".join(chunks) + (b"0\r\n\r\n" if end else b"")
 
 
 class RawUpstream:
-    """Listens while the context lasts. ``play`` is bytes, the same response to each request, or what writes one."""
+    """Listens until its context ends. ``play`` is the response to each request, or a function that sends it."""
 
     def __init__(self, play: bytes | Play) -> None:
         self.play = play

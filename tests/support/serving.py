@@ -1,4 +1,4 @@
-"""A real server on a loop in a thread of its own, and raw clients for it."""
+"""A real server with its event loop in a thread, and raw clients for it."""
 
 import asyncio
 import concurrent.futures
@@ -12,6 +12,7 @@ from typing import NamedTuple, Self, TypeVar
 
 import uvloop
 
+from tests.support.waiting import WAIT_SECONDS, until
 from ztoapi.errors import ApiError
 from ztoapi.server.context import Admit, ServerContext, Verdict, admit_all
 from ztoapi.server.exchange import Exchange
@@ -20,12 +21,9 @@ from ztoapi.server.sockets import bind
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.limits import Limits
 
-__all__ = ["WAIT_SECONDS", "Answer", "Client", "Serving"]
+__all__ = ["Answer", "Client", "Serving"]
 
 T = TypeVar("T")
-WAIT_SECONDS = 20.0
-"""How long anything is waited for before a test fails; nothing takes this long."""
-
 
 Handler = Callable[[Exchange], None]
 
@@ -42,7 +40,7 @@ def gated(handler: Handler, gate: Admit | None) -> Admit:
 
 
 class QueueRecorder(Recorder):
-    """Also hands each record to whoever waits for it."""
+    """Also puts each record into a queue."""
 
     __slots__ = ("filed",)
 
@@ -56,7 +54,7 @@ class QueueRecorder(Recorder):
 
 
 class Serving:
-    """``dispatch`` gets every request; without one, requests are held until the test answers them (``held``)."""
+    """``dispatch`` gets every request. Without it the test takes each exchange from ``held``, and responds."""
 
     def __init__(
         self,
@@ -100,47 +98,39 @@ class Serving:
         self.loop.run_forever()
 
     def await_(self, work: Coroutine[object, object, T]) -> T:
-        """Run a coroutine on the server's loop and wait for it."""
+        """Runs a coroutine on the server's loop and returns its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT_SECONDS)
 
     def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on the server's loop and wait for it."""
+        """Calls ``work`` on the server's loop and returns its result."""
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def call() -> None:
             try:
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - handed to who waits for it
+            except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
                 future.set_exception(error)
 
         self.loop.call_soon_threadsafe(call)
         return future.result(WAIT_SECONDS)
 
     def held(self) -> Exchange:
-        """The next request that has been dispatched."""
+        """Returns the exchange of the next request; waits for it."""
         return self._held.get(timeout=WAIT_SECONDS)
 
     def nothing_held(self) -> bool:
         return self._held.empty()
 
     def record(self) -> RequestRecord:
-        """The next record, once it has been filed."""
+        """Returns the next record; waits for it."""
         return self.recorder.filed.get(timeout=WAIT_SECONDS)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until ``condition`` holds on the server's loop; it is looked at every millisecond."""
-
-        async def wait() -> None:
-            async with asyncio.timeout(WAIT_SECONDS):
-                while not condition():
-                    turn = self.loop.create_future()
-                    self.loop.call_later(0.001, turn.set_result, None)
-                    await turn
-
-        self.await_(wait())
+        """Waits until ``condition`` holds on the server's loop."""
+        self.await_(until(condition))
 
     def gone(self, exchange: Exchange) -> threading.Event:
-        """An event that is set when ``exchange`` learns that its client has left."""
+        """Returns an event that is set when the client of ``exchange`` leaves."""
         event = threading.Event()
 
         def watch() -> None:
@@ -156,7 +146,7 @@ class Serving:
 
 
 class Answer(NamedTuple):
-    """An answer as it was read: header names are lower-case; ``complete`` unless the connection ended within it."""
+    """A response. Header names are in lower case; ``complete`` is false if the connection ended within it."""
 
     status: int
     headers: dict[str, str]
@@ -165,7 +155,7 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """A socket, and just enough HTTP to read answers, octet for octet."""
+    """A socket, and enough HTTP to read responses byte by byte."""
 
     def __init__(self, port: int, receive_buffer: int | None = None) -> None:
         self.sock = socket.socket()
@@ -182,8 +172,8 @@ class Client:
     def __exit__(self, *exc: object) -> None:
         self.sock.close()
 
-    def send(self, octets: bytes) -> None:
-        self.sock.sendall(octets)
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
 
     def get(self, path: str, fields: str = "", *, method: str = "GET", version: str = "1.1") -> None:
         self.send(f"{method} {path} HTTP/{version}\r\nhost: a\r\n{fields}\r\n".encode("latin-1"))
@@ -199,17 +189,17 @@ class Client:
         self.sock.close()
 
     def reset(self) -> None:
-        """Close with RST in place of FIN."""
+        """Closes with RST instead of FIN."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     def _more(self) -> bool:
-        octets = self.sock.recv(65536)
-        self.buffer += octets
-        return bool(octets)
+        data = self.sock.recv(65536)
+        self.buffer += data
+        return bool(data)
 
     def until(self, mark: bytes) -> bytes:
-        """Everything up to and with ``mark``; what has come if the connection ends before."""
+        """Returns all bytes up to and including ``mark``, or all bytes if the connection ends before it."""
         while mark not in self.buffer:
             if not self._more():
                 rest, self.buffer = self.buffer, b""
@@ -220,18 +210,18 @@ class Client:
     def exactly(self, count: int) -> bytes:
         while len(self.buffer) < count and self._more():
             pass
-        octets, self.buffer = self.buffer[:count], self.buffer[count:]
-        return octets
+        data, self.buffer = self.buffer[:count], self.buffer[count:]
+        return data
 
     def rest(self) -> bytes:
-        """Everything until the server closes; a reset is an error."""
+        """Returns all bytes until the server closes. Raises ConnectionResetError after a reset."""
         while self._more():
             pass
-        octets, self.buffer = self.buffer, b""
-        return octets
+        data, self.buffer = self.buffer, b""
+        return data
 
     def at_end(self) -> bool:
-        """Whether the server closes (or resets) without another octet."""
+        """Whether the server closes or resets the connection without sending another byte."""
         with contextlib.suppress(ConnectionResetError):
             return self.rest() == b""
         return True
@@ -250,22 +240,22 @@ class Client:
         return int(status), headers
 
     def chunks(self) -> Iterator[bytes]:
-        """The chunks of a body; the last is empty. Stops without that one when the connection ends early."""
+        """Yields the chunks of a body. The last is empty; it is missing if the connection ends too early."""
         while True:
             line = self.until(b"\r\n")
             if not line.endswith(b"\r\n"):
                 return
             size = int(line, 16)
-            octets = self.exactly(size + 2)
-            if len(octets) < size + 2:
+            data = self.exactly(size + 2)
+            if len(data) < size + 2:
                 return
-            assert octets.endswith(b"\r\n")
-            yield octets[:-2]
+            assert data.endswith(b"\r\n")
+            yield data[:-2]
             if size == 0:
                 return
 
     def answer(self, method: str = "GET") -> Answer:
-        """The next final answer."""
+        """Returns the next response that is not 1xx."""
         status, headers = self.head()
         while status < 200:
             status, headers = self.head()

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import WAIT_SECONDS
 from tests.telemetry.lines import log_to, make_record, read_whole
 from ztoapi.telemetry import access_log
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.log_file import LogFile
-
-WAIT_SECONDS = 20.0
 
 
 @pytest.fixture

@@ -16,18 +16,18 @@ from typing import Self
 
 import pyte
 
-__all__ = ["Screen"]
+from tests.support.waiting import WAIT_SECONDS
 
-WAIT_SECONDS = 20.0
+__all__ = ["Screen"]
 
 
 class Screen:
-    """The program at a terminal of ``columns`` and ``lines``. ``octets`` is all that it has sent."""
+    """The program at a terminal of ``columns`` and ``lines``. ``received`` is all that it has sent."""
 
     def __init__(self, *arguments: str, columns: int = 160, lines: int = 40, **environment: str) -> None:
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
-        self.octets = b""
+        self.received = b""
         self._master, slave = pty.openpty()
         self.slave = slave
         self.resize(columns, lines)
@@ -81,9 +81,9 @@ class Screen:
             self._read()
 
     def _read(self) -> None:
-        octets = os.read(self._master, 65536)
-        self.octets += octets
-        self._stream.feed(octets)
+        received = os.read(self._master, 65536)
+        self.received += received
+        self._stream.feed(received)
 
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
@@ -107,6 +107,8 @@ class Screen:
 
     def given_back(self) -> bool:
         """Whether the terminal is as it was: its mode, the main screen, the cursor."""
-        last = {what: self.octets.rfind(what) for what in (b"\x1b[?1049l", b"\x1b[?1049h", b"\x1b[?25h", b"\x1b[?25l")}
+        last = {
+            what: self.received.rfind(what) for what in (b"\x1b[?1049l", b"\x1b[?1049h", b"\x1b[?25h", b"\x1b[?25l")
+        }
         shown = last[b"\x1b[?1049l"] > last[b"\x1b[?1049h"] and last[b"\x1b[?25h"] > last[b"\x1b[?25l"]
         return shown and termios.tcgetattr(self.slave) == self.before

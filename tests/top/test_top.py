@@ -73,7 +73,7 @@ def test_nothing_of_a_client_reaches_the_terminal_but_text(gateway: Stack) -> No
     with Screen("--url", gateway.url, ADMIN_KEY="admin") as screen:
         ask(gateway, HOSTILE, b"agent\xc2\x9b2J\xff\x9d0;x")
         screen.wait_for(lambda text: "1 so far" in text and "agent" in text)
-        shown = screen.octets.decode("utf-8")
+        shown = screen.received.decode("utf-8")
         assert "owned" in shown
         # All that is left of escape sequences are our own.
         ours = r"\x1b\[(?:\?1049[hl]|\?25[hl]|\?7[hl]|H|K|J|[0127]m|31m)"
@@ -95,8 +95,8 @@ def test_pause_holds_the_figures(gateway: Stack) -> None:
         ask(gateway)
         # Each press draws the screen anew.
         screen.press("k")
-        drawn = len(screen.octets)
-        screen.wait_for(lambda _: len(screen.octets) > drawn)
+        drawn = len(screen.received)
+        screen.wait_for(lambda _: len(screen.received) > drawn)
         assert "0 so far" in screen.text
         screen.press("p")
         screen.wait_for(lambda text: "1 so far" in text and "PAUSED" not in text)
@@ -151,7 +151,7 @@ def test_a_failure_gives_the_terminal_back(gateway: Stack, tmp_path: Path) -> No
     with Screen("--url", gateway.url, ADMIN_KEY="admin", PYTHONPATH=path) as screen:
         assert screen.end() == 1
         assert screen.given_back()
-        assert b"TypeError" in screen.octets
+        assert b"TypeError" in screen.received
 
 
 def test_it_connects_again() -> None:

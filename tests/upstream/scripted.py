@@ -1,7 +1,6 @@
-"""A real upstream on a loopback port, played step by step by the test, and a sink that writes down what it hears.
+"""A real upstream on a loopback port that the test controls step by step, and a sink that records its callbacks.
 
-Nothing here sleeps: whoever waits is woken by the octet, the close or the callback it waits for. ``HANG_SECONDS`` only
-turns a test that would hang into one that fails.
+Nothing here sleeps: each wait ends with a byte, a close or a callback. After ``WAIT_SECONDS`` it fails.
 """
 
 import asyncio
@@ -13,6 +12,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final, NamedTuple, TypeVar, cast
 
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.samples import Sample
@@ -24,7 +24,6 @@ from ztoapi.wire.client import ResponseHead
 
 T = TypeVar("T")
 
-HANG_SECONDS: Final = 20.0
 LONG: Final = Timeouts(60.0, 60.0, 600.0)
 
 ANYWHERE: Final = Origin(False, "upstream.test", 80)
@@ -38,7 +37,7 @@ def chunk(payload: bytes) -> bytes:
 
 
 async def turn() -> None:
-    """Let the event loop go round once."""
+    """Waits for one turn of the event loop."""
     loop = asyncio.get_running_loop()
     passed = loop.create_future()
     loop.call_soon(passed.set_result, None)
@@ -46,14 +45,14 @@ async def turn() -> None:
 
 
 async def soon(what: Awaitable[T]) -> T:
-    """The result of ``what``, or a failure where there would be a hang."""
-    async with asyncio.timeout(HANG_SECONDS):
+    """Returns the result of ``what``. Raises TimeoutError instead of waiting for ever."""
+    async with asyncio.timeout(WAIT_SECONDS):
         return await what
 
 
 async def settle(reached: Callable[[], bool]) -> None:
-    """Let the event loop go round until ``reached``."""
-    async with asyncio.timeout(HANG_SECONDS):
+    """Waits turn by turn of the event loop until ``reached``."""
+    async with asyncio.timeout(WAIT_SECONDS):
         while not reached():
             await turn()
 
@@ -63,20 +62,20 @@ def no_tls() -> ssl.SSLContext:
 
 
 class Native(NamedTuple):
-    """The native client and what drives its time."""
+    """The native client, and the deadlines that a test expires."""
 
     client: NativeClient
     deadlines: Deadlines
 
     def by_hand(self, origin: Origin = ANYWHERE) -> UpstreamConnection:
-        """A connection in the pool whose transport leads nowhere; see ``read``."""
+        """Returns a connection in the pool without a socket; ``read`` gives it input."""
         connection = UpstreamConnection(self.client.loop, self.client.pool, self.client.read_buffer, self.client.heads)
         Silent(connection)
         self.client.pool.opened(origin, connection)
         return connection
 
     def pass_time(self, seconds: float) -> None:
-        """One deadline scan as if it were so much later."""
+        """Runs one deadline scan with a clock that is ``seconds`` ahead."""
         self.deadlines.expire(self.client.loop.time() + seconds)
 
 
@@ -86,7 +85,7 @@ def no_task_is_left() -> bool:
 
 
 class Changing:
-    """Something that can be waited for."""
+    """An object whose changes can be waited for."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
@@ -95,7 +94,7 @@ class Changing:
         self._changed.set()
 
     async def until(self, reached: Callable[[], bool]) -> None:
-        async with asyncio.timeout(HANG_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             while not reached():
                 self._changed.clear()
                 await self._changed.wait()
@@ -116,19 +115,19 @@ class Peer(asyncio.Protocol, Changing):
     def __init__(self, upstream: "Upstream") -> None:
         Changing.__init__(self)
         self._upstream = upstream
-        self._octets = bytearray()
+        self._received = bytearray()
         self.gone = False
         """The gateway has closed or reset the connection."""
         self.appetite: int | None = None
-        """Stop reading once so many octets lie here unread."""
+        """Number of unread bytes at which reading stops."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._upstream.accepted(self)
 
     def data_received(self, data: bytes) -> None:
-        self._octets += data
-        if self.appetite is not None and len(self._octets) >= self.appetite:
+        self._received += data
+        if self.appetite is not None and len(self._received) >= self.appetite:
             self.transport.pause_reading()
         self.changed()
 
@@ -141,32 +140,32 @@ class Peer(asyncio.Protocol, Changing):
         self.changed()
 
     async def request(self) -> Received:
-        """The next request, whole."""
-        await self.until(lambda: b"\r\n\r\n" in self._octets)
-        head = bytes(self._octets).partition(b"\r\n\r\n")[0]
+        """Returns the next whole request."""
+        await self.until(lambda: b"\r\n\r\n" in self._received)
+        head = bytes(self._received).partition(b"\r\n\r\n")[0]
         length = 0
         for line in head.lower().split(b"\r\n"):
             name, _, value = line.partition(b":")
             if name == b"content-length":
                 length = int(value)
-        await self.until(lambda: len(self._octets) >= len(head) + 4 + length)
-        body = bytes(self._octets[len(head) + 4 : len(head) + 4 + length])
-        del self._octets[: len(head) + 4 + length]
+        await self.until(lambda: len(self._received) >= len(head) + 4 + length)
+        body = bytes(self._received[len(head) + 4 : len(head) + 4 + length])
+        del self._received[: len(head) + 4 + length]
         self._upstream.requests += 1
         return Received(head, body)
 
     @property
     def unread(self) -> int:
-        return len(self._octets)
+        return len(self._received)
 
-    def send(self, octets: bytes) -> None:
-        self.transport.write(octets)
+    def send(self, data: bytes) -> None:
+        self.transport.write(data)
 
     def close(self) -> None:
         self.transport.close()
 
     def close_unseen(self) -> None:
-        """Close in this very moment: the gateway's event loop has no time to see it before it sends a request."""
+        """Closes at once, so that the gateway's event loop cannot notice before it sends a request."""
         sock = self.transport.get_extra_info("socket")
         # The transport's own close waits for the next turn of the loop.
         with socket.socket(fileno=os.dup(sock.fileno())) as same:
@@ -174,7 +173,7 @@ class Peer(asyncio.Protocol, Changing):
         self.transport.abort()
 
     def reset(self) -> None:
-        """Close with a RST instead of a FIN."""
+        """Closes with RST instead of FIN."""
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
@@ -183,14 +182,14 @@ class Peer(asyncio.Protocol, Changing):
         await self.until(lambda: self.gone)
 
 
-def read(connection: UpstreamConnection, octets: bytes) -> None:
-    """Have ``connection`` read ``octets`` in one piece."""
-    connection.get_buffer(-1)[: len(octets)] = octets
-    connection.buffer_updated(len(octets))
+def read(connection: UpstreamConnection, data: bytes) -> None:
+    """Makes ``connection`` read ``data`` in one piece."""
+    connection.get_buffer(-1)[: len(data)] = data
+    connection.buffer_updated(len(data))
 
 
 class Silent(asyncio.Transport):
-    """A transport that leads nowhere, for what needs no socket: ``lose`` is what the loop does after a close."""
+    """A transport without a socket. ``lose`` calls connection_lost, as the loop does after a close."""
 
     def __init__(self, protocol: asyncio.BaseProtocol) -> None:
         super().__init__()
@@ -244,7 +243,7 @@ class Upstream:
         return len(self.peers)
 
     def stop(self) -> None:
-        """Listen no more; connections live on."""
+        """Stops listening. Connections stay open."""
         self.server.close()
 
     def accepted(self, peer: Peer) -> None:
@@ -254,9 +253,15 @@ class Upstream:
             self.at_accept(peer)
 
     async def accept(self) -> Peer:
-        """The next connection that a gateway opens."""
-        async with asyncio.timeout(HANG_SECONDS):
+        """Returns the next connection that the gateway opens."""
+        async with asyncio.timeout(WAIT_SECONDS):
             return await self._waiting.get()
+
+    async def accept_request(self) -> Peer:
+        """Returns the next connection, after its first request has been read."""
+        peer = await self.accept()
+        await peer.request()
+        return peer
 
     def request(self, body: bytes | bytearray = b"{}", *, method: str = "POST", path: str = "/chat") -> UpstreamRequest:
         head = f"{method} {path} HTTP/1.1\r\nhost: {self.origin.authority}\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -280,9 +285,9 @@ async def listening(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1
 
 
 class Heard(Changing):
-    """A sink. ``calls`` holds the names of its callbacks in their order, runs of data as one.
+    """A sink. ``calls`` has the names of its callbacks in order; consecutive data counts once.
 
-    What a test wants to happen within a callback it puts into ``at`` under the callback's name.
+    ``at`` maps names of callbacks to functions that are called within them.
     """
 
     call: UpstreamCall
@@ -350,7 +355,7 @@ class Heard(Changing):
 
 
 class Pieces(Heard):
-    """Notes how much it is given at a time, and pauses after the first piece."""
+    """A sink that records the size of each piece, and pauses after the first."""
 
     def __init__(self) -> None:
         super().__init__(data=self._pause)
@@ -365,14 +370,13 @@ class Pieces(Heard):
             self.call.pause()
 
 
-async def comes_in_small_pieces(client: Client, upstream: Upstream, octets: int) -> tuple[Peer, Pieces]:
-    """An answer of so many ``octets``, asked for by the hundred: a pause comes after one piece, however much there is.
-    Returns who gave it, and how it came."""
+async def comes_in_small_pieces(client: Client, upstream: Upstream, size: int) -> tuple[Peer, Pieces]:
+    """Sends a response of ``size`` bytes to a sink that requests pieces of 100 bytes, and checks that a pause takes
+    effect after one piece. Returns the upstream's connection and the sink."""
     pieces = Pieces()
     pieces.call = client.send(upstream.request(), pieces, None, 100)
-    peer = await upstream.accept()
-    await peer.request()
-    peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % octets + b"x" * octets)
+    peer = await upstream.accept_request()
+    peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
     await pieces.until(lambda: bool(pieces.sizes))
     for _ in range(10):
         await turn()

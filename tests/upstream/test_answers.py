@@ -31,8 +31,7 @@ pytestmark = pytest.mark.anyio
 async def answered(client: Client, upstream: Upstream, answer: bytes, *, close: bool = False) -> Heard:
     heard = Heard()
     heard.call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(answer)
     if close:
         peer.close()
@@ -184,8 +183,7 @@ async def test_a_body_that_is_cut_off_is_never_a_clean_end(client: Client, upstr
 async def test_a_reset_in_the_body_is_a_cut_off_too(client: Client, upstream: Upstream) -> None:
     heard = Heard()
     client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD + chunk(b"one"))
     await heard.data(3)
     peer.reset()
@@ -196,8 +194,7 @@ async def test_a_reset_in_the_body_is_a_cut_off_too(client: Client, upstream: Up
 async def test_a_body_delimited_by_the_close_that_is_reset_is_cut_off(client: Client, upstream: Upstream) -> None:
     heard = Heard()
     client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"HTTP/1.1 200 OK\r\n\r\npart")
     await heard.data(4)
     peer.reset()
@@ -208,8 +205,7 @@ async def test_a_body_delimited_by_the_close_that_is_reset_is_cut_off(client: Cl
 async def test_a_connection_that_ends_unanswered(client: Client, upstream: Upstream, die: str) -> None:
     heard = Heard()
     client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.close() if die == "close" else peer.reset()
     error = (await heard.ended()).error
     assert heard.calls == ["error"]
@@ -266,8 +262,7 @@ async def test_a_head_that_h11_would_let_pass(native: Native, upstream: Upstream
 async def test_malformed_chunks(native: Native, upstream: Upstream, broken: bytes) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD + chunk(b"one"))
     await heard.data(3)
     peer.send(broken)
@@ -343,8 +338,7 @@ async def test_a_sink_that_raises_ends_its_own_request_only(
 
     heard = Heard(**{where: fail})
     client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(OK)
     await heard.until(lambda: heard.calls[-1:] == ["error"])
     callbacks = ["head", "data", "end"]
@@ -386,8 +380,7 @@ async def test_a_sink_that_cancels_and_raises_gets_the_error(
 
     heard = Heard(**{where: fail})
     heard.call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(OK)
     await heard.until(lambda: heard.calls[-1:] == ["error"])
     assert heard.error.ending is Ending.INTERNAL_ERROR
@@ -405,8 +398,7 @@ async def test_a_sink_that_raises_at_the_end_of_an_error_gets_the_error(
 
     heard = Heard(end=fail)
     client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"HTTP/1.1 400 No\r\ncontent-length: %d\r\n\r\nno" % (3 if cut else 2))
     peer.close()
     await heard.until(lambda: heard.calls[-1:] == ["error"])
@@ -422,8 +414,7 @@ async def test_a_sink_that_raises_when_a_large_error_is_cut_gets_the_error(
 
     heard = Heard(end=fail)
     client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"HTTP/1.1 500 Oh\r\ncontent-length: 10000000\r\n\r\n" + bytes(ERROR_BYTES))
     await heard.until(lambda: heard.calls[-1:] == ["error"])
     assert heard.error.ending is Ending.INTERNAL_ERROR
@@ -439,8 +430,7 @@ async def test_a_sink_whose_error_callback_raises_gets_one_further_error(
 
     heard = Heard(error=fail)
     client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"no HTTP\r\n\r\n")
     await heard.until(lambda: heard.calls == ["error", "error"])
     assert heard.error.ending is Ending.INTERNAL_ERROR

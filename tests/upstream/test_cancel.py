@@ -13,8 +13,7 @@ pytestmark = pytest.mark.anyio
 async def test_while_waiting_for_the_answer(client: Client, upstream: Upstream) -> None:
     heard = Heard()
     call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     call.cancel()
     await peer.closed_by_gateway()
     assert heard.calls == []
@@ -23,8 +22,7 @@ async def test_while_waiting_for_the_answer(client: Client, upstream: Upstream) 
 async def test_in_the_middle_of_a_stream(client: Client, upstream: Upstream) -> None:
     heard = Heard()
     call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD + chunk(b"one"))
     await heard.data(3)
     call.cancel()
@@ -36,8 +34,7 @@ async def test_in_the_middle_of_a_stream_that_is_paused(client: Client, upstream
     heard = Heard()
     call = heard.call = client.send(upstream.request(), heard)
     heard.at["data"] = heard.pause
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD + chunk(b"one"))
     await heard.data(3)
     peer.send(chunk(b"two"))
@@ -93,8 +90,7 @@ async def test_from_within_a_callback(client: Client, upstream: Upstream, where:
     heard = Heard()
     heard.at[where] = heard.cancel
     heard.call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     # The whole answer in one piece: what follows the callback must not reach the sink either.
     peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + bytes(200_000))
     await peer.closed_by_gateway()
@@ -107,8 +103,7 @@ async def test_from_within_the_last_callback_changes_nothing(client: Client, ups
     heard = Heard()
     heard.at[where] = heard.cancel
     heard.call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(OK if where == "end" else b"HTTP/1.1 200 OK\r\n broken\r\n\r\n")
     await heard.ended()
     await settle(no_task_is_left)
@@ -125,8 +120,7 @@ async def test_from_within_the_last_callback_changes_nothing(client: Client, ups
 async def test_twice(client: Client, upstream: Upstream) -> None:
     heard = Heard()
     call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     call.cancel()
     call.cancel()
     await peer.closed_by_gateway()
@@ -136,8 +130,7 @@ async def test_twice(client: Client, upstream: Upstream) -> None:
 async def test_too_late_leaves_the_connection_to_who_has_it_now(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     first = native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(OK)
     await heard.ended()
     first.cancel()
@@ -161,8 +154,7 @@ async def test_too_late_leaves_the_connection_to_who_has_it_now(native: Native, 
 async def test_flow_control_after_the_end_touches_nobody(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     call = native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD)
     peer.close()
     await heard.ended()

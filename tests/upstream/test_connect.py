@@ -41,8 +41,7 @@ async def test_another_address_is_tried_beside_one_that_swallows(
     resolve_to(monkeypatch, *[deaf] * swallowing, ("127.0.0.1", upstream.port))
     heard = Heard()
     native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(OK)
     assert (await heard.ended()).calls == ["head", "data", "end"]
 

@@ -65,8 +65,7 @@ async def talk_elsewhere(client: Client, other: Upstream) -> None:
 async def test_a_fast_upstream_waits_for_a_slow_client(client: Client, upstream: Upstream, framing: str) -> None:
     body = pattern(20_000_000)
     heard = Slow(client, upstream, 1)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(framed(body, framing))
     await heard.data(1)
     held = len(heard.body)
@@ -87,8 +86,7 @@ async def test_pausing_before_there_is_a_connection(client: Client, upstream: Up
     heard = Heard()
     call = client.send(upstream.request(), heard)
     call.pause()
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(framed(pattern(1_000_000), "chunked"))
     async with listening() as other:
         await talk_elsewhere(client, other)
@@ -125,8 +123,7 @@ async def test_an_answer_that_ends_while_paused_leaves_a_connection_that_reads(
     heard = Heard()
     heard.at["data"] = heard.pause
     heard.call = native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(OK)
     assert (await heard.ended()).calls == ["head", "data", "end"]
     await talk_elsewhere(native.client, upstream)
@@ -196,8 +193,7 @@ async def test_a_refusal_before_the_request_was_read_is_heard_and_ends_the_conne
 async def test_a_refusal_with_the_whole_request_read_keeps_the_connection(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(pattern(4_000_000)), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
     await heard.ended()
     assert native.client.pool.statistics().idle == 1

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.support.waiting import WAIT_SECONDS
 from tests.upstream.scripted import (
-    HANG_SECONDS,
     LAST_CHUNK,
     OK,
     Heard,
@@ -26,8 +26,7 @@ async def round_trip(native: Native, upstream: Upstream, peer: Peer | None = Non
     heard = Heard()
     native.client.send(upstream.request(), heard)
     if peer is None:
-        peer = await upstream.accept()
-    await peer.request()
+        peer = await upstream.accept_request()
     peer.send(answer)
     assert (await heard.ended()).calls[-1] == "end"
     return peer
@@ -93,8 +92,7 @@ async def test_a_request_may_be_sent_from_the_end_of_the_answer_before(native: N
 
     first = Heard(end=send_next)
     native.client.send(upstream.request(), first)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(OK)
     assert (await peer.request()).body == b"next"
     peer.send(OK)
@@ -140,8 +138,7 @@ async def test_the_scan_closes_what_has_been_idle_for_too_long(native: Native, u
 async def test_the_scan_leaves_busy_connections_alone(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     native.pass_time(100.0)
     peer.send(OK)
     assert (await heard.ended()).calls == ["head", "data", "end"]
@@ -199,8 +196,7 @@ async def test_octets_behind_the_answer_to_a_head_request_end_its_connection(
 ) -> None:
     heard = Heard()
     native.client.send(upstream.request(b"", method="HEAD"), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
     assert (await heard.ended()).calls == ["head", "end"]
     await peer.closed_by_gateway()
@@ -259,7 +255,7 @@ async def test_a_request_on_a_connection_that_was_closed_before_is_sent_once_mor
 async def test_a_request_that_is_reset_within_a_round_trip_is_sent_once_more(
     native: Native, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ztoapi.upstream.connection.LOOP_DELAY_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr("ztoapi.upstream.connection.LOOP_DELAY_SECONDS", WAIT_SECONDS)
     peer = await round_trip(native, upstream)
     heard = Heard()
     native.client.send(upstream.request(b"again"), heard)
@@ -324,8 +320,7 @@ async def test_a_reused_connection_that_dies_after_one_octet_is_not_retried(nati
 async def test_a_fresh_connection_that_dies_unanswered_is_not_retried(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.close()
     assert (await heard.ended()).error.code == "upstream_closed"
     assert upstream.connections == 1

@@ -35,8 +35,7 @@ def assert_timeout(heard: Heard, words: str) -> None:
 async def test_first_byte(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard, Timeouts(60.0, 5.0, 600.0))
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     native.pass_time(59.0)
     assert heard.calls == []
     native.pass_time(60.1)
@@ -48,8 +47,7 @@ async def test_first_byte(native: Native, upstream: Upstream) -> None:
 async def test_between_bytes(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard, Timeouts(5.0, 60.0, 600.0))
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD + chunk(b"one"))
     await heard.data(3)
     native.pass_time(0.0)
@@ -57,15 +55,14 @@ async def test_between_bytes(native: Native, upstream: Upstream) -> None:
     assert heard.calls == ["head", "data"]
     native.pass_time(60.1)
     assert heard.calls == ["head", "data", "error"]
-    assert_timeout(heard, "fell silent for 60 s")
+    assert_timeout(heard, "sent nothing for 60 s")
     await peer.closed_by_gateway()
 
 
 async def test_bytes_start_the_time_between_bytes_anew(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard, Timeouts(5.0, 60.0, 600.0))
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD)
     for number in range(8):
         peer.send(chunk(b"x"))
@@ -84,15 +81,14 @@ async def test_one_byte_of_a_head_ends_the_time_for_the_first_byte(native: Nativ
     native.pass_time(30.0)
     assert heard.calls == []
     native.pass_time(60.1)
-    assert_timeout(heard, "fell silent")
+    assert_timeout(heard, "sent nothing")
     connection.connection_lost(None)
 
 
 async def test_total(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard, Timeouts(60.0, 60.0, 100.0))
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD)
     for number in range(10):
         peer.send(chunk(b"x"))
@@ -106,8 +102,7 @@ async def test_total(native: Native, upstream: Upstream) -> None:
 async def test_a_slow_client_is_not_held_against_the_upstream(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     call = native.client.send(upstream.request(), heard, Timeouts(5.0, 5.0, 100.0))
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(EVENTS_HEAD + chunk(b"one"))
     await heard.data(3)
     native.pass_time(0.0)
@@ -120,7 +115,7 @@ async def test_a_slow_client_is_not_held_against_the_upstream(native: Native, up
     native.pass_time(1004.0)
     assert heard.calls == ["head", "data"]
     native.pass_time(1005.1)
-    assert_timeout(heard, "fell silent")
+    assert_timeout(heard, "sent nothing")
 
 
 async def test_the_first_byte_counts_from_the_sending_on_a_reused_connection(
@@ -128,8 +123,7 @@ async def test_the_first_byte_counts_from_the_sending_on_a_reused_connection(
 ) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(OK)
     await heard.ended()
     native.pass_time(80.0)
@@ -144,8 +138,7 @@ async def test_the_first_byte_counts_from_the_sending_on_a_reused_connection(
 async def test_the_sink_is_told_how_long_nothing_has_come(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     native.pass_time(15.0)
     assert heard.idle == [pytest.approx(15.0, abs=1.0)]
     peer.send(EVENTS_HEAD + chunk(b"one"))
@@ -175,8 +168,7 @@ async def test_the_body_of_an_error(native: Native, upstream: Upstream) -> None:
     """It has 2 s, however many bytes arrive. Then the response is complete, without a timer that outlives the call."""
     heard = Heard()
     native.client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"HTTP/1.1 400 No\r\ncontent-length: 10\r\n\r\nno")
     await heard.data(2)
     native.pass_time(1.9)
@@ -190,8 +182,7 @@ async def test_the_body_of_an_error(native: Native, upstream: Upstream) -> None:
 async def test_the_body_of_an_error_over_httpx(client: Client, upstream: Upstream) -> None:
     heard = Heard()
     client.send(upstream.request(), heard, Timeouts(60.0, 60.0, 600.0))
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"HTTP/1.1 400 No\r\ncontent-length: 10\r\n\r\nno")
     await heard.ended()
     assert heard.calls == ["head", "data", "end"]
@@ -201,8 +192,7 @@ async def test_the_body_of_an_error_over_httpx(client: Client, upstream: Upstrea
 async def test_a_cancelled_error_leaves_nothing(client: Client, upstream: Upstream) -> None:
     heard = Heard()
     call = client.send(upstream.request(), heard)
-    peer = await upstream.accept()
-    await peer.request()
+    peer = await upstream.accept_request()
     peer.send(b"HTTP/1.1 400 No\r\ncontent-length: 10\r\n\r\nno")
     await heard.data(2)
     call.cancel()

@@ -191,8 +191,7 @@ async def test_cancelling_after_any_number_of_loop_turns(native: Native, secure:
 async def test_cancelling_a_stream(make_client: MakeClient, trusting: ssl.SSLContext, secure: Upstream) -> None:
     heard = Heard()
     call = make_client(trusting).send(secure.request(), heard)
-    peer = await secure.accept()
-    await peer.request()
+    peer = await secure.accept_request()
     peer.send(EVENTS_HEAD + chunk(b"one"))
     await heard.data(3)
     call.cancel()
@@ -210,8 +209,7 @@ async def test_dead_and_talkative_idle_connections(
 ) -> None:
     heard = Heard()
     native.client.send(secure.request(), heard)
-    peer = await secure.accept()
-    await peer.request()
+    peer = await secure.accept_request()
     peer.send(OK)
     await heard.ended()
     assert native.client.pool.statistics()[:2] == (0, 1)
@@ -223,8 +221,7 @@ async def test_dead_and_talkative_idle_connections(
 async def test_a_request_that_was_read_is_not_sent_again(native: Native, secure: Upstream) -> None:
     heard = Heard()
     native.client.send(secure.request(), heard)
-    peer = await secure.accept()
-    await peer.request()
+    peer = await secure.accept_request()
     peer.send(OK)
     await heard.ended()
     again = Heard()
@@ -238,8 +235,7 @@ async def test_a_request_that_was_read_is_not_sent_again(native: Native, secure:
 async def test_connections_that_are_closed_are_not_busy(native: Native, secure: Upstream) -> None:
     heard = Heard()
     native.client.send(secure.request(), heard)
-    peer = await secure.accept()
-    await peer.request()
+    peer = await secure.accept_request()
     # A peer that does not answer our close keeps the connection for a while.
     peer.transport.pause_reading()
     peer.send(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok")
@@ -252,8 +248,7 @@ async def test_connections_that_are_closed_are_not_busy(native: Native, secure: 
 async def test_an_end_without_the_end_of_tls_is_cut_off(native: Native, secure: Upstream) -> None:
     heard = Heard()
     native.client.send(secure.request(), heard)
-    peer = await secure.accept()
-    await peer.request()
+    peer = await secure.accept_request()
     peer.send(b"HTTP/1.1 200 OK\r\n\r\npart")
     await heard.data(4)
     peer.transport.abort()
@@ -265,8 +260,7 @@ async def test_an_answer_delimited_by_the_end_of_tls(
 ) -> None:
     heard = Heard()
     make_client(trusting).send(secure.request(), heard)
-    peer = await secure.accept()
-    await peer.request()
+    peer = await secure.accept_request()
     peer.send(b"HTTP/1.1 200 OK\r\n\r\nall of it")
     peer.close()
     assert (await heard.ended()).calls == ["head", "data", "end"]
@@ -306,8 +300,7 @@ async def test_a_paused_stream_is_held_back(
     heard.at["data"] = heard.pause
     client = make_client(trusting)
     heard.call = client.send(secure.request(), heard)
-    peer = await secure.accept()
-    await peer.request()
+    peer = await secure.accept_request()
     peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 20000000\r\n\r\n" + bytes(20_000_000))
     await heard.data(1)
     held = len(heard.body)

@@ -67,7 +67,7 @@ def no_byte_in_time(seconds: float) -> UpstreamError:
 
 def fell_silent(seconds: float) -> UpstreamError:
     """Returns the error for a pause of ``seconds``."""
-    return UpstreamError(f"the upstream fell silent for {seconds:g} s", Failure.TIMEOUT)
+    return UpstreamError(f"the upstream sent nothing for {seconds:g} s", Failure.TIMEOUT)
 
 
 def took_too_long(seconds: float) -> UpstreamError:
