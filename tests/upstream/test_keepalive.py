@@ -22,11 +22,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def round_trip(native: Native, upstream: Upstream, peer: Peer | None = None, answer: bytes = OK) -> Peer:
-    """One request, answered by ``peer``, or by whoever is connected to."""
+    """Sends one request, and the response from ``peer``, or from a new connection."""
     heard = Heard()
     native.client.send(upstream.request(), heard)
     if peer is None:
-        peer = await upstream.accept_request()
+        peer = await upstream.accept()
+    await peer.request()
     peer.send(answer)
     assert (await heard.ended()).calls[-1] == "end"
     return peer

@@ -53,7 +53,7 @@ class WebChat:
     )
 
     def error(self, code: str, message: str) -> tuple[int, bytes]:
-        # The real server answers 404 for an unknown model.
+        # The real server returns 404 for an unknown model.
         status, text = (404, "Not Found") if code == "1211" else (REFUSALS[code].status, message)
         return status, _encode({"detail": text})
 
