@@ -1,11 +1,12 @@
-"""The HTTP status that an upstream's error is equivalent to, for all dialects."""
+"""The HTTP status and the failure that an upstream's error is equivalent to, for all dialects."""
 
 import re
 from typing import Final
 
 from ztoapi.dialects.reports import Report
+from ztoapi.errors import Failure
 
-__all__ = ["effective_status", "names_rate_limit", "normalised"]
+__all__ = ["effective_status", "names_rate_limit", "normalised", "refined"]
 
 _RATE_WORDS: Final = ("too many requests", "concurrency", "rate limit", "rate_limit")
 
@@ -56,6 +57,39 @@ also have the type ``invalid_request_error``."""
 
 _USED_UP: Final = "credit balance is too low"
 """Anthropic's message, which has the type ``invalid_request_error`` and the status 400."""
+_CONTEXT_CODES: Final = frozenset(
+    (
+        "contextlengthexceeded",
+        "contextwindowexceeded",
+        "contextwindowexceedederror",
+        "exceedcontextsizeerror",
+        "modelmaxprompttokensexceeded",
+        "prompttoolong",
+    )
+)
+"""From OpenAI, LiteLLM, llama.cpp, Copilot and Anthropic, without separators."""
+_REJECTIONS: Final = (400, 413, 422)
+_GENERAL_FAILURES: Final = frozenset((Failure.INVALID, Failure.TOO_LARGE, Failure.UNEXPECTED))
+_GREATER: Final = r"(?:exceed\w*|overflow\w*|too (?:long|large|big)|(?:longer|larger|greater|more) than)"
+_CONTEXT: Final = re.compile(
+    # vLLM, DeepSeek, OpenRouter, LM Studio, Mistral, Ollama, llama.cpp, SGLang, OpenAI's Responses, MiniMax.
+    rf"{_GREATER}.{{0,160}}\b(?:context|model) (?:length|window|size|limit)"
+    rf"|\bcontext[ _-]?(?:length|window|size|limit)\b.{{0,40}}{_GREATER}"
+    r"|\bmaximum (?:context|model) (?:length|window|size)\b.{0,120}\b(?:requested|contains?|has|given)\b"
+    # Anthropic, Bedrock, Ollama, vLLM's "The prompt (total length 9000) is too long to fit into the model".
+    r"|\b(?:prompt|input)(?: \([^)]*\))? (?:(?:is|was|are) )?too long\b"
+    # Gemini, Copilot, SGLang, Z.ai's "Prompt exceeds max length".
+    r"|\b(?:input|prompt)(?: tokens?)? (?:count|length)\b.{0,40}\bexceed\w* (?:the )?(?:max|limit|model|allowed)"
+    r"|\b(?:prompt|input tokens?) exceeds? (?:the )?(?:model's )?max"
+    # DashScope; TGI; xAI; Moonshot; Groq and OpenAI.
+    r"|\brange of input length should be\b|`inputs` tokens \+ `max_new_tokens` must be"
+    r"|\bmaximum prompt length is \d+ but\b|\bexceeded model token limit\b"
+    r"|\breduce the length of (?:the |your )?(?:messages|prompt|input)\b",
+    re.IGNORECASE,
+)
+"""Messages about a prompt that is longer than the model's context, of servers without a code for it."""
+_PERIOD: Final = re.compile(r"\bper (?:second|min|minute|hour|day)\b|\b[tr]p[md]\b", re.IGNORECASE)
+"""Names a limit on a rate, whose messages also have a number of tokens that is too large."""
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -88,3 +122,23 @@ def names_rate_limit(text: str) -> bool:
     """Whether a message is about a rate limit."""
     text = text.lower()
     return any(word in text for word in _RATE_WORDS)
+
+
+def _names_context(text: str) -> bool:
+    """Whether a message is about a prompt that is longer than the model's context."""
+    return _CONTEXT.search(text) is not None and _PERIOD.search(text) is None and not names_rate_limit(text)
+
+
+def refined(failure: Failure, report: Report, status: int) -> Failure:
+    """Returns ``failure``, or the more specific one that the codes or the message of ``report`` stand for. ``status``
+    is that of the response.
+
+    A message counts only in a rejected request, or within a success. In a stream, some servers report every error as
+    their own failure."""
+    if any(normalised(code) in _CONTEXT_CODES for code in report.codes):
+        return Failure.CONTEXT
+    embedded = status < 400
+    general = failure in _GENERAL_FAILURES or (embedded and failure is Failure.SERVER_ERROR)
+    if general and (embedded or status in _REJECTIONS) and _names_context(report.text):
+        return Failure.CONTEXT
+    return failure

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.dialects.error_status import effective_status, names_rate_limit
+from ztoapi.dialects.error_status import effective_status, names_rate_limit, refined
 from ztoapi.dialects.reports import Report
 from ztoapi.errors import Failure, UpstreamError
 
@@ -36,6 +36,7 @@ _FAILURES: Final = {
 _EFFECTS: Final = {
     Failure.INVALID: "did not accept the request",
     Failure.TOO_LARGE: "did not accept the request",
+    Failure.CONTEXT: "did not accept the request",
     Failure.REFUSED: "refused the credential",
     Failure.QUOTA: "reports a quota that is used up",
     Failure.FORBIDDEN: "refused access",
@@ -57,10 +58,10 @@ def value_text(raw: bytes | msgspec.Raw) -> str:
 
 def status_error(upstream: str, report: Report, status: int, retry_after: float | None = None) -> UpstreamError:
     """Returns the error for an undocumented upstream's ``report`` with the HTTP ``status``."""
-    status = effective_status(report, status)
+    response_status, status = status, effective_status(report, status)
     if names_rate_limit(report.text):
         status = 429
-    failure = _FAILURES.get(status, Failure.UNEXPECTED)
+    failure = refined(_FAILURES.get(status, Failure.UNEXPECTED), report, response_status)
     effect = _EFFECTS.get(failure) or (f"failed ({status})" if status >= 400 else "failed")
     page = " with an HTML page" if report.page else ""
     words = f": {report.text[:_MESSAGE_CHARACTERS]}" if report.text else ""

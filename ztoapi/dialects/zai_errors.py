@@ -7,7 +7,7 @@ import datetime
 import re
 from typing import Final
 
-from ztoapi.dialects.error_status import effective_status, normalised
+from ztoapi.dialects.error_status import effective_status, normalised, refined
 from ztoapi.dialects.reports import Report, read_report
 from ztoapi.errors import Failure, UpstreamError
 
@@ -36,10 +36,6 @@ _CODES: Final[dict[str, Failure]] = {
 }
 
 _WORDS: Final[dict[str, Failure]] = {
-    **dict.fromkeys(
-        ("contextlengthexceeded", "contextwindowexceeded", "contextwindowexceedederror", "prompttoolong"),
-        Failure.CONTEXT,
-    ),
     **dict.fromkeys(("contentfilter", "contentpolicyviolation", "contentpolicyviolationerror"), Failure.POLICY),
 }
 """Codes and types of other servers that a status cannot express, without separators."""
@@ -73,6 +69,7 @@ def read_error(body: bytes, status: int, retry_after: float | None = None) -> Up
     """Returns the error that an upstream's ``body`` with the HTTP ``status`` reports."""
     report = read_report(body)
     code, failure = _failure(report, status)
+    failure = refined(failure, report, status)
     text = report.text or f"the upstream responded with {status}"
     if report.page:
         title = f": {report.text}" if report.text else ""

@@ -85,6 +85,24 @@ def test_retry_after_is_whole_seconds() -> None:
             "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
             "prompt is too long: 9000 tokens > 8192 maximum",
         ),
+        *(
+            (message, "prompt is too long: 9000 tokens > 8192 maximum")
+            for message in (
+                "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
+                "prompt is too long: 9000 tokens > 8192 maximum",
+                "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
+                "This model's maximum prompt length is 8192 but the request contains 9000 tokens.",
+                "prompt token count of 9000 exceeds the limit of 8192",
+                "Invalid request: Your request exceeded model token limit: 8192 (requested: 9000)",
+                "The decoder prompt (length 9000) is longer than the maximum model length of 8192.",
+                "The prompt (total length 9000) is too long to fit into the model (context length 8192).",
+            )
+        ),
+        (
+            "prompt too long; exceeded max context length by 200 tokens",
+            "prompt is too long: 210000 tokens > 204800 maximum",
+        ),
+        ("the request exceeds the available context size", "prompt is too long: 210000 tokens > 204800 maximum"),
         ("Prompt exceeds max length (upstream code 1261)", "prompt is too long: 210000 tokens > 204800 maximum"),
     ],
 )
@@ -99,6 +117,8 @@ def test_a_long_prompt_by_a_low_estimate_is_still_too_long() -> None:
     describe_length(error, 5, 8192)
     assert error.message == "prompt is too long: 8193 tokens > 8192 maximum"
     error = UpstreamError("Prompt exceeds max length", Failure.CONTEXT)
+    describe_length(error, 5, None)
+    assert error.message == "prompt is too long: Prompt exceeds max length"
     describe_length(error, 5, None)
     assert error.message == "prompt is too long: Prompt exceeds max length"
 

@@ -18,6 +18,7 @@ _encode = msgspec.json.Encoder().encode
 THREAD_UNSUPPORTED: Final = "thread_unsupported_request"
 """Code in the error's details, at which the SDKs send the whole conversation instead."""
 _CONTEXT: Final = "context_length_exceeded"
+_TOO_LONG: Final = "prompt is too long"
 _OVERLOADED: Final = 529
 _OVERLOADED_RETRY_SECONDS: Final = 4
 """Z.ai sends no retry-after with an overload; without one, Claude Code retries after half a second."""
@@ -33,8 +34,13 @@ _TYPES: Final = {
     _OVERLOADED: "overloaded_error",
 }
 _COUNT: Final = re.compile(r"(\d[\d,]*) tokens")
-_LIMIT: Final = re.compile(r"(?:maximum|max|limit|context)\D{0,60}?(\d[\d,]*) tokens", re.IGNORECASE)
-"""The model's limit in an upstream's message: "maximum context length is 8192 tokens"."""
+_NUMBER: Final = re.compile(r"\b\d[\d,]*")
+_LIMIT: Final = re.compile(r"(?:maximum|max|limit|context)(?:(?!by )\D){0,60}?(\d[\d,]*) tokens", re.IGNORECASE)
+"""The model's limit in a message: "maximum context length is 8192 tokens", not "exceeded by 200 tokens"."""
+_BARE_LIMIT: Final = re.compile(
+    r"(?:(?:maximum|max|limit|context|allowed)(?:(?!by )\D){0,60}?|> )(\d[\d,]*)", re.IGNORECASE
+)
+"""The same without the unit: "> 8192 maximum", "the limit of 8192"."""
 
 
 def error_response(error: ApiError, request_id: str) -> tuple[int, bytes, bytes]:
@@ -76,14 +82,24 @@ def describe_length(error: ApiError, input_tokens: int, context_tokens: int | No
     if error.code != _CONTEXT:
         return
     message = error.message
-    counts = [int(count.replace(",", "")) for count in _COUNT.findall(message)]
-    found = _LIMIT.search(message)
-    limit = int(found[1].replace(",", "")) if found else context_tokens
+    found, numbers = _LIMIT.search(message), _COUNT
+    if found is None:
+        found, numbers = _BARE_LIMIT.search(message), _NUMBER
+        if found is not None and not any(_value(number) > _value(found[1]) for number in numbers.findall(message)):
+            # A limit of something else, or a code.
+            found, numbers = None, _COUNT
+    limit = context_tokens if found is None else _value(found[1])
     if limit is None:
-        error.message = f"prompt is too long: {message}"
+        prefix = "" if message.lower().startswith(_TOO_LONG) else f"{_TOO_LONG}: "
+        error.message = f"{prefix}{message}"
         return
+    counts = [_value(number) for number in numbers.findall(message)]
     tokens = max([count for count in counts if count > limit], default=max(input_tokens, limit + 1))
-    error.message = f"prompt is too long: {tokens} tokens > {limit} maximum"
+    error.message = f"{_TOO_LONG}: {tokens} tokens > {limit} maximum"
+
+
+def _value(number: str) -> int:
+    return int(number.replace(",", ""))
 
 
 def _status(error: ApiError) -> int:
