@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
-from ztoapi.dialects.chunks import ABSENT, ToolCallIndexes, number, read_chunks
+from ztoapi.dialects.chunks import ABSENT, FunctionDelta, ToolCallDelta, ToolCallIndexes, number, read_chunks
 from ztoapi.dialects.lenient import read_usage
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import UpstreamError
@@ -78,6 +78,10 @@ def test_an_index_is_a_number_in_any_spelling(value: object, index: int | None) 
     assert number(value) == index
 
 
+def part(index: object, id: str, name: str = "", arguments: str = "") -> ToolCallDelta:
+    return ToolCallDelta(index, id or None, None, FunctionDelta(name or None, arguments))
+
+
 @pytest.mark.parametrize(
     ("deltas", "indexes"),
     [
@@ -85,6 +89,8 @@ def test_an_index_is_a_number_in_any_spelling(value: object, index: int | None) 
         ([(0, "a", 0), (0, "", 0), (1, "b", 0), (1, "", 0)], [0, 0, 1, 1]),
         # By id only, each delta in a list of its own.
         ([(None, "a", 0), (None, "b", 0), (None, "a", 0)], [0, 1, 0]),
+        # By id at the first delta of a call, and then by position.
+        ([(None, "a", 0), (None, "b", 0), (None, "", 0)], [0, 1, 1]),
         # By position only.
         ([(None, "", 0), (None, "", 1), (None, "", 0)], [0, 1, 0]),
         # A call without an index gets none that is in use.
@@ -96,19 +102,102 @@ def test_an_index_is_a_number_in_any_spelling(value: object, index: int | None) 
 )
 def test_deltas_of_tool_calls_find_their_calls(deltas: list[tuple[object, str, int]], indexes: list[int]) -> None:
     calls = ToolCallIndexes()
-    assert [calls.find(*delta) for delta in deltas] == indexes
+    assert [calls.find(part(index, id), position) for index, id, position in deltas] == indexes
+
+
+@pytest.mark.parametrize("index", [0, None, "0"])
+@pytest.mark.parametrize(
+    ("deltas", "numbers"),
+    [
+        # Whole calls.
+        ([("", "f", "{}"), ("", "g", '{"x":1}'), ("", "g", '{"x":2}')], [0, 1, 2]),
+        # Calls in pieces, with the name first or with the first piece.
+        ([("", "f", ""), ("", "", '{"x":'), ("", "", '"}"}'), ("", "f", ""), ("", "", "{}")], [0, 0, 0, 1, 1]),
+        ([("", "f", '{"x'), ("", "", '":1} '), ("", "g", "{"), ("", "", "}")], [0, 0, 1, 1]),
+        # The name again before the end.
+        ([("", "f", "{"), ("", "f", '"x":1'), ("", "f", "}")], [0, 0, 0]),
+        # Half a surrogate pair is text as any other.
+        ([("", "f", '{"x":"\\ud83d"}'), ("", "g", "{}")], [0, 1]),
+        # Ids.
+        ([("a", "f", "{}"), ("b", "g", ""), ("b", "", "{}"), ("a", "", " ")], [0, 1, 1, 0]),
+        ([("a", "f", "{}"), ("a", "f", ""), ("", "g", "{}")], [0, 0, 1]),
+    ],
+)
+def test_calls_with_the_same_index_or_none(
+    index: object, deltas: list[tuple[str, str, str]], numbers: list[int]
+) -> None:
+    calls = ToolCallIndexes()
+    assert [calls.find(part(index, *delta), 0) for delta in deltas] == numbers
+
+
+def test_an_id_for_each_part_does_not_divide_a_call() -> None:
+    calls = ToolCallIndexes()
+    parts = [part(0, "a", "f", "{"), part(0, "b", "", "}"), part(0, "c"), part(1, "d", "f", "{}"), part(1, "e")]
+    assert [calls.find(part, 0) for part in parts] == [0, 0, 0, 1, 1]
+
+
+def test_the_number_of_a_call_is_not_the_index_of_another() -> None:
+    calls = ToolCallIndexes()
+    parts = [part(0, "a", "f", "{}"), part(0, "b", "g", "{}"), part(1, "c", "h", "{"), part(1, "", "", "}")]
+    assert [calls.find(part, 0) for part in parts] == [0, 1, 2, 2]
 
 
 @given(st.lists(st.tuples(st.none() | st.integers(0, 4), st.sampled_from("abcd")), max_size=12))
-def test_the_index_of_an_id_stays(deltas: list[tuple[int | None, str]]) -> None:
+def test_the_number_of_an_id_stays(deltas: list[tuple[int | None, str]]) -> None:
     calls = ToolCallIndexes()
-    assigned: dict[str, int] = {}
+    assigned: dict[tuple[int | None, str], int] = {}
     for index, call_id in deltas:
-        found = calls.find(index, call_id, 0)
-        assert found == (index if index is not None else assigned.get(call_id, found))
-        if index is None and call_id not in assigned:
-            assert found not in assigned.values()
-        assigned.setdefault(call_id, found)
+        number = calls.find(part(index, call_id, "f"), 0)
+        assert assigned.setdefault((index, call_id), number) == number
+        assert assigned.setdefault((None, call_id), number) == number or index is not None
+    for index, call_id in assigned:
+        others = {assigned[key] for key in assigned if key[1] != call_id}
+        assert assigned[index, call_id] not in others
+
+
+@given(st.dictionaries(st.text(max_size=4), st.lists(st.text(max_size=6) | st.integers()), max_size=3), st.data())
+def test_arguments_are_complete_at_the_end_of_the_object(value: dict[str, object], data: st.DataObject) -> None:
+    text = json.dumps(value, ensure_ascii=data.draw(st.booleans()))
+    calls = ToolCallIndexes()
+    calls.find(part(0, "a", "f"), 0)
+    for place, character in enumerate(text):
+        assert not calls.is_complete(0)
+        calls.find(part(0, "", "", character), 0)
+        if data.draw(st.booleans()) or place == len(text) - 1:
+            assert calls.is_complete(0) == (place == len(text) - 1)
+    calls.find(part(0, "", "", " \n"), 0)
+    assert calls.is_complete(0)
+    calls.find(part(0, "", "", "}"), 0)
+    assert not calls.is_complete(0)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", " ", "[]", '"x"', "null", "{]", "{x}", "{}{}", "}", '{"x":1', "[" * 5000 + "]" * 5000]
+)
+def test_other_arguments_are_never_complete(arguments: str) -> None:
+    calls = ToolCallIndexes()
+    calls.find(part(0, "a", "f", arguments), 0)
+    assert not calls.is_complete(0)
+
+
+def test_each_piece_of_the_arguments_is_read_once() -> None:
+    """Reading all of them for each piece would make a long call quadratic."""
+    size = 400
+
+    class Piece(str):
+        __slots__ = ()
+        reads = 0
+
+        def __radd__(self, before: str) -> str:
+            Piece.reads += 1
+            return before + str(self)
+
+    calls = ToolCallIndexes()
+    calls.find(part(0, "a", "f", '{"x":"'), 0)
+    for _ in range(size):
+        calls.find(part(0, "", "", Piece("}")), 0)
+        assert not calls.is_complete(0)
+    assert 0 < Piece.reads <= size
 
 
 def test_the_chunks_of_any_text_read_back() -> None:

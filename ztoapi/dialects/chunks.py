@@ -6,12 +6,13 @@ and numbers the tool calls with :class:`ToolCallIndexes`. Fields that such write
 Format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
+import re
 from typing import Final, NamedTuple
 
 import msgspec
 
 from ztoapi.dialects.events import events
-from ztoapi.dialects.lenient import decode_part
+from ztoapi.dialects.lenient import decode_part, replace_halves
 
 __all__ = [
     "ABSENT",
@@ -29,6 +30,8 @@ __all__ = [
 ABSENT: Final = msgspec.Raw()
 """The value of a field that a chunk does not have."""
 _END: Final = b"[DONE]"
+_TOKENS: Final = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
+"""Matches each escape whole, so that an escaped quote does not end a string."""
 
 
 class FunctionDelta(msgspec.Struct, gc=False):
@@ -92,6 +95,7 @@ class Chunks(NamedTuple):
 
 
 _decode = msgspec.json.Decoder(Chunk).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_chunks(block: bytes) -> Chunks:
@@ -114,23 +118,139 @@ def number(value: object) -> int | None:
     return int(value) if isinstance(value, int | float) else None
 
 
-class ToolCallIndexes:
-    """Assigns the tool call deltas of one choice to calls: by index, without one by id, without both by position."""
+class _StreamedArguments:
+    """The arguments of one call, as far as they have come. They are scanned only when their end is of interest, and
+    each piece once: a decoder would read all of them for each piece."""
 
-    __slots__ = ("_by_id", "_used")
+    __slots__ = ("_complete", "_depth", "_in_string", "_opened", "_pieces", "_rest", "_scanned")
 
     def __init__(self) -> None:
-        self._by_id: dict[str, int] = {}
-        self._used: set[int] = set()
+        self._pieces: list[str] = []
+        self._scanned = 0
+        """Number of the pieces that were scanned."""
+        self._rest = ""
+        """A backslash at the end of the last piece, which belongs to the next character."""
+        self._depth = 0
+        self._in_string = False
+        self._opened = False
+        self._complete: bool | None = None
+        """None until the first bracket is closed: no further text can then make invalid JSON valid."""
 
-    def find(self, index: object, call_id: str, position: int) -> int:
-        """Returns the index of the call that a delta belongs to; ``position`` is the delta's in its list."""
-        found = number(index)
-        if found is None:
-            found = self._by_id.get(call_id)
-        if found is None:
-            found = max(self._used, default=-1) + 1 if call_id else position
-        self._used.add(found)
+    def add(self, piece: str) -> None:
+        self._pieces.append(piece)
+
+    def is_complete(self) -> bool:
+        """Returns whether the pieces are one JSON object."""
+        while self._scanned < len(self._pieces):
+            piece = self._pieces[self._scanned]
+            self._scanned += 1
+            if self._complete is None:
+                self._scan(piece)
+            elif not piece.isspace():
+                self._complete = False
+        if self._complete is None and self._opened and not self._depth and not self._in_string:
+            self._complete = _is_object("".join(self._pieces))
+        return self._complete is True
+
+    def _scan(self, piece: str) -> None:
+        text = self._rest + piece
+        self._rest = ""
+        for token in _TOKENS.findall(text):
+            if token == '"':
+                self._in_string = not self._in_string
+            elif token == "\\":
+                self._rest = token
+            elif not self._in_string and token in "{[":
+                self._depth += 1
+                self._opened = True
+            elif not self._in_string and token in "}]":
+                self._depth -= 1
+
+
+def _is_object(text: str) -> bool:
+    try:
+        _decode_object(replace_halves(text.encode()))
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+class _NumberedCall:
+    """The parts of a call that tell it from others."""
+
+    __slots__ = ("arguments", "id", "name", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.id = ""
+        self.name = ""
+        self.arguments = _StreamedArguments()
+
+
+class ToolCallIndexes:
+    """Assigns the tool call deltas of one choice to calls: by index, without one by id, without both by position.
+
+    Some servers give every call the same index. A delta begins a new call if it has a name, and another id than the
+    call with its index. Without an id, a name begins a new call once the arguments of that call are complete.
+    """
+
+    __slots__ = ("_by_id", "_by_index", "_by_position", "_calls", "_next")
+
+    def __init__(self) -> None:
+        self._calls: dict[int, _NumberedCall] = {}
+        self._next = 0
+        """The number above all that are in use."""
+        self._by_index: dict[int, _NumberedCall] = {}
+        """The latest call of each index."""
+        self._by_id: dict[tuple[int | None, str], _NumberedCall] = {}
+        """Calls by index and id, and by the id alone."""
+        self._by_position: dict[int, _NumberedCall] = {}
+        """The call of the latest delta at each position."""
+
+    def find(self, part: ToolCallDelta, position: int) -> int:
+        """Returns the number of the call that ``part`` belongs to: its index, unless another call has that number.
+        ``position`` is the part's in its list."""
+        index = number(part.index)
+        call_id = part.call_id
+        function = part.function or FunctionDelta()
+        call = self._by_id.get((index, call_id)) if call_id else None
+        if call is None:
+            if index is not None:
+                call = self._by_index.get(index)
+            elif not call_id:
+                call = self._by_position.get(position)
+            if call is None or _begins_another(call_id, function, call):
+                call = self._new(index)
         if call_id:
-            self._by_id.setdefault(call_id, found)
-        return found
+            call.id = call.id or call_id
+            self._by_id.setdefault((None, call_id), call)
+            if index is not None:
+                self._by_id.setdefault((index, call_id), call)
+        if index is not None:
+            self._by_index[index] = call
+        self._by_position[position] = call
+        call.name = call.name or function.name or ""
+        if function.arguments:
+            call.arguments.add(function.arguments)
+        return call.number
+
+    def is_complete(self, number: int) -> bool:
+        """Returns whether the call has a name, and arguments that are one JSON object."""
+        call = self._calls[number]
+        return bool(call.name) and call.arguments.is_complete()
+
+    def _new(self, index: int | None) -> _NumberedCall:
+        number = self._next if index is None or index in self._calls else index
+        self._next = max(self._next, number + 1)
+        call = self._calls[number] = _NumberedCall(number)
+        if index is None:
+            self._by_index[number] = call
+        return call
+
+
+def _begins_another(call_id: str, function: FunctionDelta, call: _NumberedCall) -> bool:
+    """Returns whether a part with the index or the position of ``call`` belongs to another call."""
+    if call_id and call.id:
+        # vLLM gives each part an id of its own, but only the first part of a call a name.
+        return bool(function.name or (function.arguments and call.arguments.is_complete()))
+    return bool(function.name and call.name) and call.arguments.is_complete()

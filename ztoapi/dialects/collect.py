@@ -115,7 +115,7 @@ class _ChoiceParts:
             self._other_reasoning.append(delta.reasoning or "")
             self._refusal.append(delta.refusal or "")
             for position, call in enumerate(delta.tool_calls or ()):
-                index = self._indexes.find(call.index, call.call_id, position)
+                index = self._indexes.find(call, position)
                 self._calls.setdefault(index, _ToolCallParts()).add(call)
         if choice.logprobs is not ABSENT:
             self._add_logprobs(choice.logprobs)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ztoapi.dialects.chunks import ToolCallIndexes
+from ztoapi.dialects.chunks import FunctionDelta, ToolCallDelta, ToolCallIndexes
 from ztoapi.dialects.lenient import decode_part
 from ztoapi.dialects.web_errors import value_text
 
@@ -57,12 +57,13 @@ class ToolCalls:
 
     def _call(self, call: _WebCall, position: int) -> _CallDelta:
         function = call.function or _WebFunction()
-        call_id = "" if call.id is None else str(call.id)
+        arguments = _arguments(function.arguments)
+        part = ToolCallDelta(call.index, call.id, None, FunctionDelta(function.name, arguments))
         return _CallDelta(
-            self._indexes.find(call.index, call_id, position),
-            _FunctionDelta(function.name, _arguments(function.arguments)),
-            call_id or None,
-            "function" if call_id else None,
+            self._indexes.find(part, position),
+            _FunctionDelta(function.name, arguments),
+            part.call_id or None,
+            "function" if part.call_id else None,
         )
 
 

@@ -197,6 +197,27 @@ def test_calls_with_the_same_index_are_told_apart_by_their_ids() -> None:
     assert [(block["id"], block["name"]) for block in content_of(stream)] == [("a", "f"), ("b", "g")]
 
 
+def test_calls_with_the_same_index_are_told_apart_by_their_names() -> None:
+    stream = written(
+        calls((0, "", "f", '{"x":')),
+        calls((0, "", "", "1}")),
+        calls((0, "", "g", "")),
+        calls((0, "", "", '{"x":2}')),
+        delta("tool_calls"),
+        DONE,
+    )
+    assert_invariants(parsed(stream))
+    assert [(block["name"], block["input"]) for block in content_of(stream)] == [("f", {"x": 1}), ("g", {"x": 2})]
+
+
+def test_a_half_surrogate_in_arguments_is_replaced() -> None:
+    arguments = '{"x":"a\\ud83d"}'
+    stream = written(calls((0, "a", "f", arguments)), delta(content="b"), delta("tool_calls"), DONE)
+    assert content_of(stream)[0]["input"] == {"x": "a\ufffd"}
+    first = writer().feed(calls((0, "a", "f", arguments)) + calls((1, "b", "g", "{")))
+    assert [event["type"] for event in parsed(first)].count("content_block_start") == 2
+
+
 def test_a_call_without_an_id_gets_one_and_without_a_name_is_left_out() -> None:
     stream = written(calls((0, "", "f", "{}"), (1, "x", "", "{}")), delta("tool_calls"), DONE)
     assert [(block["id"], block["name"]) for block in content_of(stream)] == [("toolu_msg_1_1", "f")]

@@ -8,6 +8,7 @@ https://platform.claude.com/docs/en/build-with-claude/streaming
 """
 
 import enum
+from collections import deque
 from typing import Final
 
 import msgspec
@@ -18,7 +19,6 @@ from ztoapi.dialects.chunks import ToolCallDelta, ToolCallIndexes
 __all__ = ["DELTA_END", "Blocks"]
 
 _encode = msgspec.json.Encoder().encode
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class _BlockKind(enum.Enum):
@@ -45,32 +45,21 @@ _STOP: Final = b'event: content_block_stop\ndata: {"type":"content_block_stop","
 
 
 class _Block:
-    """One block; its ``pieces`` wait until the block is open. ``text`` has all pieces, for kinds that need it."""
+    """One block; its ``pieces`` wait until the block is open. ``call`` is the number of its tool call."""
 
-    __slots__ = ("closed", "head", "id", "kind", "name", "pieces", "text")
+    __slots__ = ("call", "closed", "head", "id", "kind", "name", "pieces", "text")
 
-    def __init__(self, kind: _BlockKind) -> None:
+    def __init__(self, kind: _BlockKind, call: int = 0) -> None:
         self.kind = kind
+        self.call = call
         self.pieces: list[str] = []
         self.text: list[str] = []
+        """All pieces of thinking, for the signature."""
         self.id = ""
         self.name = ""
         self.head = b""
         """The first bytes of the block's deltas, once it is open."""
         self.closed = False
-
-    def is_complete(self) -> bool:
-        """Returns whether the block can be closed because another one waits."""
-        if self.kind is not _BlockKind.TOOL:
-            return True
-        arguments = "".join(self.text)
-        if not self.name or not arguments.rstrip().endswith("}"):
-            return False
-        try:
-            _decode_object(arguments)
-        except (msgspec.DecodeError, RecursionError):
-            return False
-        return True
 
 
 class Blocks:
@@ -84,7 +73,7 @@ class Blocks:
         self._id_prefix = id_prefix
         self._omitted = thinking_omitted
         self._index = 0
-        self._queue: list[_Block] = []
+        self._queue: deque[_Block] = deque()
         """The open block, and those that wait for it to be closed."""
         self._calls: dict[int, _Block] = {}
         self._call_indexes = ToolCallIndexes()
@@ -107,11 +96,10 @@ class Blocks:
         """Adds a part of a tool call, the ``position``-th of its chunk."""
         function = part.function
         name = (function.name if function is not None else None) or ""
-        number = self._call_indexes.find(part.index, part.call_id, position)
+        number = self._call_indexes.find(part, position)
         block = self._calls.get(number)
-        # Some servers give every call the index 0.
-        if block is None or (name and block.id and part.call_id not in ("", block.id)):
-            block = self._calls[number] = _Block(_BlockKind.TOOL)
+        if block is None:
+            block = self._calls[number] = _Block(_BlockKind.TOOL, number)
             self._queue.append(block)
         elif block.closed:
             return
@@ -119,7 +107,6 @@ class Blocks:
         block.name = block.name or name
         if function is not None and function.arguments:
             block.pieces.append(function.arguments)
-            block.text.append(function.arguments)
         self._advance()
 
     def end(self) -> None:
@@ -146,9 +133,12 @@ class Blocks:
         """Writes what can be written, and closes blocks that others wait for."""
         queue = self._queue
         self._flush(queue[0])
-        while len(queue) > 1 and queue[0].is_complete():
-            self._close(queue.pop(0))
+        while len(queue) > 1 and self._can_close(queue[0]):
+            self._close(queue.popleft())
             self._flush(queue[0])
+
+    def _can_close(self, block: _Block) -> bool:
+        return block.kind is not _BlockKind.TOOL or self._call_indexes.is_complete(block.call)
 
     def _flush(self, block: _Block) -> None:
         """Opens ``block`` if it is not open, and writes its waiting pieces. A call opens when its name is known."""

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.dialects.events import events
+from ztoapi.dialects.lenient import replace_halves
 
 __all__ = ["fold"]
 
@@ -94,8 +95,9 @@ def _arguments(text: str) -> msgspec.Raw:
     """Returns the input of a tool call, which has to be an object: arguments of another form stand in one."""
     if not text.strip():
         return msgspec.Raw(b"{}")
+    encoded = replace_halves(text.encode())
     try:
-        _decode_fields(text)
+        _decode_fields(encoded)
     except (msgspec.DecodeError, RecursionError):
         return _raw({"invalid_arguments": text})
-    return msgspec.Raw(text.encode())
+    return msgspec.Raw(encoded)

@@ -179,7 +179,7 @@ class ResponseWriter:
         out.append(item.delta(text))
 
     def _add_call(self, part: ToolCallDelta, place: int, out: list[bytes]) -> None:
-        call = self._calls.setdefault(self._indexes.find(part.index, part.call_id, place), _StreamedCall())
+        call = self._calls.setdefault(self._indexes.find(part, place), _StreamedCall())
         call.call_id = call.call_id or part.call_id
         function = part.function
         arguments = ""
