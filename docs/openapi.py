@@ -7,7 +7,7 @@ render.
 
 import json
 
-from docs import openapi_completions, openapi_messages, openapi_responses
+from docs import openapi_completions, openapi_embeddings, openapi_messages, openapi_responses
 from docs.openapi_parts import (
     CLIENT_KEY,
     ORIGIN,
@@ -56,6 +56,7 @@ def document() -> Object:
             {"name": "Messages", "description": "Anthropic's API, for Claude Code and Anthropic's libraries."},
             {"name": "Responses", "description": "OpenAI's API, for Codex and OpenAI's libraries."},
             {"name": "Legacy", "description": "OpenAI's former API for texts."},
+            {"name": "Embeddings", "description": "Vectors of texts."},
             {"name": "Models", "description": "The available models."},
             {"name": "Health", "description": "For load balancers and supervisors. They need no key."},
         ],
@@ -64,6 +65,7 @@ def document() -> Object:
             **openapi_messages.PATHS,
             **openapi_responses.PATHS,
             **openapi_completions.PATHS,
+            **openapi_embeddings.PATHS,
             "/v1/models": {"get": models()},
             "/v1/models/{model}": {"get": model()},
             "/health": {"get": health()},
@@ -71,7 +73,11 @@ def document() -> Object:
             "/readyz": {"get": ready()},
         },
         "components": {
-            "schemas": SCHEMAS | openapi_messages.SCHEMAS | openapi_responses.SCHEMAS | openapi_completions.SCHEMAS,
+            "schemas": SCHEMAS
+            | openapi_messages.SCHEMAS
+            | openapi_responses.SCHEMAS
+            | openapi_completions.SCHEMAS
+            | openapi_embeddings.SCHEMAS,
             "responses": RESPONSES | openapi_messages.RESPONSES,
             "headers": HEADERS | openapi_messages.HEADERS,
             "parameters": PARAMETERS | openapi_messages.PARAMETERS | openapi_responses.PARAMETERS,

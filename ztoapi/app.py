@@ -21,6 +21,7 @@ from ztoapi.errors import ApiError, shutting_down
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.completions import CompletionsHandler
 from ztoapi.handlers.dashboard import DashboardHandler
+from ztoapi.handlers.embeddings import EmbeddingsHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.index import IndexHandler
 from ztoapi.handlers.messages import MessagesHandler
@@ -149,6 +150,8 @@ class Application:
             routes.add(f"/v1/messages{path}", {"POST": handler}, _API, errors=messages_errors)
         for path, handler in {"": responses.handle, "/input_tokens": responses.handle_count}.items():
             routes.add(f"/v1/responses{path}", {"POST": handler}, _API, errors=responses_errors)
+        embeddings = EmbeddingsHandler(native(attrgetter("embeddings_url")))
+        routes.add("/v1/embeddings", {"POST": embeddings.handle}, _API)
         stored = StoredResponsesHandler(store, key_of)
         routes.add("/v1/responses/compact", {"POST": stored.handle_compact}, _API, listed=False)
         # The longer ones first, because the id takes any characters.

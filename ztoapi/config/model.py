@@ -220,6 +220,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """The URL of the upstream's own Messages API; None if requests are translated."""
     responses_url: str | None = None
     """The URL of the upstream's own Responses API; None if requests are translated."""
+    embeddings_url: str | None = None
+    """The URL of the upstream's embeddings; None where the upstream has none."""
     credentials: tuple[Credential, ...] = ()
     """Never used for another platform."""
     default_model: str

@@ -78,6 +78,7 @@ def _platform(
         default_model=model,
         messages_url=native.get("messages_url"),
         responses_url=native.get("responses_url"),
+        embeddings_url=f"{place.base}/embeddings" if DIALECTS[kind.dialect].openai_format else None,
     )
 
 

@@ -101,6 +101,8 @@ class Upstream:
             self._endpoints["messages"] = _endpoint(platform.messages_url, headers)
         if platform.responses_url is not None:
             self._endpoints["responses"] = _endpoint(platform.responses_url, self._headers)
+        if platform.embeddings_url is not None:
+            self._endpoints["embeddings"] = _endpoint(platform.embeddings_url, self._headers)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.platform.id} {self._origin.authority}>"

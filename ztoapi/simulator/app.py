@@ -13,6 +13,7 @@ from ztoapi.server.context import ServerContext, admit_all
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator import zread
 from ztoapi.simulator.chat import decoded
+from ztoapi.simulator.embeddings import EmbeddingsEndpoint
 from ztoapi.simulator.faults import SimulatedCall, SimulatedDialect, apply_fault, refuse
 from ztoapi.simulator.native import MessagesEndpoint, ResponsesEndpoint
 from ztoapi.simulator.official import CREATED, Official
@@ -61,6 +62,8 @@ class Simulator:
             **_CHATS,
             "/api/anthropic/v1/messages": MessagesEndpoint(_OFFICIAL, zai),
             "/api/v1/responses": ResponsesEndpoint(_OFFICIAL, zai),
+            "/api/paas/v4/embeddings": EmbeddingsEndpoint(_OFFICIAL),
+            "/v1/embeddings": EmbeddingsEndpoint(_PLAIN),
             "/v1/messages": MessagesEndpoint(_PLAIN, None),
             "/v1/responses": ResponsesEndpoint(_PLAIN, None),
         }
