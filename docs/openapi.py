@@ -679,6 +679,15 @@ def read(path: str, *, key: bool = True) -> list[Object]:
     )
 
 
+def errors_in_both_formats(*names: str) -> Object:
+    """Returns the responses of ``errors``. A client that sends ``anthropic-version`` gets Anthropic's format."""
+    either = {"anyOf": [schema("ErrorBody"), schema("MessagesError")]}
+    return {
+        status: {**RESPONSES[name], "content": {"application/json": {"schema": either}}}  # type: ignore[dict-item]
+        for status, name in zip(errors(*names), (*names, "BrokenRequest"), strict=True)
+    }
+
+
 def models() -> Object:
     return {
         "operationId": "listModels",
@@ -692,7 +701,7 @@ def models() -> Object:
                 "The models. With `anthropic-version`, they have the format of Anthropic's API.",
                 {"anyOf": [schema("ModelList"), schema("AnthropicModelList")]},
             ),
-            **errors("NoKey", "Forbidden", "Internal", "Unavailable"),
+            **errors_in_both_formats("NoKey", "Forbidden", "Internal", "Unavailable"),
         },
         "x-codeSamples": read("/v1/models"),
     }
@@ -727,7 +736,7 @@ def model() -> Object:
                 "The model. With `anthropic-version`, it has the format of Anthropic's API.",
                 {"anyOf": [schema("Model"), schema("AnthropicModel")]},
             ),
-            **errors("NoKey", "Forbidden", "NotFound", "Internal", "Unavailable"),
+            **errors_in_both_formats("NoKey", "Forbidden", "NotFound", "Internal", "Unavailable"),
         },
         "x-codeSamples": read("/v1/models/glm-5.3"),
     }

@@ -66,10 +66,10 @@ class Pooling(RuleBasedStateMachine):
         ending=st.sampled_from(["complete", "drop", *Fault]),
         sent=st.sampled_from([None, None, 3.0]),
     )
-    def end(self, choice: int, ending: str | Fault, asked: float | None) -> None:
+    def end(self, choice: int, ending: str | Fault, sent: float | None) -> None:
         lease, _ = self.open.pop(choice % len(self.open))
         if isinstance(ending, Fault):
-            self.pool.fail(lease, self.now, ending, asked)
+            self.pool.fail(lease, self.now, ending, sent)
         elif ending == "complete":
             self.pool.complete(lease)
         else:
