@@ -17,7 +17,7 @@ from ztoapi.apis.writing import stopped_early
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT, ChunkChoice, number, read_chunks
 from ztoapi.dialects.field_errors import missing
-from ztoapi.dialects.request import ChatRequest, decode_value, read_fields, require_utf8
+from ztoapi.dialects.request import ChatRequest, decode_value, read_body
 from ztoapi.dialects.whole import completion_events
 from ztoapi.errors import ApiError, UpstreamError
 
@@ -36,7 +36,6 @@ _TEXT_END: Final = b',"logprobs":null,"finish_reason":null}]}\n\n'
 _DONE: Final = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
-_decode_any = msgspec.json.Decoder().decode
 
 
 class CompletionRequest:
@@ -45,8 +44,8 @@ class CompletionRequest:
     __slots__ = ("_fields", "_prompt", "include_usage", "model", "stream")
 
     def __init__(self, body: bytes | bytearray) -> None:
-        require_utf8(body)
-        fields = self._fields = read_fields(body)
+        _, fields = read_body(body)
+        self._fields = fields
         model = decode_value(fields, "model", str)
         if not model:
             raise missing("model")
@@ -55,8 +54,8 @@ class CompletionRequest:
         options = decode_value(fields, "stream_options", dict[str, object]) or {}
         self.include_usage = options.get("include_usage") is True
         for name, allowed in _NEUTRAL.items():
-            raw = fields.get(name, _NULL)
-            if raw != _NULL and _decode_any(raw) not in allowed:
+            value = decode_value(fields, name, object)
+            if value is not None and value not in allowed:
                 raise ApiError(
                     f"{name} is not supported here: leave it out, or use /v1/chat/completions",
                     code="unsupported_parameter",
@@ -161,10 +160,9 @@ def _choice(text: str, finish: str | None) -> dict[str, object]:
 
 
 def _prompt(fields: dict[str, msgspec.Raw]) -> str:
-    raw = fields.get("prompt", _NULL)
-    if raw == _NULL:
+    prompt = decode_value(fields, "prompt", object)
+    if prompt is None:
         raise missing("prompt", "send a text")
-    prompt = _decode_any(raw)
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if not isinstance(prompt, str):

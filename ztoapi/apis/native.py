@@ -16,9 +16,9 @@ import msgspec
 
 from ztoapi.dialects.events import parts, read_part
 from ztoapi.dialects.field_errors import missing
-from ztoapi.dialects.lenient import hide_halves, replace_halves, restore_halves
+from ztoapi.dialects.lenient import hide_halves, restore_halves
 from ztoapi.dialects.reader import Reader, Usage
-from ztoapi.dialects.request import MAX_MODEL_CHARACTERS, decode_value, read_fields, require_utf8
+from ztoapi.dialects.request import MAX_MODEL_CHARACTERS, decode_value, read_body
 from ztoapi.dialects.translate import Endpoint, EventCollector, Preparation
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import ApiError, Failure, UpstreamError, empty_response, malformed, unfinished
@@ -45,17 +45,9 @@ class NativeRequest:
     __slots__ = ("body", "fields", "model", "stream")
 
     def __init__(self, body: bytes | bytearray, fields: Fields | None = None) -> None:
-        require_utf8(body)
-        self.body = body
         if fields is None:
-            try:
-                fields = read_fields(body)
-            except ApiError:
-                # JavaScript clients send halves of surrogate pairs, which are legal in JSON, but not to msgspec.
-                self.body = replace_halves(bytes(body))
-                if self.body == body:
-                    raise
-                fields = read_fields(self.body)
+            body, fields = read_body(body)
+        self.body = body
         self.fields = fields
         model = decode_value(fields, "model", str)
         if not model:

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from ztoapi.dialects.field_errors import REMEDIES, field_error, invalid_json, missing
+from ztoapi.dialects.lenient import replace_halves
 from ztoapi.errors import ApiError
 
 __all__ = [
@@ -22,8 +23,7 @@ __all__ = [
     "MessageHead",
     "decode_request",
     "decode_value",
-    "read_fields",
-    "require_utf8",
+    "read_body",
 ]
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class ChatRequest:
         unchanged."""
         fields = self._fields
         if fields is None:
-            fields = self._fields = read_fields(self.body)
+            fields = self._fields = _read_fields(self.body)
         return fields
 
     def renamed(self, model: str) -> "ChatRequest":
@@ -160,25 +160,29 @@ class ChatRequest:
 
 
 def decode_request(body: bytes | bytearray) -> ChatRequest:
-    """Decodes a request body. Raises ApiError (400), with the field and the remedy."""
+    """Decodes a request body, with U+FFFD for half surrogates. Raises ApiError (400), with the field and the remedy."""
     if not body.isascii():
-        require_utf8(body)
-    request = ChatRequest(body)
+        _require_utf8(body)
+    try:
+        request = ChatRequest(body)
+    except ApiError as error:
+        request = ChatRequest(_without_halves(body, error))
     if not request.model:
         raise missing("model")
     return request
 
 
-def require_utf8(body: bytes | bytearray) -> None:
-    """Raises ApiError (400) for a body that is not UTF-8; decoders do not check values that stay undecoded."""
-    if not body.isascii():
-        try:
-            codecs.utf_8_decode(body, "strict", True)
-        except UnicodeDecodeError as error:
-            raise invalid_json(body, error) from error
+def read_body(body: bytes | bytearray) -> tuple[bytes | bytearray, dict[str, msgspec.Raw]]:
+    """Returns a request body, with U+FFFD for half surrogates, and its top-level members. Raises ApiError (400)."""
+    _require_utf8(body)
+    try:
+        return body, _read_fields(body)
+    except ApiError as error:
+        body = _without_halves(body, error)
+        return body, _read_fields(body)
 
 
-def read_fields(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
+def _read_fields(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
     """Returns the top-level members of a JSON object, their values undecoded. Raises ApiError (400)."""
     try:
         return _decode_fields(body)
@@ -197,6 +201,26 @@ def decode_value(fields: Mapping[str, msgspec.Raw], name: str, type: type[T]) ->
         return msgspec.json.decode(raw, type=type)
     except (msgspec.DecodeError, RecursionError) as error:
         raise field_error(name, error) from error
+
+
+def _require_utf8(body: bytes | bytearray) -> None:
+    """Raises ApiError (400) for a body that is not UTF-8; decoders do not check values that stay undecoded."""
+    if not body.isascii():
+        try:
+            codecs.utf_8_decode(body, "strict", True)
+        except UnicodeDecodeError as error:
+            raise invalid_json(body, error) from error
+
+
+def _without_halves(body: bytes | bytearray, error: ApiError) -> bytes:
+    """Returns ``body`` with U+FFFD for half surrogates; raises ``error`` if it has none.
+
+    JavaScript clients that cut a text between the halves of a pair send them. They are valid JSON, but not to msgspec.
+    """
+    replaced = replace_halves(bytes(body))
+    if error.code != "invalid_json" or replaced == body:
+        raise error
+    return replaced
 
 
 def _count(raw: msgspec.Raw) -> int:

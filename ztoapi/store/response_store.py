@@ -43,10 +43,10 @@ class ResponseStore:
         """Returns a record; None if there is none, or no longer. Raises ApiError (503) if the store is unreachable."""
         try:
             async with self._calls:
-                found = await self.values.get(_key(owner, id))
+                encoded = await self.values.get(_key(owner, id))
         except StoreUnreachable as error:
             raise _unreachable() from error
-        return None if found is None else _decode(found)
+        return None if encoded is None else _decode(encoded)
 
     async def put(self, owner: str, id: str, record: StoredResponse) -> bool:
         """Stores a record. Returns whether it is stored; a failure is logged and counted."""

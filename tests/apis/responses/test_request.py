@@ -198,6 +198,59 @@ def test_a_custom_call_is_a_function_with_one_text() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ("", "{}"),
+        (" ", "{}"),
+        ('{"a":', '{"invalid_arguments":"{\\"a\\":"}'),
+        ("[1]", '{"invalid_arguments":"[1]"}'),
+        ('{"b":2}', '{"b":2}'),
+    ],
+)
+def test_arguments_that_are_no_object_become_one(arguments: str, sent: str) -> None:
+    found = messages(USER, {**CALL, "arguments": arguments}, OUTPUT)
+    assert found[1] == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{**CHAT_CALL, "function": {"name": "ls", "arguments": sent}}],
+    }
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"role": "developer", "content": "B"}],
+        [{"role": "assistant", "content": "B"}],
+        [{"role": "user", "content": []}],
+    ],
+)
+def test_an_input_without_a_message_of_the_user_is_refused(items: list[Event]) -> None:
+    error = refusal(input=[{"role": "system", "content": "A"}, *items])
+    assert (error.param, error.code) == ("input", "invalid_value")
+    body = {"input": items, "instructions": "A"}
+    assert ResponsesRequest(json.dumps(body).encode(), counts=True).chat(ModelCapabilities())
+
+
+def test_one_call_at_a_time_is_requested_of_the_upstream() -> None:
+    tools = [{"type": "function", "name": "ls"}]
+    assert chat(tools=tools, parallel_tool_calls=False)["parallel_tool_calls"] is False
+    assert "parallel_tool_calls" not in chat(tools=tools, parallel_tool_calls=True)
+    assert "parallel_tool_calls" not in chat(parallel_tool_calls=False)
+
+
+@pytest.mark.parametrize("format", [{"name": None, "description": None, "strict": None}, {}])
+def test_nulls_in_the_format_are_absent(format: Event) -> None:
+    text = {"format": {"type": "json_schema", "schema": {"a": 1}, **format}, "verbosity": None}
+    assert chat(text=text)["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "response", "schema": {"a": 1}},
+    }
+    assert echoed(text=text)["text"] == {
+        "format": {"type": "json_schema", "name": "response", "description": None, "schema": {"a": 1}, "strict": False}
+    }
+
+
+@pytest.mark.parametrize(
     ("item", "name", "arguments"),
     [
         ({"type": "local_shell_call", "action": {"command": ["ls"]}}, "local_shell", {"command": ["ls"]}),

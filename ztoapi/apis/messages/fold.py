@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.apis.arguments import as_object
 from ztoapi.dialects.events import events
-from ztoapi.dialects.lenient import replace_halves
 
 __all__ = ["fold"]
 
@@ -55,7 +55,7 @@ class _Content:
             fields["thinking"] = _raw("".join(self.thinking))
             fields["signature"] = _raw(self.signature)
         else:
-            fields["input"] = _arguments("".join(self.arguments))
+            fields["input"] = msgspec.Raw(as_object("".join(self.arguments)))
         return fields
 
 
@@ -89,15 +89,3 @@ def fold(written: bytes) -> bytes:
 
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(_encode(value))
-
-
-def _arguments(text: str) -> msgspec.Raw:
-    """Returns the input of a tool call, which has to be an object: arguments of another form stand in one."""
-    if not text.strip():
-        return msgspec.Raw(b"{}")
-    encoded = replace_halves(text.encode())
-    try:
-        _decode_fields(encoded)
-    except (msgspec.DecodeError, RecursionError):
-        return _raw({"invalid_arguments": text})
-    return msgspec.Raw(encoded)

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from ztoapi.apis.arguments import as_object
 from ztoapi.apis.reasoning import unseal
 from ztoapi.apis.responses.tools import ToolNames
 from ztoapi.apis.transcript import BLANK_LINE, FilePart, ImagePart, Part, TextPart, Transcript, Url, tool_call
@@ -129,7 +130,7 @@ class InputReader:
                 self._reasoning.append(text)
         elif kind in ("function_call", "custom_tool_call"):
             call = _decode(raw, _CallItem, where)
-            arguments = call.arguments or "{}"
+            arguments = call.arguments or ""
             if kind == "custom_tool_call":
                 arguments = msgspec.json.encode({"input": call.input or ""}).decode()
             self._call(call.call_id, self._tools.chat_name(call.name, call.namespace), arguments)
@@ -163,7 +164,7 @@ class InputReader:
             self._transcript.assistant("".join(texts), reasoning=self._waiting_reasoning())
 
     def _call(self, call_id: str, name: str, arguments: str) -> None:
-        call = tool_call(call_id, name, arguments)
+        call = tool_call(call_id, name, as_object(arguments).decode())
         self._transcript.assistant(reasoning=self._waiting_reasoning(), calls=[call])
 
     def _output(self, item: _OutputItem, where: str) -> None:
@@ -175,15 +176,16 @@ class InputReader:
             self._transcript.user(rest)
 
     def _hosted(self, kind: str | None, raw: msgspec.Raw, where: str) -> None:
-        found = _HOSTED_CALL.fullmatch(kind or "")
-        if found is None:
+        hosted = _HOSTED_CALL.fullmatch(kind or "")
+        if hosted is None:
             return
-        if found[2] is not None:
+        name, is_output = hosted.groups()
+        if is_output:
             self._output(_decode(raw, _OutputItem, where), where)
             return
         call = _decode(raw, _HostedCall, where)
         arguments = call.action if call.operation == _NULL else call.operation
-        self._call(call.call_id, found[1], "{}" if arguments == _NULL else bytes(arguments).decode())
+        self._call(call.call_id, name, "" if arguments == _NULL else bytes(arguments).decode())
 
     def _waiting_reasoning(self) -> str:
         text = BLANK_LINE.join(self._reasoning)

@@ -218,18 +218,18 @@ class CallItem:
         """Returns the last events, with the complete ``item``."""
         numbers, place = self._numbers, b'"item_id":"%b","output_index":%d' % (self._id, self.index)
         value = self._value()
-        found: list[bytes] = []
+        events: list[bytes] = []
         if self._tool.custom:
-            found.append(numbers.event(b"response.custom_tool_call_input.delta", b'%b,"delta":%b' % (place, value)))
-            found.append(numbers.event(b"response.custom_tool_call_input.done", b'%b,"input":%b' % (place, value)))
+            events.append(numbers.event(b"response.custom_tool_call_input.delta", b'%b,"delta":%b' % (place, value)))
+            events.append(numbers.event(b"response.custom_tool_call_input.done", b'%b,"input":%b' % (place, value)))
         else:
             if not any(self._arguments):
-                found.append(self.delta("{}"))
+                events.append(self.delta("{}"))
             name = _encode(self._tool.name)
             members = b'%b,"name":%b,"arguments":%b' % (place, name, value)
-            found.append(numbers.event(b"response.function_call_arguments.done", members))
-        found.append(numbers.event(b"response.output_item.done", b'"output_index":%d,"item":%b' % (self.index, item)))
-        return b"".join(found)
+            events.append(numbers.event(b"response.function_call_arguments.done", members))
+        events.append(numbers.event(b"response.output_item.done", b'"output_index":%d,"item":%b' % (self.index, item)))
+        return b"".join(events)
 
     def item(self, status: ItemStatus) -> bytes:
         """Returns the item with its whole input."""

@@ -13,13 +13,13 @@ import msgspec
 
 from ztoapi.apis.responses.input_items import InputReader, listed_tools
 from ztoapi.apis.responses.output_items import TextKind
-from ztoapi.apis.responses.response_object import EchoedTool, echo
+from ztoapi.apis.responses.response_object import DEFAULT_SCHEMA_NAME, EchoedTool, echo
 from ztoapi.apis.responses.tools import CalledTool, ToolNames, choose_tools
 from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.field_errors import missing
-from ztoapi.dialects.request import ChatRequest, decode_value, read_fields, require_utf8
+from ztoapi.dialects.request import ChatRequest, decode_value, read_body
 from ztoapi.errors import ApiError
 
 __all__ = ["ResponseContext", "ResponsesRequest"]
@@ -85,12 +85,15 @@ class ResponsesRequest:
     and the input if it has instructions.
     """
 
-    __slots__ = ("_fields", "_instructions", "_reasoning", "items", "model", "previous_response_id", "store", "stream")
+    __slots__ = (
+        "_counts", "_fields", "_instructions", "_reasoning", "items", "model", "previous_response_id", "store",
+        "stream",
+    )  # fmt: skip
 
     def __init__(self, body: bytes | bytearray, *, counts: bool = False) -> None:
-        require_utf8(body)
-        # Values are echoed on the data line of an event, which a line end would end.
-        fields = self._fields = read_fields(_on_one_line(body))
+        _, fields = read_body(body)
+        self._fields = fields
+        self._counts = counts
         for name, remedy in _STATEFUL.items():
             if fields.get(name, _NULL) != _NULL:
                 raise ApiError(f"{name} is not supported: {remedy}", param=name, code="unsupported_parameter")
@@ -149,8 +152,13 @@ class ResponsesRequest:
         transcript.system(self._instructions or "")
         InputReader(transcript, tools, self.model, model).read(items)
         messages = transcript.messages()
-        if messages == _NO_MESSAGES:
-            raise _empty_input(True)
+        if not transcript.has_input and (messages == _NO_MESSAGES or not self._counts):
+            # GLM refuses a request without them (1214).
+            raise ApiError(
+                "input needs at least one message of the user with content, or the output of a tool",
+                code="invalid_value",
+                param="input",
+            )
         effort = self._reasoning.effort
         chat: dict[str, object] = {"model": self.model, "messages": messages, "stream": self.stream}
         if self.stream:
@@ -161,6 +169,8 @@ class ResponsesRequest:
             chat["tools"] = chosen
             if choice is not None:
                 chat["tool_choice"] = choice
+            if decode_value(fields, "parallel_tool_calls", bool) is False:
+                chat["parallel_tool_calls"] = False
             if self.stream and model.tool_stream:
                 chat["tool_stream"] = True
         if effort is not None or transcript.has_reasoning:
@@ -183,24 +193,24 @@ class ResponsesRequest:
 
     def _sampling(self, model: ModelCapabilities) -> dict[str, object]:
         """The fields that the chat API has too."""
-        fields, found = self._fields, dict[str, object]()
+        fields, chat = self._fields, dict[str, object]()
         for name in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
             if (value := decode_value(fields, name, float)) is not None:
-                found[name] = value
+                chat[name] = value
         limit = decode_value(fields, "max_output_tokens", int)
         if limit is not None:
             if limit < 1:
                 raise ApiError(
                     "max_output_tokens must be at least 1", code="integer_below_min_value", param="max_output_tokens"
                 )
-            found["max_tokens"] = limit if model.max_output_tokens is None else min(limit, model.max_output_tokens)
+            chat["max_tokens"] = limit if model.max_output_tokens is None else min(limit, model.max_output_tokens)
         user = decode_value(fields, "user", str) or decode_value(fields, "safety_identifier", str)
         if user:
-            found["user"] = user
+            chat["user"] = user
         text = decode_value(fields, "text", _Text)
         if text is not None and text.format is not None and text.format.type != "text":
-            found["response_format"] = _response_format(text.format)
-        return found
+            chat["response_format"] = _response_format(text.format)
+        return chat
 
 
 def _items(fields: Fields) -> list[msgspec.Raw]:
@@ -210,19 +220,9 @@ def _items(fields: Fields) -> list[msgspec.Raw]:
     return decode_value(fields, "input", list[msgspec.Raw]) or []
 
 
-def _on_one_line(body: bytes | bytearray) -> bytes | bytearray:
-    if b"\n" not in body and b"\r" not in body:
-        return body
-    try:
-        return msgspec.json.format(bytes(body), indent=-1)
-    except (msgspec.DecodeError, RecursionError):
-        # The same error is raised, and described, when the fields are read.
-        return body
-
-
-def _empty_input(given: bool) -> ApiError:
+def _empty_input(is_present: bool) -> ApiError:
     remedy = "send a text or at least one item"
-    if not given:
+    if not is_present:
         return missing("input", remedy)
     return ApiError(f"input is empty: {remedy}", code="empty_array", param="input")
 
@@ -248,7 +248,7 @@ def _response_format(format: _TextFormat) -> dict[str, object]:
         )
     if format.schema == _NULL:
         raise missing("text.format.schema", "send the JSON Schema of the response")
-    schema = _NamedSchema(format.name or "response", format.schema, format.description, format.strict)
+    schema = _NamedSchema(format.name or DEFAULT_SCHEMA_NAME, format.schema, format.description, format.strict)
     return {"type": "json_schema", "json_schema": schema}
 
 

@@ -11,11 +11,22 @@ import msgspec
 from ztoapi.apis.writing import TokenCounts
 from ztoapi.dialects.request import decode_value
 
-__all__ = ["EchoedTool", "Fields", "ResponseTemplate", "Status", "echo", "input_tokens_body", "usage_json"]
+__all__ = [
+    "DEFAULT_SCHEMA_NAME",
+    "EchoedTool",
+    "Fields",
+    "ResponseTemplate",
+    "Status",
+    "echo",
+    "input_tokens_body",
+    "usage_json",
+]
 
 Fields: TypeAlias = dict[str, msgspec.Raw]
 Status: TypeAlias = Literal["in_progress", "completed", "incomplete", "failed"]
 
+DEFAULT_SCHEMA_NAME: Final = "response"
+"""Name of a schema that has none: the chat API requires one."""
 _NULL: Final = msgspec.Raw(b"null")
 _DEFAULTS: Final = {
     "previous_response_id": b"null",
@@ -56,11 +67,11 @@ class _EchoedFormat(msgspec.Struct):
 
 
 class _SchemaFormat(msgspec.Struct):
-    type: str = "json_schema"
-    name: str = "response"
+    type: str
+    name: str | None = None
     description: str | None = None
     schema: msgspec.Raw = _NULL
-    strict: bool = False
+    strict: bool | None = None
 
 
 class _EchoedText(msgspec.Struct, omit_defaults=True):
@@ -77,7 +88,9 @@ def echo(fields: Fields, tools: list[msgspec.Raw], *, stored: bool) -> bytes:
     members["reasoning"] = _encode(decode_value(fields, "reasoning", _EchoedReasoning) or _EchoedReasoning())
     members["text"] = _text(fields)
     members["store"] = b"true" if stored else b"false"
-    return b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items())
+    echoed = b",".join(b'"%b":%b' % (name.encode(), value) for name, value in members.items())
+    # Line ends are white space in JSON, and would end the data line of an event.
+    return echoed.replace(b"\r", b" ").replace(b"\n", b" ")
 
 
 def _text(fields: Fields) -> bytes:
@@ -86,6 +99,8 @@ def _text(fields: Fields) -> bytes:
     format: _EchoedFormat | _SchemaFormat = kind
     if kind.type == "json_schema":
         format = msgspec.json.decode(text.format, type=_SchemaFormat)
+        format.name = format.name or DEFAULT_SCHEMA_NAME
+        format.strict = format.strict is True
     text.format = msgspec.Raw(_encode(format))
     return _encode(text)
 
