@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
-from ztoapi.dialects.chunks import ABSENT, FunctionDelta, ToolCallDelta, ToolCallIndexes, number, read_chunks
+from ztoapi.dialects.chunks import ABSENT, Delta, FunctionDelta, ToolCallDelta, ToolCallIndexes, number, read_chunks
 from ztoapi.dialects.lenient import read_usage
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import UpstreamError
@@ -208,3 +208,58 @@ def test_the_chunks_of_any_text_read_back() -> None:
     assert chunk.choices[0].delta is not None
     assert chunk.choices[0].delta.content == text
     assert json.loads(bytes(chunk.id)) == "chatcmpl-1"
+
+
+def only_delta(delta: object) -> Delta:
+    """Returns ``delta`` as it is read from a chunk."""
+    block = b"data: %b\n\n" % json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode()
+    (read,) = read_chunks(block).chunks
+    assert read.choices is not None
+    assert read.choices[0].delta is not None
+    return read.choices[0].delta
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
+        (["a", {"type": "thinking", "thinking": []}, {"type": "text", "text": None}], "a"),
+        ([], ""),
+        ({"type": "text", "text": "a"}, "a"),
+        ([{"type": "text", "text": "cut \ud83d"}], "cut \ufffd"),
+    ],
+)
+@pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning", "refusal"])
+def test_texts_of_other_types_are_read(name: str, content: object, text: str) -> None:
+    delta = only_delta({name: content})
+    assert getattr(delta, name) == text
+
+
+def test_arguments_may_be_an_object_and_an_id_a_number() -> None:
+    call = {"index": 0, "id": 7, "function": {"name": "f", "arguments": {"a": [1, {"b": 2}]}}}
+    parts = only_delta({"tool_calls": [call]}).tool_calls
+    assert parts is not None
+    (part,) = parts
+    assert part.call_id == "7"
+    assert part.function == FunctionDelta("f", '{"a": [1, {"b": 2}]}')
+
+
+@pytest.mark.parametrize(
+    ("chunk", "reason"),
+    [
+        ("[1]", "it must be an object, not a list"),
+        ('{"choices":5}', "choices must be a list, not a number"),
+        ('{"choices":[{"delta":[]}]}', "choices[0].delta must be an object, not a list"),
+        ('{"choices":[{"delta":{"content":[1]}}]}', "choices[0].delta.content must be a string, not a list"),
+        ('{"choices":[{"delta":{"tool_calls":{}}}]}', "choices[0].delta.tool_calls must be a list, not an object"),
+    ],
+)
+def test_an_unreadable_chunk_is_described_in_plain_words(chunk: str, reason: str) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        read_chunks(b"data: %b\n\n" % chunk.encode())
+    assert caught.value.message == f"the upstream sent a chunk that cannot be read: {reason}"
+
+
+@pytest.mark.parametrize("index", ["9" * 5000, 10**30, -(10**30), 1e300])
+def test_a_huge_index_is_none(index: object) -> None:
+    assert number(index) is None

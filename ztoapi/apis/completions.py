@@ -80,7 +80,9 @@ class CompletionWriter:
     """Writes one completion; an :class:`~ztoapi.apis.writing.EventWriter`. ``id`` is the completion's, ``created`` Unix
     seconds. The stream has its usage if ``include_usage``."""
 
-    __slots__ = ("_fields", "_finish", "_include_usage", "_plain", "_text", "_text_event", "_usage", "done", "error")
+    __slots__ = (
+        "_fields", "_finish", "_include_usage", "_keeps", "_plain", "_text", "_text_event", "_usage", "done", "error",
+    )  # fmt: skip
 
     keepalive: Final = b": keepalive\n\n"
 
@@ -90,7 +92,9 @@ class CompletionWriter:
         self._include_usage = include_usage
         self._finish: str | None = None
         self._plain = PlainDeltas()
+        self._keeps = False
         self._text: list[str] = []
+        """The text of a whole response."""
         self._usage: msgspec.Raw = _NULL
         self.done = False
         self.error: UpstreamError | None = None
@@ -101,7 +105,6 @@ class CompletionWriter:
     def feed(self, block: bytes) -> bytes:
         text = self._plain.text(block)
         if text is not None:
-            self._text.append(text)
             return self._text_event + _encode(text) + _TEXT_END
         out: list[bytes] = []
         try:
@@ -130,7 +133,8 @@ class CompletionWriter:
         text = (choice.delta.content if choice.delta is not None else None) or ""
         finish = choice.finish_reason if isinstance(choice.finish_reason, str) and choice.finish_reason else None
         self._finish = finish or self._finish
-        self._text.append(text)
+        if self._keeps:
+            self._text.append(text)
         if text or finish:
             out.append(self._event([_choice(text, finish)], None))
 
@@ -141,6 +145,7 @@ class CompletionWriter:
         return b"data: %b\n\n" % _encode(fields)
 
     def whole(self, completion: bytes) -> bytes:
+        self._keeps = True
         self.feed(completion_events(completion, include_usage=True))
         if self.error is not None:
             raise self.error

@@ -1,14 +1,16 @@
 """The event writers of the client APIs: their interface, and the end of a response as all of them read it."""
 
+import sys
 from typing import Final, Protocol
 
 import msgspec
 
 from ztoapi.dialects.lenient import read_usage
-from ztoapi.errors import ApiError, UpstreamError, unfinished
+from ztoapi.errors import ApiError, Failure, UpstreamError, too_large, unfinished
 
-__all__ = ["EventWriter", "TokenCounts", "stopped_early", "token_counts"]
+__all__ = ["UNBOUNDED", "EventWriter", "TokenCounts", "check_kept", "stopped_early", "token_counts"]
 
+UNBOUNDED: Final = sys.maxsize
 _FAILED: Final = frozenset(("network_error", "error", "abort"))
 """Finish reasons of an upstream that gave up."""
 
@@ -79,6 +81,13 @@ def token_counts(usage: msgspec.Raw) -> TokenCounts | None:
         completion=max(counts.completion_tokens, 0),
         reasoning=None if reasoning is None else max(reasoning, 0),
     )
+
+
+def check_kept(characters: int, max_characters: int) -> UpstreamError | None:
+    """Returns the error for a stream of which a writer keeps more than ``max_characters``."""
+    if characters <= max_characters:
+        return None
+    return too_large("response", Failure.LARGE_RESPONSE, f"{max_characters} characters")
 
 
 def stopped_early(finish: str | None) -> UpstreamError | None:

@@ -6,6 +6,7 @@ and numbers the tool calls with :class:`ToolCallIndexes`. Fields that such write
 Format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
+import contextlib
 import re
 from typing import Final, NamedTuple
 
@@ -32,6 +33,11 @@ ABSENT: Final = msgspec.Raw()
 _END: Final = b"[DONE]"
 _TOKENS: Final = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 """Matches each escape whole, so that an escaped quote does not end a string."""
+_NULL: Final = msgspec.Raw(b"null")
+_TEXTS: Final = frozenset(("content", "reasoning_content", "reasoning", "refusal"))
+_MAX_INDEX_DIGITS: Final = 9
+_MAX_INDEX: Final = 10**_MAX_INDEX_DIGITS
+"""Responses have a few choices and calls. Encoders reject integers of more than 64 bits."""
 
 
 class FunctionDelta(msgspec.Struct, gc=False):
@@ -96,26 +102,87 @@ class Chunks(NamedTuple):
 
 _decode = msgspec.json.Decoder(Chunk).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_optional = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
+_decode_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None).decode
+_decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_string = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def read_chunks(block: bytes) -> Chunks:
     """Returns the chunks in ``block``: whole events. Raises UpstreamError for an event that is no chunk."""
     # Nearly all blocks of a paced stream are one plain event: this saves half of the time.
     if block.startswith(b"data: {") and block.find(b"\n") == len(block) - 2 and b"\r" not in block:
-        return Chunks([decode_part(_decode, block[6:-2], "a chunk")], False)
+        return Chunks([_read_chunk(block[6:-2])], False)
     chunks: list[Chunk] = []
     for _, payload in events(block):
         if payload.strip() == _END:
             return Chunks(chunks, True)
-        chunks.append(decode_part(_decode, payload, "a chunk"))
+        chunks.append(_read_chunk(payload))
     return Chunks(chunks, False)
+
+
+def _read_chunk(data: bytes) -> Chunk:
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        # Servers differ in the types of texts.
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            data = _with_strings(replace_halves(data))
+    return decode_part(_decode, data, "a chunk")
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_encode(value))
+
+
+def _with_strings(data: bytes) -> bytes:
+    """Returns a chunk with strings for texts of other types."""
+    chunk = _decode_object(data)
+    choices = _decode_objects(chunk.get("choices", _NULL)) or []
+    for choice in choices:
+        delta = _decode_optional(choice.get("delta", _NULL))
+        if delta is None:
+            continue
+        for name in _TEXTS & delta.keys():
+            delta[name] = _string(delta[name])
+        calls = _decode_objects(delta.get("tool_calls", _NULL))
+        for call in calls or ():
+            function = _decode_optional(call.get("function", _NULL))
+            if function is not None:
+                if bytes(function.get("arguments", _NULL))[:1] in (b"{", b"["):
+                    function["arguments"] = _raw(bytes(function["arguments"]).decode())
+                call["function"] = _raw(function)
+        if calls is not None:
+            delta["tool_calls"] = _raw(calls)
+        choice["delta"] = _raw(delta)
+    if choices:
+        chunk["choices"] = _raw(choices)
+    return _encode(chunk)
+
+
+def _string(value: msgspec.Raw) -> msgspec.Raw:
+    """Returns a list of parts, or one part, as a JSON string of their texts; other values unchanged."""
+    data = bytes(value)
+    if data[:1] not in (b"[", b"{"):
+        return value
+    parts = _decode_raws(data) if data[:1] == b"[" else [value]
+    return _raw("".join(map(_part_text, parts)))
+
+
+def _part_text(part: msgspec.Raw) -> str:
+    """Returns the text of one part of a content; parts of another type than text have none."""
+    if bytes(part)[:1] == b'"':
+        return _decode_string(part)
+    fields = _decode_object(part)
+    return _decode_string(fields["text"]) if bytes(fields.get("text", _NULL))[:1] == b'"' else ""
 
 
 def number(value: object) -> int | None:
     """Returns an index as an integer: some servers write it as a float or a string. None if it is none."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and len(value) <= _MAX_INDEX_DIGITS and value.isascii() and value.isdigit():
         return int(value)
-    return int(value) if isinstance(value, int | float) else None
+    return int(value) if isinstance(value, int | float) and abs(value) < _MAX_INDEX else None
 
 
 class _StreamedArguments:

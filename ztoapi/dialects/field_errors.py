@@ -55,8 +55,8 @@ def invalid_json(body: bytes | bytearray, error: Exception) -> ApiError:
     return ApiError(f"the request body is not valid JSON: {_reason(error)}", code="invalid_json")
 
 
-def field_error(field: str, error: Exception, *, dotted: bool = False) -> ApiError:
-    """Returns the error for a ``field`` that msgspec has rejected; the empty name stands for the whole body.
+def field_error(field: str, error: Exception, *, dotted: bool = False, whole: str = "the request body") -> ApiError:
+    """Returns the error for a ``field`` that msgspec has rejected; the empty name stands for the ``whole`` document.
 
     A place within the field follows its name, as in ``messages[0].role``, or ``messages.0.role`` if ``dotted``.
     """
@@ -68,7 +68,7 @@ def field_error(field: str, error: Exception, *, dotted: bool = False) -> ApiErr
         field = (field + place).lstrip(".")
     if (absent := _ABSENT.fullmatch(text)) is not None:
         return missing(f"{field}.{absent[1]}".lstrip("."))
-    named = field or "the request body"
+    named = field or whole
     if (kinds := _KINDS.fullmatch(text)) is not None:
         wanted = " or ".join(_EXPECTED.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null")
         message = f"{named} must be {wanted}, not {_FOUND.get(kinds[2], kinds[2])}"

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from ztoapi.dialects.field_errors import field_error
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import malformed
 
@@ -54,6 +55,8 @@ def decode_part(decode: Callable[[bytes], T], data: bytes, part: str, *, retryab
             raise
         except msgspec.DecodeError:
             return decode(replace_halves(data))
+    except msgspec.ValidationError as error:
+        raise malformed(part, field_error("", error, whole="it"), retryable=retryable) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise malformed(part, error, retryable=retryable) from error
 

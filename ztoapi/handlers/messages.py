@@ -68,6 +68,7 @@ class MessagesHandler:
             self._tokens.estimate_and_compare(request, exchange),
             exchange.request_id,
             self._find(request.model).context_tokens,
+            self._completions.max_response_bytes,
         )
         headers = _request_id(exchange)
         if context.dropped:

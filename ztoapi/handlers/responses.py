@@ -111,7 +111,7 @@ class ResponsesHandler:
         store = self._store if request.store and self._store is not None and self._store.up else None
         chat, context = request.chat(self._find(request.model), history=history, stored=store is not None)
         unique = self._next_id()
-        writer = ResponseWriter(context, unique, self._clock)
+        writer = ResponseWriter(context, unique, self._clock, self._completions.max_response_bytes)
         keep = None
         if store is not None:
             owner = owner_of(exchange.request.headers, self._key_of(exchange))

@@ -48,6 +48,10 @@ class Completions:
         self._limits = limits
         self._cache = cache
 
+    @property
+    def max_response_bytes(self) -> int:
+        return self._config.upstream.max_response_bytes
+
     def serve(
         self,
         exchange: Exchange,

@@ -374,3 +374,28 @@ def test_an_unfinished_completion_is_an_error(finish: str | None) -> None:
     completion = {"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": finish}]}
     with pytest.raises(UpstreamError):
         writer().whole(json.dumps(completion).encode())
+
+
+@pytest.mark.parametrize("kind", ["thinking", "arguments"])
+def test_a_stream_of_which_too_much_is_kept_fails(kind: str) -> None:
+    block = delta(reasoning_content="four") if kind == "thinking" else calls((0, "a", "f", "four"))
+    under_test = MessageWriter(MessagesContext("m", thinking=True), "msg_1", 3, "r", None, 10)
+    failed = []
+    for _ in range(3):
+        under_test.feed(block)
+        failed.append(under_test.error is not None)
+    assert failed == [False, False, True]
+    assert under_test.error is not None
+    assert under_test.error.code == "upstream_response_too_large"
+
+
+def test_text_that_is_not_kept_has_no_limit() -> None:
+    under_test = MessageWriter(MessagesContext("m", thinking=True), "msg_1", 3, "r", None, 10)
+    for _ in range(10):
+        under_test.feed(delta(content="four"))
+    assert under_test.error is None
+
+
+def test_numbers_of_any_length_in_the_message_of_an_error() -> None:
+    error = ApiError("maximum context length is " + "9" * 5000 + " tokens", code="context_length_exceeded")
+    assert b"prompt is too long" in MessageWriter(MessagesContext("m"), "msg_1", 3, "r").fail(error)

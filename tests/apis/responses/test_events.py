@@ -375,3 +375,45 @@ def test_ids_are_those_of_the_response() -> None:
     stream = under_test.feed(chunk({"content": "a"}, "stop") + DONE)
     assert last(stream)["id"] == "resp_other"
     assert items(stream)[0]["id"] == "msg_other_0"
+
+
+@pytest.mark.parametrize("arguments", ["[" * 3000, '{"input":' * 3000, '{"input":' + "9" * 5000 + "}"])
+def test_unreadable_input_of_a_custom_tool_fails_nothing(arguments: str) -> None:
+    tools = [{"type": "custom", "name": "free"}]
+    stream = chunk(call(0, "a", "free", arguments))
+    complete = writer(tools=tools)
+    assert kinds(complete.feed(stream + chunk({}, "tool_calls") + DONE))[-1] == "response.completed"
+    assert json.loads(complete.response)["output"][0]["input"] == arguments
+    cut = writer(tools=tools)
+    cut.feed(stream)
+    assert kinds(cut.fail(ApiError("cut", code="c", status=502))) == ["response.failed"]
+
+
+def test_half_a_surrogate_pair_in_the_input_of_a_custom_tool_is_replaced() -> None:
+    under_test = writer(tools=[{"type": "custom", "name": "free"}])
+    under_test.feed(chunk(call(0, "a", "free", '{"input":"cut \\ud83d"}')) + chunk({}, "tool_calls") + DONE)
+    assert json.loads(under_test.response)["output"][0]["input"] == "cut \ufffd"
+
+
+@pytest.mark.parametrize(
+    "delta", [{"content": "four"}, {"reasoning_content": "four"}, call(0, "a", "f", "four"), call(0, "a", None, "four")]
+)
+def test_a_stream_above_the_limit_fails(delta: Event) -> None:
+    under_test = ResponseWriter(context(), "u", lambda: NOW, 10)
+    out, failed = b"", []
+    for _ in range(3):
+        out += under_test.feed(chunk(delta))
+        failed.append(under_test.error is not None)
+    assert failed == [False, False, True]
+    assert under_test.error is not None
+    assert under_test.error.code == "upstream_response_too_large"
+    assert kinds(out + under_test.fail(under_test.error))[-1] == "response.failed"
+
+
+def test_calls_that_all_have_the_index_0_are_told_apart() -> None:
+    for first, second in (("a", "b"), (None, None)):
+        calls = [call(0, first, "f", "{}"), call(0, second, "g", '{"x":1}')]
+        under_test = writer()
+        under_test.feed(b"".join([*map(chunk, calls), chunk({}, "tool_calls"), DONE]))
+        output = json.loads(under_test.response)["output"]
+        assert [(item["name"], item["arguments"]) for item in output] == [("f", "{}"), ("g", '{"x":1}')]

@@ -66,7 +66,7 @@ class Blocks:
     """Writes the events of the blocks to ``out``. ``id_prefix`` begins the id of a call to which the upstream gave
     none."""
 
-    __slots__ = ("_call_indexes", "_calls", "_id_prefix", "_index", "_omitted", "_out", "_queue", "tools")
+    __slots__ = ("_call_indexes", "_calls", "_id_prefix", "_index", "_omitted", "_out", "_queue", "kept", "tools")
 
     def __init__(self, out: list[bytes], id_prefix: str, *, thinking_omitted: bool) -> None:
         self._out = out
@@ -77,6 +77,8 @@ class Blocks:
         """The open block, and those that wait for it to be closed."""
         self._calls: dict[int, _Block] = {}
         self._call_indexes = ToolCallIndexes()
+        self.kept = 0
+        """Characters of thinking, of arguments, and of pieces that had to wait."""
         self.tools = 0
         """Number of the tool calls that were written."""
 
@@ -107,6 +109,7 @@ class Blocks:
         block.name = block.name or name
         if function is not None and function.arguments:
             block.pieces.append(function.arguments)
+            self.kept += len(function.arguments)
         self._advance()
 
     def end(self) -> None:
@@ -127,6 +130,7 @@ class Blocks:
             self._out += (block.head, _encode(text), DELTA_END)
             return
         block.pieces.append(text)
+        self.kept += len(text)
         self._advance()
 
     def _advance(self) -> None:

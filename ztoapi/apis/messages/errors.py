@@ -33,12 +33,12 @@ _TYPES: Final = {
     504: "timeout_error",
     _OVERLOADED: "overloaded_error",
 }
-_COUNT: Final = re.compile(r"(\d[\d,]*) tokens")
-_NUMBER: Final = re.compile(r"\b\d[\d,]*")
-_LIMIT: Final = re.compile(r"(?:maximum|max|limit|context)(?:(?!by )\D){0,60}?(\d[\d,]*) tokens", re.IGNORECASE)
+_COUNT: Final = re.compile(r"(\d[\d,]{0,19}) tokens")
+_NUMBER: Final = re.compile(r"\b\d[\d,]{0,19}")
+_LIMIT: Final = re.compile(r"(?:maximum|max|limit|context)(?:(?!by )\D){0,60}?(\d[\d,]{0,19}) tokens", re.IGNORECASE)
 """The model's limit in a message: "maximum context length is 8192 tokens", not "exceeded by 200 tokens"."""
 _BARE_LIMIT: Final = re.compile(
-    r"(?:(?:maximum|max|limit|context|allowed)(?:(?!by )\D){0,60}?|> )(\d[\d,]*)", re.IGNORECASE
+    r"(?:(?:maximum|max|limit|context|allowed)(?:(?!by )\D){0,60}?|> )(\d[\d,]{0,19})", re.IGNORECASE
 )
 """The same without the unit: "> 8192 maximum", "the limit of 8192"."""
 

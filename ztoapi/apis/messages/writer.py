@@ -15,7 +15,7 @@ from ztoapi.apis.messages.context import MessagesContext
 from ztoapi.apis.messages.errors import describe_length, error_event
 from ztoapi.apis.messages.fold import fold
 from ztoapi.apis.plain_deltas import PlainDeltas
-from ztoapi.apis.writing import TokenCounts, stopped_early, token_counts
+from ztoapi.apis.writing import UNBOUNDED, TokenCounts, check_kept, stopped_early, token_counts
 from ztoapi.dialects.chunks import ABSENT, Chunk, ChunkChoice, number, read_chunks
 from ztoapi.dialects.whole import completion_events
 from ztoapi.errors import ApiError, UpstreamError
@@ -73,6 +73,7 @@ class MessageWriter:
         "_id",
         "_input_tokens",
         "_matched",
+        "_max_characters",
         "_out",
         "_plain",
         "_refused",
@@ -85,8 +86,15 @@ class MessageWriter:
     keepalive: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
 
     def __init__(
-        self, context: MessagesContext, id: str, input_tokens: int, request_id: str, context_tokens: int | None = None
+        self,
+        context: MessagesContext,
+        id: str,
+        input_tokens: int,
+        request_id: str,
+        context_tokens: int | None = None,
+        max_characters: int = UNBOUNDED,
     ) -> None:
+        self._max_characters = max_characters
         self._context = context
         self._context_tokens = context_tokens
         self._id = id
@@ -185,6 +193,7 @@ class MessageWriter:
             if delta.tool_calls:
                 for position, call in enumerate(delta.tool_calls):
                     self._blocks.call(call, position)
+            self.error = check_kept(self._blocks.kept, self._max_characters)
         if isinstance(choice.finish_reason, str) and choice.finish_reason:
             self._finish = choice.finish_reason
             self._matched = choice.stop_reason

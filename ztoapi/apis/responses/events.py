@@ -24,7 +24,7 @@ from ztoapi.apis.responses.output_items import CallItem, EventNumbers, ItemStatu
 from ztoapi.apis.responses.request import ResponseContext
 from ztoapi.apis.responses.response_object import ResponseTemplate, Status, usage_json
 from ztoapi.apis.responses.tools import CalledTool
-from ztoapi.apis.writing import stopped_early, token_counts
+from ztoapi.apis.writing import UNBOUNDED, check_kept, stopped_early, token_counts
 from ztoapi.dialects.chunks import ABSENT, Chunk, Delta, ToolCallDelta, ToolCallIndexes, number, read_chunks
 from ztoapi.dialects.whole import completion_events
 from ztoapi.errors import ApiError, UpstreamError
@@ -61,18 +61,28 @@ class _StreamedCall:
 
 class ResponseWriter:
     """Writes one response. ``unique`` is the part of its ids that no other response has; ``clock`` returns Unix
-    seconds. Implements :class:`ztoapi.apis.writing.EventWriter`.
+    seconds. Implements :class:`ztoapi.apis.writing.EventWriter`. A stream with more than ``max_characters`` fails.
 
     ``response`` is the Response object of the last event, once ``done`` is true. The ``keepalive`` is an event, since
     clients such as Codex count events only; it may follow ``start``.
     """
 
     __slots__ = (
-        "_calls", "_clock", "_context", "_finish", "_indexes", "_last", "_numbers", "_output", "_plain", "_state",
-        "_template", "_text", "_unique", "_usage", "done", "error", "keepalive", "response",
+        "_calls", "_clock", "_context", "_finish", "_indexes", "_kept", "_last", "_max_characters", "_numbers",
+        "_output", "_plain", "_state", "_template", "_text", "_unique", "_usage", "done", "error", "keepalive",
+        "response",
     )  # fmt: skip
 
-    def __init__(self, context: ResponseContext, unique: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        context: ResponseContext,
+        unique: str,
+        clock: Callable[[], float],
+        max_characters: int = UNBOUNDED,
+    ) -> None:
+        self._max_characters = max_characters
+        self._kept = 0
+        """Characters of all items, which the last event repeats."""
         self.done = False
         self.error: UpstreamError | None = None
         self.keepalive = b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
@@ -109,6 +119,9 @@ class ResponseWriter:
             item = self._text
             if item is not None and item.kind is TextKind.MESSAGE and self._state is _State.STARTED and not self.error:
                 self._last = item
+                self._kept += len(text)
+                if self._kept > self._max_characters:
+                    self.error = check_kept(self._kept, self._max_characters)
                 return item.delta(text)
         out = [self.start()] if self._state is _State.NEW else []
         try:
@@ -149,6 +162,7 @@ class ResponseWriter:
                 continue
             if choice.delta is not None:
                 self._delta(choice.delta, out)
+                self.error = check_kept(self._kept, self._max_characters)
             if choice.finish_reason and isinstance(choice.finish_reason, str):
                 self._finish = choice.finish_reason
         if chunk.usage is not ABSENT and (counts := token_counts(chunk.usage)) is not None:
@@ -176,6 +190,7 @@ class ResponseWriter:
             self._output.append(item)
             out.append(item.added())
         self._last = item
+        self._kept += len(text)
         out.append(item.delta(text))
 
     def _add_call(self, part: ToolCallDelta, place: int, out: list[bytes]) -> None:
@@ -186,6 +201,7 @@ class ResponseWriter:
         if function is not None:
             call.name = call.name or function.name or ""
             arguments = function.arguments or ""
+            self._kept += len(arguments)
         if call.item is not None:
             if arguments:
                 self._last = call.item

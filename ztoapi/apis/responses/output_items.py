@@ -12,11 +12,13 @@ import msgspec
 
 from ztoapi.apis.reasoning import seal
 from ztoapi.apis.responses.tools import CalledTool
+from ztoapi.dialects.lenient import replace_halves
 
 __all__ = ["CallItem", "EventNumbers", "ItemStatus", "TextItem", "TextKind"]
 
 _encode = msgspec.json.Encoder().encode
-_arguments = msgspec.json.Decoder(dict[str, object]).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_string = msgspec.json.Decoder(str).decode
 
 
 class ItemStatus(Enum):
@@ -256,8 +258,8 @@ class CallItem:
 def _free_text(arguments: str) -> str:
     """The text in the arguments of a custom tool. A model may forget the object, or name its member otherwise."""
     try:
-        members = _arguments(arguments)
-    except msgspec.DecodeError:
+        members = _members(replace_halves(arguments.encode()))
+        texts = [members["input"]] if "input" in members else list(members.values())
+        return _string(texts[0]) if len(texts) == 1 else arguments
+    except (msgspec.DecodeError, RecursionError):
         return arguments
-    texts = [members["input"]] if "input" in members else list(members.values())
-    return texts[0] if len(texts) == 1 and isinstance(texts[0], str) else arguments
