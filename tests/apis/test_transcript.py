@@ -1,8 +1,10 @@
 """The order of a chat request's messages, whatever the order of the turns."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +108,32 @@ ADD: dict[str, Callable[[Transcript, str], None]] = {
     "text": lambda transcript, text: transcript.assistant(text),
     "call": lambda transcript, text: transcript.assistant(calls=[tool_call(text, "f", "{}")]),
 }
+
+
+@pytest.mark.parametrize("kind", sorted(ADD))
+def test_a_turn_does_not_copy_those_before_it(kind: str) -> None:
+    """Copies would make a long conversation quadratic: the gateway would stand still for tens of seconds."""
+    add, turns = ADD[kind], [f"turn {number:06}" for number in range(3000)]
+    transcript = Transcript()
+    if kind == "result":
+        for turn in turns:
+            ADD["call"](transcript, turn)
+    for turn in turns[:-20]:
+        add(transcript, turn)
+    memory = []
+    tracemalloc.start()
+    try:
+        for turn in turns[-20:]:
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            add(transcript, turn)
+            memory.append(tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        tracemalloc.stop()
+    # A list that grows is copied now and then.
+    assert min(memory) < 4096
+
+
 steps = st.lists(st.tuples(st.sampled_from(sorted(ADD)), st.sampled_from("abc")), max_size=12)
 
 

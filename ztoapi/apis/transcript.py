@@ -67,7 +67,7 @@ class CallMessage(msgspec.Struct, frozen=True):
     function: CallFunction
 
 
-class _System(msgspec.Struct, tag_field="role", tag="system"):
+class _System(msgspec.Struct, tag_field="role", tag="system", frozen=True):
     content: str
 
 
@@ -80,7 +80,7 @@ class _ToolMessage(msgspec.Struct, tag_field="role", tag="tool"):
     content: str
 
 
-class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", omit_defaults=True):
+class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", omit_defaults=True, frozen=True):
     content: str | None
     reasoning_content: str = ""
     tool_calls: list[CallMessage] = msgspec.field(default_factory=list)
@@ -94,16 +94,39 @@ def tool_call(id: str, name: str, arguments: str) -> CallMessage:
 
 
 class Transcript:
-    """Receives the turns of a conversation in their order; ``messages`` then returns those of the chat request."""
+    """Receives the turns of a conversation in their order; ``messages`` then returns those of the chat request.
 
-    __slots__ = ("_messages", "_rest", "_results", "has_input", "has_reasoning")
+    Each turn takes constant time, whatever came before it: a client may send tens of thousands.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_leading",
+        "_messages",
+        "_open",
+        "_reasoning",
+        "_rest",
+        "_results",
+        "_texts",
+        "has_input",
+        "has_reasoning",
+    )
 
     def __init__(self) -> None:
+        self._leading: list[str] = []
+        """System messages before the conversation."""
         self._messages: list[_Message] = []
+        """Messages before the last one of the assistant."""
+        self._texts: list[str] = []
+        """The parts of the last assistant message."""
+        self._reasoning: list[str] = []
+        self._calls: list[CallMessage] = []
+        self._open: set[str] = set()
+        """Ids of its calls that have no result."""
         self._results: dict[str, _ToolMessage] = {}
-        """Results since the last assistant message, by the id of their call."""
+        """Results of its calls, by id."""
         self._rest: list[_Message] = []
-        """All other messages since the last assistant message."""
+        """All other messages behind it."""
         self.has_input = False
         """Whether there is a message of a user or a tool, without which GLM refuses a request (1214)."""
         self.has_reasoning = False
@@ -112,11 +135,10 @@ class Transcript:
         """Adds a system message. Those before the conversation are joined to one."""
         if not text:
             return
-        first = self._rest[0] if len(self._rest) == 1 and not self._messages else None
-        if isinstance(first, _System):
-            first.content += BLANK_LINE + text
-        else:
+        if self._messages or self._texts or self._calls or self._rest:
             self._rest.append(_System(text))
+        else:
+            self._leading.append(text)
 
     def user(self, parts: Sequence[Part]) -> None:
         """Adds a user message; text alone is sent as a string, which every model accepts."""
@@ -134,7 +156,8 @@ class Transcript:
         """Adds the result of a tool call. A result of an unknown call becomes a user message: a tool message without
         its call is refused."""
         self.has_input = True
-        if call_id in self._open_calls() and call_id not in self._results:
+        if call_id in self._open:
+            self._open.remove(call_id)
             self._results[call_id] = _ToolMessage(call_id, text or _NO_OUTPUT)
         else:
             self._rest.append(_User(f"Result of the tool call {call_id}:{BLANK_LINE}{text or _NO_OUTPUT}"))
@@ -144,33 +167,30 @@ class Transcript:
         a message with neither text nor calls is refused (1214)."""
         if not text and not calls:
             return
-        last = self._messages[-1] if self._messages and not (self._rest or self._results) else None
-        if not isinstance(last, _Assistant):
+        if self._rest or self._results:
             self._end_turn()
-            last = _Assistant(None)
-            self._messages.append(last)
         if text:
-            last.content = text if last.content is None else last.content + BLANK_LINE + text
+            self._texts.append(text)
         if reasoning:
             self.has_reasoning = True
-            last.reasoning_content += (BLANK_LINE if last.reasoning_content else "") + reasoning
-        if calls:
-            last.tool_calls = [*last.tool_calls, *calls]
+            self._reasoning.append(reasoning)
+        self._calls += calls
+        self._open.update(call.id for call in calls)
 
     def messages(self) -> msgspec.Raw:
         """Returns the messages as JSON; call it once, at the end."""
         self._end_turn()
-        return msgspec.Raw(msgspec.json.encode(self._messages))
-
-    def _open_calls(self) -> list[str]:
-        last = self._messages[-1] if self._messages else None
-        return [call.id for call in last.tool_calls] if isinstance(last, _Assistant) else []
+        leading = [_System(BLANK_LINE.join(self._leading))] if self._leading else []
+        return msgspec.Raw(msgspec.json.encode([*leading, *self._messages]))
 
     def _end_turn(self) -> None:
-        """Moves the messages since the last assistant message to their places."""
-        if not self._rest and not self._results:
-            return
-        for call_id in self._open_calls():
-            self._messages.append(self._results.get(call_id) or _ToolMessage(call_id, _NO_RESULT))
+        """Moves the last assistant message and those behind it to their places."""
+        if self._texts or self._calls:
+            content = BLANK_LINE.join(self._texts) if self._texts else None
+            self._messages.append(_Assistant(content, BLANK_LINE.join(self._reasoning), self._calls))
+        if self._rest or self._results:
+            for call in self._calls:
+                self._messages.append(self._results.get(call.id) or _ToolMessage(call.id, _NO_RESULT))
         self._messages += self._rest
-        self._results, self._rest = {}, []
+        self._texts, self._reasoning, self._calls = [], [], []
+        self._open, self._results, self._rest = set(), {}, []
