@@ -6,7 +6,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ztoapi.dialects.lenient import read_usage
-from ztoapi.errors import ApiError, Failure, UpstreamError, too_large, unfinished
+from ztoapi.errors import ApiError, Failure, UpstreamError, too_large
 
 __all__ = ["UNBOUNDED", "EventWriter", "TokenCounts", "check_kept", "stopped_early", "token_counts"]
 
@@ -94,7 +94,8 @@ def stopped_early(finish: str | None) -> UpstreamError | None:
     """Returns the error for a response whose end has the finish reason ``finish``, None for a complete response."""
     if finish is not None and finish not in _FAILED:
         return None
-    return unfinished()
+    end = "without a finish reason" if finish is None else f"with the finish reason {finish}"
+    return UpstreamError(f"the upstream ended the response {end}", Failure.UNFINISHED, retryable=False)
 
 
 def _details(raw: msgspec.Raw | msgspec.UnsetType) -> _Details:

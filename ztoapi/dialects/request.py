@@ -162,7 +162,7 @@ class ChatRequest:
 def decode_request(body: bytes | bytearray) -> ChatRequest:
     """Decodes a request body, with U+FFFD for half surrogates. Raises ApiError (400), with the field and the remedy."""
     if not body.isascii():
-        _require_utf8(body)
+        require_utf8(body)
     try:
         request = ChatRequest(body)
     except ApiError as error:
@@ -174,7 +174,7 @@ def decode_request(body: bytes | bytearray) -> ChatRequest:
 
 def read_body(body: bytes | bytearray) -> tuple[bytes | bytearray, dict[str, msgspec.Raw]]:
     """Returns a request body, with U+FFFD for half surrogates, and its top-level members. Raises ApiError (400)."""
-    _require_utf8(body)
+    require_utf8(body)
     try:
         return body, _read_fields(body)
     except ApiError as error:
@@ -203,7 +203,7 @@ def decode_value(fields: Mapping[str, msgspec.Raw], name: str, type: type[T]) ->
         raise field_error(name, error) from error
 
 
-def _require_utf8(body: bytes | bytearray) -> None:
+def require_utf8(body: bytes | bytearray) -> None:
     """Raises ApiError (400) for a body that is not UTF-8; decoders do not check values that stay undecoded."""
     if not body.isascii():
         try:

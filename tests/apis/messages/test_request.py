@@ -118,6 +118,93 @@ def test_a_stream_reports_usage_and_streams_arguments() -> None:
     assert "tool_stream" not in read(stream=True, tools=[READ])[0]
 
 
+def test_numbers_keep_their_spelling() -> None:
+    request, _ = decode(
+        b'{"model":"m","max_tokens":5,"messages":[%b],"temperature":0,"top_p":1e0}' % (json.dumps(HELLO).encode()),
+        lambda _: UNKNOWN,
+    )
+    assert (bytes(request.fields["temperature"]), bytes(request.fields["top_p"])) == (b"0", b"1e0")
+    assert "temperature" not in read(temperature=None)[0]
+
+
+def test_an_integral_float_is_a_number_of_tokens() -> None:
+    request, _ = decode(body(max_tokens=5.0), lambda _: UNKNOWN)
+    assert bytes(request.fields["max_tokens"]) == b"5"
+
+
+def test_more_stop_sequences_than_the_upstream_takes_are_named() -> None:
+    fields, context = read(stop_sequences=list("abcde"))
+    assert fields["stop"] == list("abcd")
+    assert context.dropped == ("stop_sequences: only the first 4 are sent",)
+    assert read(stop_sequences=list("abcd"))[1].dropped == ()
+
+
+@pytest.mark.parametrize("decoder", [lambda data: decode(data, lambda _: UNKNOWN), decode_count])
+@pytest.mark.parametrize("block", [use("a", input={"x": "?"}), result("a", "?"), text("?")])
+def test_a_body_that_is_not_utf_8_is_refused(decoder: Callable[[bytes], object], block: Fields) -> None:
+    turn = user(block) if block["type"] != "tool_use" else assistant(block)
+    with pytest.raises(ApiError, match=r"^the request body is not valid JSON: it is not UTF-8 \(byte \d+\)$") as caught:
+        decoder(body(messages=[HELLO, turn]).replace(b"?", b"\xff"))
+    assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+
+
+def test_the_error_of_an_unknown_role_names_the_valid_ones() -> None:
+    error = refused(messages=[HELLO, {"role": "tool", "content": "a"}])
+    assert error.message.startswith("messages.1.role is 'tool': use user, assistant, system;")
+
+
+@pytest.mark.parametrize("content", ["", [], [text("")]])
+def test_the_error_of_empty_messages_is_true(content: object) -> None:
+    error = refused(messages=[{"role": "user", "content": content}])
+    assert error.message == "messages: at least one message of the user with content is needed"
+
+
+def test_a_server_tool_may_lack_a_name() -> None:
+    fields, context = read(tools=[READ, {"type": "mcp_toolset", "mcp_server_name": "x"}])
+    assert fields["tools"] == [READ_TOOL]
+    assert context.dropped == ("tool 1: mcp_toolset is executed by Anthropic's servers only",)
+    nameless: list[Fields] = [
+        {},
+        {"type": "custom"},
+        {"input_schema": {}},
+        {"type": "function", "function": {"name": "f"}},
+    ]
+    for tool in nameless:
+        assert refused(tools=[tool]).param == "tools.0.name"
+
+
+def test_a_deferred_tool_is_described_once() -> None:
+    """A reference takes a few bytes, and a description may have many thousands."""
+    reference = {"type": "tool_reference", "tool_name": "Read"}
+    deferred = READ | {"defer_loading": True, "description": "long " * 1000}
+    turns = [user(*[reference] * 100), assistant(text("Hm.")), user(result("a", [reference] * 100), reference)]
+    request = json.dumps(messages(*turns, tools=[deferred]))
+    assert request.count("Tool: Read") == 201
+    assert (request.count("long long"), request.count("Input schema:")) == (500, 1)
+
+
+def test_the_error_of_a_forced_deferred_tool_says_so() -> None:
+    error = refused(tools=[READ | {"defer_loading": True}, BASH], tool_choice={"type": "tool", "name": "Read"})
+    assert error.message == (
+        "tool_choice.name: 'Read' has defer_loading, and no tool_reference in messages names it yet"
+    )
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        document("application/pdf"),
+        source("document", type="file", file_id="f"),
+        source("image", type="file", file_id="f"),
+    ],
+)
+def test_a_count_includes_files_that_no_model_reads(block: Fields) -> None:
+    request = decode_count(body(max_tokens=..., messages=[block]))
+    assert json.loads(request.body)["messages"] == [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
+    ]
+
+
 def test_max_tokens_are_capped() -> None:
     assert read(TEXT_MODEL, max_tokens=32_000)[0]["max_tokens"] == 4096
     assert read(max_tokens=32_000)[0]["max_tokens"] == 32_000
@@ -384,6 +471,10 @@ def test_blocks_of_the_server_are_dropped() -> None:
         ({"messages": ...}, "messages"),
         ({"max_tokens": ...}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 5.5}, "max_tokens"),
+        ({"model": ""}, "model"),
+        ({"temperature": "0"}, "temperature"),
+        ({"top_p": [1]}, "top_p"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"messages": []}, "messages"),
         ({"messages": "hello"}, "messages"),

@@ -372,8 +372,9 @@ def test_a_whole_message() -> None:
 @pytest.mark.parametrize("finish", [None, "network_error"])
 def test_an_unfinished_completion_is_an_error(finish: str | None) -> None:
     completion = {"choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": finish}]}
-    with pytest.raises(UpstreamError):
+    with pytest.raises(UpstreamError, match=r"^the upstream ended the response with") as caught:
         writer().whole(json.dumps(completion).encode())
+    assert "stream" not in caught.value.message.removeprefix("the upstream")
 
 
 @pytest.mark.parametrize("kind", ["thinking", "arguments"])

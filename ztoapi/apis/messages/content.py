@@ -5,7 +5,7 @@ https://platform.claude.com/docs/en/api/messages
 
 from base64 import b64decode
 from collections.abc import Sequence
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -33,7 +33,10 @@ __all__ = ["BILLING", "Block", "Content", "Conversation", "Turn", "system_text"]
 
 BILLING: Final = "x-anthropic-billing-header"
 """Begins a line of Claude Code's system prompt that differs from request to request, and is none of the prompt."""
+_ROLES: Final = ("user", "assistant", "system")
 _ERROR: Final = "Error: "
+_COUNTED: Final = "data:,"
+"""Address of an image that stands for a source in a count."""
 _IMAGE_RESULT: Final = "(the image is in the next message)"
 """Text of a tool result that has an image only: tool messages hold text."""
 _SERVER_BLOCKS: Final = ("_tool_result", "server_tool_use", "mcp_tool_use", "redacted_thinking", "container_upload")
@@ -73,7 +76,7 @@ Content = str | list[Block]
 class Turn(msgspec.Struct):
     """One of the request's ``messages``."""
 
-    role: Literal["user", "assistant", "system"]
+    role: str
     content: Content
 
 
@@ -101,16 +104,25 @@ def system_text(content: Content | None, place: str) -> str:
 
 class Conversation:
     """Adds the turns of a request for ``model`` to ``transcript``; ``referenced`` are the deferred tools that they
-    name."""
+    name. ``counts``: the request is only counted, and a source that no model reads counts as an image."""
 
-    def __init__(self, transcript: Transcript, model: ModelCapabilities, name: str, tools: Tools) -> None:
+    def __init__(
+        self, transcript: Transcript, model: ModelCapabilities, name: str, tools: Tools, *, counts: bool
+    ) -> None:
         self._transcript = transcript
         self._model = model
+        self._counts = counts
         self._name = name
         self._tools = tools
         self.referenced: list[str] = []
 
     def add(self, turn: Turn, place: str) -> None:
+        if turn.role not in _ROLES:
+            raise ApiError(
+                f"{place}.role is {turn.role!r:.80}: use {', '.join(_ROLES)}; tool results are blocks of a user",
+                code="invalid_value",
+                param=f"{place}.role",
+            )
         place = f"{place}.content"
         if turn.role == "system":
             self._transcript.system(system_text(turn.content, place))
@@ -170,7 +182,7 @@ class Conversation:
             return self._document(block, place)
         if block.type == "search_result":
             inner = _content(block.content, f"{place}.content")
-            return [_titled([block.title, _string(block.source)], [one.text or "" for one in inner])]
+            return [_titled([block.title, _string(block.source)], [block.text or "" for block in inner])]
         if block.type == "tool_reference":
             name = _need(block.tool_name, f"{place}.tool_name")
             self.referenced.append(name)
@@ -187,6 +199,8 @@ class Conversation:
         if source.type == "url":
             return ImagePart(Url(_need(source.url, f"{place}.source.url")))
         if source.type != "base64":
+            if self._counts:
+                return ImagePart(Url(_COUNTED))
             raise _unsupported(source, "send the image as base64 or by its url", place)
         media_type = _need(source.media_type, f"{place}.source.media_type")
         return ImagePart(Url(f"data:{media_type};base64,{_need(source.data, f'{place}.source.data')}"))
@@ -207,6 +221,8 @@ class Conversation:
         if source.type == "url":
             self._accept("file", "documents by URL", place)
             return [FilePart(Url(_need(source.url, f"{place}.source.url")))]
+        if self._counts:
+            return [ImagePart(Url(_COUNTED))]
         raise _unsupported(source, "GLM reads a PDF by its url only; send that, or its text", place)
 
     def _accept(self, kind: str, noun: str, place: str) -> None:

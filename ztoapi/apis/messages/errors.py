@@ -82,13 +82,13 @@ def describe_length(error: ApiError, input_tokens: int, context_tokens: int | No
     if error.code != _CONTEXT:
         return
     message = error.message
-    found, numbers = _LIMIT.search(message), _COUNT
-    if found is None:
-        found, numbers = _BARE_LIMIT.search(message), _NUMBER
-        if found is not None and not any(_value(number) > _value(found[1]) for number in numbers.findall(message)):
+    match, numbers = _LIMIT.search(message), _COUNT
+    if match is None:
+        match, numbers = _BARE_LIMIT.search(message), _NUMBER
+        if match is not None and not any(_value(number) > _value(match[1]) for number in numbers.findall(message)):
             # A limit of something else, or a code.
-            found, numbers = None, _COUNT
-    limit = context_tokens if found is None else _value(found[1])
+            match, numbers = None, _COUNT
+    limit = context_tokens if match is None else _value(match[1])
     if limit is None:
         prefix = "" if message.lower().startswith(_TOO_LONG) else f"{_TOO_LONG}: "
         error.message = f"{prefix}{message}"

@@ -22,7 +22,7 @@ from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT
 from ztoapi.dialects.field_errors import field_error, invalid_json, missing
 from ztoapi.dialects.lenient import replace_halves
-from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects.request import ChatRequest, decode_value, require_utf8
 from ztoapi.errors import ApiError
 
 __all__ = ["decode", "decode_count"]
@@ -31,6 +31,7 @@ _MIN_USER_ID, _MAX_USER_ID = 6, 128
 """Characters of GLM's ``user_id``. Claude Code's has 150."""
 _MAX_STOPS: Final = 4
 """GLM and OpenAI take no more stop sequences."""
+_NO_MESSAGES: Final = msgspec.Raw(b"[]")
 _THINKING: Final = ("enabled", "adaptive", "between_tools", "disabled")
 
 
@@ -56,7 +57,8 @@ class _OutputConfig(msgspec.Struct):
 class _Request(msgspec.Struct):
     model: str
     messages: list[Turn]
-    max_tokens: int | None = None
+    max_tokens: float | None = None
+    """JavaScript has no integers: 5.0 is accepted."""
     system: Content | None = None
     tools: list[ToolDefinition] | None = None
     tool_choice: ToolChoice | None = None
@@ -64,8 +66,8 @@ class _Request(msgspec.Struct):
     stream: bool | None = None
     metadata: _Metadata | None = None
     stop_sequences: list[str] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: msgspec.Raw = ABSENT
+    top_p: msgspec.Raw = ABSENT
     output_config: _OutputConfig | None = None
     output_format: _OutputFormat | None = None
     """The earlier name of ``output_config.format``."""
@@ -92,22 +94,17 @@ def decode(body: bytes | bytearray, find: Find) -> tuple[ChatRequest, MessagesCo
         raise missing("max_tokens", "send the largest number of tokens of the response")
     if request.max_tokens < 1:
         raise ApiError("max_tokens: use at least 1", code="integer_below_min_value", param="max_tokens")
-    transcript = Transcript()
-    translated = _translate(request, transcript, find(request.model))
-    if not transcript.has_input:
-        raise ApiError(
-            "messages: at least one message of the user with content is needed", code="invalid_value", param="messages"
-        )
-    return translated
+    return _translate(request, find(request.model), counts=False)
 
 
 def decode_count(body: bytes | bytearray) -> ChatRequest:
     """Reads the body of ``/v1/messages/count_tokens``: returns the chat request whose tokens count. It has no
     ``max_tokens``, and is not refused for what only a model refuses, because clients count parts of a conversation."""
-    return _translate(_read(body), Transcript(), UNKNOWN)[0]
+    return _translate(_read(body), UNKNOWN, counts=True)[0]
 
 
 def _read(body: bytes | bytearray) -> _Request:
+    require_utf8(body)
     try:
         try:
             request = _decode(body)
@@ -120,25 +117,31 @@ def _read(body: bytes | bytearray) -> _Request:
         raise field_error("", error, dotted=True) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise invalid_json(body, error) from error
+    if not request.model:
+        raise missing("model")
     if not request.messages:
         raise ApiError("messages is empty: send at least one message", code="empty_array", param="messages")
     return request
 
 
-def _translate(
-    request: _Request, transcript: Transcript, model: ModelCapabilities
-) -> tuple[ChatRequest, MessagesContext]:
+def _translate(request: _Request, model: ModelCapabilities, *, counts: bool) -> tuple[ChatRequest, MessagesContext]:
+    transcript = Transcript()
     transcript.system(system_text(request.system, "system"))
     tools = Tools(request.tools or [], web_search=model.web_search)
-    conversation = Conversation(transcript, model, request.model, tools)
+    conversation = Conversation(transcript, model, request.model, tools, counts=counts)
     for at, turn in enumerate(request.messages):
         conversation.add(turn, f"messages.{at}")
+    messages = transcript.messages()
+    if messages == _NO_MESSAGES or not (counts or transcript.has_input):
+        raise ApiError(
+            "messages: at least one message of the user with content is needed", code="invalid_value", param="messages"
+        )
     wanted = _wants_thinking(request.thinking)
     config = request.output_config or _OutputConfig()
     tool_fields = tools.fields(request.tool_choice, conversation.referenced)
     fields: dict[str, object] = {
         "model": request.model,
-        "messages": transcript.messages(),
+        "messages": messages,
         **_limits(request, model),
         **tool_fields,
         **thinking_fields(wanted, config.effort, model, replayed=transcript.has_reasoning),
@@ -155,7 +158,7 @@ def _translate(
         thinking=wanted,
         thinking_omitted=wanted and request.thinking is not None and request.thinking.display == "omitted",
         stop_sequences=tuple(request.stop_sequences or ()),
-        dropped=tuple(tools.dropped),
+        dropped=tuple(tools.dropped + _dropped_stops(request)),
     )
     return ChatRequest(msgspec.json.encode(fields)), context
 
@@ -163,14 +166,27 @@ def _translate(
 def _limits(request: _Request, model: ModelCapabilities) -> dict[str, object]:
     fields: dict[str, object] = {}
     if request.max_tokens is not None:
-        fields["max_tokens"] = min(request.max_tokens, model.max_output_tokens or request.max_tokens)
-    if request.temperature is not None:
-        fields["temperature"] = request.temperature
-    if request.top_p is not None:
-        fields["top_p"] = request.top_p
+        if not request.max_tokens.is_integer():
+            raise ApiError(
+                "max_tokens must be a whole number, not a number with a fraction",
+                code="invalid_type",
+                param="max_tokens",
+            )
+        limit = int(request.max_tokens)
+        fields["max_tokens"] = min(limit, model.max_output_tokens or limit)
+    # Numbers keep their spelling, on which the key of a cached response depends.
+    numbers = {"temperature": request.temperature, "top_p": request.top_p}
+    numbers = {name: raw for name, raw in numbers.items() if raw is not ABSENT}
+    fields |= {name: raw for name, raw in numbers.items() if decode_value(numbers, name, float) is not None}
     if request.stop_sequences:
         fields["stop"] = request.stop_sequences[:_MAX_STOPS]
     return fields
+
+
+def _dropped_stops(request: _Request) -> list[str]:
+    if len(request.stop_sequences or ()) <= _MAX_STOPS:
+        return []
+    return [f"stop_sequences: only the first {_MAX_STOPS} are sent"]
 
 
 def _wants_thinking(thinking: _Thinking | None) -> bool:

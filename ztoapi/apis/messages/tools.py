@@ -54,20 +54,28 @@ class Tools:
     def __init__(self, definitions: list[ToolDefinition], *, web_search: bool) -> None:
         self._definitions = definitions
         self._web_search = web_search
+        self._undescribed: dict[str, ToolDefinition] = {}
+        """Tools with a schema, by name, that no text has described yet."""
         self.dropped: list[str] = []
         for at, tool in enumerate(definitions):
-            if not tool.name:
+            # Some of the tools that Anthropic's servers execute have no name.
+            if not tool.name and (tool.is_function or tool.type == "function"):
                 raise missing(f"tools.{at}.name", "name the tool")
             if tool.is_function and not tool.has_schema:
                 raise missing(f"tools.{at}.input_schema", "send the JSON Schema of the tool's input")
+            if tool.has_schema:
+                self._undescribed.setdefault(tool.name, tool)
 
     def reference(self, name: str) -> str:
-        """Returns a deferred tool as text, for the model that searched for it."""
-        for tool in self._definitions:
-            if tool.name == name and tool.has_schema:
-                lines = [f"Tool: {name}", tool.description or "", f"Input schema: {_text(tool.input_schema)}"]
-                return "\n".join(filter(None, lines))
-        return f"Tool: {name}"
+        """Returns a deferred tool as text, for the model that searched for it. Only the first reference has the
+        description and the schema: a few bytes of a request could otherwise become many megabytes of the next one."""
+        lines = [f"Tool: {name}"]
+        tool = self._undescribed.pop(name, None)
+        if tool is not None:
+            if tool.description:
+                lines.append(tool.description)
+            lines.append(f"Input schema: {_text(tool.input_schema)}")
+        return "\n".join(lines)
 
     def fields(self, choice: ToolChoice | None, referenced: Iterable[str]) -> dict[str, object]:
         """Returns ``tools``, ``tool_choice`` and ``parallel_tool_calls`` of the chat request."""
@@ -87,13 +95,13 @@ class Tools:
         sent: list[ToolDefinition] = []
         deferred: dict[str, ToolDefinition] = {}
         searched = any((tool.type or "").startswith(_TOOL_SEARCH) for tool in self._definitions)
-        for tool in self._definitions:
+        for at, tool in enumerate(self._definitions):
             if tool.is_function and tool.defer_loading and not searched:
                 deferred.setdefault(tool.name, tool)
             elif tool.is_function or (self._web_search and (tool.type or "").startswith(_WEB_SEARCH)):
                 sent.append(tool)
             else:
-                self.dropped.append(f"tool {tool.name}: {tool.type} is executed by Anthropic's servers only")
+                self.dropped.append(f"tool {tool.name or at}: {tool.type} is executed by Anthropic's servers only")
         return sent + [deferred[name] for name in dict.fromkeys(referenced) if name in deferred]
 
     def _choice(self, choice: ToolChoice, sent: list[ToolDefinition]) -> object:
@@ -111,6 +119,8 @@ class Tools:
                     return {"type": "web_search"}
                 return {"type": "function", "function": {"name": tool.name}}
         reason = next((reason for reason in self.dropped if reason.startswith(f"tool {choice.name}:")), None)
+        if reason is None and any(tool.name == choice.name for tool in self._definitions):
+            reason = f"{choice.name!r} has defer_loading, and no tool_reference in messages names it yet"
         reason = reason or f"{choice.name!r} is not among tools"
         raise ApiError(f"tool_choice.name: {reason}", code="invalid_value", param="tool_choice.name")
 

@@ -195,8 +195,9 @@ class ResponsesRequest:
         """The fields that the chat API has too."""
         fields, chat = self._fields, dict[str, object]()
         for name in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
-            if (value := decode_value(fields, name, float)) is not None:
-                chat[name] = value
+            if decode_value(fields, name, float) is not None:
+                # Numbers keep their spelling, on which the key of a cached response depends.
+                chat[name] = fields[name]
         limit = decode_value(fields, "max_output_tokens", int)
         if limit is not None:
             if limit < 1:
