@@ -472,6 +472,10 @@ def test_blocks_of_the_server_are_dropped() -> None:
         ({"max_tokens": ...}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 5.5}, "max_tokens"),
+        (
+            {"messages": [source("document", type="content", content=[{"type": "document"}])]},
+            "messages.0.content.0.source.content.0.type",
+        ),
         ({"model": ""}, "model"),
         ({"temperature": "0"}, "temperature"),
         ({"top_p": [1]}, "top_p"),

@@ -37,6 +37,8 @@ _ROLES: Final = ("user", "assistant", "system")
 _ERROR: Final = "Error: "
 _COUNTED: Final = "data:,"
 """Address of an image that stands for a source in a count."""
+_DOCUMENT_BLOCKS: Final = ("text", "image")
+"""Types of the blocks of a document."""
 _IMAGE_RESULT: Final = "(the image is in the next message)"
 """Text of a tool result that has an image only: tool messages hold text."""
 _SERVER_BLOCKS: Final = ("_tool_result", "server_tool_use", "mcp_tool_use", "redacted_thinking", "container_upload")
@@ -189,9 +191,7 @@ class Conversation:
             return [TextPart(self._tools.reference(name))]
         if block.type.endswith(_SERVER_BLOCKS):
             return []
-        raise ApiError(
-            f"{place}.type: {block.type!r} is not supported here", code="unsupported_content", param=f"{place}.type"
-        )
+        raise _misplaced(block, place)
 
     def _image(self, block: Block, place: str) -> Part:
         self._accept("image", "images", place)
@@ -214,6 +214,9 @@ class Conversation:
         if source.type == "content":
             parts: list[Part] = []
             for at, inner in enumerate(_content(source.content, f"{place}.source.content")):
+                if inner.type not in _DOCUMENT_BLOCKS:
+                    # Documents in documents would be decoded once for each level.
+                    raise _misplaced(inner, f"{place}.source.content.{at}")
                 parts += self._parts(inner, f"{place}.source.content.{at}")
             return [*([_titled(titles, [])] if any(titles) else []), *parts]
         if source.type == "base64" and media_type.startswith("text/"):
@@ -282,6 +285,12 @@ def _decoded(source: BlockSource, place: str) -> str:
         raise ApiError(
             f"{place}.source.data is not base64", code="invalid_value", param=f"{place}.source.data"
         ) from error
+
+
+def _misplaced(block: Block, place: str) -> ApiError:
+    return ApiError(
+        f"{place}.type: {block.type!r} is not supported here", code="unsupported_content", param=f"{place}.type"
+    )
 
 
 def _unsupported(source: BlockSource, remedy: str, place: str) -> ApiError:
