@@ -237,6 +237,11 @@ class UpstreamError(ApiError):
         """Whether another credential or another model may serve the request."""
         return self.retryable or self.fault.of_credential
 
+    @property
+    def lasting(self) -> bool:
+        """Whether another attempt of the client finds the same quota or the same refused credential."""
+        return self.fault in (Fault.QUOTA, Fault.REFUSED)
+
 
 def shutting_down() -> ApiError:
     """Returns the error for a request that arrives, or has not ended, when the gateway shuts down."""

@@ -204,7 +204,7 @@ def test_either_of_two_keys_may_be_right(closed: Stack) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "type", "headers"),
     [
-        ("1302", 429, "rate_limit_error", {}),
+        ("1302", 429, "rate_limit_error", {"retry-after": "1"}),
         ("1305", 529, "overloaded_error", {"retry-after": "4"}),
         ("1113", 429, "rate_limit_error", {"x-should-retry": "false"}),
         ("1211", 404, "not_found_error", {}),

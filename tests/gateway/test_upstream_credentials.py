@@ -120,26 +120,64 @@ def test_silence_counts_where_a_stream_was_asked_for(stream: bool, state: Breake
         assert credentials(stack)[0].state is state
 
 
-@pytest.mark.parametrize(
-    ("fault", "first", "then"),
-    [
-        ("1302:retry_after=60", (429, "rate_limit_exceeded"), (429, "rate_limit_exceeded")),
-        ("1308:reset=60", (429, "insufficient_quota"), (503, "upstream_unavailable")),
-    ],
-)
-def test_when_all_are_out_a_client_is_told_when_to_come_back(
-    fault: str, first: tuple[int, str], then: tuple[int, str]
-) -> None:
-    with Stack(UPSTREAM_TOKEN=f"bad:fault={fault}") as stack:
-        response = ask(stack)
-        assert (response.status_code, response.json()["error"]["code"]) == first
-        response = ask(stack)
-        assert (response.status_code, response.json()["error"]["code"]) == then
-        assert 50 <= int(response.headers["retry-after"]) <= 60
-        assert "x-should-retry" not in response.headers
-        assert "zai-1" not in response.text
+def test_when_all_are_throttled_a_client_gets_the_time_of_the_next_one() -> None:
+    with Stack(UPSTREAM_TOKEN="bad:fault=1302:retry_after=60") as stack:
+        for _ in range(2):
+            response = ask(stack)
+            assert (response.status_code, response.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+            assert 50 <= int(response.headers["retry-after"]) <= 60
+            assert "x-should-retry" not in response.headers
+            assert "zai-1" not in response.text
         assert stack.stats()["requests"] == 1
         assert stack.record(2).attempts == 0
+
+
+@pytest.mark.parametrize(("tries", "stream"), [("1", True), ("2", False)])
+@pytest.mark.parametrize("fault", ["1302", "429"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/v1/responses"])
+def test_a_throttled_request_has_a_retry_after_if_the_upstream_names_none(
+    path: str, fault: str, tries: str, stream: bool
+) -> None:
+    with Stack(UPSTREAM_TOKEN=f"bad:fault={fault}", ZTOAPI_MAX_TRIES=tries) as stack:
+        response = httpx.post(stack.url + path, json=body("glm-4.6", stream=stream) | {"input": "x", "max_tokens": 9})
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "1"
+
+
+USED_UP = ["1308:reset=60", "1310:reset=60", "1113"]
+
+
+@pytest.mark.parametrize("fault", USED_UP[1:])
+@pytest.mark.parametrize("others", ["", f"|other:fault={USED_UP[0]}", "|other:fault=1000", "|other:fault=1311"])
+def test_a_used_up_quota_stays_the_error_while_the_credentials_rest(fault: str, others: str) -> None:
+    with Stack(UPSTREAM_TOKEN=f"bad:fault={fault}{others}", ZTOAPI_MAX_TRIES="3") as stack:
+        ask(stack)
+        requests = stack.stats()["requests"]
+        for path in (CHAT, "/v1/responses", "/v1/messages"):
+            response = httpx.post(stack.url + path, json=body("glm-4.6") | {"input": "x", "max_tokens": 9})
+            error = response.json()["error"]
+            assert (response.status_code, response.headers["x-should-retry"]) == (429, "false")
+            assert 1 <= int(response.headers["retry-after"]) <= 600
+            resets = "reset" in fault or "reset" in others
+            assert ("the quota resets at 20" in error["message"]) is resets
+            if path == "/v1/messages":
+                assert error["type"] == "rate_limit_error"
+            else:
+                assert error["code"] == "insufficient_quota"
+            if path == "/v1/responses":
+                assert ("resets_at" in error) is resets
+            assert "zai-" not in response.text
+        assert stack.stats()["requests"] == requests
+        assert stack.record(2).attempts == 0
+
+
+def test_a_used_up_quota_beside_a_credential_that_is_throttled_is_worth_another_attempt() -> None:
+    with Stack(UPSTREAM_TOKEN="bad:fault=1308:reset=600|other:fault=1302:retry_after=60") as stack:
+        ask(stack)
+        response = ask(stack)
+        assert (response.status_code, response.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 50 <= int(response.headers["retry-after"]) <= 60
+        assert "x-should-retry" not in response.headers
 
 
 def test_a_quota_comes_back_at_its_reset() -> None:

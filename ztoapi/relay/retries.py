@@ -10,7 +10,7 @@ of the request's time.
 import secrets
 from typing import Final
 
-from ztoapi.errors import UpstreamError
+from ztoapi.errors import Fault, UpstreamError
 from ztoapi.relay.credentials import CredentialLease, Unavailable
 from ztoapi.relay.options import RelayOptions
 from ztoapi.relay.upstreams import Upstream
@@ -100,6 +100,10 @@ class RetryLoop:
         if lease is not None:
             self._used_credentials = (*self._used_credentials, lease.number)
             self.upstream.fail(lease, error)
+            if error.fault is Fault.THROTTLED and error.retry_after is None:
+                # Z.ai names no time. The next request is served when a credential is back.
+                wait = self.upstream.pool.wait(self._downstream.loop.time(), self.model)
+                error.retry_after = max(wait, _FIRST_BACKOFF_SECONDS)
 
     def delay(self, error: UpstreamError) -> float | None:
         """Returns the seconds until the attempt that follows one with ``error``; None if there is none."""

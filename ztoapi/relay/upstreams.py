@@ -1,6 +1,7 @@
 """The configured platforms, prepared for requests: origin, credentials with prebuilt request heads, retry budget."""
 
 import asyncio
+import datetime
 import logging
 import math
 import re
@@ -88,6 +89,8 @@ class Upstream:
         self._redaction = redaction
         self._logged_at = -math.inf
         self.clock = clock
+        self._resets: dict[int, float] = {}
+        """The end of a used-up quota (Unix seconds) that the upstream has named, by the number of the credential."""
         tokens = [None if each.token is None else each.token.reveal() for each in platform.credentials]
         self._headers = [_headers(token) for token in tokens]
         chat = _endpoint(platform.chat_url, self._headers)
@@ -158,6 +161,7 @@ class Upstream:
             # A time in the past is a stale message or a clock that differs: the default applies.
             left = error.reset_at - self.clock()
             wait = left if left > 0 else None
+            self._resets[lease.number] = error.reset_at
         elif wait is not None:
             wait = bounded_wait(error.fault, wait)
         seconds = self.pool.fail(lease, self._loop.time(), error.fault, wait)
@@ -217,15 +221,19 @@ class Upstream:
             )
         # Without names: they may identify the owners of tokens.
         reasons = ", ".join(f"{count} {_REASONS[fault]}" for fault, count in unavailable.reasons.items())
-        busy = unavailable.reasons.keys() <= {None, Fault.THROTTLED}
-        return UpstreamError(
-            f"no credential of the platform {platform} can serve this model now: {reasons}; "
-            f"try again in {math.ceil(unavailable.seconds)} s",
-            Failure.BUSY if busy else Failure.UNAVAILABLE,
-            retry_after=math.ceil(unavailable.seconds),
-        )
+        message = f"no credential of the platform {platform} can serve this model now: {reasons}"
+        seconds, transient = math.ceil(unavailable.seconds), unavailable.reasons.keys() - _LASTING
+        if not transient and Fault.QUOTA in unavailable.reasons:
+            now = self.clock()
+            reset_at = min((reset for reset in self._resets.values() if reset > now), default=None)
+            when = "" if reset_at is None else f"; the quota resets at {_utc(reset_at)}"
+            return UpstreamError(f"{message}{when}", Failure.QUOTA, retry_after=seconds, reset_at=reset_at)
+        failure = Failure.BUSY if transient and transient <= {None, Fault.THROTTLED} else Failure.UNAVAILABLE
+        return UpstreamError(f"{message}; try again in {seconds} s", failure, retry_after=seconds)
 
 
+_LASTING: Final = frozenset((Fault.QUOTA, Fault.REFUSED, Fault.EXCLUDED))
+"""Faults that another attempt does not avoid: the wait depends on the other credentials, if there are any."""
 _UPSTREAM_WORDED = frozenset(("upstream_error", "upstream_forbidden"))
 """Codes of errors with the upstream's own message, which may be about the credential."""
 _REASONS = {
@@ -245,6 +253,10 @@ def _endpoint(address: str, headers: list[dict[str, str]]) -> _Endpoint:
     start = [" HTTP/1.1", f"host: {origin.authority}", "content-type: application/json"]
     lines = [[*start, *(f"{name}: {value}" for name, value in fields.items())] for fields in headers]
     return _Endpoint(origin, url.raw_path, ["\r\n".join([*each, "content-length: "]).encode("ascii") for each in lines])
+
+
+def _utc(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _headers(token: str | None) -> dict[str, str]:

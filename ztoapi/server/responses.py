@@ -41,11 +41,12 @@ def error_headers(error: ApiError) -> bytes:
     if error.status == 401:
         # RFC 9110 section 11.6.1 requires it. Browsers open no dialog for this scheme.
         return b'www-authenticate: Bearer realm="ztoapi"\r\n'
-    if isinstance(error, UpstreamError) and not error.retryable and error.retry_after is None:
-        return b"x-should-retry: false\r\n"
+    lines = b""
+    if isinstance(error, UpstreamError) and not error.retryable and (error.retry_after is None or error.lasting):
+        lines = b"x-should-retry: false\r\n"
     if error.retry_after is None:
-        return b""
-    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (
+        return lines
+    return lines + b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (
         math.ceil(error.retry_after),
         math.ceil(error.retry_after * 1000),
     )

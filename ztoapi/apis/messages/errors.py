@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.errors import ApiError, Fault, UpstreamError
+from ztoapi.errors import ApiError, UpstreamError
 
 __all__ = ["THREAD_UNSUPPORTED", "describe_length", "error_body", "error_event", "error_response"]
 
@@ -52,8 +52,7 @@ def error_response(error: ApiError, request_id: str) -> tuple[int, bytes, bytes]
         retry_after = _OVERLOADED_RETRY_SECONDS
     if retry_after is not None:
         lines.append(b"retry-after: %d\r\n" % max(math.ceil(retry_after), 1))
-    if isinstance(error, UpstreamError) and error.fault in (Fault.QUOTA, Fault.REFUSED):
-        # Another attempt finds the same quota or the same credential.
+    if isinstance(error, UpstreamError) and error.lasting:
         lines.append(b"x-should-retry: false\r\n")
     if status == 401:
         # RFC 9110 section 11.6.1 requires it.
