@@ -45,7 +45,7 @@ from ztoapi.wire.limits import (
     UNUSED_BODY_BYTES,
     Limits,
 )
-from ztoapi.wire.request import RequestHead
+from ztoapi.wire.request import RequestHead, refused_head
 from ztoapi.wire.server import ServerWire, State
 
 __all__ = ["HTTPProtocol"]
@@ -497,8 +497,7 @@ class HTTPProtocol(asyncio.Protocol):
         which could destroy the response."""
         exchange = self._exchange
         if exchange is None:
-            head = RequestHead("-", "-", b"", {}, True)
-            exchange = self._exchange = Exchange(self, head, self.context.next_id())
+            exchange = self._exchange = Exchange(self, refused_head(self._wire.held), self.context.next_id())
         exchange.close_after()
         exchange.fail(error)
 

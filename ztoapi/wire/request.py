@@ -7,6 +7,7 @@ A client repeats the same head on a kept connection, except for the length of th
 a plain request; :class:`HeadMemory` compares instead.
 """
 
+import re
 from typing import Final
 
 import h11
@@ -15,7 +16,7 @@ from ztoapi.errors import ProtocolError
 from ztoapi.wire.guard import check_head, check_version, split_target, valid_host
 from ztoapi.wire.limits import Limits
 
-__all__ = ["HeadMemory", "RequestHead", "parse_head"]
+__all__ = ["HeadMemory", "RequestHead", "parse_head", "refused_head"]
 
 MEMORY_BYTES: Final = 2048
 """The largest head that a connection remembers. SDKs send a quarter of it, and ten thousand idle connections should not
@@ -23,6 +24,8 @@ hold the cookies of their clients."""
 _LENGTH: Final = b"\r\ncontent-length:"
 """The start of a field line. A head that has passed the guard has no other line breaks, and no folded lines."""
 _LENGTH_DIGITS: Final = 9
+_METHOD_AND_PATH: Final = re.compile(rb"(?:\r\n){0,2}([A-Z]{1,32}) ([!->@-~]{1,8192})[? ]")
+"""The beginning of a request line, after the empty lines that may precede it. Longer paths have no route."""
 
 
 class RequestHead:
@@ -92,6 +95,20 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
         # RFC 9112 section 3.2.2: the authority of the target replaces the Host field.
         headers[b"host"] = authority
     return request
+
+
+def refused_head(buffer: bytes) -> RequestHead:
+    """Returns the method and the path of a request whose head was refused, each "-" if it cannot be read. The path
+    selects the format of the error."""
+    line = _METHOD_AND_PATH.match(buffer)
+    if line is not None:
+        try:
+            _, path, _ = split_target(line[1], line[2])
+        except ProtocolError:
+            pass
+        else:
+            return RequestHead(line[1].decode("ascii"), path, b"", {}, True)
+    return RequestHead("-", "-", b"", {}, True)
 
 
 def _check_fields(request: RequestHead, limits: Limits) -> None:

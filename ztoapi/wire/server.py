@@ -106,6 +106,8 @@ class ServerWire:
             self._searched = 0
             self._start_body(head, buffer, end)
         except ProtocolError:
+            # The response depends on the request line.
+            self.held = buffer
             self.state = State.BROKEN
             raise
         return head
