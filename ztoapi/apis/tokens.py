@@ -53,6 +53,10 @@ _MIN_WEIGHT: Final = 64 * UNITS
 _LEAST_RATIO, _GREATEST_RATIO = 0.5, 2.0
 _WINDOW: Final = 32
 """Responses over which the mean is taken: one response moves it by a thirty-second of the difference."""
+_PRIOR_RESPONSES: Final = 8
+"""Weight of the initial ratio of 1. Each worker has its own ratios, and clients subtract the estimates of two workers:
+the first response moves the ratio by a ninth of the difference."""
+_PRIOR: Final = (1.0, _PRIOR_RESPONSES)
 _MAX_MODELS: Final = 256
 """Models with a ratio. Names come from the configuration and from clients."""
 
@@ -98,19 +102,19 @@ class Calibration:
 
     def __init__(self) -> None:
         self._ratios: dict[str, tuple[float, int]] = {}
-        """The mean ratio and the number of responses in it, at most ``_WINDOW``."""
+        """The mean ratio and the number of responses in it, the prior ones included, at most ``_WINDOW``."""
 
     def tokens(self, model: str, weight: int) -> int:
         """Returns the estimate of the tokens in a prompt of ``weight``."""
-        ratio = self._ratios.get(model, (1.0, 0))[0]
+        ratio = self._ratios.get(model, _PRIOR)[0]
         return math.ceil(weight * ratio / UNITS)
 
     def note(self, model: str, weight: int, prompt_tokens: int) -> None:
         """Counts a response whose usage has ``prompt_tokens``, cached ones included."""
         if weight < _MIN_WEIGHT or prompt_tokens <= 0:
             return
-        mean, count = self._ratios.get(model, (1.0, 0))
-        if not count and len(self._ratios) >= _MAX_MODELS:
+        mean, count = self._ratios.get(model, _PRIOR)
+        if model not in self._ratios and len(self._ratios) >= _MAX_MODELS:
             del self._ratios[next(iter(self._ratios))]
         ratio = min(max(prompt_tokens * UNITS / weight, _LEAST_RATIO), _GREATEST_RATIO)
         count = min(count + 1, _WINDOW)
