@@ -120,11 +120,11 @@ class Application:
         auth = self._auth = Auth(keys, clock)
         self.admission = _admission(config.server, loop)
         self._redis: RedisLimiter | None = None
-        limits = self.rate_limits = self._make_rate_limits(config, limiter)
         cache = self.response_cache = make_response_cache(config, loop)
         self._response_store = make_response_store(config, loop)
         catalogue = Catalogue(config.models)
         relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock, catalogue)
+        limits = self.rate_limits = self._make_rate_limits(config, limiter, relays)
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
         self._add_chat_apis(relays, Completions(config, relays, auth.key_of, limits, cache))
@@ -226,13 +226,13 @@ class Application:
             trusted_proxies=tuple(map(read_network, config.server.trusted_proxies)),
         )
 
-    def _make_rate_limits(self, config: Config, limiter: LocalLimiter | None) -> RateLimits | None:
+    def _make_rate_limits(self, config: Config, limiter: LocalLimiter | None, relays: ChatRelays) -> RateLimits | None:
         scopes = Scopes(config.limits)
         if limiter is None or (not scopes.all() and config.key_file is None):
             return None
         if config.limits.redis_url is not None:
             self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, limiter, config)
-        return RateLimits(config, scopes, self._redis or limiter)
+        return RateLimits(config, scopes, self._redis or limiter, lambda model: relays.find(model)[0])
 
     async def start(self) -> None:
         """Starts the parts that use the network or a thread. Called before the first request."""

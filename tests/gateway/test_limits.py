@@ -155,6 +155,19 @@ def test_each_model_and_each_address_and_everybody() -> None:
         assert "the gateway may take 1 requests a second" in answers[-1].text or answers[-1].status_code == 200
 
 
+def test_names_of_claude_share_the_limit_of_their_model() -> None:
+    with limited(ZTOAPI_MODEL_REQUESTS_PER_MINUTE="1") as stack:
+        answers = [
+            ask(stack, name) for name in ("claude-a", "CLAUDE-zz", "claude-opus-4-8[1m]", "claude-glm-5.3", "GLM-5.3")
+        ]
+        assert [answer.status_code for answer in answers] == [200, 429, 429, 429, 429]
+        assert [ask(stack, name).status_code for name in ("claude-haiku-4-5", "glm-4.5-air", "glm-4.6")] == [
+            200,
+            429,
+            200,
+        ]
+
+
 def test_a_denial_by_one_scope_costs_nothing_in_another() -> None:
     with limited(ZTOAPI_KEY_REQUESTS_PER_MINUTE="1", ZTOAPI_GLOBAL_REQUESTS_PER_MINUTE="2") as stack:
         assert ask(stack).status_code == 200

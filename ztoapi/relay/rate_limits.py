@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, TypeAlias
 
-from ztoapi.config.model import ClientKey, Config
+from ztoapi.config.model import ClientKey, Config, ModelRoute
 from ztoapi.errors import ApiError, Ending
 from ztoapi.limits.estimate import LimitedRequest, estimate, sent_tokens
 from ztoapi.limits.fields import describe, go_duration, ietf_fields, openai_fields
@@ -34,11 +34,14 @@ A request larger than a whole token bucket takes a full bucket and leaves a debt
 
 
 class RateLimits:
-    """The rate limits of requests. ``denied`` counts rejections by limit, ``granted`` the admitted requests."""
+    """The rate limits of requests. ``denied`` counts rejections by limit, ``granted`` the admitted requests.
 
-    def __init__(self, config: Config, scopes: Scopes, limiter: Limiter) -> None:
+    ``route_of`` finds the route of a model. Names of Claude's with the same route share the limit of its model."""
+
+    def __init__(self, config: Config, scopes: Scopes, limiter: Limiter, route_of: Callable[[str], ModelRoute]) -> None:
         self._scopes = scopes
         self._limiter = limiter
+        self._route_of = route_of
         self._by_address = scopes.address is not None
         self._cached: dict[tuple[str | None, str, str], _RequestLimits] = {}
         self._ietf = config.limits.ietf_headers
@@ -112,7 +115,7 @@ class RateLimits:
                     self._limiter.add(scope)
                 descriptors.append((scope, key.name))
         if scopes.model is not None:
-            descriptors.append((scopes.model, model.lower()))
+            descriptors.append((scopes.model, self._route_of(model).public.lower()))
         if scopes.address is not None:
             descriptors.append((scopes.address, limited_part(address)))
         return tuple(descriptors)
