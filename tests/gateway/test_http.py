@@ -26,7 +26,7 @@ def test_the_prefix_and_a_trailing_slash_are_optional(shared: Stack, path: str) 
         ("POST", "/health", 405, "GET, HEAD, OPTIONS"),
         ("POST", "/", 405, "GET, HEAD, OPTIONS"),
         ("GET", "/index", 404, None),
-        ("POST", "/v1/embeddings", 404, None),
+        ("POST", "/v1/fine_tuning/jobs", 404, None),
         ("GET", "/v1/modelsx", 404, None),
     ],
 )
