@@ -1,5 +1,7 @@
 """The legacy completions API through gateway and simulator."""
 
+from collections.abc import Callable
+
 import httpx
 import openai
 import pytest
@@ -7,13 +9,11 @@ import pytest
 from tests.stack import Stack
 from ztoapi.errors import Ending
 
-
-def sdk(stack: Stack) -> openai.OpenAI:
-    return openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+Clients = Callable[[Stack], openai.OpenAI]
 
 
-def test_a_whole_completion(stack: Stack) -> None:
-    completion = sdk(stack).completions.create(model="glm-5.3", prompt="Hello", max_tokens=50)
+def test_a_whole_completion(stack: Stack, openai_sdk: Clients) -> None:
+    completion = openai_sdk(stack).completions.create(model="glm-5.3", prompt="Hello", max_tokens=50)
     assert completion.object == "text_completion"
     assert completion.choices[0].text.startswith("Gateways that stream well")
     assert completion.choices[0].finish_reason == "stop"
@@ -22,10 +22,10 @@ def test_a_whole_completion(stack: Stack) -> None:
     assert stack.record().route == "/v1/completions"
 
 
-def test_a_stream_equals_the_whole_completion(shared: Stack) -> None:
-    whole = sdk(shared).completions.create(model="glm-5.3", prompt=["Hello"])
+def test_a_stream_equals_the_whole_completion(shared: Stack, openai_sdk: Clients) -> None:
+    whole = openai_sdk(shared).completions.create(model="glm-5.3", prompt=["Hello"])
     chunks = list(
-        sdk(shared).completions.create(
+        openai_sdk(shared).completions.create(
             model="glm-5.3", prompt="Hello", stream=True, stream_options={"include_usage": True}
         )
     )
@@ -34,7 +34,7 @@ def test_a_stream_equals_the_whole_completion(shared: Stack) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
     assert chunks[-1].usage and whole.usage
     assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
-    plain = list(sdk(shared).completions.create(model="glm-5.3", prompt="Hello", stream=True))
+    plain = list(openai_sdk(shared).completions.create(model="glm-5.3", prompt="Hello", stream=True))
     assert all(chunk.usage is None and chunk.choices for chunk in plain)
 
 

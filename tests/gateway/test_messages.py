@@ -2,7 +2,7 @@
 
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import anthropic
 import httpx
@@ -12,6 +12,7 @@ from tests.gateway.replies import GOOD, Replies, Reply, streamed, whole
 from tests.stack import Stack
 from ztoapi.errors import Ending
 
+Clients = Callable[[Stack], anthropic.Anthropic]
 Fields = Mapping[str, object]
 HELLO: list[Fields] = [{"role": "user", "content": "Hello"}]
 READ: Fields = {
@@ -25,18 +26,14 @@ def post(stack: Stack, body: Fields, path: str = "/v1/messages", **headers: str)
     return httpx.post(stack.url + path, json={"model": "glm-5.3", "max_tokens": 100, **body}, headers=headers)
 
 
-def sdk(stack: Stack, key: str = "any") -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=stack.url, api_key=key, max_retries=0)
-
-
 @pytest.fixture
 def cached() -> Iterator[Stack]:
     with Stack(toml="[cache]\nenabled = true\n") as stack:
         yield stack
 
 
-def test_a_whole_response(stack: Stack) -> None:
-    message = sdk(stack).messages.create(model="glm-5.3", max_tokens=100, messages=HELLO)  # type: ignore[arg-type]
+def test_a_whole_response(stack: Stack, anthropic_sdk: Clients) -> None:
+    message = anthropic_sdk(stack).messages.create(model="glm-5.3", max_tokens=100, messages=HELLO)  # type: ignore[arg-type]
     assert message.content[0].type == "text"
     assert message.content[0].text.startswith("Gateways that stream well")
     assert (message.model, message.stop_reason) == ("glm-5.3", "end_turn")
@@ -46,9 +43,9 @@ def test_a_whole_response(stack: Stack) -> None:
     assert record.usage is not None
 
 
-def test_a_stream_equals_the_whole_response(stack: Stack) -> None:
-    whole = sdk(stack).messages.create(model="glm-5.3", max_tokens=100, messages=HELLO)  # type: ignore[arg-type]
-    with sdk(stack).messages.stream(model="glm-5.3", max_tokens=100, messages=HELLO) as stream:  # type: ignore[arg-type]
+def test_a_stream_equals_the_whole_response(stack: Stack, anthropic_sdk: Clients) -> None:
+    whole = anthropic_sdk(stack).messages.create(model="glm-5.3", max_tokens=100, messages=HELLO)  # type: ignore[arg-type]
+    with anthropic_sdk(stack).messages.stream(model="glm-5.3", max_tokens=100, messages=HELLO) as stream:  # type: ignore[arg-type]
         message = stream.get_final_message()
     assert message.content[0].text == whole.content[0].text  # type: ignore[union-attr]
     assert (message.usage.input_tokens, message.usage.output_tokens) == (8, 36)
@@ -82,7 +79,7 @@ def test_a_tool_runs_to_the_end(stack: Stack) -> None:
     assert (done["content"][-1]["text"], done["stop_reason"]) == ("It contains x = 1", "end_turn")
 
 
-def test_the_tool_runner_of_the_sdk_sends_whole_conversations(stack: Stack) -> None:
+def test_the_tool_runner_of_the_sdk_sends_whole_conversations(stack: Stack, anthropic_sdk: Clients) -> None:
     """By default it asks the server to keep the conversation, and continues without that if the server refuses."""
 
     @anthropic.beta_tool
@@ -90,7 +87,7 @@ def test_the_tool_runner_of_the_sdk_sends_whole_conversations(stack: Stack) -> N
         """Adds two numbers."""
         return str(a + b)
 
-    runner = sdk(stack).beta.messages.tool_runner(
+    runner = anthropic_sdk(stack).beta.messages.tool_runner(
         model="glm-5.3",
         max_tokens=100,
         messages=[{"role": "user", "content": '[simulate: add {"a": 2, "b": 3} > "The sum is $result"]'}],
@@ -225,9 +222,10 @@ def test_a_prompt_that_is_too_long_names_both_numbers(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("fault", ["truncate", "error_mid", "reset_mid"])
-def test_a_cut_stream_never_ends_cleanly(stack: Stack, fault: str) -> None:
+def test_a_cut_stream_never_ends_cleanly(stack: Stack, fault: str, anthropic_sdk: Clients) -> None:
     with pytest.raises((anthropic.APIError, httpx.HTTPError)):
-        with sdk(stack).messages.stream(model=f"glm-4.6:fault={fault}", max_tokens=99, messages=HELLO) as stream:  # type: ignore[arg-type]
+        model = f"glm-4.6:fault={fault}"
+        with anthropic_sdk(stack).messages.stream(model=model, max_tokens=9, messages=HELLO) as stream:  # type: ignore[arg-type]
             stream.get_final_message()
     assert stack.record().ending is not Ending.DONE
 

@@ -1,6 +1,7 @@
 """GET /v1/models with the facts of the catalogue."""
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
@@ -10,6 +11,7 @@ import pytest
 
 from tests.stack import Stack
 
+Clients = Callable[[Stack], anthropic.Anthropic]
 OWN = '[models."glm-4.6"]\ncontext_tokens = 4096\n'
 
 
@@ -65,17 +67,17 @@ def test_configured_facts_are_listed_on_a_plain_server_too() -> None:
     assert "context_length" not in found["glm-4.7"]
 
 
-def test_a_client_finds_the_facts_beside_its_own_fields() -> None:
+def test_a_client_finds_the_facts_beside_its_own_fields(openai_sdk: Callable[[Stack], openai.OpenAI]) -> None:
     with Stack() as stack:
-        client = openai.OpenAI(base_url=stack.base_url, api_key="any")
+        client = openai_sdk(stack)
         model = client.models.retrieve("glm-5.3")
     assert model.owned_by == "zai"
     assert model.model_extra is not None
     assert model.model_extra["context_length"] == 1000000
 
 
-def test_clients_of_anthropic_get_its_list(shared: Stack) -> None:
-    found = {model.id: model for model in anthropic.Anthropic(base_url=shared.url, api_key="any").models.list()}
+def test_clients_of_anthropic_get_its_list(shared: Stack, anthropic_sdk: Clients) -> None:
+    found = {model.id: model for model in anthropic_sdk(shared).models.list()}
     model = found["glm-5.3"]
     assert (model.max_input_tokens, model.max_tokens) == (1000000, 131072)
     assert (model.created_at.year, model.lifecycle, model.display_name) == (2026, "active", "glm-5.3")
@@ -86,13 +88,13 @@ def test_clients_of_anthropic_get_its_list(shared: Stack) -> None:
     assert found["claude-glm-5.3"].max_tokens == 131072
 
 
-def test_one_model_in_the_format_of_anthropic(shared: Stack) -> None:
-    model = anthropic.Anthropic(base_url=shared.url, api_key="any").models.retrieve("claude-glm-5.3")
+def test_one_model_in_the_format_of_anthropic(shared: Stack, anthropic_sdk: Clients) -> None:
+    model = anthropic_sdk(shared).models.retrieve("claude-glm-5.3")
     assert (model.id, model.max_tokens) == ("claude-glm-5.3", 131072)
 
 
-def test_names_of_claude_are_found(shared: Stack) -> None:
-    client = anthropic.Anthropic(base_url=shared.url, api_key="any", max_retries=0)
+def test_names_of_claude_are_found(shared: Stack, anthropic_sdk: Clients) -> None:
+    client = anthropic_sdk(shared)
     assert client.models.retrieve("claude-opus-4-1").max_tokens == 131072
     with pytest.raises(anthropic.NotFoundError) as caught:
         client.models.retrieve("unknown")
@@ -103,7 +105,7 @@ def test_names_of_claude_are_found(shared: Stack) -> None:
     }
 
 
-def test_only_aliases_that_are_served_are_listed() -> None:
+def test_only_aliases_that_are_served_are_listed(anthropic_sdk: Clients) -> None:
     with Stack("openai", MODEL_PLATFORM_MAP='{"Qwen3": "openai", "zai-org/GLM-4.6": "openai"}') as stack:
-        listed = [model.id for model in anthropic.Anthropic(base_url=stack.url, api_key="any").models.list()]
+        listed = [model.id for model in anthropic_sdk(stack).models.list()]
     assert {"claude-Qwen3", "claude-zai-org/GLM-4.6"} <= {*listed}

@@ -1,6 +1,7 @@
 """The Responses API through gateway and simulator, as OpenAI's SDK and Codex use it."""
 
 import json
+from collections.abc import Callable
 
 import httpx
 import openai
@@ -9,6 +10,7 @@ import pytest
 from tests.stack import Stack
 from ztoapi.errors import Ending
 
+Clients = Callable[[Stack], openai.OpenAI]
 Fields = dict[str, object]
 READ: Fields = {
     "type": "function",
@@ -25,12 +27,8 @@ def events(text: str) -> list[Fields]:
     return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
 
 
-def sdk(stack: Stack) -> openai.OpenAI:
-    return openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
-
-
-def test_a_whole_response(stack: Stack) -> None:
-    response = sdk(stack).responses.create(model="glm-5.3", input="Hello")
+def test_a_whole_response(stack: Stack, openai_sdk: Clients) -> None:
+    response = openai_sdk(stack).responses.create(model="glm-5.3", input="Hello")
     assert response.output_text.startswith("Gateways that stream well")
     assert response.status == "completed"
     assert response.usage is not None
@@ -38,9 +36,9 @@ def test_a_whole_response(stack: Stack) -> None:
     assert stack.record().route == "/v1/responses"
 
 
-def test_a_stream_equals_the_whole_response(stack: Stack) -> None:
-    whole = sdk(stack).responses.create(model="glm-5.3", input="Hello")
-    with sdk(stack).responses.stream(model="glm-5.3", input="Hello") as stream:
+def test_a_stream_equals_the_whole_response(stack: Stack, openai_sdk: Clients) -> None:
+    whole = openai_sdk(stack).responses.create(model="glm-5.3", input="Hello")
+    with openai_sdk(stack).responses.stream(model="glm-5.3", input="Hello") as stream:
         response = stream.get_final_response()
     assert response.output_text == whole.output_text
     assert (response.usage and response.usage.total_tokens) == (whole.usage and whole.usage.total_tokens)
