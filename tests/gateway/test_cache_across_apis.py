@@ -14,7 +14,7 @@ MODEL = "glm-4.6:tokens=20:itl=0"
 CHAT: Fields = {
     "model": MODEL,
     "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}],
-    "temperature": 0.0,
+    "temperature": 0,
     "max_tokens": 50,
 }
 THINKING_OFF: Fields = {"thinking": {"type": "disabled"}}

@@ -233,6 +233,13 @@ def test_comments_pings_and_unknown_events_pass() -> None:
         assert ask(stack, stream=True).content == b"".join(events)
 
 
+@pytest.mark.parametrize("empty", [b"data:\n\n", b"data: \n\n", b"data: null\n\n", b"event: ping\ndata: now\n\n"])
+def test_empty_events_are_left_out(empty: bytes) -> None:
+    for path, events in (("/v1/messages", MESSAGE), ("/v1/responses", RESPONSE)):
+        with serving(streamed(*(piece for event in events for piece in (empty, event)))) as (stack, _):
+            assert ask(stack, path, stream=True).content == b"".join(events)
+
+
 def test_events_without_names() -> None:
     events = [event.partition(b"\n")[2] for event in MESSAGE]
     with serving(streamed(*events)) as (stack, _):

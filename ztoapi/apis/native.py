@@ -33,6 +33,8 @@ _encode = msgspec.json.Encoder().encode
 _DELTA_HEAD: Final = re.compile(rb'event: ?[\w.]+\ndata: ?\{|data: ?\{\s*"type"\s*:\s*"[\w.]+"')
 """The beginning of a delta: up to the brace after the name, or without a name up to the end of the type."""
 _DELTA_TAIL: Final = b"}\n\n"
+_EMPTY: Final = (b"", b"null", b"[]")
+"""Data of events that are no part of a response."""
 _TYPE: Final = re.compile(rb'\{\s*"type"\s*:\s*"([\w.]+)"')
 
 
@@ -193,9 +195,12 @@ class NativeReader:
         name, data, _ = read_part(part)
         if data is None or data == b"[DONE]":
             return part + b"\n\n"
+        if data.strip() in _EMPTY or (name == "ping" and not data.startswith(b"{")):
+            # Servers and proxies send these to keep the connection alive; clients of the API cannot read them.
+            return b""
         if not name:
-            found = _TYPE.match(data)
-            name = "" if found is None else found[1].decode("ascii")
+            named = _TYPE.match(data)
+            name = "" if named is None else named[1].decode("ascii")
         if self.is_delta(name):
             self._started = True
             self._learn(part)

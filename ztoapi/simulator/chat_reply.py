@@ -22,7 +22,7 @@ class SimulatedChat(NamedTuple):
 
 
 class ChatDialect(SimulatedDialect, Protocol):
-    """A dialect in OpenAI's format."""
+    """A dialect with OpenAI's format."""
 
     def read(self, call: SimulatedCall, raw: bytes | bytearray) -> SimulatedChat | Objection:
         """Returns the response to the chat request ``raw``."""
