@@ -102,7 +102,10 @@ class Application:
         self.keys = keys = keys or KeyRing(config)
         self.telemetry = telemetry = telemetry or MetricsBoard()
         self._slot = telemetry.slot(slot)
-        self._history, self._access_log, self._tracer, self._messages = history, access_log, tracer, messages
+        self._history = history
+        self._access_log = access_log
+        self._tracer = tracer
+        self._messages = messages
         readers = [reader.add for reader in (access_log, tracer) if reader is not None]
         self.recorder = BoardRecorder(self._slot, [route.public for route in config.routes], readers)
         self.context = self._make_context(loop, config)

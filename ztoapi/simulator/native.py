@@ -32,7 +32,7 @@ _STREAM: Final = {"stream": True, "stream_options": {"include_usage": True}}
 _encode = msgspec.json.Encoder().encode
 
 
-class _Endpoint:
+class _SimulatedEndpoint:
     """Serves an API by ``chat``. The models of Z.ai have ``capabilities``; None if the server is a plain one."""
 
     error_event: bytes
@@ -76,7 +76,7 @@ class _Endpoint:
         send_whole(call.exchange, call.plan, self, self.whole(writer, events), chat.tokens)
 
 
-class MessagesEndpoint(_Endpoint):
+class MessagesEndpoint(_SimulatedEndpoint):
     """``/v1/messages``."""
 
     error_event = b'event: error\ndata: {"type":"error","error":{"type":"1234","message":"Network error"}}\n\n'
@@ -95,7 +95,7 @@ class MessagesEndpoint(_Endpoint):
         return status, _encode({"type": "error", "error": {"type": code, "message": message}})
 
 
-class ResponsesEndpoint(_Endpoint):
+class ResponsesEndpoint(_SimulatedEndpoint):
     """``/v1/responses``."""
 
     error_event = b'event: error\ndata: {"type":"error","code":"1234","message":"Network error","param":null}\n\n'
