@@ -403,6 +403,22 @@ def test_fallbacks_with_the_same_endpoint() -> None:
         assert stack.record().served_model == "glm-5.2"
 
 
+def test_a_name_of_claude_has_the_fallbacks_of_its_model() -> None:
+    toml = NATIVE["zai"] + '[fallbacks]\n"glm-4.6:fault=529" = ["glm-5.2"]\n'
+    with Stack(toml=toml, ZTOAPI_MAX_TRIES="1", MODEL_NAME="glm-4.6:fault=529") as stack:
+        got = ask(stack, model="claude-opus-4-1")
+        assert got.status_code == 200, got.text
+        assert stack.record().served_model == "glm-5.2"
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
+def test_a_session_stays_with_a_credential(path: str) -> None:
+    with Stack(toml=NATIVE["zai"], UPSTREAM_TOKENS="a|b|c") as stack:
+        for _ in range(4):
+            assert ask(stack, path, headers={"x-session-id": "s1"}).status_code == 200
+        assert len({record.credential for record in stack.application.recorder.recent}) == 1
+
+
 def test_a_client_that_leaves_ends_the_upstream_request(native: Stack) -> None:
     body = json.dumps({"model": "glm-4.6:itl=50:tokens=1000", "max_tokens": 9999, "stream": True, "messages": HELLO})
     with socket.create_connection(("127.0.0.1", native.port)) as sock:

@@ -16,7 +16,6 @@ from ztoapi.apis.native import NativeRequest
 from ztoapi.relay.completions import Completions
 from ztoapi.relay.native import NativeEndpoints
 from ztoapi.relay.prompt_tokens import PromptTokens
-from ztoapi.relay.sessions import session_of
 from ztoapi.relay.translated_response import TranslatedResponse
 from ztoapi.server.exchange import Exchange
 
@@ -56,11 +55,10 @@ class MessagesHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
-        if self._native.available:
-            native = NativeRequest(exchange.request.body)
-            if self._native.serves(native.model):
-                self._pass_on(exchange, native)
-                return
+        native = self._native.read(exchange)
+        if native is not None:
+            self._pass_on(exchange, native)
+            return
         request, context = decode(exchange.request.body, self._find)
         writer = MessageWriter(
             context,
@@ -85,8 +83,7 @@ class MessagesHandler:
         headers = exchange.request.headers
         tokens = self._tokens.estimate_native(request, exchange)
         api = NativeMessages(headers, tokens, exchange.request_id, self._find(request.model).context_tokens)
-        session = session_of(headers)
-        self._native.serve(exchange, request, api, headers=_request_id(exchange), session=session)
+        self._native.serve(exchange, request, api, headers=_request_id(exchange))
 
     def handle_count(self, exchange: Exchange) -> None:
         """Responds with the estimated number of tokens of a prompt. Raises ApiError for an invalid request."""

@@ -23,7 +23,6 @@ from ztoapi.errors import ApiError
 from ztoapi.relay.completions import Completions
 from ztoapi.relay.native import NativeEndpoints
 from ztoapi.relay.prompt_tokens import PromptTokens
-from ztoapi.relay.sessions import session_of
 from ztoapi.relay.translated_response import TranslatedResponse
 from ztoapi.server.authorization import owner_of
 from ztoapi.server.exchange import Exchange
@@ -65,17 +64,16 @@ class ResponsesHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
-        if self._native.available:
-            native = NativeRequest(exchange.request.body)
-            if self._native.serves(native.model):
-                self._pass_on(exchange, native)
-                return
+        native = self._native.read(exchange)
+        if native is not None:
+            self._pass_on(exchange, native)
+            return
         self._after_look_up(exchange, ResponsesRequest(exchange.request.body), self._serve)
 
     def _pass_on(self, exchange: Exchange, request: NativeRequest) -> None:
         self._tokens.estimate_native(request, exchange)
         key = decode_value(request.fields, "prompt_cache_key", str)
-        session = key.encode() if key else session_of(exchange.request.headers)
+        session = key.encode() if key else None
         self._native.serve(exchange, request, NativeResponses(), session=session)
 
     def handle_count(self, exchange: Exchange) -> None:

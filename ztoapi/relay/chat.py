@@ -12,7 +12,7 @@ import msgspec
 
 from ztoapi.apis.native import NativeAPI, NativeRequest, NativeTranslation
 from ztoapi.config.catalogue import Catalogue
-from ztoapi.config.model import Config, ModelRoute
+from ztoapi.config.model import ClientKey, Config, ModelRoute
 from ztoapi.config.routes import RouteTable
 from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.registry import DIALECTS
@@ -96,6 +96,11 @@ class ChatRelays:
         """Returns the capabilities of a requested model. A name that is too long, which will be refused, has none."""
         return UNKNOWN if len(model) > MAX_MODEL_CHARACTERS else self._target(model).whole.capabilities
 
+    def fallbacks(self, model: str, key: ClientKey | None) -> tuple[str, ...]:
+        """Returns the models that replace a requested model, and that ``key`` may use."""
+        models = self.config.fallbacks.get(self.find(model)[0].public.lower(), ())
+        return models if key is None else tuple(model for model in models if key.allows(model))
+
     def send(
         self,
         request: ChatRequest,
@@ -123,9 +128,7 @@ class ChatRelays:
         if translation.prepares:
             calls = partial(prepare, self._control, self._clock, upstream.platform.base_url, translation)
         if upstream.has_choice:
-            headers = downstream.request.headers
-            chosen = None if self._session_header is None else headers.get(self._session_header)
-            session = chosen or session or session_of(headers)
+            session = self._session(downstream, session)
         downstream.record.served_model = model
         relay = Relay(downstream, self._client, self.options)
         relay.start(upstream, translation, target.model, stream, session, calls, on_failure)
@@ -146,11 +149,16 @@ class ChatRelays:
             on_failure = _Fallbacks(again, request, downstream, fallbacks, self.options.timeouts.total).failed
         target = self._target(request.model)
         translation = NativeTranslation(api, request, target.route.upstream)
-        if self._session_header is not None:
-            session = downstream.request.headers.get(self._session_header) or session
+        if target.upstream.has_choice:
+            session = self._session(downstream, session)
         downstream.record.served_model = request.model
         relay = Relay(downstream, self._client, self.options)
         relay.start(target.upstream, translation, target.model, request.stream, session, None, on_failure)
+
+    def _session(self, downstream: Downstream, session: bytes | None) -> bytes | None:
+        headers = downstream.request.headers
+        chosen = None if self._session_header is None else headers.get(self._session_header)
+        return chosen or session or session_of(headers)
 
     def _target(self, model: str) -> _Target:
         target = self._targets.get(model)

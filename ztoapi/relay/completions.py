@@ -82,13 +82,7 @@ class Completions:
         stream: bool,
         session: bytes | None,
     ) -> None:
-        config = self._config
-        fallbacks: tuple[str, ...] = ()
-        if config.fallbacks:
-            route, _ = self._relays.find(request.model)
-            fallbacks = config.fallbacks.get(route.public.lower(), ())
-        if key is not None and key.models:
-            fallbacks = tuple(model for model in fallbacks if key.allows(model))
+        fallbacks = self._relays.fallbacks(request.model, key) if self._config.fallbacks else ()
         if self._cache is None:
             self._relays.send(request, downstream, stream, session, fallbacks)
             return

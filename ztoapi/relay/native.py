@@ -32,17 +32,23 @@ class NativeEndpoints:
         limits: RateLimits | None,
         url: Callable[[Platform], str | None],
     ) -> None:
-        self._config = config
         self._relays = relays
         self._key_of = key_of
         self._limits = limits
         self._url = url
-        self.available = any(url(platform) is not None for platform in config.platforms)
+        self._available = any(url(platform) is not None for platform in config.platforms)
         """Whether any upstream serves the API."""
 
     def serves(self, model: str) -> bool:
         """Returns whether the upstream of ``model`` serves the API."""
         return self._url(self._relays.find(model)[1].platform) is not None
+
+    def read(self, exchange: Exchange) -> NativeRequest | None:
+        """Returns the request, if the upstream of its model serves the API. Raises ApiError for an invalid one."""
+        if not self._available:
+            return None
+        request = NativeRequest(exchange.request.body)
+        return request if self.serves(request.model) else None
 
     def serve(
         self,
@@ -76,11 +82,7 @@ class NativeEndpoints:
         headers: bytes,
         session: bytes | None,
     ) -> None:
-        fallbacks = tuple(
-            model
-            for model in self._config.fallbacks.get(request.model.lower(), ())
-            if self.serves(model) and (key is None or key.allows(model))
-        )
+        fallbacks = tuple(filter(self.serves, self._relays.fallbacks(request.model, key)))
         response = NativeResponse(exchange, api, headers)
         self._relays.send_native(request, api, response, session, fallbacks)
 
