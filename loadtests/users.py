@@ -83,7 +83,7 @@ class SlowReader(StreamingUser):
     tokens = 300
     delta_bytes = 4000
     bytes_per_second = 400_000
-    _STEP_OCTETS: Final = 16_384
+    _STEP_BYTES: Final = 16_384
     _RECEIVE_BUFFER_BYTES: Final = 65_536
     """Receive buffer: by default the kernel reads megabytes ahead. Below one loopback segment (64 KB) TCP stalls and
     probes."""
@@ -105,7 +105,7 @@ class SlowReader(StreamingUser):
         while line := wire.readline(b"\n"):
             stream.take(line, time.perf_counter())
             taken += len(line)
-            if taken >= self._STEP_OCTETS:
+            if taken >= self._STEP_BYTES:
                 gevent.sleep(taken / self.bytes_per_second)
                 taken = 0
 

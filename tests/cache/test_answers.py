@@ -64,8 +64,8 @@ def test_a_cached_stream_is_one_for_sdks() -> None:
 def test_another_way_to_write_it_is_the_same_question() -> None:
     with cached() as stack:
         ask(stack)
-        octets = json.dumps(dict(reversed(body().items())), indent=3).replace("Hello", "H\\u0065llo").encode()
-        answer = httpx.post(stack.url + CHAT, content=octets, headers={"authorization": "Bearer one"})
+        data = json.dumps(dict(reversed(body().items())), indent=3).replace("Hello", "H\\u0065llo").encode()
+        answer = httpx.post(stack.url + CHAT, content=data, headers={"authorization": "Bearer one"})
         assert answer.headers[RESULT] == "hit"
 
 
@@ -139,9 +139,9 @@ def test_cache_control_has_the_last_word() -> None:
 
 def test_a_body_that_can_be_read_in_two_ways_is_passed_on() -> None:
     with cached("openai") as stack:
-        octets = msgspec.json.encode(body())[:-1] + b',"temperature":0}'
+        data = msgspec.json.encode(body())[:-1] + b',"temperature":0}'
         for _ in range(2):
-            answer = httpx.post(stack.url + CHAT, content=octets, headers={"authorization": "Bearer one"})
+            answer = httpx.post(stack.url + CHAT, content=data, headers={"authorization": "Bearer one"})
             assert (answer.status_code, answer.headers[RESULT]) == (200, "bypass")
 
 
@@ -280,10 +280,10 @@ def test_an_old_client_is_given_a_hit_without_chunks() -> None:
     with cached() as stack:
         whole = ask(stack, stream=True)
         with Client(stack.port) as client:
-            octets = msgspec.json.encode(body(stream=True))
+            data = msgspec.json.encode(body(stream=True))
             client.send(
                 b"POST %b HTTP/1.0\r\nauthorization: Bearer one\r\ncontent-length: %d\r\n\r\n%b"
-                % (CHAT.encode(), len(octets), octets)
+                % (CHAT.encode(), len(data), data)
             )
             answer = client.answer()
             assert answer.headers[RESULT] == "hit"

@@ -8,7 +8,7 @@ from ztoapi.dialects.events import events
 
 
 def reference(block: bytes) -> list[tuple[str, bytes]]:
-    """The standard's algorithm, octet by octet."""
+    """The standard's algorithm, byte by byte."""
     lines: list[bytes] = []
     line = b""
     at = 0

@@ -53,14 +53,14 @@ def text_of(out: bytes, field: str = "content") -> str:
     return "".join(parts)
 
 
-def test_plain_stream_passes_octet_for_octet() -> None:
+def test_plain_stream_passes_byte_for_byte() -> None:
     reader = plain_reader()
     assert b"".join(reader.feed(part) for part in STREAM) == b"".join(STREAM)
     assert reader.done
     assert reader.usage is not None and reader.usage.total_tokens == 21
 
 
-def test_plain_stream_with_crlf_and_comments_passes_octet_for_octet() -> None:
+def test_plain_stream_with_crlf_and_comments_passes_byte_for_byte() -> None:
     stream = b": ping\r\n\r\n" + b"".join(STREAM[:-1]).replace(b"\n", b"\r\n") + b"data:[DONE]\r\n\r\n"
     reader = plain_reader()
     assert reader.feed(stream) == stream
@@ -201,7 +201,7 @@ def test_whole_answer_is_normalised() -> None:
     assert usage is not None and usage.completion_tokens == 12
 
 
-def test_whole_plain_answer_is_the_same_octets() -> None:
+def test_whole_plain_answer_is_the_same_bytes() -> None:
     body = b'{ "choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}'
     assert completion(body, Rewrite("c", None, normalise=False)) == (body, None)
 
@@ -221,7 +221,7 @@ def test_whole_answer_that_is_none_raises(body: bytes) -> None:
         completion(body, Rewrite("c", None, normalise=False))
 
 
-def test_request_is_passed_on_octet_for_octet_when_nothing_changes() -> None:
+def test_request_is_passed_on_byte_for_byte_when_nothing_changes() -> None:
     body = b'{ "model":"m", "messages":[{}], "made_up": {"deep":[1e5]}, "stream": false}'
     request = decode_request(body)
     assert build(request, model="m", stream=False) is body

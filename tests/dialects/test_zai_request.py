@@ -23,7 +23,7 @@ def built(default: bool | None = None, /, **fields: object) -> dict[str, Any]:
     return result
 
 
-def test_request_without_anything_to_change_is_passed_on_octet_for_octet() -> None:
+def test_request_without_anything_to_change_is_passed_on_byte_for_byte() -> None:
     body = b'{"model":"glm-4.6", "messages":[{"role":"user","content":"x"}],"tool_stream": true,"stream":true}'
     assert build(decode_request(body), model="glm-4.6", stream=True, thinking=None) is body
 

@@ -125,13 +125,13 @@ class Replies:
 
     @staticmethod
     def _read(sock: socket.socket) -> dict[str, Any] | None:
-        octets = b""
-        while b"\r\n\r\n" not in octets:
+        raw = b""
+        while b"\r\n\r\n" not in raw:
             more = sock.recv(65536)
             if not more:
                 return None
-            octets += more
-        head, _, body = octets.partition(b"\r\n\r\n")
+            raw += more
+        head, _, body = raw.partition(b"\r\n\r\n")
         fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
         while len(body) < int(fields[b"content-length"]):
             body += sock.recv(65536)

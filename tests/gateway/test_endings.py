@@ -215,9 +215,9 @@ def test_half_closed_client_still_gets_its_answer(stack: Stack) -> None:
         with socket.create_connection(("127.0.0.1", stack.port)) as client:
             client.sendall(raw_request("glm-4.6:ttft=300", stream=stream))
             client.shutdown(socket.SHUT_WR)
-            octets = b"".join(iter(lambda: client.recv(65536), b""))
-        assert b"HTTP/1.1 200 OK" in octets
-        assert b"finish_reason" in octets
+            data = b"".join(iter(lambda: client.recv(65536), b""))
+        assert b"HTTP/1.1 200 OK" in data
+        assert b"finish_reason" in data
         assert stack.record(number).ending is Ending.DONE
 
 
@@ -244,10 +244,10 @@ def test_client_that_stops_reading_is_cut_off_and_its_upstream_with_it() -> None
         client.sendall(raw_request("glm-4.6:size=5000:tokens=10000", stream=True))
         stack.wait_for(lambda: stack.simulator.stats.cancels == 1)
         assert stack.record().ending is Ending.SLOW_CLIENT
-        octets = b"".join(iter(lambda: client.recv(65536), b""))
-        assert octets.startswith(b"HTTP/1.1 200 OK")
-        assert b"[DONE]" not in octets
-        assert not octets.endswith(b"0\r\n\r\n")
+        data = b"".join(iter(lambda: client.recv(65536), b""))
+        assert data.startswith(b"HTTP/1.1 200 OK")
+        assert b"[DONE]" not in data
+        assert not data.endswith(b"0\r\n\r\n")
 
 
 def test_silence_in_mid_stream_is_bridged_with_comments() -> None:

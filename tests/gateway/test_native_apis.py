@@ -75,15 +75,15 @@ def ask(stack: Stack, path: str = "/v1/messages", *, headers: Mapping[str, str] 
 
 def received(stack: Stack, path: str = "/v1/messages", **body: object) -> bytes:
     """The body of a stream that is cut: everything before the cut."""
-    octets = b""
+    raw = b""
     fields = {"model": "glm-4.6", "max_tokens": 100, "messages": HELLO, "input": "Hello", "stream": True, **body}
     with (
         pytest.raises(httpx.RemoteProtocolError),
         httpx.stream("POST", stack.url + path, json=fields) as got,
     ):
         for part in got.iter_raw():
-            octets += part
-    return octets
+            raw += part
+    return raw
 
 
 def serving(
@@ -155,10 +155,10 @@ def test_message_start_has_an_estimate_where_the_upstream_reports_none(native: S
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
 @pytest.mark.parametrize("fault", ["truncate", "reset_mid", "error_mid", "no_done", "garbage_mid"])
 def test_a_stream_that_breaks_off_never_ends_cleanly(native: Stack, path: str, fault: str) -> None:
-    octets = received(native, path, model=f"glm-4.6:tokens=20:fault={fault}")
-    last = octets.rpartition(b"event: ")[2]
+    raw = received(native, path, model=f"glm-4.6:tokens=20:fault={fault}")
+    last = raw.rpartition(b"event: ")[2]
     assert last.startswith(b"error\n" if path == "/v1/messages" else b"response.failed\n")
-    assert octets.endswith(b"\n\n")
+    assert raw.endswith(b"\n\n")
     assert native.record().ending is not Ending.DONE
 
 
@@ -221,10 +221,10 @@ def test_bytes_stay_the_same(path: str, events: tuple[bytes, ...], joined: bool,
 @pytest.mark.parametrize(("path", "events"), [("/v1/messages", MESSAGE), ("/v1/responses", RESPONSE)])
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_bytes_stay_the_same_wherever_they_are_cut(path: str, events: tuple[bytes, ...], size: int) -> None:
-    octets = b"".join(events)
-    pieces = [octets[at : at + size] for at in range(0, len(octets), size)]
+    raw = b"".join(events)
+    pieces = [raw[at : at + size] for at in range(0, len(raw), size)]
     with serving(streamed(*pieces)) as (stack, _):
-        assert ask(stack, path, stream=True).content == octets
+        assert ask(stack, path, stream=True).content == raw
 
 
 def test_comments_pings_and_unknown_events_pass() -> None:
@@ -349,8 +349,8 @@ def test_an_error_behind_message_start_is_retried() -> None:
 def test_failed_responses() -> None:
     failed = response("failed", error={"code": "rate_limit_exceeded", "message": "slow down"})
     with serving(streamed(*RESPONSE[:2], sse("response.failed", response=failed))) as (stack, _):
-        octets = received(stack, "/v1/responses")
-    name, _, data = octets.rpartition(b"event: ")[2].partition(b"\ndata: ")
+        raw = received(stack, "/v1/responses")
+    name, _, data = raw.rpartition(b"event: ")[2].partition(b"\ndata: ")
     event = json.loads(data)
     assert name == b"response.failed"
     assert event["response"]["error"]["code"] == "rate_limit_exceeded"
@@ -363,9 +363,9 @@ def test_secrets_are_masked() -> None:
     secret = "sk-very-secret-token-of-the-gateway"
     cut = sse("error", error={"type": "api_error", "message": f"the key {secret} is wrong"})
     with serving(streamed(*MESSAGE[:3], cut), UPSTREAM_TOKEN=secret) as (stack, _):
-        octets = received(stack)
-    assert secret.encode() not in octets
-    assert b"event: error" in octets
+        raw = received(stack)
+    assert secret.encode() not in raw
+    assert b"event: error" in raw
 
 
 def test_header_fields(native: Stack) -> None:

@@ -265,7 +265,7 @@ def test_zai_sdk(shared: Stack) -> None:
     assert chunks[-1].usage.completion_tokens == 36
 
 
-def test_plain_openai_upstream_is_passed_on_octet_for_octet() -> None:
+def test_plain_openai_upstream_is_passed_on_byte_for_byte() -> None:
     with Stack("openai") as stack:
         body = {
             "model": "glm-4.6",

@@ -78,7 +78,7 @@ def test_an_estimate_is_prompt_and_longest_answer(fields: dict[str, str], comple
     assert estimate(decode_request(body)) == len(body) // 4 + completion
 
 
-def test_pictures_are_not_counted_by_their_octets() -> None:
+def test_pictures_are_not_counted_by_their_bytes() -> None:
     picture = '{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}]}'
     body = f'{{"model":"m","max_tokens":1,"messages":[{picture % ("A" * 1_000_000)}]}}'.encode()
     assert 1000 <= estimate(decode_request(body)) < 1100

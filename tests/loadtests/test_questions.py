@@ -47,6 +47,6 @@ def test_a_real_upstream_gets_a_plain_name_and_a_limit() -> None:
     assert (body["model"], body["max_tokens"], question.deltas, question.must_call) == ("glm-4.6", 7, None, False)
 
 
-@pytest.mark.parametrize("octets", [0, 1, 95, 300_000])
-def test_text_is_as_long_as_asked(octets: int) -> None:
-    assert len(text_of(octets).encode()) == octets
+@pytest.mark.parametrize("size", [0, 1, 95, 300_000])
+def test_text_is_as_long_as_asked(size: int) -> None:
+    assert len(text_of(size).encode()) == size

@@ -1,4 +1,4 @@
-"""What the load tests make of a streamed answer: real octets in, times and verdicts out."""
+"""What the load tests make of a streamed answer: real bytes in, times and verdicts out."""
 
 import json
 

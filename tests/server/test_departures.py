@@ -239,7 +239,7 @@ def test_a_client_that_never_reads_is_cut_off(make_serving: MakeServing) -> None
         serving.wait_for(lambda: not serving.context.connections)
 
 
-def test_a_slow_reader_gets_every_octet_and_the_writer_waits_for_it(serving: Serving) -> None:
+def test_a_slow_reader_gets_every_byte_and_the_writer_waits_for_it(serving: Serving) -> None:
     total = 400
     with serving.client(receive_buffer=4096) as client:
         client.get("/s")

@@ -40,7 +40,7 @@ def test_an_error_in_a_stream_is_its_last_event_and_no_end_follows(serving: Serv
     assert (record.status, record.error_code, record.ending) == (200, "upstream_malformed", Ending.UPSTREAM_ERROR)
 
 
-def test_an_error_before_the_first_octet_of_a_stream_is_an_answer_of_its_own(serving: Serving, client: Client) -> None:
+def test_an_error_before_the_first_byte_of_a_stream_is_an_answer_of_its_own(serving: Serving, client: Client) -> None:
     client.get("/s")
     exchange = serving.held()
 

@@ -126,7 +126,7 @@ def test_a_client_that_asks_for_it_is_disconnected_after_its_answer(client: Clie
     assert client.rest() == b""
 
 
-def test_octets_after_a_request_to_close_are_ignored(serving: Serving) -> None:
+def test_bytes_after_a_request_to_close_are_ignored(serving: Serving) -> None:
     for rest in (b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n", b"\x00nonsense\r\n\r\n", b"x"):
         with serving.client() as client:
             client.send(b"GET /1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n" + rest)
@@ -185,8 +185,8 @@ def test_an_absolute_target_is_served_as_its_path(client: Client) -> None:
 
 def test_chunked_bodies_are_whole_before_a_handler_sees_them(serving: Serving, client: Client) -> None:
     head = b"POST /c HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
-    for octet in head + b"5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nauthorization: x\r\n\r\n":
-        client.send(bytes([octet]))
+    for byte in head + b"5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nauthorization: x\r\n\r\n":
+        client.send(bytes([byte]))
     assert client.answer().body == b"POST /c hello!"
     client.send(head + b"3\r\nabc\r\n0\r\n\r\n" + b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n")
     assert client.answer().body == b"POST /c abc"
@@ -288,7 +288,7 @@ def test_a_body_too_large_is_refused_while_it_is_being_sent_and_the_refusal_is_r
 
 
 @pytest.mark.parametrize(
-    ("octets", "status"),
+    ("data", "status"),
     [
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
@@ -302,9 +302,9 @@ def test_a_body_too_large_is_refused_while_it_is_being_sent_and_the_refusal_is_r
     ],
 )
 def test_broken_http_is_answered_and_ends_the_connection(
-    serving: Serving, client: Client, octets: bytes, status: int
+    serving: Serving, client: Client, data: bytes, status: int
 ) -> None:
-    client.send(octets + b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n")
+    client.send(data + b"GET /next HTTP/1.1\r\nhost: a\r\n\r\n")
     answer = client.answer()
     assert answer.status == status
     assert answer.headers["connection"] == "close"

@@ -41,8 +41,8 @@ def test_a_head_that_dribbles_is_refused_with_408_however_much_comes(worker: Wor
     connection = worker.connect()
     worker.loop.advance(just_before(LIMITS.head_timeout_seconds))
     connection.send(lead)
-    for octet in b"GET / HTTP":
-        connection.send(bytes([octet]))
+    for byte in b"GET / HTTP":
+        connection.send(bytes([byte]))
         worker.loop.advance(LIMITS.head_timeout_seconds / 10.01)
         assert connection.is_open()
     connection.send(b"/")
@@ -53,7 +53,7 @@ def test_a_head_that_dribbles_is_refused_with_408_however_much_comes(worker: Wor
     assert worker.recorder.recent[0].status == 408
 
 
-def test_the_head_timer_of_a_next_request_starts_at_its_first_octet(worker: Worker) -> None:
+def test_the_head_timer_of_a_next_request_starts_at_its_first_byte(worker: Worker) -> None:
     connection = worker.connect()
     connection.send(GET % b"now")
     worker.loop.advance(LIMITS.head_timeout_seconds * 3)
@@ -271,7 +271,7 @@ def test_a_half_closed_client_behind_a_full_socket_gets_all_its_answers(worker: 
 # -- pipelining -------------------------------------------------------------------------------------------------------
 
 
-def test_octets_that_wait_behind_a_request_in_hand_are_bounded(worker: Worker) -> None:
+def test_bytes_that_wait_behind_a_request_in_hand_are_bounded(worker: Worker) -> None:
     connection = worker.connect()
     requests = GET % b"held" * 50_000
     taken = connection.send(requests, piece=16_384)

@@ -1,4 +1,4 @@
-"""Faults, octet for octet where they are broken HTTP."""
+"""Faults, byte for byte where they are broken HTTP."""
 
 import re
 import socket
@@ -60,9 +60,9 @@ def test_a_connection_that_ends_without_an_answer(stack: Stack, path: str, fault
 
 @every_dialect
 def test_a_truncated_stream_lacks_its_last_chunk(stack: Stack, path: str) -> None:
-    octets, reset = read(stack, path, "m:tokens=8:fault=truncate")
-    assert octets.count(b"data:") == 4
-    assert not octets.endswith(LAST_CHUNK)
+    data, reset = read(stack, path, "m:tokens=8:fault=truncate")
+    assert data.count(b"data:") == 4
+    assert not data.endswith(LAST_CHUNK)
     assert not reset
     assert stack.simulator.stats.cancels == 0
 
@@ -93,10 +93,10 @@ def test_whole_answers_break_off_too(stack: Stack, fault: str, stream: bool) -> 
             assert b"200 OK" in client.recv(65536)
         stack.wait_for(lambda: stack.simulator.stats.cancels == 1)
         return
-    octets, _ = read(stack, PLAIN, f"m:fault={fault}", stream=stream)
-    assert b"200 OK" in octets
-    assert not octets.endswith(LAST_CHUNK)
-    assert octets.endswith(b"nonsense\r\n") is (fault == "bad_chunk")
+    data, _ = read(stack, PLAIN, f"m:fault={fault}", stream=stream)
+    assert b"200 OK" in data
+    assert not data.endswith(LAST_CHUNK)
+    assert data.endswith(b"nonsense\r\n") is (fault == "bad_chunk")
 
 
 def test_what_is_no_http(stack: Stack) -> None:
@@ -126,7 +126,7 @@ def test_one_huge_event_among_ordinary_ones(origin: str, path: str, size: int) -
 
 
 @every_dialect
-def test_a_drip_is_the_same_stream_in_single_octets(stack: Stack, origin: str, path: str) -> None:
+def test_a_drip_is_the_same_stream_in_single_bytes(stack: Stack, origin: str, path: str) -> None:
     dripped, _ = read_to_the_end(
         stack.simulator_port,
         raw_request(path, "m:tokens=2:fault=drip").replace(b"host: x", b"host: x\r\nconnection: close"),
@@ -137,8 +137,8 @@ def test_a_drip_is_the_same_stream_in_single_octets(stack: Stack, origin: str, p
     assert strip_id(b"".join(chunks)) == strip_id(plain)
 
 
-def strip_id(octets: bytes) -> bytes:
-    return re.sub(rb'"id":"[^"]*"', b'"id":""', octets)
+def strip_id(data: bytes) -> bytes:
+    return re.sub(rb'"id":"[^"]*"', b'"id":""', data)
 
 
 def test_a_stream_without_its_done_is_whole_otherwise(origin: str) -> None:
@@ -148,9 +148,9 @@ def test_a_stream_without_its_done_is_whole_otherwise(origin: str) -> None:
 
 
 def test_a_stream_that_is_too_short_for_its_fault_has_it_at_the_end(stack: Stack) -> None:
-    octets, _ = read(stack, PLAIN, "m:tokens=0:epw=100:fault=truncate")
-    assert octets.count(b"data:") == 1
-    assert not octets.endswith(LAST_CHUNK)
+    data, _ = read(stack, PLAIN, "m:tokens=0:epw=100:fault=truncate")
+    assert data.count(b"data:") == 1
+    assert not data.endswith(LAST_CHUNK)
 
 
 @pytest.mark.parametrize("fault", ["hang", "hang_mid"])

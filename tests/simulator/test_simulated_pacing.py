@@ -131,7 +131,7 @@ def test_a_client_that_reads_nothing_holds_one_write_of_50_mb(stack: Stack) -> N
         stack.wait_for(lambda: any(one.write_paused for one in connections))
         (held,) = [one.transport.get_write_buffer_size() for one in connections]
         assert held < 65536 + 2 * size
-        octets = b"".join(iter(lambda: client.recv(1 << 20), b""))
-    events = [event for event in octets.split(b"\n\n") if event.startswith(b'data: {"id"')]
+        data = b"".join(iter(lambda: client.recv(1 << 20), b""))
+    events = [event for event in data.split(b"\n\n") if event.startswith(b'data: {"id"')]
     contents = [json.loads(event[6:])["choices"][0]["delta"].get("content", "") for event in events]
     assert sum(map(len, contents)) == size * count

@@ -34,9 +34,9 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 
 def as_json(record: RequestRecord) -> dict[str, Any]:
-    octets = json_lines(make_lines([record], OFFSET))
-    assert octets.endswith(b"\n")
-    return cast("dict[str, Any]", json.loads(octets))
+    data = json_lines(make_lines([record], OFFSET))
+    assert data.endswith(b"\n")
+    return cast("dict[str, Any]", json.loads(data))
 
 
 def as_text(record: RequestRecord) -> str:
@@ -116,8 +116,8 @@ def test_text_is_for_people() -> None:
 @pytest.mark.parametrize("odd", HOSTILE, ids=ascii)
 def test_what_would_not_show_is_escaped(odd: str) -> None:
     record = make_record(path=f"/{odd}", model=f"a{odd}b", user_agent=f"c{odd}d".encode())
-    for octets in (json_lines(make_lines([record], OFFSET)), text_lines(make_lines([record], OFFSET))):
-        text = octets.decode()
+    for data in (json_lines(make_lines([record], OFFSET)), text_lines(make_lines([record], OFFSET))):
+        text = data.decode()
         assert text.count("\n") == 1
         assert text[:-1].isprintable()
     shown = as_json(record)
@@ -130,7 +130,7 @@ def test_words_of_other_languages_stay_readable() -> None:
     assert 'model="\u667a\u8c31"' in as_text(record)
 
 
-def test_octets_that_are_no_text_are_shown_as_such() -> None:
+def test_bytes_that_are_no_text_are_shown_as_such() -> None:
     assert as_json(make_record(user_agent=b"\xff\xfe\n"))["user_agent"] == "\\xff\\xfe\n"
 
 
@@ -141,14 +141,14 @@ def test_values_of_text_lines_cannot_pose_as_others() -> None:
 
 
 @given(ANY_TEXT, ANY_TEXT, st.binary(), ANY_TEXT, ANY_TEXT)
-def test_any_octets_make_one_line(path: str, model: str, agent: bytes, method: str, code: str) -> None:
+def test_any_bytes_make_one_line(path: str, model: str, agent: bytes, method: str, code: str) -> None:
     record = make_record(path=path, model=model, user_agent=agent[:120], method=method, error_code=code, key="k")
     shown = as_json(record)
     assert shown["key"] == "k"
     assert shown["status"] == 200
-    octets = json_lines(make_lines([record], OFFSET))
+    data = json_lines(make_lines([record], OFFSET))
     text = as_text(record)
-    for line in (octets.decode(), text):
+    for line in (data.decode(), text):
         assert line.endswith("\n")
         assert line[:-1].isprintable()
     assert len(re.findall(r" key=k\b", re.sub(r'"(?:[^"\\]|\\.)*"', "", text))) == 1
@@ -182,8 +182,8 @@ def test_each_line_has_its_own_time() -> None:
     """Whatever the order is in which requests have ended, and however near to the next second."""
     ends = [0.0, 0.9995, 1.0, 1.25, 0.25, 86_400.0, 1.001]
     records = [make_record(finished=1001.5 + end) for end in ends]
-    octets = json_lines(make_lines(records, OFFSET))
+    data = json_lines(make_lines(records, OFFSET))
     second = datetime.fromtimestamp(UNIX_SECONDS, UTC)
-    shown = [datetime.fromisoformat(json.loads(line)["time"]) for line in octets.splitlines()]
+    shown = [datetime.fromisoformat(json.loads(line)["time"]) for line in data.splitlines()]
     assert [(one - second).total_seconds() for one in shown] == pytest.approx(ends, abs=0.001)
     assert all(one <= second + timedelta(seconds=end) for one, end in zip(shown, ends, strict=True))

@@ -188,11 +188,11 @@ def test_records_are_never_torn() -> None:
     try:
         seen = set()
         for turn in range(1_000_000):
-            octets = slot.record(FINISHED_START + turn % 8 * (LIVE_BYTES // 8))
-            if octets is None:
+            data = slot.record(FINISHED_START + turn % 8 * (LIVE_BYTES // 8))
+            if data is None:
                 continue
-            assert octets == octets[:1] * (300 + octets[0]), "torn"
-            seen.add(octets[0])
+            assert data == data[:1] * (300 + data[0]), "torn"
+            seen.add(data[0])
             if turn >= 20_000 and len(seen) == 26:
                 break
         assert len(seen) == 26

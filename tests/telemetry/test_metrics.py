@@ -145,14 +145,14 @@ def test_forms_by_accept() -> None:
         plain = httpx.get(f"{stack.url}/metrics", headers={"accept-encoding": "identity"})
         openmetrics = httpx.get(f"{stack.url}/metrics", headers={"accept": "application/openmetrics-text"})
         with httpx.stream("GET", f"{stack.url}/metrics", headers={"accept-encoding": "gzip"}) as packed:
-            octets = b"".join(packed.iter_raw())
+            data = b"".join(packed.iter_raw())
         seed = httpx.get(f"{stack.url}/metrics", headers={"accept": "application/json"})
         head = httpx.head(f"{stack.url}/metrics")
     assert plain.headers["content-type"].startswith("text/plain; version=")
     assert "content-encoding" not in plain.headers
     assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
     assert openmetrics.text.endswith("# EOF\n")
-    assert b"ztoapi_build_info" in gzip.decompress(octets)
+    assert b"ztoapi_build_info" in gzip.decompress(data)
     assert packed.headers["content-encoding"] == "gzip"
     assert set(seed.json()) == {
         "memory_alloc_mb", "workers", "uptime_seconds", "total_requests", "avg_response_time_ms",

@@ -141,7 +141,7 @@ async def test_an_answer_delimited_by_the_close_ends_cleanly(
     ],
     ids=["chunked", "length"],
 )
-async def test_an_answer_octet_by_octet(native: Native, answer: bytes) -> None:
+async def test_an_answer_byte_by_byte(native: Native, answer: bytes) -> None:
     pool = native.client.pool
     connection = native.by_hand()
     heard = Heard()

@@ -1,4 +1,4 @@
-"""Back-pressure and large bodies: memory stays bounded, and every octet arrives, in order and once."""
+"""Back-pressure and large bodies: memory stays bounded, and every byte arrives, in order and once."""
 
 import asyncio
 import functools
@@ -17,7 +17,7 @@ LARGEST_READ_BYTES = 65536
 
 @functools.cache
 def pattern(size: int) -> bytes:
-    """Octets that do not repeat at any power of two."""
+    """Bytes that do not repeat at any power of two."""
     return (bytes(range(251)) * (size // 251 + 1))[:size]
 
 
@@ -29,7 +29,7 @@ def framed(body: bytes, framing: str) -> bytes:
 
 
 class Slow(Heard):
-    """Pauses after each ``portion`` of octets, and goes on in the next turn of the loop once it ``may_go_on``."""
+    """Pauses after each ``portion`` of bytes, and goes on in the next turn of the loop once it ``may_go_on``."""
 
     def __init__(self, client: Client, upstream: Upstream, portion: int) -> None:
         super().__init__(data=self.hold)
@@ -50,7 +50,7 @@ class Slow(Heard):
 
 
 async def talk_elsewhere(client: Client, other: Upstream) -> None:
-    """Several round trips: plenty of loop turns in which octets that are not held back would arrive."""
+    """Several round trips: plenty of loop turns in which bytes that are not held back would arrive."""
     for _ in range(10):
         heard = Heard()
         client.send(other.request(), heard)

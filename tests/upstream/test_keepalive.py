@@ -165,7 +165,7 @@ async def test_an_idle_connection_that_the_upstream_resets_is_not_used(native: N
     assert native.client.pool.statistics() == (0, 1, 2, 0)
 
 
-async def test_octets_on_an_idle_connection_kill_it(native: Native, upstream: Upstream) -> None:
+async def test_bytes_on_an_idle_connection_kill_it(native: Native, upstream: Upstream) -> None:
     peer = await round_trip(native, upstream)
     peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
     await peer.closed_by_gateway()
@@ -183,7 +183,7 @@ async def test_octets_on_an_idle_connection_kill_it(native: Native, upstream: Up
     ids=["length", "empty", "no content", "chunked"],
 )
 @pytest.mark.parametrize("surplus", [b"H", b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"], ids=["one", "answer"])
-async def test_octets_behind_an_answer_end_its_connection(
+async def test_bytes_behind_an_answer_end_its_connection(
     native: Native, upstream: Upstream, answer: bytes, surplus: bytes
 ) -> None:
     peer = await round_trip(native, upstream, answer=answer + surplus)
@@ -192,9 +192,7 @@ async def test_octets_behind_an_answer_end_its_connection(
     assert fresh is not peer
 
 
-async def test_octets_behind_the_answer_to_a_head_request_end_its_connection(
-    native: Native, upstream: Upstream
-) -> None:
+async def test_bytes_behind_the_answer_to_a_head_request_end_its_connection(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(b"", method="HEAD"), heard)
     peer = await upstream.accept_request()
@@ -307,7 +305,7 @@ async def test_the_retry_is_not_retried(native: Native, upstream: Upstream) -> N
     assert upstream.requests == 3
 
 
-async def test_a_reused_connection_that_dies_after_one_octet_is_not_retried(native: Native, upstream: Upstream) -> None:
+async def test_a_reused_connection_that_dies_after_one_byte_is_not_retried(native: Native, upstream: Upstream) -> None:
     peer = await round_trip(native, upstream)
     heard = Heard()
     native.client.send(upstream.request(), heard)

@@ -107,7 +107,7 @@ async def test_a_stream_comes_piece_by_piece(http: httpx.AsyncClient, upstream: 
 
 
 async def talk_elsewhere(http: httpx.AsyncClient) -> None:
-    """Several round trips: plenty of loop turns in which octets that are not held back would arrive."""
+    """Several round trips: plenty of loop turns in which bytes that are not held back would arrive."""
     async with listening() as other:
         for _ in range(10):
             task = asyncio.ensure_future(http.get(f"http://{other.origin.authority}/"))

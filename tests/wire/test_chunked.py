@@ -25,7 +25,7 @@ trailers = st.lists(
 
 
 def decode(pieces: Iterable[bytes]) -> tuple[bytes, bool, bytes]:
-    """The payload, whether the body is complete, and the octets after it."""
+    """The payload, whether the body is complete, and the bytes after it."""
     decoder, payload, rest = ChunkDecoder(), b"", b""
     for piece in pieces:
         if decoder.done:
@@ -178,7 +178,7 @@ def test_trailers_are_dropped() -> None:
     ],
 )
 def test_malformed_framing_is_refused_with_400_at_every_split(wire: bytes) -> None:
-    # What follows completes whatever line the malformed octets leave open, or would be the end of a sound body.
+    # What follows completes whatever line the malformed bytes leave open, or would be the end of a sound body.
     for follow in (b"\r\n\r\n", b"0\r\n\r\n"):
         for pieces in whole_split_and_bytewise(wire + follow):
             with pytest.raises(ProtocolError) as refused:
@@ -187,14 +187,14 @@ def test_malformed_framing_is_refused_with_400_at_every_split(wire: bytes) -> No
 
 
 @given(st.binary(max_size=300), cut_points(300))
-def test_arbitrary_octets_raise_nothing_but_protocol_errors(octets: bytes, points: list[int]) -> None:
+def test_arbitrary_bytes_raise_nothing_but_protocol_errors(data: bytes, points: list[int]) -> None:
     status, done = 400, False
     try:
-        _, done, _ = decode(cut(octets, points))
+        _, done, _ = decode(cut(data, points))
     except ProtocolError as error:
         status = error.status
     assert status in {400, 431}
-    assert not done or b"0\r\n" in octets
+    assert not done or b"0\r\n" in data
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(0, 400), st.binary(max_size=3), cut_points(300))
@@ -237,7 +237,7 @@ def test_a_size_line_that_never_ends_is_refused_at_its_limit() -> None:
         decode(bytewise(line))
 
 
-def test_one_octet_in_each_chunk_is_within_the_budget() -> None:
+def test_one_byte_in_each_chunk_is_within_the_budget() -> None:
     count = 3 * CHUNK_OVERHEAD_BYTES
     payload, done, _ = decode([b"1\r\nx\r\n" * count + b"0\r\n\r\n"])
     assert done

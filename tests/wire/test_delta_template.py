@@ -39,10 +39,10 @@ chunks = st.one_of(
 )
 
 
-def payload_of(octets: bytes) -> bytes | None:
+def payload_of(raw: bytes) -> bytes | None:
     decoder = ChunkDecoder()
     try:
-        payload = decoder.decode(octets)
+        payload = decoder.decode(raw)
     except ProtocolError:
         return None
     return payload if decoder.between and not decoder.done else None
@@ -102,10 +102,10 @@ def test_plain_events_in_chunks_of_their_own_are_taken(template: DeltaTemplate, 
 
 
 def test_a_chunk_that_begins_with_the_line_of_its_length_is_whole() -> None:
-    for octets, line in enumerate(CHUNK_LINES):
+    for size, line in enumerate(CHUNK_LINES):
         if line:
-            chunk = line + bytes(octets - len(line) - 2) + b"\r\n"
-            assert payload_of(chunk) == bytes(octets - len(line) - 2)
+            chunk = line + bytes(size - len(line) - 2) + b"\r\n"
+            assert payload_of(chunk) == bytes(size - len(line) - 2)
     assert not any(CHUNK_LINES[:6])
 
 
@@ -116,7 +116,7 @@ def test_chunks_that_reads_have_cut_are_put_together(dialect: DialectName) -> No
     stream = plain[2] + plain[3] + chunked(FINISH) + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
     gateway = Gateway(dialect)
     written: list[bytes] = []
-    gateway.client.write = lambda octets: written.append(bytes(octets))  # type: ignore[method-assign, assignment]
+    gateway.client.write = lambda raw: written.append(bytes(raw))  # type: ignore[method-assign, assignment]
     for cut in range(1, len(stream)):
         written.clear()
         gateway.receive_request(request(stream=True))

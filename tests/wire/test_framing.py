@@ -14,13 +14,13 @@ DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 FINAL = sorted(status.value for status in HTTPStatus if status.value >= 200)
 
 
-def read(octets: bytes, method: str = "GET", *, closed: bool = False) -> tuple[h11.Response, bytes, h11.Connection]:
-    """The answer as h11 reads it; its body must end with the octets (or with the connection)."""
+def read(raw: bytes, method: str = "GET", *, closed: bool = False) -> tuple[h11.Response, bytes, h11.Connection]:
+    """The answer as h11 reads it; its body must end with the bytes (or with the connection)."""
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("host", "a")]))
     client.send(h11.EndOfMessage())
-    for octet in bytewise(octets):
-        client.receive_data(octet)
+    for byte in bytewise(raw):
+        client.receive_data(byte)
     if closed:
         client.receive_data(b"")
     response, body = None, b""

@@ -18,9 +18,9 @@ HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nAuthorization:
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def remembering(octets: bytes) -> HeadMemory:
+def remembering(raw: bytes) -> HeadMemory:
     memory = HeadMemory(LIMITS)
-    memory.keep(octets, parse_head(octets, LIMITS))
+    memory.keep(raw, parse_head(raw, LIMITS))
     return memory
 
 
@@ -118,12 +118,12 @@ class Found(NamedTuple):
     body: bytes
 
 
-def read(octets: bytes, points: list[int]) -> tuple[list[Found], int | bytes]:
-    """The requests that a connection finds in ``octets``, and the status of the refusal or the rest after them."""
+def read(raw: bytes, points: list[int]) -> tuple[list[Found], int | bytes]:
+    """The requests that a connection finds in ``raw``, and the status of the refusal or the rest after them."""
     wire, found = ServerWire(LIMITS), []
     head: RequestHead | None = None
     try:
-        for piece in cut(octets, points):
+        for piece in cut(raw, points):
             wire.receive_data(piece)
             while head is not None or wire.held:
                 head = head or wire.next_head()
@@ -140,10 +140,10 @@ def read(octets: bytes, points: list[int]) -> tuple[list[Found], int | bytes]:
     return found, wire.held if head is None else bytes(wire.body)
 
 
-def read_by_h11(octets: bytes) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
-    """The fields and the body that h11 alone finds at the beginning of ``octets``; None where it refuses them."""
+def read_by_h11(raw: bytes) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
+    """The fields and the body that h11 alone finds at the beginning of ``raw``; None where it refuses them."""
     connection = h11.Connection(h11.SERVER)
-    connection.receive_data(octets)
+    connection.receive_data(raw)
     body = b""
     try:
         request = connection.next_event()

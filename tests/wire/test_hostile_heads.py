@@ -1,4 +1,4 @@
-"""Heads made to cost time: work stays in proportion to the octets. Calls are counted, not seconds."""
+"""Heads made to cost time: work stays in proportion to the bytes. Calls are counted, not seconds."""
 
 import sys
 from types import FrameType
@@ -45,14 +45,14 @@ def status_of(pieces: list[bytes], limits: Limits | None = None) -> int | None:
     raise AssertionError("neither read nor refused")
 
 
-@pytest.mark.parametrize("octet", [b"\x00", b"\x0b", b"\x0c", b"\r", b"\x7f", b"\x01"])
+@pytest.mark.parametrize("byte", [b"\x00", b"\x0b", b"\x0c", b"\r", b"\x7f", b"\x01"])
 @pytest.mark.parametrize("blank", [b" ", b"\t"])
 @pytest.mark.parametrize("size", [2_000, 16_000, RUN])
-def test_a_run_of_blanks_before_a_control_octet_never_reaches_the_backtracking_pattern(
-    monkeypatch: pytest.MonkeyPatch, octet: bytes, blank: bytes, size: int
+def test_a_run_of_blanks_before_a_control_byte_never_reaches_the_backtracking_pattern(
+    monkeypatch: pytest.MonkeyPatch, byte: bytes, blank: bytes, size: int
 ) -> None:
     monkeypatch.setattr(h11, "Connection", None)
-    head = START + b"x:" + blank * size + octet + b"\r\n\r\n"
+    head = START + b"x:" + blank * size + byte + b"\r\n\r\n"
     assert status_of([head]) == 400
 
 
@@ -100,7 +100,7 @@ def test_calls_do_not_grow_with_the_length_of_a_run(blanks: int) -> None:
 
 
 class CountedBytes(bytes):
-    """Counts the octets that searches for the end of a head look at."""
+    """Counts the bytes that searches for the end of a head look at."""
 
     looked_at = 0
 
@@ -123,9 +123,9 @@ def test_a_dribbled_head_is_searched_once_for_its_end() -> None:
     CountedBytes.looked_at = 0
     head = START + b"x: " + b"y" * 20_000 + b"\r\n\r\n"
     wire.receive_data(CountedBytes(head[:1]))
-    for octet in bytewise(head[1:]):
+    for byte in bytewise(head[1:]):
         assert wire.next_head() is None
-        wire.receive_data(octet)
+        wire.receive_data(byte)
     assert wire.next_head() is not None
     assert len(head) <= CountedBytes.looked_at <= 5 * len(head)
 

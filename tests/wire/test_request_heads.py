@@ -33,8 +33,8 @@ def requests(pieces: list[bytes], limits: Limits = LIMITS) -> Iterator[tuple[Req
             wire.next_request()
 
 
-def read(octets: bytes, limits: Limits = LIMITS) -> RequestHead:
-    ((head, _),) = requests([octets], limits)
+def read(data: bytes, limits: Limits = LIMITS) -> RequestHead:
+    ((head, _),) = requests([data], limits)
     return head
 
 
@@ -62,15 +62,15 @@ def get(fields: bytes = HOST, target: bytes = b"/", version: bytes = b"1.1") -> 
 )
 def test_an_absolute_target_says_which_host_is_asked(target: bytes, fields: bytes, host: bytes) -> None:
     """RFC 9112 section 3.2.2: whatever the Host field says, here or in the next request."""
-    octets = get(fields, target, b"1.1" if fields else b"1.0")
-    assert read(octets).headers[b"host"] == host
+    data = get(fields, target, b"1.1" if fields else b"1.0")
+    assert read(data).headers[b"host"] == host
     if fields:
-        assert [head.headers[b"host"] for head, _ in requests([octets, octets, get()])] == [host, host, b"a"]
+        assert [head.headers[b"host"] for head, _ in requests([data, data, get()])] == [host, host, b"a"]
 
 
 def test_a_head_is_read_alike_at_every_split() -> None:
-    octets = b"POST /v1/chat?a=1&b HTTP/1.1\r\nHost: api:80\r\nX-A: 1\r\nx-a:  2\t\r\nContent-Length: 4\r\n\r\nbody"
-    for pieces in whole_split_and_bytewise(octets):
+    data = b"POST /v1/chat?a=1&b HTTP/1.1\r\nHost: api:80\r\nX-A: 1\r\nx-a:  2\t\r\nContent-Length: 4\r\n\r\nbody"
+    for pieces in whole_split_and_bytewise(data):
         ((head, body),) = requests(pieces)
         assert (head.method, head.path, head.query, head.http11, head.keep_alive) == (
             "POST",
@@ -84,7 +84,7 @@ def test_a_head_is_read_alike_at_every_split() -> None:
 
 
 def test_pipelined_requests_are_read_in_order_at_every_split() -> None:
-    octets = (
+    data = (
         get(target=b"/1")
         + b"POST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"
         + b"\r\n"
@@ -92,7 +92,7 @@ def test_pipelined_requests_are_read_in_order_at_every_split() -> None:
         + get(target=b"/4")
         + b"GET /unfinished HTTP/1.1\r\n"
     )
-    for pieces in whole_split_and_bytewise(octets):
+    for pieces in whole_split_and_bytewise(data):
         assert [(head.path, body) for head, body in requests(pieces)] == [
             ("/1", b""),
             ("/2", b"abc"),
@@ -164,11 +164,11 @@ def test_equal_lengths_are_one_length() -> None:
     assert body == b"ab"
 
 
-def test_obs_text_in_a_value_passes_as_octets() -> None:
+def test_obs_text_in_a_value_passes_as_bytes() -> None:
     assert read(get(HOST + b"x: \xe4\xff\x80\r\n")).headers[b"x"] == b"\xe4\xff\x80"
 
 
-def test_octets_after_the_request_in_hand_wait() -> None:
+def test_bytes_after_the_request_in_hand_wait() -> None:
     wire = ServerWire(LIMITS)
     wire.receive_data(get() + b"\x00 not HTTP")
     assert wire.next_head() is not None
@@ -184,8 +184,8 @@ REFUSALS = {
     "BEL in a value": (400, get(HOST + b"x: \x07\r\n")),
     "DEL in a value": (400, get(HOST + b"x: \x7f\r\n")),
     "vertical tab in a value": (400, get(HOST + b"x: \x0b\r\n")),
-    "control octet in a name": (400, get(HOST + b"x\x01: a\r\n")),
-    "control octet in the target": (400, get(target=b"/\x1b")),
+    "control byte in a name": (400, get(HOST + b"x\x01: a\r\n")),
+    "control byte in the target": (400, get(target=b"/\x1b")),
     "tab in the request line": (400, b"GET\t/ HTTP/1.1\r\nhost: a\r\n\r\n"),
     "bare LF after a field": (400, b"GET / HTTP/1.1\r\nhost: a\nx: y\r\n\r\n"),
     "bare LF after the request line": (400, b"GET / HTTP/1.1\nhost: a\r\n\r\n"),
@@ -269,16 +269,16 @@ REFUSALS = {
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refusals(name: str) -> None:
-    status, octets = REFUSALS[name]
-    assert refusal([octets]).status == status
-    assert refusal([octets + get()]).status == status
+    status, data = REFUSALS[name]
+    assert refusal([data]).status == status
+    assert refusal([data + get()]).status == status
 
 
 @pytest.mark.parametrize("name", sorted(REFUSALS.keys() - {"three empty lines"}))
 def test_refusals_do_not_depend_on_the_pieces(name: str) -> None:
     """Empty lines are the exception: those that come alone are dropped alone."""
-    status, octets = REFUSALS[name]
-    for pieces in whole_split_and_bytewise(octets):
+    status, data = REFUSALS[name]
+    for pieces in whole_split_and_bytewise(data):
         assert refusal(pieces).status == status
 
 
@@ -292,7 +292,7 @@ def test_a_refusal_is_the_end_of_the_connection(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [
         get(HOST + b"authorization Bearer secret\r\n"),
         get(HOST + b"authorization : Bearer secret\r\n"),
@@ -307,8 +307,8 @@ def test_a_refusal_is_the_end_of_the_connection(name: str) -> None:
         get(version=b"secret"),
     ],
 )
-def test_a_refusal_never_quotes_the_head(octets: bytes) -> None:
-    assert "secret" not in refusal([octets]).message
+def test_a_refusal_never_quotes_the_head(data: bytes) -> None:
+    assert "secret" not in refusal([data]).message
 
 
 def test_bare_line_feeds_are_refused_as_they_come() -> None:
@@ -326,10 +326,10 @@ def test_expectations_are_read_in_http11_only() -> None:
 
 
 @given(st.binary(max_size=200), cut_points(200))
-def test_arbitrary_octets_raise_nothing_but_protocol_errors(octets: bytes, points: list[int]) -> None:
+def test_arbitrary_bytes_raise_nothing_but_protocol_errors(data: bytes, points: list[int]) -> None:
     status = 400
     try:
-        list(requests(cut(octets, points)))
+        list(requests(cut(data, points)))
     except ProtocolError as error:
         status = error.status
     assert 400 <= status <= 505
@@ -341,8 +341,8 @@ def test_arbitrary_octets_raise_nothing_but_protocol_errors(octets: bytes, point
     cut_points(150),
 )
 def test_damaged_heads_fare_alike_whole_and_in_pieces(place: int, damage: bytes, points: list[int]) -> None:
-    octets = b"POST /a?b HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nx: y\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-    octets = octets[:place] + damage + octets[place + 1 :]
+    data = b"POST /a?b HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\nx: y\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    data = data[:place] + damage + data[place + 1 :]
 
     def outcome(pieces: list[bytes]) -> list[tuple[str, bytes]] | str:
         try:
@@ -350,7 +350,7 @@ def test_damaged_heads_fare_alike_whole_and_in_pieces(place: int, damage: bytes,
         except ProtocolError:
             return "refused"
 
-    assert outcome(bytewise(octets)) == outcome(cut(octets, points)) == outcome([octets])
+    assert outcome(bytewise(data)) == outcome(cut(data, points)) == outcome([data])
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------
@@ -360,13 +360,13 @@ SMALL = Limits(max_request_line_bytes=100, max_head_bytes=300, max_head_fields=5
 
 def sized(line: int = 30, head: int = 0, fields: int = 2) -> bytes:
     """A request with a request line, a whole head and a number of fields of just these sizes."""
-    octets = b"GET /" + b"x" * (line - 14) + b" HTTP/1.1\r\n" + HOST + b"a:b\r\n" * (fields - 2)
-    padding = head - len(octets) - 6
-    return octets + b"z:" + b"y" * max(padding, 1) + b"\r\n\r\n"
+    data = b"GET /" + b"x" * (line - 14) + b" HTTP/1.1\r\n" + HOST + b"a:b\r\n" * (fields - 2)
+    padding = head - len(data) - 6
+    return data + b"z:" + b"y" * max(padding, 1) + b"\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("octets", "status"),
+    ("data", "status"),
     [
         (sized(line=100), None),
         (sized(line=101), 414),
@@ -378,8 +378,8 @@ def sized(line: int = 30, head: int = 0, fields: int = 2) -> bytes:
         (sized(head=5000), 431),
     ],
 )
-def test_sizes_are_bounded_alike_at_every_split(octets: bytes, status: int | None) -> None:
-    variants = whole_split_and_bytewise(octets) if len(octets) < 400 else iter([[octets], bytewise(octets)])
+def test_sizes_are_bounded_alike_at_every_split(data: bytes, status: int | None) -> None:
+    variants = whole_split_and_bytewise(data) if len(data) < 400 else iter([[data], bytewise(data)])
     for pieces in variants:
         if status is None:
             assert len(list(requests(pieces, SMALL))) == 1
@@ -413,8 +413,8 @@ CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_a_chunked_body_may_be_as_large_as_the_limit(size: int) -> None:
     chunk = b"%x\r\n%b\r\n" % (size, b"x" * size)
-    octets = CHUNKED + chunk * (50 // size) + b"0\r\n\r\n"
-    for pieces in whole_split_and_bytewise(octets):
+    data = CHUNKED + chunk * (50 // size) + b"0\r\n\r\n"
+    for pieces in whole_split_and_bytewise(data):
         ((_, body),) = requests(pieces, SMALL)
         assert body == b"x" * (50 // size * size)
 
@@ -422,8 +422,8 @@ def test_a_chunked_body_may_be_as_large_as_the_limit(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 51, 5000])
 def test_a_chunked_body_over_the_limit_is_refused(size: int) -> None:
     chunk = b"%x\r\n%b\r\n" % (size, b"x" * size)
-    octets = CHUNKED + chunk * (51 // size + 1) + b"0\r\n\r\n"
-    for pieces in ([octets], [CHUNKED, octets[len(CHUNKED) :]], bytewise(octets)):
+    data = CHUNKED + chunk * (51 // size + 1) + b"0\r\n\r\n"
+    for pieces in ([data], [CHUNKED, data[len(CHUNKED) :]], bytewise(data)):
         assert refusal(pieces, SMALL).status == 413
 
 
@@ -434,8 +434,8 @@ def test_a_chunked_body_over_the_limit_is_refused_while_it_is_counted() -> None:
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=4), cut_points(1000))
 def test_trailers_never_become_headers(chunks: list[bytes], points: list[int]) -> None:
     body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
-    octets = CHUNKED + body + b"0\r\nauthorization: Bearer no\r\n\r\n" + get(target=b"/next")
-    (first, received), (second, _) = requests(cut(octets, points), Limits())
+    data = CHUNKED + body + b"0\r\nauthorization: Bearer no\r\n\r\n" + get(target=b"/next")
+    (first, received), (second, _) = requests(cut(data, points), Limits())
     assert received == b"".join(chunks)
     assert first.headers == {b"host": b"a", b"transfer-encoding": b"chunked"}
     assert second.path == "/next"

@@ -24,11 +24,11 @@ class AgainstModel(RuleBasedStateMachine):
 
     @rule(count=st.integers(0, 9000))
     def append(self, count: int) -> None:
-        # Octets that differ from those before them, so that a shift by any amount shows.
+        # Bytes that differ from those before them, so that a shift by any amount shows.
         self.counter += 1
-        octets = (b"%d." % self.counter * (count // 2 + 1))[:count]
-        self.ring.append(octets)
-        self.unread += octets
+        data = (b"%d." % self.counter * (count // 2 + 1))[:count]
+        self.ring.append(data)
+        self.unread += data
         self.largest = max(self.largest, len(self.unread))
 
     @precondition(lambda self: self.unread)

@@ -70,7 +70,7 @@ def test_a_single_line_end_completes_nothing() -> None:
 
 
 @given(st.binary(max_size=200), cut_points(200))
-def test_arbitrary_octets_come_out_as_they_went_in(stream: bytes, points: list[int]) -> None:
+def test_arbitrary_bytes_come_out_as_they_went_in(stream: bytes, points: list[int]) -> None:
     taken, left = blocks(cut(stream, points))
     # A byte order mark at the start is no part of the stream.
     stream = stream.removeprefix(b"\xef\xbb\xbf")
@@ -138,7 +138,7 @@ def test_whole_events_of_more_than_the_limit_do_not_overflow() -> None:
 
 
 class CountedBytearray(bytearray):
-    """Counts the octets that searches look at."""
+    """Counts the bytes that searches look at."""
 
     looked_at = 0
 
@@ -169,7 +169,7 @@ def test_a_large_event_in_small_pieces_is_searched_once() -> None:
     stream = EventBlocks(rings)
     for _ in range(size):
         assert stream.feed(b"x") == b""
-    # Three marks, each over what is new and two octets before it.
+    # Three marks, each over what is new and two bytes before it.
     assert size <= rings.counted.looked_at <= 3 * 3 * size
 
 

@@ -20,16 +20,16 @@ class Answer:
         for piece in pieces:
             self.receive(piece)
 
-    def receive(self, octets: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         wire = self.wire
         if wire.head is None:
-            if wire.read_head(octets) is None:
+            if wire.read_head(data) is None:
                 return
-            octets = wire.rest
+            data = wire.rest
         elif wire.complete:
-            self.surplus += octets
-        if not wire.complete and octets:
-            self.body += wire.read_body(octets)
+            self.surplus += data
+        if not wire.complete and data:
+            self.body += wire.read_body(data)
 
     @property
     def head(self) -> ResponseHead:
@@ -46,7 +46,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%b\r\n"
 
 
 @pytest.mark.parametrize(
-    ("octets", "body"),
+    ("data", "body"),
     [
         (HEAD % b"content-length: 5\r\n" + b"hello", b"hello"),
         (HEAD % b"content-length: 0\r\n", b""),
@@ -61,15 +61,15 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%b\r\n"
         (b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\nx", b"x"),
     ],
 )
-def test_answers_end_where_they_say_at_every_split(octets: bytes, body: bytes) -> None:
-    for pieces in whole_split_and_bytewise(octets):
+def test_answers_end_where_they_say_at_every_split(data: bytes, body: bytes) -> None:
+    for pieces in whole_split_and_bytewise(data):
         answer = Answer(pieces)
         assert answer.body == body
         assert answer.reusable
         assert answer.wire.eof()
         assert answer.head.headers.get(b"x") is None
-    for stop in range(len(octets)):
-        unfinished = Answer([octets[:stop]])
+    for stop in range(len(data)):
+        unfinished = Answer([data[:stop]])
         assert not unfinished.wire.complete
         assert not unfinished.wire.eof()
 
@@ -89,8 +89,8 @@ def test_an_answer_to_head_has_no_body_whatever_it_says(framing: bytes) -> None:
 
 
 def test_a_close_delimited_answer_ends_at_eof_and_not_before() -> None:
-    octets = HEAD % b"" + b"hello"
-    for pieces in whole_split_and_bytewise(octets):
+    data = HEAD % b"" + b"hello"
+    for pieces in whole_split_and_bytewise(data):
         answer = Answer(pieces)
         assert answer.body == b"hello"
         assert not answer.wire.complete
@@ -114,7 +114,7 @@ def test_which_connections_are_kept(version: bytes, connection: bytes, kept: boo
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [
         HEAD % b"content-length: 1\r\n" + b"x",
         HEAD % b"content-length: 0\r\n",
@@ -122,9 +122,9 @@ def test_which_connections_are_kept(version: bytes, connection: bytes, kept: boo
         b"HTTP/1.1 204 No Content\r\n\r\n",
     ],
 )
-def test_octets_behind_an_answer_are_not_payload_and_forbid_reuse(octets: bytes) -> None:
-    clean = Answer([octets])
-    for pieces in whole_split_and_bytewise(octets + b"HTTP/1.1 200"):
+def test_bytes_behind_an_answer_are_not_payload_and_forbid_reuse(data: bytes) -> None:
+    clean = Answer([data])
+    for pieces in whole_split_and_bytewise(data + b"HTTP/1.1 200"):
         answer = Answer(pieces)
         assert answer.body == clean.body
         assert not answer.reusable
@@ -185,22 +185,22 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("octets", REFUSED)
-def test_answers_whose_end_would_be_a_guess_are_refused_at_every_split(octets: bytes) -> None:
-    for pieces in whole_split_and_bytewise(octets):
+@pytest.mark.parametrize("data", REFUSED)
+def test_answers_whose_end_would_be_a_guess_are_refused_at_every_split(data: bytes) -> None:
+    for pieces in whole_split_and_bytewise(data):
         with pytest.raises(ProtocolError):
             Answer(pieces)
 
 
-def test_what_is_not_http_is_refused_at_its_fifth_octet() -> None:
+def test_what_is_not_http_is_refused_at_its_fifth_byte() -> None:
     with pytest.raises(ProtocolError, match="not HTTP"):
         Answer([b"SSH-2"])
 
 
 @pytest.mark.parametrize("interim", [MAX_INFORMATIONAL, MAX_INFORMATIONAL + 1])
 def test_interim_answers_are_skipped_up_to_a_number(interim: int) -> None:
-    octets = b"HTTP/1.1 100 Continue\r\n\r\n" * interim + HEAD % b"content-length: 0\r\n"
-    for pieces in ([octets], bytewise(octets)):
+    data = b"HTTP/1.1 100 Continue\r\n\r\n" * interim + HEAD % b"content-length: 0\r\n"
+    for pieces in ([data], bytewise(data)):
         if interim > MAX_INFORMATIONAL:
             with pytest.raises(ProtocolError, match="interim"):
                 Answer(pieces)
@@ -213,17 +213,17 @@ def test_a_head_may_not_grow_without_bound(closed: bool) -> None:
     line = b"x: " + b"y" * 1000 + b"\r\n"
     lines = MAX_HEAD_BYTES // len(line)
     assert Answer([HEAD % (line * (lines - 1) + b"content-length: 0\r\n")]).reusable
-    octets = HEAD % (line * (lines + 20))
+    data = HEAD % (line * (lines + 20))
     with pytest.raises(ProtocolError, match="larger"):
-        Answer([octets if closed else octets[:-2]])
+        Answer([data if closed else data[:-2]])
 
 
 @given(st.binary(max_size=100), cut_points(100))
-def test_arbitrary_octets_raise_nothing_but_protocol_errors(octets: bytes, points: list[int]) -> None:
+def test_arbitrary_bytes_raise_nothing_but_protocol_errors(data: bytes, points: list[int]) -> None:
     for start in (b"", b"HTTP/1.1 200 OK\r\n", HEAD % b"transfer-encoding: chunked\r\n"):
         status = 502
         try:
-            Answer(cut(start + octets, points))
+            Answer(cut(start + data, points))
         except ProtocolError as error:
             status = error.status
         assert status in {400, 431, 502}
@@ -231,8 +231,8 @@ def test_arbitrary_octets_raise_nothing_but_protocol_errors(octets: bytes, point
 
 @given(st.integers(0, 120), st.sampled_from([b"", b"\r", b"\n", b" ", b"\x00", b":", b"\r\n", b"9"]), cut_points(130))
 def test_damaged_answers_fare_alike_whole_and_in_pieces(place: int, damage: bytes, points: list[int]) -> None:
-    octets = HEAD % b"x: y\r\ntransfer-encoding: chunked\r\n" + b"5\r\nhello\r\n0\r\n\r\n"
-    octets = octets[:place] + damage + octets[place + 1 :]
+    data = HEAD % b"x: y\r\ntransfer-encoding: chunked\r\n" + b"5\r\nhello\r\n0\r\n\r\n"
+    data = data[:place] + damage + data[place + 1 :]
 
     def outcome(pieces: list[bytes]) -> tuple[bytes, bool] | None:
         try:
@@ -241,4 +241,4 @@ def test_damaged_answers_fare_alike_whole_and_in_pieces(place: int, damage: byte
             return None
         return answer.body, answer.reusable
 
-    assert outcome(bytewise(octets)) == outcome(cut(octets, points)) == outcome([octets])
+    assert outcome(bytewise(data)) == outcome(cut(data, points)) == outcome([data])

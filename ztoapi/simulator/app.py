@@ -154,10 +154,10 @@ def _refused_field(exchange: Exchange, refused: str) -> str | None:
     return next((name for name in refused.split("+") if name in fields), None)
 
 
-def _is_json(octets: bytes | bytearray) -> bool:
+def _is_json(data: bytes | bytearray) -> bool:
     """Returns whether a body is JSON. The first decoding error may be anywhere, so the whole body is decoded."""
     try:
-        decoded(msgspec.json.decode, octets)
+        decoded(msgspec.json.decode, data)
     except msgspec.DecodeError:
         return False
     return True

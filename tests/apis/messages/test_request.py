@@ -519,10 +519,10 @@ def test_a_refusal_names_the_field(fields: Fields, param: str) -> None:
     assert refused(**fields).param == param
 
 
-@pytest.mark.parametrize("octets", [b"", b"{", b"[]", b'"a"', b'{"model": "\xff"}', b"[" * 100_000])
-def test_what_is_no_request(octets: bytes) -> None:
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'"a"', b'{"model": "\xff"}', b"[" * 100_000])
+def test_what_is_no_request(raw: bytes) -> None:
     with pytest.raises(ApiError) as caught:
-        decode(octets, lambda _: UNKNOWN)
+        decode(raw, lambda _: UNKNOWN)
     assert caught.value.status == 400
 
 

@@ -25,12 +25,12 @@ function keep(value) {
 }
 
 /** Header fields hold bytes, and fetch() refuses other characters; encoded, the gateway can report a wrong key. */
-const octets = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+const bytesOf = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
 /** fetch() with the key, if there is one. */
 export function ask(url, options = {}) {
-  const known = read();
-  return fetch(url, known === null ? options : { ...options, headers: { authorization: `Bearer ${octets(known)}` } });
+  const key = read();
+  return fetch(url, key === null ? options : { ...options, headers: { authorization: `Bearer ${bytesOf(key)}` } });
 }
 
 /** Shows the form for the refusal `response`. After 403 no key would help, and the message names the remedy. */

@@ -11,8 +11,8 @@ class Parser {
     this.rest = "";
   }
 
-  feed(octets) {
-    const blocks = (this.rest + this.text.decode(octets, { stream: true })).split("\n\n");
+  feed(bytes) {
+    const blocks = (this.rest + this.text.decode(bytes, { stream: true })).split("\n\n");
     this.rest = blocks.pop();
     return blocks.map((block) => {
       const found = { event: "message", data: "" };
