@@ -70,3 +70,19 @@ def test_a_stream_is_no_embedding() -> None:
 def test_limits() -> None:
     with Stack(toml="[limits.global]\nrequests_per_minute = 1\n") as stack:
         assert [ask(stack).status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize("fields", [{}, {"max_tokens": 900}, {"max_output_tokens": 900}])
+def test_no_tokens_are_reserved_for_a_response(fields: dict[str, object]) -> None:
+    with Stack(toml="[limits.global]\ntokens_per_minute = 1000\n") as stack:
+        got = ask(stack, **fields)
+    assert (got.status_code, got.json()["usage"]["total_tokens"]) == (200, 2)
+    assert int(got.headers["x-ratelimit-remaining-tokens"]) > 980
+
+
+def test_vectors_are_not_charged_as_text() -> None:
+    body = b'{"object":"list","data":[%b],"model":"m"}' % b",".join([b"0.123456"] * 1000)
+    limits = "[limits.global]\ntokens_per_minute = 1000\n"
+    with Replies(lambda _: whole(body)) as replies, replies.stack(toml=limits) as stack:
+        left = [int(ask(stack).headers["x-ratelimit-remaining-tokens"]) for _ in range(2)]
+    assert left[1] > 950

@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/embeddings
 
 import msgspec
 
-from ztoapi.apis.native import Fields, NativeReader, decode_fields, rename
+from ztoapi.apis.native import Fields, NativeReader, NativeRequest, decode_fields, rename
 from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.lenient import read_usage
 from ztoapi.dialects.reader import Usage
@@ -13,7 +13,15 @@ from ztoapi.dialects.translate import Endpoint
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import ApiError, Failure, UpstreamError, malformed
 
-__all__ = ["Embeddings"]
+__all__ = ["Embeddings", "EmbeddingsRequest"]
+
+
+class EmbeddingsRequest(NativeRequest):
+    """A request; its response has no tokens."""
+
+    __slots__ = ()
+
+    generates = False
 
 
 class Embeddings:

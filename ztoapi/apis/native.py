@@ -46,6 +46,8 @@ class NativeRequest:
 
     __slots__ = ("body", "fields", "model", "stream")
 
+    generates = True
+
     def __init__(self, body: bytes | bytearray, fields: Fields | None = None) -> None:
         if fields is None:
             body, fields = read_body(body)

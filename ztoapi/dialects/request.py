@@ -81,6 +81,8 @@ class ChatRequest:
         "stream",
     )
 
+    generates = True
+
     def __init__(self, body: bytes | bytearray, fields: dict[str, msgspec.Raw] | None = None) -> None:
         self.body = body
         self._fields = fields

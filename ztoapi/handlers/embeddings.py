@@ -3,8 +3,7 @@
 https://platform.openai.com/docs/api-reference/embeddings
 """
 
-from ztoapi.apis.embeddings import Embeddings
-from ztoapi.apis.native import NativeRequest
+from ztoapi.apis.embeddings import Embeddings, EmbeddingsRequest
 from ztoapi.dialects.field_errors import missing
 from ztoapi.errors import ApiError
 from ztoapi.relay.native import NativeEndpoints
@@ -21,7 +20,7 @@ class EmbeddingsHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
-        request = NativeRequest(exchange.request.body)
+        request = EmbeddingsRequest(exchange.request.body)
         if "input" not in request.fields:
             raise missing("input", "send a string or a list of strings")
         if request.stream:

@@ -40,12 +40,18 @@ class LimitedRequest(Protocol):
     @property
     def fields(self) -> Mapping[str, msgspec.Raw]: ...
 
+    @property
+    def generates(self) -> bool:
+        """Whether the response is generated, so that its tokens count."""
+
 
 _COMPLETION_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def estimate(request: LimitedRequest) -> int:
-    """Returns the sum of the tokens of the text, the images and the longest completion that the request allows."""
+    """Returns the sum of the tokens of the text, the images and the longest completion that the request allows.
+
+    Without a completion, such as for embeddings, it is that of the text and the images."""
     body, names = request.body, request.names
     size, pictures = len(body), 0
     if size > _SMALL_BYTES and b'"data:' in body:
@@ -53,7 +59,9 @@ def estimate(request: LimitedRequest) -> int:
         size, pictures = size - sum(uris), len(uris)
     completion = _DEFAULT_COMPLETION_TOKENS
     # Most requests have none of these fields, and a call costs as much as the rest of this function.
-    if "max_tokens" in names or "max_completion_tokens" in names or "max_output_tokens" in names:
+    if not request.generates:
+        completion = 0
+    elif "max_tokens" in names or "max_completion_tokens" in names or "max_output_tokens" in names:
         completion = _completion_tokens(request)
     return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + completion
 

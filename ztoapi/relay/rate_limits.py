@@ -69,7 +69,7 @@ class RateLimits:
         decision = self._limiter.reserve(descriptors, min(estimate(request), max_tokens) if max_tokens else 0)
         if decision is None:
             return False
-        self._take(exchange, decision, paced)
+        self._take(exchange, decision, paced, request.generates)
         return True
 
     async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: LimitedRequest) -> None:
@@ -78,7 +78,7 @@ class RateLimits:
         decision = await self._limiter.wait_to_reserve(
             descriptors, min(estimate(request), max_tokens) if max_tokens else 0
         )
-        self._take(exchange, decision, paced)
+        self._take(exchange, decision, paced, request.generates)
 
     async def enter_later(
         self, exchange: Exchange, key: ClientKey | None, request: LimitedRequest, begin: Callable[[], None]
@@ -120,7 +120,7 @@ class RateLimits:
             descriptors.append((scopes.address, limited_part(address)))
         return tuple(descriptors)
 
-    def _take(self, exchange: Exchange, decision: Reservation | Rejection, paced: bool) -> None:
+    def _take(self, exchange: Exchange, decision: Reservation | Rejection, paced: bool, generates: bool) -> None:
         exchange.extra_headers += (
             openai_fields(decision.statuses) if isinstance(decision, Rejection) else decision.fields()
         )
@@ -130,7 +130,7 @@ class RateLimits:
         if isinstance(decision, Rejection):
             raise self._error(decision)
         self.granted += 1
-        exchange.on_finish(partial(_settle, decision))
+        exchange.on_finish(partial(_settle if generates else _settle_input, decision))
         if paced:
             exchange.pace = decision.charge
             exchange.piece_bytes = max(decision.piece, _MIN_PIECE_BYTES)
@@ -176,4 +176,15 @@ def _settle(reservation: Reservation, exchange: Exchange) -> None:
         reservation.finish()
     else:
         # A failed request without usage is assumed to have generated no tokens.
+        reservation.finish(0)
+
+
+def _settle_input(reservation: Reservation, exchange: Exchange) -> None:
+    """The same for a response without tokens: nothing is charged for its size."""
+    record = exchange.record
+    if record.usage is not None:
+        reservation.finish(record.usage.total_tokens)
+    elif 200 <= record.status < 300 or (record.status == CLIENT_CLOSED and record.attempts):
+        reservation.finish()
+    else:
         reservation.finish(0)

@@ -22,7 +22,7 @@ def turn(*history: StoredResponse, **fields: object) -> StoredResponse:
     under_test = writer(**fields)
     under_test.feed(chunk({"content": "Hello"}, "stop") + DONE)
     earlier = history[0].history() if history else []
-    return record(earlier, request(**fields).items, under_test.response, "u")
+    return record(earlier, request(**fields).items, under_test.response, f"u{len(earlier) or ''}")
 
 
 def page(stored: StoredResponse, **options: object) -> Event:
@@ -62,6 +62,22 @@ def test_pages_follow_each_other() -> None:
     assert (first["has_more"], second["has_more"]) == (True, False)
     assert [item["content"] for found in (first, second) for item in found["data"]] == list("01234")  # type: ignore[attr-defined]
     assert page(stored, limit=2, ascending=True, after=second["last_id"])["data"] == []
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_items_with_the_same_id_are_each_on_one_page(ascending: bool) -> None:
+    items = [{"id": "msg_1", "role": "user", "content": str(number)} for number in range(3)]
+    # The same id in two notations, and once more in the next turn.
+    items[2]["id"] = "\\u006dsg_1"
+    stored = turn(turn(input=items), input=[*items, {"role": "user", "content": "3"}])
+    shown: list[object] = []
+    after: str | None = None
+    for _ in range(len(stored.input)):
+        found = page(stored, limit=1, ascending=ascending, after=after)
+        shown += [item["id"] for item in found["data"]]  # type: ignore[attr-defined]
+        after = str(found["last_id"])
+    assert not found["has_more"]
+    assert len(set(shown)) == len(shown) == 8
 
 
 def test_a_page_after_an_unknown_item_cannot_be_served() -> None:

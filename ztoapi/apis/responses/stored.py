@@ -29,6 +29,7 @@ MAX_PAGE_ITEMS: Final = 100
 _NULL: Final = msgspec.Raw(b"null")
 _encode = msgspec.json.Encoder().encode
 _decode_fields = msgspec.json.Decoder(Fields).decode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class _Output(msgspec.Struct, gc=False):
@@ -47,14 +48,23 @@ class StoredResponse(msgspec.Struct, gc=False):
         return self.input + msgspec.json.decode(self.response, type=_Output).output
 
 
-_id = msgspec.json.Decoder(str).decode
-
-
 def record(
     history: Sequence[msgspec.Raw], items: Sequence[msgspec.Raw], response: bytes, unique: str
 ) -> StoredResponse:
-    """Returns the record of a ``response`` to ``items``. Items without an id get one, by which pages refer to them."""
-    own = [_with_id(item, f"item_{unique}_{place}") for place, item in enumerate(items)]
+    """Returns the record of a ``response`` to ``items``.
+
+    Pages refer to items by their ids, so an item without an id, or with that of an earlier item, gets a new
+    one."""
+    used = {_id_of(_decode_fields(item)) for item in history}
+    own: list[msgspec.Raw] = []
+    for place, item in enumerate(items):
+        fields = _decode_fields(item)
+        id = _id_of(fields)
+        if id is None or id in used:
+            id = f"item_{unique}_{place}"
+            item = _with_id(fields, id)
+        used.add(id)
+        own.append(item)
     return StoredResponse([*history, *own], msgspec.Raw(response))
 
 
@@ -64,7 +74,7 @@ def input_items_body(
     """Returns one page of the input items: newest first unless ``ascending``, ``limit`` of them, from the item behind
     the id ``after``. Raises ApiError (400)."""
     items = stored.input if ascending else stored.input[::-1]
-    ids = [_id(_decode_fields(item)["id"]) for item in items]
+    ids = [_id_of(_decode_fields(item)) for item in items]
     start = 0
     if after is not None:
         if after not in ids:
@@ -100,10 +110,13 @@ def without_store(payload: bytes) -> bytes:
     return b'%b"store":false%b' % (head, tail)
 
 
-def _with_id(item: msgspec.Raw, id: str) -> msgspec.Raw:
-    fields = _decode_fields(item)
-    if bytes(fields.get("id", _NULL)).startswith(b'"'):
-        return item
+def _id_of(fields: Fields) -> str | None:
+    """Returns the id of an item, None if it has none or one that is no string."""
+    id = fields.get("id", _NULL)
+    return _decode_text(id) if bytes(id).startswith(b'"') else None
+
+
+def _with_id(fields: Fields, id: str) -> msgspec.Raw:
     type = fields.pop("type", msgspec.Raw(b'"message"'))
     fields.pop("id", None)
     return msgspec.Raw(_encode({"id": id, "type": type, **fields}))
