@@ -1,4 +1,4 @@
-"""Questions for a gateway with a response cache, and how often its upstream has been asked."""
+"""Requests to a gateway with a response cache, and the number of requests that reach its upstream."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ def asked(stack: Stack) -> int:
 
 
 def counts(stack: Stack) -> dict[str, float]:
-    """What the cache says it has done, and holds."""
+    """The results and the contents that the cache reports."""
     cache = stack.application.response_cache
     assert cache is not None
     return {sample.first or sample.metric.removeprefix("ztoapi_cache_"): sample.value for sample in cache.samples()}

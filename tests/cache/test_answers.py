@@ -1,4 +1,4 @@
-"""What is answered from the cache, to whom, and how the answer looks."""
+"""Which requests get a response from the cache, and the form of that response."""
 
 import json
 from pathlib import Path

@@ -109,7 +109,7 @@ def test_terms_and_stream_are_part_of_the_question() -> None:
         of(body, terms=("za", "i")),
     ]
     assert len(set(found)) == len(found)
-    # What is asked for in the body has been decided by now, with its default.
+    # The form of the response is decided by now: the field of the body, or the default.
     assert of({**body, "stream": True}) == of(body)
     assert of({**body, "stream_options": {"include_usage": True}}) == of(body)
     streamed = of({**body, "stream_options": {"include_usage": True}}, stream=True)

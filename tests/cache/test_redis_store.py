@@ -42,7 +42,7 @@ def written(redis: RedisServer) -> list[bytes]:
 
 
 def upstream_of(stack: Stack) -> str:
-    """Where answers come from is part of the question: gateways that share ask the same upstream."""
+    """The destination is part of the key: gateways that share responses use the same upstream."""
     return f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
 
 
@@ -137,7 +137,7 @@ def test_requests_do_not_wait_for_a_store_that_is_away_and_it_is_taken_up_again(
             redis.stop()
         else:
             redis.kill()
-        # The one that finds it out is asked all the same; so are many at a time.
+        # The look-up that notices the failure goes to Redis all the same, and so do many at a time.
         assert ask(stack, "while it is away").headers[RESULT] == "miss"
         assert ask(stack, "while it is away").headers[RESULT] == "hit"
         answers = stack.call(several(stack, 20))

@@ -45,7 +45,7 @@ def wait_for_requests(stack: Stack, count: int) -> None:
 
 @contextmanager
 def clients(stack: Stack, count: int, *, stream: bool, model: str = "m") -> Iterator[list[Client]]:
-    """So many clients that have asked the same, one after the other."""
+    """This number of clients with equal requests, one after the other."""
     with ExitStack() as all_of_them:
         asking = []
         for number in range(count):
@@ -296,7 +296,7 @@ def test_a_slow_reader_does_not_hold_up_the_others(upstream: Upstream) -> None:
 
 
 def fill(stack: Stack, call: UpstreamCall, slow: Client, quick: Client) -> None:
-    """Have the upstream say more than all buffers on the way to ``slow`` hold, while ``quick`` reads."""
+    """Sends more from the upstream than all buffers on the way to ``slow`` hold, while ``quick`` reads."""
     slow_port = slow.sock.getsockname()[1]
     connections = stack.application.context.connections
     for number in range(2000):

@@ -1,4 +1,4 @@
-"""An upstream that says what the test has it say, when the test has it say it."""
+"""An upstream whose test decides what it sends, and when."""
 
 import socket
 from types import TracebackType
@@ -26,7 +26,7 @@ _WHOLE = (
 
 
 def event(text: str) -> bytes:
-    """What a client reads of a word."""
+    """The bytes of one word as a client receives them."""
     return (
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
         b'"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % text.encode()
@@ -125,7 +125,7 @@ class Upstream:
         return UpstreamCall(sock)
 
     def is_asked_no_more(self) -> bool:
-        """Whether nobody has connected beside those taken."""
+        """Whether every connection has been accepted."""
         self._listening.setblocking(False)
         try:
             self._listening.accept()

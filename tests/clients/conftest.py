@@ -1,4 +1,4 @@
-"""Runs the client matrix where it is asked for, and collects its results.
+"""Runs the client matrix if it is selected, and collects its results.
 
 CLIENT_RESULTS=docs/client-results.json pytest -n 2 -m clients tests/clients && python -m docs.generate
 """

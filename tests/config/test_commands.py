@@ -1,4 +1,4 @@
-"""``ztoapi check`` and ``ztoapi models``, and what the command line says to wrong usage."""
+"""``ztoapi check`` and ``ztoapi models``, and the errors of the command line for wrong usage."""
 
 import importlib
 import json

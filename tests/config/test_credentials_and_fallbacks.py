@@ -1,4 +1,4 @@
-"""Credentials with names, weights and caps, and fallbacks: what they come to, and what is said of each mistake."""
+"""Credentials with names, weights and caps, and fallbacks: their result, and the message for each mistake."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The configuration: what is read from where, what is refused and how it is said."""
+"""The configuration: its sources, the refused values and their messages."""
 
 from pathlib import Path
 

@@ -67,7 +67,7 @@ def rule_expressions() -> list[tuple[str, str]]:
 
 
 def scaler_expressions() -> list[str]:
-    """What the autoscalers ask for."""
+    """The metrics that the autoscalers query."""
     keda = yaml.safe_load((DEPLOY / "kubernetes/keda/scaledobject.yaml").read_text("utf-8"))
     hpa = yaml.safe_load((DEPLOY / "kubernetes/hpa/autoscaler.yaml").read_text("utf-8"))
     return [trigger["metadata"]["query"] for trigger in keda["spec"]["triggers"]] + [
@@ -76,11 +76,11 @@ def scaler_expressions() -> list[str]:
 
 
 def metric_names(expression: str) -> set[str]:
-    """Metrics that a query asks for."""
+    """The metrics of a query."""
     return set(_METRIC.findall(_LABELS.sub("", expression)))
 
 
 def documented_names() -> list[tuple[str, str]]:
-    """File and name of every metric that the documentation speaks of."""
+    """File and name of every metric in the documentation."""
     files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     return [(path.name, name) for path in files for name in sorted(metric_names(path.read_text("utf-8")))]

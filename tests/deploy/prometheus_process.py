@@ -104,7 +104,7 @@ class PrometheusProcess:
         os.kill(self._process.pid, signal.SIGCONT)
 
     def get(self, path: str, **parameters: str) -> dict[str, Any]:
-        """What its HTTP API answers."""
+        """The response of its HTTP API."""
         answer = self._client.get(self._url + path, params=parameters).json()
         assert answer["status"] == "success", answer
         data: dict[str, Any] = answer["data"]

@@ -19,7 +19,7 @@ COMPOSE = DEPLOY / "compose.yaml"
 
 
 def instructions(name: str) -> list[str]:
-    """What stands behind each ``name``, lines joined."""
+    """The arguments of each ``name``, lines joined."""
     text = re.sub(r"\\\n\s*", " ", FILE.read_text("utf-8"))
     return re.findall(rf"^{name} (.*)$", text, re.MULTILINE)
 
@@ -39,7 +39,7 @@ def test_the_compose_file_fits_its_schema() -> None:
     assert (DEPLOY / gateway["build"]["context"]).resolve() == ROOT
     assert (ROOT / gateway["build"]["dockerfile"]) == FILE
     assert float(gateway["stop_grace_period"].removesuffix("s")) > float(gateway["environment"]["DRAIN_SECONDS"])
-    # What holds secrets is kept out of the repository.
+    # Files with secrets stay out of the repository.
     assert "deploy/secrets/" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
     assert all(secret["file"].startswith("secrets/") for secret in compose["secrets"].values())
     prometheus = compose["services"]["prometheus"]

@@ -1,4 +1,4 @@
-"""``docs/deployment.md``: what it tells to do is done, as far as that can be done here, and it names what there is."""
+"""``docs/deployment.md``: its steps run, as far as they can here, and the names in it exist."""
 
 import re
 import shutil

@@ -85,7 +85,7 @@ def test_names_that_manifests_call_each_other_by() -> None:
 
 
 def test_a_gateway_that_drains_is_unready_and_alive_until_its_streams_are_done() -> None:
-    """What the probes see between SIGTERM and the end."""
+    """The responses to the probes between SIGTERM and the end."""
     with Stack() as stack:
         upstream = f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
         with GatewayProcess(PLATFORM_ID="zai", UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0") as process:

@@ -47,7 +47,7 @@ def test_autoscalers(scraped: set[str]) -> None:
 
 @pytest.mark.parametrize(("file", "name"), documented_names())
 def test_documentation(scraped: set[str], file: str, name: str) -> None:
-    """It may leave out the suffix of a counter or histogram, and tell of what only some gateways have."""
+    """It may leave out the suffix of a counter or histogram, and have metrics that only some gateways have."""
     declared = {metric + ("_total" if one.kind is SampleKind.COUNTER else "") for metric, one in SAMPLED.items()}
     forms = {name, *(f"{name}{suffix}" for suffix in ("_total", "_bucket"))}
     assert forms & (scraped | declared)

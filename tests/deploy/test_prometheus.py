@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a gateway of two workers under load; what it says is what the load generator has seen."""
+"""A real Prometheus scrapes a gateway of two workers under load, and its figures equal those of the load generator."""
 
 import collections
 import concurrent.futures
@@ -23,7 +23,7 @@ REQUESTS = f'ztoapi_http_requests_total{{route="{CHAT}"}}'
 MESSAGES = [{"role": "user", "content": "hello"}]
 MOST_AT_ONCE = 30
 PREFIX = 16
-"""Length of the part of a request's id that tells the worker."""
+"""Length of the part of a request's id that identifies the worker."""
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -63,7 +63,7 @@ class Load:
 
 
 def _tokens(answer: httpx.Response) -> int:
-    """Those of the answer, as its usage says."""
+    """The tokens of the response, by its usage."""
     text = answer.text
     parts = [line.removeprefix("data: ") for line in text.splitlines()] if text.startswith("data: ") else [text]
     return sum((json.loads(part).get("usage") or {}).get("completion_tokens", 0) for part in parts if part[:1] == "{")
@@ -184,7 +184,7 @@ def test_dashboards_and_rules_get_answers(gateway: GatewayProcess, prometheus: P
     for stream in streams:
         stream.close()
     prometheus.wait_for(lambda: prometheus.total(REQUESTS) == 8 + MOST_AT_ONCE)
-    # What has just appeared has no rate; what grows now has.
+    # A series that has just appeared has no rate; one that grows has.
     load.send(5)
     prometheus.wait_for(lambda: prometheus.total(REQUESTS) == 28 + MOST_AT_ONCE)
     waiting = {(panel.title, expression) for panel in panels() for expression in panel.expressions}

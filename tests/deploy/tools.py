@@ -15,7 +15,7 @@ DEPLOY = ROOT / "deploy"
 
 
 def where(tool: str, package: str) -> str:
-    """Its path; skips the test, and says what to install, where it is absent. CI installs all of them."""
+    """Its path. Skips the test if it is absent, and names the package to install. CI installs all of them."""
     found = shutil.which(tool, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if found is None:
         pytest.skip(f"{tool} is not installed ({package})")
@@ -23,7 +23,7 @@ def where(tool: str, package: str) -> str:
 
 
 def run(tool: str, package: str, *arguments: str | Path) -> str:
-    """What it prints; fails unless it ends with 0."""
+    """Its output; fails unless it exits with 0."""
     ended = subprocess.run([where(tool, package), *arguments], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr

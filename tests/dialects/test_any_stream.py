@@ -167,7 +167,7 @@ def chunks(draw: st.DrawFn) -> tuple[list[tuple[str, bytes]], bool]:
 
 
 def relay(reader: Reader, pieces: list[bytes]) -> bytes:
-    """What the relay does with the reads of a stream."""
+    """Handles the reads of a stream as the relay does."""
     blocks = EventBlocks(Rings(10**6, 1))
     out = b""
     for piece in pieces:

@@ -1,7 +1,7 @@
 """The template that a stream's plain events have is remembered for the next stream of that upstream.
 
-What was remembered must never show: a reader that knows the templates of earlier streams says what one says that knows
-nothing, also where the upstream's streams are of different kinds.
+The memory must not change the output: a reader with the templates of earlier streams writes the same chunks as one
+without, also if the upstream's streams are of different kinds.
 """
 
 import json

@@ -56,7 +56,7 @@ class Project:
         return main(["--no-instructions", *arguments])
 
     def outcome(self, *arguments: str) -> dict[str, Any]:
-        """What ``--json`` says; the exit code must agree with it."""
+        """The output of ``--json``; the exit code must agree with it."""
         file = self.root / "outcome.json"
         code = self.gate("--json", str(file), *arguments)
         outcome: dict[str, Any] = json.loads(file.read_text())

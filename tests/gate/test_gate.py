@@ -1,4 +1,4 @@
-"""The gate in a foreign project: what it compares, what it says, and with which exit code."""
+"""The gate in a foreign project: its comparisons, messages and exit codes."""
 
 import json
 import shutil
@@ -104,7 +104,7 @@ def test_the_first_commit_has_no_base(foreign: Project, capsys: pytest.CaptureFi
 
 
 def test_a_budget_overrules_the_base(foreign: Project) -> None:
-    """A reviewed number may rise; the base says nothing any more about that count."""
+    """A reviewed number may rise; the base is no bound of that count any more."""
     foreign.write("perf/scenarios.py", SCENARIOS.replace("+= 1", "+= 3"))
     foreign.write("budgets.toml", "[doubling]\ncalls = 3\n")
     assert foreign.outcome("--budgets", "budgets.toml")["passed"]

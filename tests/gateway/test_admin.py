@@ -1,4 +1,4 @@
-"""Operators' figures: who sees them."""
+"""Access to the operators' figures."""
 
 import socket
 from pathlib import Path

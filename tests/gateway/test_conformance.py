@@ -1,4 +1,4 @@
-"""A conformance suite that nobody here wrote: llm-comply, with OpenAI's own schema."""
+"""An independent conformance suite: llm-comply, with OpenAI's own schema."""
 
 import json
 import subprocess

@@ -52,7 +52,7 @@ def reply(calls: list[str], number: int) -> bytes:
 
 
 class Scripted:
-    """An upstream that calls the tools which the last message of the user asks for."""
+    """An upstream that calls the tools named by the last message of the user."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []

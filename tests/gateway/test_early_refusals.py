@@ -1,4 +1,4 @@
-"""What the head of a request decides is decided before its body is read."""
+"""Checks that need only the head of a request are made before its body is read."""
 
 import contextlib
 
@@ -43,7 +43,7 @@ def test_no_body_is_waited_for_or_kept(
             client.send(b"10000\r\n" + b"x" * 65536)
         answer = client.answer(method)
         assert (answer.status, answer.headers["connection"]) == (status, "close")
-        # What is sent in spite of it is dropped.
+        # A body that is sent in spite of it is dropped.
         client.send(b"x" * 500_000)
         assert client.rest() == b""
     assert closed.application.context.buffers.used == 0

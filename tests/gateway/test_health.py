@@ -1,4 +1,4 @@
-"""GET /health: what it says of each part, and of the whole."""
+"""GET /health: the checks of the components, and the status of the whole."""
 
 import asyncio
 import datetime

@@ -1,4 +1,4 @@
-"""Limits through real sockets: what each scope allows, what a client is told, and that everything is given back."""
+"""Limits through real sockets: what each scope allows, the fields of the response, and the release of everything."""
 
 import json
 import socket
@@ -255,7 +255,7 @@ def test_two_gateways_share_limits_by_redis(tmp_path: Path) -> None:
         with limited(**shared) as one, limited(**shared) as other:
             answers = [ask(stack) for _ in range(20) for stack in (one, other)]
             granted = [answer.status_code for answer in answers].count(200)
-            # What a lease sets aside can be at the gateway that does not need it.
+            # The reserve of a lease can be at the gateway that does not need it.
             assert 16 <= granted <= 20
             assert answers[0].headers["x-ratelimit-limit-requests"] == "20"
             assert "this API key may take 20 requests a minute" in answers[-1].text

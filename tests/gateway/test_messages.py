@@ -80,7 +80,7 @@ def test_a_tool_runs_to_the_end(stack: Stack) -> None:
 
 
 def test_the_tool_runner_of_the_sdk_sends_whole_conversations(stack: Stack, anthropic_sdk: Clients) -> None:
-    """By default it asks the server to keep the conversation, and continues without that if the server refuses."""
+    """By default it requests stored conversations, and continues without them if the server refuses."""
 
     @anthropic.beta_tool
     def add(a: int, b: int) -> str:

@@ -144,7 +144,7 @@ def test_an_input_that_the_model_does_not_accept_is_refused(part: dict[str, obje
         if kind != "audio":
             assert "models that do: glm-5.3-flash, " in error["message"]
             assert ask(stack, "glm-4.6v", messages=messages).status_code == 200
-        # A model that the catalogue does not have is asked.
+        # A model outside the catalogue gets the request.
         assert ask(stack, "unknown", messages=messages).status_code == 200
 
 

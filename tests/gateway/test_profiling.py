@@ -1,4 +1,4 @@
-"""/debug/pprof/: what works without a main thread, and who may ask."""
+"""/debug/pprof/: the parts that work without a main thread, and access."""
 
 import tracemalloc
 

@@ -249,7 +249,7 @@ def test_langchain_structured_output(shared: Stack) -> None:
 
 
 def test_zai_sdk(shared: Stack) -> None:
-    # Its annotations join streamed and whole answers; what comes is told by ``stream``.
+    # Its annotations join streamed and whole responses; ``stream`` decides which one comes.
     client: Any = ZaiClient(api_key="abc.def", base_url=shared.base_url)
     answer = client.chat.completions.create(model="glm-4.6", messages=[{"role": "user", "content": "Hello"}])
     assert answer.choices[0].message.content.startswith("Gateways")

@@ -23,7 +23,7 @@ def traced(request: pytest.FixtureRequest) -> Iterator[Stack]:
 
 
 def asked(stack: Stack, headers: dict[str, str]) -> dict[str, str]:
-    """What the upstream was sent of a request with ``headers``."""
+    """The trace fields of the upstream request for a request with ``headers``."""
     httpx.post(f"{stack.base_url}/chat/completions", json=CHAT, headers=headers).raise_for_status()
     return last_head(stack)
 

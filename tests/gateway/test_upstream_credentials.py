@@ -1,4 +1,4 @@
-"""Credentials that fail, in front of a simulator whose faults come with the token: who serves, and what a user sees."""
+"""Credentials that fail, with a simulator whose faults depend on the token: the one that serves, and the response."""
 
 import asyncio
 import logging

@@ -77,7 +77,7 @@ def choices_in(response: httpx.Response) -> list[dict[str, dict[str, str]]]:
 
 
 def broken(pieces: tuple[bytes, ...], platform: str, **fields: object) -> tuple[str, Ending | None]:
-    """What the client of an incomplete stream receives, and the ending in the record."""
+    """The bytes that the client of an incomplete stream receives, and the ending in the record."""
     text = b""
     with Replies(lambda _: streamed(*pieces)) as upstream, upstream.stack(platform, ZTOAPI_MAX_TRIES="1") as stack:
         body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "hi"}], "stream": True, **fields}

@@ -36,7 +36,7 @@ def read(path: Path) -> dict[str, ClientKey]:
 
 
 def problems(path: Path) -> list[str]:
-    """What is wrong with a file, its path left out."""
+    """The problems of a file, without its path."""
     found = Problems()
     read_key_file(path, found, [])
     return [line.replace(str(path), "FILE") for line in found.lines]

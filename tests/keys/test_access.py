@@ -1,4 +1,4 @@
-"""What a client gets with which key, from a whole gateway."""
+"""The responses of a whole gateway to each kind of key."""
 
 import datetime
 import json

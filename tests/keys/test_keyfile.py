@@ -1,4 +1,4 @@
-"""The key file: what may stand in it, what is said of what may not, and how commands change it."""
+"""The key file: its valid contents, the messages for invalid ones, and the commands that change it."""
 
 import datetime
 import os

@@ -182,7 +182,7 @@ def killed_with_the_lock() -> dict[str, int]:
     shared = SharedLimits([key], 2, clock=StillClock())
     descriptors: Descriptors = ((key, "alice"),)
     held = counters(1)
-    # Once only: shared.limiter(0) says that whoever was worker 0 is dead.
+    # Once only: shared.limiter(0) declares the former worker 0 dead.
     limiter = shared.limiter(0)
     mine = limiter.reserve(descriptors)
 

@@ -49,7 +49,7 @@ def test_each_takes_as_it_would_alone_and_all_or_none(
                 ]
         else:
             for place, tat, old in zip(places, words, before, strict=True):
-                # What was full may be short of a tick of a clock that is not exact: less than a nanosecond.
+                # A full bucket may be short of a tick of a clock that is not exact: less than a nanosecond.
                 assert tat == old or (place.rate.idle(old, now) and place.rate.idle(tat, now + 1))
 
 

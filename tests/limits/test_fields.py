@@ -1,4 +1,4 @@
-"""What answers say of limits, what a request is estimated to take, and who a client is."""
+"""The limit fields of responses, the estimate of a request, and the identity of a client."""
 
 import re
 

@@ -94,7 +94,7 @@ def test_every_rate_that_can_be_configured_can_be_counted(limit: int, burst: int
 
 
 def too_large() -> str:
-    """What is describe of a configured rate that is too large."""
+    """The message for a configured rate that is too large."""
     problems = Problems()
     option = next(option for option in options_of(TrafficLimits) if option.name == "tokens_per_minute")
     convert(Setting(str(MOST + 1), "tokens_per_minute", "test"), option, problems)

@@ -242,7 +242,7 @@ def test_a_store_that_has_forgotten_the_script_is_given_it_again(server: RedisSe
             await redis.script_flush()
             assert isinstance(await decide(limiters[0], BOB), RedisReservation)
             assert limiters[0].statistics().failures == 0
-            # What it keeps goes away by itself, and shows no name.
+            # Its entries expire by themselves, and contain no name.
             keys = await redis.keys("*/*")
             assert len(keys) == 6
             assert not any(b"alice" in key for key in keys)
@@ -307,7 +307,7 @@ def test_a_client_that_leaves_at_any_moment_leaves_nothing_behind(server: RedisS
             assert isinstance(answer, RedisReservation)
             answer.finish(0)
         assert 0 < answered < 60
-        # The store hears of the tokens a moment later.
+        # The tokens reach the store a moment later.
         while isinstance(await decide(limiter, descriptors, 950), Rejection):
             await a_moment()
 

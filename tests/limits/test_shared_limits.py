@@ -1,4 +1,4 @@
-"""One worker's limits: all or nothing over every scope, what a client is told, and bounded memory."""
+"""One worker's limits: all or nothing over every scope, the fields of the response, and bounded memory."""
 
 import pytest
 from hypothesis import given
@@ -46,7 +46,7 @@ NO_TOKEN = tokens("no_token", 1)
 
 
 def standing(limits: LocalLimiter, descriptors: Descriptors) -> list[int]:
-    """What every limit of ``descriptors`` has left, seen by requested that cannot be granted."""
+    """The rest of each limit of ``descriptors``, from the refusal of a request that cannot be granted."""
     left: list[int] = []
     for scope, subject in descriptors:
         seen = {
@@ -115,7 +115,7 @@ def test_an_estimate_is_settled(used: int | None, left: int) -> None:
     descriptors: Descriptors = ((KEY, "alice"),)
     granted(limits.reserve(descriptors, 80)).finish(used)
     assert standing(limits, descriptors) == [3, left, 3]
-    # What was used beyond the limit is paid for by waiting: 150 used, 100 back in a second.
+    # Use beyond the limit delays later requests: 150 used, 100 back in a second.
     clock.now += SECOND_NS
     assert standing(limits, descriptors) == [4, 50 if used == 150 else 100, 3]
 
@@ -176,7 +176,7 @@ def test_who_had_a_row_that_is_another_names_now_leaves_it_alone() -> None:
     early[0].finish(40)
     early[1].finish(105)
     assert (left("c"), left("d")) == (10, 10)
-    # There are two rows; who has none now shares one, and has one again as soon as one is idle.
+    # There are two rows; an address without one shares a row, and gets its own as soon as one is idle.
     assert left("a") == left("b") == 95
     granted(limits.reserve(((model, "a"),), 95))
     assert (left("a"), left("b")) == (0, 0)

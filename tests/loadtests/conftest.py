@@ -1,4 +1,4 @@
-"""Scenario runs take a while and need locust, wrk and hey: they run where they are asked for, ``pytest -m load``."""
+"""Scenario runs take a while and need locust, wrk and hey: they run only with ``pytest -m load``."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is read from hey's report. The reports are hey 0.1.4's own words."""
+"""The figures that are read from hey's report. The reports are copies of hey 0.1.4's output."""
 
 import pytest
 

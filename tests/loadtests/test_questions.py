@@ -1,4 +1,4 @@
-"""Requests of the load tests: the simulator takes them, and answers with as many deltas as they say."""
+"""Requests of the load tests: the simulator accepts them, and its responses have the requested number of deltas."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Every load test runs as its documentation says, counts what really happened, and fails when it should.
+"""Every load test runs as documented, counts the real events, and fails when it should.
 
 All runs are started at once, each against a demo of its own, so that the simulator's counts are those of one run.
 """
@@ -76,7 +76,7 @@ def test_scenario_runs_and_reports_all_that_happened(runs: dict[str, Finished], 
     assert truncation.events == answered.events
     left, limited = run.total("disconnect").events, run.total("rate limited").events
     assert run.total("TTFT").events == answered.events + left
-    # While its credential rests after a refusal the gateway itself refuses, and the simulator hears nothing of it.
+    # While its credential rests after a refusal the gateway itself refuses, and the simulator gets no request.
     assert answered.events + left <= run.demo.stats()["requests"] <= answered.events + left + limited
     entries = run.entries
     assert run.process.csv_counts() == {name: (entry.events, entry.failures) for name, entry in entries.items()}
@@ -134,7 +134,7 @@ def test_disconnects_reach_the_upstream(runs: dict[str, Finished]) -> None:
 def test_a_limited_tenant_waits_and_the_others_do_not(runs: dict[str, Finished]) -> None:
     entries = runs["tenants"].entries
     limited = entries["rate limited [tenant 3]"]
-    # Two users of it, each told to wait for longer than the run.
+    # Two users of it, each with a retry-after beyond the end of the run.
     assert limited == Entry(2, 0, 2 * 6)
     assert "E2E [tenant 3]" not in entries
     for place in (1, 2):
@@ -150,7 +150,7 @@ def test_an_agent_sends_results_of_its_calls(runs: dict[str, Finished]) -> None:
 
 
 class Failing(NamedTuple):
-    """A run that must fail: whether it asks the simulator instead of the gateway, its arguments, its thresholds."""
+    """A run that must fail: whether it uses the simulator instead of the gateway, its arguments, its thresholds."""
 
     simulator_alone: bool
     arguments: tuple[str, ...]

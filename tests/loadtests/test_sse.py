@@ -1,4 +1,4 @@
-"""What the load tests make of a streamed answer: real bytes in, times and verdicts out."""
+"""The reader of streamed responses in the load tests: real bytes in, times and verdicts out."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Limits for a load test: what a file may say, and what breaks it."""
+"""Thresholds of a load test: the valid files, and the results that break a threshold."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -51,7 +51,7 @@ def test_wrk_counts_whole_answers(demo: Demo) -> None:
     [("500", "bad_status"), ("no_done", "no_done"), ("huge", "wrong_events"), ("truncate", "socket_errors")],
 )
 def test_wrk_fails_for_bad_answers(demo: Demo, fault: str, kind: str) -> None:
-    # A huge event is one more than was asked for.
+    # A huge event is one more than requested.
     code, shown = run(WRK, demo.simulator, f"glm-4.6:fault={fault}" + (":size=9" if fault == "huge" else ""))
     assert code == 3
     assert [name for name in ("bad_status", "no_done", "wrong_events", "socket_errors") if shown[name]] == [kind]

@@ -25,7 +25,7 @@ def open_page(
     expected: str | None = None,
 ) -> Iterator[Page]:
     """The page at ``url``. Errors, refusals by the Content-Security-Policy among them, and requests to other hosts fail
-    the test; but not messages that match ``expected``, which a browser writes about answers that the test asks for."""
+    the test; but not messages that match ``expected``, which a browser writes about responses that the test causes."""
     context = browser.new_context(viewport=size, color_scheme="dark" if dark else "light", locale=language)
     wrong: list[str] = []
     page = context.new_page()

@@ -22,12 +22,12 @@ from ztoapi.telemetry.layout import MODELS, ModelCell
 HOUR = 3600
 HOSTILE = "<img src=x onerror=alert(1)>"
 CUT_OFF = "ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY"
-"""What Chromium writes to its console about a gateway that is away."""
+"""The messages of Chromium's console about a gateway that is away."""
 
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Stack]:
-    """It has answered, failed, and been spoken to by somebody with bad intentions."""
+    """A gateway with successful, failed and hostile requests."""
     with Stack(options=Options(itl_ms=1.0)) as stack:
         for _ in range(3):
             ask(stack)
@@ -156,7 +156,7 @@ def test_a_request_is_opened_and_closed_by_keyboard(browser: Browser, gateway: S
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
         expect(button).to_be_focused()
-        # A row that somebody stands on does not move away.
+        # The row with the keyboard focus does not move away.
         ask(gateway)
         expect(page.locator("#held")).to_be_visible()
         expect(button).to_have_attribute("aria-label", name)
@@ -323,7 +323,7 @@ def test_it_speaks_chinese(browser: Browser, gateway: Stack) -> None:
 
 
 def test_both_languages_say_everything(browser: Browser, gateway: Stack) -> None:
-    """The same keys, with the same values put in; and all that the page asks for are there."""
+    """The same keys, with the same values put in; and every key that the page uses exists."""
     with open_page(browser, f"{gateway.url}/dashboard") as page:
         tables: list[dict[str, str]] = page.evaluate(
             "Promise.all([import('/dashboard/english.js'), import('/dashboard/chinese.js')])"

@@ -1,4 +1,4 @@
-"""The flame graph in a real browser, opened from a file as whoever kept it would."""
+"""The flame graph in a real browser, opened from a saved file."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""/openapi.json says what is true: it is valid, current and whole, and its lines run."""
+"""/openapi.json is valid, current and complete, and its examples run."""
 
 import ast
 import json
@@ -25,7 +25,7 @@ OPERATIONS = {
 }
 PAGES = {"/", "/docs", "/openapi.json"}
 OPERATORS = ("/metrics", "/dashboard", "/debug")
-"""What operators read is none of the API that clients are told of: docs/monitoring.md and docs/profiling.md have it."""
+"""The operators' paths are not part of the clients' API: docs/monitoring.md and docs/profiling.md describe them."""
 OF_OPERATORS = ("simulator", "profiling")
 WRONG: dict[str, tuple[object, ...]] = {
     "model": (None, 1, "x" * 257),
@@ -154,7 +154,7 @@ def test_errors_of_the_messages_api_are_as_the_reference_has_them(gateway: Stack
 
 
 def test_schemathesis_finds_nothing(gateway: Stack, tmp_path: Path) -> None:
-    """Whatever the reference allows is answered as it says, and what it does not allow is refused."""
+    """Requests that the reference allows get a response of its schema, and all others are refused."""
     command = [
         *(str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(Path(__file__).with_suffix(".toml"))),
         *("run", f"{gateway.url}/openapi.json", "--header", f"Authorization: Bearer {KEY}", "--no-color"),

@@ -20,7 +20,7 @@ PAGES = sorted(path.parent.name for path in STATIC.rglob("index.html"))
 
 
 class Links(HTMLParser):
-    """What a page refers to, and what the Content-Security-Policy would refuse."""
+    """The references of a page, and the parts that the Content-Security-Policy would refuse."""
 
     def __init__(self) -> None:
         super().__init__()

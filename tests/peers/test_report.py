@@ -1,4 +1,4 @@
-"""The comparison's arithmetic, what it refuses to tell, its table and its chart, on plain results."""
+"""The comparison's arithmetic, the figures that it withholds, its table and its chart, on plain results."""
 
 import xml.etree.ElementTree as ElementTree
 

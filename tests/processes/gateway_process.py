@@ -19,8 +19,8 @@ __all__ = ["GatewayProcess", "gateway"]
 
 
 class GatewayProcess:
-    """``environment`` is all it gets of one, besides PATH; unless it says otherwise there is no access log. ``url`` is
-    where it listens; ``open_files`` are its soft and hard limit of them."""
+    """``environment`` is its whole environment besides PATH; there is no access log unless a variable enables it.
+    ``url`` is its address; ``open_files`` are its soft and hard limits on them."""
 
     open_files: tuple[int, int] | None = None
 
@@ -64,8 +64,8 @@ class GatewayProcess:
             assert self._reads(WAIT_SECONDS), f"never printed {pattern}: {self.output}"
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Read on until ``condition`` holds, which is looked at a hundred times a second: more often would keep a core
-        from whom it waits for."""
+        """Reads until ``condition`` holds. It is checked a hundred times a second; more often would take a core
+        from the process that is waited for."""
         for _ in range(int(WAIT_SECONDS * 100)):
             if condition():
                 return
@@ -82,7 +82,7 @@ class GatewayProcess:
         return data != b""
 
     def rest(self) -> str:
-        """What it printed since the last look, once it has ended."""
+        """The output since the last call, once the process has ended."""
         assert self._process.stdout is not None
         return self._process.stdout.read().decode()
 

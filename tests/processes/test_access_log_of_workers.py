@@ -144,7 +144,7 @@ def test_text_on_demand(simulator: Stack, path: Path) -> None:
 
 
 def test_a_reader_that_takes_nothing_does_not_stop_the_gateway(simulator: Stack) -> None:
-    """Its standard output is a pipe here, which nobody reads from."""
+    """Its standard output is a pipe without a reader here."""
     with gateway(simulator, ZTOAPI_ACCESS_LOG="stdout") as process:
         with httpx.Client() as client:
             for _ in range(400):

@@ -17,7 +17,7 @@ from ztoapi.telemetry.log_file import LogFile
 
 
 def stores(process: GatewayProcess) -> list[dict[str, str]]:
-    """What the gateway says of its stores."""
+    """The gateway's checks of its stores."""
     checks = httpx.get(f"{process.url}/health").json()["checks"]
     return [one for part in ("redis:limits", "redis:cache") for one in checks[part]]
 

@@ -23,7 +23,7 @@ def simulator() -> "Stack":  # type: ignore[misc]  # a generator fixture
 
 
 def ask(process: GatewayProcess, model: str) -> socket.socket:
-    """A client with a small receive buffer that has asked for a stream and read nothing of it."""
+    """A client with a small receive buffer that has requested a stream and read nothing of it."""
     payload = json.dumps({"model": model, "messages": [{"role": "user", "content": "x"}], "stream": True}).encode()
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

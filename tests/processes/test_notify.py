@@ -1,4 +1,4 @@
-"""What a service manager hears of a real gateway on a real socket."""
+"""The notifications of a real gateway to a service manager, on a real socket."""
 
 import contextlib
 import signal
@@ -30,14 +30,14 @@ class Manager:
         return self._sock.recv(4096).decode()
 
     def waits_for(self, state: str) -> list[str]:
-        """All that is said up to ``state``."""
+        """All notifications up to ``state``."""
         heard = [self.hears()]
         while heard[-1] != state:
             heard.append(self.hears())
         return heard
 
     def has_heard(self) -> list[str]:
-        """What has come and was not looked at."""
+        """The received notifications that have not been read."""
         self._sock.setblocking(False)
         heard: list[str] = []
         with contextlib.suppress(BlockingIOError):

@@ -62,7 +62,7 @@ def test_second_signal_ends_at_once_with_1(simulator: Stack, workers: str) -> No
             next(lines)
             process.kill(signal.SIGTERM)
             if workers == "1":
-                # Readiness tells that the first signal has been taken; two pending ones would become one.
+                # Readiness shows that the first signal has been handled; two pending ones would become one.
                 process.wait_for(lambda: is_draining(process.url))
             process.kill(signal.SIGINT)
             with pytest.raises(httpx.RemoteProtocolError):
@@ -136,7 +136,7 @@ def test_workers_end_when_their_supervisor_is_killed(simulator: Stack) -> None:
 
 
 def test_workers_share_the_load(simulator: Stack) -> None:
-    """Each worker has its own socket: the ids, which begin with the worker's own prefix, tell who answered."""
+    """Each worker has its own socket: the ids begin with a prefix that identifies the worker."""
     with gateway(simulator, WORKERS="2") as process:
         prefixes = {httpx.get(f"{process.url}/livez").headers["x-request-id"][:16] for _ in range(60)}
         assert len(prefixes) == 2

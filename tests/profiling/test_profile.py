@@ -145,7 +145,7 @@ def test_speedscope_keeps_the_order_of_time() -> None:
 
 
 class Asker:
-    """What a handler needs of an exchange; ``task`` is what it spawns."""
+    """The part of an exchange that a handler needs; ``task`` is the spawned task."""
 
     def __init__(self, query: bytes) -> None:
         self.request = Request("GET", "/debug/pprof/profile", query, {}, True)
@@ -166,7 +166,7 @@ def test_nothing_is_sampled_for_a_client_that_leaves_at_once() -> None:
         leaving.task.cancel()
         await asyncio.wait([leaving.task])
         assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
-        # Nor is anybody else refused for it.
+        # No other request is refused because of it.
         handler.handle_profile(cast("Exchange", staying))
         assert staying.task is not None
         await asyncio.wait([staying.task], timeout=0)

@@ -71,7 +71,7 @@ def _is_state(name: str, value: ast.expr, frozen: Iterable[str]) -> bool:
 
 
 def _is_frozen(node: ast.ClassDef) -> bool:
-    """A named tuple, or a struct or dataclass that says ``frozen=True``."""
+    """A named tuple, or a struct or dataclass with ``frozen=True``."""
     decorated = [word for call in node.decorator_list if isinstance(call, ast.Call) for word in call.keywords]
     return any(ast.unparse(base).endswith("NamedTuple") for base in node.bases) or any(
         word.arg == "frozen" and isinstance(word.value, ast.Constant) and word.value.value is True
@@ -80,7 +80,7 @@ def _is_frozen(node: ast.ClassDef) -> bool:
 
 
 def _altered(tree: ast.Module) -> set[str]:
-    """What the module writes an item of, deletes an item of, or calls a mutating method of."""
+    """The names whose items the module assigns or deletes, or whose mutating methods it calls."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):

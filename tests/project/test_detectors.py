@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ztoapi"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 EXTRAS = {"opentelemetry": PACKAGE / "telemetry" / "tracing.py"}
-"""What an extra brings, and the module that needs it."""
+"""The distribution of an extra, and the module that needs it."""
 IMPORTABLE = [path for path in MODULES if all(path != EXTRAS[one] or importlib.util.find_spec(one) for one in EXTRAS)]
 TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
 MAX_CLASS_LINES = 250
@@ -100,7 +100,7 @@ def test_sources_are_ascii_and_hold_no_pages() -> None:
 
 
 def test_modules_keep_no_state() -> None:
-    """What a module holds is a constant: a literal in upper case that nobody alters, or immutable by its type."""
+    """Each name of a module is a constant: an unaltered literal in upper case, or immutable by its type."""
     found: list[str] = []
     for path in IMPORTABLE:
         names = module_state(path.read_text("utf-8"))

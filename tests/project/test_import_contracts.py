@@ -1,4 +1,4 @@
-"""Who may import whom: the tree keeps the contracts, and each contract fails on a seeded violation."""
+"""Import contracts: the tree keeps them, and each contract fails on a seeded violation."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The two READMEs say the same, and what they say of memory blocks is what the gate counts."""
+"""The two READMEs agree, and their figures of memory blocks are those that the gate counts."""
 
 import re
 import tomllib
@@ -35,7 +35,7 @@ def figures(page: str) -> list[list[str]]:
 
 
 def shells(page: str) -> list[str]:
-    """What is to be typed, but for the values that are told in words."""
+    """The commands to type, without their translated values."""
     return [re.sub(r"=\S+", "=", block) for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
 
 

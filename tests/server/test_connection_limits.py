@@ -22,7 +22,7 @@ def status(connection: Connection) -> int:
 
 @pytest.fixture
 def full(make_worker: MakeWorker) -> Worker:
-    """A worker that takes three connections, each asked for once a second apart, the first of them busy."""
+    """A worker with room for three connections, each opened a second after the other, the first of them busy."""
     worker = make_worker(limits=Limits(max_connections=3))
     for request in (HELD, GET, GET):
         worker.connect().send(request)

@@ -11,7 +11,7 @@ SECOND_NS = 1_000_000_000
 
 
 class Stream:
-    """One stream; ``rest`` is how many seconds each piece costs, ``heard`` what its source is told."""
+    """One stream; ``rest`` is the seconds that each piece costs, ``calls`` the calls to pause and resume its source."""
 
     def __init__(self, worker: Worker) -> None:
         self.connection: Connection = worker.connect()
@@ -19,10 +19,10 @@ class Stream:
         self.exchange: Exchange = worker.held.pop()
         self.rest = 0.0
         self.sizes: list[int] = []
-        self.heard: list[str] = []
+        self.calls: list[str] = []
         self.exchange.pace = self.charge
-        self.exchange.on_pause = lambda: self.heard.append("pause")
-        self.exchange.on_resume = lambda: self.heard.append("resume")
+        self.exchange.on_pause = lambda: self.calls.append("pause")
+        self.exchange.on_resume = lambda: self.calls.append("resume")
         self.exchange.start_stream()
 
     def charge(self, size: int) -> int:
@@ -38,7 +38,7 @@ def stream(worker: Worker) -> Stream:
 def test_a_stream_within_its_pace_is_left_alone(stream: Stream) -> None:
     stream.exchange.stream.write(b"data: 1\n\n")
     stream.exchange.stream.end()
-    assert stream.heard == []
+    assert stream.calls == []
     assert b"data: 1\n\n" in stream.connection.received
 
 
@@ -47,9 +47,9 @@ def test_it_rests_for_as_long_as_it_is_told(stream: Stream, worker: Worker) -> N
     stream.exchange.stream.write(b"data: 1\n\n")
     assert b"data: 1\n\n" in stream.connection.received
     worker.loop.advance(1.9)
-    assert stream.heard == ["pause"]
+    assert stream.calls == ["pause"]
     worker.loop.advance(0.2)
-    assert stream.heard == ["pause", "resume"]
+    assert stream.calls == ["pause", "resume"]
 
 
 def test_what_its_source_still_gives_is_sent_and_charged(stream: Stream, worker: Worker) -> None:
@@ -59,7 +59,7 @@ def test_what_its_source_still_gives_is_sent_and_charged(stream: Stream, worker:
     assert b"data: 2\n\n" in stream.connection.received
     assert len(stream.sizes) == 2
     worker.loop.advance(2.1)
-    assert stream.heard == ["pause", "resume"]
+    assert stream.calls == ["pause", "resume"]
 
 
 def test_room_in_the_socket_does_not_end_a_rest(stream: Stream, worker: Worker) -> None:
@@ -68,9 +68,9 @@ def test_room_in_the_socket_does_not_end_a_rest(stream: Stream, worker: Worker) 
     stream.exchange.stream.write(b"x" * 100_000)
     stream.connection.transport.take(100_000)
     worker.loop.advance(1.0)
-    assert "resume" not in stream.heard
+    assert "resume" not in stream.calls
     worker.loop.advance(1.1)
-    assert stream.heard[-1] == "resume"
+    assert stream.calls[-1] == "resume"
 
 
 def test_the_end_of_a_rest_does_not_fill_a_full_socket(stream: Stream, worker: Worker) -> None:
@@ -78,10 +78,10 @@ def test_the_end_of_a_rest_does_not_fill_a_full_socket(stream: Stream, worker: W
     stream.connection.transport.blocked = True
     stream.exchange.stream.write(b"x" * 100_000)
     worker.loop.advance(2.1)
-    assert "resume" not in stream.heard
+    assert "resume" not in stream.calls
     stream.connection.transport.take(200_000)
     worker.loop.advance(0.0)
-    assert stream.heard[-1] == "resume"
+    assert stream.calls[-1] == "resume"
 
 
 def test_a_stream_that_ends_while_it_rests_leaves_nothing_behind(stream: Stream, worker: Worker) -> None:
@@ -89,4 +89,4 @@ def test_a_stream_that_ends_while_it_rests_leaves_nothing_behind(stream: Stream,
     stream.exchange.stream.write(b"data: 1\n\n")
     stream.exchange.stream.end()
     worker.loop.advance(3.0)
-    assert stream.heard == ["pause"]
+    assert stream.calls == ["pause"]

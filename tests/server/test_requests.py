@@ -272,7 +272,7 @@ def test_a_body_too_large_is_refused_while_it_is_being_sent_and_the_refusal_is_r
         else:
             client.get("/b", "transfer-encoding: chunked\r\n", method="POST")
             client.send(b"dbba0\r\n")
-        # What is sent behind the refusal is read and dropped: a reset would show as an error here.
+        # Bytes sent after the refusal are read and dropped: a reset would show as an error here.
         for _ in range(90):
             client.send(b"x" * 10_000)
         answer = client.answer()

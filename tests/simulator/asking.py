@@ -1,4 +1,4 @@
-"""How the simulator's tests ask, and read what comes."""
+"""Requests of the simulator's tests, and readers of the responses."""
 
 import json
 import socket
@@ -47,7 +47,7 @@ def raw_request(path: str, model: str, *, stream: bool = True) -> bytes:
 
 
 def read_to_the_end(port: int, request: bytes) -> tuple[bytes, bool]:
-    """What the server sends until it closes, and whether it did so with a reset."""
+    """The bytes that the server sends until it closes, and whether it closed with a reset."""
     parts: list[bytes] = []
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(request)

@@ -47,7 +47,7 @@ def test_a_malformed_script_is_refused(text: str) -> None:
 
 
 def history(path: str, *, stream: bool, content: object = SCRIPT) -> list[dict[str, Any]]:
-    """The messages of a conversation that follows the script to its end, each turn asked of ``path``."""
+    """The messages of a conversation that follows the script to its end, each turn a request to ``path``."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     with Stack() as stack:
         while messages[-1]["role"] != "assistant":

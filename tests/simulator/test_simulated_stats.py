@@ -1,4 +1,4 @@
-"""What ``/sim/stats`` says, of one worker and of several."""
+"""The figures of ``/sim/stats``, of one worker and of several."""
 
 import json
 import socket

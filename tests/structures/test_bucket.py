@@ -68,7 +68,7 @@ steps = st.lists(
 
 @given(rate=rates, now=starts, history=steps)
 def test_no_window_sees_more_than_rate_and_burst(rate: Rate, now: int, history: list[tuple[int, str, int]]) -> None:
-    """Less what is given back in it. Whatever the order: nothing here is told who takes."""
+    """Without the units that are given back in it. The order and the taker do not matter."""
     tat, seen = FULL, list[tuple[int, int]]()
     for hundredths, what, amount in history:
         now += int(nanoseconds_of(rate, Fraction(hundredths, 100)))
@@ -125,7 +125,7 @@ def test_where_the_ticks_are_exact_it_is_the_textbook_bucket(
 
 @given(rate=rates, now=starts, count=st.integers(1, 200))
 def test_no_fraction_is_lost(rate: Rate, now: int, count: int) -> None:
-    """One unit at a time, each as soon as it is there: the last comes when the rate says.
+    """One unit at a time, each as soon as it is available: the last one at the time given by the rate.
 
     A tick and a nanosecond late at most, however many there were. Only with a burst so small that each unit finds the
     bucket full is it that for each.

@@ -1,4 +1,4 @@
-"""Deadlines: who is told, when, and in the face of changes during the scan."""
+"""Deadlines: which callbacks run, when, and with changes during the scan."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The bounded map against a plain list of its entries, and its bound against what Python says of its memory."""
+"""The bounded map against a plain list of its entries, and its bound against the memory that Python measures."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""Lines of the access log: what they say, and that nobody can write a second one into them."""
+"""Lines of the access log: their contents, and that no field can add a second line."""
 
 import json
 import re

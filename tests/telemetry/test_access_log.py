@@ -1,4 +1,4 @@
-"""The access log of a worker: everything comes out, in order, and what cannot be written stops nobody."""
+"""The access log of a worker: every line is written, in order, and a failed write stops no request."""
 
 import contextlib
 import json
@@ -112,7 +112,7 @@ def test_a_reader_that_stands_still_stops_nobody_and_memory_is_bounded(
     where, reader = pipe
     log = log_to(where)
     for number in range(10_000):
-        # Neither this nor the close waits for the reader, of whom nobody takes anything.
+        # Neither this nor the close waits for the reader, which never reads.
         log.add(make_record(str(number)))
         log.on_deadline(0.0)
     log.close()

@@ -136,7 +136,7 @@ def test_the_largest_live_record_has_room() -> None:
 
 
 def test_a_lost_record_of_any_length_leaves_its_neighbour_alone() -> None:
-    """That a worker died says more than that it was at work: a record that just had room has none any more."""
+    """The record of a dead worker is longer than that of a live one: a record that just had room has none any more."""
     board = MetricsBoard()
     slot = board.slot(0)
     for written, length in enumerate(range(600, 1000)):
@@ -169,7 +169,7 @@ def test_requests_in_flight_come_first_and_once() -> None:
 
 
 def fill(slot: Slot, letter: int, stop: multiprocessing.synchronize.Event) -> None:
-    """Write records that are all one letter, of lengths that tell the letter."""
+    """Writes records that repeat one letter, with lengths that identify the letter."""
     size = 300 + letter
     while not stop.is_set():
         for place in range(8):
@@ -203,7 +203,7 @@ def test_records_are_never_torn() -> None:
 
 
 def note(slot: Slot, stop: multiprocessing.synchronize.Event) -> None:
-    """Write seconds of one place, all of whose words say which one it is."""
+    """Writes seconds of one place, whose words all have the number of the second."""
     turn = 0
     while not stop.is_set():
         turn = turn % 9 + 1
@@ -296,7 +296,7 @@ def test_of_what_looks_after_the_gateway_nothing_is_lost(path: str, lost: int) -
 
 
 def test_what_looks_after_the_gateway_counts_for_nothing_else_even_without_room() -> None:
-    """Anybody may ask open paths by any method, which with the answers' codes is more than there are rows."""
+    """Open paths accept any method, and its combinations with the status codes are more than the rows."""
     board = MetricsBoard()
     recorder = BoardRecorder(board.slot(0))
     for number in range(CODES.rows + 50):

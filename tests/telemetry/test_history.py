@@ -1,4 +1,4 @@
-"""The history: every count saved once, by whichever process, whoever dies; hours and days as they are shown."""
+"""The history: every count is saved once, by any process, even if processes die; the hours and days of the report."""
 
 import multiprocessing
 import multiprocessing.synchronize
@@ -218,7 +218,7 @@ def _save_when_told(history: History, told: multiprocessing.synchronize.Event) -
 
 
 def test_a_file_that_was_deleted_is_begun_anew_by_whichever_worker(path: Path, clock: Clock) -> None:
-    """What one worker has saved is none of the hour in which another one finds the file gone."""
+    """The counts that one worker has saved are not part of the hour in which another one finds the file deleted."""
     board = MetricsBoard()
     history = opened(path, board, clock)
     told = FORK.Event()

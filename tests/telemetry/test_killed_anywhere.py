@@ -1,6 +1,6 @@
-"""A worker is killed at every instant that can be told from others: each request is counted once, or lost once.
+"""A worker is killed at every distinguishable instant: each request is counted once, or lost once.
 
-What others see of a worker are its stores into the board, so that it is enough to die right before each of them.
+Only its stores into the board are visible to other workers, so it is enough to die right before each of them.
 """
 
 import dis
@@ -42,7 +42,7 @@ def chat() -> RequestRecord:
 
 
 def serve(recorder: BoardRecorder) -> None:
-    """One streamed chat, as far as the board hears of it."""
+    """One streamed chat, as far as it reaches the board."""
     one = chat()
     recorder.begin(one)
     recorder.begin_stream(one)

@@ -32,5 +32,5 @@ def test_quantiles_are_those_of_ten_seconds_and_all_workers() -> None:
     assert all(value is not None and edges[2] < value <= edges[3] for value in highest[5:8])
     assert all(value is not None and edges[6] < value <= edges[7] for value in highest[8:18])
     assert all(value == edges[3] for value in middle[8:15])
-    # What was ten seconds ago is no part of it any more.
+    # Events of ten seconds ago do not count any more.
     assert all(value is not None and edges[6] < value <= edges[7] for value in middle[15:18])

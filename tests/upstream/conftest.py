@@ -17,7 +17,7 @@ from ztoapi.upstream.httpx_client import HttpxClient
 
 @pytest.fixture(scope="module")
 def cheap_collection() -> Iterator[None]:
-    """What was imported until now need not be walked by the collection after each test."""
+    """Keeps the modules that are imported so far out of the collection after each test."""
     gc.collect()
     gc.freeze()
     yield
@@ -37,7 +37,7 @@ def config() -> UpstreamConfig:
 
 @pytest.fixture
 async def logged(anyio_backend: object) -> list[BaseException]:
-    """What reaches the loop's exception handler, which would fail a test that does not ask for this."""
+    """The calls of the loop's exception handler. Such a call fails a test that does not use this fixture."""
     errors: list[BaseException] = []
 
     def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ async def native(anyio_backend: object, config: UpstreamConfig) -> AsyncIterator
     await settle(lambda: no_task_is_left() and client.pool.statistics().busy == 0)
     await client.close()
     await settle(lambda: not len(deadlines))
-    # An unclosed transport says so when it is collected, and warnings are errors.
+    # An unclosed transport warns when it is collected, and warnings are errors.
     gc.collect()
 
 

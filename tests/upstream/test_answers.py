@@ -1,4 +1,4 @@
-"""What the sink hears of an answer, and how each broken one ends. Both clients, where both can tell the difference."""
+"""The calls of the sink for each response, and the ends of broken ones. With both clients, if both notice the fault."""
 
 from collections.abc import Callable
 
@@ -271,7 +271,7 @@ async def test_malformed_chunks(native: Native, upstream: Upstream, broken: byte
     await peer.closed_by_gateway()
 
 
-# -- nobody to connect to -------------------------------------------------------------------------------------------
+# -- no server to connect to ----------------------------------------------------------------------------------------
 
 
 async def test_connection_refused(client: Client) -> None:
@@ -321,7 +321,7 @@ async def test_an_upstream_that_speaks_first_is_not_believed(native: Native, ups
         heard = Heard()
         native.client.send(upstream.request(), heard)
         await heard.ended()
-        # The answer may come before or after the request has gone out, which nobody can tell apart; no
+        # The response may come before or after the request has gone out, which cannot be distinguished; no
         # connection may be in doubt afterwards.
         assert heard.calls in (["error"], ["head", "data", "end"])
 

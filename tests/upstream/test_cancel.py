@@ -1,4 +1,4 @@
-"""Requests that nobody wants any more: the upstream learns it at once in every phase, and nothing is left over."""
+"""Cancelled requests: the upstream connection closes at once in every phase, and nothing is left over."""
 
 import asyncio
 
@@ -134,7 +134,7 @@ async def test_too_late_leaves_the_connection_to_who_has_it_now(native: Native, 
     peer.send(OK)
     await heard.ended()
     first.cancel()
-    # The same sink again, as a relay that tries a second time: only the request tells them apart.
+    # The same sink again, as of a relay at its second attempt: only the requests differ.
     first = native.client.send(upstream.request(), heard)
     await peer.request()
     peer.send(OK)

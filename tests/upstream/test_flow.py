@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 PIECE = 16384
 LARGEST_READ_BYTES = 65536
-"""What httpx reads at once; the native client reads half of that."""
+"""The size of a read of httpx; the native client reads half of that."""
 
 
 @functools.cache
@@ -103,7 +103,7 @@ async def test_pausing_while_a_dead_connection_is_replaced(native: Native, upstr
         old.close_unseen()
         call = native.client.send(upstream.request(), heard)
         call.pause()
-        # Paused, nobody reads the end of the old connection: that waits, too.
+        # While paused, the end of the old connection is not read: that waits, too.
         await talk_elsewhere(native.client, other)
         assert upstream.connections == 1
         call.resume()

@@ -365,7 +365,7 @@ async def test_closing_the_client_closes_every_connection(native: Native, upstre
     await native.client.close()
     await idle.closed_by_gateway()
     await peer.closed_by_gateway()
-    # The request in hand went out on a reused connection and got no answer, but there is nobody left to retry for.
+    # The request in flight went out on a reused connection and got no response, but its client has left: no retry.
     assert (await heard.ended()).error.code == "upstream_closed"
     assert upstream.connections == 2
     assert native.client.pool.statistics() == (0, 0, 2, 1)

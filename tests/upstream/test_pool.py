@@ -115,7 +115,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.idle)
     @rule(number=st.integers(0, 99))
     def speak_while_idle(self, number: int) -> None:
-        """The connection is closed, but the loop has not said so to the pool."""
+        """The connection is closed, but the loop has not notified the pool."""
         read(self.idle[number % len(self.idle)].connection, b"H")
 
     @precondition(lambda self: self.idle)

@@ -206,7 +206,7 @@ async def test_a_cancelled_error_leaves_nothing(client: Client, upstream: Upstre
 
 @pytest.mark.parametrize("config", [UpstreamConfig(connect_timeout_seconds=1.0)])
 async def test_connecting(client: Client, upstream: Upstream) -> None:
-    # Accepts, and never says a word of the TLS handshake.
+    # Accepts, and never answers the TLS handshake.
     upstream.tls = True
     heard = Heard()
     client.send(upstream.request(), heard)

@@ -1,4 +1,4 @@
-"""TLS upstreams: who is believed, and that everything else holds over TLS as it does without.
+"""TLS upstreams: which certificates are trusted, and that everything else works as without TLS.
 
 Certificates are made for the test by trustme (https://trustme.readthedocs.io).
 """
@@ -73,7 +73,7 @@ async def make_client(request: pytest.FixtureRequest, anyio_backend: object) -> 
     for client in clients:
         if isinstance(client, NativeClient):
             pool = client.pool
-            await settle(lambda: pool.statistics().busy == 0)  # noqa: B023 - asked within the loop
+            await settle(lambda: pool.statistics().busy == 0)  # noqa: B023 - called within the loop
         await client.close()
     gc.collect()
 
@@ -107,7 +107,7 @@ async def refused(client: Client, upstream: Upstream) -> str:
     return error.message
 
 
-# -- who is believed ------------------------------------------------------------------------------------------------
+# -- trusted certificates -------------------------------------------------------------------------------------------
 
 
 async def test_a_certificate_of_the_right_authority(

@@ -178,7 +178,7 @@ def test_trailers_are_dropped() -> None:
     ],
 )
 def test_malformed_framing_is_refused_with_400_at_every_split(wire: bytes) -> None:
-    # What follows completes whatever line the malformed bytes leave open, or would be the end of a sound body.
+    # The bytes behind it complete any line that the malformed bytes leave open, or would end a valid body.
     for follow in (b"\r\n\r\n", b"0\r\n\r\n"):
         for pieces in whole_split_and_bytewise(wire + follow):
             with pytest.raises(ProtocolError) as refused:

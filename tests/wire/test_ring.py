@@ -57,7 +57,7 @@ class AgainstModel(RuleBasedStateMachine):
         ring = self.ring
         assert len(ring) == len(self.unread)
         assert bytes(ring.buf[ring.start : ring.tail]) == self.unread
-        # What was taken is not overwritten by what comes later.
+        # Bytes that were taken are not overwritten by later ones.
         assert all(block == expected for block, expected in self.blocks[-20:])
 
     @invariant()

@@ -20,7 +20,7 @@ def blocks(pieces: list[bytes], limit: int = LIMIT) -> tuple[list[bytes], bytes]
 
 
 def rest_of(stream: EventBlocks) -> bytes:
-    """What waits for more: the next blank line brings it out."""
+    """The incomplete event: the next blank line completes it."""
     return stream.feed(b"\n\n")[:-2]
 
 

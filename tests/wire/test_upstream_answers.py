@@ -1,4 +1,4 @@
-"""The client side: where an answer's head and body end, and answers that are refused because nobody could know."""
+"""The client side: the ends of head and body, and responses refused because their end is ambiguous."""
 
 import pytest
 from hypothesis import given
