@@ -92,6 +92,28 @@ def test_an_upstream_that_goes_on_after_the_end(
         stop.set()
 
 
+@pytest.mark.parametrize("transport", ["native", "httpx"])
+@pytest.mark.parametrize(
+    ("platform", "events"),
+    [("openai", event("Hi")), ("zai", event("Hi")), ("zai_web", WEB.partition(b"\n\n")[0] + b"\n\n")],
+)
+def test_a_response_that_is_collected_from_events_is_bounded(transport: str, platform: str, events: bytes) -> None:
+    stop = threading.Event()
+    piece = b"%x\r\n%b\r\n" % (len(events), events)
+    with RawUpstream(partial(drip, stream_of(*[events] * 20, end=False), piece, stop)) as upstream:
+        with Stack(
+            platform,
+            UPSTREAM_URL=f"http://127.0.0.1:{upstream.port}{BASES[platform]}",
+            ZTOAPI_TRANSPORT=transport,
+            ZTOAPI_MAX_RESPONSE_BYTES="2048",
+        ) as stack:
+            answer = httpx.post(stack.url + CHAT, json=body("m", stream=False))
+            assert answer.status_code == 502
+            assert answer.json()["error"]["code"] == "upstream_response_too_large"
+            assert upstream.requests == 1
+        stop.set()
+
+
 def test_an_upstream_that_ends_soon_keeps_its_connection() -> None:
     ended = threading.Event()
 

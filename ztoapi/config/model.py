@@ -435,7 +435,14 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
         int, Range(1024, 1073741824, "bytes"), Option("Largest SSE event accepted from an upstream.")
     ] = 16777216
     max_response_bytes: Annotated[
-        int, Range(1024, 1073741824, "bytes"), Option("Largest response that is not streamed.")
+        int,
+        Range(1024, 1073741824, "bytes"),
+        Option(
+            "Largest upstream response that the gateway keeps as a whole: one that is not streamed to the client, or "
+            "one to a request of the gateway itself; 502 above it. Events of an upstream that streams count as they "
+            "would be sent. Also the most characters that a stream may make the gateway keep: text, reasoning and "
+            "arguments in the Responses API, thinking and arguments in the Messages API."
+        ),
     ] = 67108864
     tls_verify: Annotated[bool, Option("Verify upstream certificates. Turn it off only for a server of your own.")] = (
         True
