@@ -137,14 +137,18 @@ class Application:
 
     def _add_chat_apis(self, relays: ChatRelays, completions: Completions) -> None:
         """Adds the routes of the APIs whose requests become chat requests."""
-        config, context, routes = self.config, self.context, self.context.routes
-        find, key_of, next_id, clock = relays.capabilities, self._auth.key_of, context.next_id, context.wall_clock
-        native = partial(NativeEndpoints, config, relays, key_of, self.rate_limits)
-        tokens, store = PromptTokens(), self._response_store
-        chat = ChatHandler(completions, default_stream=config.default_stream)
+        context = self.context
+        routes = context.routes
+        find = relays.capabilities
+        key_of = self._auth.key_of
+        next_id = context.next_id
+        clock = context.wall_clock
+        native = partial(NativeEndpoints, self.config, relays, key_of, self.rate_limits)
+        tokens = PromptTokens()
+        chat = ChatHandler(completions, default_stream=self.config.default_stream)
         messages = MessagesHandler(completions, native(attrgetter("messages_url")), find, tokens, next_id)
         responses = ResponsesHandler(
-            completions, native(attrgetter("responses_url")), find, tokens, next_id, clock, key_of, store
+            completions, native(attrgetter("responses_url")), find, tokens, next_id, clock, key_of, self._response_store
         )
         legacy = CompletionsHandler(completions, find, next_id, clock)
         routes.add("/v1/chat/completions", {"POST": chat.handle}, _API)
@@ -155,7 +159,7 @@ class Application:
             routes.add(f"/v1/responses{path}", {"POST": handler}, _API, errors=responses_errors)
         embeddings = EmbeddingsHandler(native(attrgetter("embeddings_url")))
         routes.add("/v1/embeddings", {"POST": embeddings.handle}, _API)
-        stored = StoredResponsesHandler(store, key_of)
+        stored = StoredResponsesHandler(self._response_store, key_of)
         routes.add("/v1/responses/compact", {"POST": stored.handle_compact}, _API, listed=False)
         # The longer ones first, because the id takes any characters.
         one = "/v1/responses/{id}"
@@ -165,7 +169,8 @@ class Application:
 
     def _add_models(self, models: ModelsHandler) -> None:
         """Adds the routes of the models, of the health checks and of the description."""
-        routes, health = self.context.routes, HealthHandler(self.context, self._checks())
+        routes = self.context.routes
+        health = HealthHandler(self.context, self._checks())
         routes.add("/v1/models", {"GET": models.handle_list}, _API)
         routes.add("/v1/models/{id}", {"GET": models.handle_one}, _API)
         routes.add("/health", {"GET": health.handle_health}, Group.PUBLIC)
@@ -175,7 +180,9 @@ class Application:
         routes.add("/openapi.json", {"GET": FileHandler(STATIC / "openapi.json").handle}, Group.PUBLIC)
 
     def _make_upstreams(self, config: Config, limiter: LocalLimiter | None) -> dict[str, Upstream]:
-        loop, clock, redaction = self.context.loop, self.context.wall_clock, redaction_for(config)
+        loop = self.context.loop
+        clock = self.context.wall_clock
+        redaction = redaction_for(config)
         return {
             platform.id: Upstream(platform, loop, config.upstream, clock, redaction, _caps(platform, limiter))
             for platform in config.platforms
@@ -190,7 +197,9 @@ class Application:
 
     def _watch(self, config: Config) -> Sampler:
         """Takes over this worker's slot of the metrics board, and adds the routes for operators."""
-        context, board, routes = self.context, self.telemetry, self.context.routes
+        context = self.context
+        board = self.telemetry
+        routes = context.routes
         clock = context.wall_clock
         self._slot.take_over(os.getpid(), clock())
         profiling = ProfilingHandler(self._slot.number, STATIC, context.loop, lambda: context.draining)
@@ -295,7 +304,8 @@ class Application:
 
     def _choose_handler(self, exchange: Exchange) -> ApiError | None:
         """A gate: chooses the handler, or returns the error 404, 405 or 415."""
-        request, route = exchange.request, exchange.route
+        request = exchange.request
+        route = exchange.route
         handler = None if route is None else route.handlers.get(request.method)
         if handler is not None:
             exchange.handler = handler

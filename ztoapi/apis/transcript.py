@@ -192,5 +192,9 @@ class Transcript:
             for call in self._calls:
                 self._messages.append(self._results.get(call.id) or _ToolMessage(call.id, _NO_RESULT))
         self._messages += self._rest
-        self._texts, self._reasoning, self._calls = [], [], []
-        self._open, self._results, self._rest = set(), {}, []
+        self._texts = []
+        self._reasoning = []
+        self._calls = []
+        self._open = set()
+        self._results = {}
+        self._rest = []

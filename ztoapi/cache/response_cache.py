@@ -193,7 +193,8 @@ class _Replay:
         self._send()
 
     def _send(self) -> None:
-        downstream, stream = self._downstream, self._stream
+        downstream = self._downstream
+        stream = self._stream
         while not self._paused:
             at = self._at
             stop = at + self._piece_bytes

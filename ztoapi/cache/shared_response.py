@@ -86,7 +86,8 @@ class Subscriber:
             self.downstream.crash(error)
 
     def _send(self) -> None:
-        downstream, response = self.downstream, self.response
+        downstream = self.downstream
+        response = self.response
         parts = response.parts
         while not self.paused and self.next_part < len(parts):
             part = parts[self.next_part]

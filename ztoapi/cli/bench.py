@@ -72,7 +72,8 @@ async def _measure(measurement: Measurement, config: Config) -> None:
 def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
     url = args.url or f"{own_origin(config)}/v1"
     key = os.environ.get(_KEY) or next((k.reveal() for k in (config.default_key, *config.api_keys) if k), None)
-    upstream, upstream_key = args.upstream, os.environ.get(_UPSTREAM_KEY)
+    upstream = args.upstream
+    upstream_key = os.environ.get(_UPSTREAM_KEY)
     model = args.model or config.model_name
     if upstream is None:
         upstream = _demo_upstream(url, config)

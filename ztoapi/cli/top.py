@@ -165,7 +165,8 @@ class _Top:
             return
         # The view may have been paused during the fetch.
         if not self._view.paused:
-            self._figures, self._page = figures, page
+            self._figures = figures
+            self._page = page
             self._view = self._view._replace(problem="")
 
     def _press(self) -> None:

@@ -68,7 +68,8 @@ def _columns(letter: str) -> int:
 
 def cut(text: str, width: int) -> str:
     """Returns ``text``, cleaned, in exactly ``width`` columns of a terminal."""
-    used, kept = 0, list[str]()
+    used = 0
+    kept = list[str]()
     for letter in clean(text):
         columns = _columns(letter)
         # Hundreds of combining accents on one letter would cover the lines above.
@@ -108,7 +109,9 @@ def _title(figures: Figures | None, view: View) -> Line:
 
 
 def _summary(figures: Figures, width: int) -> list[Line]:
-    requests, tokens, limits = figures.requests, figures.tokens, figures.rate_limits
+    requests = figures.requests
+    tokens = figures.tokens
+    limits = figures.rate_limits
     failed = Line(
         f"{'errors':<{_LABEL_WIDTH}}{requests.error_rate:.1%} of the last minute   {_count(requests.failed)} failed   "
         f"{_count(requests.cancelled)} cancelled   {_count(limits.denied)} over a limit",

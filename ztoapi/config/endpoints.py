@@ -90,7 +90,8 @@ def place_of(url: Setting, kind: Kind, problems: Problems) -> Place | None:
     parts = read_url(url, problems)
     if parts is None:
         return None
-    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+    origin = f"{parts.scheme}://{parts.netloc}"
+    path = parts.path.rstrip("/")
     if kind.keeps_chat_url:
         return _web_place(origin, path, kind)
     if path.endswith(kind.chat_path):

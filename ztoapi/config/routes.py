@@ -58,7 +58,8 @@ class RouteTable:
 def _claude_tiers(config: Config, *, glm: bool) -> Mapping[str, str]:
     """Returns the model of each of Claude's tiers. On a server that may have Claude's models itself (``glm`` is false),
     only the configured tiers count. The empty tier is that of all other names."""
-    main, claude = config.model_name, config.claude
+    main = config.model_name
+    claude = config.claude
     tiers = {"opus": claude.opus, "sonnet": claude.sonnet, "haiku": claude.haiku, "fable": claude.fable}
     configured = {tier: model for tier, model in tiers.items() if model is not None}
     return {**dict.fromkeys(tiers, main), "haiku": _LIGHT_MODEL, **configured, "": main} if glm else configured

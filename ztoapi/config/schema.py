@@ -96,7 +96,8 @@ def _of_generic(kind: object) -> Schema:
         # A list of strings may be written as one string with separators.
         return {"anyOf": [{"type": "string"}, array]} if items == {"type": "string"} else array
     if len(arguments) == 2 and isinstance(typing.get_origin(kind), type):
-        names, values = literals(arguments[0]), _of_hint(arguments[1])
+        names = literals(arguments[0])
+        values = _of_hint(arguments[1])
         if names:
             return _object(dict.fromkeys(names, values))
         return {"type": "object", "additionalProperties": values}

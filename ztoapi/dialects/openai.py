@@ -186,7 +186,8 @@ class OpenAIReader:
         if not self._started and len(out) <= _MAX_HELD_BYTES:
             self._held = out
             return b""
-        self._started, self._held = True, b""
+        self._started = True
+        self._held = b""
         return out
 
     def _feed(self, block: bytes) -> bytes:
@@ -340,7 +341,8 @@ class OpenAIReader:
             event = _outline(data)
         except (msgspec.DecodeError, RecursionError):
             return None
-        choices, usage = event.choices, event.usage
+        choices = event.choices
+        usage = event.usage
         if choices is None or event.error != _NULL:
             return None
         if not choices and event.suspicious:
@@ -535,7 +537,8 @@ def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     choices = _choices(raw_choices) if is_list else []
     if not is_list or reports_error(fields, has_choices=bool(choices)):
         raise read_error(restore_halves(body), 200)
-    mapped, normalise = False, rewrite.normalise
+    mapped = False
+    normalise = rewrite.normalise
     for choice in choices:
         reason = bytes(choice.get("finish_reason", _NULL))
         if reason == _NETWORK_ERROR:

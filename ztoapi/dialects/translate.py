@@ -131,7 +131,8 @@ class OpenAITranslation(_ChatTranslation):
     def __init__(self, request: ChatRequest, context: TranslationContext, *, glm: bool = False) -> None:
         self._request = request
         self._context = context
-        model, stream = context.upstream_model, context.stream
+        model = context.upstream_model
+        stream = context.stream
         self.streams = stream
         # A stream in response to a request for a whole response is collected, with its usage.
         self._include_usage = request.include_usage or not stream
@@ -149,7 +150,8 @@ class OpenAITranslation(_ChatTranslation):
             self._rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
 
     def reader(self) -> Reader:
-        known, choices = self._context.templates, self._request.choices
+        known = self._context.templates
+        choices = self._request.choices
         reader = openai.OpenAIReader(self._rewrite, known, include_usage=self._include_usage, choices=choices)
         return HiddenReasoningReader(reader) if self._hides_reasoning else reader
 
@@ -184,7 +186,8 @@ class _EventTranslation(_ChatTranslation):
     def __init__(self, request: ChatRequest, context: TranslationContext) -> None:
         self._include_usage = request.include_usage or not context.stream
         self._mode = context.think_mode
-        self._id, self._now = context.new_id(), context.clock()
+        self._id = context.new_id()
+        self._now = context.clock()
         self._writer = ChunkWriter(self._id, int(self._now), request.model, include_usage=self._include_usage)
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:

@@ -120,7 +120,8 @@ def build(
 def _is_plain(request: ChatRequest, model: str, *, stream: bool) -> bool:
     """Whether the body is forwarded unchanged, as the names of its fields show. That saves most requests the pass over
     the body for ``fields``."""
-    members, messages = request.members, request.messages
+    members = request.members
+    messages = request.messages
     return (
         members is not None
         and messages is not None
@@ -205,7 +206,8 @@ def _map_thinking(request: ChatRequest, changed: Fields, default: bool | None, c
         if wanted is not None and _absent(fields, "thinking"):
             changed["thinking"] = _raw({"type": "enabled" if wanted else "disabled"})
         return
-    efforts, effort = capabilities.efforts, _effort(fields)
+    efforts = capabilities.efforts
+    effort = _effort(fields)
     if capabilities.thinking != "none":
         wanted = wants_thinking(request, default)
         given = decode_value(fields, "thinking", Fields) or {}

@@ -137,7 +137,8 @@ class DashboardHandler:
         return await asyncio.shield(self._making)
 
     def _make_events(self) -> tuple[bytes, bytes]:
-        stats, requests = self._stats(), self._requests(_NEWEST)
+        stats = self._stats()
+        requests = self._requests(_NEWEST)
         return b"event: stats\ndata: %b\n\n" % stats, b"event: requests\ndata: %b\n\n" % requests
 
     async def _stream(self, exchange: Exchange) -> None:

@@ -181,7 +181,8 @@ class ModelsHandler:
         """Returns whether the model is served under the alias too."""
         if model.id.startswith(CLAUDE_PREFIX):
             return False
-        own, alias = self._find(model.id)[0], self._find(_alias(model.id))[0]
+        own = self._find(model.id)[0]
+        alias = self._find(_alias(model.id))[0]
         return (own.platform, own.upstream.lower()) == (alias.platform, alias.upstream.lower())
 
     async def _models(self, key: ClientKey | None) -> list[_Model]:

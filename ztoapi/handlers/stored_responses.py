@@ -65,7 +65,8 @@ class StoredResponsesHandler:
         exchange.respond(200, bytes((await self._find(exchange)).response))
 
     async def _delete(self, exchange: Exchange) -> None:
-        id, store = _id_of(exchange), self._store
+        id = _id_of(exchange)
+        store = self._store
         if store is None or not await store.delete(owner_of(exchange.request.headers, self._key_of(exchange)), id):
             raise response_not_found(id)
         exchange.respond(200, deleted_body(id))
@@ -88,7 +89,8 @@ class StoredResponsesHandler:
         )
 
     async def _find(self, exchange: Exchange) -> StoredResponse:
-        id, store = _id_of(exchange), self._store
+        id = _id_of(exchange)
+        store = self._store
         found = (
             None if store is None else await store.get(owner_of(exchange.request.headers, self._key_of(exchange)), id)
         )

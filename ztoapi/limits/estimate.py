@@ -52,8 +52,10 @@ def estimate(request: LimitedRequest) -> int:
     """Returns the sum of the tokens of the text, the images and the longest completion that the request allows.
 
     Without a completion, such as for embeddings, it is that of the text and the images."""
-    body, names = request.body, request.names
-    size, pictures = len(body), 0
+    body = request.body
+    names = request.names
+    size = len(body)
+    pictures = 0
     if size > _SMALL_BYTES and b'"data:' in body:
         uris = [len(uri) for uri in _DATA_URI.findall(body)]
         size, pictures = size - sum(uris), len(uris)

@@ -80,7 +80,9 @@ class HeapTracer:
         for statistic in snapshot.statistics("lineno"):
             frame = statistic.traceback[0]
             held[(frame.filename, frame.lineno)] = _Held(statistic.size, statistic.count)
-        before, before_at, now = self._last, self._last_at, time.monotonic()
+        before = self._last
+        before_at = self._last_at
+        now = time.monotonic()
         self._last, self._last_at = held, now
         lines = [_line(line, held.get(line, _NOTHING), before.get(line, _NOTHING)) for line in held | before]
         return HeapReport(

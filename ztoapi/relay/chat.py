@@ -118,7 +118,8 @@ class ChatRelays:
             on_failure = _Fallbacks(again, request, downstream, fallbacks, self.options.timeouts.total).failed
         model = request.model
         target = self._targets.get(model) or self._target(model)
-        upstream, context = target.upstream, target.whole
+        upstream = target.upstream
+        context = target.whole
         if stream:
             context = target.streamed
             if downstream.loop.time() < upstream.no_usage_until:
@@ -169,9 +170,12 @@ class ChatRelays:
         return target
 
     def _make_target(self, model: str) -> _Target:
-        config, route = self.config, self._routes.find(model)
-        upstream, name = self._upstreams[route.platform], route.upstream.lower()
-        dialect, known = DIALECTS[upstream.platform.dialect], self._capabilities[route.platform]
+        config = self.config
+        route = self._routes.find(model)
+        upstream = self._upstreams[route.platform]
+        name = route.upstream.lower()
+        dialect = DIALECTS[upstream.platform.dialect]
+        known = self._capabilities[route.platform]
         # Servers append a variant to a model's name, as in glm-4.6:free.
         capabilities = known.get(name) or known.get(name.partition(":")[0], UNKNOWN)
         if config.web_search and dialect.glm:

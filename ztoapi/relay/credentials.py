@@ -242,7 +242,8 @@ class CredentialPool:
     def _choose(
         self, now: float, model: str, excluded: Collection[int], session: bytes | None, forced: bool
     ) -> _Credential | None:
-        closed, stale = BreakerState.CLOSED, now - _FRESH_SECONDS
+        closed = BreakerState.CLOSED
+        stale = now - _FRESH_SECONDS
         candidates: list[_Credential] = []
         least = math.inf
         for credential in self._credentials:
@@ -271,7 +272,8 @@ class CredentialPool:
             return candidates[0] if candidates else None
         if session is not None:
             return max(candidates, key=lambda each: _affinity(session, each.name, each.weight))
-        max_load, current = least * ALIKE, self._tag
+        max_load = least * ALIKE
+        current = self._tag
         first, first_tag = None, math.inf
         for credential in candidates:
             if credential.load <= max_load:

@@ -146,7 +146,9 @@ class Relay:
             raise
 
     def _send(self, timeouts: Timeouts | None, path: str | None = None) -> None:
-        downstream, translation, retries = self._downstream, self._translation, self._retries
+        downstream = self._downstream
+        translation = self._translation
+        retries = self._retries
         self._collector = None
         if translation.streams:
             self._reader = translation.reader()
@@ -278,7 +280,8 @@ class Relay:
                 self._read_events(payload)
                 return
         start = skip_blanks(b"".join((*self._parts, payload)) if self._parts else payload)
-        head, translation = self._head, self._translation
+        head = self._head
+        translation = self._translation
         # A response without a content type is assumed to be of the requested kind.
         events = head.event_stream and (translation.streams or b"content-type" in head.headers)
         kind = kind_of(start, events=events)
@@ -295,14 +298,16 @@ class Relay:
     def _read_events(self, start: bytes) -> None:
         """Begins to read an event stream."""
         if not self._translation.streams:
-            self._reader, self._collector = self._translation.reader(), self._translation.collector()
+            self._reader = self._translation.reader()
+            self._collector = self._translation.collector()
         self._blocks = EventBlocks(self._options.rings)
         self._mode = _EVENTS
         self.on_data(start)
 
     def _pass_on(self, read: bytes) -> bool:
         """Forwards a read with its chunk framing, if all of its events are plain deltas: the fastest path."""
-        blocks, template = self._blocks, self._reader.template
+        blocks = self._blocks
+        template = self._reader.template
         if blocks is None or blocks.ring is not None or template is None:
             return False
         out = template.apply_to_chunks(read)
@@ -364,7 +369,8 @@ class Relay:
     # -- endings ------------------------------------------------------------------------------------------------------
 
     def _error(self) -> UpstreamError:
-        head, body = self._head, b"".join(self._parts)
+        head = self._head
+        body = b"".join(self._parts)
         if head.coding:
             body = plain_text(body, head.coding)
         wait = retry_after(head.headers, self._retries.upstream.clock())
@@ -401,7 +407,8 @@ class Relay:
         self._stop_reading()
         if self._amended:
             self._retries.upstream.refuses_usage()
-        downstream, call = self._downstream, self._call
+        downstream = self._downstream
+        call = self._call
         downstream.record.mark_complete()
         self._note(self._reader.usage)
         if self._collector is not None:

@@ -60,7 +60,8 @@ class RetryLoop:
 
     def begin(self) -> Timeouts | None:
         """Takes a credential for an attempt. Returns its timeouts, None for the usual ones. Raises UpstreamError."""
-        downstream, upstream = self._downstream, self.upstream
+        downstream = self._downstream
+        upstream = self.upstream
         now = downstream.loop.time()
         if not self._attempts:
             upstream.budget.deposit(now)
@@ -109,8 +110,10 @@ class RetryLoop:
         """Returns the seconds until the attempt that follows one with ``error``; None if there is none."""
         if self._attempts >= self._options.max_attempts:
             return None
-        upstream, now = self.upstream, self._downstream.loop.time()
-        pool, model = upstream.pool, self.model
+        upstream = self.upstream
+        now = self._downstream.loop.time()
+        pool = upstream.pool
+        model = self.model
         if error.fault.of_credential and pool.wait(now, model, self._used_credentials) == 0.0:
             return 0.0
         if not error.retryable:

@@ -139,7 +139,8 @@ class Upstream:
     def disclose(self, error: UpstreamError) -> None:
         """Removes secrets and internal addresses from ``error``, before clients and records receive it. A message about
         the credential goes to the log only."""
-        message, name = error.message, self.platform.id
+        message = error.message
+        name = self.platform.id
         if error.fault is Fault.REFUSED or (error.code in _UPSTREAM_WORDED and _ABOUT_CREDENTIAL.search(message)):
             error.message = f"the gateway's credential was refused by the platform {name}"
         else:
@@ -156,7 +157,8 @@ class Upstream:
 
     def fail(self, lease: CredentialLease, error: UpstreamError) -> None:
         """Ends an attempt with ``lease`` in ``error``."""
-        name, wait = lease.name, error.retry_after
+        name = lease.name
+        wait = error.retry_after
         if error.reset_at is not None:
             # A time in the past is a stale message or a clock that differs: the default applies.
             left = error.reset_at - self.clock()
@@ -185,7 +187,8 @@ class Upstream:
     def check(self) -> Check:
         """Returns the entry in ``/health``."""
         now = self._loop.time()
-        usable, total = self.pool.usable(now), len(self.pool)
+        usable = self.pool.usable(now)
+        total = len(self.pool)
         if not total:
             output: str | None = "no token is configured for it"
         elif self.pool.refused(now):
@@ -196,7 +199,8 @@ class Upstream:
 
     def samples(self) -> Iterator[Sample]:
         """Yields the metrics."""
-        platform, statistics = self.platform.id, self.statistics()
+        platform = self.platform.id
+        statistics = self.statistics()
         yield Sample("ztoapi_upstream_retries_refused", statistics.retries_refused, platform)
         for each in statistics.credentials:
             state = CredentialState.OK
@@ -222,7 +226,8 @@ class Upstream:
         # Without names: they may identify the owners of tokens.
         reasons = ", ".join(f"{count} {_REASONS[fault]}" for fault, count in unavailable.reasons.items())
         message = f"no credential of the platform {platform} can serve this model now: {reasons}"
-        seconds, transient = math.ceil(unavailable.seconds), unavailable.reasons.keys() - _LASTING
+        seconds = math.ceil(unavailable.seconds)
+        transient = unavailable.reasons.keys() - _LASTING
         if not transient and Fault.QUOTA in unavailable.reasons:
             now = self.clock()
             reset_at = min((reset for reset in self._resets.values() if reset > now), default=None)

@@ -101,7 +101,8 @@ class Simulator:
         return self._dialects.get(path)
 
     def _admit(self, exchange: Exchange, dialect: SimulatedDialect) -> bool:
-        key, header = self.options.api_key, exchange.request.headers.get(b"authorization", b"")
+        key = self.options.api_key
+        header = exchange.request.headers.get(b"authorization", b"")
         if key is None or hmac.compare_digest(header, b"Bearer " + key.encode("utf-8")):
             return True
         refuse(exchange, dialect, "1001" if dialect is _OFFICIAL and not header else "1000")

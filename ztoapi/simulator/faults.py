@@ -65,7 +65,8 @@ def _reset_time(seconds: int) -> str:
 
 def apply_fault(call: SimulatedCall, dialect: SimulatedDialect) -> bool:
     """Applies a fault that comes before the first byte. Returns True if no response is to follow."""
-    exchange, fault = call.exchange, call.plan.fault
+    exchange = call.exchange
+    fault = call.plan.fault
     if fault in REFUSALS:
         message = _RESET.sub(_reset_time(call.plan.reset), REFUSALS[fault].message) if call.plan.reset else ""
         refuse(exchange, dialect, fault, message, retry_after=call.plan.retry_after)

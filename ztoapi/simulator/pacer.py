@@ -52,7 +52,8 @@ class Pacer:
             self._step()
 
     def _step(self) -> None:
-        exchange, plan = self._exchange, self._plan
+        exchange = self._exchange
+        plan = self._plan
         for _ in range(_WRITES_PER_TURN):
             if exchange.finished:
                 return

@@ -49,7 +49,8 @@ class Plain:
         response = SimulatedResponse(body, call.plan, raw=raw, reasoning=reasoning)
         base: Object = {"id": f"chatcmpl-sim{call.number}", "object": "chat.completion.chunk"}
         base |= {"created": CREATED, "model": call.model}
-        events, last = _events(base, call, response), _last(base, body, response)
+        events = _events(base, call, response)
+        last = _last(base, body, response)
         whole = partial(_whole, base, call, response)
         return SimulatedChat(events, last, whole, response.tokens + reasoning, bool(body.stream))
 

@@ -61,7 +61,8 @@ class SimulatorStats:
 
     def begin(self, exchange: Exchange, model: str, *, decodable: bool = True) -> Visit:
         """Counts a chat request, and later its end. ``decodable``: its body is JSON."""
-        counts, row = self._counts, self._row
+        counts = self._counts
+        row = self._row
         if self._epoch != counts.epoch:
             self._epoch = counts.epoch
             self._index.clear()

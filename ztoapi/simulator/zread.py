@@ -74,7 +74,8 @@ class Zread:
 
 
 def _events(call: SimulatedCall) -> Iterator[bytes]:
-    plan, text = call.plan, []
+    plan = call.plan
+    text = []
     for word in reasoning_words(plan, plan.thinking_tokens):
         yield _event("answer", {"id": "m1", "text": "", "reasoning_content": word})
     for word in answer_words(plan, plan.tokens):

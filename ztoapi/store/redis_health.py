@@ -37,8 +37,12 @@ class RedisHealth:
         work: Callable[[], Awaitable[None]],
         wake: Callable[[], None],
     ) -> None:
-        self._redis, self._purpose, self._fallback = redis, purpose, fallback
-        self._probe, self._work, self._wake = probe, work, wake
+        self._redis = redis
+        self._purpose = purpose
+        self._fallback = fallback
+        self._probe = probe
+        self._work = work
+        self._wake = wake
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.failures = 0

@@ -68,7 +68,8 @@ class ResponseStore:
 
 def make_response_store(config: Config, loop: asyncio.AbstractEventLoop) -> ResponseStore | None:
     """Returns the store of a worker; None if none is configured."""
-    options, url = config.responses, config.limits.redis_url
+    options = config.responses
+    url = config.limits.redis_url
     if options.store == "memory":
         return ResponseStore(MemoryValues(options.max_bytes, options.ttl_seconds, loop.time))
     if options.store == "none" or url is None:

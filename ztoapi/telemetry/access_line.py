@@ -73,7 +73,8 @@ def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLi
     lines: list[AccessLine] = []
     second, second_text = 0.0, ""
     for record in records:
-        finished, ending = record.finished, record.ending
+        finished = record.finished
+        ending = record.ending
         assert finished is not None and ending is not None
         past = finished + offset - second
         if not 0.0 <= past < 1.0:
@@ -81,9 +82,16 @@ def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLi
             second = (finished + offset) // 1.0
             past = finished + offset - second
             second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        whole, first, overhead, usage = record.whole, record.first_byte, record.overhead, record.usage
-        agent, model, served = record.user_agent, record.model, record.served_model
-        path, code, method = record.path, record.error_code, record.method
+        whole = record.whole
+        first = record.first_byte
+        overhead = record.overhead
+        usage = record.usage
+        agent = record.user_agent
+        model = record.model
+        served = record.served_model
+        path = record.path
+        code = record.error_code
+        method = record.method
         lines.append(
             AccessLine(
                 second_text + _THOUSANDTHS[int(past * 1e3)],

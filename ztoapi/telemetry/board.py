@@ -183,7 +183,8 @@ class Slot:
     def _look_up(self, table: MetricTable, labels: Labels) -> int | None:
         """Returns the position of a row, or None. Each row is decoded once, for the index: without it, labels that find
         no free row would be compared with all rows at each call, which takes 0.5 ms in the largest table."""
-        index, start = self._index, table.start
+        index = self._index
+        start = table.start
         position = index.get((start, labels))
         if position is None:
             for place in range(self._indexed.get(start, 0), self.ints[start]):
@@ -209,7 +210,8 @@ class Slot:
 
     def write_record(self, place: int, encoded: bytes) -> None:
         """Writes a live record whose first word is ``place``. Its stamp is odd while it is being written."""
-        ints, at = self.ints, place * WORD_BYTES
+        ints = self.ints
+        at = place * WORD_BYTES
         stamp = ints[place] | 1
         ints[place] = stamp
         ints[place + 1] = len(encoded)
@@ -241,7 +243,8 @@ class Slot:
     def record(self, place: int) -> bytes | None:
         """Returns the live record whose first word is ``place``; None if there is none, or if it changes all the
         time."""
-        ints, at = self.ints, place * WORD_BYTES
+        ints = self.ints
+        at = place * WORD_BYTES
         for _ in range(_MAX_READS):
             stamp = ints[place]
             if not stamp:

@@ -149,7 +149,8 @@ class History:
     def _save(self) -> None:
         with self._open() as database, _transaction(database):
             # Read inside the transaction: otherwise another process may have saved newer counts.
-            now, totals = self._clock(), self._totals()
+            now = self._clock()
+            totals = self._totals()
             stored = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self._gateway,)).fetchone()
             if stored is not None:
                 seen, before = stored[0], dict(_decode_totals(stored[1]))
@@ -298,7 +299,8 @@ def _buckets(rows: Iterable[tuple[float | str, ...]], size: int, now: float) -> 
     together: dict[int, _Sums] = {}
     by_model: dict[int, dict[str, _Sums]] = {}
     for row in rows:
-        start, model = _floor(float(row[0]), size), str(row[1])
+        start = _floor(float(row[0]), size)
+        model = str(row[1])
         together.setdefault(start, _Sums()).add(row)
         if model:
             by_model.setdefault(start, {}).setdefault(model, _Sums()).add(row)

@@ -49,7 +49,9 @@ _decode = msgspec.msgpack.Decoder(LiveRecord).decode
 def _make(record: RequestRecord, offset: float, now: float) -> LiveRecord:
     """``offset`` converts monotonic to Unix seconds; ``now`` is monotonic."""
     fields = {name: getattr(record, name) for name in _COPIED}
-    ending, usage, agent = record.ending, record.usage, record.user_agent
+    ending = record.ending
+    usage = record.usage
+    agent = record.user_agent
     fields |= {
         "id": record.request_id,
         "started": record.started + offset,
@@ -107,7 +109,9 @@ def reclaim(board: MetricsBoard, number: int, now: float) -> None:
         if encoded is None:
             continue
         live = _decode(encoded)
-        live.phase, live.ending, live.duration = "done", LOST, max(now - live.started, 0.0)
+        live.phase = "done"
+        live.ending = LOST
+        live.duration = max(now - live.started, 0.0)
         number = ints[Cell.LIVE_WRITTEN]
         slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _pack(live))
         ints[Cell.LIVE_WRITTEN] = number + 1

@@ -103,8 +103,10 @@ class RequestRecord(msgspec.Struct, gc=False):
         self.usage = Usage()
         other.sent = self.sent
         other.stream = self.stream
-        other.platform, other.credential = self.platform, self.credential
-        other.served_model, other.upstream_code = self.served_model, self.upstream_code
+        other.platform = self.platform
+        other.credential = self.credential
+        other.served_model = self.served_model
+        other.upstream_code = self.upstream_code
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.path} {self.status} {self.ending and self.ending.value} x{self.attempts}>"

@@ -103,7 +103,8 @@ class BoardRecorder(Recorder):
         super().__init__()
         self._readers = tuple(readers)
         self._slot = slot
-        self._ints, self._floats = slot.ints, slot.floats
+        self._ints = slot.ints
+        self._floats = slot.floats
         self._known = {model.lower(): model for model in models}
         self._keys: dict[str, memoryview[int]] = {}
         self._rows: dict[tuple[str, str, int, str | None, str | None], _Rows] = {}
@@ -154,7 +155,8 @@ class BoardRecorder(Recorder):
                     _count_details(model, usage)
             if record.key is not None:
                 self._count_key(record, record.key)
-        whole, first_byte = record.whole, record.first_byte
+        whole = record.whole
+        first_byte = record.first_byte
         if first_byte is not None:
             self._count_stream(record, first_byte, model, model_sums)
         if platform is None:
@@ -164,7 +166,9 @@ class BoardRecorder(Recorder):
         platform[_ATTEMPTS] += attempts
         if attempts > 1:
             platform[PlatformCell.RETRIES] += attempts - 1
-        sent, complete, overhead = record.sent, record.complete, record.overhead
+        sent = record.sent
+        complete = record.complete
+        overhead = record.overhead
         if sent is not None:
             seconds = (complete or finished) - sent
             platform[1 + _DURATION + bisect_left(DURATION_EDGES_SECONDS, seconds)] += 1
@@ -218,7 +222,9 @@ class BoardRecorder(Recorder):
     def _find(self, record: RequestRecord, model: str | None) -> _Rows:
         if len(self._rows) >= _MAX_CACHED_ROWS:
             self._rows.clear()
-        slot, route, monitoring = self._slot, record.route, record.monitoring
+        slot = self._slot
+        route = record.route
+        monitoring = record.monitoring
         method = record.method if record.method in _METHODS else OTHER
         code, _ = slot.row(OWN_CODES if monitoring else CODES, (route, method, str(record.status)))
         duration, duration_sum = slot.row(ROUTES, (route,))

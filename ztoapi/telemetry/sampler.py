@@ -120,7 +120,8 @@ class Sampler:
             write_finished(self._slot, newest[::-1], self._unix_offset())
 
     def _write_second(self, second: int) -> None:
-        at, cpu = time.monotonic(), time.process_time()
+        at = time.monotonic()
+        cpu = time.process_time()
         floats = self._slot.floats
         floats[Cell.CPU_SECONDS] = cpu
         floats[Cell.CPU_SHARE] = (cpu - self._cpu_before) / max(at - self._cpu_at, 0.001)

@@ -53,7 +53,9 @@ _Seconds = Mapping[int, Sequence[int]]
 
 def make_figures(board: MetricsBoard, now: float) -> Figures:
     """Returns all figures as of ``now`` (Unix seconds). Call it outside the event loop."""
-    models, platforms, samples = board.rows(MODELS), board.rows(PLATFORMS), board.samples()
+    models = board.rows(MODELS)
+    platforms = board.rows(PLATFORMS)
+    samples = board.samples()
     seconds, sums = _read_seconds(board, int(now) - 1)
     started = _start(board, now)
     return Figures(
@@ -108,7 +110,8 @@ def make_figures(board: MetricsBoard, now: float) -> Figures:
 def make_summary(board: MetricsBoard, now: float) -> MetricsSummary:
     """Returns the JSON form of ``/metrics`` as of ``now`` (Unix seconds)."""
     models = board.rows(MODELS)
-    total, total_seconds = _sum(models, ModelCell.REQUESTS), sum(row[ModelCell.SECONDS] for row in models.values())
+    total = _sum(models, ModelCell.REQUESTS)
+    total_seconds = sum(row[ModelCell.SECONDS] for row in models.values())
     pids = {slot.ints[Cell.PID] for slot in board.slots} - {0}
     memory = sum(process_figures(pid).memory_bytes or 0 for pid in pids | {board.supervisor})
     return MetricsSummary(
@@ -166,7 +169,8 @@ def _recent(seconds: _Seconds, cell: int, count: int) -> int:
 
 
 def _latency(name: str, seconds: _Seconds, sums: Mapping[str, float]) -> LatencyFigures:
-    edges, place = SECOND_HISTOGRAMS[name], _COUNTS[name]
+    edges = SECOND_HISTOGRAMS[name]
+    place = _COUNTS[name]
     counts = [0] * (len(edges) + 1)
     for row in seconds.values():
         if any(row[place]):
@@ -206,7 +210,8 @@ def _series(seconds: _Seconds) -> SeriesFigures:
 
 def _quantiles(name: str, rows: _Seconds) -> tuple[list[float | None], list[float | None]]:
     """Returns the p50 and the p99 of each second."""
-    edges, place = SECOND_HISTOGRAMS[name], _COUNTS[name]
+    edges = SECOND_HISTOGRAMS[name]
+    place = _COUNTS[name]
     windows = _windows([row[place] for row in rows.values()])
     return [quantile(edges, counts, 0.5) for counts in windows], [quantile(edges, counts, 0.99) for counts in windows]
 
@@ -234,7 +239,8 @@ def _requests(
     board: MetricsBoard, models: dict[Labels, Row], samples: Mapping[Labels, float], seconds: _Seconds
 ) -> RequestFigures:
     lost = board.total(Cell.LOST)
-    ended, failed = _sum(models, ModelCell.REQUESTS), _sum(models, ModelCell.FAILED)
+    ended = _sum(models, ModelCell.REQUESTS)
+    failed = _sum(models, ModelCell.FAILED)
     cancelled = _sum(models, ModelCell.CANCELLED)
     recent = _recent(seconds, SecondCell.REQUESTS, _ERROR_RATE_SECONDS)
     return RequestFigures(

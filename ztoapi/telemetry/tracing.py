@@ -75,7 +75,9 @@ class SpanTracer:
         upstream request."""
         random = secrets.token_bytes(4 * _ID_BYTES)
         if caller is None:
-            parent, state, trace_id = None, b"", int.from_bytes(random[2 * _ID_BYTES :]) or 1
+            parent = None
+            state = b""
+            trace_id = int.from_bytes(random[2 * _ID_BYTES :]) or 1
             record.trace_id = f"{trace_id:032x}"
         else:
             state, trace_id = caller.state, int(caller.trace_id, 16)
@@ -139,7 +141,8 @@ class _SpanMaker:
         return [span for record in records for span in self._spans(record, offset)]
 
     def _spans(self, record: RequestRecord, offset: float) -> Iterator[ReadableSpan]:
-        spans, finished = record.spans, record.finished
+        spans = record.spans
+        finished = record.finished
         assert spans is not None and finished is not None
         failed = record.ending not in _NOT_FAILED
         caller = None if spans.caller is None else self._context(record, spans.caller, is_remote=True)
@@ -227,7 +230,8 @@ def _http_attributes(record: RequestRecord) -> dict[str, AttributeValue | None]:
 
 
 def _chat_attributes(record: RequestRecord) -> dict[str, AttributeValue | None]:
-    usage, served = record.usage, record.served_model
+    usage = record.usage
+    served = record.served_model
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": None if record.model is None else cut(record.model, _TEXT_BYTES),

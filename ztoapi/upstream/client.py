@@ -233,7 +233,8 @@ class NativeCall:
 
     async def _open(self) -> UpstreamConnection:
         """Returns a new connection. Raises UpstreamError."""
-        client, origin = self._client, self._request.origin
+        client = self._client
+        origin = self._request.origin
         seconds = client.config.connect_timeout_seconds
         try:
             async with asyncio.timeout(seconds):

@@ -178,7 +178,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def hand_over(self, sink: Sink, seconds: float) -> None:
         """Passes the rest of this response to ``sink``; it has ``seconds`` to end, else an error follows."""
-        self.sink, self._take = sink, None
+        self.sink = sink
+        self._take = None
         self._total_deadline = self.loop.time() + seconds
         self.resume()
 

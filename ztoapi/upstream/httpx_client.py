@@ -159,7 +159,8 @@ class HttpxCall:
         lines = request.head.split(b"\r\n")
         target = lines[0].split(b" ")[1]
         headers = [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines[1:] if line)]
-        config, origin = self._config, request.origin
+        config = self._config
+        origin = request.origin
         read = timeouts.first_byte if timeouts is not None else config.first_byte_timeout_seconds
         return self._client.build_request(
             request.method,

@@ -80,7 +80,8 @@ class Ring:
             raise RingOverflow
 
     def _make_room(self, count: int) -> None:
-        old, start = self._view, self.start
+        old = self._view
+        start = self.start
         used = self.tail - start
         size = len(self.buf)
         while size - used < count:

@@ -100,7 +100,8 @@ class DeltaTemplate:
         pieces = read.split(self._chunk_end)
         if pieces.pop() or not pieces:
             return False
-        head, rest = self._head, self._chunk_end_bytes
+        head = self._head
+        rest = self._chunk_end_bytes
         for piece in pieces:
             size = len(piece) + rest
             line = CHUNK_LINES[size] if size < len(CHUNK_LINES) else b""

@@ -56,7 +56,9 @@ class EventBlocks:
 
 
 def _take_events(ring: Ring) -> bytes:
-    buf, start, tail = ring.buf, ring.start, ring.tail
+    buf = ring.buf
+    start = ring.start
+    tail = ring.tail
     if buf.endswith(b"\n\n", start, tail):
         return ring.take(tail)
     # The search goes back by the longest mark less one: a blank line may have begun in bytes already searched.

@@ -133,7 +133,8 @@ class TextItem:
         )
 
     def added(self) -> bytes:
-        form, numbers = self.kind.value, self._numbers
+        form = self.kind.value
+        numbers = self._numbers
         if self.kind.is_reasoning:
             item = b'{"type":"reasoning","id":"%b","status":"in_progress","summary":[],"content":[]}' % self._id
         else:
@@ -152,7 +153,8 @@ class TextItem:
 
     def done(self, item: bytes) -> bytes:
         """Returns the last events, with the complete ``item``."""
-        form, numbers = self.kind.value, self._numbers
+        form = self.kind.value
+        numbers = self._numbers
         content = b""
         if form.event:
             text = self._text()
@@ -218,7 +220,8 @@ class CallItem:
 
     def done(self, item: bytes) -> bytes:
         """Returns the last events, with the complete ``item``."""
-        numbers, place = self._numbers, b'"item_id":"%b","output_index":%d' % (self._id, self.index)
+        numbers = self._numbers
+        place = b'"item_id":"%b","output_index":%d' % (self._id, self.index)
         value = self._value()
         events: list[bytes] = []
         if self._tool.custom:

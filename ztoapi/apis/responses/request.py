@@ -193,7 +193,8 @@ class ResponsesRequest:
 
     def _sampling(self, model: ModelCapabilities) -> dict[str, object]:
         """The fields that the chat API has too."""
-        fields, chat = self._fields, dict[str, object]()
+        fields = self._fields
+        chat = dict[str, object]()
         for name in ("temperature", "top_p", "presence_penalty", "frequency_penalty"):
             if decode_value(fields, name, float) is not None:
                 # Numbers keep their spelling, on which the key of a cached response depends.
