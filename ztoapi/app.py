@@ -162,10 +162,10 @@ class Application:
         stored = StoredResponsesHandler(self._response_store, key_of)
         routes.add("/v1/responses/compact", {"POST": stored.handle_compact}, _API, listed=False)
         # The longer ones first, because the id takes any characters.
-        one = "/v1/responses/{id}"
-        routes.add(f"{one}/input_items", {"GET": stored.handle_items}, _API)
-        routes.add(f"{one}/cancel", {"POST": stored.handle_cancel}, _API)
-        routes.add(one, {"GET": stored.handle, "DELETE": stored.handle_delete}, _API)
+        response_path = "/v1/responses/{id}"
+        routes.add(f"{response_path}/input_items", {"GET": stored.handle_items}, _API)
+        routes.add(f"{response_path}/cancel", {"POST": stored.handle_cancel}, _API)
+        routes.add(response_path, {"GET": stored.handle, "DELETE": stored.handle_delete}, _API)
 
     def _add_models(self, models: ModelsHandler) -> None:
         """Adds the routes of the models, of the health checks and of the description."""

@@ -93,7 +93,7 @@ def test_scan_of_requests_in_flight(benchmark: BenchmarkFixture) -> None:
     slot = board.slot(0)
     note(benchmark, "telemetry: a scan", requests=LIVE_IN_FLIGHT)
     benchmark(write_in_flight, slot, running, 0.0, 2.0)
-    assert len(slot.shown_in_flight()) == LIVE_IN_FLIGHT
+    assert len(slot.live_places()) == LIVE_IN_FLIGHT
 
 
 def test_scrape(benchmark: BenchmarkFixture) -> None:

@@ -156,8 +156,8 @@ class CompletionWriter:
         pass
 
     def fail(self, error: ApiError) -> bytes:
-        shown = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-        return b"data: %b\n\n" % _encode({"error": shown})
+        description = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+        return b"data: %b\n\n" % _encode({"error": description})
 
 
 def _choice(text: str, finish: str | None) -> dict[str, object]:

@@ -201,8 +201,8 @@ class NativeReader:
             # Servers and proxies send these to keep the connection alive; clients of the API cannot read them.
             return b""
         if not name:
-            named = _TYPE.match(data)
-            name = "" if named is None else named[1].decode("ascii")
+            match = _TYPE.match(data)
+            name = "" if match is None else match[1].decode("ascii")
         if self.is_delta(name):
             self._started = True
             self._learn(part)

@@ -1,6 +1,6 @@
 """Thinking and its effort, for GLM.
 
-GLM thinks unless a request switches it off, other APIs only on request. Some models always think: the dialect then
+GLM enabled unless a request switches it off, other APIs only on request. Some models always think: the dialect then
 requests the lowest effort and hides the reasoning.
 
 Parameters: https://docs.z.ai/api-reference/llm/chat-completion
@@ -21,8 +21,10 @@ _COMMON: Final = ("low", "medium", "high", "high")
 """The value by rank for an unknown model: OpenAI's values that every server with this field accepts."""
 
 
-def thinking_fields(wanted: bool, effort: str | None, model: ModelCapabilities, *, replayed: bool) -> dict[str, object]:
-    """Returns the fields of a chat request for a client that ``wanted`` thinking with ``effort``.
+def thinking_fields(
+    enabled: bool, effort: str | None, model: ModelCapabilities, *, replayed: bool
+) -> dict[str, object]:
+    """Returns the fields of a chat request for a client that has thinking ``enabled``, with ``effort``.
 
     Every dialect of Z.ai reads ``enable_thinking``, vLLM and SGLang read ``chat_template_kwargs``. ``replayed`` is true
     if a message has ``reasoning_content``, which GLM ignores unless ``clear_thinking`` is false.
@@ -30,14 +32,14 @@ def thinking_fields(wanted: bool, effort: str | None, model: ModelCapabilities, 
     if model.thinking == "none":
         return {}
     fields: dict[str, object] = {
-        "enable_thinking": wanted,
-        "chat_template_kwargs": {"enable_thinking": wanted},
+        "enable_thinking": enabled,
+        "chat_template_kwargs": {"enable_thinking": enabled},
     }
-    thinking: dict[str, object] = {"type": "enabled" if wanted else "disabled"}
+    thinking: dict[str, object] = {"type": "enabled" if enabled else "disabled"}
     if replayed:
         thinking["clear_thinking"] = False
     fields["thinking"] = thinking
-    if effort is not None and wanted:
+    if effort is not None and enabled:
         value = chat_effort(effort, model)
         if value is not None:
             fields["reasoning_effort"] = value
@@ -54,9 +56,9 @@ def chat_effort(effort: str, model: ModelCapabilities) -> str | None:
         return None
     if model.efforts is None:
         return _COMMON[rank]
-    known = _by_rank(model.efforts)
-    wanted = _RANKS[_GLM[rank]]
-    return next((value for value, own in known.items() if own >= wanted), model.efforts[-1])
+    ranks = _by_rank(model.efforts)
+    minimum = _RANKS[_GLM[rank]]
+    return next((value for value, own in ranks.items() if own >= minimum), model.efforts[-1])
 
 
 def _by_rank(efforts: tuple[str, ...]) -> Mapping[str, int]:

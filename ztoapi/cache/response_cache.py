@@ -101,14 +101,14 @@ class ResponseCache:
 
     async def _look_up(self, shared: SharedResponse, store: "RedisStore", stream: bool) -> None:
         """Replays the response that another worker has stored, or starts ``shared``."""
-        found = await store.get(shared.key)
-        if found is None:
+        entry = await store.get(shared.key)
+        if entry is None:
             shared.start()
             return
         now = self._clock()
-        self._entries.put(shared.key, found.value, now, now + min(found.seconds, self._ttl))
+        self._entries.put(shared.key, entry.value, now, now + min(entry.seconds, self._ttl))
         for subscriber in shared.close():
-            self._replay(subscriber.downstream, found.value, stream)
+            self._replay(subscriber.downstream, entry.value, stream)
 
     def _replay(self, downstream: MarkedDownstream, response: bytes, stream: bool) -> None:
         mark(downstream, "hit", downstream.extra_headers)

@@ -359,7 +359,7 @@ class SharedResponse:
         """Ends the response and returns its subscribers, without those for which the request is sent again if ``retry``
         is true."""
         self.over = True
-        waiting = [one for one in self.subscribers if retry and not one.has_failed and not one.downstream.started]
+        waiting = [s for s in self.subscribers if retry and not s.has_failed and not s.downstream.started]
         subscribers = [subscriber for subscriber in self.subscribers if subscriber not in waiting]
         for subscriber in subscribers:
             downstream = subscriber.downstream

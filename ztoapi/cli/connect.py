@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
         return _start(args.name, client, access, args.arguments)
     if access.key == _PLACEHOLDER:
         print(f"Replace {_PLACEHOLDER}: {_HINT}.", file=sys.stderr)
-    made = settings(args.name, access)
-    print(_as_json(args.name, client, api, made) if args.json else _as_text(client, api, made))
+    client_settings = settings(args.name, access)
+    print(_as_json(args.name, client, api, client_settings) if args.json else _as_text(client, api, client_settings))
     return 0
 
 
@@ -125,18 +125,18 @@ def _start(name: str, client: ClientDescription, access: GatewayAccess, argument
     if access.key == _PLACEHOLDER:
         raise ConfigError((f"--key: required; {_HINT}",))
     with tempfile.TemporaryDirectory(prefix="ztoapi-") as directory:
-        made = isolated_settings(name, access, directory)
-        if made is None:
+        client_settings = isolated_settings(name, access, directory)
+        if client_settings is None:
             raise ConfigError((f"--run: {client.title} cannot be started with settings of its own",))
-        for file in made.files:
+        for file in client_settings.files:
             Path(file.path).write_text(file.text, "utf-8")
-        if shutil.which(made.commands[-1][0]) is None:
-            print(f"ztoapi: {made.commands[-1][0]} is not installed: {client.install}", file=sys.stderr)
+        if shutil.which(client_settings.commands[-1][0]) is None:
+            print(f"ztoapi: {client_settings.commands[-1][0]} is not installed: {client.install}", file=sys.stderr)
             return 1
-        environment = {**os.environ, **made.environment}
-        for command in made.commands[:-1]:
+        environment = {**os.environ, **client_settings.environment}
+        for command in client_settings.commands[:-1]:
             subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
-        return _run_to_the_end((*made.commands[-1], *arguments), environment)
+        return _run_to_the_end((*client_settings.commands[-1], *arguments), environment)
 
 
 def _run_to_the_end(command: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -149,34 +149,39 @@ def _run_to_the_end(command: Sequence[str], environment: Mapping[str, str]) -> i
     return code if code >= 0 else _SIGNALLED - code
 
 
-def _as_json(name: str, client: ClientDescription, api: Api, made: Settings) -> str:
-    shown = {
+def _as_json(name: str, client: ClientDescription, api: Api, client_settings: Settings) -> str:
+    document = {
         "name": name,
         "title": client.title,
         "api": api,
         "install": client.install,
-        "environment": made.environment,
-        "files": [file._asdict() for file in made.files],
-        "form": made.form,
-        "commands": made.commands,
+        "environment": client_settings.environment,
+        "files": [file._asdict() for file in client_settings.files],
+        "form": client_settings.form,
+        "commands": client_settings.commands,
         "note": client.note or None,
     }
-    return json.dumps(shown, indent=2)
+    return json.dumps(document, indent=2)
 
 
-def _as_text(client: ClientDescription, api: Api, made: Settings) -> str:
+def _as_text(client: ClientDescription, api: Api, client_settings: Settings) -> str:
     parts = [f"# {client.title} ({api}). To install it: {client.install}"]
-    if made.environment:
+    if client_settings.environment:
         parts.append(
             "\n".join(
-                ("# Environment:", *(f"export {name}={shlex.quote(value)}" for name, value in made.environment.items()))
+                (
+                    "# Environment:",
+                    *(f"export {name}={shlex.quote(value)}" for name, value in client_settings.environment.items()),
+                )
             )
         )
-    parts += [f"# {file.path}:\n{file.text.rstrip()}" for file in made.files]
-    if made.form:
-        parts.append("\n".join(("# Settings:", *(f"{label}: {value}" for label, value in made.form.items()))))
-    if made.commands:
-        parts.append("\n".join(("# Start:", *map(shell_line, made.commands))))
+    parts += [f"# {file.path}:\n{file.text.rstrip()}" for file in client_settings.files]
+    if client_settings.form:
+        parts.append(
+            "\n".join(("# Settings:", *(f"{label}: {value}" for label, value in client_settings.form.items())))
+        )
+    if client_settings.commands:
+        parts.append("\n".join(("# Start:", *map(shell_line, client_settings.commands))))
     if client.note:
         parts.append(f"# {client.note.replace('`', '')}")
     return "\n\n".join(parts)

@@ -63,13 +63,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"ztoapi {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     # The top level has no flags with a value, so the first word that is not a flag is the command.
-    chosen = next((word for word in argv if not word.startswith("-")), None)
+    command_name = next((word for word in argv if not word.startswith("-")), None)
     for name, command in _COMMANDS.items():
         subparser = commands.add_parser(name, help=command.help)
-        if name == chosen:
+        if name == command_name:
             command.add_arguments(subparser)
     # Words after -- are for another program; argparse accepts none after an optional positional argument.
-    end = argv.index("--") if chosen == "connect" and "--" in argv else len(argv)
+    end = argv.index("--") if command_name == "connect" and "--" in argv else len(argv)
     args, unknown = parser.parse_known_args(argv[:end], argparse.Namespace(arguments=argv[end + 1 :]))
     if unknown:
         subparser = commands.choices[args.command]

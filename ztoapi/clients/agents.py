@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from ztoapi.clients.settings import PROVIDER, GatewayAccess, Model, Settings, SettingsFile, json_file, known
+from ztoapi.clients.settings import PROVIDER, GatewayAccess, Model, Settings, SettingsFile, json_file, without_none
 
 __all__ = [
     "aider",
@@ -53,7 +53,7 @@ def claude(access: GatewayAccess) -> Settings:
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": access.small,
         "ANTHROPIC_SMALL_FAST_MODEL": access.small,
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
-        **{name: str(value) for name, value in known(limits).items()},
+        **{name: str(value) for name, value in without_none(limits).items()},
     }
     return Settings(environment=environment, commands=(("claude",),))
 
@@ -168,7 +168,7 @@ def _pi_command(access: GatewayAccess) -> tuple[str, ...]:
 
 def _pi_file(directory: str, access: GatewayAccess) -> SettingsFile:
     models = [
-        known(
+        without_none(
             {
                 "id": model.name,
                 "reasoning": model.facts.thinking != "none",
@@ -212,7 +212,9 @@ def _continue_file(path: str, access: GatewayAccess) -> SettingsFile:
             "    roles: [chat, edit, apply]",
             "    capabilities: [tool_use]",
         ]
-        options = known({"contextLength": model.facts.context_tokens, "maxTokens": model.facts.max_output_tokens})
+        options = without_none(
+            {"contextLength": model.facts.context_tokens, "maxTokens": model.facts.max_output_tokens}
+        )
         if options:
             lines += ["    defaultCompletionOptions:", *(f"      {name}: {value}" for name, value in options.items())]
     return SettingsFile(path, "\n".join(lines) + "\n")
@@ -246,7 +248,7 @@ def _litellm_facts(model: Model) -> dict[str, object]:
         "cache_read_input_token_cost": facts.cached_input_price,
     }
     return {
-        **known({"max_input_tokens": facts.context_tokens, "max_output_tokens": facts.max_output_tokens}),
+        **without_none({"max_input_tokens": facts.context_tokens, "max_output_tokens": facts.max_output_tokens}),
         **{
             name: round(price / _TOKENS_OF_PRICES, _PRICE_DIGITS) for name, price in prices.items() if price is not None
         },

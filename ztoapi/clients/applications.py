@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from ztoapi.clients.settings import PROVIDER, GatewayAccess, Settings, SettingsFile, json_file, known
+from ztoapi.clients.settings import PROVIDER, GatewayAccess, Settings, SettingsFile, json_file, without_none
 
 __all__ = ["cursor", "librechat", "openwebui", "zed"]
 
@@ -57,7 +57,7 @@ def cursor(access: GatewayAccess) -> Settings:
 def zed(access: GatewayAccess) -> Settings:
     """Zed reads the key from the variable named after the provider."""
     models = [
-        known(
+        without_none(
             {
                 "name": model.name,
                 "display_name": model.name,

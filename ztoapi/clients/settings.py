@@ -16,8 +16,8 @@ __all__ = [
     "SettingsFile",
     "SettingsMaker",
     "json_file",
-    "known",
     "shell_line",
+    "without_none",
 ]
 
 Api: TypeAlias = Literal["chat", "messages", "responses"]
@@ -89,7 +89,7 @@ def json_file(path: str, value: object) -> SettingsFile:
     return SettingsFile(path, json.dumps(value, indent=2) + "\n")
 
 
-def known(values: Mapping[str, object]) -> dict[str, object]:
+def without_none(values: Mapping[str, object]) -> dict[str, object]:
     """Returns the entries without those that are None."""
     return {name: value for name, value in values.items() if value is not None}
 

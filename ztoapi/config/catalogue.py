@@ -130,6 +130,6 @@ def read_models(sources: Sources, problems: Problems) -> dict[str, ModelFacts]:
     return models
 
 
-def _merged(known: ModelFacts, configured: ModelFacts) -> ModelFacts:
+def _merged(defaults: ModelFacts, configured: ModelFacts) -> ModelFacts:
     facts = msgspec.structs.asdict(configured)
-    return msgspec.structs.replace(known, **{name: value for name, value in facts.items() if value is not None})
+    return msgspec.structs.replace(defaults, **{name: value for name, value in facts.items() if value is not None})

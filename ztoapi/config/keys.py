@@ -59,15 +59,15 @@ class KeyRing:
     """The valid client keys: those of ``config``, and those of the key file after :meth:`reload`."""
 
     def __init__(self, config: Config) -> None:
-        named = [] if config.default_key is None else [("default", config.default_key)]
-        named += [(f"api-key-{number}", secret) for number, secret in enumerate(config.api_keys, 1)]
+        entries = [] if config.default_key is None else [("default", config.default_key)]
+        entries += [(f"api-key-{number}", secret) for number, secret in enumerate(config.api_keys, 1)]
         self._path = config.key_file
         self._salt = secrets.token_bytes(_SALT_BYTES)
         self._chosen: dict[bytes, ClientKey] = {}
-        for name, secret in named:
+        for name, secret in entries:
             self._chosen.setdefault(_digest(secret.encode(), self._salt), ClientKey(name=name))
         self._no_entry = _Entry(secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_DIGEST_BYTES), None)
-        self.required = bool(named) or config.key_file is not None
+        self.required = bool(entries) or config.key_file is not None
         """Whether requests need a key. With a key file they do, even if it is empty."""
         self._replace(config.keys)
 

@@ -46,8 +46,8 @@ def read_platforms(sources: Sources, problems: Problems, *, allow_coding: bool) 
     for name in [default, *(name for name in KINDS if name != default)]:
         pool = credentials.of_platform(name, default)
         url = _url(sources, name, default)
-        named = any(route.platform == name for route in routes)
-        if name != default and not named and not pool and url is None:
+        is_routed = any(route.platform == name for route in routes)
+        if name != default and not is_routed and not pool and url is None:
             continue
         place = _place(name, url, problems)
         if url is not None and place is not None:

@@ -17,15 +17,15 @@ def events(block: bytes) -> list[tuple[str, bytes]]:
 
     ``block`` ends with a blank line. An unfinished event is dropped, as the grammar requires.
     """
-    named: list[tuple[str, bytes]] = []
+    pairs: list[tuple[str, bytes]] = []
     for part in parts(block):
         if part[:5] == b"data:" and _LF not in part:
-            named.append(("", part[6:] if part[5:6] == b" " else part[5:]))
+            pairs.append(("", part[6:] if part[5:6] == b" " else part[5:]))
         elif part:
             name, data, _ = read_part(part)
             if data is not None:
-                named.append((name, data))
-    return named
+                pairs.append((name, data))
+    return pairs
 
 
 def parts(block: bytes) -> list[bytes]:

@@ -61,22 +61,24 @@ def field_error(field: str, error: Exception, *, dotted: bool = False, whole: st
     A place within the field follows its name, as in ``messages[0].role``, or ``messages.0.role`` if ``dotted``.
     """
     text = str(error)
-    found = _PLACE.search(text)
-    if found is not None:
-        text = text[: found.start()]
-        place = found[1] if not dotted else _STEP.sub(r".\1", found[1])
+    match = _PLACE.search(text)
+    if match is not None:
+        text = text[: match.start()]
+        place = match[1] if not dotted else _STEP.sub(r".\1", match[1])
         field = (field + place).lstrip(".")
     if (absent := _ABSENT.fullmatch(text)) is not None:
         return missing(f"{field}.{absent[1]}".lstrip("."))
-    named = field or whole
+    place_name = field or whole
     if (kinds := _KINDS.fullmatch(text)) is not None:
-        wanted = " or ".join(_EXPECTED.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null")
-        message = f"{named} must be {wanted}, not {_FOUND.get(kinds[2], kinds[2])}"
+        types = " or ".join(_EXPECTED.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null")
+        message = f"{place_name} must be {types}, not {_FOUND.get(kinds[2], kinds[2])}"
         return ApiError(message, code="invalid_type", param=field or None)
     if isinstance(error, msgspec.ValidationError):
-        return ApiError(f"{named} is not valid: {text.replace('`', '')}", code="invalid_value", param=field or None)
+        return ApiError(
+            f"{place_name} is not valid: {text.replace('`', '')}", code="invalid_value", param=field or None
+        )
     reason = _BYTE.sub("", _reason(error))
-    return ApiError(f"{named} is not valid JSON: {reason}", code="invalid_json", param=field or None)
+    return ApiError(f"{place_name} is not valid JSON: {reason}", code="invalid_json", param=field or None)
 
 
 def _reason(error: Exception) -> str:

@@ -144,15 +144,15 @@ NO_REWRITE: Final = Rewrite("", None, normalise=False)
 # Over 250 lines: the kinds of events share the state of one stream, and are checked in one order.
 class OpenAIReader:
     """Reader (see ``reader.py``) for OpenAI's format. The client requested ``choices`` choices, and usage in its stream
-    if ``include_usage``. All readers of an upstream share ``known``."""
+    if ``include_usage``. All readers of an upstream share ``templates``."""
 
     __slots__ = (
         "_finished",
         "_held",
         "_include_usage",
-        "_known",
         "_rewrite",
         "_started",
+        "_templates",
         "_usage_event",
         "_wanted",
         "done",
@@ -161,9 +161,9 @@ class OpenAIReader:
         "usage",
     )
 
-    def __init__(self, rewrite: Rewrite, known: KnownTemplates, *, include_usage: bool, choices: int = 1) -> None:
+    def __init__(self, rewrite: Rewrite, templates: KnownTemplates, *, include_usage: bool, choices: int = 1) -> None:
         self._rewrite = rewrite
-        self._known = known
+        self._templates = templates
         self._include_usage = include_usage
         self._wanted = choices
         self.template: DeltaTemplate | None = None
@@ -210,7 +210,7 @@ class OpenAIReader:
     def _guess_template(self, block: bytes) -> DeltaTemplate | None:
         """Returns the template of the upstream's last stream with the head of this one, if ``block`` begins like a
         plain event."""
-        template = self._known.get((self._rewrite.empty, self._include_usage))
+        template = self._templates.get((self._rewrite.empty, self._include_usage))
         if template is None or self._wanted != 1:
             return None
         start = 6 if block.startswith(b"data: {") else 5
@@ -287,12 +287,12 @@ class OpenAIReader:
             if (start == 6 or part[:5] == b"data:") and _LF not in part:
                 name, data, passes = "", part[start:], True
             else:
-                name, found, passes = read_part(part)
-                if found is None:
+                name, lines, passes = read_part(part)
+                if lines is None:
                     same = same and passes
                     continue
                 # Line feeds between data lines are white space in JSON, but would end the line of a rewritten event.
-                data = found.replace(b"\n", b" ")
+                data = lines.replace(b"\n", b" ")
             try:
                 event = self._event(name, data, part)
             except (msgspec.DecodeError, RecursionError) as error:
@@ -477,7 +477,7 @@ class OpenAIReader:
         except (msgspec.DecodeError, RecursionError):
             # The result is no JSON: the text of the event contains a key, or its keys are in an unusual order.
             return
-        self.template = self._known[self._rewrite.empty, self._include_usage] = template
+        self.template = self._templates[self._rewrite.empty, self._include_usage] = template
 
 
 def _objects(raw: msgspec.Raw) -> list[Fields]:

@@ -140,10 +140,10 @@ class Splitter:
             self._layout.say(text)
 
     def _outside(self, text: str, at: int) -> int:
-        found = text.find("<", at)
-        if found != at:
-            self._visible(text[at:] if found < 0 else text[at:found])
-            return len(text) if found < 0 else found
+        position = text.find("<", at)
+        if position != at:
+            self._visible(text[at:] if position < 0 else text[at:position])
+            return len(text) if position < 0 else position
         if at + 1 < len(text) and text[at + 1] not in _OUTSIDE_SECOND:
             self._visible("<")
             return at + 1
@@ -189,9 +189,9 @@ class Splitter:
         self._layout.say(tag)
 
     def _kept(self, text: str, at: int) -> int:
-        found = text.find(_CLOSE, at)
-        if found >= 0:
-            end = found + len(_CLOSE)
+        position = text.find(_CLOSE, at)
+        if position >= 0:
+            end = position + len(_CLOSE)
             self._layout.say(text[at:end])
             self._layout.content.thaw()
             self._state = Splitter._outside
@@ -295,10 +295,10 @@ class Splitter:
         return at
 
     def _skip(self, text: str, at: int) -> int:
-        found = text.find(self._until, at)
-        if found >= 0:
+        position = text.find(self._until, at)
+        if position >= 0:
             self._state = self._resume
-            return found + len(self._until)
+            return position + len(self._until)
         keep = _partial(text, at, self._until)
         return ~keep if keep < len(text) else keep
 

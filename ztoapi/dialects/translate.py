@@ -150,9 +150,9 @@ class OpenAITranslation(_ChatTranslation):
             self._rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
 
     def reader(self) -> Reader:
-        known = self._context.templates
+        templates = self._context.templates
         choices = self._request.choices
-        reader = openai.OpenAIReader(self._rewrite, known, include_usage=self._include_usage, choices=choices)
+        reader = openai.OpenAIReader(self._rewrite, templates, include_usage=self._include_usage, choices=choices)
         return HiddenReasoningReader(reader) if self._hides_reasoning else reader
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:

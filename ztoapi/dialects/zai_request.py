@@ -168,13 +168,13 @@ def _map_sampling(fields: Fields, changed: Fields) -> None:
             changed["user_id"] = _raw(user)
 
 
-def _cap_tokens(fields: Fields, changed: Fields, most: int | None) -> None:
-    if most is None:
+def _cap_tokens(fields: Fields, changed: Fields, max_tokens: int | None) -> None:
+    if max_tokens is None:
         return
     # A float, because some clients write all numbers as floats.
-    wanted = decode_value(changed if "max_tokens" in changed else fields, "max_tokens", float)
-    if wanted is not None and wanted > most:
-        changed["max_tokens"] = _raw(most)
+    tokens = decode_value(changed if "max_tokens" in changed else fields, "max_tokens", float)
+    if tokens is not None and tokens > max_tokens:
+        changed["max_tokens"] = _raw(max_tokens)
 
 
 def wants_thinking(request: ChatRequest, default: bool | None) -> bool | None:
@@ -202,24 +202,24 @@ def _map_thinking(request: ChatRequest, changed: Fields, default: bool | None, c
     """GLM has ``thinking`` for ``enable_thinking``, and some models have levels of ``reasoning_effort``."""
     fields = request.fields
     if capabilities.thinking is None:
-        wanted = default if request.enable_thinking is None else request.enable_thinking
-        if wanted is not None and _absent(fields, "thinking"):
-            changed["thinking"] = _raw({"type": "enabled" if wanted else "disabled"})
+        enabled = default if request.enable_thinking is None else request.enable_thinking
+        if enabled is not None and _absent(fields, "thinking"):
+            changed["thinking"] = _raw({"type": "enabled" if enabled else "disabled"})
         return
     efforts = capabilities.efforts
     effort = _effort(fields)
     if capabilities.thinking != "none":
-        wanted = wants_thinking(request, default)
-        given = decode_value(fields, "thinking", Fields) or {}
-        if wanted is False and capabilities.thinking == "always":
+        enabled = wants_thinking(request, default)
+        setting = decode_value(fields, "thinking", Fields) or {}
+        if enabled is False and capabilities.thinking == "always":
             # The model refuses ``disabled``: it thinks as little as it can, and the client does not see it.
-            changed["thinking"] = _raw({**given, "type": "enabled"})
+            changed["thinking"] = _raw({**setting, "type": "enabled"})
             changed["reasoning_effort"] = _raw(efforts[0] if efforts else None)
             return
-        if wanted is False or effort in _NO_EFFORT:
+        if enabled is False or effort in _NO_EFFORT:
             effort, efforts = None, ()
-        if wanted is not None and not given:
-            changed["thinking"] = _raw({"type": "enabled" if wanted else "disabled"})
+        if enabled is not None and not setting:
+            changed["thinking"] = _raw({"type": "enabled" if enabled else "disabled"})
     if efforts == () and "reasoning_effort" in fields:
         changed["reasoning_effort"] = _raw(None)
     elif effort is not None and efforts and effort not in efforts:
@@ -316,11 +316,11 @@ def _map_tools(fields: Fields, changed: Fields) -> None:
         return
     if tools is None:
         tools = decode_value(fields, "tools", list[Fields]) or []
-    chosen = chosen_tools(fields, tools)
+    selection = chosen_tools(fields, tools)
     changed["tool_choice"] = _raw("auto")
-    if chosen is not None:
-        changed["tools"] = _raw(chosen or None)
-        if not chosen:
+    if selection is not None:
+        changed["tools"] = _raw(selection or None)
+        if not selection:
             changed["tool_choice"] = _raw(None)
 
 

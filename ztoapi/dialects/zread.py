@@ -101,9 +101,9 @@ class ZreadReader:
     def _end_round(self, answer: _Answer, out: list[bytes]) -> None:
         """Sends the part of the round's whole text that the increments did not contain."""
         whole = answer.text or answer.content or ""
-        said = "".join(self._round)
-        if whole.startswith(said) and whole != said:
-            self._say(whole[len(said) :])
+        prefix = "".join(self._round)
+        if whole.startswith(prefix) and whole != prefix:
+            self._say(whole[len(prefix) :])
         self._round = []
         self._round_chars = 0
         self._write(out)

@@ -165,10 +165,10 @@ class ModelsHandler:
         if names[0].startswith(CLAUDE_PREFIX):
             route, _ = self._find(model)
             names += [route.public.lower(), route.upstream.lower()]
-        for known in await self._models(key):
-            if known.id.lower() in names:
+        for entry in await self._models(key):
+            if entry.id.lower() in names:
                 anthropic = _ANTHROPIC_VERSION in exchange.request.headers
-                exchange.respond(200, _encode(_info(known, model).encoded() if anthropic else known))
+                exchange.respond(200, _encode(_info(entry, model).encoded() if anthropic else entry))
                 return
         raise ApiError(
             f"the model {model!r} is not listed; GET /v1/models lists those that are",

@@ -102,8 +102,8 @@ class ResponsesHandler:
         store: ResponseStore,
         serve: Callable[[Exchange, ResponsesRequest, History], None],
     ) -> None:
-        found = await store.get(owner_of(exchange.request.headers, self._key_of(exchange)), previous)
-        serve(exchange, request, None if found is None else found.history())
+        record = await store.get(owner_of(exchange.request.headers, self._key_of(exchange)), previous)
+        serve(exchange, request, None if record is None else record.history())
 
     def _serve(self, exchange: Exchange, request: ResponsesRequest, history: History) -> None:
         store = self._store if request.store and self._store is not None and self._store.up else None

@@ -77,8 +77,8 @@ class StoredResponsesHandler:
         order = query.get("order", "desc")
         if order not in ("asc", "desc"):
             raise ApiError("order must be asc or desc", code="invalid_value", param="order")
-        found = await self._find(exchange)
-        body = input_items_body(found, after=query.get("after"), limit=limit, ascending=order == "asc")
+        record = await self._find(exchange)
+        body = input_items_body(record, after=query.get("after"), limit=limit, ascending=order == "asc")
         exchange.respond(200, body)
 
     async def _cancel(self, exchange: Exchange) -> None:
@@ -91,12 +91,12 @@ class StoredResponsesHandler:
     async def _find(self, exchange: Exchange) -> StoredResponse:
         id = _id_of(exchange)
         store = self._store
-        found = (
+        record = (
             None if store is None else await store.get(owner_of(exchange.request.headers, self._key_of(exchange)), id)
         )
-        if found is None:
+        if record is None:
             raise response_not_found(id)
-        return found
+        return record
 
 
 def _id_of(exchange: Exchange) -> str:

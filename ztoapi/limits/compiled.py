@@ -95,14 +95,14 @@ class CompiledLimits:
     """The limits of one request in worker ``slot`` of ``workers``. Empty at first: add limits, then use it. The caller
     of every method but :meth:`add_rate` and :meth:`add_counter` holds the lock.
 
-    ``places`` are the indexes of this worker's in-flight counts. ``shown`` are the limits on requests and on tokens
-    with the smallest burst, which appear in response headers: to find those with the least remaining would cost more
-    than the decision. ``rates`` and ``template`` (OpenAI's header lines) belong to ``shown``.
+    ``places`` are the indexes of this worker's in-flight counts. ``header_buckets`` are the limits on requests and on
+    tokens with the smallest burst, which appear in response headers: to find those with the least remaining would cost
+    more than the decision. ``rates`` and ``template`` (OpenAI's header lines) belong to ``header_buckets``.
     """
 
     __slots__ = (
-        "_buckets", "_changes", "_counters", "_levels", "_shown_at", "_slot", "_taken", "_words", "_workers",
-        "bandwidths", "piece", "places", "rates", "settles", "shown", "template",
+        "_buckets", "_changes", "_counters", "_header_places", "_levels", "_slot", "_taken", "_words", "_workers",
+        "bandwidths", "header_buckets", "piece", "places", "rates", "settles", "template",
     )  # fmt: skip
 
     def __init__(self, words: Words, workers: int, slot: int) -> None:
@@ -116,7 +116,7 @@ class CompiledLimits:
         """See :attr:`~ztoapi.limits.model.Reservation.piece`."""
         self.settles = False
         """Whether the number of tokens used has to be settled."""
-        self.shown: list[RateBucket] = []
+        self.header_buckets: list[RateBucket] = []
         self.rates: tuple[Rate | None, Rate | None] = None, None
         self.template = b""
         # The following are set when the rows have been found.
@@ -124,7 +124,7 @@ class CompiledLimits:
         self._taken = Buckets([])
         self._levels: list[tuple[int, int]] = []
         self.places: list[int] = []
-        self._shown_at = CHANGES, CHANGES
+        self._header_places = CHANGES, CHANGES
 
     def add_rate(self, bucket: RateBucket) -> None:
         unit = bucket.limit.unit
@@ -135,20 +135,20 @@ class CompiledLimits:
             return
         self._buckets.append(bucket)
         self.settles = self.settles or bucket.by_token
-        smallest = {other.limit.unit: other for other in self.shown}
+        smallest = {other.limit.unit: other for other in self.header_buckets}
         if unit not in smallest or bucket.rate.burst < smallest[unit].rate.burst:
             smallest[unit] = bucket
-        self.shown = list(smallest.values())
-        first, second, *_ = [*(shown.rate for shown in self.shown), None, None]
+        self.header_buckets = list(smallest.values())
+        first, second, *_ = [*(bucket.rate for bucket in self.header_buckets), None, None]
         self.rates = first, second
-        self.template = b"".join(openai_template(shown.limit) for shown in self.shown)
+        self.template = b"".join(openai_template(bucket.limit) for bucket in self.header_buckets)
 
     def add_counter(self, counter: InFlightCounter) -> None:
         self._counters.append(counter)
 
     def take(self, now: int, tokens: int) -> tuple[int, ...] | None:
-        """Takes from every limit and returns the TATs of ``shown`` (and perhaps more); None if a limit refuses, and
-        then nothing is taken."""
+        """Takes from every limit and returns the TATs of ``header_buckets`` and perhaps of more. Returns None and
+        takes nothing if a limit refuses."""
         words = self._words
         alone = self._workers == 1
         if words[CHANGES] != self._changes:
@@ -163,7 +163,7 @@ class CompiledLimits:
                 self._taken.give_back(words, now, tokens)
                 return None
             words[own] = own_count + 1
-        first, second = self._shown_at
+        first, second = self._header_places
         return words[first], words[second]
 
     def _in_flight(self, own: int) -> int:
@@ -180,8 +180,8 @@ class CompiledLimits:
         # New lists: a reservation keeps the lists that it was made with.
         self.places = [counter.at + self._slot for counter in self._counters]
         self._levels = [(counter.at + self._slot, counter.limit.max_requests) for counter in self._counters]
-        first, second, *_ = [*(bucket.at for bucket in self.shown), CHANGES, CHANGES]
-        self._shown_at = first, second
+        first, second, *_ = [*(bucket.at for bucket in self.header_buckets), CHANGES, CHANGES]
+        self._header_places = first, second
         # A subject on a shared row may get a row of its own at the next request.
         self._changes = _NEVER if any(row.is_shared for row in rows) else self._words[CHANGES]
 

@@ -230,7 +230,7 @@ class LocalReservation:
     def status(self, unit: Unit) -> LimitStatus | None:
         if unit is Unit.IN_FLIGHT:
             return min(self._compiled.in_flight(), key=lambda status: status.remaining, default=None)
-        for bucket, tat in zip(self._compiled.shown, self._tats):  # noqa: B905 - there may be more TATs
+        for bucket, tat in zip(self._compiled.header_buckets, self._tats):  # noqa: B905 - there may be more TATs
             if bucket.limit.unit is unit:
                 return bucket.status(tat, self._now)
         return None

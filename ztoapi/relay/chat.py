@@ -158,8 +158,8 @@ class ChatRelays:
 
     def _session(self, downstream: Downstream, session: bytes | None) -> bytes | None:
         headers = downstream.request.headers
-        chosen = None if self._session_header is None else headers.get(self._session_header)
-        return chosen or session or session_of(headers)
+        value = None if self._session_header is None else headers.get(self._session_header)
+        return value or session or session_of(headers)
 
     def _target(self, model: str) -> _Target:
         target = self._targets.get(model)
@@ -175,9 +175,9 @@ class ChatRelays:
         upstream = self._upstreams[route.platform]
         name = route.upstream.lower()
         dialect = DIALECTS[upstream.platform.dialect]
-        known = self._capabilities[route.platform]
+        models = self._capabilities[route.platform]
         # Servers append a variant to a model's name, as in glm-4.6:free.
-        capabilities = known.get(name) or known.get(name.partition(":")[0], UNKNOWN)
+        capabilities = models.get(name) or models.get(name.partition(":")[0], UNKNOWN)
         if config.web_search and dialect.glm:
             capabilities = msgspec.structs.replace(capabilities, web_search=True)
         whole = TranslationContext(

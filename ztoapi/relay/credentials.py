@@ -193,8 +193,8 @@ class CredentialPool:
         excluded = rest = tried
         forced = False
         while True:
-            chosen = self._choose(now, model, excluded, session, forced)
-            if chosen is None:
+            credential = self._choose(now, model, excluded, session, forced)
+            if credential is None:
                 if rest:
                     # Caps that are reached are checked a second time, which is rare.
                     excluded = rest = ()
@@ -203,11 +203,11 @@ class CredentialPool:
                 else:
                     return self._unavailable(now, model)
             elif self._caps is None:
-                return self._lend(chosen, now, model, None, forced)
-            elif (release_cap := self._caps.take(chosen.number, model)) is not None:
-                return self._lend(chosen, now, model, release_cap, forced)
+                return self._lend(credential, now, model, None, forced)
+            elif (release_cap := self._caps.take(credential.number, model)) is not None:
+                return self._lend(credential, now, model, release_cap, forced)
             else:
-                excluded = (*excluded, chosen.number)
+                excluded = (*excluded, credential.number)
 
     @staticmethod
     def _are_all_refused(credentials: Sequence[_Credential], now: float, model: str) -> bool:
@@ -219,25 +219,27 @@ class CredentialPool:
         )
 
     def _lend(
-        self, chosen: _Credential, now: float, model: str, release_cap: Callable[[], None] | None, forced: bool
+        self, credential: _Credential, now: float, model: str, release_cap: Callable[[], None] | None, forced: bool
     ) -> CredentialLease:
-        if chosen.tag < self._tag:
-            chosen.tag = self._tag
-        self._tag = chosen.tag
-        chosen.tag += chosen.step
-        chosen.in_flight += 1
-        chosen.waiting += 1
-        chosen.requests += 1
+        if credential.tag < self._tag:
+            credential.tag = self._tag
+        self._tag = credential.tag
+        credential.tag += credential.step
+        credential.in_flight += 1
+        credential.waiting += 1
+        credential.requests += 1
         if forced:
-            circuits = tuple(_open_circuits(chosen, now, model))
-            return CredentialLease(chosen.name, chosen.number, chosen, model, now, circuits, release_cap, True)
+            circuits = tuple(_open_circuits(credential, now, model))
+            return CredentialLease(
+                credential.name, credential.number, credential, model, now, circuits, release_cap, True
+            )
         probes: tuple[_Circuit, ...] = ()
-        if chosen.breaker.state is not BreakerState.CLOSED:
-            chosen.breaker.enter()
-            probes = (chosen.breaker,)
-        if chosen.models and (circuit := chosen.models.get(model)) is not None and circuit.enter():
+        if credential.breaker.state is not BreakerState.CLOSED:
+            credential.breaker.enter()
+            probes = (credential.breaker,)
+        if credential.models and (circuit := credential.models.get(model)) is not None and circuit.enter():
             probes += (circuit,)
-        return CredentialLease(chosen.name, chosen.number, chosen, model, now, probes, release_cap)
+        return CredentialLease(credential.name, credential.number, credential, model, now, probes, release_cap)
 
     def _choose(
         self, now: float, model: str, excluded: Collection[int], session: bytes | None, forced: bool

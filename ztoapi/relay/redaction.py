@@ -46,16 +46,16 @@ class Redaction:
     """``secrets`` are masked; ``hosts`` maps each internal host name or address to the name of its platform."""
 
     def __init__(self, secrets: Iterable[str], hosts: Mapping[str, str]) -> None:
-        known = {secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARACTERS}
-        self._secrets = sorted(known, key=len, reverse=True)
-        self._known = known
+        values = {secret for secret in secrets if len(secret) >= _MIN_SECRET_CHARACTERS}
+        self._secrets = sorted(values, key=len, reverse=True)
+        self._values = values
         self._joined = "\n".join(self._secrets).lower()
         self._plain = {
             segment
-            for secret in known
+            for secret in values
             for segment in re.split(r"[^A-Za-z0-9]", secret)
             if len(segment) <= _MAX_PLAIN_CHARACTERS and _SEGMENT.fullmatch(segment)
-        } - known
+        } - values
         self._hosts = {host.lower(): name for host, name in hosts.items()}
         names = "|".join(re.escape(host) for host in sorted(self._hosts, key=len, reverse=True))
         # A host of one label is a common word: it is replaced only with a scheme or a port.
@@ -86,7 +86,7 @@ class Redaction:
     def _reveals(self, word: str) -> bool:
         """Whether ``word`` shows a part of a secret."""
         parts = {part.strip(_PUNCTUATION) for part in (word, *_SEPARATOR.split(word))} - self._plain
-        if not parts.isdisjoint(self._known):
+        if not parts.isdisjoint(self._values):
             return True
         elision = _ELISION.search(word)
         if elision is not None:

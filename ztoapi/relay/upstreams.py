@@ -144,8 +144,8 @@ class Upstream:
         if error.fault is Fault.REFUSED or (error.code in _UPSTREAM_WORDED and _ABOUT_CREDENTIAL.search(message)):
             error.message = f"the gateway's credential was refused by the platform {name}"
         else:
-            named = message.replace(f"the upstream {self._origin.authority}", f"the platform {name}")
-            error.message = self._redaction.text(named)
+            text = message.replace(f"the upstream {self._origin.authority}", f"the platform {name}")
+            error.message = self._redaction.text(text)
         for field in ("code", "type", "param", "upstream_code"):
             value = getattr(error, field)
             if value is not None:

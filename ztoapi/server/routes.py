@@ -164,17 +164,17 @@ class Routes(Generic[T]):
             decoded(path)
         except ValueError as error:
             return ApiError(f"the path is malformed: {error}", code="invalid_path")
-        shown = path[:_MAX_SHOWN_PATH]
-        if (meant := self._find_within(shown.lower())) is not None:
-            base = "without /v1" if _versioned(meant).startswith(_MESSAGES) else "and /v1, nothing more"
-            remedy = f"did you mean {meant}? The base URL for clients of this API is the gateway's address {base}"
-        elif (meant := self._find_near(shown)) is not None:
-            remedy = f"did you mean {meant}?"
+        excerpt = path[:_MAX_SHOWN_PATH]
+        if (suggestion := self._find_within(excerpt.lower())) is not None:
+            base = "without /v1" if _versioned(suggestion).startswith(_MESSAGES) else "and /v1, nothing more"
+            remedy = f"did you mean {suggestion}? The base URL for clients of this API is the gateway's address {base}"
+        elif (suggestion := self._find_near(excerpt)) is not None:
+            remedy = f"did you mean {suggestion}?"
         else:
             remedy = "routes: " + ", ".join(
                 route.template for route in self if route.group is Group.API and route.listed
             )
-        return ApiError(f"no route for {shown}; {remedy}", status=404, code="not_found")
+        return ApiError(f"no route for {excerpt}; {remedy}", status=404, code="not_found")
 
     def _find_within(self, path: str) -> str | None:
         """Returns the longest end of ``path`` that has a route: base URLs often repeat a part of the path

@@ -163,8 +163,8 @@ class SimulatedResponse:
         self._functions = functions if body.tool_choice != "none" else []
         script, turn = _script(body.messages) if self._functions and MARKER.encode() in raw else (None, 0)
         self._scripted_answer = None if script is None else script.answer
-        made = sum(len(message.tool_calls or ()) for message in body.messages)
-        ids = (f"call_{number}" for number in itertools.count(made + 1))
+        previous = sum(len(message.tool_calls or ()) for message in body.messages)
+        ids = (f"call_{number}" for number in itertools.count(previous + 1))
         if script is None:
             called = [(function.name, _arguments(function)) for function in self._unscripted()]
         else:
@@ -177,10 +177,10 @@ class SimulatedResponse:
         if not self._functions or self._body.messages[-1].role == "tool":
             return ()
         choice = self._body.tool_choice
-        named = choice.get("function") if isinstance(choice, dict) else None
-        name = named.get("name") if isinstance(named, dict) else None
-        chosen = [function for function in self._functions if function.name == name] or self._functions
-        return itertools.islice(itertools.cycle(chosen), self._plan.calls)
+        function_choice = choice.get("function") if isinstance(choice, dict) else None
+        name = function_choice.get("name") if isinstance(function_choice, dict) else None
+        functions = [function for function in self._functions if function.name == name] or self._functions
+        return itertools.islice(itertools.cycle(functions), self._plan.calls)
 
     def _scripted(self, call: ScriptedCall) -> tuple[str, str]:
         function = next((function for function in self._functions if function.name == call.name), None)

@@ -53,11 +53,11 @@ class _SimulatedEndpoint:
         raise NotImplementedError
 
     def respond(self, call: SimulatedCall) -> None:
-        known = self._capabilities
-        model = UNKNOWN if known is None else known.get(call.model.lower(), UNKNOWN)
+        capabilities = self._capabilities
+        model = UNKNOWN if capabilities is None else capabilities.get(call.model.lower(), UNKNOWN)
         request, writer, stream = self.translate(call, model)
         body: bytes | bytearray = _encode({**request.fields, "model": call.model, **_STREAM})
-        if known is not None:
+        if capabilities is not None:
             body = zai_request.build(
                 ChatRequest(body), model=call.model, stream=True, thinking=None, capabilities=model
             )

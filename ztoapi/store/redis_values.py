@@ -88,8 +88,8 @@ class RedisValues:
         await self._health.close()
 
     async def get(self, key: bytes) -> bytes | None:
-        found = await self.find(key)
-        return None if found is None else found.value
+        entry = await self.find(key)
+        return None if entry is None else entry.value
 
     async def find(self, key: bytes) -> FoundValue | None:
         """Returns the value of ``key`` with its lifetime. Raises StoreUnreachable."""

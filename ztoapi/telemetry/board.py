@@ -263,7 +263,7 @@ class Slot:
         written = self.ints[Cell.LIVE_WRITTEN]
         return range(max(written - LIVE_FINISHED, 0), written)
 
-    def shown_in_flight(self) -> range:
+    def live_places(self) -> range:
         """Returns the positions of the valid records of requests in flight."""
         return range(min(self.ints[Cell.LIVE_SHOWN], LIVE_IN_FLIGHT))
 

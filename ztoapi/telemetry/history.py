@@ -153,12 +153,12 @@ class History:
             totals = self._totals()
             stored = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self._gateway,)).fetchone()
             if stored is not None:
-                seen, before = stored[0], dict(_decode_totals(stored[1]))
+                saved_at, before = stored[0], dict(_decode_totals(stored[1]))
             else:
                 # The file is new, and counts of an old one must not be added to this hour. A process that did not make
                 # the last save does not know what it contained, and skips the counts of the last few seconds.
-                seen, before = now, self._saved if self._saver[0] in (0, os.getpid()) else totals
-            hour = _floor(max(seen, now - _SAVE_SECONDS), _HOUR)
+                saved_at, before = now, self._saved if self._saver[0] in (0, os.getpid()) else totals
+            hour = _floor(max(saved_at, now - _SAVE_SECONDS), _HOUR)
             for labels, row in totals.items():
                 saved = before.get(labels)
                 if row != saved:

@@ -104,7 +104,7 @@ def reclaim(board: MetricsBoard, number: int, now: float) -> None:
         at = FINISHED_START + place * LIVE_WORDS
         if ints[at] & 1:
             ints[at] = 0
-    for place in slot.shown_in_flight():
+    for place in slot.live_places():
         encoded = slot.record(IN_FLIGHT_START + place * LIVE_WORDS)
         if encoded is None:
             continue
@@ -124,7 +124,7 @@ def read_live(board: MetricsBoard) -> list[LiveRecord]:
     ended: list[LiveRecord] = []
     for slot in board.slots:
         # A request that ends in between is found twice; in the other order it could be missed.
-        for place in slot.shown_in_flight():
+        for place in slot.live_places():
             _add(running, slot.record(IN_FLIGHT_START + place * LIVE_WORDS))
         for number in slot.newest_finished():
             _add(ended, slot.record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS))

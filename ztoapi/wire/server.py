@@ -97,12 +97,12 @@ class ServerWire:
                 # RFC 9112 section 2.2: an empty line before a request line is ignored; a second one, too.
                 buffer = self.held = buffer[4 if buffer[:4] == b"\r\n\r\n" else 2 :]
                 self._searched = 0
-            known = self._memory.recall(buffer)
-            if known is None:
-                known = self._find_head(buffer)
-                if known is None:
+            result = self._memory.recall(buffer)
+            if result is None:
+                result = self._find_head(buffer)
+                if result is None:
                     return None
-            head, end = known
+            head, end = result
             self._searched = 0
             self._start_body(head, buffer, end)
         except ProtocolError:

@@ -136,7 +136,7 @@ def _translate(request: _Request, model: ModelCapabilities, *, counts: bool) -> 
         raise ApiError(
             "messages: at least one message of the user with content is needed", code="invalid_value", param="messages"
         )
-    wanted = _wants_thinking(request.thinking)
+    thinking = _wants_thinking(request.thinking)
     config = request.output_config or _OutputConfig()
     tool_fields = tools.fields(request.tool_choice, conversation.referenced)
     fields: dict[str, object] = {
@@ -144,7 +144,7 @@ def _translate(request: _Request, model: ModelCapabilities, *, counts: bool) -> 
         "messages": messages,
         **_limits(request, model),
         **tool_fields,
-        **thinking_fields(wanted, config.effort, model, replayed=transcript.has_reasoning),
+        **thinking_fields(thinking, config.effort, model, replayed=transcript.has_reasoning),
         **_response_format(config.format or request.output_format),
         **_user(request.metadata),
     }
@@ -155,8 +155,8 @@ def _translate(request: _Request, model: ModelCapabilities, *, counts: bool) -> 
             fields["tool_stream"] = True
     context = MessagesContext(
         model=request.model,
-        thinking=wanted,
-        thinking_omitted=wanted and request.thinking is not None and request.thinking.display == "omitted",
+        thinking=thinking,
+        thinking_omitted=thinking and request.thinking is not None and request.thinking.display == "omitted",
         stop_sequences=tuple(request.stop_sequences or ()),
         dropped=tuple(tools.dropped + _dropped_stops(request)),
     )

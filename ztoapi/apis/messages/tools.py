@@ -82,9 +82,9 @@ class Tools:
         sent = self._sent(referenced)
         fields: dict[str, object] = {}
         if choice is not None:
-            chosen = self._choice(choice, sent)
+            selection = self._choice(choice, sent)
             if sent:
-                fields["tool_choice"] = chosen
+                fields["tool_choice"] = selection
                 if choice.disable_parallel_tool_use:
                     fields["parallel_tool_calls"] = False
         if sent:

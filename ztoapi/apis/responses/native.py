@@ -129,9 +129,9 @@ class _ResponseCollector:
         self._last = b""
 
     def feed(self, block: bytes) -> None:
-        named = events(block)
-        if named:
-            self._last = named[-1][1]
+        pairs = events(block)
+        if pairs:
+            self._last = pairs[-1][1]
 
     def body(self) -> bytes:
         try:

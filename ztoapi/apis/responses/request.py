@@ -164,9 +164,9 @@ class ResponsesRequest:
         if self.stream:
             chat["stream_options"] = {"include_usage": True}
         chat |= self._sampling(model)
-        chosen, choice = choose_tools(decode_value(fields, "tool_choice", object), tools, tools.chat_tools())
-        if chosen:
-            chat["tools"] = chosen
+        selection, choice = choose_tools(decode_value(fields, "tool_choice", object), tools, tools.chat_tools())
+        if selection:
+            chat["tools"] = selection
             if choice is not None:
                 chat["tool_choice"] = choice
             if decode_value(fields, "parallel_tool_calls", bool) is False:

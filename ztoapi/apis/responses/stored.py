@@ -82,13 +82,13 @@ def input_items_body(
                 f"after is {after!r:.80}, which is not the id of an input item", code="invalid_value", param="after"
             )
         start = ids.index(after) + 1
-    page, shown = items[start : start + limit], ids[start : start + limit]
+    page, page_ids = items[start : start + limit], ids[start : start + limit]
     return _encode(
         {
             "object": "list",
             "data": page,
-            "first_id": shown[0] if shown else None,
-            "last_id": shown[-1] if shown else None,
+            "first_id": page_ids[0] if page_ids else None,
+            "last_id": page_ids[-1] if page_ids else None,
             "has_more": start + limit < len(items),
         }
     )

@@ -100,8 +100,8 @@ class ToolNames:
 
     def chat_name(self, name: str, namespace: str | None) -> str:
         """Returns the name of the function that stands for a tool, also for one that is no longer listed."""
-        known = self._names.get((namespace, name))
-        return known or (name if namespace is None else _joined(namespace, name))
+        chat_name = self._names.get((namespace, name))
+        return chat_name or (name if namespace is None else _joined(namespace, name))
 
     def chat_tools(self) -> list[ChatTool]:
         tools = list(self.functions.values())
@@ -196,10 +196,10 @@ def _allowed(
             searches = searches or _WEB_SEARCH.fullmatch(kind) is not None
         else:
             raise _invalid_choice(entry)
-    chosen = [tool for name, tool in names.functions.items() if name in allowed]
+    selection = [tool for name, tool in names.functions.items() if name in allowed]
     if searches and names.searches:
-        chosen += tools[len(names.functions) :]
-    return chosen, mode if chosen else None
+        selection += tools[len(names.functions) :]
+    return selection, mode if selection else None
 
 
 def _chosen(choice: dict[object, object], names: ToolNames) -> str:
