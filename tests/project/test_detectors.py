@@ -198,13 +198,36 @@ def test_option_tables_are_current(name: str) -> None:
 
 def test_links_in_the_documents_lead_somewhere() -> None:
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)", path.read_text("utf-8")):
-            if not target.startswith("http"):
-                assert (path.parent / target).exists(), (path.name, target)
+        for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", path.read_text("utf-8")):
+            if target.startswith("http"):
+                continue
+            page = path.parent / target if target else path
+            assert page.exists(), (path.name, target)
+            assert not anchor or page.suffix != ".md" or anchor in anchors(page), (path.name, target, anchor)
 
 
-def test_the_map_of_the_code_names_files_that_exist() -> None:
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_pages_name_files_that_exist() -> None:
+    missing = [
+        (path.name, name)
+        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+        for name in re.findall(r"`((?:ztoapi|docs|tests|bench|loadtests|deploy)/[\w./-]+)`", path.read_text("utf-8"))
+        if not (ROOT / name).exists()
+    ]
+    assert missing == []
+
+
+def test_the_map_of_the_code_has_every_package_and_no_other_name() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    paths = re.findall(r"`((?:ztoapi|docs)/[\w./]+)`", page)
-    assert paths
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    table = page.partition("## Packages")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    entries = {path.stem for path in (ROOT / "ztoapi").iterdir() if path.suffix in ("", ".py")}
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == {name for name in entries if not name.startswith("__")}
+    words = set(re.findall(r"\w+", "\n".join(path.read_text("utf-8") for path in MODULES)))
+    names = [name.rpartition(".")[2] for name in re.findall(r"`([A-Za-z_][\w.]*)`", page)]
+    assert [name for name in names if name not in words and name not in entries] == []
