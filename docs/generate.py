@@ -218,6 +218,9 @@ EXAMPLE_TABLES = """
 #messages = "native"
 #responses = "native"
 
+# Other APIs that are passed on to the platform as they are.
+#passthrough_paths = ["/v1/images/generations", "/v1/audio/"]
+
 # Credentials with a name, a share of the requests, and their own limits. Tokens from other options have weight 1.
 #[[platforms.zai.credentials]]
 #name = "team-a"

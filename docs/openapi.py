@@ -46,7 +46,11 @@ def document() -> Object:
                 "by `/v1`, and a client key. Paths also work without `/v1`, below `/anthropic`, and with a trailing "
                 "slash. A path that supports `GET` also supports `HEAD`; `OPTIONS` serves CORS preflight requests. "
                 "Every response has an `x-request-id`. Errors have Anthropic's format in the Messages API, otherwise "
-                "OpenAI's."
+                "OpenAI's. A gateway may be configured to send requests of the Messages and Responses APIs to the "
+                "upstream's own endpoints without translation (native mode): the upstream then decides about fields "
+                "that are described here. It may also pass requests for other paths, such as `/v1/images/generations` "
+                "and `/v1/audio/speech`, on to an upstream as they are (transparent paths). The upstream's "
+                "documentation describes those."
             ),
             "license": {"name": "MIT", "identifier": "MIT"},
         },

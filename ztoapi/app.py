@@ -27,6 +27,7 @@ from ztoapi.handlers.index import IndexHandler
 from ztoapi.handlers.messages import MessagesHandler
 from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
+from ztoapi.handlers.passthrough import PassthroughHandler, add_passthrough
 from ztoapi.handlers.responses import ResponsesHandler, responses_errors
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.handlers.stored_responses import StoredResponsesHandler
@@ -131,6 +132,7 @@ class Application:
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
         self._add_chat_apis(relays, Completions(config, relays, auth.key_of, limits, cache))
+        add_passthrough(self.context.routes, config.platforms, PassthroughHandler(relays, auth.key_of, limits))
         self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue, relays.find))
         self._add_pages(config)
         self.sampler = self._watch(config)
@@ -307,11 +309,10 @@ class Application:
         request = exchange.request
         route = exchange.route
         handler = None if route is None else route.handlers.get(request.method)
-        if handler is not None:
+        if handler is not None and route is not None:
             exchange.handler = handler
-            if b"content-encoding" in request.headers and request.method == "POST":
-                return check_coding(exchange)
-            return None
+            coded = b"content-encoding" in request.headers and request.method == "POST"
+            return check_coding(exchange) if coded and not route.streams else None
         if request.method == "OPTIONS":
             exchange.handler = self._cors.preflight
             return None

@@ -346,3 +346,47 @@ def test_the_web_platforms_have_no_other_endpoints(tmp_path: Path) -> None:
     (tmp_path / "ztoapi.toml").write_text('[platforms.zai_web]\nmessages = "native"\n')
     (problem,) = problems(tmp_path, PLATFORM_ID="zai_web")
     assert "has no such endpoint" in problem
+
+
+def test_paths_that_are_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "ztoapi.toml").write_text(
+        '[platforms.zai]\npassthrough_paths = ["/v1/images/generations", "/v1/audio/"]\n'
+        '[platforms.openai]\npassthrough_paths = "/v1/rerank, /v1/audio/speech"\n'
+    )
+    result = loaded(tmp_path, OPENAI_UPSTREAM_URL="http://127.0.0.1:8000", OPENAI_TOKEN="t")
+    assert platform(result.config, "zai").passthrough_paths == ("/v1/images/generations", "/v1/audio/")
+    assert platform(result.config, "openai").passthrough_paths == ("/v1/rerank", "/v1/audio/speech")
+    assert "ztoapi.toml line 2" in result.sources["platforms.zai.passthrough_paths"]
+
+
+@pytest.mark.parametrize("paths", [[], ""])
+def test_no_paths_are_passed_on_by_default(tmp_path: Path, paths: object) -> None:
+    (tmp_path / "ztoapi.toml").write_text(f"[platforms.zai]\npassthrough_paths = {paths!r}\n")
+    assert platform(loaded(tmp_path).config, "zai").passthrough_paths == ()
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("zai]\npassthrough_paths = [1]", "must be a list of strings"),
+        ('zai]\npassthrough_paths = ["/v1/"]', "each must be a path below /v1, such as"),
+        ('zai]\npassthrough_paths = ["/audio/"]', "each must be a path below /v1, such as"),
+        ('zai]\npassthrough_paths = ["/v1/audio/../chat"]', "each must be a path below /v1, such as"),
+        ('zai]\npassthrough_paths = ["/v1/audio/%2e"]', "each must be a path below /v1, such as"),
+        ('zai]\npassthrough_paths = ["/v1/audio/*"]', "each must be a path below /v1, such as"),
+        ('zai]\npassthrough_paths = ["/v1/chat/"]', "serves the paths below /v1/chat itself: remove /v1/chat/"),
+        ('zai]\npassthrough_paths = ["/v1/messages/batches"]', "serves the paths below /v1/messages itself"),
+        ('zai_web]\npassthrough_paths = ["/v1/audio/"]', "the platform zai_web has no such paths"),
+        ('zai]\npassthrough_path = ["/v1/audio/"]', "did you mean passthrough_paths?"),
+        (
+            'zai]\npassthrough_paths = ["/v1/audio/"]\n[platforms.openai]\npassthrough_paths = ["/v1/audio/"]',
+            "/v1/audio/ is also a path of the platform zai: remove one",
+        ),
+    ],
+)
+def test_mistakes_about_paths(tmp_path: Path, toml: str, words: str) -> None:
+    (tmp_path / "ztoapi.toml").write_text(f"[platforms.{toml}\n")
+    (problem,) = problems(
+        tmp_path, OPENAI_UPSTREAM_URL="http://127.0.0.1:8000", OPENAI_TOKEN="t", ZAI_WEB_TOKEN="t", ZAI_TOKEN="t"
+    )
+    assert words in problem

@@ -125,6 +125,17 @@ class PlatformTable(msgspec.Struct, frozen=True, kw_only=True):
         Option("URL of the upstream's endpoint of the Responses API. If unset, it follows from the base URL."),
     ] = None
 
+    passthrough_paths: Annotated[
+        tuple[str, ...],
+        Option(
+            "Paths below `/v1/` whose requests go to the platform as they are. A path that ends in `/` stands for all "
+            "paths below it.",
+            pattern=r"/v1(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+/?",
+            form="a path below /v1, such as /v1/images/generations, or /v1/audio/ for all paths below it",
+            example=("/v1/images/generations", "/v1/audio/"),
+        ),
+    ] = ()
+
     max_in_flight: Annotated[Count | None, Option("Default for the platform's credentials.")] = None
     max_in_flight_per_model: Annotated[Mapping[str, Count], Option("Default for the platform's credentials.")] = (
         msgspec.field(default_factory=dict)
@@ -222,6 +233,8 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """The URL of the upstream's own Responses API; None if requests are translated."""
     embeddings_url: str | None = None
     """The URL of the upstream's embeddings; None where the upstream has none."""
+    passthrough_paths: tuple[str, ...] = ()
+    """Paths whose requests are passed on to it as they are; those that end in "/" with all paths below them."""
     credentials: tuple[Credential, ...] = ()
     """Never used for another platform."""
     default_model: str

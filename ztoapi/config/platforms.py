@@ -12,6 +12,7 @@ from ztoapi.config.endpoints import KINDS, Place, check_place, place_of, platfor
 from ztoapi.config.fallbacks import read_fallbacks
 from ztoapi.config.model import Config, Credential, ModelRoute, Platform
 from ztoapi.config.native import native_urls
+from ztoapi.config.passthrough import PassthroughPaths
 from ztoapi.config.routes import read_routes
 from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
 from ztoapi.config.values import read_text
@@ -41,6 +42,7 @@ def read_platforms(sources: Sources, problems: Problems, *, allow_coding: bool) 
         models[default] = main_model
     routes = read_routes(sources, default, model_name, main_model, models, problems)
     credentials = Credentials(sources, problems)
+    passthrough = PassthroughPaths(sources, problems)
     warnings: list[str] = []
     platforms: list[Platform] = []
     for name in [default, *(name for name in KINDS if name != default)]:
@@ -58,14 +60,21 @@ def read_platforms(sources: Sources, problems: Problems, *, allow_coding: bool) 
             warnings.append(f"no token for the platform {name}: set {name.upper()}_TOKEN")
         if place is not None:
             native = native_urls(sources, name, place.base, problems, warnings)
-            platforms.append(_platform(name, place, pool or credentials.without_token(name), models[name], native))
+            own_credentials = pool or credentials.without_token(name)
+            paths = passthrough.of_platform(name)
+            platforms.append(_platform(name, place, own_credentials, models[name], native, paths))
     any_model = DIALECTS[KINDS[default].dialect].keeps_model_names
     fallbacks = read_fallbacks(sources, routes, problems, any_model=any_model)
     return Routing(tuple(platforms), default, routes, fallbacks, model_name, tuple(warnings))
 
 
 def _platform(
-    name: str, place: Place, credentials: tuple[Credential, ...], model: str, native: Mapping[str, str]
+    name: str,
+    place: Place,
+    credentials: tuple[Credential, ...],
+    model: str,
+    native: Mapping[str, str],
+    passthrough_paths: tuple[str, ...],
 ) -> Platform:
     kind = KINDS[name]
     return Platform(
@@ -79,6 +88,7 @@ def _platform(
         messages_url=native.get("messages_url"),
         responses_url=native.get("responses_url"),
         embeddings_url=f"{place.base}/embeddings" if DIALECTS[kind.dialect].openai_format else None,
+        passthrough_paths=passthrough_paths,
     )
 
 

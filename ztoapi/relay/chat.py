@@ -20,11 +20,13 @@ from ztoapi.dialects.request import MAX_MODEL_CHARACTERS, ChatRequest
 from ztoapi.dialects.translate import Translation, TranslationContext
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
+from ztoapi.relay.passthrough import PassthroughRelay
 from ztoapi.relay.relay import Relay
 from ztoapi.relay.sessions import session_of
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.relay.zread import prepare
 from ztoapi.server.downstream import Downstream
+from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
 
@@ -155,6 +157,12 @@ class ChatRelays:
         downstream.record.served_model = request.model
         relay = Relay(downstream, self._client, self.options)
         relay.start(target.upstream, translation, target.model, request.stream, session, None, on_failure)
+
+    def pass_on(self, exchange: Exchange, platform: str, path: bytes) -> None:
+        """Passes a request of ``exchange`` on to ``path`` below the base URL of ``platform``."""
+        upstream = self._upstreams[platform]
+        session = self._session(exchange, None) if upstream.has_choice else None
+        PassthroughRelay(exchange, self._client, upstream, self.options, path, session).start()
 
     def _session(self, downstream: Downstream, session: bytes | None) -> bytes | None:
         headers = downstream.request.headers

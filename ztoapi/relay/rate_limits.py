@@ -114,7 +114,8 @@ class RateLimits:
                 if scope is not scopes.key:
                     self._limiter.add(scope)
                 descriptors.append((scope, key.name))
-        if scopes.model is not None:
+        # A request whose body is not read has no model.
+        if scopes.model is not None and model:
             descriptors.append((scopes.model, self._route_of(model).public.lower()))
         if scopes.address is not None:
             descriptors.append((scopes.address, limited_part(address)))

@@ -5,7 +5,7 @@ import datetime
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import httpx
@@ -26,6 +26,7 @@ from ztoapi.telemetry.samples import CredentialState, Sample
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import origin_of
+from ztoapi.upstream.upload import Upload
 
 __all__ = ["Upstream", "UpstreamStatistics"]
 
@@ -125,6 +126,28 @@ class Upstream:
             target = self._base_target + path.encode("ascii")
         head = b"POST %b%b%d\r\n%b\r\n" % (target, heads[lease.number], len(body), lines)
         return UpstreamRequest(origin, "POST", head, body)
+
+    def passed_on(
+        self,
+        lease: CredentialLease,
+        method: str,
+        path: bytes,
+        fields: Mapping[bytes, bytes],
+        lines: bytes,
+        body: bytes | bytearray,
+        upload: Upload | None,
+    ) -> UpstreamRequest:
+        """Returns a request for ``path`` under the base URL, with the client's ``fields``. ``lines`` are additional raw
+        header lines, those that frame the body among them."""
+        own = {name.encode("ascii"): value.encode("ascii") for name, value in self._headers[lease.number].items()}
+        start = b"%b %b%b HTTP/1.1\r\nhost: %b\r\n" % (
+            method.encode("ascii"),
+            self._base_target,
+            path,
+            self._origin.authority.encode("ascii"),
+        )
+        head = [start, *(b"%b: %b\r\n" % field for field in {**own, **fields}.items()), lines, b"\r\n"]
+        return UpstreamRequest(self._origin, method, b"".join(head), body, upload)
 
     def headers(self, lease: CredentialLease, lines: bytes = b"") -> dict[str, str]:
         """Returns the header fields of another request with the same credential, with those of ``lines``."""

@@ -14,12 +14,13 @@ from typing import Final, Protocol
 import msgspec
 
 from ztoapi.errors import ApiError, Ending
+from ztoapi.server.request_body import RequestBody
 from ztoapi.server.responses import error_event
 from ztoapi.server.routes import Route, Routes
 from ztoapi.server.stream import STALL_SECONDS, ResponseStream
 from ztoapi.telemetry.record import USER_AGENT_BYTES, Recorder, RequestRecord
 from ztoapi.wire.address import Network, forwarded_client
-from ztoapi.wire.framing import fixed_head, stream_head
+from ztoapi.wire.framing import fixed_head, relayed_head, stream_head
 from ztoapi.wire.request import RequestHead
 from ztoapi.wire.trace import TRACEPARENT, Trace, field_lines, read_trace
 
@@ -33,7 +34,8 @@ _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 
 class Request(msgspec.Struct, gc=False):
-    """A request. Header names are lower-case, repeated fields are joined; ``body`` is whole."""
+    """A request. Header names are lower-case, repeated fields are joined; ``body`` is whole, or empty if the exchange
+    has it in parts."""
 
     method: str
     path: str
@@ -94,6 +96,7 @@ class Connection(Protocol):
     def stop(self, error: ApiError) -> None: ...
 
 
+# Over 250 lines: whole, streamed and relayed responses have one end.
 class Exchange:
     """See the module docstring. ``on_gone`` is called once if the client leaves before the response is complete;
     ``on_pause`` is called when its socket is full, and ``on_resume`` when it has room again."""
@@ -104,6 +107,7 @@ class Exchange:
         "_full_since",
         "_on_finish",
         "_task",
+        "body",
         "chunked",
         "extra_headers",
         "finished",
@@ -177,6 +181,8 @@ class Exchange:
             self.trace = field_lines(trace.value, trace.state)
         self._close = not head.keep_alive
         self.chunked = head.http11
+        self.body: RequestBody | None = None
+        """The body of a request that is passed on in parts; None if ``request.body`` is whole."""
         self._full_since: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._on_finish: tuple[Callable[[Exchange], None], ...] = ()
@@ -199,6 +205,18 @@ class Exchange:
         """Calls ``callback`` once, when the exchange is finished. Later callbacks are called first."""
         # Half as expensive as an unpacking, and without a list in between.
         self._on_finish = (callback,) + self._on_finish  # noqa: RUF005
+
+    def start_body(self, body: RequestBody) -> None:
+        """The handler receives ``body`` in parts. A response that begins before its end closes the connection."""
+        self.body = body
+        body.closes = self._close
+        self._close = True
+
+    def end_body(self, body: RequestBody) -> None:
+        """The last part of ``body`` has arrived."""
+        self.record.whole = monotonic()
+        if not self.streaming:
+            self._close = body.closes
 
     def close_after(self) -> None:
         """Closes the connection after this response."""
@@ -271,13 +289,37 @@ class Exchange:
             chunked=self.chunked,
             close=self._close,
         )
+        stream = self._open(head, 200)
+        if self.streaming:
+            self.record.stream = True
+        return stream
+
+    def start_relayed(self, status: int, fields: bytes, *, framed: bool) -> ResponseStream:
+        """Begins a response that is passed on with the header lines ``fields``. ``framed`` is whether its end is known
+        from them, or from the status and the method."""
+        self.chunked = self.chunked and not framed
+        close = self._close = self._close or self._connection.context.draining or not (framed or self.chunked)
+        if not (close or self.request.http11):
+            fields += b"connection: keep-alive\r\n"
+        worker = self._connection.context
+        head = relayed_head(
+            status,
+            fields,
+            date=worker.date,
+            request_id=self.request_id.encode("ascii"),
+            headers=self.extra_headers,
+            chunked=self.chunked,
+            close=close,
+        )
+        return self._open(head, status)
+
+    def _open(self, head: bytes, status: int) -> ResponseStream:
         stream = self.stream = ResponseStream(self, head, self._connection.transport.write)
         if self.finished or self.gone:
             stream.close()
             return stream
         self.streaming = True
-        self.record.status = 200
-        self.record.stream = True
+        self.record.status = status
         return stream
 
     def idle(self, seconds: float) -> None:

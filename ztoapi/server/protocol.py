@@ -5,7 +5,8 @@ Phases, each with its own deadline, which the worker's scan checks. Received byt
     IDLE     waits for a request: closed without a response
     HEAD     a head has begun: 408
     QUEUED   a request waits to be admitted: no deadline here, the queue has one
-    BODY     a body is arriving: 408 after the total time, or after too long a pause
+    BODY     a body is arriving: 408 after the total time, or after too long a pause. A body that is passed on in parts
+             has the total time for each ``max_body_bytes``, and time in which its receiver is slow does not count
     BUSY     a request is in flight: no deadline here, the handler has its own; a full socket has the stall timeout
     LINGER   an error has been sent and the sending side is closed: further bytes are read and dropped
     CLOSING  the last response is being sent: aborted if the client stops reading
@@ -31,6 +32,7 @@ from typing import Final, cast
 from ztoapi.errors import ApiError, Ending, ProtocolError
 from ztoapi.server.context import ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.request_body import RequestBody
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.wire.address import authority, is_in, peer_address
 from ztoapi.wire.framing import CONTINUE, chunk, valid_request_id
@@ -90,6 +92,7 @@ class HTTPProtocol(asyncio.Protocol):
     __slots__ = (
         "_advancing",
         "_body_deadline",
+        "_body_paused_at",
         "_buffered",
         "_counted_address",
         "_exchange",
@@ -118,12 +121,12 @@ class HTTPProtocol(asyncio.Protocol):
         self.proxied = False
         self.deadline = NEVER
         self.write_paused = False
-        self._wire = ServerWire(context.limits)
+        self._wire = ServerWire(context.limits, context.routes.is_streamed)
         self._exchange: Exchange | None = None
         self._expect_continue = False
         self._phase = IDLE
         self._advancing = False
-        self._body_deadline = NEVER
+        self._body_deadline = self._body_paused_at = NEVER
         self._half_closed = False
         self._lingered = 0
         self._read_paused = False
@@ -238,6 +241,8 @@ class HTTPProtocol(asyncio.Protocol):
     def _resume_reading(self) -> None:
         if not self._read_paused or self._resting or not self._phase.reads:
             return
+        if self._phase is BODY and self._exchange is not None and _is_paused(self._exchange.body):
+            return
         if len(self._wire.held) <= PIPELINE_BYTES:
             self._read_paused = False
             self.transport.resume_reading()
@@ -268,8 +273,11 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _body_received(self) -> None:
         """More of the body has arrived."""
-        if self._wire.state is _READ:
-            self._dispatch(cast("Exchange", self._exchange))
+        exchange = cast("Exchange", self._exchange)
+        if exchange.body is not None:
+            self._pass_on_body(exchange, exchange.body)
+        elif self._wire.state is _READ:
+            self._dispatch(exchange)
         else:
             self._extend_body_deadline()
             if self._wire.held:
@@ -317,7 +325,7 @@ class HTTPProtocol(asyncio.Protocol):
         """Called by the worker's scan when the deadline has passed."""
         if self.write_paused or self._phase is CLOSING:
             self._check_stall(now)
-        elif self._half_closed and self._exchange is not None:
+        elif self._exchange is not None and (self._half_closed or _is_paused(self._exchange.body)):
             self._check_peer()
         elif self._phase is HEAD or self._phase is BODY:
             part = "head" if self._phase is HEAD else "body"
@@ -404,6 +412,9 @@ class HTTPProtocol(asyncio.Protocol):
             # A large read may have paused it, and nothing resumes it while the request waits.
             self._resume_reading()
             return
+        if exchange.route is not None and exchange.route.streams:
+            self._stream_body(exchange)
+            return
         if exchange.request.method not in _BODY_METHODS:
             try:
                 self._wire.limit_body(UNUSED_BODY_BYTES)
@@ -426,6 +437,58 @@ class HTTPProtocol(asyncio.Protocol):
         exchange.fail(refusal)
         self._resume_reading()
 
+    def _stream_body(self, exchange: Exchange) -> None:
+        """Calls the handler, which receives the body in parts."""
+        head = exchange.request.headers
+        length = int(head[b"content-length"]) if b"content-length" in head else None
+        exchange.start_body(RequestBody(self, length))
+        self._enter(BODY)
+        self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout_seconds
+        self.pause_body()
+        self._call_handler(exchange)
+
+    def pause_body(self) -> None:
+        """The receiver of the body is slow. At each scan the client is checked for a reset."""
+        self._body_paused_at = self.context.loop.time()
+        self.deadline = 0.0
+        self._pause_reading()
+
+    def resume_body(self, body: RequestBody) -> None:
+        """The receiver of ``body`` has room."""
+        exchange = self._exchange
+        if exchange is None or exchange.body is not body or self.transport.is_closing():
+            return
+        self._body_deadline += self.context.loop.time() - self._body_paused_at
+        self._extend_body_deadline()
+        if self._expect_continue:
+            self._expect_continue = False
+            self.transport.write(CONTINUE)
+        self._body_received()
+        self._resume_reading()
+
+    def _pass_on_body(self, exchange: Exchange, body: RequestBody) -> None:
+        """Passes on what has arrived of the body, unless its receiver is slow."""
+        if body.paused or body.complete:
+            return
+        part = self._wire.take_body()
+        body.received += len(part)
+        exchange.record.bytes_in = body.received
+        body.complete = self._wire.state is _READ
+        if body.complete:
+            self._enter(BUSY)
+            exchange.end_body(body)
+        else:
+            limits = self.context.limits
+            self._body_deadline += limits.body_timeout_seconds * len(part) / limits.max_body_bytes
+            self._extend_body_deadline()
+        try:
+            if part or body.complete:
+                body.on_part(part, body.complete)
+        except Exception as error:  # noqa: BLE001 - it is logged, and the response is 500
+            exchange.crash(error)
+        if self._wire.held and self._phase is BODY:
+            self._rest()
+
     def _extend_body_deadline(self) -> None:
         idle = self.context.loop.time() + self.context.limits.body_idle_timeout_seconds
         self.deadline = min(self._body_deadline, idle)
@@ -443,6 +506,10 @@ class HTTPProtocol(asyncio.Protocol):
             if self.context.buffers.spent:
                 exchange.fail(self.context.buffers.refusal())
                 return
+        self._call_handler(exchange)
+
+    @staticmethod
+    def _call_handler(exchange: Exchange) -> None:
         try:
             exchange.handler(exchange)
         except ApiError as error:
@@ -498,8 +565,7 @@ class HTTPProtocol(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             exchange = self._exchange = Exchange(self, refused_head(self._wire.held), self.context.next_id())
-        exchange.close_after()
-        exchange.fail(error)
+        exchange.cancel(error)
 
     def _linger(self) -> None:
         self._enter(LINGER)
@@ -543,3 +609,7 @@ class HTTPProtocol(asyncio.Protocol):
 
 def _broken(error: ProtocolError) -> ApiError:
     return ApiError(error.message, status=error.status, code="bad_request")
+
+
+def _is_paused(body: RequestBody | None) -> bool:
+    return body is not None and body.paused

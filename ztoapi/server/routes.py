@@ -13,7 +13,7 @@ from ztoapi.errors import ApiError
 from ztoapi.server.responses import ErrorFormat, error_response
 from ztoapi.wire.path import decoded
 
-__all__ = ["Group", "Route", "Routes"]
+__all__ = ["Group", "Route", "Routes", "unversioned"]
 
 T = TypeVar("T")
 
@@ -46,10 +46,22 @@ class Route(Generic[T]):
     """A path and its handlers by method, which are called with a T.
 
     ``template`` may have a parameter: ``/v1/models/{id}``. It is the label of the route in metrics. A route that is not
-    ``listed`` is never suggested for a misspelt path. Errors have the format ``errors``.
+    ``listed`` is never suggested for a misspelt path. Errors have the format ``errors``. The handlers of a route that
+    ``streams`` are called before a large body has arrived, and receive it in parts.
     """
 
-    __slots__ = ("allowed", "errors", "group", "handlers", "listed", "monitoring", "prefix", "suffix", "template")
+    __slots__ = (
+        "allowed",
+        "errors",
+        "group",
+        "handlers",
+        "listed",
+        "monitoring",
+        "prefix",
+        "streams",
+        "suffix",
+        "template",
+    )
 
     def __init__(
         self,
@@ -59,8 +71,10 @@ class Route(Generic[T]):
         *,
         listed: bool,
         errors: ErrorFormat,
+        streams: bool,
     ) -> None:
         self.template = template
+        self.streams = streams
         self.prefix, _, rest = template.partition("{")
         self.suffix = rest.partition("}")[2]
         self.errors = errors
@@ -117,9 +131,10 @@ class Routes(Generic[T]):
         *,
         listed: bool = True,
         errors: ErrorFormat = error_response,
+        streams: bool = False,
     ) -> None:
         """Adds a route. Of several routes with a parameter that fit a path, the one added first is found."""
-        route = Route(template, handlers, group, listed=listed, errors=errors)
+        route = Route(template, handlers, group, listed=listed, errors=errors, streams=streams)
         if route.prefix == template:
             self._by_path[template] = route
         else:
@@ -129,6 +144,11 @@ class Routes(Generic[T]):
         """Returns the route of ``path``, or None."""
         route = self._by_path.get(path)
         return self._find_spelling(path) if route is None else route
+
+    def is_streamed(self, path: str) -> bool:
+        """Returns whether the handlers for ``path`` receive bodies in parts."""
+        route = self.find(path)
+        return route is not None and route.streams
 
     def _find_spelling(self, path: str) -> Route[T] | None:
         versioned = _versioned(path)
@@ -201,6 +221,11 @@ def _nearest(path: str, candidates: list[str]) -> str | None:
 
 def _versioned(path: str) -> str:
     """Returns ``path`` below ``/v1``, without a slash at the end."""
+    return _VERSION + unversioned(path).rstrip("/")
+
+
+def unversioned(path: str) -> str:
+    """Returns the part of ``path`` after ``/v1``."""
     for prefix in _ANTHROPIC:
         path = path.removeprefix(prefix)
-    return _VERSION + path.removeprefix(_VERSION).rstrip("/")
+    return path.removeprefix(_VERSION)

@@ -23,19 +23,23 @@ from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.failures import closing, connect_failed, connect_timeout, internal
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.upstream.sink import Sink, log_failure, report_error
+from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ResponseHead, ResponseHeads
+from ztoapi.wire.framing import LAST_CHUNK, chunk
 from ztoapi.wire.limits import LANDING_BYTES
 
 __all__ = ["Client", "NativeClient", "UpstreamCall", "UpstreamRequest"]
 
 
 class UpstreamRequest(msgspec.Struct, gc=False):
-    """One request, ready to send: ``head`` is the whole head, with the blank line."""
+    """One request, ready to send: ``head`` is the whole head, with the blank line. A body that is written in parts has
+    an ``upload``; it is sent over a new connection, because it could not be sent a second time."""
 
     origin: Origin
     method: str
     head: bytes
     body: bytes | bytearray
+    upload: Upload | None = None
 
 
 class UpstreamCall(Protocol):
@@ -49,6 +53,9 @@ class UpstreamCall(Protocol):
 
     def resume(self) -> None:
         """Continues reading."""
+
+    def write(self, part: bytes | bytearray, *, last: bool) -> None:
+        """Sends a part of the body of a request with an upload, once that is writable."""
 
     def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
         """See :meth:`UpstreamConnection.offer_raw_reads`. A transport without access to the framing offers nothing."""
@@ -113,7 +120,7 @@ class NativeClient:
     ) -> "NativeCall":
         """See Client.send."""
         call = NativeCall(self, request, sink, timeouts or self.timeouts, max_bytes)
-        connection = self.pool.acquire(request.origin)
+        connection = None if request.upload is not None else self.pool.acquire(request.origin)
         if connection is not None:
             call.send_over(connection, True)
         else:
@@ -186,6 +193,14 @@ class NativeCall:
         if connection is not None:
             connection.resume()
 
+    def write(self, part: bytes | bytearray, *, last: bool) -> None:
+        connection, upload = self._own_connection(), self._request.upload
+        if connection is None or upload is None:
+            return
+        if upload.chunked:
+            part = (chunk(part) if part else b"") + (LAST_CHUNK if last else b"")
+        connection.write_body(part, last=last)
+
     def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
         connection = self._own_connection()
         if connection is not None:
@@ -211,6 +226,8 @@ class NativeCall:
         request = self._request
         connection.send(request.method, request.head, request.body, self, self._timeouts, self._max_bytes)
         self._number = connection.requests
+        if request.upload is not None:
+            connection.start_upload(request.upload)
 
     async def _connect(self) -> None:
         client = self._client

@@ -21,6 +21,7 @@ from typing import Final, Protocol, cast
 from ztoapi.errors import ProtocolError, UpstreamError
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.upstream.failures import (
+    accepted_nothing,
     broken_http,
     closed,
     fell_silent,
@@ -30,6 +31,7 @@ from ztoapi.upstream.failures import (
     truncated,
 )
 from ztoapi.upstream.sink import Sink, log_failure, report_end, report_error
+from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ClientWire, ResponseHeads
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
 
@@ -65,6 +67,7 @@ class Timeouts:
         self.total = total
 
 
+# Over 250 lines: a request and its response share the timeouts, and end together.
 class UpstreamConnection(asyncio.BufferedProtocol):
     """See the module docstring. ``owner`` is the pool; ``requests`` counts the requests sent over it."""
 
@@ -80,6 +83,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_take",
         "_timeouts",
         "_total_deadline",
+        "_unsent",
+        "_upload",
         "_wire",
         "deadline",
         "idle_since",
@@ -119,6 +124,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._total_deadline = NEVER
         self._timeouts: Timeouts | None = None
         self._take: Callable[[bytes], bool] | None = None
+        self._upload: Upload | None = None
+        """The body that is being written in parts."""
+        self._unsent = 0
+        """Bytes of it in the transport's buffer, at the last scan."""
 
     def __repr__(self) -> str:
         return f"<UpstreamConnection {'busy' if self.sink else 'idle'} requests={self.requests}>"
@@ -151,6 +160,22 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
+
+    def start_upload(self, upload: Upload) -> None:
+        """The head has been sent; ``upload`` writes the body by ``write_body``."""
+        self._upload = upload
+        self._unsent = 0
+        upload.on_writable()
+
+    def write_body(self, part: bytes | bytearray, *, last: bool) -> None:
+        """Sends a part of the body. The time until the first byte of the response begins with the last one."""
+        if last:
+            self._upload = None
+            assert self._timeouts is not None
+            self._sent_at = self._last_activity = self.loop.time()
+            self._first_byte_deadline = self._sent_at + self._timeouts.first_byte
+        if part:
+            self.transport.write(part)
 
     def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
         """Offers ``take`` each read of this response that begins with a chunk, with its framing. ``take`` returns
@@ -185,14 +210,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def cut(self) -> None:
         """Ends this response here, as if it were complete, and closes the connection."""
-        sink, self.sink, self._take = self.sink, None, None
+        sink, self.sink, self._take, self._upload = self.sink, None, None, None
         self.transport.abort()
         if sink is not None:
             report_end(self.loop, sink)
 
     def cancel(self) -> None:
         """Closes the connection at once, which makes the upstream stop."""
-        self.sink = self._take = None
+        self.sink = self._take = self._upload = None
         self.transport.abort()
 
     # -- called by the transport --------------------------------------------------------------------------------------
@@ -284,10 +309,19 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._report(closed(exc))
 
     def pause_writing(self) -> None:
-        """Does nothing: the whole request is in the transport's buffer."""
+        """A body that is whole is in the transport's buffer anyway."""
+        if self._upload is not None:
+            self._upload.on_full()
 
     def resume_writing(self) -> None:
         """See pause_writing."""
+        if self._upload is not None:
+            # A write in this callback of the transport would call it again, in itself.
+            self.loop.call_soon(self._writable)
+
+    def _writable(self) -> None:
+        if self._upload is not None and not self.transport.is_closing():
+            self._upload.on_writable()
 
     # -- deadlines ----------------------------------------------------------------------------------------------------
 
@@ -298,7 +332,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if sink is None or timeouts is None:
             self.deadline = NEVER
             return
-        if self._paused:
+        if self._upload is not None and not self.responding:
+            self._check_upload(now, timeouts)
+        elif self._paused:
             # The client is slow, not the upstream: this time does not count.
             self._total_deadline += now - self._last_activity
             self._last_activity = now
@@ -317,6 +353,20 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         else:
             self._report_idle(sink, now - self._last_activity)
 
+    def _check_upload(self, now: float, timeouts: Timeouts) -> None:
+        """Checks the timeouts while the body is being written: the upstream must accept bytes of it."""
+        unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if not self._unsent:
+            # The client is slow, not the upstream.
+            self._total_deadline += now - self._last_activity
+        elif now >= self._total_deadline:
+            self._fail(took_too_long(timeouts.total))
+            return
+        if not self._unsent or self._unsent != unsent:
+            self._last_activity = now
+        elif now - self._last_activity >= timeouts.between_bytes:
+            self._fail(accepted_nothing(timeouts.between_bytes))
+
     def _report_idle(self, sink: Sink, seconds: float) -> None:
         try:
             sink.on_idle(seconds)
@@ -326,12 +376,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- endings ------------------------------------------------------------------------------------------------------
 
     def _complete(self, sink: Sink) -> None:
-        self.sink = self._take = None
+        uploading = self._upload is not None
+        self.sink = self._take = self._upload = None
         self.deadline = NEVER
         if self._paused:
             self.resume()
         transport = self.transport
-        if transport.get_write_buffer_size():
+        if uploading or transport.get_write_buffer_size():
             # A response before the whole request was read, such as an early refusal: the upstream may never read the
             # rest, which would delay the next request and a graceful close.
             transport.abort()
@@ -346,7 +397,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._report(error)
 
     def _report(self, error: UpstreamError) -> None:
-        sink, self.sink, self._take = self.sink, None, None
+        sink, self.sink, self._take, self._upload = self.sink, None, None, None
         if sink is not None:
             report_error(self.loop, sink, error)
 

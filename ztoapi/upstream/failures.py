@@ -14,6 +14,7 @@ from typing import Final
 from ztoapi.errors import Failure, UpstreamError
 
 __all__ = [
+    "accepted_nothing",
     "broken_http",
     "closed",
     "closing",
@@ -68,6 +69,11 @@ def no_byte_in_time(seconds: float) -> UpstreamError:
 def fell_silent(seconds: float) -> UpstreamError:
     """Returns the error for a pause of ``seconds``."""
     return UpstreamError(f"the upstream sent nothing for {seconds:g} s", Failure.TIMEOUT)
+
+
+def accepted_nothing(seconds: float) -> UpstreamError:
+    """Returns the error for an upstream that has read none of the request's body for ``seconds``."""
+    return UpstreamError(f"the upstream accepted no byte of the request for {seconds:g} s", Failure.TIMEOUT)
 
 
 def took_too_long(seconds: float) -> UpstreamError:

@@ -4,9 +4,10 @@ A request takes about ten times the CPU of the native client's, but proxies are 
 ALL_PROXY). https://www.python-httpx.org
 
 The bytes of a response pass :mod:`ztoapi.upstream.httpx_streams` first, so that both transports refuse the same
-responses. Three things are missing: ``on_idle`` (so there are no keepalive comments), the second attempt on a reused
-connection that the upstream has closed (httpcore tests a connection before each use, which leaves a narrow race), and a
-total time that excludes pauses of a slow client.
+responses. Four things are missing: ``on_idle`` (so there are no keepalive comments), the second attempt on a reused
+connection that the upstream has closed (httpcore tests a connection before each use, which leaves a narrow race), a
+total time that excludes pauses of a slow client, and a response before the end of a body that is written in parts:
+httpcore reads no response before it has sent the request, or the upstream has closed the connection.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from ztoapi.upstream.failures import (
     truncated,
 )
 from ztoapi.upstream.httpx_streams import check_responses
+from ztoapi.upstream.httpx_upload import HttpxUpload
 from ztoapi.upstream.sink import Sink, log_failure, report_end, report_error
 from ztoapi.wire.client import ResponseHead
 
@@ -76,7 +78,7 @@ class HttpxClient:
 class HttpxCall:
     """One request: a task that feeds the sink."""
 
-    __slots__ = ("_client", "_config", "_loop", "_max_bytes", "_resume", "_sink", "_task", "_timeout")
+    __slots__ = ("_client", "_config", "_loop", "_max_bytes", "_resume", "_sink", "_task", "_timeout", "_upload")
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class HttpxCall:
         self._max_bytes = max_bytes
         self._resume = asyncio.Event()
         self._resume.set()
+        self._upload = None if request.upload is None else HttpxUpload(request.upload)
         total = timeouts.total if timeouts is not None else owner.config.total_timeout_seconds
         self._timeout = asyncio.timeout(total)
         self._task = owner.loop.create_task(self._run(request, timeouts, total))
@@ -119,6 +122,10 @@ class HttpxCall:
 
     def resume(self) -> None:
         self._resume.set()
+
+    def write(self, part: bytes | bytearray, *, last: bool) -> None:
+        if self._upload is not None and self._sink is not None:
+            self._upload.write(part, last=last)
 
     def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
         """httpx removes the framing."""
@@ -166,7 +173,7 @@ class HttpxCall:
             request.method,
             httpx.URL(f"{'https' if origin.tls else 'http'}://{origin.authority}{target.decode('ascii')}"),
             headers=headers,
-            content=bytes(request.body),
+            content=bytes(request.body) if self._upload is None else self._upload.content(),
             timeout=httpx.Timeout(read, connect=config.connect_timeout_seconds, pool=None),
         )
 

@@ -14,6 +14,7 @@ __all__ = [
     "LAST_CHUNK",
     "chunk",
     "fixed_head",
+    "relayed_head",
     "stream_head",
     "valid_request_id",
 ]
@@ -74,6 +75,22 @@ def stream_head(
     )
 
 
-def chunk(payload: bytes) -> bytes:
+def relayed_head(
+    status: int, fields: bytes, *, date: bytes, request_id: bytes, headers: bytes, chunked: bool, close: bool
+) -> bytes:
+    """Returns the head of a response that is passed on with the header lines ``fields``, which frame it if it is not
+    ``chunked``. ``headers`` are further lines."""
+    return b"%b%b%bdate: %b\r\nx-request-id: %b\r\n%b%b\r\n" % (
+        status_line(status),
+        fields,
+        b"transfer-encoding: chunked\r\n" if chunked else b"",
+        date,
+        request_id,
+        headers,
+        b"connection: close\r\n" if close else b"",
+    )
+
+
+def chunk(payload: bytes | bytearray) -> bytes:
     """Returns an HTTP chunk."""
     return CHUNK % (len(payload), payload)

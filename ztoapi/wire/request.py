@@ -8,7 +8,8 @@ a plain request; :class:`HeadMemory` compares instead.
 """
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import h11
 
@@ -16,7 +17,10 @@ from ztoapi.errors import ProtocolError
 from ztoapi.wire.guard import check_head, check_version, split_target, valid_host
 from ztoapi.wire.limits import Limits
 
-__all__ = ["HeadMemory", "RequestHead", "parse_head", "refused_head"]
+__all__ = ["HeadMemory", "IsUnbounded", "RequestHead", "every_body_is_bounded", "parse_head", "refused_head"]
+
+IsUnbounded: TypeAlias = Callable[[str], bool]
+"""Whether the bodies of requests with a path may be of any size, because they are passed on in parts."""
 
 MEMORY_BYTES: Final = 2048
 """The largest head that a connection remembers. SDKs send a quarter of it, and ten thousand idle connections should not
@@ -63,7 +67,12 @@ class RequestHead:
         return head
 
 
-def parse_head(head: bytes, limits: Limits) -> RequestHead:
+def every_body_is_bounded(_path: str) -> bool:
+    """The :data:`IsUnbounded` of a server that holds all bodies in memory."""
+    return False
+
+
+def parse_head(head: bytes, limits: Limits, is_unbounded: IsUnbounded = every_body_is_bounded) -> RequestHead:
     """Parses a whole head. Raises ProtocolError with the status of the response."""
     check_head(head, limits)
     parser = h11.Connection(h11.SERVER, limits.max_head_bytes + 1)
@@ -90,7 +99,7 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
         else:
             headers[name] = value
     request = RequestHead(event.method.decode("ascii"), path, query, headers, http11)
-    _check_fields(request, limits)
+    _check_fields(request, limits, is_unbounded)
     if authority is not None:
         # RFC 9112 section 3.2.2: the authority of the target replaces the Host field.
         headers[b"host"] = authority
@@ -111,7 +120,7 @@ def refused_head(buffer: bytes) -> RequestHead:
     return RequestHead("-", "-", b"", {}, True)
 
 
-def _check_fields(request: RequestHead, limits: Limits) -> None:
+def _check_fields(request: RequestHead, limits: Limits, is_unbounded: IsUnbounded) -> None:
     headers = request.headers
     host = headers.get(b"host")
     if host is None:
@@ -128,7 +137,7 @@ def _check_fields(request: RequestHead, limits: Limits) -> None:
         request.chunked = True
     elif length is not None:
         request.content_length = int(length)
-        if request.content_length > limits.max_body_bytes:
+        if request.content_length > limits.max_body_bytes and not is_unbounded(request.path):
             raise ProtocolError(413, f"the request body is larger than {limits.max_body_bytes} bytes")
     expect = headers.get(b"expect")
     if expect is not None and request.http11:
@@ -153,10 +162,11 @@ class HeadMemory:
     with a chunked body, an expectation, several Content-Length lines or a connection that ends is not remembered.
     """
 
-    __slots__ = ("_after", "_before", "_digits", "_head", "_limits", "_start", "_stop")
+    __slots__ = ("_after", "_before", "_digits", "_head", "_is_unbounded", "_limits", "_start", "_stop")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, is_unbounded: IsUnbounded = every_body_is_bounded) -> None:
         self._limits = limits
+        self._is_unbounded = is_unbounded
         self._before = b""
         self._after = b""
         self._digits = b""
@@ -217,7 +227,7 @@ class HeadMemory:
             if not digits.isdigit():
                 return None
             length = int(digits)
-            if length > self._limits.max_body_bytes:
+            if length > self._limits.max_body_bytes and not self._is_unbounded(head.path):
                 raise ProtocolError(413, f"the request body is larger than {self._limits.max_body_bytes} bytes")
             head = head.with_length(digits, length)
         return head, end

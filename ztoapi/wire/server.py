@@ -9,13 +9,14 @@ A connection is in one of these states; only the methods below change it::
 """
 
 import enum
+import sys
 from typing import Final
 
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.guard import check_partial_head
 from ztoapi.wire.limits import TURN_FRAMING_BYTES, Limits
-from ztoapi.wire.request import HeadMemory, RequestHead, parse_head
+from ztoapi.wire.request import HeadMemory, IsUnbounded, RequestHead, every_body_is_bounded, parse_head
 
 __all__ = ["ServerWire", "State"]
 
@@ -44,13 +45,27 @@ class ServerWire:
     ``receive_data`` takes bytes; ``next_head`` returns heads; ``body`` is whole in the state COMPLETE. Bytes after the
     current request are ``held`` until ``next_request``. A chunked body is decoded in parts: in the state BODY ``held``
     is the rest, for ``continue_body``. A ProtocolError leaves the connection BROKEN.
+
+    ``take_body`` takes what has arrived of a body that is passed on in parts.
     """
 
-    __slots__ = ("_chunks", "_length", "_limits", "_max_body_bytes", "_memory", "_searched", "body", "held", "state")
+    __slots__ = (
+        "_chunks",
+        "_is_unbounded",
+        "_length",
+        "_limits",
+        "_max_body_bytes",
+        "_memory",
+        "_searched",
+        "body",
+        "held",
+        "state",
+    )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, is_unbounded: IsUnbounded = every_body_is_bounded) -> None:
         self._limits = limits
-        self._memory = HeadMemory(limits)
+        self._is_unbounded = is_unbounded
+        self._memory = HeadMemory(limits, is_unbounded)
         self.held: bytes = b""
         self._searched = 0
         self._length = 0
@@ -83,6 +98,12 @@ class ServerWire:
         if max(self._length, len(self.body)) > max_bytes:
             self.state = State.BROKEN
             raise self._too_large()
+
+    def take_body(self) -> bytes | bytearray:
+        """Returns the part of the body that has arrived since the last call."""
+        part, self.body = self.body, bytearray()
+        self._length -= len(part)
+        return part
 
     def discard(self) -> None:
         """Drops all buffered bytes; nothing more is read."""
@@ -126,7 +147,7 @@ class ServerWire:
             return None
         end += 4
         data = buffer[:end]
-        head = parse_head(data, self._limits)
+        head = parse_head(data, self._limits, self._is_unbounded)
         self._memory.keep(data, head)
         return head, end
 
@@ -148,6 +169,8 @@ class ServerWire:
         self.state = State.BODY
         self.held = b""
         self._max_body_bytes = self._limits.max_body_bytes
+        if head.chunked and self._is_unbounded(head.path):
+            self._max_body_bytes = sys.maxsize
         if len(buffer) > offset:
             self._receive_body(buffer[offset:])
 
