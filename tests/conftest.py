@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -15,6 +16,11 @@ PROCESSES_PER_CORE = 2
 """Tests wait half of the time, for example for the start of a process or for Chromium."""
 MOST_PROCESSES = 8
 """Each process imports all tests, which takes some seconds, so more processes would gain little."""
+
+# Compiled modules are kept, also if the environment says otherwise. This process and each one that a test starts would
+# compile all that they import.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The duration of an example depends on the machine more than on the tested code.
 hypothesis.settings.register_profile(

@@ -1,11 +1,23 @@
 """House rules as functions of a source text, so that each can be shown to find what it is for."""
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["class_sizes", "duplicates", "foreign_words", "functions", "module_state", "sleeps", "unasserted_tests"]
+__all__ = [
+    "bodies",
+    "class_sizes",
+    "duplicates",
+    "foreign_words",
+    "functions",
+    "imports",
+    "long_strings",
+    "module_state",
+    "sleeps",
+    "unasserted_tests",
+]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -24,8 +36,14 @@ _ASSERTING = frozenset("raises fail run_state_machine_as_test until wait_for rou
 _FOREIGN = re.compile("|".join(("/" + "work/", "/opt" + "/zv", "/" + "root/", "as an " + "AI", "AI" + "-generated")))
 
 
+@functools.lru_cache(maxsize=1)
+def parse(text: str) -> ast.Module:
+    """Parses a module once for all rules that are applied to it in a row."""
+    return ast.parse(text)
+
+
 def functions(text: str) -> Iterator[Function]:
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(text)):
         if isinstance(node, Function):
             yield node
 
@@ -33,7 +51,7 @@ def functions(text: str) -> Iterator[Function]:
 def class_sizes(text: str) -> list[tuple[str, int, int]]:
     """Name, first line and lines of code of each class; docstrings, comments and blank lines do not count."""
     lines = text.splitlines()
-    tree = ast.parse(text)
+    tree = parse(text)
     blank = {number for number, line in enumerate(lines, 1) if not line.strip() or line.lstrip().startswith("#")}
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -47,7 +65,7 @@ def class_sizes(text: str) -> list[tuple[str, int, int]]:
 
 def module_state(text: str) -> list[str]:
     """Names bound at module level to something that can change: not a constant, or one that the module alters."""
-    tree = ast.parse(text)
+    tree = parse(text)
     frozen = _IMMUTABLE | {node.name for node in tree.body if isinstance(node, ast.ClassDef) and _is_frozen(node)}
     altered = _altered(tree)
     found: list[str] = []
@@ -90,15 +108,26 @@ def _altered(tree: ast.Module) -> set[str]:
     return found
 
 
-def duplicates(sources: Mapping[str, str]) -> list[list[str]]:
-    """Functions whose bodies, docstrings aside, are the same and six lines or longer."""
-    bodies: dict[str, list[str]] = defaultdict(list)
-    for path, text in sources.items():
-        for function in functions(text):
-            body = function.body[1:] if ast.get_docstring(function) is not None else function.body
-            if body and (body[-1].end_lineno or 0) - body[0].lineno + 1 >= DUPLICATE_LINES:
-                bodies["".join(map(ast.dump, body))].append(f"{path}:{function.name}")
-    return [places for places in bodies.values() if len(places) > 1]
+def bodies(text: str) -> list[tuple[str, str]]:
+    """Returns name and body of each function whose body has six lines or more, without docstring and comments."""
+    lines = text.splitlines()
+    found: list[tuple[str, str]] = []
+    for function in functions(text):
+        body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+        first, last = (body[0].lineno, body[-1].end_lineno or 0) if body else (1, 0)
+        if last - first + 1 >= DUPLICATE_LINES:
+            code = (line.strip() for line in lines[first - 1 : last])
+            found.append((function.name, "\n".join(line for line in code if line and not line.startswith("#"))))
+    return found
+
+
+def duplicates(modules: Mapping[str, list[tuple[str, str]]]) -> list[list[str]]:
+    """Returns the functions of ``modules`` that have the same body. The formatter leaves one spelling of each."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path, functions in modules.items():
+        for name, body in functions:
+            places[body].append(f"{path}:{name}")
+    return [alike for alike in places.values() if len(alike) > 1]
 
 
 def unasserted_tests(text: str) -> list[str]:
@@ -112,20 +141,43 @@ def _asserts(function: Function) -> bool:
         if isinstance(node, ast.Assert):
             return True
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func).rsplit(".", 1)[-1]
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             # Playwright's expect(...).to_have_text(...) and the like.
             if name in _ASSERTING or name.startswith(("assert_", "to_have_", "to_be_", "to_contain_")):
                 return True
     return False
 
 
+def long_strings(text: str, characters: int) -> list[int]:
+    """Lines with a literal of more than ``characters`` characters or bytes."""
+    return [
+        node.lineno for node in ast.walk(parse(text))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and len(node.value) > characters
+    ]  # fmt: skip
+
+
+def imports(text: str) -> set[str]:
+    """Packages that a module imports, but for relative imports."""
+    found: set[str] = set()
+    for node in ast.walk(parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
 def sleeps(text: str) -> list[int]:
     """Lines on which time.sleep or asyncio.sleep is called, or imported by name."""
     found: list[int] = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module in ("time", "asyncio"):
             found += [node.lineno for alias in node.names if alias.name == "sleep"]
-        elif isinstance(node, ast.Attribute) and ast.unparse(node) in ("time.sleep", "asyncio.sleep"):
+        elif (
+            isinstance(node, ast.Attribute)
+            and node.attr == "sleep"
+            and ast.unparse(node) in ("time.sleep", "asyncio.sleep")
+        ):
             found.append(node.lineno)
     return found
 

@@ -1,6 +1,6 @@
 """The house rules that can be checked by looking at the tree."""
 
-import ast
+import functools
 import importlib
 import importlib.util
 import re
@@ -9,15 +9,19 @@ import sys
 import tomllib
 from collections.abc import Sized
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from docs.generate import render
 from tests.project.rules import (
+    bodies,
     class_sizes,
     duplicates,
     foreign_words,
     functions,
+    imports,
+    long_strings,
     module_state,
     sleeps,
     unasserted_tests,
@@ -41,6 +45,34 @@ ROOT_FILES = {
     "tests", "tox.ini", "ztoapi", "ztoapi.example.toml",
 }  # fmt: skip
 BANNED_NAMES = {"utils", "util", "helpers", "common", "manager", "misc"}
+
+
+class Module(NamedTuple):
+    """All that the rules find in a module: its tree is large, and parsed once."""
+
+    class_sizes: list[tuple[str, int, int]]
+    function_sizes: list[tuple[str, int]]
+    bodies: list[tuple[str, str]]
+    imports: set[str]
+    long_strings: list[int]
+    state: list[str]
+    sleeps: list[int]
+    unasserted_tests: list[str]
+
+
+@functools.cache
+def read(path: Path) -> Module:
+    text = path.read_text("utf-8")
+    return Module(
+        class_sizes(text),
+        [(one.name, (one.end_lineno or 0) - one.lineno + 1) for one in functions(text)],
+        bodies(text),
+        imports(text),
+        long_strings(text, MAX_STRING_CHARACTERS),
+        module_state(text),
+        sleeps(text),
+        unasserted_tests(text),
+    )
 
 
 def relative(paths: list[Path]) -> list[str]:
@@ -70,20 +102,14 @@ def test_modules_have_one_subject() -> None:
 
 def test_long_classes_give_their_reason() -> None:
     for path in MODULES:
-        text = path.read_text("utf-8")
-        lines = text.splitlines()
-        for name, first_line, size in class_sizes(text):
+        lines = path.read_text("utf-8").splitlines()
+        for name, first_line, size in read(path).class_sizes:
             reason = lines[first_line - 2]
             assert size <= MAX_CLASS_LINES or reason.startswith(LONG_CLASS_REASON), f"{path.name}:{name}: {size} lines"
 
 
 def test_functions_are_short() -> None:
-    sizes: list[tuple[int, str]] = []
-    for path in MODULES:
-        for function in functions(path.read_text("utf-8")):
-            assert function.end_lineno is not None
-            sizes.append((function.end_lineno - function.lineno + 1, f"{path.name}:{function.name}"))
-    sizes.sort()
+    sizes = sorted((size, f"{path.name}:{name}") for path in MODULES for name, size in read(path).function_sizes)
     assert sizes[len(sizes) // 2][0] <= 12
     assert sizes[int(len(sizes) * 0.9)][0] <= 34
     assert [name for size, name in sizes if size > MAX_FUNCTION_LINES] == []
@@ -94,32 +120,29 @@ def test_sources_are_ascii_and_hold_no_pages() -> None:
         text = path.read_text("utf-8")
         allowed = text.replace("…", "") if path.name == "web.py" else text
         assert allowed.isascii(), path
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
-                assert len(node.value) <= MAX_STRING_CHARACTERS, path
+        assert read(path).long_strings == [], path
 
 
 def test_modules_keep_no_state() -> None:
     """Each name of a module is a constant: an unaltered literal in upper case, or immutable by its type."""
     found: list[str] = []
     for path in IMPORTABLE:
-        names = module_state(path.read_text("utf-8"))
-        found += [f"{path.relative_to(ROOT)}: {name}" for name in names if not holds_nothing(path, name)]
+        found += [f"{path.relative_to(ROOT)}: {name}" for name in read(path).state if not holds_nothing(path, name)]
     assert found == []
 
 
 def test_nothing_is_written_twice() -> None:
     for tree in (MODULES, TESTS):
-        assert duplicates({str(path.relative_to(ROOT)): path.read_text("utf-8") for path in tree}) == []
+        assert duplicates({str(path.relative_to(ROOT)): read(path).bodies for path in tree}) == []
 
 
 def test_no_test_is_without_an_assertion() -> None:
-    found = {path: unasserted_tests(path.read_text("utf-8")) for path in TESTS}
+    found = {path: read(path).unasserted_tests for path in TESTS}
     assert {str(path.relative_to(ROOT)): names for path, names in found.items() if names} == {}
 
 
 def test_tests_do_not_sleep() -> None:
-    assert relative([path for path in TESTS if sleeps(path.read_text("utf-8"))]) == []
+    assert relative([path for path in TESTS if read(path).sleeps]) == []
 
 
 def test_files_speak_of_the_project_only() -> None:
@@ -169,13 +192,7 @@ def test_telling_the_version_loads_no_server() -> None:
 def test_every_dependency_is_used_and_every_import_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split(r"[^A-Za-z0-9_-]", line)[0].replace("-", "_").lower() for line in project["dependencies"]}
-    imported: set[str] = set()
-    for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                imported.add(node.module.split(".")[0])
+    imported = {package for path in MODULES for package in read(path).imports}
     assert imported - sys.stdlib_module_names - {"ztoapi", *EXTRAS} == declared
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
     assert {name for name in EXTRAS if any(line.startswith(name) for line in extras)} == imported & {*EXTRAS}

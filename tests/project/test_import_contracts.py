@@ -1,5 +1,6 @@
 """Import contracts: the tree keeps them, and each contract fails on a seeded violation."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+VIOLATIONS = [
+    ("wire/sse.py", "import asyncio", "Pure packages", "ztoapi.wire.sse -> asyncio"),
+    ("dialects/openai.py", "import time", "Pure packages", "ztoapi.dialects.openai -> time"),
+    ("server/exchange.py", "import h11", "h11 stays behind wire", "ztoapi.server.exchange -> h11"),
+    ("upstream/pool.py", "import uvloop", "uvloop stays", "ztoapi.upstream.pool -> uvloop"),
+    (
+        *("telemetry/recorder.py", "import opentelemetry.trace", "OpenTelemetry is imported"),
+        "ztoapi.telemetry.recorder -> opentelemetry",
+    ),
+    (
+        *("profiling/cpu.py", "import ztoapi.telemetry.board", "The profiler"),
+        "ztoapi.profiling.cpu -> ztoapi.telemetry.board",
+    ),
+    (
+        *("handlers/chat.py", "import ztoapi.handlers.models", "Handlers and gates"),
+        "ztoapi.handlers.chat -> ztoapi.handlers.models",
+    ),
+    ("wire/sse.py", "import ztoapi.server.exchange", "Layers", "ztoapi.wire.sse -> ztoapi.server.exchange"),
+    ("server/exchange.py", "import ztoapi.upstream.pool", "Layers", "ztoapi.server.exchange -> ztoapi.upstream.pool"),
+    ("utils/__init__.py", "", "Layers", "ztoapi.utils"),
+    ("server/context.py", "import ztoapi.server.listener", "No cycles", ".context -> .listener"),
+]
+"""A module, a line put into it, the contract that it breaks, and how the report names it."""
 
 
 def lint(directory: Path) -> subprocess.CompletedProcess[str]:
@@ -21,13 +45,14 @@ def lint(directory: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (Path(sys.executable).parent / "lint-imports").exists():
         pytest.skip("import-linter is not installed")
-    shutil.copytree(ROOT / "ztoapi", tmp_path / "ztoapi")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    return tmp_path
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "ztoapi", copy / "ztoapi")
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
 
 
 def test_the_tree_keeps_every_contract(copy: Path) -> None:
@@ -35,26 +60,15 @@ def test_the_tree_keeps_every_contract(copy: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize(
-    ("module", "line", "contract"),
-    [
-        ("wire/sse.py", "import asyncio", "Pure packages"),
-        ("dialects/openai.py", "import time", "Pure packages"),
-        ("server/exchange.py", "import h11", "h11 stays behind wire"),
-        ("upstream/pool.py", "import uvloop", "uvloop stays"),
-        ("telemetry/recorder.py", "import opentelemetry.trace", "OpenTelemetry"),
-        ("profiling/cpu.py", "import ztoapi.telemetry.board", "The profiler"),
-        ("handlers/chat.py", "import ztoapi.handlers.models", "Handlers and gates"),
-        ("wire/sse.py", "import ztoapi.server.exchange", "Layers"),
-        ("server/exchange.py", "import ztoapi.upstream.pool", "Layers"),
-        ("utils/__init__.py", "", "Layers"),
-        ("server/context.py", "import ztoapi.server.listener", "No cycles"),
-    ],
-)
-def test_a_violation_is_found(copy: Path, module: str, line: str, contract: str) -> None:
-    path = copy / "ztoapi" / module
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"{line}\n" + (path.read_text("utf-8") if path.exists() else ""), "utf-8")
-    result = lint(copy)
+def test_each_violation_is_found(copy: Path, tmp_path: Path) -> None:
+    """One report on all of them: the section of each contract names the violations of this contract."""
+    shutil.copytree(copy, tmp_path, dirs_exist_ok=True)
+    for module, line, _, _ in VIOLATIONS:
+        path = tmp_path / "ztoapi" / module
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{line}\n" + (path.read_text("utf-8") if path.exists() else ""), "utf-8")
+    result = lint(tmp_path)
     assert result.returncode != 0
-    assert any(contract in text and "BROKEN" in text for text in result.stdout.splitlines()), result.stdout
+    _, *sections = re.split(r"^(?=.*\n-+\n)", result.stdout.partition("Broken contracts\n")[2], flags=re.MULTILINE)
+    for module, _, contract, report in VIOLATIONS:
+        assert any(text.startswith(contract) and report in text for text in sections), (module, contract, result.stdout)

@@ -4,9 +4,12 @@ import pytest
 
 from tests.project.rules import (
     DUPLICATE_LINES,
+    bodies,
     class_sizes,
     duplicates,
     foreign_words,
+    imports,
+    long_strings,
     module_state,
     sleeps,
     unasserted_tests,
@@ -53,7 +56,7 @@ def test_duplicates_are_found_across_modules() -> None:
     body = "".join(f"    x += {number}\n" for number in range(DUPLICATE_LINES))
     one = f"def one(x):\n    '''Says one thing.'''\n{body}"
     two = f"async def two(x):\n{body}"
-    assert duplicates({"a.py": one, "b.py": two}) == [["a.py:one", "b.py:two"]]
+    assert duplicates({"a.py": bodies(one), "b.py": bodies(two)}) == [["a.py:one", "b.py:two"]]
 
 
 def test_the_size_of_a_class_is_its_code() -> None:
@@ -63,7 +66,23 @@ def test_the_size_of_a_class_is_its_code() -> None:
 
 def test_short_bodies_are_no_duplicates() -> None:
     body = "".join(f"    x += {number}\n" for number in range(DUPLICATE_LINES - 1))
-    assert duplicates({"a.py": f"def one(x):\n{body}", "b.py": f"def two(x):\n{body}"}) == []
+    one, two = f"def one(x):\n{body}", f"def two(x):\n{body}"
+    assert duplicates({"a.py": bodies(one), "b.py": bodies(two)}) == []
+
+
+def test_comments_make_no_difference_to_duplicates() -> None:
+    lines = [f"    x += {number}\n" for number in range(DUPLICATE_LINES)]
+    one, two = f"def one(x):\n{''.join(lines)}", "def two(x):\n{}".format("    # Why.\n\n".join(lines))
+    assert duplicates({"a.py": bodies(one), "b.py": bodies(two)}) == [["a.py:one", "b.py:two"]]
+
+
+def test_long_strings_are_found() -> None:
+    assert long_strings("x = 'ab'\ny = b'abc'\n", 2) == [2]
+
+
+def test_imports_are_those_of_packages() -> None:
+    text = "import a.b\nfrom c.d import e\nfrom . import f\ndef g():\n    import h as i\n"
+    assert imports(text) == {"a", "c", "h"}
 
 
 def test_a_test_without_assertion_is_found() -> None:
