@@ -42,8 +42,14 @@ def parse(text: str) -> ast.Module:
     return ast.parse(text)
 
 
+@functools.lru_cache(maxsize=1)
+def walk(text: str) -> list[ast.AST]:
+    """Returns all nodes of a module."""
+    return list(ast.walk(parse(text)))
+
+
 def functions(text: str) -> Iterator[Function]:
-    for node in ast.walk(parse(text)):
+    for node in walk(text):
         if isinstance(node, Function):
             yield node
 
@@ -51,14 +57,13 @@ def functions(text: str) -> Iterator[Function]:
 def class_sizes(text: str) -> list[tuple[str, int, int]]:
     """Name, first line and lines of code of each class; docstrings, comments and blank lines do not count."""
     lines = text.splitlines()
-    tree = parse(text)
     blank = {number for number, line in enumerate(lines, 1) if not line.strip() or line.lstrip().startswith("#")}
-    for node in ast.walk(tree):
+    for node in walk(text):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             blank.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return [
         (node.name, node.lineno, sum(number not in blank for number in range(node.lineno, (node.end_lineno or 0) + 1)))
-        for node in ast.walk(tree)
+        for node in walk(text)
         if isinstance(node, ast.ClassDef)
     ]
 
@@ -67,7 +72,7 @@ def module_state(text: str) -> list[str]:
     """Names bound at module level to something that can change: not a constant, or one that the module alters."""
     tree = parse(text)
     frozen = _IMMUTABLE | {node.name for node in tree.body if isinstance(node, ast.ClassDef) and _is_frozen(node)}
-    altered = _altered(tree)
+    altered = _altered(text)
     found: list[str] = []
     for node in tree.body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
@@ -97,10 +102,10 @@ def _is_frozen(node: ast.ClassDef) -> bool:
     )
 
 
-def _altered(tree: ast.Module) -> set[str]:
+def _altered(text: str) -> set[str]:
     """The names whose items the module assigns or deletes, or whose mutating methods it calls."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in walk(text):
         if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
             found.add(ast.unparse(node.value))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATORS:
@@ -151,7 +156,7 @@ def _asserts(function: Function) -> bool:
 def long_strings(text: str, characters: int) -> list[int]:
     """Lines with a literal of more than ``characters`` characters or bytes."""
     return [
-        node.lineno for node in ast.walk(parse(text))
+        node.lineno for node in walk(text)
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and len(node.value) > characters
     ]  # fmt: skip
 
@@ -159,7 +164,7 @@ def long_strings(text: str, characters: int) -> list[int]:
 def imports(text: str) -> set[str]:
     """Packages that a module imports, but for relative imports."""
     found: set[str] = set()
-    for node in ast.walk(parse(text)):
+    for node in walk(text):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -170,7 +175,7 @@ def imports(text: str) -> set[str]:
 def sleeps(text: str) -> list[int]:
     """Lines on which time.sleep or asyncio.sleep is called, or imported by name."""
     found: list[int] = []
-    for node in ast.walk(parse(text)):
+    for node in walk(text):
         if isinstance(node, ast.ImportFrom) and node.module in ("time", "asyncio"):
             found += [node.lineno for alias in node.names if alias.name == "sleep"]
         elif (
