@@ -24,9 +24,10 @@ sys.dont_write_bytecode = False
 
 # The duration of an example depends on the machine more than on the tested code.
 hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "ordinary", deadline=None, max_examples=40, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("any machine")
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("ordinary"), max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

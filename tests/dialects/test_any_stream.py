@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pieces import cut
@@ -20,7 +20,6 @@ from ztoapi.dialects.zread import ZreadReader
 from ztoapi.wire.buffer import Rings
 from ztoapi.wire.sse import BYTE_ORDER_MARK, EventBlocks
 
-EXAMPLES = 60
 ENDS = [b"\n", b"\r\n", b"\r"]
 TEXTS = st.sampled_from(
     ["a", "Hel", "é", "\U0001f600", "\n\n", '"}}]}', '"finish_reason":"stop"', "[DONE]", "data: x", "\\ud83d", "", " "]
@@ -187,7 +186,6 @@ def relay(reader: Reader, pieces: list[bytes]) -> bytes:
 CUTS = st.lists(st.integers(1, 1500), max_size=12)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("normalise", [False, True], ids=["plain", "zai"])
 def test_chunks_say_what_they_say(normalise: bool, data: st.DataObject) -> None:
@@ -224,7 +222,6 @@ def web_events(draw: st.DrawFn) -> tuple[list[tuple[str, bytes]], str, bool]:
     return made, "".join(texts), complete
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
 @given(web_events(), st.data())
 def test_web_events_say_what_they_say(case: tuple[list[tuple[str, bytes]], str, bool], data: st.DataObject) -> None:
     payloads, text, complete = case
@@ -239,7 +236,6 @@ def test_web_events_say_what_they_say(case: tuple[list[tuple[str, bytes]], str, 
         assert not ended
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=6), st.booleans(), st.data())
 def test_zread_events_say_what_they_say(texts: list[str], complete: bool, data: st.DataObject) -> None:
     payloads = [("answer", json.dumps({"text": text}).encode()) for text in texts]
@@ -257,7 +253,6 @@ def test_zread_events_say_what_they_say(texts: list[str], complete: bool, data: 
         assert not ended
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
 @given(JSON, st.booleans())
 @pytest.mark.parametrize("rewrite", [NO_REWRITE, Rewrite("c", "m", normalise=True)], ids=["plain", "zai"])
 def test_usage_of_any_value_spoils_no_whole_response(rewrite: Rewrite, usage: object, ascii: bool) -> None:

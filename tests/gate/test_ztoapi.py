@@ -13,7 +13,7 @@ from bench.gate.trees import copy
 from tests.gate.conftest import Project
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = 20
+RUNS = 6
 CHUNK = """
 _write = ResponseStream.write_framed
 
@@ -68,7 +68,7 @@ def test_what_a_chunk_costs_more_is_found(gateway: Project, what: str, found: li
 
 
 def test_no_change_is_quiet_every_time(tmp_path: Path) -> None:
-    """Equal to the last opcode and block, 20 times out of 20, each in processes of its own."""
+    """Equal to the last opcode and block each time, in processes of its own."""
     subject = Subject.read(ROOT, None, None, None, ["zai-chunk"])
     tools = Tools.find(tmp_path, instructions=False)
 

@@ -2,18 +2,20 @@
 
 import asyncio
 import json
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 import openai
 import pydantic
 import pytest
-from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from pydantic import SecretStr
 from zai import ZaiClient
 
 from tests.stack import Stack
+
+if TYPE_CHECKING:
+    from langchain_openai import ChatOpenAI
 
 MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 TOOLS: list[ChatCompletionToolParam] = [
@@ -26,6 +28,13 @@ TOOLS: list[ChatCompletionToolParam] = [
         },
     }
 ]
+
+
+def langchain(stack: Stack, model: str) -> "ChatOpenAI":
+    # Not imported by the test processes that run none of its tests: it takes seconds.
+    from langchain_openai import ChatOpenAI
+
+    return ChatOpenAI(base_url=stack.base_url, api_key=SecretStr("any"), model=model, stream_usage=True)
 
 
 @pytest.fixture
@@ -146,8 +155,8 @@ def test_structured_output_in_a_schema(platform: str) -> None:
             for _ in stream:
                 pass
             streamed = stream.get_final_completion()
-        langchain = ChatOpenAI(base_url=stack.base_url, api_key=SecretStr("any"), model="glm-5.3")
-        found = langchain.with_structured_output(Solution, method="json_schema").invoke("2 and 2")
+        model = langchain(stack, "glm-5.3")
+        found = model.with_structured_output(Solution, method="json_schema").invoke("2 and 2")
     parsed = answer.choices[0].message.parsed
     assert parsed is not None and parsed.steps == [parsed.first]
     assert (parsed.first.kind, parsed.note) == ("add", "sample")
@@ -223,7 +232,7 @@ def test_a_wrong_key_is_an_authentication_error() -> None:
 
 
 def test_langchain(shared: Stack) -> None:
-    model = ChatOpenAI(base_url=shared.base_url, api_key=SecretStr("any"), model="glm-4.6", stream_usage=True)
+    model = langchain(shared, "glm-4.6")
     whole = model.invoke("Hello")
     assert str(whole.content).startswith("Gateways")
     chunks = list(model.stream("Hello"))
@@ -244,7 +253,7 @@ def test_langchain_structured_output(shared: Stack) -> None:
         "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
         "required": ["a", "b"],
     }
-    model = ChatOpenAI(base_url=shared.base_url, api_key=SecretStr("any"), model="glm-4.6")
+    model = langchain(shared, "glm-4.6")
     assert model.with_structured_output(schema, method="function_calling").invoke("2 and 2") == {"a": 2, "b": 2}
 
 

@@ -36,8 +36,7 @@ def used(gateway: Stack) -> Stack:
     return gateway
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+@pytest.mark.parametrize(("language", "dark"), [("en-US", False), ("en-US", True), ("zh-CN", False)])
 def test_the_dashboard(browser: Browser, used: Stack, dark: bool, language: str) -> None:
     with open_page(browser, f"{used.url}/dashboard", dark=dark, language=language) as page:
         expect(page.locator("#requests-table tbody tr").first).to_be_visible()
@@ -64,8 +63,7 @@ def test_the_form_for_the_admin_key(browser: Browser) -> None:
         assert violations(page) == []
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("size", "dark"), [(DESKTOP, False), (PHONE, True)])
 def test_the_reference(browser: Browser, gateway: Stack, size: ViewportSize, dark: bool) -> None:
     with open_page(browser, f"{gateway.url}/docs", size=size, dark=dark) as page:
         expect(page.locator("#createChatCompletion")).to_be_visible()

@@ -187,8 +187,10 @@ def test_the_end_of_a_terminal_and_ctrl_c_drain(simulator: Stack, workers: str, 
             os.close(terminal.master)
 
 
-@pytest.mark.parametrize("closed", ["0", "1", "2", "01", "02", "12", "012"])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("closed", "workers"),
+    [*((closed, "1") for closed in ("0", "1", "2", "01", "02", "12", "012")), ("0", "2"), ("12", "2"), ("012", "2")],
+)
 def test_closed_standard_streams(simulator: Stack, tmp_path: Path, closed: str, workers: str) -> None:
     log = tmp_path / "history.db"
     variables = environment(simulator, WORKERS=workers, ZTOAPI_ACCESS_LOG="stdout", ZTOAPI_HISTORY_FILE=str(log))

@@ -167,5 +167,5 @@ class PoolMachine(RuleBasedStateMachine):
         assert len(self.deadlines) == 1 + len(self.busy) + len(self.idle) + len(self.closing)
 
 
-PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+PoolMachine.TestCase.settings = settings(stateful_step_count=40)
 TestPool = PoolMachine.TestCase

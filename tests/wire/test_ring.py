@@ -68,7 +68,7 @@ class AgainstModel(RuleBasedStateMachine):
             assert len(ring.buf) == CAPACITY
 
 
-AgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AgainstModel.TestCase.settings = settings(stateful_step_count=40)
 TestAgainstModel = AgainstModel.TestCase
 
 
