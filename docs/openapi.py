@@ -7,7 +7,7 @@ render.
 
 import json
 
-from docs import openapi_completions, openapi_embeddings, openapi_messages, openapi_responses
+from docs import openapi_completions, openapi_messages, openapi_responses
 from docs.openapi_parts import (
     CLIENT_KEY,
     ORIGIN,
@@ -69,7 +69,6 @@ def document() -> Object:
             **openapi_messages.PATHS,
             **openapi_responses.PATHS,
             **openapi_completions.PATHS,
-            **openapi_embeddings.PATHS,
             "/v1/models": {"get": models()},
             "/v1/models/{model}": {"get": model()},
             "/health": {"get": health()},
@@ -77,11 +76,7 @@ def document() -> Object:
             "/readyz": {"get": ready()},
         },
         "components": {
-            "schemas": SCHEMAS
-            | openapi_messages.SCHEMAS
-            | openapi_responses.SCHEMAS
-            | openapi_completions.SCHEMAS
-            | openapi_embeddings.SCHEMAS,
+            "schemas": SCHEMAS | openapi_messages.SCHEMAS | openapi_responses.SCHEMAS | openapi_completions.SCHEMAS,
             "responses": RESPONSES | openapi_messages.RESPONSES,
             "headers": HEADERS | openapi_messages.HEADERS,
             "parameters": PARAMETERS | openapi_messages.PARAMETERS | openapi_responses.PARAMETERS,

@@ -1,4 +1,4 @@
-"""The operation of OpenAI's legacy completions, for ``docs/openapi.py``."""
+"""The operations of legacy completions and of embeddings, for ``docs/openapi.py``."""
 
 import json
 
@@ -73,7 +73,44 @@ TEXT_COMPLETION: Object = {
         "usage": {"anyOf": [schema("Usage"), {"type": "null"}]},
     },
 }
-SCHEMAS: Object = {"CompletionRequest": COMPLETION_REQUEST, "TextCompletion": TEXT_COMPLETION}
+EMBEDDINGS_REQUEST: Object = {
+    "type": "object",
+    "description": "The upstream gets all fields as they are, except for the name of the model.",
+    "required": ["model", "input"],
+    "properties": {
+        "model": MODEL,
+        "input": {"description": "A text, or a list of texts."},
+        "encoding_format": {"description": "`float` or `base64`, where the upstream has both."},
+        "dimensions": {"description": "The length of the vectors, where the upstream has a choice."},
+        "stream": {"enum": [False, None]},
+    },
+}
+EMBEDDINGS: Object = {
+    "type": "object",
+    "required": ["data", "model"],
+    "properties": {
+        "object": {"type": "string"},
+        "data": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "object": {"type": "string"},
+                    "index": {"type": "integer"},
+                    "embedding": {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}]},
+                },
+            },
+        },
+        "model": {"type": "string", "description": "As in the request."},
+        "usage": nullable("object"),
+    },
+}
+SCHEMAS: Object = {
+    "CompletionRequest": COMPLETION_REQUEST,
+    "TextCompletion": TEXT_COMPLETION,
+    "EmbeddingsRequest": EMBEDDINGS_REQUEST,
+    "Embeddings": EMBEDDINGS,
+}
 
 
 def create_completion() -> Object:
@@ -128,4 +165,39 @@ def create_completion() -> Object:
     )
 
 
-PATHS: Object = {"/v1/completions": {"post": create_completion()}}
+def create_embeddings() -> Object:
+    body = {"model": "embedding-3", "input": "Hello"}
+    embeddings = {
+        "object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.25]}],
+        "model": "embedding-3", "usage": {"prompt_tokens": 2, "total_tokens": 2},
+    }  # fmt: skip
+    return operation(
+        "createEmbeddings",
+        "Embeddings",
+        "Create embeddings of texts",
+        "Only platforms with OpenAI's format have embeddings; other models get 400.",
+        "EmbeddingsRequest",
+        body,
+        parameters=parameters("RequestId"),
+        responses={
+            "200": response(
+                "The embeddings, as the upstream sends them.", schema("Embeddings"), *RATE, example=embeddings
+            ),
+            **errors(*CHAT_ERRORS),
+        },
+        **{
+            "x-codeSamples": samples(
+                curl("/v1/embeddings", json.dumps(body)),
+                f'{OPENAI_SDK}made = client.embeddings.create(model="embedding-3", input="Hello")\n'
+                "print(len(made.data[0].embedding))",
+                f"{OPENAI_JS}const made = await client.embeddings.create({{\n"
+                '  model: "embedding-3",\n  input: "Hello",\n});\nconsole.log(made.data[0].embedding.length);',
+            )
+        },
+    )
+
+
+PATHS: Object = {
+    "/v1/completions": {"post": create_completion()},
+    "/v1/embeddings": {"post": create_embeddings()},
+}

@@ -25,7 +25,7 @@ from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import Failure, UpstreamError
 from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import ClientTransport, origin_of
-from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES
+from ztoapi.wire.limits import HIGH_WATER_BYTES, READ_BUFFER_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -182,7 +182,7 @@ async def test_a_reader_that_lags_holds_the_upstream_back(
     await talk_elsewhere(http)
     pieces = response.aiter_raw()
     first = await soon(anext(pieces))
-    assert len(first) <= HIGH_WATER_BYTES + LANDING_BYTES
+    assert len(first) <= HIGH_WATER_BYTES + READ_BUFFER_BYTES
     assert peer.transport.get_write_buffer_size() > 1_000_000
     assert first + b"".join([piece async for piece in pieces]) == body
     await response.aclose()

@@ -7,7 +7,7 @@ from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.wire.client import ResponseHead, ResponseHeads
-from ztoapi.wire.limits import LANDING_BYTES
+from ztoapi.wire.limits import READ_BUFFER_BYTES
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -61,15 +61,15 @@ def test_a_full_read_is_the_last_in_its_turn_of_the_loop() -> None:
         loop.run_forever()
 
     pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
-    connection = UpstreamConnection(loop, pool, memoryview(bytearray(LANDING_BYTES)), ResponseHeads())
+    connection = UpstreamConnection(loop, pool, memoryview(bytearray(READ_BUFFER_BYTES)), ResponseHeads())
     transport = Switched(connection)
     pool.opened(Origin(False, "127.0.0.1", 1), connection)
     sink = Counting()
     sink.connection = connection
     connection.send("POST", b"", b"", sink, Timeouts(1.0, 1.0, 1.0))
     read(connection, HEAD)
-    full = b"%x\r\n%b\r\n" % (LANDING_BYTES - 8, b"x" * (LANDING_BYTES - 8))
-    assert len(full) == LANDING_BYTES
+    full = b"%x\r\n%b\r\n" % (READ_BUFFER_BYTES - 8, b"x" * (READ_BUFFER_BYTES - 8))
+    assert len(full) == READ_BUFFER_BYTES
     read(connection, b"1\r\nx\r\n" * 1000)
     assert transport.is_reading()
     read(connection, full)
@@ -88,6 +88,6 @@ def test_a_full_read_is_the_last_in_its_turn_of_the_loop() -> None:
     assert not transport.is_reading()
     turn()
     assert transport.is_reading()
-    assert sink.received == 1000 + 3 * (LANDING_BYTES - 8)
+    assert sink.received == 1000 + 3 * (READ_BUFFER_BYTES - 8)
     connection.cancel()
     loop.close()

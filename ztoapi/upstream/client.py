@@ -26,7 +26,7 @@ from ztoapi.upstream.sink import Sink, log_failure, report_error
 from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ResponseHead, ResponseHeads
 from ztoapi.wire.framing import LAST_CHUNK, chunk
-from ztoapi.wire.limits import LANDING_BYTES
+from ztoapi.wire.limits import READ_BUFFER_BYTES
 
 __all__ = ["Client", "NativeClient", "UpstreamCall", "UpstreamRequest"]
 
@@ -104,7 +104,7 @@ class NativeClient:
         self.timeouts = Timeouts(
             config.first_byte_timeout_seconds, config.between_bytes_timeout_seconds, config.total_timeout_seconds
         )
-        self.read_buffer = memoryview(bytearray(LANDING_BYTES))
+        self.read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.heads = ResponseHeads()
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None

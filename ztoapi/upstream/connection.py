@@ -33,7 +33,7 @@ from ztoapi.upstream.failures import (
 from ztoapi.upstream.sink import Sink, log_failure, report_end, report_error
 from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ClientWire, ResponseHeads
-from ztoapi.wire.limits import HIGH_WATER_BYTES, LANDING_BYTES, LOW_WATER_BYTES, SOCKET_BUFFER_BYTES
+from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES, READ_BUFFER_BYTES, SOCKET_BUFFER_BYTES
 
 __all__ = ["Owner", "Timeouts", "UpstreamConnection"]
 
@@ -234,7 +234,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = self._buffer[:nbytes].tobytes()
-        if nbytes >= LANDING_BYTES:
+        if nbytes >= READ_BUFFER_BYTES:
             self._rest()
         sink = self.sink
         if sink is None:

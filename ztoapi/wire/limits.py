@@ -14,10 +14,10 @@ __all__ = [
     "CHUNK_LINE_BYTES",
     "CHUNK_OVERHEAD_BYTES",
     "HIGH_WATER_BYTES",
-    "LANDING_BYTES",
     "LINGER_BYTES",
     "LOW_WATER_BYTES",
     "PIPELINE_BYTES",
+    "READ_BUFFER_BYTES",
     "RING_BYTES",
     "SOCKET_BUFFER_BYTES",
     "SPARE_RINGS",
@@ -65,7 +65,7 @@ SOCKET_BUFFER_BYTES: Final = 131072
 """Kernel buffer toward a client, and from an upstream (the kernel reserves twice as much for its bookkeeping). Without
 it Linux lets them grow to 4 and 6 MiB: 1000 stalled streams used 2.3 GiB of kernel memory in a measurement. 128 KiB
 carry 1.3 MB/s over a round trip of 100 ms, fifty times the rate of a model."""
-LANDING_BYTES: Final = 32768
+READ_BUFFER_BYTES: Final = 32768
 """Largest read from an upstream: two of the largest TLS records. A stalled client leaves one such read buffered beside
 its full write buffer."""
 RING_BYTES: Final = 32768

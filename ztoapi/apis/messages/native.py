@@ -32,14 +32,14 @@ _decode = msgspec.json.Decoder(Fields).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
-class _Counts(msgspec.Struct):
+class _MessagesUsage(msgspec.Struct):
     input_tokens: Count | None = None
     cache_creation_input_tokens: Count | None = None
     cache_read_input_tokens: Count | None = None
     output_tokens: Count | None = None
 
 
-_decode_counts = msgspec.json.Decoder(_Counts, strict=False).decode
+_decode_counts = msgspec.json.Decoder(_MessagesUsage, strict=False).decode
 
 
 class NativeMessages:

@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Fields).decode
 
 
-class _Counts(msgspec.Struct):
+class _ResponsesUsage(msgspec.Struct):
     input_tokens: Count = 0
     output_tokens: Count = 0
     total_tokens: Count = 0
@@ -33,7 +33,7 @@ class _Counts(msgspec.Struct):
     output_tokens_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-_decode_counts = msgspec.json.Decoder(_Counts, strict=False).decode
+_decode_counts = msgspec.json.Decoder(_ResponsesUsage, strict=False).decode
 
 
 class NativeResponses:
