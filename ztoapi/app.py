@@ -263,7 +263,7 @@ class Application:
             await self._response_store.values.start()
 
     async def close(self) -> None:
-        """Closes everything. A step that fails is logged; the others are taken all the same."""
+        """Closes everything. A step that fails is logged, and the other steps follow."""
         for step in self._last_steps():
             try:
                 await step()

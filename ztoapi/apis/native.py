@@ -167,7 +167,7 @@ class NativeReader:
         self.error: UpstreamError | None = None
 
     def read(self, name: str, data: bytes) -> bytes | None:
-        """Reads an event that is no delta. Returns its data if that changes, otherwise None. Sets ``done`` and
+        """Reads an event that is not a delta. Returns its data if that changes, otherwise None. Sets ``done`` and
         ``error``. Raises msgspec.DecodeError."""
         raise NotImplementedError
 

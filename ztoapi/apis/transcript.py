@@ -96,7 +96,7 @@ def tool_call(id: str, name: str, arguments: str) -> CallMessage:
 class Transcript:
     """Receives the turns of a conversation in their order; ``messages`` then returns those of the chat request.
 
-    Each turn takes constant time, whatever came before it: a client may send tens of thousands.
+    Each turn takes constant time, however long the conversation is: a client may send tens of thousands.
     """
 
     __slots__ = (

@@ -221,7 +221,7 @@ def _continue_file(path: str, access: GatewayAccess) -> SettingsFile:
 
 
 def aider(access: GatewayAccess) -> Settings:
-    """Aider's model file has the limits and the prices, which it does not know for OpenAI-compatible servers."""
+    """Aider's model file has the limits and the prices, which it lacks for OpenAI-compatible servers."""
     return _aider("~/.aider.model.metadata.json", access, ())
 
 

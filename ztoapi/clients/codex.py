@@ -1,4 +1,4 @@
-"""Codex: its profile, and the catalogue with which it knows the gateway's models."""
+"""Codex: its profile, and its catalogue of the gateway's models."""
 
 import json
 from typing import Final

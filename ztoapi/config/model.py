@@ -101,7 +101,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: Annotated[Count | None, Option("Largest number of requests in flight, over all workers.")] = None
     max_in_flight_per_model: Annotated[
         Mapping[str, Count],
-        Option("Largest number of requests in flight by upstream model; `*` stands for every model without an entry."),
+        Option("Largest number of requests in flight by upstream model; `*` applies to every model without an entry."),
     ] = msgspec.field(default_factory=dict)
 
 

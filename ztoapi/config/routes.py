@@ -42,7 +42,7 @@ class RouteTable:
         return self._unnamed(model)
 
     def _of_claude(self, model: str) -> str:
-        """Returns the model that a name of Claude's stands for: of ``claude-glm-5.3`` it is the rest of the name."""
+        """Returns the model for a name of Claude's. For ``claude-glm-5.3`` it is the rest of the name."""
         rest = model[len(CLAUDE_PREFIX) :].removesuffix(_LONG_CONTEXT)
         name = rest.lower()
         # No name of Claude's has a slash; those of open models usually do.

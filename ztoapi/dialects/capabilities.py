@@ -28,7 +28,7 @@ class ModelCapabilities(msgspec.Struct, frozen=True):
     tool_stream: bool = False
     """Whether the arguments of a tool call are streamed if the request has ``tool_stream``."""
     web_search: bool = False
-    """Whether the upstream's own web search stands for that of the client's API."""
+    """Whether the upstream's own web search replaces that of the client's API."""
 
 
 UNKNOWN: Final = ModelCapabilities()

@@ -110,7 +110,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def read_chunks(block: bytes) -> Chunks:
-    """Returns the chunks in ``block``: whole events. Raises UpstreamError for an event that is no chunk."""
+    """Returns the chunks in ``block``: whole events. Raises UpstreamError for an event that is not a chunk."""
     # Nearly all blocks of a paced stream are one plain event: this saves half of the time.
     if block.startswith(b"data: {") and block.find(b"\n") == len(block) - 2 and b"\r" not in block:
         return Chunks([_read_chunk(block[6:-2])], False)
@@ -186,8 +186,8 @@ def number(value: object) -> int | None:
 
 
 class _StreamedArguments:
-    """The arguments of one call, as far as they have come. They are scanned only when their end is of interest, and
-    each piece once: a decoder would read all of them for each piece."""
+    """The arguments of one call, as far as they have been received. They are scanned only when their end is of
+    interest, and each piece once: a decoder would read all of them for each piece."""
 
     __slots__ = ("_complete", "_depth", "_in_string", "_opened", "_pieces", "_rest", "_scanned")
 

@@ -63,7 +63,7 @@ def _is_flat_error(fields: Mapping[str, msgspec.Raw], depth: int) -> bool:
 
 
 def _is_failing_code(code: str, has_text: bool) -> bool:
-    """Whether a code is one of a failure. One that is no HTTP status counts beside a message only."""
+    """Whether a code is one of a failure. A code that is not an HTTP status counts only together with a message."""
     if not code or code.lower() in _SUCCESSES:
         return False
     if len(code) == 3 and code.isdecimal():

@@ -130,7 +130,7 @@ def _names_context(text: str) -> bool:
 
 
 def refined(failure: Failure, report: Report, status: int) -> Failure:
-    """Returns ``failure``, or the more specific one that the codes or the message of ``report`` stand for. ``status``
+    """Returns ``failure``, or the more specific one that the codes or the message of ``report`` describe. ``status``
     is that of the response.
 
     A message counts only in a rejected request, or within a success. In a stream, some servers report every error as

@@ -49,7 +49,7 @@ class HiddenReasoningReader:
 
 
 def completion_without_reasoning(body: bytes) -> bytes:
-    """Returns a whole response without its reasoning. What is no completion is returned as it is."""
+    """Returns a whole response without its reasoning. Anything but a completion is returned as it is."""
     if _KEY not in body:
         return body
     try:
@@ -73,7 +73,7 @@ def _without_reasoning(part: bytes) -> bytes:
         choices = _choices(fields["choices"])
         removed = [_take_reasoning(choice, "delta") for choice in choices]
     except (KeyError, msgspec.DecodeError, RecursionError):
-        # The reader reports what is no chunk.
+        # The reader reports events that are not chunks.
         return event
     if not any(removed):
         return event

@@ -1,7 +1,7 @@
 """Lenient reading of upstream JSON: a field that is only counted or forwarded never fails a response.
 
-All dialects follow the same rules. Usage of an unexpected shape is unknown usage. An empty ``error`` is no error.
-Halves of surrogate pairs, which servers write when a token boundary splits an emoji, are valid JSON
+All dialects follow the same rules. Usage of an unexpected shape is unknown usage. An empty ``error`` does not count
+as an error. Halves of surrogate pairs, which servers write when a token boundary splits an emoji, are valid JSON
 (https://www.rfc-editor.org/rfc/rfc8259#section-8.2), but msgspec rejects them.
 """
 

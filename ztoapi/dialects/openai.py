@@ -5,7 +5,7 @@ Streams are forwarded byte for byte. If the head of each chunk has to change (th
 events that carry more than a delta (a finish reason, usage, an error, [DONE]) and blocks without a known template are
 decoded.
 
-An event that is no error and has no list of choices is dropped, as it carries nothing for the client. So are events
+An event without an error and without a list of choices is dropped, as it has nothing for the client. So are events
 with empty data, and the ``id`` and ``retry`` lines of other events (see ``events.read_part``).
 """
 
@@ -475,13 +475,13 @@ class OpenAIReader:
             if applied is None or _any(applied[5:]) != _any((out or event)[5:]):
                 return
         except (msgspec.DecodeError, RecursionError):
-            # The result is no JSON: the text of the event contains a key, or its keys are in an unusual order.
+            # The result is not JSON: the text of the event contains a key, or its keys are in an unusual order.
             return
         self.template = self._templates[self._rewrite.empty, self._include_usage] = template
 
 
 def _objects(raw: msgspec.Raw) -> list[Fields]:
-    """Returns the objects in a list of choices that has other elements too; none if ``raw`` is no list."""
+    """Returns the objects in a list of choices that has other elements too; none if ``raw`` is not a list."""
     try:
         return [_fields(item) for item in _items(raw) if bytes(item).startswith(b"{")]
     except msgspec.ValidationError:

@@ -84,8 +84,8 @@ def presentable(text: str) -> str:
 
 
 def _parse(text: str) -> _Json:
-    """Returns the JSON value; None if ``text`` is no JSON. The standard library's parser accepts lone surrogates, which
-    servers send that cut a message between two code units."""
+    """Returns the JSON value; None if ``text`` is not JSON. The standard library's parser accepts lone surrogates,
+    which some servers send because they cut a message between two code units."""
     try:
         value: _Json = json.loads(text)
     except (ValueError, RecursionError):

@@ -226,7 +226,7 @@ def _without_halves(body: bytes | bytearray, error: ApiError) -> bytes:
 
 
 def _count(raw: msgspec.Raw) -> int:
-    """Returns the value of ``n``, or 1 if it is no integer: the upstream validates it."""
+    """Returns the value of ``n``, or 1 if it is not an integer: the upstream validates it."""
     try:
         return msgspec.json.decode(raw, type=int | None) or 1
     except msgspec.DecodeError:

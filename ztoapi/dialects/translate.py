@@ -80,7 +80,7 @@ class Translation(Protocol):
     """The interface that a relay uses; see the module docstring."""
 
     streams: bool
-    """Whether the upstream's response is an event stream, whatever the client receives."""
+    """Whether the upstream's response is an event stream, even if the client receives a whole response."""
     prepares: bool
     """Whether each attempt begins with the calls of ``prepare``."""
     body: bytes | bytearray

@@ -89,7 +89,7 @@ def read_error(body: bytes, status: int, retry_after: float | None = None) -> Up
 
 
 def _failure(report: Report, status: int) -> tuple[str | None, Failure]:
-    """Returns the failure that a report stands for, and Z.ai's own code if that decides."""
+    """Returns the failure that a report describes, and Z.ai's own code if that decides."""
     for code in report.codes:
         if code in _CODES:
             return code, _CODES[code]

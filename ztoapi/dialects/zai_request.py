@@ -262,7 +262,7 @@ def _parts(content: msgspec.Raw, number: int) -> list[_PartHead]:
     except (msgspec.DecodeError, RecursionError) as error:
         if _PART.search(content):
             raise field_error(f"messages[{number}].content", error) from error
-        # The upstream may know these parts.
+        # The upstream may support these parts.
         return []
 
 

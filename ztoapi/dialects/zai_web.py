@@ -164,7 +164,7 @@ class _Event(msgspec.Struct):
 
 
 class _EventType(msgspec.Struct):
-    """The field that decides whether an event is skipped, whatever the shape of its data."""
+    """The field that decides whether an event is skipped, for any shape of its data."""
 
     type: object = None
 
@@ -279,7 +279,7 @@ class WebReader:
             self._finish(out)
 
     def _decode(self, payload: bytes) -> _Event | None:
-        """Returns the event; None for JSON that is no object, and for an unknown type with data of another shape."""
+        """Returns the event; None if it is not an object, or has an unknown type and data of another shape."""
         try:
             try:
                 return _decode_event(payload)
@@ -298,7 +298,7 @@ class WebReader:
         if data.phase and isinstance(data.phase, str):
             self._phase = data.phase
         snapshot = self._snapshot
-        # An empty text without an index is no change; applied as one it would erase the message.
+        # An empty text without an index must be ignored: applied as a change it would erase the message.
         if data.content:
             snapshot.replace(data.content)
         if data.edit_content is not None and (data.edit_content or data.edit_index is not None):

@@ -11,7 +11,7 @@ _UPSTREAM = "chat.z.ai"
 
 
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
-    """Returns the error for a response that is no event stream."""
+    """Returns the error for a response that is not an event stream."""
     if status in {400, 401, 403, 405} and body.lstrip()[:1] == b"<":
         # The application responds with JSON; a page comes from the firewall in front of it.
         return _client_check(str(status))

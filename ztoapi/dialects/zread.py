@@ -130,5 +130,5 @@ class ZreadReader:
 
 
 def refusal(status: int, body: bytes, retry_after: float | None = None) -> UpstreamError:
-    """Returns the error for a response that is no event stream."""
+    """Returns the error for a response that is not an event stream."""
     return status_error(UPSTREAM, read_report(body), status, retry_after)

@@ -1,4 +1,4 @@
-"""GET /: the paths of the gateway, for a person or a program that knows only its address."""
+"""GET /: the paths of the gateway, for a person or a program that has only its address."""
 
 import msgspec
 

@@ -203,7 +203,7 @@ class CompiledLimits:
         return [counter.status(counter.count()) for counter in self._counters]
 
     def reject(self, now: int, tokens: int) -> Rejection:
-        """Returns the reason for which :meth:`take` has just returned None."""
+        """Returns the refusal after :meth:`take` has returned None."""
         refusals: list[tuple[Limit, str, int | None]] = []
         statuses: list[LimitStatus] = []
         for bucket in self._buckets:

@@ -343,7 +343,7 @@ class RedisLimiter:
                 later.append(waiter)
             else:
                 in_call.add(compiled)
-                # The whole cost, whatever is held: then all of it is granted at one moment, or nothing is.
+                # The whole cost, even if some units are held: all of it is granted at one moment, or nothing is.
                 costs = [lease.cost(max(waiter.tokens, _MIN_TOKENS)) for lease in compiled.leases]
                 selected.append((waiter, Order(compiled.leases, costs)))
                 self._sent_to_store += 1

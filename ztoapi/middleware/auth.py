@@ -24,7 +24,7 @@ class Auth:
         self._clock = clock
 
     def check(self, exchange: Exchange) -> ApiError | None:
-        """Returns the refusal (401) or None. Only the holder of the whole key learns that it is expired or revoked."""
+        """Returns the refusal (401) or None. Only a request with the whole key gets the reason: expired or revoked."""
         if not self._keys.required:
             return None
         headers = exchange.request.headers

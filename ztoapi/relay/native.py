@@ -1,6 +1,6 @@
 """Serves requests of other client APIs by the upstream's own endpoint: permissions of the key, limits, and the relay.
 
-``apis/native.py`` has the requests and the readers. There is no response cache on this way.
+``apis/native.py`` has the requests and the readers. Native requests do not use the response cache.
 """
 
 from collections.abc import Callable

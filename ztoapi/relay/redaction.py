@@ -29,7 +29,7 @@ _MIN_END_CHARACTERS: Final = 4
 """Characters at the beginning or the end of a secret that are masked as a word: error messages end keys with four."""
 _MAX_PLAIN_CHARACTERS: Final = 10
 """A segment of a secret that is a word or a number of up to so many characters, such as ``token`` in ``my-token``, is
-not masked by itself: it identifies no secret, and messages are full of such words."""
+not masked alone: it identifies no secret, and messages are full of such words."""
 
 _WORD = re.compile(r"""[^\s"'`<>(){}\[\],|]+""")
 _ELISION = re.compile(r"\*{2,}|\.{3,}|[\u2026\u2022\u00b7]+|#{3,}|_{4,}|[xX]{4,}")

@@ -46,7 +46,7 @@ class Downstream(Protocol):
 
     @property
     def piece_bytes(self) -> int:
-        """The largest piece of a stream that should be written at a time; 0 for any size."""
+        """The largest piece of a stream that should be written at once; 0 for any size."""
 
     @property
     def trace(self) -> bytes: ...

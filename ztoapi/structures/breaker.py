@@ -1,8 +1,8 @@
 """A circuit breaker: closed, open until a given time, or half-open while one probe is in flight.
 
-An open breaker refuses all requests until its time has come. Then one request passes as the probe, and its result alone
-decides: other requests that end meanwhile were sent earlier and show an earlier state. See M. Nygard, Release It!,
-2007. The owner may send a request past an open breaker all the same; its success closes the breaker.
+An open breaker refuses all requests until its cooldown has ended. Then one request passes as the probe, whose result
+decides alone: other requests that end meanwhile were sent earlier and show an earlier state. See M. Nygard, Release
+It!, 2007. The owner may send a request past an open breaker nevertheless; its success closes the breaker.
 
 There is no clock: ``now`` is an argument, in seconds of any monotonic clock.
 """
@@ -27,7 +27,7 @@ class BreakerEvent(enum.Enum):
     SUCCESS = enum.auto()
     TRIP = enum.auto()
     PROBE = enum.auto()
-    """The time has come and a request passes."""
+    """The cooldown has ended and a request passes."""
     PROBE_PASSED = enum.auto()
     PROBE_FAILED = enum.auto()
     PROBE_VOID = enum.auto()

@@ -3,7 +3,7 @@
 The counts on the board only grow. A save adds the growth since the last save to the current hour and, in the same
 transaction, stores the totals that have been added so far. The next save, in any process, continues from these totals.
 Nothing is therefore added twice or left out, even if a process dies at any moment. Every worker may save; normally the
-live worker with the lowest number does, in a separate thread, and each worker once more when it stops. Several gateways
+live worker with the lowest number does, in a separate thread, and each worker when it stops. Several gateways
 may share a file.
 """
 
@@ -114,7 +114,7 @@ class History:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops the thread and saves once more. Waits for the disk."""
+        """Stops the thread and saves a last time. Waits for the disk."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -156,7 +156,7 @@ class History:
                 saved_at, before = stored[0], dict(_decode_totals(stored[1]))
             else:
                 # The file is new, and counts of an old one must not be added to this hour. A process that did not make
-                # the last save does not know what it contained, and skips the counts of the last few seconds.
+                # the last save does not have its contents, and skips the counts of the last few seconds.
                 saved_at, before = now, self._saved if self._saver[0] in (0, os.getpid()) else totals
             hour = _floor(max(saved_at, now - _SAVE_SECONDS), _HOUR)
             for labels, row in totals.items():

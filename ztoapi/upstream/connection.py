@@ -40,7 +40,7 @@ __all__ = ["Owner", "Timeouts", "UpstreamConnection"]
 JOIN_BYTES: Final = 16384
 """Largest body that is joined to the head for one write; larger ones are not copied."""
 TLS_ALERT_BYTES: Final = 64
-"""A TLS connection responds to its peer's close with an alert of some 30 bytes, which is no part of the request."""
+"""A TLS connection responds to its peer's close with an alert of some 30 bytes, which is not part of the request."""
 LOOP_DELAY_SECONDS: Final = 0.02
 """Time in which an event loop under load notices a reset. A peer that has read a request may take 40 ms to acknowledge
 it, so the value is below that."""

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _LOCAL_SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""The gateway's host has no descriptor or buffer left, which is no fault of the upstream."""
+"""The gateway's host has no descriptor or buffer left, which is not a fault of the upstream."""
 _SHORTAGE_RETRY_SECONDS: Final = 1.0
 
 
@@ -77,7 +77,7 @@ def accepted_nothing(seconds: float) -> UpstreamError:
 
 
 def took_too_long(seconds: float) -> UpstreamError:
-    """Returns the error for a response that is not complete after ``seconds``, which is no sign of a failing
+    """Returns the error for a response that is not complete after ``seconds``, which is not a sign of a failing
     upstream."""
     return UpstreamError(f"the upstream's response took longer than {seconds:g} s", Failure.TOTAL_TIMEOUT)
 

@@ -114,7 +114,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses count as in `[limits.address]`; trusted proxies are not limited. nginx and HAProxy have no such limit
     by default: many clients may share an address."""
     head_timeout_seconds: Annotated[Seconds, Option("Time to receive a whole request head; 408.")] = 10.0
-    """Counts from the first byte, whatever arrives later. A connection without any byte is closed without a
+    """Counts from the first byte; later bytes do not extend it. A connection without any byte is closed without a
     response."""
     body_timeout_seconds: Annotated[Seconds, Option("Time to receive a whole request body; 408.")] = 30.0
     """Counts from the end of the head."""

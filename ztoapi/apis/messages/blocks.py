@@ -113,7 +113,7 @@ class Blocks:
         self._advance()
 
     def end(self) -> None:
-        """Closes all blocks: no more parts come."""
+        """Closes all blocks, at the end of the response."""
         for block in self._queue:
             self._flush(block)
             self._close(block)

@@ -32,11 +32,11 @@ T = TypeVar("T")
 __all__ = ["BILLING", "Block", "Content", "Conversation", "Turn", "system_text"]
 
 BILLING: Final = "x-anthropic-billing-header"
-"""Begins a line of Claude Code's system prompt that differs from request to request, and is none of the prompt."""
+"""Begins a line of Claude Code's system prompt that differs from request to request, and is not part of the prompt."""
 _ROLES: Final = ("user", "assistant", "system")
 _ERROR: Final = "Error: "
 _COUNTED: Final = "data:,"
-"""Address of an image that stands for a source in a count."""
+"""Address that replaces the source of an image when tokens are counted."""
 _DOCUMENT_BLOCKS: Final = ("text", "image")
 """Types of the blocks of a document."""
 _IMAGE_RESULT: Final = "(the image is in the next message)"

@@ -147,7 +147,7 @@ class _TokenCounts:
         self.fresh = self.written = self.cached = self.completion = 0
 
     def add(self, raw: bytes | msgspec.Raw | None) -> None:
-        """Reads a ``usage``. A count of zero stands for an unknown one, and one of another shape is ignored."""
+        """Reads a ``usage``. A count of zero means that it is unknown. A count of another shape is ignored."""
         try:
             counts = _decode_counts(raw or b"{}")
         except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Reads Messages requests: the same request for chat, and what the response has to know of it.
+"""Reads Messages requests: the equal request for chat, and the facts that the response needs.
 
 Fields without an equivalent (``top_k``, ``cache_control``, ``context_management``, unknown ones) are left out. The
 chat request of a longer conversation begins with the messages of the shorter one, byte for byte.

@@ -1,6 +1,6 @@
 """Tools of a Messages request as tools of a chat request.
 
-A deferred tool is sent once a ``tool_reference`` in the conversation names it: until then the model knows only a tool
+A deferred tool is sent once a ``tool_reference`` in the conversation names it: until then the model has only a tool
 that searches. Deferred tools come last, in the order of their references, so that the prompt's head stays the same.
 Tools that Anthropic's servers execute have a versioned type and no schema; no upstream can run them.
 
@@ -49,7 +49,7 @@ class ToolChoice(msgspec.Struct):
 
 
 class Tools:
-    """The tools of one request. ``web_search`` is whether Z.ai's web search stands for Anthropic's."""
+    """The tools of one request. ``web_search`` is whether Z.ai's web search replaces Anthropic's."""
 
     def __init__(self, definitions: list[ToolDefinition], *, web_search: bool) -> None:
         self._definitions = definitions

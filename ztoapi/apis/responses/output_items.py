@@ -102,7 +102,7 @@ class TextKind(Enum):
     """Reasoning for a client that displays summaries."""
     UNREQUESTED = REASONING._replace(event=b"")
     """Reasoning for a client that has not requested any: it gets the item, which it needs for the next request, but no
-    events of its text. Open Responses knows other names for them than OpenAI."""
+    events of its text. Open Responses has other names for them than OpenAI."""
 
     @property
     def is_reasoning(self) -> bool:

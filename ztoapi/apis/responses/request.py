@@ -42,7 +42,7 @@ class ResponseContext(msgspec.Struct, gc=False):
     model: str
     """As requested."""
     shows_reasoning: bool
-    """False if the client does not want reasoning, which some models give all the same."""
+    """False if the client does not want reasoning. Some models send it nevertheless."""
     reasoning_kind: TextKind
     called: dict[str, CalledTool]
     """The client's tools by the names of their functions, where they differ."""

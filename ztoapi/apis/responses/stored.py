@@ -111,7 +111,7 @@ def without_store(payload: bytes) -> bytes:
 
 
 def _id_of(fields: Fields) -> str | None:
-    """Returns the id of an item, None if it has none or one that is no string."""
+    """Returns the id of an item, None if it has none, or one that is not a string."""
     id = fields.get("id", _NULL)
     return _decode_text(id) if bytes(id).startswith(b'"') else None
 
