@@ -17,7 +17,7 @@ from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.host import is_loopback
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
-from ztoapi.errors import ApiError, shutting_down
+from ztoapi.errors import ApiError
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.completions import CompletionsHandler
 from ztoapi.handlers.dashboard import DashboardHandler
@@ -31,8 +31,9 @@ from ztoapi.handlers.passthrough import PassthroughHandler, add_passthrough
 from ztoapi.handlers.responses import ResponsesHandler, responses_errors
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.handlers.stored_responses import StoredResponsesHandler
+from ztoapi.limits.model import Scope
 from ztoapi.limits.scopes import Scopes
-from ztoapi.limits.shared_limits import LocalLimiter, SharedLimits
+from ztoapi.limits.shared_limits import LimitsMemory, LocalLimiter, SharedLimits
 from ztoapi.middleware.admin import AdminGate
 from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from ztoapi.limits.redis_limiter import RedisLimiter
     from ztoapi.telemetry.tracing import SpanTracer
 
-__all__ = ["Application", "make_shared_limits"]
+__all__ = ["Application", "limits_words", "make_shared_limits"]
 
 _log = logging.getLogger(__name__)
 _API: Final = Group.API
@@ -295,7 +296,6 @@ class Application:
                 return self._cors.check(exchange) or self._choose_handler(exchange)
             return (
                 self._cors.check(exchange)
-                or (shutting_down() if self.context.draining else None)
                 or self._auth.check(exchange)
                 or self._choose_handler(exchange)
                 or self.admission.check(exchange)
@@ -366,10 +366,18 @@ class Application:
         return checks
 
 
-def make_shared_limits(config: Config, workers: int = 1) -> SharedLimits:
-    """Creates the limits that all workers share; call it before the fork."""
-    scopes = [*Scopes(config.limits).all(), *cap_scopes(config.platforms)]
-    return SharedLimits(scopes, workers, machines=config.limits.gateways)
+def make_shared_limits(config: Config, workers: int = 1, memory: LimitsMemory | None = None) -> SharedLimits:
+    """Creates the limits that all workers share; call it before the fork. ``memory`` continues earlier limits."""
+    return SharedLimits(_scopes(config), workers, machines=config.limits.gateways, memory=memory)
+
+
+def limits_words(config: Config, workers: int) -> int:
+    """Returns the words of memory for the limits of ``config``."""
+    return SharedLimits.words_of(_scopes(config), workers)
+
+
+def _scopes(config: Config) -> list[Scope]:
+    return [*Scopes(config.limits).all(), *cap_scopes(config.platforms)]
 
 
 def _control_client(client: Client, upstream: UpstreamConfig) -> httpx.AsyncClient:

@@ -161,6 +161,7 @@ def killed_anywhere() -> dict[str, int]:
         while granted[slot] < target:
             os.sched_yield()
         end(children[slot])
+        shared.reclaim(slot)
         children[slot] = fork(partial(work, slot))
     for slot, child in enumerate(children):
         end(child)

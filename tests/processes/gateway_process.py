@@ -106,14 +106,17 @@ class GatewayProcess:
         return self._process.wait(WAIT_SECONDS)
 
     def resident_bytes(self) -> int:
-        """Resident memory of the process itself."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        """Resident memory of the only worker."""
+        (worker,) = self.children()
+        pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def gateway(simulator: Stack, **environment: str) -> GatewayProcess:
+def gateway(simulator: Stack, *arguments: str, **environment: str) -> GatewayProcess:
     """``ztoapi serve`` on a free port, in front of the simulator of ``simulator``."""
     upstream = f"http://127.0.0.1:{simulator.simulator_port}{BASES['zai']}"
     return GatewayProcess(
-        **{"PLATFORM_ID": "zai", "UPSTREAM_URL": upstream, "ZAI_TOKEN": "t", "PORT": "0", **environment}
+        "serve",
+        *arguments,
+        **{"PLATFORM_ID": "zai", "UPSTREAM_URL": upstream, "ZAI_TOKEN": "t", "PORT": "0", **environment},
     )

@@ -202,4 +202,4 @@ def test_without_opentelemetry_it_says_what_to_install(simulator: Stack, tmp_pat
 def test_it_is_loaded_only_where_it_is_configured(simulator: Stack, wanted: bool) -> None:
     """By protobuf, the part of it that is a shared library."""
     with tracing(simulator, "http://127.0.0.1:1" if wanted else "") as process:
-        assert ("/google/_upb/" in Path(f"/proc/{process.pid}/maps").read_text()) is wanted
+        assert ("/google/_upb/" in Path(f"/proc/{process.children()[0]}/maps").read_text()) is wanted

@@ -34,7 +34,7 @@ def simulator() -> "Stack":  # type: ignore[misc]  # a generator fixture
 def test_sigterm_lets_a_stream_finish_then_exits_with_0(simulator: Stack, workers: str) -> None:
     with gateway(simulator, WORKERS=workers) as process:
         children = process.children()
-        assert len(children) == (0 if workers == "1" else 3)
+        assert len(children) == int(workers)
         with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=BODY) as response:
             lines = response.iter_lines()
             next(lines)
@@ -42,14 +42,6 @@ def test_sigterm_lets_a_stream_finish_then_exits_with_0(simulator: Stack, worker
             assert [line for line in lines if line][-1] == "data: [DONE]"
         assert process.wait() == 0
         assert all(gone(pid) for pid in children)
-
-
-def is_draining(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 503
-    except httpx.RemoteProtocolError:
-        # The drain closes idle connections, and has closed this one before its request arrived.
-        return False
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -61,9 +53,7 @@ def test_second_signal_ends_at_once_with_1(simulator: Stack, workers: str) -> No
             lines = response.iter_lines()
             next(lines)
             process.kill(signal.SIGTERM)
-            if workers == "1":
-                # Readiness shows that the first signal has been handled; two pending ones would become one.
-                process.wait_for(lambda: is_draining(process.url))
+            # Two pending signals of different kinds stay two.
             process.kill(signal.SIGINT)
             with pytest.raises(httpx.RemoteProtocolError):
                 for _ in lines:

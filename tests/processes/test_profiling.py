@@ -89,7 +89,7 @@ def test_a_profile_names_what_serves_requests(running: GatewayProcess) -> None:
             if re.search(relayed, seen, re.M) and re.search(written, seen):
                 break
     assert answer.headers["content-type"].startswith("text/plain")
-    assert answer.headers["x-ztoapi-pid"] == str(running.pid)
+    assert answer.headers["x-ztoapi-pid"] == str(running.children()[0])
     assert re.search(relayed, seen, re.M) and re.search(written, seen)
     lines = answer.text.splitlines()
     assert all(re.fullmatch(r"[^;]+(;[^;]+)* [0-9]+", line) for line in lines)
@@ -140,10 +140,10 @@ def test_a_drain_ends_a_profile_with_what_there_is(simulator: Stack) -> None:
 
 def test_profiling_leaves_the_process_as_it_was(running: GatewayProcess) -> None:
     assert ask(running, "/profile?seconds=1").status_code == 200
-    ignored = re.search(r"SigIgn:\s*([0-9a-f]+)", Path(f"/proc/{running.pid}/status").read_text())
+    ignored = re.search(r"SigIgn:\s*([0-9a-f]+)", Path(f"/proc/{running.children()[0]}/status").read_text())
     assert ignored is not None
     assert int(ignored[1], 16) >> (signal.SIGPROF - 1) & 1, "a late signal must not end the process"
-    os.kill(running.pid, signal.SIGPROF)
+    os.kill(running.children()[0], signal.SIGPROF)
     assert ask(running, "/").status_code == 200
 
 

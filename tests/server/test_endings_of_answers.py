@@ -1,7 +1,6 @@
 """How an answer may end other than well, and how a worker stops."""
 
 import asyncio
-import contextlib
 import json
 import threading
 
@@ -206,12 +205,12 @@ def test_a_drain_closes_the_idle_and_lets_requests_in_hand_finish(serving: Servi
     assert {serving.record().ending for _ in range(3)} == {Ending.DONE}
 
 
-def test_a_connection_that_comes_while_draining_is_served_and_closed(serving: Serving) -> None:
-    with serving.client() as old, contextlib.ExitStack() as stack:
+def test_a_connection_without_a_request_is_served_while_draining_and_closed(serving: Serving) -> None:
+    with serving.client() as old, serving.client() as new:
         old.get("/old")
         held = serving.held()
+        serving.wait_for(lambda: len(serving.context.connections) == 2)
         drain = Drain(serving, 60.0)
-        new = stack.enter_context(serving.client())
         new.get("/new")
         late = serving.held()
         serving.run(lambda: late.respond(503, b"later"))

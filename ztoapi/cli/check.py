@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ztoapi.cli.options import load_config
+from ztoapi.cli.serve import check_packages
 from ztoapi.config.model import Secret
 
 __all__ = ["run"]
@@ -18,6 +19,7 @@ _NAMED = {"platforms": "id", "routes": "public", "keys": "name"}
 def run(args: argparse.Namespace) -> int:
     """Prints the effective configuration; returns 0. Raises ConfigError with all problems."""
     loaded = load_config(args)
+    check_packages(loaded.config)
     config: dict[str, object] = msgspec.to_builtins(loaded.config, enc_hook=_mask)
     values = dict(_rows(config))
     if args.json:

@@ -3,22 +3,22 @@
 import argparse
 import asyncio
 import tempfile
-from functools import partial
 from pathlib import Path
 
 from ztoapi.app import Application
 from ztoapi.cli.options import listen
-from ztoapi.cli.serve import bury, set_up_logging
+from ztoapi.cli.serve import set_up_logging
 from ztoapi.config.model import DEFAULT_MODEL, Config, Credential, ModelRoute, Platform, Secret, ServerConfig
 from ztoapi.handlers.index import IndexHandler
 from ztoapi.server.context import ServerContext
 from ztoapi.server.routes import Group
 from ztoapi.server.sockets import Sockets
-from ztoapi.server.workers import Duty
+from ztoapi.server.workers import Duty, FixedService, Plan
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import History
+from ztoapi.telemetry.live import reclaim
 
 __all__ = ["demo_config", "run"]
 
@@ -37,24 +37,26 @@ def run(args: argparse.Namespace) -> int:
         ttft_ms=args.ttft_ms, itl_ms=args.itl_ms, tokens=args.tokens, events_per_write=args.events_per_write
     )
 
-    def make_simulator(loop: asyncio.AbstractEventLoop) -> Simulator:
+    def make_simulator(loop: asyncio.AbstractEventLoop, _: int) -> Simulator:
         return Simulator(options, loop)
 
-    board = MetricsBoard()
+    board = MetricsBoard(2)
     with tempfile.TemporaryDirectory(prefix="ztoapi-demo-") as directory:
         history = History(Path(directory) / "history.db", board, ServerContext.wall_clock)
         history.create()
 
-        def make_gateway(loop: asyncio.AbstractEventLoop) -> Application:
+        def make_gateway(loop: asyncio.AbstractEventLoop, slot: int) -> Application:
             config = demo_config(port, simulator_port)
-            application = Application(config, loop, telemetry=board, history=history)
+            application = Application(config, loop, telemetry=board, slot=slot, history=history)
             index = IndexHandler(dashboard=True, demo_upstream=config.platforms[0].base_url)
             application.context.routes.add("/", {"GET": index.handle}, Group.PUBLIC)
             return application
 
         return run_workers(
-            [Duty(simulator_sockets, make_simulator), Duty(gateway_sockets, make_gateway, partial(bury, board, 0))],
-            drain_seconds=_DRAIN_SECONDS,
+            FixedService(
+                Plan([Duty(simulator_sockets, make_simulator), Duty(gateway_sockets, make_gateway)], _DRAIN_SECONDS),
+                lambda slot: reclaim(board, slot, ServerContext.wall_clock()),
+            ),
             started=lambda: print(_text(port, simulator_port), flush=True),
         )
 

@@ -196,6 +196,8 @@ def _add_nothing(parser: argparse.ArgumentParser) -> None:
 
 _COMMANDS: Final[Mapping[str, _Command]] = {
     "serve": _Command("run the gateway", add_option_flags),
+    "reload": _Command("have a running gateway take over the configuration", add_option_flags),
+    "upgrade": _Command("have a running gateway become the installed version", add_option_flags),
     "simulate": _Command("run a simulated upstream: Z.ai, its web chat, zread.ai", _add_simulate_arguments),
     "demo": _Command("run the simulator and a gateway in front of it", _add_demo_arguments),
     "check": _Command("validate the configuration and print it with secrets masked", _add_report_arguments),

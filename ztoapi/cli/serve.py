@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
+import socket
 import sqlite3
 import sys
 from collections.abc import Mapping
@@ -11,21 +13,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ztoapi import __version__
-from ztoapi.app import Application, make_shared_limits
+from ztoapi.app import Application, limits_words, make_shared_limits
 from ztoapi.cli.options import host_fault, listen, load_config
+from ztoapi.cli.status import StatusFile, state_directory
 from ztoapi.config.host import raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.load import Loaded
 from ztoapi.config.model import Config
 from ztoapi.errors import ConfigError
-from ztoapi.limits.shared_limits import SharedLimits
+from ztoapi.limits.shared_limits import KeptLimits, LimitsMemory, SharedLimits
 from ztoapi.server.context import ServerContext
-from ztoapi.server.signals import Reload
-from ztoapi.server.workers import Duty
+from ztoapi.server.sockets import Listeners
+from ztoapi.server.upgrade import inherit
+from ztoapi.server.worker import MakeService
+from ztoapi.server.workers import Duty, Plan, Reloaded
 from ztoapi.server.workers import run as run_workers
 from ztoapi.telemetry.access_log import AccessLog
-from ztoapi.telemetry.board import MetricsBoard
+from ztoapi.telemetry.board import KeptBoard, MetricsBoard
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
@@ -36,58 +43,22 @@ from ztoapi.wire.address import authority
 if TYPE_CHECKING:
     from ztoapi.telemetry.tracing import SpanTracer
 
-__all__ = ["bury", "make_gateway", "run", "set_up_logging"]
+__all__ = ["check_packages", "run", "set_up_logging"]
 
 _log = logging.getLogger(__name__)
 _OTHER_FILES = 100
 """Listening sockets, descriptors of the event loop, log files and idle client connections, with a reserve."""
+_MORE_WORKERS = 4
+"""Workers beyond the configured ones: those that SIGTTIN adds, and those of a later configuration."""
 _AUTO = "auto"
 """The value of history_file for the default directory."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Serves until stopped; returns the exit code. Raises ConfigError, and OSError if it cannot listen."""
-    loaded = load_config(args, host_fault=host_fault)
-    config = loaded.config
-    messages = set_up_logging(debug=config.debug)
-    for warning in config.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    server = config.server
-    shortage = _shortage_of_files(config, raise_open_files())
-    if shortage is not None:
-        print(f"warning: {shortage}", file=sys.stderr)
-    sink = _make_sink(loaded)
-    if config.otlp_endpoint is not None:
-        # Reports a missing package once, before the workers start.
-        _tracer_class()
-    sockets = listen(
-        server.host,
-        server.port,
-        server.workers,
-        backlog=server.backlog,
-        host_option=loaded.sources.get("server.host", "HOST (default)"),
-        port_option=loaded.sources.get("server.port", "PORT (default)"),
-        remedy="--port N or PORT=N",
-    )
-    keys = KeyRing(config)
-    limits = make_shared_limits(config, len(sockets))
-    telemetry = MetricsBoard(len(sockets))
-    history = _make_history(loaded, telemetry)
-    return run_workers(
-        [
-            Duty(
-                listeners,
-                partial(make_gateway, config, keys, limits, telemetry, history, sink, messages, slot),
-                partial(bury, telemetry, slot),
-                partial(_beat, telemetry, slot),
-            )
-            for slot, listeners in enumerate(sockets)
-        ],
-        drain_seconds=server.drain_seconds,
-        started=lambda: messages.write(_banner(config, keys, sockets[0][0].getsockname()[1])),
-        reload=_reload(config, keys, sink),
-        reopen=None if sink is None or sink.path is None else sink.reopen,
-    )
+    inherited = inherit(os.environ)
+    service = Gateway(args, None if inherited is None else msgspec.msgpack.decode(inherited.service, type=Kept))
+    return run_workers(service, started=service.announce, inherited=inherited)
 
 
 def _shortage_of_files(config: Config, limit: int) -> str | None:
@@ -103,7 +74,218 @@ def _shortage_of_files(config: Config, limit: int) -> str | None:
     )
 
 
-def make_gateway(
+class Kept(msgspec.Struct, frozen=True):
+    """The state that a gateway passes on to the next version of the program.
+
+    ``listeners`` are descriptors, by worker and address; ``status`` is the number of the last report.
+    """
+
+    host: str
+    port: int
+    listeners: list[list[int]]
+    board: KeptBoard
+    limits: KeptLimits
+    history: tuple[str, str] | None
+    status: int
+
+
+class Gateway:
+    """The gateway as the supervisor sees it, with the parts that its workers share.
+
+    A reload replaces the parts that the new configuration changes.
+
+    ``kept`` is the state of the program that this one replaces. Raises ConfigError, and OSError if it cannot listen.
+    """
+
+    def __init__(self, args: argparse.Namespace, kept: Kept | None = None) -> None:
+        self._args = args
+        self._loaded = loaded = load_config(args, host_fault=host_fault)
+        config = loaded.config
+        self._messages = set_up_logging(debug=config.debug)
+        self._warn(config)
+        self._listeners = [] if kept is None else [_adopt(kept)]
+        self._sink = _make_sink(loaded)
+        check_packages(config)
+        self._listen(loaded)
+        self.slots = 2 * (config.server.workers + _MORE_WORKERS)
+        """Twice, because a worker and its successor may be alive together."""
+        if kept is not None:
+            self.slots = max(self.slots, kept.board.slots)
+        self._board = MetricsBoard(self.slots, None if kept is None else kept.board)
+        self._keys = KeyRing(config)
+        memory = LimitsMemory(self.slots, limits_words(config, self.slots), _same_slots(kept, self.slots))
+        self._limits = make_shared_limits(config, self.slots, memory)
+        self._history = _make_history(loaded, self._board, None if kept is None else kept.history)
+        self._status = StatusFile(self._listeners[-1].bound_port, 0 if kept is None else kept.status)
+
+    def announce(self) -> None:
+        """Prints the banner."""
+        self._messages.write(_banner(self._loaded.config, self._keys, self._listeners[-1].bound_port))
+
+    def _warn(self, config: Config) -> None:
+        for warning in config.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        shortage = _shortage_of_files(config, raise_open_files())
+        if shortage is not None:
+            print(f"warning: {shortage}", file=sys.stderr)
+
+    def _listen(self, loaded: Loaded) -> None:
+        """Makes the last listeners those of the configuration."""
+        server = loaded.config.server
+        if not self._listeners or (self._listeners[-1].host, self._listeners[-1].port) != (server.host, server.port):
+            sockets = listen(
+                server.host,
+                server.port,
+                server.workers,
+                backlog=server.backlog,
+                host_option=loaded.sources.get("server.host", "HOST (default)"),
+                port_option=loaded.sources.get("server.port", "PORT (default)"),
+                remedy="--port N or PORT=N",
+            )
+            self._listeners.append(Listeners(server.host, server.port, sockets))
+        self._listeners[-1].grow(server.workers, backlog=server.backlog)
+
+    def plan(self) -> Plan:
+        server = self._loaded.config.server
+        make = self._make_worker()
+        return Plan(
+            [Duty(sockets, make) for sockets in self._listeners[-1].sockets[: server.workers]],
+            server.drain_seconds,
+            server.shutdown_delay_seconds,
+            server.worker_max_age_seconds,
+            server.worker_max_memory_bytes,
+        )
+
+    def _make_worker(self) -> MakeService:
+        return partial(
+            _make_application,
+            self._loaded.config,
+            self._keys,
+            self._limits,
+            self._board,
+            self._history,
+            self._sink,
+            self._messages,
+        )
+
+    def grow(self) -> Duty:
+        listeners = self._listeners[-1]
+        listeners.grow(len(listeners.sockets) + 1, backlog=self._loaded.config.server.backlog)
+        return Duty(listeners.sockets[-1], self._make_worker())
+
+    def keep_only(self, duties: list[Duty]) -> None:
+        kept = [duty.sockets for duty in duties]
+        for listeners in self._listeners:
+            listeners.keep_only(kept)
+        self._listeners = [listeners for listeners in self._listeners if listeners.sockets]
+
+    def reload(self) -> Reloaded:
+        try:
+            return self._reload(load_config(self._args, host_fault=host_fault))
+        except ConfigError as error:
+            problems = list(error.problems)
+        except OSError as error:
+            problems = [error.strerror or str(error)]
+        for problem in problems:
+            _log.error("%s", problem)
+        _log.error("invalid configuration; keeping the current keys and options")
+        self.report("; ".join(("invalid configuration", *problems)), ok=False)
+        return Reloaded(self._reopen_logs())
+
+    def _reload(self, loaded: Loaded) -> Reloaded:
+        """Takes over a valid configuration."""
+        old, new = self._loaded.config, loaded.config
+        if new == old:
+            _log.info("SIGHUP: nothing to do, because the configuration has not changed")
+            self.report("the configuration has not changed")
+            return Reloaded(self._reopen_logs())
+        if msgspec.structs.replace(new, keys=old.keys) == old:
+            self._loaded = loaded
+            self.reload_in_place()
+            self.report(f"reload: {len(new.keys)} client keys")
+            return Reloaded(signal.SIGHUP)
+        if 2 * new.server.workers > self.slots:
+            problem = f"{new.server.workers} workers are more than {self.slots // 2}: this needs a restart"
+            raise ConfigError((f"{loaded.sources.get('server.workers', 'server.workers')}: {problem}",))
+        check_packages(new)
+        sink = self._sink if new.access_log == old.access_log else _make_sink(loaded)
+        limits = make_shared_limits(new, self.slots, self._limits.memory)
+        history = self._history
+        if new.history_file != old.history_file:
+            history = _make_history(loaded, self._board, None)
+        self._listen(loaded)
+        self._warn(new)
+        self.reload_in_place()
+        self._loaded, self._sink, self._limits, self._history = loaded, sink, limits, history
+        self._keys = KeyRing(new)
+        logging.getLogger().setLevel(_level(debug=new.debug))
+        return Reloaded(signal.SIGHUP, roll=True)
+
+    def _reopen_logs(self) -> signal.Signals | None:
+        """Opens log files anew. Returns the signal for the workers to do the same; None without such files."""
+        return signal.SIGUSR1 if self._has_log_file() and self.reopen() else None
+
+    def _has_log_file(self) -> bool:
+        return self._sink is not None and self._sink.path is not None
+
+    def reload_in_place(self) -> None:
+        if self._has_log_file():
+            self.reopen()
+        if self._loaded.config.key_file is not None:
+            self._keys.reload()
+
+    def reopen(self) -> bool:
+        if self._sink is None or self._sink.path is None:
+            _log.info("SIGUSR1: nothing to do, because the access log is not a file")
+            return False
+        return self._sink.reopen()
+
+    def ended(self, slot: int, *, crashed: bool) -> None:
+        reclaim(self._board, slot, ServerContext.wall_clock(), crashed=crashed)
+        self._limits.reclaim(slot)
+
+    def beat(self, slot: int) -> float:
+        return self._board.slot(slot).floats[Cell.BEAT]
+
+    def report(self, outcome: str, *, ok: bool = True) -> None:
+        self._status.write(outcome, ok=ok)
+
+    def kept(self) -> bytes:
+        listeners, memory, history = self._listeners[-1], self._limits.memory, self._history
+        assert memory is not None, "workers share their limits"
+        for sockets in listeners.sockets:
+            for sock in sockets:
+                sock.set_inheritable(True)
+        return msgspec.msgpack.encode(
+            Kept(
+                listeners.host,
+                listeners.port,
+                [[sock.fileno() for sock in sockets] for sockets in listeners.sockets],
+                self._board.pass_on(),
+                memory.pass_on(),
+                None if history is None else (str(history.path), history.gateway),
+                self._status.number,
+            )
+        )
+
+
+def _adopt(kept: Kept) -> Listeners:
+    """Returns the listening sockets of the previous program."""
+    listeners = Listeners(
+        kept.host, kept.port, [tuple(socket.socket(fileno=number) for number in worker) for worker in kept.listeners]
+    )
+    for sockets in listeners.sockets:
+        for sock in sockets:
+            sock.set_inheritable(False)
+    return listeners
+
+
+def _same_slots(kept: Kept | None, slots: int) -> KeptLimits | None:
+    """Returns the limits of the previous program if they have room for as many workers."""
+    return kept.limits if kept is not None and kept.limits.slots == slots else None
+
+
+def _make_application(
     config: Config,
     keys: KeyRing,
     limits: SharedLimits,
@@ -111,10 +293,10 @@ def make_gateway(
     history: History | None,
     sink: LogFile | None,
     messages: MessageLog,
-    slot: int,
     loop: asyncio.AbstractEventLoop,
+    slot: int,
 ) -> Application:
-    """Returns the gateway of worker ``slot``. The other arguments are shared by all workers."""
+    """Returns the gateway of the worker in ``slot``. The other arguments are shared by all workers."""
     log = None
     if sink is not None:
         form = config.access_log_format
@@ -124,6 +306,12 @@ def make_gateway(
     if config.otlp_endpoint is not None:
         tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
     return Application(config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer, messages)
+
+
+def check_packages(config: Config) -> None:
+    """Raises ConfigError if an optional package is needed and not installed: once, before the workers start."""
+    if config.otlp_endpoint is not None:
+        _tracer_class()
 
 
 def _tracer_class() -> "type[SpanTracer]":
@@ -153,29 +341,17 @@ def _make_sink(loaded: Loaded) -> LogFile | None:
     return sink
 
 
-def _reload(config: Config, keys: KeyRing, sink: LogFile | None) -> Reload | None:
-    """Returns the function that runs on SIGHUP; None if nothing can be reloaded."""
-    steps: list[Reload] = []
-    if config.key_file is not None:
-        steps.append(keys.reload)
-    if sink is not None and sink.path is not None:
-        steps.append(sink.reopen)
+def _make_history(loaded: Loaded, telemetry: MetricsBoard, kept: tuple[str, str] | None) -> History | None:
+    """Opens the history. ``kept`` is the path and the id of the previous program's, whose counts continue.
 
-    def reload() -> bool:
-        # A failed step does not prevent the others.
-        done = [step() for step in steps]
-        return any(done)
-
-    return reload if steps else None
-
-
-def _make_history(loaded: Loaded, telemetry: MetricsBoard) -> History | None:
-    """Opens the history. Raises ConfigError if a configured file is unusable; the default one only causes a warning."""
+    Raises ConfigError if a configured file is unusable; the default one only causes a warning.
+    """
     config = loaded.config
     path = _history_file(config, os.environ)
     if path is None:
         return None
-    history = History(path, telemetry, ServerContext.wall_clock)
+    gateway = kept[1] if kept is not None and kept[0] == str(path) else None
+    history = History(path, telemetry, ServerContext.wall_clock, gateway)
     try:
         history.create()
     except (OSError, sqlite3.Error, ValueError) as error:
@@ -191,40 +367,26 @@ def _make_history(loaded: Loaded, telemetry: MetricsBoard) -> History | None:
 def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:
     if config.history_file != _AUTO:
         return None if config.history_file == "none" else Path(config.history_file)
-    if not config.server.port:
-        # A random port has no history that a later run could continue.
-        return None
-    if state := environ.get("STATE_DIRECTORY"):
-        directory = Path(state.partition(":")[0])
-    elif state := environ.get("XDG_STATE_HOME"):
-        directory = Path(state) / "ztoapi"
-    elif home := environ.get("HOME"):
-        directory = Path(home) / ".local" / "state" / "ztoapi"
-    else:
-        return None
-    return directory / f"history-{config.server.port}.db"
-
-
-def bury(telemetry: MetricsBoard, slot: int) -> None:
-    """Releases what the dead worker ``slot`` held in shared memory."""
-    reclaim(telemetry, slot, ServerContext.wall_clock())
-
-
-def _beat(telemetry: MetricsBoard, slot: int) -> float:
-    return telemetry.slot(slot).floats[Cell.BEAT]
+    # A random port has no history that a later run could continue.
+    directory = state_directory(environ) if config.server.port else None
+    return None if directory is None else directory / f"history-{config.server.port}.db"
 
 
 def set_up_logging(*, debug: bool) -> MessageLog:
     """Sends log messages to standard error. Requests are logged separately, in the access log."""
     messages = MessageLog()
     logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
+        level=_level(debug=debug),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         handlers=[messages],
     )
     # httpx logs the URL of every request at INFO.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return messages
+
+
+def _level(*, debug: bool) -> int:
+    return logging.DEBUG if debug else logging.INFO
 
 
 def _banner(config: Config, keys: KeyRing, port: int) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 
 from ztoapi.cli.options import listen
 from ztoapi.cli.serve import set_up_logging
-from ztoapi.server.workers import Duty
+from ztoapi.server.workers import Duty, FixedService, Plan
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
 from ztoapi.simulator.shared_counts import SharedCounts
@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
         port_option="--port",
         remedy="--port N",
     )
+    make = partial(_make, options, board)
     return run_workers(
-        [Duty(listeners, partial(_make, options, board, row)) for row, listeners in enumerate(sockets)],
-        drain_seconds=_DRAIN_SECONDS,
+        FixedService(Plan([Duty(listeners, make) for listeners in sockets], _DRAIN_SECONDS)),
         started=lambda: print(
             f"simulator on http://{authority(args.host, sockets[0][0].getsockname()[1])}, {args.workers} worker(s)",
             flush=True,
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     )
 
 
-def _make(options: Options, board: SharedCounts, row: int, loop: asyncio.AbstractEventLoop) -> Simulator:
+def _make(options: Options, board: SharedCounts, loop: asyncio.AbstractEventLoop, row: int) -> Simulator:
     return Simulator(options, loop, SimulatorStats(board, row))
 
 

@@ -388,6 +388,22 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
             flag=True,
         ),
     ] = 30.0
+    shutdown_delay_seconds: Annotated[
+        SecondsOrZero,
+        Option(
+            "Time after SIGTERM in which `/readyz` returns 503 and new requests are still accepted, so that a load "
+            "balancer can react. 0: listening ends at once."
+        ),
+    ] = 0.0
+    worker_max_age_seconds: Annotated[
+        SecondsOrZero,
+        Option("Age at which a worker is replaced, 10% more or less; its requests finish. 0: no limit."),
+    ] = 0.0
+    worker_max_memory_bytes: Annotated[
+        int,
+        Range(0, 1099511627776, "bytes"),
+        Option("Resident memory at which a worker is replaced; its requests finish. 0: no limit."),
+    ] = 0
     sse_keepalive_seconds: Annotated[
         SecondsOrZero,
         Option("Interval of `: keepalive` comments while a started stream receives nothing; 0 disables them."),

@@ -52,8 +52,8 @@ class HealthHandler:
 
     def _check_requests(self) -> Check:
         in_flight = sum(connection.exchange is not None for connection in self._context.connections)
-        if self._context.draining:
-            return Check("fail", in_flight, "requests", "shutting down: new requests are refused")
+        if self._context.stopping:
+            return Check("fail", in_flight, "requests", "shutting down")
         return Check("pass", in_flight, "requests")
 
     def handle_live(self, exchange: Exchange) -> None:
@@ -62,6 +62,6 @@ class HealthHandler:
     def handle_ready(self, exchange: Exchange) -> None:
         """Responds with 503 from the beginning of the shutdown, so that a load balancer uses other gateways. The state
         of upstreams and credentials does not matter: it is the same for every gateway."""
-        if self._context.draining:
+        if self._context.stopping:
             raise shutting_down()
         exchange.respond(200, b'{"status":"ok"}')

@@ -9,6 +9,7 @@ computes and does not block. A holder that is stopped (SIGSTOP, a debugger) stop
 """
 
 import fcntl
+import os
 import tempfile
 from types import TracebackType
 
@@ -16,11 +17,17 @@ __all__ = ["ProcessLock"]
 
 
 class ProcessLock:
-    """Create it before the fork and use it after. Not reentrant."""
+    """Create it before the fork and use it after. Not reentrant. ``descriptor`` is the lock of a previous program."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._file = tempfile.TemporaryFile() if descriptor is None else open(descriptor, "r+b")
         self._number = self._file.fileno()
+        os.set_inheritable(self._number, False)
+
+    def pass_on(self) -> int:
+        """Returns the descriptor, which a program that is executed now inherits."""
+        os.set_inheritable(self._number, True)
+        return self._number
 
     def __enter__(self) -> None:
         fcntl.lockf(self._number, fcntl.LOCK_EX, 1)

@@ -11,12 +11,13 @@ A single worker uses the same code with memory of its own and without a lock.
 """
 
 import hashlib
-import mmap
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
+
+import msgspec
 
 from ztoapi.limits.buckets import Words
 from ztoapi.limits.compiled import CompiledLimits, InFlightCounter, RateBucket
@@ -25,28 +26,59 @@ from ztoapi.limits.lock import ProcessLock
 from ztoapi.limits.model import Descriptors, InFlightLimit, Limit, LimitStatus, RateLimit, Rejection, Scope, Unit
 from ztoapi.limits.table import CHANGES, NO_KEY, RowTable
 from ztoapi.structures.bucket import Rate
+from ztoapi.telemetry.shared_memory import SharedMemory
 
-__all__ = ["LocalLimiter", "LocalReservation", "SharedLimits"]
+__all__ = ["KeptLimits", "LimitsMemory", "LocalLimiter", "LocalReservation", "SharedLimits"]
 
 _WORD_BYTES: Final = 8
 _KEY_BYTES: Final = 32
 _NEXT: Final = CHANGES + 1
 """Index of the word that holds the start of free memory."""
 _DIRECTORY: Final = _NEXT + 1
+_DIRECTORY_VALUES: Final = 3
 _LATE_TABLES: Final = 10_000
-"""Limits that can be added after start: those of new or changed keys."""
+"""Limits, with those that are added after start: of new or changed keys, and of a new configuration."""
 _LATE_WORDS: Final = 1_000_000
 """Memory for these limits: enough for 20,000 limits of single keys with 16 workers. Unused pages cost nothing."""
 _MAX_COMPILED: Final = 4096
 """Compiled descriptors that a worker caches, about 2 KiB each. A full cache is cleared."""
 
 
+class LimitsMemory:
+    """The buckets of all limits, which outlive a reload and an upgrade: shared by the ``slots`` slots of workers.
+
+    ``words`` has room for ``size`` words. ``kept`` is that of a previous program.
+    """
+
+    def __init__(self, slots: int, size: int, kept: "KeptLimits | None" = None) -> None:
+        self.slots = slots
+        self._size = size = kept.size if kept else size
+        self._memory = SharedMemory("ztoapi-limits", size * _WORD_BYTES, kept.memory if kept else None)
+        self.words: Words = memoryview(self._memory.mapping).cast("q")
+        self.lock = ProcessLock(kept.lock if kept else None)
+        self.secret = kept.secret if kept else secrets.token_bytes(_KEY_BYTES)
+
+    def pass_on(self) -> "KeptLimits":
+        return KeptLimits(self.slots, self._size, self._memory.pass_on(), self.lock.pass_on(), self.secret)
+
+
+class KeptLimits(msgspec.Struct, frozen=True):
+    """What a program passes on to the next one. ``memory`` and ``lock`` are descriptors."""
+
+    slots: int
+    size: int
+    memory: int
+    lock: int
+    secret: bytes
+
+
 class SharedLimits:
     """Memory for the limits of ``scopes``. With several ``workers`` it must be created before the fork.
 
     With several ``machines`` each rate of requests and tokens is this machine's share of it. Bandwidth and requests in
-    flight are limited by each machine for itself. Raises ValueError if two limits have the same name, or if a scope has
-    room for no subject.
+    flight are limited by each machine for itself. With ``memory``, limits that are in it already continue: their
+    tables are found by name and size. Raises ValueError if two limits have the same name, or if a scope has room for no
+    subject, and MemoryError if ``memory`` has no room left.
     """
 
     def __init__(
@@ -55,44 +87,64 @@ class SharedLimits:
         workers: int = 1,
         machines: int = 1,
         clock: Callable[[], int] = time.monotonic_ns,
+        memory: LimitsMemory | None = None,
     ) -> None:
         self.workers = workers
         self._machines = machines
         self.clock = clock
-        self.lock: AbstractContextManager[None] = ProcessLock() if workers > 1 else nullcontext()
-        self._secret = secrets.token_bytes(_KEY_BYTES)
-        size = sum(RowTable.size(scope.subjects, self._values(limit)) for scope in scopes for limit in scope.limits)
-        size += RowTable.size(_LATE_TABLES, 1) + _DIRECTORY
-        self.words: Words = _shared(size + _LATE_WORDS) if workers > 1 else [0] * size
+        if memory is None and workers > 1:
+            memory = LimitsMemory(workers, self.words_of(scopes, workers))
+        self.memory = memory
+        self.lock: AbstractContextManager[None] = nullcontext() if memory is None else memory.lock
+        self._secret = secrets.token_bytes(_KEY_BYTES) if memory is None else memory.secret
+        empty = RowTable.size(_LATE_TABLES, _DIRECTORY_VALUES) + _DIRECTORY
+        self.words: Words = [0] * empty if memory is None else memory.words
         self.tables: dict[str, RowTable] = {}
-        self._counters: list[RowTable] = []
-        # The start of each table that was added later, by the hash of its limit's name.
-        self._directory = RowTable(self.words, _DIRECTORY, _LATE_TABLES, 1)
-        start = self._directory.end
-        for scope in scopes:
-            for limit in scope.limits:
-                start = self._open(limit, scope, start).end
-        self.words[_NEXT] = start
+        # The start, the subjects and the values of each table, by the hash of its limit's name and size.
+        self._directory = RowTable(self.words, _DIRECTORY, _LATE_TABLES, _DIRECTORY_VALUES)
+        with self.lock:
+            if not self.words[_NEXT]:
+                self.words[_NEXT] = self._directory.end
+            for scope in scopes:
+                for limit in scope.limits:
+                    self._open(limit, scope)
 
-    def add(self, scope: Scope, slot: int) -> None:
-        """Adds a scope after start, in worker ``slot``; for example that of a new key. Limits with the same name are
-        the same limit, in all workers.
+    @staticmethod
+    def words_of(scopes: Sequence[Scope], workers: int) -> int:
+        """Returns the words of memory for ``scopes``, and for limits that are added later."""
+        return (
+            sum(RowTable.size(scope.subjects, _values(limit, workers)) for scope in scopes for limit in scope.limits)
+            + RowTable.size(_LATE_TABLES, _DIRECTORY_VALUES)
+            + _DIRECTORY
+            + _LATE_WORDS
+        )
+
+    def add(self, scope: Scope) -> None:
+        """Adds a scope after start, in a worker; for example that of a new key. Limits with the same name are the same
+        limit, in all workers.
 
         Raises ValueError as the constructor does, and MemoryError if there is no room left.
         """
         with self.lock:
             for limit in scope.limits:
-                if limit.name in self.tables:
-                    continue
-                row = self._directory.find(self.key(limit.name), lambda _: False)
-                if row == self._directory.shared:
-                    raise MemoryError(f"no room for further limits such as {limit.name}: restart the gateway")
-                if self.words[row + 1] == 0:
-                    self.words[row + 1] = self._allocate(RowTable.size(scope.subjects, self._values(limit)))
-                table = self._open(limit, scope, self.words[row + 1])
-                if isinstance(limit, InFlightLimit):
-                    # Counts in this slot are from an earlier worker, which is dead.
-                    table.clear(slot)
+                if limit.name not in self.tables:
+                    self._open(limit, scope)
+
+    def _open(self, limit: Limit, scope: Scope) -> None:
+        """Finds or allocates the table of ``limit``."""
+        if scope.subjects < 1:
+            raise ValueError(f"the scope {scope.name} has room for {scope.subjects} subjects; give it at least 1")
+        if limit.name in self.tables:
+            raise ValueError(f"two limits are called {limit.name}; give each a name of its own")
+        words, values = self.words, _values(limit, self.workers)
+        row = self._directory.find(self.key(f"{limit.name} {scope.subjects} {values}"), lambda _: False)
+        if row == self._directory.shared:
+            raise MemoryError(f"no room for further limits such as {limit.name}: restart the gateway")
+        if words[row + 1] == 0:
+            words[row + 1] = self._allocate(RowTable.size(scope.subjects, values))
+            words[row + 2] = scope.subjects
+            words[row + 3] = values if isinstance(limit, InFlightLimit) else 0
+        self.tables[limit.name] = RowTable(words, words[row + 1], scope.subjects, values)
 
     def _allocate(self, size: int) -> int:
         start = self.words[_NEXT]
@@ -103,25 +155,12 @@ class SharedLimits:
         self.words[_NEXT] = start + size
         return start
 
-    def _open(self, limit: Limit, scope: Scope, start: int) -> RowTable:
-        if scope.subjects < 1:
-            raise ValueError(f"the scope {scope.name} has room for {scope.subjects} subjects; give it at least 1")
-        if limit.name in self.tables:
-            raise ValueError(f"two limits are called {limit.name}; give each a name of its own")
-        table = self.tables[limit.name] = RowTable(self.words, start, scope.subjects, self._values(limit))
-        if isinstance(limit, InFlightLimit):
-            self._counters.append(table)
-        return table
-
     def rate(self, limit: RateLimit) -> Rate:
         """Returns this machine's share of ``limit``."""
         rate = limit.rate
         if self._machines == 1 or limit.unit is Unit.BANDWIDTH:
             return rate
         return Rate(rate.limit, rate.period_ns * self._machines, max(rate.burst // self._machines, 1))
-
-    def _values(self, limit: Limit) -> int:
-        return self.workers if isinstance(limit, InFlightLimit) else 1
 
     def key(self, name: str) -> int:
         """Returns the hash of a name. The hash is keyed with a random secret, so a client cannot choose a name that
@@ -130,19 +169,21 @@ class SharedLimits:
         return int.from_bytes(digest.digest(), "little", signed=True) or NO_KEY + 1
 
     def limiter(self, slot: int) -> "LocalLimiter":
-        """Returns the limiter of worker ``slot``, counted from 0. An earlier worker with this slot must be dead."""
-        self.reclaim(slot)
+        """Returns the limiter of worker ``slot``, counted from 0. An earlier worker must have been reclaimed."""
         return LocalLimiter(self, slot)
 
     def reclaim(self, slot: int) -> None:
-        """Clears the in-flight counts of worker ``slot``, which must be dead."""
-        with self.lock:
-            for table in self._counters:
-                table.clear(slot)
+        """Clears the in-flight counts of worker ``slot``, which must be dead; those of limits that only workers know
+        included. No lock: nothing else writes these words, except that a row with a new key gets zeros too."""
+        starts, subjects, values = (self._directory.column(value) for value in range(_DIRECTORY_VALUES))
+        for at, start in enumerate(starts):
+            if start and values[at]:
+                RowTable(self.words, start, subjects[at], values[at]).clear(slot)
 
 
-def _shared(size: int) -> "memoryview[int]":
-    return memoryview(mmap.mmap(-1, max(size, 1) * _WORD_BYTES)).cast("q")
+def _values(limit: Limit, workers: int) -> int:
+    """Words of a row: a TAT, or the counts of all workers."""
+    return workers if isinstance(limit, InFlightLimit) else 1
 
 
 class LocalLimiter:
@@ -159,7 +200,7 @@ class LocalLimiter:
 
     def add(self, scope: Scope) -> None:
         """See :meth:`SharedLimits.add`."""
-        self.shared.add(scope, self._slot)
+        self.shared.add(scope)
 
     def burst(self, limit: RateLimit) -> int:
         """Returns the burst of this machine's share of ``limit``."""

@@ -69,6 +69,10 @@ class RowTable:
             words[free] = key
         return free
 
+    def column(self, value: int) -> list[int]:
+        """Returns value number ``value`` of every row."""
+        return list(self._words[self._first + 1 + value : self.end : self._stride])
+
     def clear(self, value: int) -> None:
         """Sets value number ``value`` to 0 in every row."""
         for at in range(self._first + 1 + value, self.end, self._stride):

@@ -74,6 +74,9 @@ class ServerContext:
         self.connections: set[Connection] = set()
         self.connection_limits = ConnectionLimits(self.limits, self.connections, loop.time)
         self.draining = False
+        """Whether connections are closed after their next response."""
+        self.stopping = False
+        """Whether the gateway ends, and no successor of this worker takes over."""
         self.date = b""
         self._id_prefix = secrets.token_hex(8)
         self._counter = itertools.count(1)

@@ -15,6 +15,9 @@ from ztoapi.server.protocol import HTTPProtocol
 __all__ = ["Server", "clock_time"]
 
 _DRAIN_POLL_SECONDS: Final = 0.02
+_IDLE_SECONDS: Final = 1.0
+"""Time in which a connection without a request may still send one: a client that has just connected, or that sends its
+next request at this moment, must not find the connection closed. Several times the round trip around the world."""
 _log = logging.getLogger(__name__)
 
 
@@ -33,11 +36,20 @@ class Server:
         for sock in self._sockets:
             self._servers.append(await context.loop.create_server(lambda: HTTPProtocol(context), sock=sock))
 
-    async def drain(self, seconds: float, at_once: asyncio.Event) -> bool:
-        """Lets requests in flight finish for ``seconds``, or until ``at_once`` is set; then ends them with an error.
+    async def announce_stop(self, seconds: float, at_once: asyncio.Event) -> None:
+        """Lets ``/readyz`` report the shutdown, and goes on for ``seconds``, or until ``at_once`` is set: a load
+        balancer has time to notice."""
+        self._context.stopping = True
+        if seconds:
+            _log.info("process %d stops listening in %g s", os.getpid(), seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(at_once.wait(), seconds)
 
-        Returns True if all of them have finished by themselves. The listener stays open meanwhile: new requests get 503
-        with Retry-After, and ``/readyz`` reports the shutdown.
+    async def drain(self, seconds: float, at_once: asyncio.Event) -> bool:
+        """Stops listening. Lets requests of accepted connections finish for ``seconds``, or until ``at_once`` is set;
+        then ends them with an error. Each connection is closed after the response in flight, or its next one.
+
+        Returns True if all requests have finished by themselves.
         """
         context = self._context
         context.draining = True
@@ -48,12 +60,14 @@ class Server:
             clock_time(context.wall_clock() + seconds),
             seconds,
         )
-        for connection in list(context.connections):
-            connection.drain()
-        deadline = context.loop.time() + seconds
-        while any(connection.busy for connection in context.connections):
-            if at_once.is_set() or context.loop.time() >= deadline:
-                break
+        await self._stop_listening()
+        now = context.loop.time()
+        deadline = now + seconds
+        quiet = now + min(_IDLE_SECONDS, seconds)
+        while context.connections and not at_once.is_set() and context.loop.time() < deadline:
+            if context.loop.time() >= quiet:
+                for connection in list(context.connections):
+                    connection.drain()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(at_once.wait(), _DRAIN_POLL_SECONDS)
         error = shutting_down()
@@ -69,12 +83,18 @@ class Server:
             _log.info("process %d: all requests have finished", os.getpid())
         return not cut_off
 
-    async def close(self) -> None:
-        """Stops listening, and aborts every connection."""
-        self._context.draining = True
+    async def _stop_listening(self) -> None:
+        # One turn of the loop accepts all connections that the kernel has established.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         self._servers.clear()
+
+    async def close(self) -> None:
+        """Stops listening, and aborts every connection."""
+        self._context.draining = True
+        await self._stop_listening()
         for connection in list(self._context.connections):
             connection.transport.abort()
         await asyncio.sleep(0)

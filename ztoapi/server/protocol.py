@@ -541,8 +541,8 @@ class HTTPProtocol(asyncio.Protocol):
                 self._advance()
 
     def drain(self) -> None:
-        """The worker is shutting down: closes the connection if no request is in flight."""
-        if self._exchange is None and self._phase is not LINGER:
+        """Closes the connection if it is idle."""
+        if self.idle:
             self._close()
 
     def stop(self, error: ApiError) -> None:

@@ -1,54 +1,49 @@
-"""Signals other than those that stop the process, in workers and in the supervisor."""
+"""The signals of the supervisor and of its workers."""
 
 import logging
 import os
 import signal
-from collections.abc import Callable
 from typing import Final
 
-__all__ = ["HANDLED", "ORDERS", "STOP", "Orders", "Reload"]
+__all__ = ["HURRY", "RETIRE", "STOP", "UNUSED", "WATCHED", "ControllingTerminal"]
 
 STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-ORDERS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-HANDLED: Final = frozenset((*STOP, *ORDERS))
-
-Reload = Callable[[], bool]
-"""Loads a new configuration, or returns False and keeps the current one. Called in every process."""
-
-_REASONS: Final = {
-    signal.SIGHUP: "there is no key file to reload and no access log file to reopen; other options need a restart",
-    signal.SIGUSR1: "the access log is not a file",
-    signal.SIGUSR2: "the signal has no function",
-}
-"""Reasons for which a signal has no effect."""
+"""Drain; a second one ends at once."""
+WATCHED: Final = frozenset(
+    (
+        *STOP,
+        signal.SIGHUP,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGCHLD,
+    )
+)
+"""The signals that the supervisor waits for."""
+UNUSED: Final = (signal.SIGUSR2,)
+"""Signals without a function in workers."""
+HURRY: Final = signal.SIGURG
+"""From the supervisor to a worker: end at once. Without a handler it has no effect."""
+RETIRE: Final = signal.SIGRTMIN
+"""From the supervisor to a worker: a successor listens, so finish the requests in flight and end."""
 
 _log = logging.getLogger(__name__)
 
 
-class Orders:
-    """``reload`` is called for SIGHUP, ``reopen`` for SIGUSR1; None to ignore the signal. Created before any signal is
-    handled."""
+class ControllingTerminal:
+    """The terminal that the process was started from. Create it before any signal is handled."""
 
-    def __init__(self, reload: Reload | None, reopen: Reload | None) -> None:
-        self._steps = {signal.SIGHUP: reload, signal.SIGUSR1: reopen, signal.SIGUSR2: None}
+    def __init__(self) -> None:
         # nohup makes a process ignore the end of its terminal.
-        self._terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._present = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
-    def ends(self, number: int) -> bool:
-        """Whether the signal stops the process: SIGHUP does if the terminal has been closed."""
-        if number != signal.SIGHUP or not self._terminal or _has_terminal():
+    def is_gone(self) -> bool:
+        """Whether the terminal has been closed: then SIGHUP stops the process."""
+        if not self._present or _has_terminal():
             return False
         _log.warning("the terminal is gone: draining")
         return True
-
-    def obey(self, number: int) -> bool:
-        """Performs the action of the signal. Returns whether anything has changed."""
-        received = signal.Signals(number)
-        step = self._steps[received]
-        if step is None:
-            _log.info("%s: nothing to do, because %s", received.name, _REASONS[received])
-            return False
-        return step()
 
 
 def _has_terminal() -> bool:

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from ztoapi.wire.address import authority
 from ztoapi.wire.limits import SOCKET_BUFFER_BYTES
 
-__all__ = ["Sockets", "bind", "bind_all"]
+__all__ = ["Listeners", "Sockets", "bind", "bind_all"]
 
 Sockets: TypeAlias = tuple[socket.socket, ...]
 """The listening sockets of one worker, one for each address."""
@@ -28,6 +28,39 @@ _FREE_PORT_ATTEMPTS: Final = 20
 """A port that the kernel has chosen for one address may be in use on another."""
 
 _log = logging.getLogger(__name__)
+
+
+class Listeners:
+    """The listening sockets of all workers on ``host`` and ``port``, as configured: 0 stands for a free port."""
+
+    def __init__(self, host: str, port: int, sockets: list[Sockets]) -> None:
+        self.host = host
+        self.port = port
+        self.sockets = sockets
+
+    @property
+    def bound_port(self) -> int:
+        port: int = self.sockets[0][0].getsockname()[1]
+        return port
+
+    def grow(self, workers: int, *, backlog: int) -> None:
+        """Adds sockets until there are those of ``workers`` workers. Raises OSError."""
+        while len(self.sockets) < workers:
+            self.sockets.append(tuple(_listen_beside(sock, backlog) for sock in self.sockets[0]))
+
+    def keep_only(self, kept: list[Sockets]) -> None:
+        """Closes all sockets but ``kept``."""
+        for sockets in self.sockets:
+            if sockets not in kept:
+                for sock in sockets:
+                    sock.close()
+        self.sockets = [sockets for sockets in self.sockets if sockets in kept]
+
+
+def _listen_beside(sock: socket.socket, backlog: int) -> socket.socket:
+    """Returns another socket on the address of ``sock``, for a further worker."""
+    only_v6 = sock.family is socket.AF_INET6 and bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+    return _listen(sock.family, sock.getsockname(), backlog, only_v6, share=True)
 
 
 def bind(host: str, port: int, *, backlog: int) -> socket.socket:
@@ -92,8 +125,6 @@ def _bind_workers(
     family: socket.AddressFamily, address: tuple[str | int | bytes, ...], workers: int, backlog: int, only_v6: bool
 ) -> Sockets:
     """Returns a socket for each worker on one address."""
-    if workers == 1:
-        return (_listen(family, address, backlog, only_v6),)
     with contextlib.ExitStack() as undo, _listen(family, address, backlog, only_v6) as guard:
         guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         address = (address[0], guard.getsockname()[1], *address[2:])

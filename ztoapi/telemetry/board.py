@@ -10,10 +10,11 @@ replacement worker, which continues the counts. At most one update is lost: the 
 """
 
 import itertools
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from typing import Final
+
+import msgspec
 
 from ztoapi.telemetry.layout import (
     CODES,
@@ -33,10 +34,12 @@ from ztoapi.telemetry.layout import (
     WORD_BYTES,
     Cell,
     MetricTable,
+    layout_digest,
 )
 from ztoapi.telemetry.samples import SAMPLED, SampleKind, merged
+from ztoapi.telemetry.shared_memory import SharedMemory
 
-__all__ = ["Labels", "MetricsBoard", "Row", "Slot", "add_rows", "cut"]
+__all__ = ["KeptBoard", "Labels", "MetricsBoard", "Row", "Slot", "add_rows", "cut"]
 
 Labels = tuple[str, ...]
 Row = list[float]
@@ -62,16 +65,35 @@ def add_rows(totals: dict[Labels, Row], labels: Labels, row: Row) -> None:
     totals[labels] = row if total is None else [a + b for a, b in zip(total, row, strict=True)]
 
 
-class MetricsBoard:
-    """The slots of ``workers`` workers. The process that creates it is the supervisor, or the only worker."""
+class KeptBoard(msgspec.Struct, frozen=True):
+    """What a program passes on to the next one: a descriptor, and the form of the memory."""
 
-    def __init__(self, workers: int = 1) -> None:
-        self.workers = workers
+    memory: int
+    slots: int
+    layout: str
+
+
+class MetricsBoard:
+    """``count`` slots. The process that creates it is the supervisor, or the only worker.
+
+    ``kept`` is the board of a previous program. It is used if it has the same form; otherwise the counts begin anew.
+    """
+
+    def __init__(self, count: int = 1, kept: KeptBoard | None = None) -> None:
         self.supervisor = os.getpid()
-        self._memory = mmap.mmap(-1, workers * SLOT_WORDS * WORD_BYTES)
-        self.ints = memoryview(self._memory).cast("q")
-        self.floats = memoryview(self._memory).cast("d")
-        self.bytes = memoryview(self._memory)
+        if kept is not None and (kept.slots, kept.layout) != (count, layout_digest()):
+            kept = None
+        self.count = count
+        self._shared = SharedMemory(
+            "ztoapi-metrics", count * SLOT_WORDS * WORD_BYTES, None if kept is None else kept.memory
+        )
+        memory = self._shared.mapping
+        self.ints = memoryview(memory).cast("q")
+        self.floats = memoryview(memory).cast("d")
+        self.bytes = memoryview(memory)
+
+    def pass_on(self) -> KeptBoard:
+        return KeptBoard(self._shared.pass_on(), self.count, layout_digest())
 
     def slot(self, number: int) -> "Slot":
         """Returns the slot for worker ``number``, counted from 0. The previous owner must be dead."""
@@ -80,7 +102,7 @@ class MetricsBoard:
     @property
     def slots(self) -> "list[Slot]":
         """All slots, for reading."""
-        return [Slot(self, number) for number in range(self.workers)]
+        return [Slot(self, number) for number in range(self.count)]
 
     def rows(self, *tables: MetricTable) -> dict[Labels, Row]:
         """Returns every row of ``tables``, which must have the same cells. Rows with equal labels are added up."""
@@ -117,13 +139,13 @@ class MetricsBoard:
                     by_labels.setdefault(labels, []).append(value)
         return {labels: merged(SAMPLED[labels[0]].kind, values) for labels, values in by_labels.items()}
 
-    def reclaim(self, number: int) -> None:
-        """Settles the slot of worker ``number``, which has died: its requests in flight are lost, its counts stay."""
+    def reclaim(self, number: int, *, crashed: bool = True) -> None:
+        """Settles the slot of worker ``number``, which has ended: its requests in flight are lost, its counts stay."""
         slot = Slot(self, number)
         slot.ints[Cell.LOST] += slot.in_flight()
         slot.ints[Cell.PID] = 0
         slot.ints[Cell.STREAMS] = 0
-        slot.ints[Cell.RESTARTS] += 1
+        slot.ints[Cell.RESTARTS] += crashed
         slot.floats[Cell.CPU_SECONDS_BEFORE] += slot.floats[Cell.CPU_SECONDS]
         for labels, _ in slot.rows(SAMPLES):
             metric = SAMPLED.get(labels[0])

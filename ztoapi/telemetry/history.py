@@ -83,13 +83,16 @@ _decode_counts = msgspec.json.Decoder(_Counts).decode
 
 class History:
     """Saves the counts of ``board``; ``clock`` returns Unix seconds. Create it before the workers are forked. Each
-    worker calls :meth:`start` and :meth:`close`; call the other methods outside the event loop's thread."""
+    worker calls :meth:`start` and :meth:`close`; call the other methods outside the event loop's thread.
 
-    def __init__(self, path: Path, board: MetricsBoard, clock: Callable[[], float]) -> None:
-        self._path = path
+    ``gateway`` is the id of a previous program that used the same board.
+    """
+
+    def __init__(self, path: Path, board: MetricsBoard, clock: Callable[[], float], gateway: str | None = None) -> None:
+        self.path = path
         self._board = board
         self._clock = clock
-        self._gateway = token_hex(8)
+        self.gateway = gateway or token_hex(8)
         self._saved: dict[Labels, Row] = {}
         self._saved_at = 0.0
         self._stop = threading.Event()
@@ -101,7 +104,7 @@ class History:
 
     def create(self) -> None:
         """Creates the file if it does not exist. Raises OSError or sqlite3.Error, or ValueError for another format."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._connect() as database:
             _prepare(database)
             version = _format(database)
@@ -139,11 +142,11 @@ class History:
                 self._save()
         except sqlite3.Error as error:
             if not self._failing[0]:
-                _log.warning("the history cannot be saved: %s: %s", self._path, error)
+                _log.warning("the history cannot be saved: %s: %s", self.path, error)
             self._failing[0] = 1
         else:
             if self._failing[0]:
-                _log.info("the history is saved again: %s", self._path)
+                _log.info("the history is saved again: %s", self.path)
             self._failing[0] = 0
 
     def _save(self) -> None:
@@ -151,7 +154,7 @@ class History:
             # Read inside the transaction: otherwise another process may have saved newer counts.
             now = self._clock()
             totals = self._totals()
-            stored = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self._gateway,)).fetchone()
+            stored = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self.gateway,)).fetchone()
             if stored is not None:
                 saved_at, before = stored[0], dict(_decode_totals(stored[1]))
             else:
@@ -169,7 +172,7 @@ class History:
                         row if saved is None else [a - b for a, b in zip(row, saved, strict=True)],
                     )
             database.execute(
-                "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)", (self._gateway, now, _encode([*totals.items()]))
+                "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)", (self.gateway, now, _encode([*totals.items()]))
             )
             database.execute("DELETE FROM hours WHERE start < ?", (_first_day(now),))
             database.execute("DELETE FROM gateways WHERE seen < ?", (_first_day(now),))
@@ -202,14 +205,14 @@ class History:
         """Opens a connection for one task. Creates the file again if it was deleted."""
         with self._connect() as database:
             if not _format(database):
-                _log.warning("the history file was deleted; starting a new one: %s", self._path)
+                _log.warning("the history file was deleted; starting a new one: %s", self.path)
                 _prepare(database)
             yield database
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         """Opens a connection, which must not outlive a fork or be used by two threads."""
-        with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
+        with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             yield database

@@ -7,10 +7,12 @@ the sum (a double) and one word for each bucket, the last of which counts values
 Cells are attributes of plain classes rather than members of enumerations, which take twice the time to look up.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ztoapi.errors import Ending
+from ztoapi.telemetry.figures import LiveRequest
 
 __all__ = [
     "CODES",
@@ -51,6 +53,7 @@ __all__ = [
     "ModelCell",
     "PlatformCell",
     "SecondCell",
+    "layout_digest",
 ]
 
 WORD_BYTES: Final = 8
@@ -250,3 +253,10 @@ FINISHED_START: Final = SECONDS_START + SECONDS * SECOND_WORDS
 IN_FLIGHT_START: Final = FINISHED_START + LIVE_FINISHED * LIVE_WORDS
 SLOT_WORDS: Final = IN_FLIGHT_START + LIVE_IN_FLIGHT * LIVE_WORDS
 """About 2.2 MB. Pages that are never touched take no memory."""
+
+
+def layout_digest() -> str:
+    """Identifies the layout: another version of the program continues the counts of this one if it has the same."""
+    cells = [(name, place) for name, place in vars(Cell).items() if name.isupper()]
+    parts = (SLOT_WORDS, cells, TABLES, SECOND_HISTOGRAMS, ENDINGS, LiveRequest.__struct_fields__)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

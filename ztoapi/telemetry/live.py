@@ -94,10 +94,10 @@ def write_in_flight(slot: Slot, records: list[RequestRecord], offset: float, now
     slot.ints[Cell.LIVE_SHOWN] = len(records)
 
 
-def reclaim(board: MetricsBoard, number: int, now: float) -> None:
-    """Settles the slot of worker ``number``, which died at ``now`` (Unix seconds): its requests in flight have ended.
+def reclaim(board: MetricsBoard, number: int, now: float, *, crashed: bool = True) -> None:
+    """Settles the slot of worker ``number``, which ended at ``now`` (Unix seconds): its requests in flight have ended.
     A record that it was writing is dropped."""
-    board.reclaim(number)
+    board.reclaim(number, crashed=crashed)
     slot = board.slot(number)
     ints = slot.ints
     for place in range(LIVE_FINISHED):

@@ -101,7 +101,7 @@ def make_figures(board: MetricsBoard, now: float) -> Figures:
             retries=_sum(platforms, PlatformCell.RETRIES),
             errors=_errors(board),
         ),
-        workers=[_worker(slot) for slot in board.slots],
+        workers=[_worker(slot) for slot in board.slots if slot.ints[Cell.PID]],
         network=NetworkFigures(bytes_in=board.total(Cell.BYTES_IN), bytes_out=board.total(Cell.BYTES_OUT)),
         series=_series(seconds),
     )
