@@ -72,7 +72,7 @@ def test_another_way_to_write_it_is_the_same_question() -> None:
 @pytest.mark.parametrize(
     "change", [{"top_p": 0.5}, {"max_tokens": 5}, {"stream": True}, {"model": "glm-4.5"}, {"user": "u"}, {"seed": 1}]
 )
-def test_another_question_is_asked(change: dict[str, Any]) -> None:
+def test_another_request_goes_upstream(change: dict[str, Any]) -> None:
     with cached() as stack:
         ask(stack)
         assert ask(stack, **change).headers[RESULT] == "miss"
@@ -89,7 +89,7 @@ def test_another_question_is_asked(change: dict[str, Any]) -> None:
         {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]},
     ],
 )
-def test_what_leaves_nothing_to_chance_is_kept(more: dict[str, Any]) -> None:
+def test_deterministic_requests_are_cached(more: dict[str, Any]) -> None:
     with cached() as stack:
         assert [ask(stack, **more).headers[RESULT] for _ in range(2)] == ["miss", "hit"]
 
@@ -106,7 +106,7 @@ def test_what_leaves_nothing_to_chance_is_kept(more: dict[str, Any]) -> None:
         {"tools": "none"},
     ],
 )
-def test_what_leaves_something_to_chance_is_not_unless_the_client_says_so(more: dict[str, Any]) -> None:
+def test_random_requests_are_not_cached_unless_the_client_requests_it(more: dict[str, Any]) -> None:
     with cached("openai") as stack:
         assert [ask(stack, **more).headers[RESULT] for _ in range(2)] == ["bypass", "bypass"]
         refused = ask(stack, **more).status_code != 200
@@ -115,7 +115,7 @@ def test_what_leaves_something_to_chance_is_not_unless_the_client_says_so(more: 
         assert counts(stack)["bypass"] == 3
 
 
-def test_the_web_services_are_asked_each_time_unless_the_client_says_otherwise() -> None:
+def test_the_web_services_are_not_cached_unless_the_client_requests_it() -> None:
     with cached("zread", ZREAD_REPOSITORY="a/b") as stack:
         assert [ask(stack).headers[RESULT] for _ in range(2)] == ["bypass", "bypass"]
         answers = [ask(stack, headers={RESULT: "on"}, stream=stream) for stream in (True, True, False, False)]
@@ -162,7 +162,7 @@ def test_keys_share_answers_where_that_is_wanted() -> None:
         assert [ask(stack, key=key).headers[RESULT] for key in ("one", "two")] == ["miss", "hit"]
 
 
-def test_without_the_option_nothing_is_said_or_kept() -> None:
+def test_without_the_option_nothing_is_cached_or_reported() -> None:
     with Stack() as stack:
         answers = [httpx.post(stack.url + CHAT, json=body()) for _ in range(2)]
         assert all(RESULT not in answer.headers for answer in answers)

@@ -136,7 +136,7 @@ def test_a_body_that_would_take_long_is_no_question() -> None:
     assert [cache_key(body, stream=False, parts=()) is None for body in bodies] == [False, True]
 
 
-def test_numbers_are_told_apart_as_they_are_written() -> None:
+def test_numbers_are_compared_as_they_are_written() -> None:
     bodies = [b'{"a":1}', b'{"a":1.0}', b'{"a":true}', b'{"a":"1"}', b'{"a":null}', b'{"a":-0.0}', b'{"a":0}']
     bodies += [b'{"a":-0}', b'{"a":0.1}', b'{"a":0.1000000000000000000001}', b'{"a":1e400}', b'{"a":2e400}']
     bodies += [b'{"a":%b}' % (digit * 5000) for digit in (b"8", b"9")]

@@ -57,7 +57,7 @@ def store(stack: Stack) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_one_gateway_has_asked_the_other_one_knows(redis: RedisServer, stream: bool) -> None:
+def test_a_response_to_one_gateway_serves_the_other(redis: RedisServer, stream: bool) -> None:
     with sharing(redis) as one, sharing(redis, UPSTREAM_URL=upstream_of(one)) as two:
         first = ask(two, stream=stream)
         until(lambda: len(written(redis)) == 1, one)
@@ -84,7 +84,7 @@ def test_gateways_with_other_facts_of_a_model_share_nothing(redis: RedisServer) 
         assert isinstance(last, dict) and last["body"]["max_tokens"] == 5
 
 
-def test_nothing_in_the_store_tells_a_key_or_a_question(redis: RedisServer) -> None:
+def test_nothing_in_the_store_reveals_a_key_or_a_request(redis: RedisServer) -> None:
     with sharing(redis) as stack:
         answer = ask(stack, "a very private question")
         until(lambda: len(written(redis)) == 1, stack)
@@ -110,7 +110,7 @@ def test_an_answer_from_the_store_is_not_given_longer_than_there(redis: RedisSer
             assert ask(third).headers[RESULT] == "miss"
 
 
-def test_all_who_ask_at_a_time_are_given_what_the_store_has(redis: RedisServer) -> None:
+def test_concurrent_requests_all_get_the_stored_response(redis: RedisServer) -> None:
     with sharing(redis) as stack:
         ask(stack)
         until(lambda: len(written(redis)) == 1, stack)

@@ -72,7 +72,7 @@ def is_forgotten(stack: Stack) -> bool:
     return not cache.in_flight and cache.recorded_bytes == 0
 
 
-def test_a_whole_answer_is_for_all_who_wait_for_it(upstream: Upstream) -> None:
+def test_a_whole_answer_serves_all_waiting_clients(upstream: Upstream) -> None:
     with shared_cache(upstream) as stack, clients(stack, 5, stream=False) as asking:
         upstream.call().answer("Hi")
         answers = [client.answer() for client in asking]
@@ -202,9 +202,7 @@ def test_a_question_that_is_wrong_is_wrong_for_all(upstream: Upstream, stream: b
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_when_the_upstream_fails_those_who_have_waited_are_asked_for_once_more(
-    upstream: Upstream, stream: bool
-) -> None:
+def test_when_the_upstream_fails_the_waiting_clients_get_one_further_request(upstream: Upstream, stream: bool) -> None:
     with shared_cache(upstream, ZTOAPI_MAX_TRIES="1") as stack, clients(stack, 4, stream=stream) as asking:
         upstream.call().refuse(b"503 Service Unavailable")
         answers = [asking[0].answer()]
@@ -221,7 +219,7 @@ def test_when_the_upstream_fails_those_who_have_waited_are_asked_for_once_more(
         assert is_forgotten(stack)
 
 
-def test_an_upstream_that_keeps_failing_is_not_asked_for_one_after_the_other(upstream: Upstream) -> None:
+def test_an_upstream_that_keeps_failing_gets_one_further_request_for_all(upstream: Upstream) -> None:
     with shared_cache(upstream, ZTOAPI_MAX_TRIES="1") as stack, clients(stack, 6, stream=False) as asking:
         upstream.call().refuse(b"503 Service Unavailable")
         upstream.call().refuse(b"503 Service Unavailable")
@@ -231,7 +229,7 @@ def test_an_upstream_that_keeps_failing_is_not_asked_for_one_after_the_other(ups
         assert is_forgotten(stack)
 
 
-def test_when_the_upstream_breaks_off_all_who_have_heard_something_are_told(upstream: Upstream) -> None:
+def test_when_the_upstream_breaks_off_every_client_gets_the_error(upstream: Upstream) -> None:
     with shared_cache(upstream) as stack, clients(stack, 2, stream=True) as asking:
         call = upstream.call()
         call.start()

@@ -74,7 +74,7 @@ def test_settings_have_the_url_the_key_and_the_model(name: str, api: str) -> Non
 
 
 @pytest.mark.parametrize(("name", "api"), EVERY_API)
-def test_files_are_valid_whatever_the_names_are(name: str, api: str) -> None:
+def test_files_are_valid_for_any_names(name: str, api: str) -> None:
     odd = access(api, models=(Model(ODD, ModelFacts()),), small=ODD, key=ODD)
     for file in settings(name, odd).files:
         ending = Path(file.path).suffix

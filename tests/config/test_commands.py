@@ -59,7 +59,7 @@ def test_check_gives_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "models"])
-def test_everything_that_is_wrong_is_told_at_once_on_standard_error(
+def test_all_errors_are_printed_at_once_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.setenv("DEFAULT_STREAM", "perhaps")

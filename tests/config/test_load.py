@@ -276,7 +276,7 @@ def test_limits_of_each_scope_come_from_a_table_of_their_own(tmp_path: Path) -> 
         ("[server]\ntrusted_proxies = ['x']", "server.trusted_proxies (ztoapi.toml line 2): each must be an address"),
     ],
 )
-def test_wrong_limits_are_said(tmp_path: Path, text: str, problem: str) -> None:
+def test_wrong_limits_are_reported(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "ztoapi.toml").write_text(text)
     with pytest.raises(ConfigError) as error:
         loaded(tmp_path)

@@ -26,7 +26,7 @@ SECRETS = {
 }
 
 
-def test_a_secret_gives_itself_to_who_asks_for_it() -> None:
+def test_a_secret_is_revealed_on_request() -> None:
     secret = Secret(CANARY)
     assert (secret.reveal(), secret.encode()) == (CANARY, CANARY.encode())
     assert secret == Secret(CANARY) != Secret("other")

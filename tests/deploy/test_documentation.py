@@ -32,7 +32,7 @@ def test_figures_are_those_of_the_files() -> None:
     assert f'averageValue: "{streams}"' in (DEPLOY / "kubernetes/hpa/autoscaler.yaml").read_text("utf-8")
 
 
-def test_the_secrets_for_the_compose_file_are_made_as_it_says(tmp_path: Path) -> None:
+def test_the_secrets_for_the_compose_file_are_made_as_documented(tmp_path: Path) -> None:
     (block,) = re.findall(r"^(install -d -m 0700 deploy/secrets\n.*?)^docker compose", TEXT, re.MULTILINE | re.DOTALL)
     (tmp_path / "deploy").mkdir()
     subprocess.run([shutil.which("sh") or "sh", "-e", "-c", block], cwd=tmp_path, check=True)

@@ -22,13 +22,13 @@ def variables() -> dict[str, dict[str, object]]:
     return {variable["name"]: variable for variable in templating["list"]}
 
 
-def test_the_data_source_is_chosen_by_whoever_looks() -> None:
+def test_the_data_source_is_a_choice_of_the_viewer() -> None:
     variable = variables()["datasource"]
     assert (variable["type"], variable["query"], variable["label"]) == ("datasource", "prometheus", "Data source")
 
 
 @pytest.mark.parametrize("name", ["job", "instance"])
-def test_jobs_and_instances_are_chosen_by_whoever_looks(name: str) -> None:
+def test_jobs_and_instances_are_a_choice_of_the_viewer(name: str) -> None:
     variable = variables()[name]
     assert variable["type"] == "query"
     assert variable["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
@@ -61,7 +61,7 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_a_panel_says_what_it_shows_and_in_what_unit(panel: Panel) -> None:
+def test_a_panel_has_a_description_and_a_unit(panel: Panel) -> None:
     shown = panel.definition
     assert shown["title"] and str(shown["description"]).endswith(".")
     assert shown["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
@@ -76,7 +76,7 @@ def test_a_panel_says_what_it_shows_and_in_what_unit(panel: Panel) -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_queries_ask_for_the_chosen_jobs_and_instances(panel: Panel) -> None:
+def test_queries_select_the_chosen_jobs_and_instances(panel: Panel) -> None:
     for expression in panel.expressions:
         selectors = SELECTOR.findall(expression)
         assert selectors

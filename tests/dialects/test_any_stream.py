@@ -188,7 +188,7 @@ CUTS = st.lists(st.integers(1, 1500), max_size=12)
 
 @given(st.data())
 @pytest.mark.parametrize("normalise", [False, True], ids=["plain", "zai"])
-def test_chunks_say_what_they_say(normalise: bool, data: st.DataObject) -> None:
+def test_chunks_are_the_same_at_every_split(normalise: bool, data: st.DataObject) -> None:
     known: KnownTemplates = {}
     include_usage = data.draw(st.booleans())
     for _ in range(2):

@@ -100,7 +100,7 @@ def test_tool_calls_are_merged_by_index() -> None:
     assert body["choices"][0]["finish_reason"] == "tool_calls"  # type: ignore[index]
 
 
-def test_tool_calls_without_index_are_told_apart_by_id() -> None:
+def test_tool_calls_without_index_are_distinguished_by_id() -> None:
     body = collect(
         delta(tool_calls=[{"id": "a", "function": {"name": "add", "arguments": "{"}}]),
         delta(tool_calls=[{"id": "b", "function": {"name": "sub", "arguments": "[]"}}]),

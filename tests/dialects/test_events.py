@@ -71,5 +71,5 @@ _PIECES = st.sampled_from(
 
 
 @given(st.lists(_PIECES, max_size=40).map(b"".join))
-def test_any_block_reads_as_the_standard_says(block: bytes) -> None:
+def test_any_block_reads_as_in_the_standard(block: bytes) -> None:
     assert events(block) == reference(block)

@@ -88,7 +88,7 @@ def test_zai_chunks_become_what_the_openai_schema_wants() -> None:
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.booleans())
-def test_any_grouping_of_events_says_the_same(sizes: list[int], include_usage: bool) -> None:
+def test_any_grouping_of_events_gives_the_same_chunks(sizes: list[int], include_usage: bool) -> None:
     one = zai_reader(include_usage=include_usage)
     expected = objects(b"".join(one.feed(part) for part in STREAM))
     reader = zai_reader(include_usage=include_usage)
@@ -109,14 +109,14 @@ def test_defect_01_text_survives_untouched(texts: list[str]) -> None:
     assert text_of(out) == "".join(texts)
 
 
-def test_defect_04_usage_is_moved_to_a_chunk_of_its_own_when_asked_for() -> None:
+def test_defect_04_usage_is_moved_to_a_chunk_of_its_own_on_request() -> None:
     reader = zai_reader(include_usage=True)
     out = objects(b"".join(reader.feed(part) for part in STREAM))
     assert [("usage" in chunk and chunk["usage"] is not None) for chunk in out] == [False, False, False, False, True]
     assert out[-1]["choices"] == []
 
 
-def test_usage_that_only_we_asked_for_is_taken_out_again() -> None:
+def test_usage_that_only_the_gateway_requested_is_removed() -> None:
     reader = plain_reader(include_usage=False)
     first = event(b'{"id":"c","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"usage":null}')
     last = event(b'{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}')
@@ -233,14 +233,14 @@ def test_alias_changes_only_the_model() -> None:
     assert out == b'{"model":"other","messages":[ {"a" : 1} ],"unknown":1.50}'
 
 
-def test_usage_is_asked_for_beside_the_clients_own_stream_options() -> None:
+def test_usage_is_requested_beside_the_clients_own_stream_options() -> None:
     body = b'{"model":"m","messages":[{}],"stream":true,"stream_options":{"made_up":1}}'
     out = json.loads(build(decode_request(body), model="m", stream=True))
     assert out["stream_options"] == {"made_up": 1, "include_usage": True}
 
 
 @pytest.mark.parametrize("end", [b"}", b"} \n", b',"tools":[{"a":{}}] }', b',"x":"}"\r\n}\t'])
-def test_usage_is_asked_for_in_what_is_passed_on_as_it_came(end: bytes) -> None:
+def test_usage_is_requested_in_a_body_that_is_passed_on(end: bytes) -> None:
     body = b'{"model":"m",  "messages":[{"content":"}"}],"stream":true' + end
     out = build(decode_request(body), model="m", stream=True)
     assert json.loads(out) == {**json.loads(body), "stream_options": {"include_usage": True}}
@@ -248,12 +248,12 @@ def test_usage_is_asked_for_in_what_is_passed_on_as_it_came(end: bytes) -> None:
 
 
 @pytest.mark.parametrize("options", [b'"stream_options":null', b'"stream\\u005foptions":{}', b'"stream_options":{}'])
-def test_usage_is_asked_for_once_where_the_client_names_its_stream_options(options: bytes) -> None:
+def test_usage_is_requested_once_beside_stream_options(options: bytes) -> None:
     body = b'{"model":"m","messages":[{}],"stream":true,' + options + b"}"
     pairs = json.loads(build(decode_request(body), model="m", stream=True), object_pairs_hook=list)
     assert [value for name, value in pairs if name == "stream_options"] == [[("include_usage", True)]]
 
 
-def test_default_stream_is_said_to_the_upstream() -> None:
+def test_default_stream_is_sent_to_the_upstream() -> None:
     out = json.loads(build(decode_request(b'{"model":"m","messages":[{}]}'), model="m", stream=True))
     assert out["stream"] is True

@@ -39,7 +39,7 @@ def test_codes(code: str, status: int, mapped: str, retryable: bool, shape: byte
 
 
 @pytest.mark.parametrize(("status", "mapped"), [(401, 502), (404, 404), (429, 429), (500, 502), (503, 503), (529, 503)])
-def test_statuses_speak_where_no_code_does(status: int, mapped: int) -> None:
+def test_the_status_decides_without_a_code(status: int, mapped: int) -> None:
     assert read_error(b'{"error":{"message":"m"}}', status).status == mapped
 
 

@@ -457,7 +457,7 @@ def test_refusal(status: int, body: bytes, expected: tuple[int, str, bool]) -> N
     assert (error.status, error.code, error.retryable) == expected
 
 
-def test_refused_client_is_told_of_the_official_api() -> None:
+def test_a_refused_client_gets_a_hint_to_the_official_api() -> None:
     error = refusal(426, b"{}")
     assert "https://api.z.ai" in error.message
     assert "API key" in error.message

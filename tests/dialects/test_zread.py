@@ -344,7 +344,7 @@ def test_no_user_message(messages: list[object]) -> None:
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "messages"),
     ],
 )
-def test_messages_that_cannot_be_asked(messages: object, param: str) -> None:
+def test_messages_without_a_question(messages: object, param: str) -> None:
     with pytest.raises(ApiError) as caught:
         query(fields(messages=messages))
     assert (caught.value.status, caught.value.param) == (400, param)

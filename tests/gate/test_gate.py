@@ -129,7 +129,7 @@ def test_what_cannot_be_done_is_refused(
     assert reason in capsys.readouterr().err
 
 
-def test_a_project_that_says_nothing_is_told_what_to_say(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_project_without_settings_gets_a_remedy(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
     foreign.write("pyproject.toml", "")
     assert foreign.gate() == 2
     assert "[tool.bench-gate] in pyproject.toml" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_the_limit(base: float, expected: Verdict) -> None:
     assert calls.verdict is Verdict.NEW
 
 
-def test_a_scenario_that_is_gone_is_said() -> None:
+def test_a_scenario_that_is_gone_is_reported() -> None:
     cells = judge(COUNTS, {**COUNTS, "halving": {"opcodes": 1.0}}, Budgets(), 0.02)
     assert [(cell.scenario, cell.verdict) for cell in cells[2:]] == [("halving", Verdict.GONE)]
     assert not any(cell.verdict.fails for cell in cells)

@@ -14,7 +14,7 @@ KEY = {"authorization": "Bearer admin"}
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_with_an_admin_key_nobody_else_sees_them(path: str) -> None:
+def test_with_an_admin_key_only_its_holder_has_access(path: str) -> None:
     with Stack(ADMIN_KEY="admin", DEFAULT_KEY="client") as stack:
         for headers in ({}, {"authorization": "Bearer client"}, {"x-api-key": "admin"}, {"authorization": "admin"}):
             refused = httpx.get(stack.url + path, headers=headers)
@@ -72,7 +72,7 @@ def test_they_answer_while_requests_are_refused() -> None:
             assert httpx.get(f"{stack.url}/metrics", headers=KEY).status_code == 200
 
 
-def test_an_admin_key_is_one_key_that_is_nobody_elses(tmp_path: Path) -> None:
+def test_an_admin_key_is_one_key_and_no_client_key(tmp_path: Path) -> None:
     assert "must not be a client key" in problems(tmp_path, ADMIN_KEY="same", API_KEYS="other|same")[0]
     assert "must be one key" in problems(tmp_path, ADMIN_KEY="one|two")[0]
 

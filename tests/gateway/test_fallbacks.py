@@ -59,7 +59,7 @@ def test_another_platform_answers(stream: bool) -> None:
         assert (record.platform, record.credential, record.attempts) == ("openai", "openai-1", 2)
 
 
-def test_the_next_in_the_list_is_asked_and_one_that_is_known_to_be_out_is_not() -> None:
+def test_the_next_in_the_list_serves_unless_it_is_out_of_use() -> None:
     with Stack(MODEL_FALLBACKS=fallbacks(BROKEN, "glm-4.5:fault=1210", "glm-4.5-air"), ZTOAPI_MAX_TRIES="1") as stack:
         for _ in range(8):
             assert models_in(ask(stack, BROKEN)) == {"glm-4.5-air"}
@@ -68,7 +68,7 @@ def test_the_next_in_the_list_is_asked_and_one_that_is_known_to_be_out_is_not() 
         assert counts == {BROKEN: 5, "glm-4.5:fault=1210": 8, "glm-4.5-air": 8}
 
 
-def test_when_none_answers_the_error_is_that_of_the_model_asked_for() -> None:
+def test_when_all_fail_the_error_is_that_of_the_requested_model() -> None:
     with Stack(MODEL_FALLBACKS=fallbacks(BROKEN, "glm-4.5:fault=1210", "x:fault=500"), ZTOAPI_MAX_TRIES="1") as stack:
         response = ask(stack, BROKEN)
         assert (response.status_code, response.json()["error"]["code"]) == (503, "upstream_overloaded")

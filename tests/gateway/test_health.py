@@ -43,7 +43,7 @@ def test_a_gateway_that_is_well() -> None:
     }
 
 
-def test_a_credential_that_is_refused_is_told_of_without_its_name() -> None:
+def test_a_refused_credential_is_reported_without_its_name() -> None:
     with Stack(UPSTREAM_TOKEN="secret-one:fault=1000|good") as stack:
         while stack.application.upstreams["zai"].pool.usable(stack.loop.time()) == 2:
             ask(stack)

@@ -142,7 +142,7 @@ def test_defect_07_the_requested_model_is_echoed_and_models_come_from_the_config
 
 
 @pytest.mark.parametrize(("default", "kind"), [("true", "text/event-stream"), ("false", "application/json")])
-def test_default_stream_decides_where_the_request_does_not_say(default: str, kind: str) -> None:
+def test_default_stream_applies_to_requests_without_stream(default: str, kind: str) -> None:
     with Stack(DEFAULT_STREAM=default) as stack:
         response = httpx.post(stack.base_url + "/chat/completions", json=BODY)
         assert response.headers["content-type"].startswith(kind)
@@ -167,7 +167,7 @@ def test_tokens_take_turns() -> None:
         assert seen == ["...aaaa", "...bbbb"] * 2
 
 
-def test_missing_token_is_said() -> None:
+def test_a_missing_token_is_an_error() -> None:
     with Stack(UPSTREAM_TOKEN="") as stack:
         response = httpx.post(stack.base_url + "/chat/completions", json=BODY)
         assert (response.status_code, response.json()["error"]["code"]) == (503, "token_unavailable")
@@ -175,7 +175,7 @@ def test_missing_token_is_said() -> None:
         assert stack.stats()["requests"] == 0
 
 
-def test_zread_asks_about_the_repository_that_is_named() -> None:
+def test_zread_gets_the_named_repository() -> None:
     with Stack("zread") as stack:
         chat = stack.base_url + "/chat/completions"
         assert httpx.post(chat, json=BODY).json()["error"]["param"] == "repository"
@@ -184,7 +184,7 @@ def test_zread_asks_about_the_repository_that_is_named() -> None:
         assert (missing.status_code, missing.json()["error"]["code"]) == (404, "repository_not_indexed")
 
 
-def test_the_upstream_is_asked_not_to_compress() -> None:
+def test_the_upstream_gets_accept_encoding_identity() -> None:
     with Stack() as stack:
         httpx.post(stack.base_url + "/chat/completions", json=BODY)
         last = stack.stats()["last_request"]

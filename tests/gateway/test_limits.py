@@ -104,7 +104,7 @@ def test_a_failed_request_gives_its_tokens_back() -> None:
         assert ask(stack, max_tokens=900).status_code == 200
 
 
-def test_tokens_that_are_missing_are_said() -> None:
+def test_missing_tokens_are_reported() -> None:
     with limited(ZTOAPI_KEY_TOKENS_PER_MINUTE="1000") as stack:
         with holding(stack, "one"):
             denied = ask(stack, max_tokens=900)
@@ -140,7 +140,7 @@ def test_so_many_at_a_time_and_a_client_that_leaves_gives_its_place_back() -> No
             assert ask(stack).status_code == 200
 
 
-def test_each_model_and_each_address_and_everybody() -> None:
+def test_limits_of_models_addresses_and_all_requests() -> None:
     with limited(ZTOAPI_MODEL_MAX_CONCURRENCY="1") as stack, holding(stack, "one", "glm-4.6:ttft=60001"):
         assert "this model" in ask(stack, "GLM-4.6:ttft=60001").json()["error"]["message"]
         assert ask(stack, "glm-4.5").status_code == 200
@@ -282,7 +282,7 @@ def test_more_tokens_than_there_can_be_take_the_whole_bucket_of_redis_or_of_a_sh
             redis.kill()
 
 
-def test_without_redis_nobody_is_let_in_where_that_is_wanted(tmp_path: Path) -> None:
+def test_without_redis_requests_are_refused_if_so_configured(tmp_path: Path) -> None:
     with limited(
         REDIS_URL=f"unix://{tmp_path}/none.sock", ZTOAPI_ON_STORE_ERROR="deny", ZTOAPI_KEY_REQUESTS_PER_MINUTE="20"
     ) as stack:

@@ -121,7 +121,7 @@ def test_other_spellings_are_other_paths(stack: Stack, target: str) -> None:
         ("/V1/Chat/Completions", "/v1/chat/completions"),
     ],
 )
-def test_a_base_url_that_is_wrong_is_told(stack: Stack, target: str, meant: str) -> None:
+def test_a_wrong_base_url_is_reported(stack: Stack, target: str, meant: str) -> None:
     status, body = ask(stack, "POST", target)
     assert status == 404
     assert f"did you mean {meant}? The base URL" in body

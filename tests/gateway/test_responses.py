@@ -66,7 +66,7 @@ def test_a_success_without_a_body_is_none(status: bytes, stream: bool, transport
 @pytest.mark.parametrize("platform", ["openai", "zai", "zai_web"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b": hi\n\n", b"id: 1\n", b"retry: 5\n\n", b"\r\n\r\n"])
-def test_events_are_read_whatever_their_name(fields: bytes, platform: str, stream: bool, before: bytes) -> None:
+def test_events_of_any_name_are_read(fields: bytes, platform: str, stream: bool, before: bytes) -> None:
     events = b"".join(WEB if platform == "zai_web" else GOOD)
     reply = streamed(before + events, fields=fields)
     assert answered(reply, stream=stream, platform=platform)[:2] == (200, "Good day")
@@ -84,7 +84,7 @@ def test_a_beginning_in_single_bytes(fields: bytes, stream: bool) -> None:
 @pytest.mark.parametrize("platform", ["openai", "zai"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n\t"])
-def test_completions_are_read_whatever_their_name(fields: bytes, platform: str, stream: bool, before: bytes) -> None:
+def test_completions_of_any_name_are_read(fields: bytes, platform: str, stream: bool, before: bytes) -> None:
     reply = whole(before + COMPLETION, fields=fields)
     assert answered(reply, stream=stream, platform=platform)[:2] == (200, "Good day")
 
@@ -140,7 +140,7 @@ def test_anything_else_is_an_error_that_shows_it(body: bytes, platform: str, str
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("fields", [JSON, EVENTS, TEXT, b""])
 @pytest.mark.parametrize("platform", ["openai", "zai", "zai_web"])
-def test_an_error_object_in_a_success_is_read_whatever_its_name(stream: bool, fields: bytes, platform: str) -> None:
+def test_an_error_object_of_any_name_in_a_success_is_read(stream: bool, fields: bytes, platform: str) -> None:
     for body in (LIMIT, b"[%b]" % LIMIT):
         status, message, error = answered(whole(body, fields=fields), stream=stream, platform=platform)
         assert (status, error["code"]) == (429, "rate_limit_exceeded")

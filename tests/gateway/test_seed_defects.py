@@ -42,7 +42,7 @@ def test_defect_11_a_disconnect_reaches_the_upstream(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dashboard/stats", "/dashboard/requests", "/metrics"])
-def test_defect_13_nothing_is_told_without_a_key(path: str) -> None:
+def test_defect_13_nothing_is_shown_without_a_key(path: str) -> None:
     with Stack(ADMIN_KEY="right") as stack:
         assert httpx.get(stack.url + path).status_code == 401
 

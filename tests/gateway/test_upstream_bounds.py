@@ -159,7 +159,7 @@ def test_a_request_that_was_read_is_seen_once(transport: str, delay: float, stre
 
 
 @pytest.mark.parametrize("transport", ["native", "httpx"])
-def test_surplus_bytes_are_nobody_elses_answer(transport: str) -> None:
+def test_surplus_bytes_are_no_answer_to_another_request(transport: str) -> None:
     answer = COMPLETION
     short = whole("200 OK", answer).replace(b": %d\r\n" % len(answer), b": %d\r\n" % (len(answer) - 5))
     with RawUpstream(lambda sock, number: sock.sendall(short if number == 1 else whole("200 OK", answer))) as upstream:

@@ -324,7 +324,7 @@ def test_an_incomplete_stream_ends_with_an_error(pieces: tuple[bytes, ...], plat
     assert ending is (Ending.UPSTREAM_ERROR if DONE in pieces else Ending.TRUNCATED)
 
 
-def test_every_choice_that_was_asked_for_must_finish() -> None:
+def test_every_requested_choice_must_finish() -> None:
     other = FIN.replace(b'"index":0', b'"index":1')
     assert "[DONE]" not in broken((FIRST, FIN), "openai", n=2)[0]
     assert text_of(read((FIRST, SECOND, FIN, other), "openai", n=2)) == "Good day"

@@ -91,7 +91,7 @@ def test_a_record_has_the_name_of_the_key_and_nothing_of_the_key(keys: Keys) -> 
         assert alice[20:] not in shown and "chosen" not in shown and "blake2b" not in shown
 
 
-def test_nobody_gets_in_by_what_the_file_holds(keys: Keys) -> None:
+def test_the_contents_of_the_file_are_no_keys(keys: Keys) -> None:
     alice = add(keys.path, "alice")
     keys.reload()
     assert keys.ask(alice).status_code == 200
@@ -212,7 +212,7 @@ def test_a_model_named_twice_reaches_the_upstream_once(keys: Keys, first: str) -
     assert last["body_bytes"] <= len(json.dumps(BODY))
 
 
-def test_limits_are_there_for_who_keeps_them(keys: Keys) -> None:
+def test_requests_within_the_limits_are_served(keys: Keys) -> None:
     add(keys.path, "alice", requests_per_minute=60, max_concurrency=2, expires=FAR_AWAY)
     keys.reload()
     key = keys.stack.application.keys.named("alice")
@@ -220,7 +220,7 @@ def test_limits_are_there_for_who_keeps_them(keys: Keys) -> None:
     assert (key.limits.requests_per_minute, key.limits.max_concurrency, key.limits.burst) == (60, 2, None)
 
 
-def test_a_file_that_allows_nobody_allows_nobody(path: Path) -> None:
+def test_a_file_without_valid_keys_allows_no_request(path: Path) -> None:
     with Stack(ZTOAPI_KEY_FILE=str(path)) as stack:
         for headers in ({}, {"authorization": "Bearer"}, {"authorization": "Bearer x"}, {"x-api-key": "x"}):
             assert httpx.get(stack.base_url + "/models", headers=headers).status_code == 401

@@ -240,7 +240,7 @@ def test_a_reader_never_sees_half_a_file(path: Path) -> None:
     assert max(seen) <= 21
 
 
-def test_who_is_killed_while_changing_the_file_locks_nobody_out(path: Path) -> None:
+def test_a_process_killed_while_changing_the_file_leaves_no_lock(path: Path) -> None:
     script = "import sys, signal, ztoapi.config.keyfile as f\nfrom pathlib import Path\n"
     script += "with f._locked(Path(sys.argv[1])):\n    print('in', flush=True)\n    signal.pause()\n"
     holder = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)

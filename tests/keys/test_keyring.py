@@ -63,7 +63,7 @@ def test_an_entry_in_another_file_is_the_same_key(path: Path, tmp_path: Path) ->
     assert name(ring(other), text) == "guest"
 
 
-def test_keys_of_the_environment_have_names_that_tell_nothing_of_them() -> None:
+def test_keys_of_the_environment_have_names_that_reveal_nothing() -> None:
     keys = ring(default_key=Secret("one"), api_keys=(Secret("two"), Secret("one"), Secret("three")))
     assert [name(keys, text) for text in ("one", "two", "three", "on", "ones", "", "two|three")] == [
         "default", "api-key-1", "api-key-3", None, None, None, None,
@@ -81,7 +81,7 @@ def test_a_key_of_the_environment_may_look_like_one_of_the_file(path: Path) -> N
     assert (name(keys, chosen), name(keys, text)) == ("api-key-1", "alice")
 
 
-def test_a_key_is_asked_for_wherever_one_is_configured(path: Path) -> None:
+def test_a_key_is_required_if_one_is_configured(path: Path) -> None:
     assert not ring().required
     assert ring(default_key=Secret("a")).required
     assert ring(api_keys=(Secret("a"),)).required
@@ -89,7 +89,7 @@ def test_a_key_is_asked_for_wherever_one_is_configured(path: Path) -> None:
     assert ring(path).required
 
 
-def test_a_reload_takes_what_the_file_says(path: Path) -> None:
+def test_a_reload_reads_the_file(path: Path) -> None:
     alice, bob = add(path, "alice"), add(path, "bob")
     keys = ring(path, default_key=Secret("one"))
     remove(path, "alice")

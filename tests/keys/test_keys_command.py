@@ -162,7 +162,7 @@ def test_the_file_is_the_configured_one(tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(path.name for path in tmp_path.glob("?.toml")) == ["a.toml", "b.toml", "c.toml"]
 
 
-def test_without_a_file_it_is_said_how_to_name_one(
+def test_without_a_file_the_error_has_the_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "environ", {})
@@ -173,7 +173,7 @@ def test_without_a_file_it_is_said_how_to_name_one(
 
 
 @pytest.mark.parametrize("action", [["list"], ["create", "--name", "bob"], ["revoke", "alice"]])
-def test_a_broken_file_is_told_of_and_left_alone(
+def test_a_broken_file_is_reported_and_left_alone(
     path: Path, action: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path.write_text("[alice]\nexpires = 1\n")

@@ -29,12 +29,12 @@ LIMIT = RateLimit("key_requests_per_minute/alice/60/None", Unit.REQUESTS, Rate(6
         (3_661_005_000_000, "1h1m2s"),
     ],
 )
-def test_times_are_said_as_go_says_them(nanoseconds: int, describe: str) -> None:
+def test_times_have_the_format_of_go(nanoseconds: int, describe: str) -> None:
     assert go_duration(nanoseconds) == describe.encode()
 
 
 @given(st.integers(0, 10**15))
-def test_a_time_is_never_said_too_short(nanoseconds: int) -> None:
+def test_a_time_is_never_rounded_down(nanoseconds: int) -> None:
     describe = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?|(\d+)ms", go_duration(nanoseconds).decode())
     assert describe is not None
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in describe.groups())

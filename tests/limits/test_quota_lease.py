@@ -112,14 +112,14 @@ def test_what_is_not_used_in_time_is_lost() -> None:
     assert one.held(START_NS + one.lifetime_ns + 1) == 0
 
 
-def test_a_limit_too_small_to_share_is_asked_for_each_time() -> None:
+def test_a_limit_too_small_to_share_needs_a_call_each_time() -> None:
     one, store = lease(Rate(3, SECOND_NS)), RedisBuckets()
     assert (one.max_held, one.burst) == (0, 3)
     assert [ask(one, store, 1, START_NS, START_NS) for _ in range(4)] == [True, True, True, False]
     assert one.held(START_NS) == 0
 
 
-def test_a_refusal_is_believed_for_a_while_and_tells_the_whole_wait() -> None:
+def test_a_refusal_is_kept_for_a_while_and_has_the_whole_wait() -> None:
     one, store = lease(Rate(60, 60 * SECOND_NS, 10)), RedisBuckets()
     assert ask(one, store, 9, START_NS, START_NS)
     assert not ask(one, store, 5, START_NS, START_NS)

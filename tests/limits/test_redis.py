@@ -111,7 +111,7 @@ def lease(scope: Scope, number: int = 0) -> QuotaLease:
     return QuotaLease(limit, "")
 
 
-def test_gateways_together_admit_what_the_limit_says(server: RedisServer) -> None:
+def test_gateways_together_admit_the_limit(server: RedisServer) -> None:
     async def use(limiters: list[RedisLimiter]) -> None:
         async def drain(limiter: RedisLimiter) -> int:
             granted = 0
@@ -165,7 +165,7 @@ def test_no_window_sees_more_than_rate_and_burst_over_all_gateways(server: Redis
     assert len(moments) > rate.burst
 
 
-def test_most_requests_wait_for_nobody(server: RedisServer) -> None:
+def test_most_requests_do_not_wait(server: RedisServer) -> None:
     scope = Scope("key", (RateLimit("key_requests", Unit.REQUESTS, Rate(100_000, SECOND_NS)),), 8)
 
     async def use(limiters: list[RedisLimiter]) -> None:
@@ -345,7 +345,7 @@ def test_a_store_that_takes_no_writes_is_away_until_it_does(
 
 
 @pytest.mark.parametrize("how", ["stopped", "asleep", "killed"])
-def test_nobody_waits_for_a_store_that_is_away_and_it_comes_back(server: RedisServer, how: str) -> None:
+def test_no_request_waits_for_a_store_that_is_away_and_it_comes_back(server: RedisServer, how: str) -> None:
     async def use(limiters: list[RedisLimiter]) -> None:
         limiter = limiters[0]
         assert isinstance(await decide(limiter, ALICE), RedisReservation)
@@ -396,7 +396,7 @@ def test_without_a_store_a_machine_admits_its_share(server: RedisServer) -> None
     server.start()
 
 
-def test_without_a_store_nobody_is_let_in_if_that_is_the_choice(server: RedisServer) -> None:
+def test_without_a_store_requests_are_refused_if_so_configured(server: RedisServer) -> None:
     server.kill()
 
     async def use(limiters: list[RedisLimiter]) -> None:

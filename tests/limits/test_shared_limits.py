@@ -68,7 +68,7 @@ def test_a_denial_costs_nothing_anywhere() -> None:
     assert (standing(limits, ALICE), standing(limits, BOB)) == before == ([4, 3, 10, 2, 60], [4, 4, 100, 3, 60])
 
 
-def test_the_longest_wait_is_told_and_whose_it_is() -> None:
+def test_a_refusal_has_the_longest_wait_and_its_limit() -> None:
     limits, clock = limiter(GLOBAL, KEY, MODEL)
     granted(limits.reserve(ALICE, 100)).finish()
     rejection = denied(limits.reserve(ALICE, 80))
@@ -80,7 +80,7 @@ def test_the_longest_wait_is_told_and_whose_it_is() -> None:
     granted(limits.reserve(ALICE, 80))
 
 
-def test_a_request_greater_than_the_limit_is_told_that_waiting_is_no_use() -> None:
+def test_a_request_greater_than_the_limit_gets_no_wait() -> None:
     limits, _ = limiter(GLOBAL, KEY, MODEL)
     rejection = denied(limits.reserve(ALICE, 101))
     assert (rejection.limit, rejection.wait_ns) == (KEY.limits[1], None)
@@ -162,7 +162,7 @@ def test_a_flood_of_names_shares_a_bucket_and_leaves_the_known_ones_theirs() -> 
     assert sum(ask(f"newcomer {number}") for number in range(8)) == 8
 
 
-def test_who_had_a_row_that_is_another_names_now_leaves_it_alone() -> None:
+def test_a_former_owner_of_a_row_leaves_it_alone() -> None:
     model = tokens("model", 100, subjects=1)
     limits, clock = limiter(model)
 
@@ -186,7 +186,7 @@ def test_who_had_a_row_that_is_another_names_now_leaves_it_alone() -> None:
     assert (left("a"), left("b")) == (0, 100)
 
 
-def test_what_is_given_back_goes_to_nobody_else() -> None:
+def test_units_that_are_given_back_serve_their_subject_only() -> None:
     model = tokens("model", 100, subjects=1)
     limits, clock = limiter(model)
     early, *_ = [granted(limits.reserve(((model, name),), 100)) for name in ("a", "b")]
@@ -248,7 +248,7 @@ def test_names_may_be_anything_and_are_never_forgotten_while_they_matter() -> No
         max_size=40,
     )
 )
-def test_in_flight_comes_back_to_nothing_whatever_happens(history: list[tuple[str, int, int, int]]) -> None:
+def test_in_flight_returns_to_zero_in_every_case(history: list[tuple[str, int, int, int]]) -> None:
     limits, clock = limiter(GLOBAL, KEY, MODEL, NO_REQUEST, NO_TOKEN)
     open_grants: list[tuple[LocalReservation, int]] = []
     for name, estimate, used, later in history:
@@ -265,7 +265,7 @@ def test_in_flight_comes_back_to_nothing_whatever_happens(history: list[tuple[st
     assert standing(limits, ALICE) == standing(limits, BOB) == [5, 4, 100, 3, 150]
 
 
-def test_a_board_says_what_is_wrong_with_it() -> None:
+def test_a_board_reports_its_defect() -> None:
     with pytest.raises(ValueError, match="two limits are called key_streams"):
         SharedLimits([streams("key", 1), Scope("other", (InFlightLimit("key_streams", 1),), 1)])
     with pytest.raises(ValueError, match="the scope key has room for 0 subjects"):

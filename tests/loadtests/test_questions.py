@@ -48,5 +48,5 @@ def test_a_real_upstream_gets_a_plain_name_and_a_limit() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 95, 300_000])
-def test_text_is_as_long_as_asked(size: int) -> None:
+def test_text_has_the_requested_length(size: int) -> None:
     assert len(text_of(size).encode()) == size

@@ -109,7 +109,7 @@ def test_soak_has_users_of_every_kind(runs: dict[str, Finished]) -> None:
     assert {"E2E", "E2E [slow]", "E2E [tool call]", "disconnect [leaver]"} <= set(runs["soak"].entries)
 
 
-def test_mixed_sizes_are_told_apart(runs: dict[str, Finished]) -> None:
+def test_mixed_sizes_are_reported_separately(runs: dict[str, Finished]) -> None:
     entries = runs["mixed"].entries
     deltas = {"E2E [short]": 24, "E2E [medium]": 204, "E2E [long]": 404}
     sizes = {name: entry.size / entry.events for name, entry in entries.items() if name.startswith("E2E")}
@@ -255,7 +255,7 @@ def test_a_broken_threshold_is_shown_and_exits_with_3(failing: dict[str, Finishe
     assert run.entries["E2E"].events == run.demo.stats()["requests"]
 
 
-def test_thresholds_say_how_many_failures_are_too_many(failing: dict[str, Finished]) -> None:
+def test_thresholds_bound_the_failures(failing: dict[str, Finished]) -> None:
     run = failing["failures allowed"]
     assert run.entries["E2E"].failures > 0
     assert run.code == 0

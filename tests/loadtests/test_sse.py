@@ -81,7 +81,7 @@ def test_an_error_event_is_no_truncation() -> None:
         ((event({"content": "a"}), DONE), "no finish_reason"),
     ],
 )
-def test_wrong_bodies_are_told_apart(lines: tuple[bytes, ...], fault: str) -> None:
+def test_wrong_bodies_are_distinguished(lines: tuple[bytes, ...], fault: str) -> None:
     assert read(*lines).startswith(f"wrong body: {fault}")
 
 
@@ -121,7 +121,7 @@ def test_tool_calls_are_joined_from_their_fragments() -> None:
         (fragment(0, name="add", arguments='{"a'), 'wrong body: arguments of add are not JSON: {"a'),
     ],
 )
-def test_wrong_tool_calls_are_told_apart(line: bytes, fault: str) -> None:
+def test_wrong_tool_calls_are_distinguished(line: bytes, fault: str) -> None:
     question = Question(body=b"", deltas=None, tools=frozenset({"add"}), must_call=True)
     assert read(line, event({}, "tool_calls"), DONE, question=question) == fault
 

@@ -31,7 +31,7 @@ def upstream_of(stack: Stack) -> str:
     return f"http://127.0.0.1:{stack.simulator_port}/api/paas/v4"
 
 
-def test_both_are_asked_the_same_and_everything_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_get_the_same_requests_and_all_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     # A stream that a busy machine reads at one go has no gaps.
     with Stack(options=Options(ttft_ms=1, itl_ms=20, tokens=8)) as stack:
         assert bench(stack, "--json") == 0
@@ -134,7 +134,7 @@ def test_the_demonstration_is_compared_with_its_simulator() -> None:
         assert f"half of them directly to {simulator}/api/paas/v4/chat/completions" in output
 
 
-def test_a_wrong_key_is_told_with_its_status(
+def test_a_wrong_key_is_reported_with_its_status(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BENCH_KEY", "wrong")

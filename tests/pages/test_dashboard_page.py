@@ -196,7 +196,7 @@ def test_what_the_cache_did_is_shown(browser: Browser) -> None:
             dialog.get_by_role("button", name="Close").click()
 
 
-def test_what_clients_say_stays_text(browser: Browser, gateway: Stack) -> None:
+def test_text_of_clients_stays_text(browser: Browser, gateway: Stack) -> None:
     with open_page(browser, f"{gateway.url}/dashboard") as page:
         wait_until_live(page)
         page.get_by_role("searchbox", name="Search").fill("onerror")
@@ -230,7 +230,7 @@ def test_a_chart_is_read_by_keyboard(browser: Browser, gateway: Stack) -> None:
         expect(plot(page, "Duration")).to_have_attribute("aria-valuetext", re.compile("highest"))
 
 
-def test_it_asks_for_the_admin_key(browser: Browser) -> None:
+def test_it_prompts_for_the_admin_key(browser: Browser) -> None:
     with (
         Stack(ADMIN_KEY="sk-admin") as stack,
         open_page(browser, f"{stack.url}/dashboard", expected="status of 401") as page,
@@ -253,7 +253,7 @@ def test_it_asks_for_the_admin_key(browser: Browser) -> None:
         assert page.evaluate("localStorage.length") == 0, "the key is kept for the tab alone"
 
 
-def test_it_says_why_no_key_would_help(browser: Browser, gateway: Stack) -> None:
+def test_it_explains_why_no_key_would_help(browser: Browser, gateway: Stack) -> None:
     context = browser.new_context(extra_http_headers={"x-forwarded-for": "192.0.2.1"})
     page = context.new_page()
     page.goto(f"{gateway.url}/dashboard")
@@ -307,7 +307,7 @@ def test_it_pauses(browser: Browser) -> None:
         expect(page.locator("#now-rate small")).to_have_text("1 in all")
 
 
-def test_it_speaks_chinese(browser: Browser, gateway: Stack) -> None:
+def test_it_has_chinese_texts(browser: Browser, gateway: Stack) -> None:
     with open_page(browser, f"{gateway.url}/dashboard", language="zh-CN") as page:
         wait_until_live(page)
         expect(page.get_by_role("heading", level=1)).to_have_text("仪表盘")
@@ -322,7 +322,7 @@ def test_it_speaks_chinese(browser: Browser, gateway: Stack) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("Dashboard")
 
 
-def test_both_languages_say_everything(browser: Browser, gateway: Stack) -> None:
+def test_both_languages_have_all_texts(browser: Browser, gateway: Stack) -> None:
     """The same keys, with the same values put in; and every key that the page uses exists."""
     with open_page(browser, f"{gateway.url}/dashboard") as page:
         tables: list[dict[str, str]] = page.evaluate(

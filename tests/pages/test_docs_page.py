@@ -35,7 +35,7 @@ def test_lines_are_copied_in_the_chosen_language(browser: Browser, gateway: Stac
         assert f'base_url="{gateway.base_url}"' in copied
 
 
-def test_fields_open_and_say_what_they_are(browser: Browser, gateway: Stack) -> None:
+def test_fields_open_and_have_a_description(browser: Browser, gateway: Stack) -> None:
     with open_page(browser, f"{gateway.url}/docs") as page:
         field = page.locator("#createChatCompletion li", has=page.locator("b", has_text="messages")).first
         field.locator("summary").first.click()

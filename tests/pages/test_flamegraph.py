@@ -104,7 +104,7 @@ def page_label(name: str) -> re.Pattern[str]:
     return re.compile(f"^{re.escape(name)}")
 
 
-def test_an_empty_profile_says_so_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+def test_an_empty_profile_has_a_note_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     with shown(browser, tmp_path, Profile([], [], 1.0, 0.0), phone=True) as page:
         expect(page.locator("#empty")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

@@ -90,7 +90,7 @@ def constants(value: ast.expr) -> list[int]:
     return [value.value] if isinstance(value, ast.Constant) and isinstance(value.value, int) else []
 
 
-def test_a_preflight_is_told_what_the_path_takes(gateway: Stack) -> None:
+def test_a_preflight_gets_the_methods_of_the_path(gateway: Stack) -> None:
     allowed = {path: httpx.options(gateway.url + path).headers["allow"] for path in DOCUMENT["paths"]}
     for path, methods in DOCUMENT["paths"].items():
         head = ["HEAD"] if "get" in methods else []
@@ -163,9 +163,7 @@ def test_the_lines_to_copy_run(gateway: Stack, tmp_path: Path, operation: str, l
 
 
 @pytest.mark.parametrize(("name", "wrong"), [(name, wrong) for name in WRONG for wrong in WRONG[name]])
-def test_fields_that_the_gateway_looks_at_are_refused_where_the_reference_says_so(
-    gateway: Stack, name: str, wrong: object
-) -> None:
+def test_fields_outside_the_schema_of_the_reference_are_refused(gateway: Stack, name: str, wrong: object) -> None:
     body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}], name: wrong}
     answer = httpx.post(f"{gateway.base_url}/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"})
     param = answer.json()["error"]["param"]

@@ -41,7 +41,7 @@ def test_without_nginx_there_is_no_ratio() -> None:
         ([unary(0, "ztoapi", 2e6, units=0)], "no correct response"),
     ],
 )
-def test_what_cannot_be_told_is_a_word(results: list[Result], said: str) -> None:
+def test_a_figure_that_is_unknown_is_a_word(results: list[Result], said: str) -> None:
     assert costs(results, "unary", "ztoapi") == said
     assert said in markdown(results or ROUNDS[:1], ["ztoapi"], [])
 

@@ -64,7 +64,7 @@ def gateway(manager: Manager, **environment: str) -> GatewayProcess:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_ready_and_stopping_are_said_once_each(manager: Manager, workers: str) -> None:
+def test_ready_and_stopping_are_sent_once_each(manager: Manager, workers: str) -> None:
     with gateway(manager, WORKERS=workers) as process:
         assert manager.hears() == "READY=1"
         assert httpx.get(f"{process.url}/readyz").status_code == 200
@@ -82,7 +82,7 @@ def test_an_abstract_socket_is_reached() -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_watchdog_hears_a_sign_of_life_again_and_again(manager: Manager, workers: str) -> None:
+def test_the_watchdog_gets_repeated_signs_of_life(manager: Manager, workers: str) -> None:
     with gateway(manager, WORKERS=workers, WATCHDOG_USEC=SHORT):
         assert [manager.hears() for _ in range(4)] == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
 
@@ -126,5 +126,5 @@ def test_a_watchdog_that_is_not_for_us_is_left_alone(environ: dict[str, str]) ->
     assert Notifier(environ).check_seconds is None
 
 
-def test_the_watchdog_is_told_four_times_in_its_time() -> None:
+def test_the_watchdog_is_notified_four_times_in_its_time() -> None:
     assert Notifier({"NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "20000000"}).check_seconds == 5.0

@@ -143,7 +143,7 @@ def test_the_sampler_is_opentelemetrys(simulator: Stack, collector: Collector) -
     assert collector.spans == []
 
 
-def test_failures_say_what_they_are_and_lookers_on_leave_no_span(simulator: Stack, collector: Collector) -> None:
+def test_failures_have_their_type_and_monitoring_leaves_no_span(simulator: Stack, collector: Collector) -> None:
     with tracing(simulator, collector.url) as process:
         httpx.get(f"{process.url}/health")
         httpx.get(f"{process.url}/metrics/")
@@ -183,13 +183,13 @@ def test_spans_come_while_it_runs_from_every_worker(simulator: Stack, collector:
     assert len({span.trace_id for span in servers}) == 20
 
 
-def test_a_collector_that_is_away_stops_nobody(simulator: Stack) -> None:
+def test_a_collector_that_is_away_stops_no_request(simulator: Stack) -> None:
     with tracing(simulator, "http://127.0.0.1:1") as process:
         assert ask(process).status_code == 200
         stop(process)
 
 
-def test_without_opentelemetry_it_says_what_to_install(simulator: Stack, tmp_path: Path) -> None:
+def test_without_opentelemetry_the_error_names_the_package(simulator: Stack, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['opentelemetry'] = None")
     path = f"{tmp_path}:{Path(__file__).parents[2]}"
     process = tracing(simulator, "http://127.0.0.1:1", PYTHONPATH=path)

@@ -132,7 +132,7 @@ def test_workers_share_the_load(simulator: Stack) -> None:
         assert len(prefixes) == 2
 
 
-def test_port_in_use_is_said(simulator: Stack) -> None:
+def test_a_port_in_use_is_reported(simulator: Stack) -> None:
     with gateway(simulator) as process:
         second = GatewayProcess(PORT=str(process.port), ZAI_TOKEN="t")
         assert second.wait() == 1
@@ -140,7 +140,7 @@ def test_port_in_use_is_said(simulator: Stack) -> None:
         second.__exit__(None, None, None)
 
 
-def test_wrong_configuration_is_said_and_exits_with_2() -> None:
+def test_wrong_configuration_is_reported_and_exits_with_2() -> None:
     process = GatewayProcess(PORT="no", WORKERS="0")
     assert process.wait() == 2
     output = process.wait_for_output(r"(?s)(.+WORKERS.+)")
@@ -167,7 +167,7 @@ class FewFiles(GatewayProcess):
     open_files = (256, 1000)
 
 
-def test_the_limit_of_open_files_is_raised_and_a_shortage_is_said(simulator: Stack) -> None:
+def test_the_limit_of_open_files_is_raised_and_a_shortage_is_logged(simulator: Stack) -> None:
     upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
     process = FewFiles(UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", WORKERS="2")
     with process:

@@ -62,7 +62,7 @@ def test_a_stream_runs_on_across_a_reload_that_ends_its_key(simulator: Stack, pa
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_broken_file_is_told_of_and_the_keys_stay(simulator: Stack, path: Path, workers: str) -> None:
+def test_a_broken_file_is_logged_and_the_keys_stay(simulator: Stack, path: Path, workers: str) -> None:
     alice = add(path, "alice")
     good = path.read_text()
     with gateway(simulator, ZTOAPI_KEY_FILE=str(path), WORKERS=workers) as process:

@@ -73,7 +73,7 @@ def test_waiting_is_not_sampled() -> None:
     assert sampler.stop().samples <= 3
 
 
-def test_time_of_other_threads_is_told_apart() -> None:
+def test_time_of_other_threads_is_separate() -> None:
     async def wait_for_a_thread() -> Profile:
         sampler = CpuSampler()
         sampler.start()

@@ -145,7 +145,7 @@ def test_tests_do_not_sleep() -> None:
     assert relative([path for path in TESTS if read(path).sleeps]) == []
 
 
-def test_files_speak_of_the_project_only() -> None:
+def test_files_name_the_project_only() -> None:
     found: dict[str, list[str]] = {}
     for name in tracked():
         path = ROOT / name

@@ -108,7 +108,7 @@ def test_sleeps_are_found(text: str) -> None:
     assert len(sleeps(text)) == 1
 
 
-def test_a_clock_that_is_told_the_time_may_sleep() -> None:
+def test_a_clock_that_gets_the_time_may_sleep() -> None:
     assert sleeps("clock.sleep(1)") == []
 
 

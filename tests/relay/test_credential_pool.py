@@ -59,7 +59,7 @@ def test_one_without_a_history_gets_one_request_to_show_itself() -> None:
     assert names.count("known") >= 4
 
 
-def test_who_was_away_starts_where_the_others_are() -> None:
+def test_a_returning_credential_starts_at_the_tags_of_the_others() -> None:
     pool = CredentialPool([("a", 1.0), ("b", 1.0)])
     lease = lent(pool.acquire(0.0, "m"))
     pool.fail(lease, 0.0, Fault.REFUSED)
@@ -150,7 +150,7 @@ def test_a_session_stays_and_moves_only_when_it_must() -> None:
     assert 350 <= Counter(homes().values())["heavy"] <= 450
 
 
-def test_a_full_one_is_passed_over_and_nobody_waits() -> None:
+def test_a_full_one_is_skipped_without_a_wait() -> None:
     room = Room({0: 2, 1: 1})
     pool = CredentialPool([("a", 1.0), ("b", 1.0)], room)
     leases = [lent(pool.acquire(0.0, "m")) for _ in range(3)]
@@ -226,7 +226,7 @@ def test_the_probe_of_a_refused_credential_does_not_keep_others_waiting() -> Non
     assert pool.statistics(later)[0].state is BreakerState.CLOSED
 
 
-def test_a_model_that_every_credential_is_refused_is_asked_for_all_the_same() -> None:
+def test_a_model_that_every_credential_is_refused_is_requested_nevertheless() -> None:
     pool = CredentialPool([("a", 1.0), ("b", 1.0)])
     pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.EXCLUDED)
     pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
@@ -236,7 +236,7 @@ def test_a_model_that_every_credential_is_refused_is_asked_for_all_the_same() ->
 
 
 @pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.QUOTA, Fault.OVERLOADED, Fault.UPSTREAM])
-def test_what_an_upstream_asks_for_is_respected_beside_refusals(fault: Fault) -> None:
+def test_waits_of_an_upstream_are_respected_beside_refusals(fault: Fault) -> None:
     pool = CredentialPool([("a", 1.0), ("b", 1.0)])
     pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
     for _ in range(COOLDOWNS[fault].failures):

@@ -46,7 +46,7 @@ def status(connection: Connection) -> int:
     return int(connection.received.split(b" ", 2)[1]) if connection.received else 0
 
 
-def test_who_comes_to_a_full_queue_is_refused_at_once(busy: Overloaded) -> None:
+def test_a_request_at_a_full_queue_is_refused_at_once(busy: Overloaded) -> None:
     waiting = [busy.ask(), busy.ask()]
     refused = busy.ask()
     assert [status(one) for one in waiting] == [0, 0]
@@ -60,7 +60,7 @@ def test_who_comes_to_a_full_queue_is_refused_at_once(busy: Overloaded) -> None:
     assert busy.worker.recorder.recent[0].ending is Ending.REJECTED
 
 
-def test_places_go_to_those_who_have_waited_longest(busy: Overloaded) -> None:
+def test_places_go_to_the_longest_waiting_requests(busy: Overloaded) -> None:
     first, second = busy.ask(), busy.ask()
     assert len(busy.worker.held) == 1
     busy.answer()
@@ -72,7 +72,7 @@ def test_places_go_to_those_who_have_waited_longest(busy: Overloaded) -> None:
     assert busy.books == (0, 0)
 
 
-def test_who_waits_too_long_is_refused_and_the_others_wait_on(busy: Overloaded) -> None:
+def test_a_request_that_waits_too_long_is_refused_and_the_others_wait(busy: Overloaded) -> None:
     first = busy.ask()
     busy.worker.loop.advance(LONG_WAIT / 2)
     second = busy.ask()
@@ -102,14 +102,14 @@ def test_a_body_is_not_read_before_it_is_admitted(busy: Overloaded) -> None:
     assert len(busy.worker.held[0].request.body) == 100000
 
 
-def test_the_body_of_one_who_was_refused_is_dropped(busy: Overloaded) -> None:
+def test_the_body_of_a_refused_request_is_dropped(busy: Overloaded) -> None:
     connection = busy.ask(b"POST /held HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\nabc")
     busy.worker.loop.advance(LONG_WAIT + 0.01)
     assert status(connection) == 503
     assert connection.transport.is_reading() and connection.transport.write_closed
 
 
-def test_who_leaves_gives_up_its_place(busy: Overloaded) -> None:
+def test_a_client_that_leaves_frees_its_place(busy: Overloaded) -> None:
     first, second = busy.ask(), busy.ask()
     first.transport.abort()
     busy.worker.loop.advance(0.0)
@@ -120,7 +120,7 @@ def test_who_leaves_gives_up_its_place(busy: Overloaded) -> None:
     assert status(second) == 200
 
 
-def test_who_leaves_while_in_hand_frees_the_place(busy: Overloaded) -> None:
+def test_a_client_that_leaves_in_flight_frees_the_place(busy: Overloaded) -> None:
     waiting = busy.ask()
     busy.worker.held.pop()
     for connection in list(busy.worker.context.connections):
@@ -150,7 +150,7 @@ def test_a_long_queue_of_quick_answers_is_no_deep_recursion(make_worker: MakeWor
     assert overloaded.books == (0, 0)
 
 
-def test_without_a_queue_nobody_waits(make_worker: MakeWorker) -> None:
+def test_without_a_queue_no_request_waits(make_worker: MakeWorker) -> None:
     overloaded = Overloaded(make_worker, 1, 0)
     overloaded.ask()
     assert status(overloaded.ask()) == 503

@@ -42,7 +42,7 @@ def test_a_stream_within_its_pace_is_left_alone(stream: Stream) -> None:
     assert b"data: 1\n\n" in stream.connection.received
 
 
-def test_it_rests_for_as_long_as_it_is_told(stream: Stream, worker: Worker) -> None:
+def test_it_rests_for_the_returned_time(stream: Stream, worker: Worker) -> None:
     stream.rest = 2.0
     stream.exchange.stream.write(b"data: 1\n\n")
     assert b"data: 1\n\n" in stream.connection.received

@@ -118,7 +118,7 @@ def test_a_flood_of_pipelined_requests_is_held_back_by_the_kernel(make_serving: 
 
 
 @pytest.mark.parametrize("fields", ["connection: close\r\n", "connection: x, Close\r\n"])
-def test_a_client_that_asks_for_it_is_disconnected_after_its_answer(client: Client, fields: str) -> None:
+def test_connection_close_ends_the_connection_after_the_answer(client: Client, fields: str) -> None:
     client.get("/1", fields)
     answer = client.answer()
     assert answer.headers["connection"] == "close"

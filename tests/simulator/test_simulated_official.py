@@ -122,7 +122,7 @@ def test_only_the_last_chunk_has_a_finish_reason(origin: str) -> None:
     assert ["usage" in chunk for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
 
 
-def test_the_whole_answer_says_what_the_stream_says(origin: str) -> None:
+def test_the_whole_answer_has_the_content_of_the_stream(origin: str) -> None:
     whole = ask(origin, GLM, "m:tokens=100:reasoning=20").json()["choices"][0]["message"]
     deltas = [
         chunk["choices"][0]["delta"]
@@ -132,7 +132,7 @@ def test_the_whole_answer_says_what_the_stream_says(origin: str) -> None:
         assert "".join(delta.get(name, "") for delta in deltas) == whole[name]
 
 
-def test_max_tokens_cuts_and_says_so(origin: str) -> None:
+def test_max_tokens_cuts_with_the_finish_reason_length(origin: str) -> None:
     answer = ask(origin, GLM, max_tokens=3, thinking={"type": "disabled"}).json()
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"]["completion_tokens"] == 3
@@ -200,7 +200,7 @@ def test_a_tool_without_a_function_is_not_called(origin: str) -> None:
 
 @pytest.mark.parametrize("reason", ["network_error", "sensitive", "model_context_window_exceeded"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_abnormal_ends_are_told_by_the_finish_reason(origin: str, reason: str, stream: bool) -> None:
+def test_abnormal_ends_have_a_finish_reason(origin: str, reason: str, stream: bool) -> None:
     response = ask(origin, GLM, f"m:fault={reason}", stream=stream)
     assert response.status_code == 200
     last = events(response.text)[-1] if stream else response.json()

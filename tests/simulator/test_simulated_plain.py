@@ -20,7 +20,7 @@ def test_a_stream_is_what_openai_sends(origin: str) -> None:
     assert all("usage" not in chunk for chunk in chunks)
 
 
-def test_usage_comes_in_a_chunk_of_its_own_where_it_is_asked_for(origin: str) -> None:
+def test_usage_comes_in_a_chunk_of_its_own_on_request(origin: str) -> None:
     chunks = events(ask(origin, PLAIN, stream=True, stream_options={"include_usage": True}).text)
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["completion_tokens"] == 32
@@ -37,7 +37,7 @@ def test_a_whole_answer_is_what_openai_sends(origin: str) -> None:
     assert "reasoning_content" not in answer["choices"][0]["message"]
 
 
-def test_it_reasons_only_where_the_model_name_says_so(origin: str) -> None:
+def test_it_reasons_only_with_such_a_model_name(origin: str) -> None:
     message = ask(origin, PLAIN, "m:reasoning=2").json()["choices"][0]["message"]
     assert message["reasoning_content"] == "The user "
 

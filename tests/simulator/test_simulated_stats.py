@@ -77,7 +77,7 @@ def test_a_model_is_counted_anew_after_a_reset(stack: Stack, origin: str) -> Non
     assert stack.stats()["by_model"] == {"b": 1}
 
 
-def test_models_are_told_apart_up_to_a_bound() -> None:
+def test_models_are_counted_separately_up_to_a_bound() -> None:
     board, index = SharedCounts(), dict[bytes, int]()
     for number in range(2000):
         board.count_model(0, index, b"model-%d" % number)

@@ -84,7 +84,7 @@ def test_models_have_upstream_ids(origin: str) -> None:
     assert all(model["info"]["is_active"] for model in models)
 
 
-def test_the_key_is_asked_for_in_each_dialects_words() -> None:
+def test_the_key_is_required_with_each_dialects_error() -> None:
     with Stack(options=Options(api_key="right")) as stack:
         origin = f"http://127.0.0.1:{stack.simulator_port}"
         assert "detail" in ask(origin, WEB).json()

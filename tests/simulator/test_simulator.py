@@ -88,7 +88,7 @@ def test_events_of_one_write_arrive_as_one_chunk(url: str) -> None:
     assert sizes[0] == 4
 
 
-def test_the_key_is_asked_for() -> None:
+def test_the_key_is_required() -> None:
     with Stack(options=Options(api_key="right")) as stack:
         url = f"http://127.0.0.1:{stack.simulator_port}/v1/chat/completions"
         body = {"model": "m", "messages": MESSAGES}

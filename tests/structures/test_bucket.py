@@ -158,7 +158,7 @@ def test_the_wait_is_the_shortest(rate: Rate, now: int, taken: int, later: int, 
 
 
 @given(rate=rates, now=starts, amount=st.integers(1, 5000))
-def test_a_stream_that_rests_as_told_is_out_of_debt(rate: Rate, now: int, amount: int) -> None:
+def test_a_stream_that_rests_for_the_returned_time_is_out_of_debt(rate: Rate, now: int, amount: int) -> None:
     tat = rate.charge(FULL, now, amount)
     pause = rate.pause(tat, now)
     assert (pause == 0) == (amount <= rate.burst) or pause <= 2
@@ -175,7 +175,7 @@ def test_a_settled_estimate_costs_what_was_used(rate: Rate, now: int, estimate: 
 
 
 @given(rate=rates, uptime=st.integers(0, 20 * YEAR_NS), amount=st.integers(0, 2**62))
-def test_a_tat_fits_64_bits_whatever_is_charged(rate: Rate, uptime: int, amount: int) -> None:
+def test_a_tat_fits_64_bits_for_any_charge(rate: Rate, uptime: int, amount: int) -> None:
     tat = rate.charge(FULL, uptime, amount)
     assert FULL <= tat <= LAST_TICK
     assert FULL <= rate.charge(tat, uptime, -amount) <= LAST_TICK

@@ -14,7 +14,7 @@ class Item:
         self.told.append(now)
 
 
-def test_only_those_whose_time_is_up_are_told() -> None:
+def test_only_objects_past_their_deadline_are_called() -> None:
     deadlines, early, due, late, never = Deadlines(), Item(1.0), Item(2.0), Item(2.1), Item()
     for item in (early, due, late, never):
         deadlines.add(item)
@@ -22,7 +22,7 @@ def test_only_those_whose_time_is_up_are_told() -> None:
     assert (early.told, due.told, late.told, never.told) == ([2.0], [2.0], [], [])
 
 
-def test_one_that_keeps_its_deadline_is_told_at_every_scan() -> None:
+def test_one_that_keeps_its_deadline_is_called_at_every_scan() -> None:
     deadlines, item = Deadlines(), Item(1.0)
     deadlines.add(item)
     deadlines.expire(1.0)
@@ -32,7 +32,7 @@ def test_one_that_keeps_its_deadline_is_told_at_every_scan() -> None:
     assert item.told == [1.0, 2.0]
 
 
-def test_the_discarded_are_not_told() -> None:
+def test_the_discarded_are_not_called() -> None:
     deadlines, item = Deadlines(), Item(0.0)
     deadlines.add(item)
     deadlines.add(item)
@@ -62,7 +62,7 @@ def test_the_set_may_change_during_the_scan() -> None:
 
 
 @pytest.mark.parametrize("way", ["discarded", "postponed"])
-def test_one_that_another_has_taken_off_is_not_told(way: str) -> None:
+def test_one_that_another_has_discarded_is_not_called(way: str) -> None:
     """A connection that is cut off at its deadline takes what hangs on it with it."""
     deadlines = Deadlines()
 

@@ -66,7 +66,7 @@ def test_a_tick_of_the_deadlines_brings_them_out(tmp_path: Path) -> None:
     assert ids(read_whole(path)) == ["id-1"]
 
 
-def test_a_file_is_appended_to_and_is_not_for_everybody(tmp_path: Path) -> None:
+def test_a_file_is_appended_to_and_has_restricted_access(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     for number in ("1", "2"):
         log = log_to(str(path))
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_opened_again_is_written_on(tmp_path: Path, caplog
     assert read_whole(tmp_path / "old" / "access.log") == "a\n"
 
 
-def test_a_reader_that_stands_still_stops_nobody_and_memory_is_bounded(
+def test_a_blocked_reader_stops_no_request_and_memory_is_bounded(
     pipe: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(access_log, "WAITING_RECORDS", 2000)
@@ -160,7 +160,7 @@ def test_lines_go_into_a_pipe_in_pieces_that_it_takes_at_once(pipe: tuple[str, i
     assert all(len(set(line)) == 1 and len(line) == 150 for line in text.splitlines())
 
 
-def test_a_reader_that_is_gone_is_told_of_once_and_lines_are_counted(
+def test_a_reader_that_is_gone_is_logged_once_and_lines_are_counted(
     pipe: tuple[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     where, reader = pipe

@@ -47,7 +47,7 @@ def test_stats() -> None:
     assert all(len(values) == len(stats["series"]["seconds"]) for values in stats["series"].values())
 
 
-def test_live_records_say_what_the_cache_did() -> None:
+def test_live_records_have_the_result_of_the_cache() -> None:
     with Stack(ZTOAPI_CACHE_ENABLED="1") as stack:
         body = {"model": "glm-4.6", "temperature": 0, "messages": MESSAGES}
         for more in ({}, {}, {"temperature": 1}):
@@ -130,7 +130,7 @@ def _ask_in_vain(client: httpx.Client, stack: Stack) -> None:
         client.post(f"{stack.base_url}/chat/completions", json={"model": "glm-4.6", "messages": MESSAGES}, timeout=60)
 
 
-def test_events_tell_the_stats_and_what_has_changed() -> None:
+def test_events_have_the_stats_and_the_changed_requests() -> None:
     with Stack() as stack, httpx.stream("GET", f"{stack.url}/dashboard/events") as events:
         assert events.headers["content-type"].startswith("text/event-stream")
         seen: list[tuple[str, dict[str, dict[str, int]]]] = []
@@ -166,7 +166,7 @@ def test_no_dashboard_where_it_is_turned_off() -> None:
         assert httpx.get(f"{stack.url}/metrics").status_code == 200
 
 
-def test_who_watches_at_the_same_time_is_told_the_same() -> None:
+def test_watchers_at_the_same_time_get_the_same_figures() -> None:
     """The figures are made once a second, however many watch; each comes at another time, and one leaves."""
     with Stack() as stack, contextlib.ExitStack() as all_streams:
 
@@ -182,7 +182,7 @@ def test_who_watches_at_the_same_time_is_told_the_same() -> None:
         assert one & seen[0]
 
 
-def test_who_leaves_while_the_figures_are_made_takes_them_from_nobody() -> None:
+def test_a_watcher_that_leaves_does_not_affect_the_others() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def clock() -> float:

@@ -101,7 +101,7 @@ def test_gateways_may_share_a_file(path: Path, clock: Clock) -> None:
     assert shown(histories[0]) == [(NOW, 8, 0)]
 
 
-def test_what_a_bucket_says(path: Path, clock: Clock) -> None:
+def test_the_figures_of_a_bucket(path: Path, clock: Clock) -> None:
     board = MetricsBoard()
     history = opened(path, board, clock)
     count(board, 2)
@@ -166,7 +166,7 @@ def test_a_gateway_without_requests_is_not_forgotten(path: Path, clock: Clock) -
     assert shown(histories[0], "days")[-1][1] == 1
 
 
-def test_a_disk_that_fails_is_told_of_and_made_up_for(
+def test_a_disk_that_fails_is_logged_and_the_counts_are_saved_later(
     path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     board = MetricsBoard()
@@ -264,7 +264,7 @@ def _save_on(history: History, saved: multiprocessing.synchronize.Semaphore) -> 
         saved.release()
 
 
-def test_nothing_is_lost_or_counted_twice_whoever_dies(path: Path, clock: Clock) -> None:
+def test_nothing_is_lost_or_counted_twice_when_processes_die(path: Path, clock: Clock) -> None:
     """Workers count, others save as fast as they can and are killed at any moment."""
     board = MetricsBoard(WRITERS)
     history = opened(path, board, clock)

@@ -32,7 +32,7 @@ def test_messages_come_out_in_their_order(pipe: tuple[int, int]) -> None:
     assert os.read(pipe[0], 65536).decode().splitlines() == expected
 
 
-def test_a_full_pipe_stops_nobody_and_what_is_lost_is_counted(
+def test_a_full_pipe_blocks_nothing_and_lost_messages_are_counted(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subject, "FLUSH_SECONDS", 0.01)

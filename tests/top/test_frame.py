@@ -110,7 +110,7 @@ def test_every_line_fits(model: str, agent: str, key: str, width: int, height: i
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "\x9b31m", "\x00", "\x7f", "\u202e", "\u2066", "\u2028", "\ud800", "\n"])
-def test_what_speaks_to_a_terminal_is_replaced(text: str) -> None:
+def test_control_characters_are_replaced(text: str) -> None:
     assert clean(f"a{text}b").startswith("a\ufffd")
 
 
@@ -126,7 +126,7 @@ def test_figures() -> None:
 @pytest.mark.parametrize(
     ("cache", "shown"), [("hit", "done (hit) "), ("shared", "done (shared) "), ("miss", "done   ")]
 )
-def test_what_came_from_the_cache_is_told(cache: str, shown: str) -> None:
+def test_responses_from_the_cache_are_marked(cache: str, shown: str) -> None:
     assert shown in texts(160, None, page_of(request(cache=cache)))[-1]
 
 

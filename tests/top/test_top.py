@@ -187,7 +187,7 @@ def test_one_look_without_a_terminal(gateway: Stack) -> None:
     assert once("--json", PORT=str(gateway.port), ADMIN_KEY="admin").stdout.startswith("{\n"), "the configured address"
 
 
-def test_what_is_wrong_is_said(gateway: Stack) -> None:
+def test_errors_are_reported(gateway: Stack) -> None:
     refused = once("--url", gateway.url)
     assert refused.returncode == 1
     assert "returned 401: no admin key was given" in refused.stderr
@@ -219,7 +219,7 @@ def test_no_proxy_is_given_the_key_of_a_gateway_on_this_host(gateway: Stack, hos
     assert looked.returncode == 0, looked.stderr
 
 
-def test_other_gateways_are_asked_through_the_proxy() -> None:
+def test_other_gateways_are_reached_through_the_proxy() -> None:
     """Which answers as a proxy does that cannot reach them."""
     with Stack() as proxy:
         looked = once("--once", "--url", "http://gateway.invalid", HTTP_PROXY=proxy.url, ADMIN_KEY="admin")

@@ -38,7 +38,7 @@ async def answered(client: Client, upstream: Upstream, answer: bytes, *, close: 
     return await heard.ended()
 
 
-async def test_an_answer_comes_in_small_pieces_to_who_asks_for_them(client: Client, upstream: Upstream) -> None:
+async def test_an_answer_comes_in_small_pieces_on_request(client: Client, upstream: Upstream) -> None:
     peer, pieces = await comes_in_small_pieces(client, upstream, 1000)
     assert pieces.body == b"x" * 1000 and max(pieces.sizes) <= 100
     # The next answer on this connection is not for the same client.
@@ -312,7 +312,7 @@ async def test_an_upstream_that_hangs_up_on_every_connection(
         assert heard.error.code in ("upstream_closed", "upstream_unreachable")
 
 
-async def test_an_upstream_that_speaks_first_is_not_believed(native: Native, upstream: Upstream) -> None:
+async def test_an_upstream_that_sends_before_the_request_is_not_used(native: Native, upstream: Upstream) -> None:
     def speak(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
 

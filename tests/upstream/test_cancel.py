@@ -127,7 +127,7 @@ async def test_twice(client: Client, upstream: Upstream) -> None:
     assert heard.calls == []
 
 
-async def test_too_late_leaves_the_connection_to_who_has_it_now(native: Native, upstream: Upstream) -> None:
+async def test_a_late_cancel_leaves_the_connection_to_its_next_request(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     first = native.client.send(upstream.request(), heard)
     peer = await upstream.accept_request()
@@ -151,7 +151,7 @@ async def test_too_late_leaves_the_connection_to_who_has_it_now(native: Native, 
     assert native.client.pool.statistics().idle == 1
 
 
-async def test_flow_control_after_the_end_touches_nobody(native: Native, upstream: Upstream) -> None:
+async def test_flow_control_after_the_end_has_no_effect(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     call = native.client.send(upstream.request(), heard)
     peer = await upstream.accept_request()

@@ -165,7 +165,7 @@ def little_appetite(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("fields", [b"", b"connection: close\r\n"], ids=["keep-alive", "close"])
-async def test_a_refusal_before_the_request_was_read_is_heard_and_ends_the_connection(
+async def test_a_refusal_before_the_request_was_read_arrives_and_ends_the_connection(
     native: Native, upstream: Upstream, fields: bytes
 ) -> None:
     upstream.at_accept = little_appetite

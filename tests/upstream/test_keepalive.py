@@ -335,7 +335,7 @@ async def test_a_timeout_on_a_reused_connection_is_not_retried(native: Native, u
     assert upstream.connections == 1
 
 
-async def test_a_retry_that_finds_nobody_says_so(native: Native) -> None:
+async def test_a_retry_without_a_server_fails(native: Native) -> None:
     async with listening() as upstream:
         peer = await round_trip(native, upstream)
         upstream.stop()
@@ -343,7 +343,7 @@ async def test_a_retry_that_finds_nobody_says_so(native: Native) -> None:
     assert (error.code, error.retryable) == ("upstream_unreachable", True)
 
 
-async def test_cancelling_a_retry_that_connects_tells_nobody(native: Native, upstream: Upstream) -> None:
+async def test_cancelling_a_retry_that_connects_calls_no_sink(native: Native, upstream: Upstream) -> None:
     peer = await round_trip(native, upstream)
     heard = Heard()
     peer.close_unseen()

@@ -135,7 +135,7 @@ async def test_the_first_byte_counts_from_the_sending_on_a_reused_connection(
     assert (await again.ended()).calls == ["head", "data", "end"]
 
 
-async def test_the_sink_is_told_how_long_nothing_has_come(native: Native, upstream: Upstream) -> None:
+async def test_the_sink_gets_the_time_without_data(native: Native, upstream: Upstream) -> None:
     heard = Heard()
     native.client.send(upstream.request(), heard)
     peer = await upstream.accept_request()

@@ -142,9 +142,7 @@ async def test_a_certificate_for_another_host(
     assert "mismatch" in message
 
 
-async def test_an_upstream_that_does_not_speak_tls(
-    make_client: MakeClient, trusting: ssl.SSLContext, upstream: Upstream
-) -> None:
+async def test_an_upstream_without_tls(make_client: MakeClient, trusting: ssl.SSLContext, upstream: Upstream) -> None:
     upstream.at_accept = lambda peer: peer.send(b"SSH-2.0-OpenSSH_9\r\n")
     upstream.tls = True
     assert "WRONG_VERSION_NUMBER" in await refused(make_client(trusting), upstream)

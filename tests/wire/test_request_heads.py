@@ -60,7 +60,7 @@ def get(fields: bytes = HOST, target: bytes = b"/", version: bytes = b"1.1") -> 
         (b"/x", HOST, b"a"),
     ],
 )
-def test_an_absolute_target_says_which_host_is_asked(target: bytes, fields: bytes, host: bytes) -> None:
+def test_an_absolute_target_replaces_the_host(target: bytes, fields: bytes, host: bytes) -> None:
     """RFC 9112 section 3.2.2: the Host field does not matter, here or in the next request."""
     data = get(fields, target, b"1.1" if fields else b"1.0")
     assert read(data).headers[b"host"] == host
@@ -141,7 +141,7 @@ def test_which_connections_are_kept(version: bytes, connection: bytes, kept: boo
     assert read(get(HOST + connection, version=version)).keep_alive is kept
 
 
-def test_a_host_is_not_asked_of_http10() -> None:
+def test_a_host_is_not_required_in_http10() -> None:
     assert read(get(b"", version=b"1.0")).http11 is False
 
 

@@ -61,7 +61,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%b\r\n"
         (b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\nx", b"x"),
     ],
 )
-def test_answers_end_where_they_say_at_every_split(data: bytes, body: bytes) -> None:
+def test_answers_end_at_their_length_at_every_split(data: bytes, body: bytes) -> None:
     for pieces in whole_split_and_bytewise(data):
         answer = Answer(pieces)
         assert answer.body == body
@@ -81,7 +81,7 @@ def test_header_fields_are_lower_case_stripped_and_joined() -> None:
 
 
 @pytest.mark.parametrize("framing", [b"", b"content-length: 9\r\n", b"transfer-encoding: chunked\r\n"])
-def test_an_answer_to_head_has_no_body_whatever_it_says(framing: bytes) -> None:
+def test_an_answer_to_head_has_no_body_with_any_fields(framing: bytes) -> None:
     for pieces in whole_split_and_bytewise(HEAD % framing):
         answer = Answer(pieces, "HEAD")
         assert answer.reusable

@@ -183,7 +183,7 @@ def test_a_deferred_tool_is_described_once() -> None:
     assert (request.count("long long"), request.count("Input schema:")) == (500, 1)
 
 
-def test_the_error_of_a_forced_deferred_tool_says_so() -> None:
+def test_the_error_of_a_forced_deferred_tool_names_it() -> None:
     error = refused(tools=[READ | {"defer_loading": True}, BASH], tool_choice={"type": "tool", "name": "Read"})
     assert error.message == (
         "tool_choice.name: 'Read' has defer_loading, and no tool_reference in messages names it yet"

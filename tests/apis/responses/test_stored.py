@@ -91,7 +91,7 @@ def test_an_id_that_is_no_text_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("after", [b"", b"}\n\n"])
-def test_a_response_that_could_not_be_stored_says_so(after: bytes) -> None:
+def test_a_response_that_could_not_be_stored_has_store_false(after: bytes) -> None:
     tool = {"type": "function", "name": "f", "parameters": {"store": True}}
     under_test = ResponseWriter(request(tools=[tool]).chat(UNKNOWN, stored=True)[1], "u", lambda: NOW)
     under_test.feed(chunk({"content": '"store":true'}, "stop") + DONE)
