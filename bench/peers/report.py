@@ -29,7 +29,7 @@ def _of(rounds: Iterable[Result], workload: str, target: str) -> list[Result]:
 
 
 def costs(rounds: Sequence[Result], workload: str, target: str) -> Figure | str:
-    """The medians over rounds, or a word that says why there are none: a mock that was busier than its core allows
+    """The medians over rounds, or the reason for which there are none: a mock that was busier than its core allows
     would make every gateway look alike."""
     mine = _of(rounds, workload, target)
     if not mine:
@@ -43,7 +43,7 @@ def costs(rounds: Sequence[Result], workload: str, target: str) -> Figure | str:
 
 
 def ratio(rounds: Sequence[Result], workload: str, target: str) -> float | None:
-    """Times nginx, if that can be told."""
+    """The cost as a multiple of nginx, if both were measured."""
     figure = costs(rounds, workload, target)
     return None if isinstance(figure, str) else figure.ratio
 

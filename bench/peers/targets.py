@@ -38,9 +38,9 @@ class Place(NamedTuple):
 
 
 class Target(NamedTuple):
-    """One gateway. ``program`` is looked for in the target's own directory of tools, beside this interpreter, then on
-    PATH; ``modules`` are what that interpreter must be able to import. ``install`` are the commands that bring it, with
-    ``{tools}`` for its directory; ``version`` is the command that tells the version, with ``{program}`` for the path;
+    """One gateway. ``program`` is searched in the target's own directory of tools, beside this interpreter, then on
+    PATH; the interpreter there must be able to import ``modules``. ``install`` are the commands that install it, with
+    ``{tools}`` for its directory; ``version`` is the command that prints the version, with ``{program}`` for the path;
     ``headers`` go with every request to it, with ``{upstream}`` for the mock's port."""
 
     name: str
@@ -62,7 +62,7 @@ class Target(NamedTuple):
         return path if check.returncode == 0 else None
 
     def version_text(self, tools: Path) -> str:
-        """What the program says of its version."""
+        """The version that the program prints."""
         path = self.find(tools)
         if path is None:
             return "missing"

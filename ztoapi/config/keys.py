@@ -63,16 +63,16 @@ class KeyRing:
         entries += [(f"api-key-{number}", secret) for number, secret in enumerate(config.api_keys, 1)]
         self._path = config.key_file
         self._salt = secrets.token_bytes(_SALT_BYTES)
-        self._chosen: dict[bytes, ClientKey] = {}
+        self._by_digest: dict[bytes, ClientKey] = {}
         for name, secret in entries:
-            self._chosen.setdefault(_digest(secret.encode(), self._salt), ClientKey(name=name))
+            self._by_digest.setdefault(_digest(secret.encode(), self._salt), ClientKey(name=name))
         self._no_entry = _Entry(secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_DIGEST_BYTES), None)
         self.required = bool(entries) or config.key_file is not None
         """Whether requests need a key. With a key file they do, even if it is empty."""
         self._replace(config.keys)
 
     def __repr__(self) -> str:
-        return f"<KeyRing {', '.join(self._named)}>"
+        return f"<KeyRing {', '.join(self._by_name)}>"
 
     def find(self, key: bytes) -> ClientKey | None:
         """Returns the entry of the key that a client has sent, also if revoked or expired; None if it is unknown.
@@ -84,11 +84,11 @@ class KeyRing:
             digest = blake2b(key, key=entry.salt, digest_size=_DIGEST_BYTES).digest()
             if hmac.compare_digest(digest, entry.digest):
                 return entry.key
-        return self._chosen.get(_digest(key, self._salt))
+        return self._by_digest.get(_digest(key, self._salt))
 
     def named(self, name: str) -> ClientKey | None:
         """Returns the key of this name."""
-        return self._named.get(name)
+        return self._by_name.get(name)
 
     def reload(self) -> bool:
         """Reads the key file again; returns whether it was valid. Problems are logged, and the current keys kept."""
@@ -114,7 +114,7 @@ class KeyRing:
             _, salt, digest = key.hash.reveal().split(":")
             hashed[key.id.encode("ascii")] = _Entry(bytes.fromhex(salt), bytes.fromhex(digest), key)
         self._hashed = hashed
-        self._named = {key.name: key for key in (*self._chosen.values(), *keys)}
+        self._by_name = {key.name: key for key in (*self._by_digest.values(), *keys)}
 
 
 def _digest(key: bytes, salt: bytes) -> bytes:

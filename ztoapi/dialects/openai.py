@@ -147,6 +147,7 @@ class OpenAIReader:
     if ``include_usage``. All readers of an upstream share ``templates``."""
 
     __slots__ = (
+        "_choice_count",
         "_finished",
         "_held",
         "_include_usage",
@@ -154,7 +155,6 @@ class OpenAIReader:
         "_started",
         "_templates",
         "_usage_event",
-        "_wanted",
         "done",
         "error",
         "template",
@@ -165,7 +165,7 @@ class OpenAIReader:
         self._rewrite = rewrite
         self._templates = templates
         self._include_usage = include_usage
-        self._wanted = choices
+        self._choice_count = choices
         self.template: DeltaTemplate | None = None
         """The template of the stream's plain events; None before the first one, and if there are several choices."""
         self._started = False
@@ -211,7 +211,7 @@ class OpenAIReader:
         """Returns the template of the upstream's last stream with the head of this one, if ``block`` begins like a
         plain event."""
         template = self._templates.get((self._rewrite.empty, self._include_usage))
-        if template is None or self._wanted != 1:
+        if template is None or self._choice_count != 1:
             return None
         start = 6 if block.startswith(b"data: {") else 5
         at = block.find(DELTA)
@@ -262,7 +262,7 @@ class OpenAIReader:
     def eof(self) -> bytes:
         # The first choice is noted only when it finishes, but any other one implies it.
         highest = max((int(index) for index in self._finished if index.isdigit()), default=0)
-        if len(self._finished) >= max(self._wanted, highest + 1) and all(self._finished.values()):
+        if len(self._finished) >= max(self._choice_count, highest + 1) and all(self._finished.values()):
             # Some servers leave [DONE] out. Every choice has a finish_reason, so the response is complete.
             return self._end()
         self.error = unfinished() if self._started else empty_response()
@@ -400,7 +400,7 @@ class OpenAIReader:
         removed = "usage" in fields and not self._include_usage
         unchanged = self._rewrite.empty and whole and not mapped and not removed
         out = None if unchanged else self._write(fields, choices, finished=finished)
-        if len(choices) == 1 == self._wanted and not finished and not counted:
+        if len(choices) == 1 == self._choice_count and not finished and not counted:
             self._learn(part[: -len(data)], data, out, removed=removed)
         return out
 

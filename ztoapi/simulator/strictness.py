@@ -61,12 +61,13 @@ def check(raw: bytes | bytearray, model: str) -> ChatBody | Objection:
 
 def _wrong_value(body: ChatBody, facts: ModelFacts) -> str:
     """Returns the name of a parameter with an invalid value, or ""."""
-    most_tokens, always = facts.max_output_tokens or _MAX_TOKENS, facts.thinking == "always"
+    max_tokens = facts.max_output_tokens or _MAX_TOKENS
+    always = facts.thinking == "always"
     thinking = None if body.thinking is None else body.thinking.type
     wrong = {
         "temperature": body.temperature is not None and not 0 <= body.temperature <= 1,
         "top_p": body.top_p is not None and not 0.01 <= body.top_p <= 1,
-        "max_tokens": body.max_tokens is not None and not 1 <= body.max_tokens <= most_tokens,
+        "max_tokens": body.max_tokens is not None and not 1 <= body.max_tokens <= max_tokens,
         "tool_choice": body.tool_choice not in ("auto", None),
         "response_format": body.response_format is not None
         and body.response_format.type not in ("text", "json_object"),

@@ -36,13 +36,13 @@ export function ask(url, options = {}) {
 /** Shows the form for the refusal `response`. After 403 no key would help, and the message names the remedy. */
 export async function showForm(response) {
   const closed = response.status === 403;
-  const tried = read() !== null;
+  const hasKey = read() !== null;
   if (!closed) keep(null);
-  byId("access-why").dataset.text = closed ? "access.closed" : tried ? "access.wrong" : "access.needed";
+  byId("access-why").dataset.text = closed ? "access.closed" : hasKey ? "access.wrong" : "access.needed";
   byId("access-go").dataset.text = closed ? "access.again" : "access.open";
   byId("access-key").hidden = closed;
   byId("key").disabled = closed;
-  byId("key").setAttribute("aria-invalid", String(tried && !closed));
+  byId("key").setAttribute("aria-invalid", String(hasKey && !closed));
   byId("access-said").hidden = !closed;
   if (closed) {
     const body = await response.json().catch(() => null);

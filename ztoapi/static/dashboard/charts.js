@@ -181,10 +181,10 @@ export class Chart {
     if (column === null && document.activeElement === this.plot && this.plot.hasAttribute("aria-valuetext")) return;
     const last = Math.max(this.times.length - 1, 0);
     const values = this.series.map((one, at) => `${this.series.length > 1 ? `${name("series", one)} ` : ""}${texts[at] ?? NONE}`).join(", ");
-    const said = column === null ? say("chart.summary", { values, highest: this.format(this.highest ?? 0) }) : `${when}: ${values}`;
+    const summary = column === null ? say("chart.summary", { values, highest: this.format(this.highest ?? 0) }) : `${when}: ${values}`;
     this.plot.setAttribute("aria-label", say(this.title));
     this.plot.setAttribute("aria-valuemax", String(last));
     this.plot.setAttribute("aria-valuenow", String(column ?? last));
-    this.plot.setAttribute("aria-valuetext", said);
+    this.plot.setAttribute("aria-valuetext", summary);
   }
 }

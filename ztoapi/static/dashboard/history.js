@@ -67,10 +67,10 @@ export class History {
   draw() {
     if (!this.found) return;
     const { step, columns } = SPANS[this.span];
-    const known = new Map(this.found[this.span].map((one) => [one.start, one]));
-    const last = Math.max(...known.keys(), 0);
-    const times = known.size ? Array.from({ length: columns }, (_, at) => last - (columns - 1 - at) * step) : [];
-    const records = times.map((at) => known.get(at));
+    const buckets = new Map(this.found[this.span].map((one) => [one.start, one]));
+    const last = Math.max(...buckets.keys(), 0);
+    const times = buckets.size ? Array.from({ length: columns }, (_, at) => last - (columns - 1 - at) * step) : [];
+    const records = times.map((at) => buckets.get(at));
     for (const { chart, pairs } of this.charts) {
       const lists = (part) => pairs.map((pair) => records.map((one) => (one ? pair(one)[part] : null)));
       chart.show(times, lists(0), lists(1));

@@ -7,15 +7,15 @@ import { english } from "./english.js";
 const TEXT = { en: english, zh: chinese };
 const KEPT = "ztoapi-language";
 
-function chosen() {
+function preference() {
   try {
-    const kept = localStorage.getItem(KEPT);
-    if (kept in TEXT) return kept;
+    const choice = localStorage.getItem(KEPT);
+    if (choice in TEXT) return choice;
   } catch { /* a browser that keeps nothing */ }
   return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-let language = chosen();
+let language = preference();
 
 /** The locale of numbers and dates. */
 export const locale = () => (language === "zh" ? "zh-CN" : "en");

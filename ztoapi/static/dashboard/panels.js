@@ -193,9 +193,9 @@ function group(title, rows) {
   const lines = rows.map(([word], at) => el("div", {}, el("dt", { "data-text": `limits.${word}` }, say(`limits.${word}`)), values[at]));
   const element = el("div", {}, el("h3", { "data-text": `limits.${title}` }, say(`limits.${title}`)), el("dl", {}, lines));
   const show = (stats) => rows.forEach(([, text], at) => {
-    const shown = text(stats);
-    lines[at].hidden = shown === null;
-    setText(values[at], shown ?? "");
+    const value = text(stats);
+    lines[at].hidden = value === null;
+    setText(values[at], value ?? "");
   });
   return { element, show };
 }

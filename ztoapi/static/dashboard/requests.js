@@ -173,8 +173,8 @@ export class Requests {
     const one = this.opened;
     if (!one || one.ending !== null) return;
     const same = (record) => keyOf(record) === keyOf(one);
-    const known = found.requests.find(same) ?? (await this.look({ q: one.id }).catch(() => null))?.requests.find(same);
-    if (known && this.opened === one) this.detail(known);
+    const record = found.requests.find(same) ?? (await this.look({ q: one.id }).catch(() => null))?.requests.find(same);
+    if (record && this.opened === one) this.detail(record);
   }
 
   async look(question, signal) {
@@ -197,8 +197,8 @@ export class Requests {
     const mine = (this.asking = new AbortController());
     const question = [...this.filters(), ["page", this.page], ["page_size", PAGE_SIZE]];
     try {
-      const found = await this.look(question, mine.signal);
-      if (mine === this.asking) this.receive(found, { turned });
+      const page = await this.look(question, mine.signal);
+      if (mine === this.asking) this.receive(page, { turned });
       setText(byId("requests-wrong"), "");
     } catch (error) {
       // The event stream shows an unreachable gateway; this handles a refused query.

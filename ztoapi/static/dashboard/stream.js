@@ -15,13 +15,13 @@ class Parser {
     const blocks = (this.rest + this.text.decode(bytes, { stream: true })).split("\n\n");
     this.rest = blocks.pop();
     return blocks.map((block) => {
-      const found = { event: "message", data: "" };
+      const event = { event: "message", data: "" };
       for (const line of block.split("\n")) {
         const [, field, value] = /^(\w*): ?(.*)$/s.exec(line) ?? [];
-        if (field === "event") found.event = value;
-        else if (field === "data") found.data += value;
+        if (field === "event") event.event = value;
+        else if (field === "data") event.data += value;
       }
-      return found;
+      return event;
     });
   }
 }

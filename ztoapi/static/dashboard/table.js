@@ -13,9 +13,9 @@ function scrollable(box, may) {
 
 /** Makes the children of `parent` match `records`, in this order, by key; `make(key)` and `update(node, record)`. */
 export function reconcile(parent, nodes, records, keyOf, make, update) {
-  const wanted = new Set(records.map(keyOf));
+  const keys = new Set(records.map(keyOf));
   for (const [key, node] of nodes) {
-    if (!wanted.has(key)) {
+    if (!keys.has(key)) {
       node.remove();
       nodes.delete(key);
     }
@@ -81,14 +81,14 @@ export class Bars {
 
   /** `items` have a `key`, a `name`, a `value`, its `text`, and optionally a `mood`: good, warn, bad. */
   show(items) {
-    const most = Math.max(1, ...items.map((item) => item.value));
+    const max = Math.max(1, ...items.map((item) => item.value));
     reconcile(this.list, this.nodes, items, (item) => item.key,
       () => el("li", {}, el("span"), el("b"), el("i", { "aria-hidden": "true" })),
       (node, item) => {
         setText(node.children[0], item.name);
         setText(node.children[1], item.text);
         node.children[2].className = item.mood ?? "";
-        node.children[2].style.transform = `scaleX(${(item.value / most).toFixed(4)})`;
+        node.children[2].style.transform = `scaleX(${(item.value / max).toFixed(4)})`;
       });
     scrollable(this.element, items.length > ROWS);
     this.list.hidden = items.length === 0;
@@ -100,7 +100,7 @@ export class Bars {
 export function badge(cell, text, mood) {
   if (!cell.firstElementChild) cell.append(el("span"));
   const node = cell.firstElementChild;
-  const wanted = mood === null ? "" : `badge ${mood}`.trim();
-  if (node.className !== wanted) node.className = wanted;
+  const className = mood === null ? "" : `badge ${mood}`.trim();
+  if (node.className !== className) node.className = className;
   setText(node, text);
 }

@@ -32,7 +32,7 @@ let blocks = new Map();
 
 const share = (value) => (root.value ? `${((100 * value) / root.value).toFixed(1)}%` : "0%");
 const sorted = (node) => [...node.children.values()].sort((a, b) => b.value - a.value || (a.of.name < b.of.name ? -1 : 1));
-const wanted = () => byId("search").value.trim().toLowerCase();
+const query = () => byId("search").value.trim().toLowerCase();
 const fits = (node, text) => text !== "" && node.of.name.toLowerCase().includes(text);
 
 function colour(node) {
@@ -63,7 +63,7 @@ function draw() {
   const graph = byId("graph");
   const width = graph.clientWidth;
   const focused = graph.contains(document.activeElement);
-  const text = wanted();
+  const text = query();
   blocks = new Map();
   const place = (node, left, part) => {
     if (part * width < NARROWEST) return;
@@ -101,14 +101,14 @@ function show(node) {
 }
 
 function search() {
-  const text = wanted();
-  let found = 0;
+  const text = query();
+  let matches = 0;
   const look = (node) => {
-    if (fits(node, text)) found += node.value;
+    if (fits(node, text)) matches += node.value;
     else node.children.forEach(look);
   };
   look(root);
-  setText(byId("matched"), text ? `${share(found)} of the time` : "");
+  setText(byId("matched"), text ? `${share(matches)} of the time` : "");
   draw();
 }
 
