@@ -32,20 +32,20 @@ _NO_RESULT: Final = "(no result: the tool call was interrupted)"
 """Stands for the result of a call that the client left without one."""
 
 
-class TextPart(msgspec.Struct, tag="text", frozen=True):
+class TextPart(msgspec.Struct, tag="text", frozen=True, gc=False):
     text: str
 
 
-class Url(msgspec.Struct, frozen=True, omit_defaults=True):
+class Url(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     url: str
     detail: str | None = None
 
 
-class ImagePart(msgspec.Struct, tag="image_url", frozen=True):
+class ImagePart(msgspec.Struct, tag="image_url", frozen=True, gc=False):
     image_url: Url
 
 
-class FilePart(msgspec.Struct, tag="file_url", frozen=True):
+class FilePart(msgspec.Struct, tag="file_url", frozen=True, gc=False):
     """Z.ai's part for a document by its URL."""
 
     file_url: Url
@@ -54,12 +54,12 @@ class FilePart(msgspec.Struct, tag="file_url", frozen=True):
 Part: TypeAlias = TextPart | ImagePart | FilePart
 
 
-class CallFunction(msgspec.Struct, frozen=True):
+class CallFunction(msgspec.Struct, frozen=True, gc=False):
     name: str
     arguments: str
 
 
-class CallMessage(msgspec.Struct, frozen=True):
+class CallMessage(msgspec.Struct, frozen=True, gc=False):
     """One entry of ``tool_calls``."""
 
     id: str
@@ -67,20 +67,20 @@ class CallMessage(msgspec.Struct, frozen=True):
     function: CallFunction
 
 
-class _System(msgspec.Struct, tag_field="role", tag="system", frozen=True):
+class _System(msgspec.Struct, tag_field="role", tag="system", frozen=True, gc=False):
     content: str
 
 
-class _User(msgspec.Struct, tag_field="role", tag="user"):
+class _User(msgspec.Struct, tag_field="role", tag="user", gc=False):
     content: str | list[Part]
 
 
-class _ToolMessage(msgspec.Struct, tag_field="role", tag="tool"):
+class _ToolMessage(msgspec.Struct, tag_field="role", tag="tool", gc=False):
     tool_call_id: str
     content: str
 
 
-class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", omit_defaults=True, frozen=True):
+class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", omit_defaults=True, frozen=True, gc=False):
     content: str | None
     reasoning_content: str = ""
     tool_calls: list[CallMessage] = msgspec.field(default_factory=list)

@@ -45,7 +45,7 @@ _SERVER_BLOCKS: Final = ("_tool_result", "server_tool_use", "mcp_tool_use", "red
 """Ends of the types of blocks that only Anthropic's servers write, or read."""
 
 
-class BlockSource(msgspec.Struct):
+class BlockSource(msgspec.Struct, gc=False):
     type: str = ""
     media_type: str | None = None
     data: str | None = None
@@ -53,7 +53,7 @@ class BlockSource(msgspec.Struct):
     content: msgspec.Raw = ABSENT
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, gc=False):
     """A block of any type. Other fields, such as ``cache_control``, are ignored."""
 
     type: str
@@ -75,7 +75,7 @@ class Block(msgspec.Struct):
 Content = str | list[Block]
 
 
-class Turn(msgspec.Struct):
+class Turn(msgspec.Struct, gc=False):
     """One of the request's ``messages``."""
 
     role: str

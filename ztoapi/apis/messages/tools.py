@@ -25,7 +25,7 @@ _NULL: Final = msgspec.Raw(b"null")
 _CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 
 
-class ToolDefinition(msgspec.Struct):
+class ToolDefinition(msgspec.Struct, gc=False):
     name: str = ""
     type: str | None = None
     description: str | None = None
@@ -42,7 +42,7 @@ class ToolDefinition(msgspec.Struct):
         return self.input_schema not in (ABSENT, _NULL)
 
 
-class ToolChoice(msgspec.Struct):
+class ToolChoice(msgspec.Struct, gc=False):
     type: str = ""
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
