@@ -50,6 +50,7 @@ from ztoapi.relay.redaction import redaction_for
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.large_bodies import LargeBodies
 from ztoapi.server.routes import Group
 from ztoapi.store.response_store import make_response_store
 from ztoapi.telemetry.access_log import AccessLog
@@ -79,6 +80,7 @@ _API: Final = Group.API
 """A global, because looking up a member of an enumeration is slow."""
 
 
+# Over 250 lines: all parts of the gateway are made and connected in one place.
 class Application:
     """The gateway of one worker. ``context`` is passed to the server; ``recorder`` records requests.
 
@@ -128,11 +130,12 @@ class Application:
         cache = self.response_cache = make_response_cache(config, loop)
         self._response_store = make_response_store(config, loop)
         catalogue = Catalogue(config.models)
-        relays = ChatRelays(config, upstreams, self.client, control, self.context.next_id, clock, catalogue)
+        bodies = self.large_bodies = LargeBodies(loop)
+        relays = ChatRelays(config, upstreams, self.client, bodies, control, self.context.next_id, clock, catalogue)
         limits = self.rate_limits = self._make_rate_limits(config, limiter, relays)
         self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
         self._cors = Cors(config.cors_origins, open=not keys.required)
-        self._add_chat_apis(relays, Completions(config, relays, auth.key_of, limits, cache))
+        self._add_chat_apis(relays, Completions(config, relays, bodies, auth.key_of, limits, cache))
         add_passthrough(self.context.routes, config.platforms, PassthroughHandler(relays, auth.key_of, limits))
         self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue, relays.find))
         self._add_pages(config)
@@ -140,28 +143,29 @@ class Application:
 
     def _add_chat_apis(self, relays: ChatRelays, completions: Completions) -> None:
         """Adds the routes of the APIs whose requests become chat requests."""
-        context = self.context
-        routes = context.routes
+        routes = self.context.routes
+        bodies = self.large_bodies
         find = relays.capabilities
         key_of = self._auth.key_of
-        next_id = context.next_id
-        clock = context.wall_clock
+        next_id = self.context.next_id
+        clock = self.context.wall_clock
         native = partial(NativeEndpoints, self.config, relays, key_of, self.rate_limits)
         tokens = PromptTokens()
-        chat = ChatHandler(completions, default_stream=self.config.default_stream)
-        messages = MessagesHandler(completions, native(attrgetter("messages_url")), find, tokens, next_id)
+        chat = ChatHandler(completions, bodies, default_stream=self.config.default_stream)
+        messages = MessagesHandler(completions, bodies, native(attrgetter("messages_url")), find, tokens, next_id)
+        endpoints = native(attrgetter("responses_url"))
         responses = ResponsesHandler(
-            completions, native(attrgetter("responses_url")), find, tokens, next_id, clock, key_of, self._response_store
+            completions, bodies, endpoints, find, tokens, next_id, clock, key_of, self._response_store
         )
-        legacy = CompletionsHandler(completions, find, next_id, clock)
         routes.add("/v1/chat/completions", {"POST": chat.handle}, _API)
+        legacy = CompletionsHandler(completions, bodies, find, next_id, clock)
         routes.add("/v1/completions", {"POST": legacy.handle}, _API)
         for path, handler in {"": messages.handle, "/count_tokens": messages.handle_count}.items():
             routes.add(f"/v1/messages{path}", {"POST": handler}, _API, errors=messages_errors)
         for path, handler in {"": responses.handle, "/input_tokens": responses.handle_count}.items():
             routes.add(f"/v1/responses{path}", {"POST": handler}, _API, errors=responses_errors)
-        embeddings = EmbeddingsHandler(native(attrgetter("embeddings_url")))
-        routes.add("/v1/embeddings", {"POST": embeddings.handle}, _API)
+        embeddings = EmbeddingsHandler(native(attrgetter("embeddings_url")), bodies).handle
+        routes.add("/v1/embeddings", {"POST": embeddings}, _API)
         stored = StoredResponsesHandler(self._response_store, key_of)
         routes.add("/v1/responses/compact", {"POST": stored.handle_compact}, _API, listed=False)
         # The longer ones first, because the id takes any characters.
@@ -278,6 +282,7 @@ class Application:
             yield self.response_cache.close
         if self._response_store is not None:
             yield self._response_store.values.close
+        yield self.large_bodies.close
         yield self._control.aclose
         yield self.client.close
         if self._history is not None:

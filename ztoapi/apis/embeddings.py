@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/embeddings
 
 import msgspec
 
-from ztoapi.apis.native import Fields, NativeReader, NativeRequest, decode_fields, rename
+from ztoapi.apis.native import NativeReader, NativeRequest, decode_fields, rename
 from ztoapi.dialects.collect import Collector
 from ztoapi.dialects.lenient import read_usage
 from ztoapi.dialects.reader import Usage
@@ -29,9 +29,6 @@ class Embeddings:
 
     endpoint: Endpoint = "embeddings"
     lines = b""
-
-    def repairs(self, fields: Fields) -> Fields:
-        return {}
 
     def reader(self, model: str | None) -> NativeReader:
         return _RefusingReader()

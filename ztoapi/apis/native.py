@@ -1,8 +1,8 @@
 """Requests that go to the upstream's own endpoint of another client API than chat, without translation.
 
-The bytes stay the same in both directions, except for a few repairs: the name of the model, and those that a
-:class:`NativeAPI` makes. Only the events that matter are decoded: the first and last ones, usage and errors. A block of
-deltas is recognised by its bytes (``wire/delta_template.py``).
+The bytes stay the same in both directions, except for a few repairs: the name of the model, and those of each API. Only
+the events that matter are decoded: the first and last ones, usage and errors. A block of deltas is recognised by its
+bytes (``wire/delta_template.py``).
 
 The first events carry nothing for the client, and are held until the next one, so that another attempt may still
 replace this one.
@@ -79,17 +79,14 @@ class NativeRequest:
 
 
 class NativeAPI(Protocol):
-    """One request in the format of an API: what has to be repaired, and the API's form of errors. ``model`` is the name
-    that a response has to carry; None keeps that of the upstream."""
+    """One request in the format of an API: the readers of its response, and the API's form of errors. ``model`` is the
+    name that a response has to carry; None keeps that of the upstream."""
 
     endpoint: Endpoint
 
     @property
     def lines(self) -> bytes:
         """Header lines for the upstream, each ended by CRLF."""
-
-    def repairs(self, fields: Fields) -> Fields:
-        """Returns the fields of the request that have to change."""
 
     def reader(self, model: str | None) -> Reader:
         """Returns a reader for one stream."""
@@ -119,12 +116,11 @@ class NativeTranslation:
         self.endpoint = api.endpoint
         self.lines = api.lines
         self.streams = request.stream
-        changes = api.repairs(request.fields)
         self._model = None
+        self.body = request.body
         if request.model != upstream_model:
             self._model = request.model
-            changes["model"] = msgspec.Raw(_encode(upstream_model))
-        self.body = _encode({**request.fields, **changes}) if changes else request.body
+            self.body = request.renamed(upstream_model).body
 
     def prepare(self) -> Preparation:
         raise AssertionError("an endpoint of its own needs no preparation")

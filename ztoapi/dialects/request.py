@@ -14,13 +14,17 @@ import msgspec
 
 from ztoapi.dialects.field_errors import REMEDIES, field_error, invalid_json, missing
 from ztoapi.dialects.lenient import replace_halves
+from ztoapi.dialects.value_count import has_more_values
 from ztoapi.errors import ApiError
+from ztoapi.wire.limits import BODY_VALUES, LARGE_BODY_BYTES, LARGE_CHAT_BODY_BYTES, LARGE_CHAT_ELEMENTS
 
 __all__ = [
     "MAX_MODEL_CHARACTERS",
     "ChatRequest",
     "Element",
     "MessageHead",
+    "check_values",
+    "decode_large_request",
     "decode_request",
     "decode_value",
     "read_body",
@@ -133,6 +137,16 @@ class ChatRequest:
             fields = self._fields = _read_fields(self.body)
         return fields
 
+    @property
+    def is_large(self) -> bool:
+        """Whether its translation may take milliseconds, because it has many messages, tools or content parts."""
+        size = len(self.body)
+        if size <= LARGE_BODY_BYTES:
+            return False
+        if size > LARGE_CHAT_BODY_BYTES or self.members is None:
+            return True
+        return sum(len(value) for value in self.members.values() if isinstance(value, list)) > LARGE_CHAT_ELEMENTS
+
     def renamed(self, model: str) -> "ChatRequest":
         """Returns the request for another model."""
         fields = {**self.fields, "model": msgspec.Raw(_encode(model))}
@@ -174,9 +188,34 @@ def decode_request(body: bytes | bytearray) -> ChatRequest:
     return request
 
 
-def read_body(body: bytes | bytearray) -> tuple[bytes | bytearray, dict[str, msgspec.Raw]]:
-    """Returns a request body, with U+FFFD for half surrogates, and its top-level members. Raises ApiError (400)."""
+def decode_large_request(body: bytes | bytearray) -> ChatRequest:
+    """Same as :func:`decode_request`. Raises ApiError (413) for too many values."""
     require_utf8(body)
+    check_values(body)
+    return decode_request(body)
+
+
+def check_values(body: bytes | bytearray) -> None:
+    """Raises ApiError (413) for a body with more than ``BODY_VALUES`` values, with the name of the largest field."""
+    # With its comma, a value takes two bytes at least.
+    if len(body) <= 2 * BODY_VALUES or not has_more_values(body, BODY_VALUES):
+        return
+    fields = _read_fields(body)
+    name = max(fields, key=lambda name: len(memoryview(fields[name])))
+    raise ApiError(
+        f"{name} is too large: a request may have {BODY_VALUES} JSON values; send fewer, or longer texts",
+        status=413,
+        code="request_too_large",
+        param=name,
+    )
+
+
+def read_body(body: bytes | bytearray, *, bounded: bool = True) -> tuple[bytes | bytearray, dict[str, msgspec.Raw]]:
+    """Returns a request body, with U+FFFD for half surrogates, and its top-level members. Raises ApiError: 400, or 413
+    for too many values if ``bounded``."""
+    require_utf8(body)
+    if bounded:
+        check_values(body)
     try:
         return body, _read_fields(body)
     except ApiError as error:

@@ -1,8 +1,10 @@
 """POST /v1/chat/completions."""
 
-from ztoapi.dialects.request import decode_request
+from ztoapi.dialects.request import ChatRequest, decode_large_request, decode_request
 from ztoapi.relay.completions import Completions
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.large_bodies import LargeBodies
+from ztoapi.wire.limits import LARGE_BODY_BYTES, LARGE_CHAT_BODY_BYTES
 
 __all__ = ["ChatHandler"]
 
@@ -11,12 +13,24 @@ class ChatHandler:
     """Serves chat requests by ``completions``. ``default_stream`` is the value of ``stream`` for requests without
     it."""
 
-    def __init__(self, completions: Completions, *, default_stream: bool) -> None:
+    def __init__(self, completions: Completions, bodies: LargeBodies, *, default_stream: bool) -> None:
         self._completions = completions
+        self._bodies = bodies
         self._default_stream = default_stream
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
-        request = decode_request(exchange.request.body)
+        body, size = exchange.request.body, exchange.record.bytes_in
+        if size <= LARGE_BODY_BYTES:
+            self._serve(exchange, decode_request(body))
+        elif size <= LARGE_CHAT_BODY_BYTES:
+            self._serve_large(exchange, decode_request(body))
+        else:
+            self._bodies.decode(exchange, decode_large_request, self._serve_large)
+
+    def _serve_large(self, exchange: Exchange, request: ChatRequest) -> None:
+        self._serve(exchange, request, large=request.is_large)
+
+    def _serve(self, exchange: Exchange, request: ChatRequest, *, large: bool = False) -> None:
         stream = self._default_stream if request.stream is None else request.stream
-        self._completions.serve(exchange, request, exchange, stream=stream)
+        self._completions.serve(exchange, request, exchange, stream=stream, large=large)

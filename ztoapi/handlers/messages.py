@@ -9,15 +9,18 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.apis.messages.native import NativeMessages
+from ztoapi.apis.messages.context import MessagesContext
+from ztoapi.apis.messages.native import NativeMessages, without_billing
 from ztoapi.apis.messages.request import Find, decode, decode_count
 from ztoapi.apis.messages.writer import MessageWriter
-from ztoapi.apis.native import NativeRequest
+from ztoapi.apis.tokens import prompt_weight
+from ztoapi.dialects.request import ChatRequest
 from ztoapi.relay.completions import Completions
-from ztoapi.relay.native import NativeEndpoints
+from ztoapi.relay.native import NativeEndpoints, NativePrompt
 from ztoapi.relay.prompt_tokens import PromptTokens
 from ztoapi.relay.translated_response import TranslatedResponse
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.large_bodies import LargeBodies
 
 __all__ = ["MessagesHandler"]
 
@@ -32,6 +35,14 @@ class _Count(msgspec.Struct):
     input_tokens: int
 
 
+class _Chat(msgspec.Struct, gc=False):
+    """A request that is translated, and the weight of its prompt."""
+
+    request: ChatRequest
+    context: MessagesContext
+    weight: int
+
+
 class MessagesHandler:
     """Serves requests of the Messages API by ``completions``, or by the endpoints of upstreams that are ``native``.
 
@@ -42,12 +53,14 @@ class MessagesHandler:
     def __init__(
         self,
         completions: Completions,
+        bodies: LargeBodies,
         native: NativeEndpoints,
         find: Find,
         tokens: PromptTokens,
         next_id: Callable[[], str],
     ) -> None:
         self._completions = completions
+        self._bodies = bodies
         self._native = native
         self._find = find
         self._tokens = tokens
@@ -55,42 +68,59 @@ class MessagesHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
-        native = self._native.read(exchange)
+        self._bodies.decode(exchange, self._read, self._serve)
+
+    def _read(self, body: bytes | bytearray) -> _Chat | NativePrompt:
+        native = self._native.read(body)
         if native is not None:
-            self._pass_on(exchange, native)
+            native.request = without_billing(native.request)
+            return native
+        request, context = decode(body, self._find)
+        return _Chat(request, context, prompt_weight(request))
+
+    def _serve(self, exchange: Exchange, read: _Chat | NativePrompt) -> None:
+        request = read.request
+        tokens = self._tokens.estimate_and_compare(request.model, read.weight, exchange)
+        context_tokens = self._find(request.model).context_tokens
+        headers = _request_id(exchange)
+        if isinstance(read, NativePrompt):
+            api = NativeMessages(exchange.request.headers, tokens, exchange.request_id, context_tokens)
+            self._native.serve(exchange, read.request, api, headers=headers)
             return
-        request, context = decode(exchange.request.body, self._find)
         writer = MessageWriter(
-            context,
+            read.context,
             f"msg_{self._next_id()}",
-            self._tokens.estimate_and_compare(request, exchange),
+            tokens,
             exchange.request_id,
-            self._find(request.model).context_tokens,
+            context_tokens,
             self._completions.max_response_bytes,
         )
-        headers = _request_id(exchange)
-        if context.dropped:
-            warning = _UNSAFE.sub("?", "; ".join(context.dropped))[:_MAX_WARNING_CHARACTERS]
+        if read.context.dropped:
+            warning = _UNSAFE.sub("?", "; ".join(read.context.dropped))[:_MAX_WARNING_CHARACTERS]
             headers += b"x-ztoapi-warning: %b\r\n" % warning.encode("ascii")
         self._completions.serve(
             exchange,
-            request,
+            read.request,
             TranslatedResponse(exchange, writer, headers),
-            stream=bool(request.stream),
+            stream=bool(read.request.stream),
+            large=read.request.is_large,
         )
-
-    def _pass_on(self, exchange: Exchange, request: NativeRequest) -> None:
-        headers = exchange.request.headers
-        tokens = self._tokens.estimate_native(request, exchange)
-        api = NativeMessages(headers, tokens, exchange.request_id, self._find(request.model).context_tokens)
-        self._native.serve(exchange, request, api, headers=_request_id(exchange))
 
     def handle_count(self, exchange: Exchange) -> None:
         """Responds with the estimated number of tokens of a prompt. Raises ApiError for an invalid request."""
-        request = decode_count(exchange.request.body)
-        exchange.record.model = request.model
-        count = _Count(self._tokens.estimate(request))
+        self._bodies.decode(exchange, _read_count, self._count)
+
+    def _count(self, exchange: Exchange, prompt: tuple[str, int]) -> None:
+        model, weight = prompt
+        exchange.record.model = model
+        count = _Count(self._tokens.estimate(model, weight))
         exchange.respond(200, _encode(count), headers=_request_id(exchange))
+
+
+def _read_count(body: bytes | bytearray) -> tuple[str, int]:
+    """Returns the model and the weight of a prompt."""
+    request = decode_count(body)
+    return request.model, prompt_weight(request)
 
 
 def _request_id(exchange: Exchange) -> bytes:

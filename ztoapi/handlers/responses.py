@@ -9,29 +9,38 @@ from typing import TypeAlias
 
 import msgspec
 
-from ztoapi.apis.native import NativeRequest
 from ztoapi.apis.responses.errors import error_body
 from ztoapi.apis.responses.events import ResponseWriter
 from ztoapi.apis.responses.native import NativeResponses
-from ztoapi.apis.responses.request import ResponsesRequest
+from ztoapi.apis.responses.request import ResponseContext, ResponsesRequest
 from ztoapi.apis.responses.response_object import input_tokens_body
 from ztoapi.apis.responses.stored import record, without_store
+from ztoapi.apis.tokens import prompt_weight
 from ztoapi.config.model import ClientKey
 from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
-from ztoapi.dialects.request import decode_value
+from ztoapi.dialects.request import ChatRequest, decode_value
 from ztoapi.errors import ApiError
 from ztoapi.relay.completions import Completions
-from ztoapi.relay.native import NativeEndpoints
+from ztoapi.relay.native import NativeEndpoints, NativePrompt
 from ztoapi.relay.prompt_tokens import PromptTokens
 from ztoapi.relay.translated_response import TranslatedResponse
 from ztoapi.server.authorization import owner_of
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.large_bodies import LargeBodies
 from ztoapi.server.responses import error_headers
 from ztoapi.store.response_store import ResponseStore
 
 __all__ = ["ResponsesHandler", "responses_errors"]
 
 History: TypeAlias = Sequence[msgspec.Raw] | None
+
+
+class _Translated(msgspec.Struct, gc=False):
+    """A request as a chat request, and the weight of its prompt."""
+
+    chat: ChatRequest
+    context: ResponseContext
+    weight: int
 
 
 class ResponsesHandler:
@@ -45,6 +54,7 @@ class ResponsesHandler:
     def __init__(
         self,
         completions: Completions,
+        bodies: LargeBodies,
         native: NativeEndpoints,
         find: Callable[[str], ModelCapabilities],
         tokens: PromptTokens,
@@ -54,6 +64,7 @@ class ResponsesHandler:
         store: ResponseStore | None,
     ) -> None:
         self._completions = completions
+        self._bodies = bodies
         self._native = native
         self._find = find
         self._tokens = tokens
@@ -64,21 +75,29 @@ class ResponsesHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
-        native = self._native.read(exchange)
-        if native is not None:
-            self._pass_on(exchange, native)
-            return
-        self._after_look_up(exchange, ResponsesRequest(exchange.request.body), self._serve)
+        self._bodies.decode(exchange, self._read, self._look_up_or_pass_on)
 
-    def _pass_on(self, exchange: Exchange, request: NativeRequest) -> None:
-        self._tokens.estimate_native(request, exchange)
+    def _read(self, body: bytes | bytearray) -> ResponsesRequest | NativePrompt:
+        return self._native.read(body) or ResponsesRequest(body)
+
+    def _look_up_or_pass_on(self, exchange: Exchange, read: ResponsesRequest | NativePrompt) -> None:
+        if isinstance(read, NativePrompt):
+            self._pass_on(exchange, read)
+        else:
+            self._after_look_up(exchange, read, self._translate)
+
+    def _pass_on(self, exchange: Exchange, read: NativePrompt) -> None:
+        request = read.request
+        self._tokens.estimate_and_compare(request.model, read.weight, exchange)
         key = decode_value(request.fields, "prompt_cache_key", str)
         session = key.encode() if key else None
         self._native.serve(exchange, request, NativeResponses(), session=session)
 
     def handle_count(self, exchange: Exchange) -> None:
         """Responds with the estimated number of tokens of an input. Raises ApiError for an invalid request."""
-        request = ResponsesRequest(exchange.request.body, counts=True)
+        self._bodies.decode(exchange, partial(ResponsesRequest, counts=True), self._look_up_and_count)
+
+    def _look_up_and_count(self, exchange: Exchange, request: ResponsesRequest) -> None:
         exchange.record.model = request.model
         self._after_look_up(exchange, request, self._count)
 
@@ -105,28 +124,49 @@ class ResponsesHandler:
         record = await store.get(owner_of(exchange.request.headers, self._key_of(exchange)), previous)
         serve(exchange, request, None if record is None else record.history())
 
-    def _serve(self, exchange: Exchange, request: ResponsesRequest, history: History) -> None:
+    def _translate(self, exchange: Exchange, request: ResponsesRequest, history: History) -> None:
         store = self._store if request.store and self._store is not None and self._store.up else None
-        chat, context = request.chat(self._find(request.model), history=history, stored=store is not None)
+        translate = partial(_translated, request, self._find(request.model), history, stored=store is not None)
+        serve = partial(self._serve, exchange, request, history, store)
+        self._bodies.translate(exchange, request.size(history), translate, serve)
+
+    def _serve(
+        self,
+        exchange: Exchange,
+        request: ResponsesRequest,
+        history: History,
+        store: ResponseStore | None,
+        translated: _Translated,
+    ) -> None:
         unique = self._next_id()
-        writer = ResponseWriter(context, unique, self._clock, self._completions.max_response_bytes)
+        writer = ResponseWriter(translated.context, unique, self._clock, self._completions.max_response_bytes)
         keep = None
         if store is not None:
             owner = owner_of(exchange.request.headers, self._key_of(exchange))
             keep = partial(_keep, store, owner, unique, writer, history or (), request.items)
-        self._tokens.estimate_and_compare(chat, exchange)
+        self._tokens.estimate_and_compare(request.model, translated.weight, exchange)
         key = request.session_key
         self._completions.serve(
             exchange,
-            chat,
+            translated.chat,
             TranslatedResponse(exchange, writer, on_complete=keep),
             stream=request.stream,
             session=key.encode() if key else None,
+            large=translated.chat.is_large,
         )
 
     def _count(self, exchange: Exchange, request: ResponsesRequest, history: History) -> None:
-        chat, _ = request.chat(UNKNOWN, history=history)
-        exchange.respond(200, input_tokens_body(self._tokens.estimate(chat)))
+        translate = partial(_translated, request, UNKNOWN, history, stored=False)
+        respond = partial(self._respond_count, exchange, request.model)
+        self._bodies.translate(exchange, request.size(history), translate, respond)
+
+    def _respond_count(self, exchange: Exchange, model: str, translated: _Translated) -> None:
+        exchange.respond(200, input_tokens_body(self._tokens.estimate(model, translated.weight)))
+
+
+def _translated(request: ResponsesRequest, model: ModelCapabilities, history: History, *, stored: bool) -> _Translated:
+    chat, context = request.chat(model, history=history, stored=stored)
+    return _Translated(chat, context, prompt_weight(chat))
 
 
 async def _keep(

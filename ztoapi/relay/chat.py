@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import Final, Protocol
 
 import httpx
 import msgspec
@@ -27,6 +27,7 @@ from ztoapi.relay.upstreams import Upstream
 from ztoapi.relay.zread import prepare
 from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.large_bodies import LargeBodies
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
 
@@ -34,8 +35,6 @@ __all__ = ["ChatRelays"]
 
 _MAX_TARGETS: Final = 1024
 """Requested models whose targets are kept, about 1 KiB each. Names come from clients; a full map is cleared."""
-
-R_contra = TypeVar("R_contra", contravariant=True)
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -59,6 +58,7 @@ class ChatRelays:
         config: Config,
         upstreams: Mapping[str, Upstream],
         client: Client,
+        bodies: LargeBodies,
         control: httpx.AsyncClient,
         next_id: Callable[[], str],
         clock: Callable[[], float],
@@ -67,6 +67,7 @@ class ChatRelays:
         self.config = config
         self._capabilities = {name: catalogue.capabilities(each.platform.dialect) for name, each in upstreams.items()}
         self._client = client
+        self._bodies = bodies
         self._control = control
         self._upstreams = upstreams
         self._routes = RouteTable(config)
@@ -111,22 +112,20 @@ class ChatRelays:
         session: bytes | None,
         fallbacks: tuple[str, ...],
         on_failure: OnFailure | None = None,
+        translation: Translation | None = None,
     ) -> None:
         """Sends ``request`` to the upstream of its model, for a stream if ``stream``. ``session`` applies unless the
-        request has the session header; the models ``fallbacks`` replace one that fails. Raises ApiError if the request
-        is not possible with this upstream."""
+        request has the session header; the models ``fallbacks`` replace one that fails. ``translation`` is the one of
+        :meth:`translator` if that has been called. Raises ApiError if the request is not possible with this
+        upstream."""
         if fallbacks:
-            again = partial(self.send, downstream=downstream, stream=stream, session=session, fallbacks=())
-            on_failure = _Fallbacks(again, request, downstream, fallbacks, self.options.timeouts.total).failed
+            send = partial(self._send_renamed, request, downstream, stream, session)
+            on_failure = _Fallbacks(send, downstream, fallbacks, self.options.timeouts.total).failed
         model = request.model
         target = self._targets.get(model) or self._target(model)
         upstream = target.upstream
-        context = target.whole
-        if stream:
-            context = target.streamed
-            if downstream.loop.time() < upstream.no_usage_until:
-                context = msgspec.structs.replace(context, count_usage=False)
-        translation = target.translate(request, context)
+        if translation is None:
+            translation = target.translate(request, self._context(target, downstream, stream))
         calls: Prepare | None = None
         if translation.prepares:
             calls = partial(prepare, self._control, self._clock, upstream.platform.base_url, translation)
@@ -135,6 +134,19 @@ class ChatRelays:
         downstream.record.served_model = model
         relay = Relay(downstream, self._client, self.options)
         relay.start(upstream, translation, target.model, stream, session, calls, on_failure)
+
+    def translator(self, request: ChatRequest, downstream: Downstream, stream: bool) -> Callable[[], Translation]:
+        """Returns the function that translates ``request`` for :meth:`send`. Another thread may call it."""
+        target = self._target(request.model)
+        return partial(target.translate, request, self._context(target, downstream, stream))
+
+    @staticmethod
+    def _context(target: _Target, downstream: Downstream, stream: bool) -> TranslationContext:
+        if not stream:
+            return target.whole
+        if downstream.loop.time() < target.upstream.no_usage_until:
+            return msgspec.structs.replace(target.streamed, count_usage=False)
+        return target.streamed
 
     def send_native(
         self,
@@ -148,8 +160,8 @@ class ChatRelays:
         """Sends ``request`` as it is to the endpoint of ``api`` at the upstream of its model, which must have one. The
         others are as in :meth:`send`."""
         if fallbacks:
-            again = partial(self.send_native, api=api, downstream=downstream, session=session, fallbacks=())
-            on_failure = _Fallbacks(again, request, downstream, fallbacks, self.options.timeouts.total).failed
+            send = partial(self._send_native_renamed, request, api, downstream, session)
+            on_failure = _Fallbacks(send, downstream, fallbacks, self.options.timeouts.total).failed
         target = self._target(request.model)
         translation = NativeTranslation(api, request, target.route.upstream)
         if target.upstream.has_choice:
@@ -163,6 +175,34 @@ class ChatRelays:
         upstream = self._upstreams[platform]
         session = self._session(exchange, None) if upstream.has_choice else None
         PassthroughRelay(exchange, self._client, upstream, self.options, path, session).start()
+
+    async def _send_renamed(
+        self,
+        request: ChatRequest,
+        downstream: Downstream,
+        stream: bool,
+        session: bytes | None,
+        model: str,
+        on_failure: OnFailure,
+    ) -> None:
+        translation = None
+        if request.is_large:
+            request = await self._bodies.run(partial(request.renamed, model))
+            translation = await self._bodies.run(self.translator(request, downstream, stream))
+        else:
+            request = request.renamed(model)
+        self.send(request, downstream, stream, session, (), on_failure, translation)
+
+    async def _send_native_renamed(
+        self,
+        request: NativeRequest,
+        api: NativeAPI,
+        downstream: Downstream,
+        session: bytes | None,
+        model: str,
+        on_failure: OnFailure,
+    ) -> None:
+        self.send_native(request.renamed(model), api, downstream, session, (), on_failure)
 
     def _session(self, downstream: Downstream, session: bytes | None) -> bytes | None:
         headers = downstream.request.headers
@@ -203,32 +243,20 @@ class ChatRelays:
         return _Target(route, upstream, name, dialect.translate, streamed, whole)
 
 
-class _Renamable(Protocol):
-    """A request that can be sent to another model."""
+class _Send(Protocol):
+    """Sends a request to the upstream of another model. Raises ApiError if that is not possible."""
 
-    def renamed(self, model: str) -> Self: ...
-
-
-R = TypeVar("R", bound=_Renamable)
+    async def __call__(self, model: str, on_failure: OnFailure) -> None: ...
 
 
-class _Send(Protocol[R_contra]):
-    """Sends a request to the upstream of its model. Raises ApiError if that is not possible."""
+class _Fallbacks:
+    """The ``models`` that replace the one of a request if it fails, in order, within ``seconds`` from the start of the
+    request. ``send`` sends the request for one of them; ``downstream`` gets the response."""
 
-    def __call__(self, request: R_contra, *, on_failure: OnFailure | None) -> None: ...
+    __slots__ = ("_downstream", "_first_error", "_models", "_seconds", "_send")
 
-
-class _Fallbacks(Generic[R]):
-    """The ``models`` that replace the one of ``request`` if it fails, in order, within ``seconds`` from the start of
-    the request. ``send`` sends the request for one of them; ``downstream`` gets the response."""
-
-    __slots__ = ("_downstream", "_first_error", "_models", "_request", "_seconds", "_send")
-
-    def __init__(
-        self, send: _Send[R], request: R, downstream: Downstream, models: tuple[str, ...], seconds: float
-    ) -> None:
+    def __init__(self, send: _Send, downstream: Downstream, models: tuple[str, ...], seconds: float) -> None:
         self._send = send
-        self._request = request
         self._downstream = downstream
         self._models = models
         self._seconds = seconds
@@ -241,18 +269,20 @@ class _Fallbacks(Generic[R]):
             if not error.elsewhere:
                 return False
             self._first_error = error
-        downstream = self._downstream
+        self._downstream.spawn(self._send_to_next(self._first_error))
+        return True
+
+    async def _send_to_next(self, first_error: UpstreamError) -> None:
         while self._models and self._seconds_left() > 0.0:
             model, *others = self._models
             self._models = tuple(others)
             try:
-                self._send(self._request.renamed(model), on_failure=self.failed)
+                await self._send(model, self.failed)
             except ApiError:
                 # The request is not possible with this model, such as one without a repository for zread.
                 continue
-            return True
-        downstream.fail(self._first_error)
-        return True
+            return
+        self._downstream.fail(first_error)
 
     def _seconds_left(self) -> float:
         downstream = self._downstream

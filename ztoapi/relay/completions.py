@@ -21,6 +21,7 @@ from ztoapi.relay.permissions import check_models
 from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.server.authorization import owner_of
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.large_bodies import LargeBodies
 
 __all__ = ["Completions"]
 
@@ -38,12 +39,14 @@ class Completions:
         self,
         config: Config,
         relays: ChatRelays,
+        bodies: LargeBodies,
         key_of: Callable[[Exchange], ClientKey | None],
         limits: RateLimits | None,
         cache: ResponseCache | None,
     ) -> None:
         self._config = config
         self._relays = relays
+        self._bodies = bodies
         self._key_of = key_of
         self._limits = limits
         self._cache = cache
@@ -60,11 +63,16 @@ class Completions:
         *,
         stream: bool,
         session: bytes | None = None,
+        large: bool = False,
     ) -> None:
         """Serves ``request``; the response goes to ``downstream``, as a stream if ``stream``. Requests with the same
-        ``session`` use the same credential if possible. Raises ApiError for a request that is not possible."""
+        ``session`` use the same credential if possible. ``large`` is :attr:`ChatRequest.is_large`. Raises ApiError for
+        a request that is not possible."""
         exchange.record.model = request.model
         key = self._key_of(exchange)
+        if large:
+            exchange.spawn(self._serve_large(exchange, request, key, downstream, stream, session))
+            return
         if key is not None and key.models:
             request = self._permitted(request, key)
         if self._limits is None or self._limits.enter(exchange, key, request):
@@ -72,6 +80,32 @@ class Completions:
         else:
             begin = partial(self._begin, exchange, request, key, downstream, stream, session)
             exchange.spawn(self._limits.enter_later(exchange, key, request, begin))
+
+    async def _serve_large(
+        self,
+        exchange: Exchange,
+        request: ChatRequest,
+        key: ClientKey | None,
+        downstream: MarkedDownstream,
+        stream: bool,
+        session: bytes | None,
+    ) -> None:
+        """Same as :meth:`serve`, with the work on the body in the thread for large ones."""
+        run = self._bodies.run
+        if key is not None and key.models:
+            request = await run(partial(self._permitted, request, key))
+        if self._limits is not None and not self._limits.enter(exchange, key, request):
+            await self._limits.wait_to_enter(exchange, key, request)
+        fallbacks = self._fallbacks(request, key)
+        translation = await run(self._relays.translator(request, downstream, stream))
+        send = partial(
+            self._relays.send, request, stream=stream, session=session, fallbacks=fallbacks, translation=translation
+        )
+        if self._cache is None:
+            send(downstream)
+            return
+        use, cache_key = await run(partial(self._cache_use, exchange, request, key, fallbacks, stream))
+        self._cache.serve(downstream, cache_key, use, stream=stream, send=send)
 
     def _begin(
         self,
@@ -82,21 +116,26 @@ class Completions:
         stream: bool,
         session: bytes | None,
     ) -> None:
-        fallbacks = self._relays.fallbacks(request.model, key) if self._config.fallbacks else ()
+        fallbacks = self._fallbacks(request, key)
         if self._cache is None:
             self._relays.send(request, downstream, stream, session, fallbacks)
             return
+        use, cache_key = self._cache_use(exchange, request, key, fallbacks, stream)
+        # A lambda would make cells of these variables, in requests without a cache too.
+        send = partial(self._relays.send, request, stream=stream, session=session, fallbacks=fallbacks)
+        self._cache.serve(downstream, cache_key, use, stream=stream, send=send)
+
+    def _fallbacks(self, request: ChatRequest, key: ClientKey | None) -> tuple[str, ...]:
+        return self._relays.fallbacks(request.model, key) if self._config.fallbacks else ()
+
+    def _cache_use(
+        self, exchange: Exchange, request: ChatRequest, key: ClientKey | None, fallbacks: tuple[str, ...], stream: bool
+    ) -> tuple[Use, bytes | None]:
+        """Returns how the request may use the cache, and its cache key."""
         _, upstream = self._relays.find(request.model)
         repeatable = DIALECTS[upstream.platform.dialect].repeatable
         use = use_of(request, exchange.request.headers, repeatable=repeatable)
-        self._cache.serve(
-            downstream,
-            None if use is Use.NONE else self._cache_key(exchange, request, stream, fallbacks, key),
-            use,
-            stream=stream,
-            # A lambda would make cells of these variables, in requests without a cache too.
-            send=partial(self._relays.send, request, stream=stream, session=session, fallbacks=fallbacks),
-        )
+        return use, None if use is Use.NONE else self._cache_key(exchange, request, stream, fallbacks, key)
 
     def _cache_key(
         self, exchange: Exchange, request: ChatRequest, stream: bool, fallbacks: tuple[str, ...], key: ClientKey | None

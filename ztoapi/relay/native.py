@@ -6,7 +6,10 @@
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from ztoapi.apis.native import NativeAPI, NativeRequest
+from ztoapi.apis.tokens import native_weight
 from ztoapi.config.model import ClientKey, Config, Platform
 from ztoapi.errors import ApiError
 from ztoapi.relay.chat import ChatRelays
@@ -16,7 +19,14 @@ from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.stream import ResponseStream
 
-__all__ = ["NativeEndpoints", "NativeResponse"]
+__all__ = ["NativeEndpoints", "NativePrompt", "NativeResponse"]
+
+
+class NativePrompt(msgspec.Struct, gc=False):
+    """A request, and the weight of its prompt (``apis/tokens.py``)."""
+
+    request: NativeRequest
+    weight: int
 
 
 class NativeEndpoints:
@@ -43,12 +53,12 @@ class NativeEndpoints:
         """Returns whether the upstream of ``model`` serves the API."""
         return self._url(self._relays.find(model)[1].platform) is not None
 
-    def read(self, exchange: Exchange) -> NativeRequest | None:
+    def read(self, body: bytes | bytearray) -> NativePrompt | None:
         """Returns the request, if the upstream of its model serves the API. Raises ApiError for an invalid one."""
         if not self._available:
             return None
-        request = NativeRequest(exchange.request.body)
-        return request if self.serves(request.model) else None
+        request = NativeRequest(body)
+        return NativePrompt(request, native_weight(request.fields)) if self.serves(request.model) else None
 
     def serve(
         self,

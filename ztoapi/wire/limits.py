@@ -11,9 +11,13 @@ import msgspec
 from ztoapi.option import Option, Range, Seconds, SecondsOrZero
 
 __all__ = [
+    "BODY_VALUES",
     "CHUNK_LINE_BYTES",
     "CHUNK_OVERHEAD_BYTES",
     "HIGH_WATER_BYTES",
+    "LARGE_BODY_BYTES",
+    "LARGE_CHAT_BODY_BYTES",
+    "LARGE_CHAT_ELEMENTS",
     "LINGER_BYTES",
     "LOW_WATER_BYTES",
     "PIPELINE_BYTES",
@@ -51,6 +55,18 @@ TURN_BULK_BYTES: Final = 131072
 250 KiB from a connection that sends fast, before any other connection has its turn."""
 UNUSED_BODY_BYTES: Final = 16384
 """Body of a request whose method gives it no meaning, such as GET. It is read and dropped. Above it: 413."""
+LARGE_BODY_BYTES: Final = 65536
+"""A larger request body is decoded and translated in a thread, so that other connections have their turns meanwhile. At
+this size the densest body, 2,000 messages of two fields, takes 10 ms."""
+LARGE_CHAT_BODY_BYTES: Final = 524288
+"""The same for the bodies of chats and embeddings, which are only decoded as far as routing requires: 7 ms at most."""
+LARGE_CHAT_ELEMENTS: Final = 1024
+"""Messages and tools of a chat above ``LARGE_BODY_BYTES`` beyond which it is translated in the thread. Below, the
+translation takes at most 2 ms."""
+BODY_VALUES: Final = 262144
+"""JSON values in a request body: objects, lists, and all that they contain. Above it: 413. A conversation of 20,000
+messages with tool calls has 240,000. A decoder takes at most 25 ms for so many, and cannot be interrupted. Embeddings
+are not bounded, because their values are not decoded."""
 UNCOUNTED_BYTES: Final = 16384
 """Bytes that each connection may buffer without being counted toward `max_buffered_bytes`: most requests are smaller,
 and counting them would cost more than it bounds."""

@@ -14,14 +14,14 @@ import msgspec
 from ztoapi.apis.messages.content import BILLING
 from ztoapi.apis.messages.errors import describe_length, error_event
 from ztoapi.apis.messages.fold import fold
-from ztoapi.apis.native import Fields, NativeReader, decode_fields, rename
+from ztoapi.apis.native import Fields, NativeReader, NativeRequest, decode_fields, rename
 from ztoapi.dialects.lenient import restore_halves
 from ztoapi.dialects.reader import Count, Usage
 from ztoapi.dialects.translate import Endpoint
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import ApiError, malformed
 
-__all__ = ["NativeMessages"]
+__all__ = ["NativeMessages", "without_billing"]
 
 _VERSION: Final = b"2023-06-01"
 _PASSED_ON: Final = (b"anthropic-beta",)
@@ -60,12 +60,6 @@ class NativeMessages:
         self._request_id = request_id
         self._context_tokens = context_tokens
         self.lines = _lines(headers)
-
-    def repairs(self, fields: Fields) -> Fields:
-        system = fields.get("system")
-        if system is None or BILLING.encode() not in bytes(system):
-            return {}
-        return {"system": msgspec.Raw(_encode(_without_billing(_decode_any(system))))}
 
     def reader(self, model: str | None) -> "_MessagesReader":
         return _MessagesReader(model, self._input_tokens)
@@ -198,7 +192,15 @@ def _lines(headers: Mapping[bytes, bytes]) -> bytes:
     return b"".join(lines)
 
 
-def _without_billing(system: object) -> object:
+def without_billing(request: NativeRequest) -> NativeRequest:
+    """Returns a request without the billing line in its system prompt. Raises ApiError."""
+    system = request.fields.get("system")
+    if system is None or BILLING.encode() not in bytes(system):
+        return request
+    return request.replaced({"system": msgspec.Raw(_encode(_cleaned(_decode_any(system))))})
+
+
+def _cleaned(system: object) -> object:
     """Returns a system prompt without its billing line, and without a block that has nothing else."""
     if isinstance(system, str):
         return _rest(system)

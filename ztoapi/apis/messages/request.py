@@ -22,7 +22,7 @@ from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT
 from ztoapi.dialects.field_errors import field_error, invalid_json, missing
 from ztoapi.dialects.lenient import replace_halves
-from ztoapi.dialects.request import ChatRequest, decode_value, require_utf8
+from ztoapi.dialects.request import ChatRequest, check_values, decode_value, require_utf8
 from ztoapi.errors import ApiError
 
 __all__ = ["decode", "decode_count"]
@@ -35,26 +35,26 @@ _NO_MESSAGES: Final = msgspec.Raw(b"[]")
 _THINKING: Final = ("enabled", "adaptive", "between_tools", "disabled")
 
 
-class _Thinking(msgspec.Struct):
+class _Thinking(msgspec.Struct, gc=False):
     type: str
     display: str | None = None
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(msgspec.Struct, gc=False):
     user_id: str | None = None
 
 
-class _OutputFormat(msgspec.Struct):
+class _OutputFormat(msgspec.Struct, gc=False):
     type: str
     schema: msgspec.Raw = ABSENT
 
 
-class _OutputConfig(msgspec.Struct):
+class _OutputConfig(msgspec.Struct, gc=False):
     effort: str | None = None
     format: _OutputFormat | None = None
 
 
-class _Request(msgspec.Struct):
+class _Request(msgspec.Struct, gc=False):
     model: str
     messages: list[Turn]
     max_tokens: float | None = None
@@ -105,6 +105,7 @@ def decode_count(body: bytes | bytearray) -> ChatRequest:
 
 def _read(body: bytes | bytearray) -> _Request:
     require_utf8(body)
+    check_values(body)
     try:
         try:
             request = _decode(body)

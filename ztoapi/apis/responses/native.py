@@ -50,9 +50,6 @@ class NativeResponses:
         self._number = -1
         """The ``sequence_number`` of the last event that was decoded."""
 
-    def repairs(self, fields: Fields) -> Fields:
-        return {}
-
     def reader(self, model: str | None) -> "_ResponsesReader":
         return _ResponsesReader(self, model)
 

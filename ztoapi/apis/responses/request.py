@@ -86,14 +86,15 @@ class ResponsesRequest:
     """
 
     __slots__ = (
-        "_counts", "_fields", "_instructions", "_reasoning", "items", "model", "previous_response_id", "store",
-        "stream",
+        "_counts", "_fields", "_instructions", "_reasoning", "_size", "items", "model", "previous_response_id",
+        "store", "stream",
     )  # fmt: skip
 
     def __init__(self, body: bytes | bytearray, *, counts: bool = False) -> None:
         _, fields = read_body(body)
         self._fields = fields
         self._counts = counts
+        self._size = len(body)
         for name, remedy in _STATEFUL.items():
             if fields.get(name, _NULL) != _NULL:
                 raise ApiError(f"{name} is not supported: {remedy}", param=name, code="unsupported_parameter")
@@ -126,6 +127,10 @@ class ResponsesRequest:
     def session_key(self) -> str | None:
         """The client's key for requests with a common prefix."""
         return decode_value(self._fields, "prompt_cache_key", str)
+
+    def size(self, history: Sequence[msgspec.Raw] | None) -> int:
+        """Returns the bytes of the request and of ``history``."""
+        return self._size + sum(len(memoryview(item)) for item in history or ())
 
     def chat(
         self,
