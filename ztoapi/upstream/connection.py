@@ -3,7 +3,9 @@
 All connections of a worker read into one preallocated buffer. Data goes from there to the sink within the protocol
 callback; data that must wait is copied. So an idle stream holds no buffer, and a read is never larger than the buffer.
 
-A read needs no task, queue or future.
+A read needs no task, queue or future. The work of one turn of the event loop is bounded: a full read is the last of its
+connection, and of a read with many line ends (empty events, comments, chunks of one byte) the rest waits for the next
+turn. Reading is paused meanwhile.
 
 A connection is *idle* (in the pool; ``sink`` is None; it keeps reading, so that a close by the upstream is noticed at
 once) or *busy* with one request.
@@ -33,7 +35,14 @@ from ztoapi.upstream.failures import (
 from ztoapi.upstream.sink import Sink, log_failure, report_end, report_error
 from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ClientWire, ResponseHeads
-from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES, READ_BUFFER_BYTES, SOCKET_BUFFER_BYTES
+from ztoapi.wire.limits import (
+    HIGH_WATER_BYTES,
+    LOW_WATER_BYTES,
+    READ_BUFFER_BYTES,
+    SOCKET_BUFFER_BYTES,
+    SPARSE_READ_BYTES,
+    TURN_LINE_ENDS,
+)
 
 __all__ = ["Owner", "Timeouts", "UpstreamConnection"]
 
@@ -75,6 +84,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_active",
         "_buffer",
         "_first_byte_deadline",
+        "_held",
         "_last_activity",
         "_paused",
         "_resting",
@@ -118,7 +128,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._active = False
         self._paused = False
         self._resting = False
-        """Whether reading waits for the next turn of the loop, after a full read."""
+        """Whether reading waits for the next turn of the loop, after a full or a dense read."""
+        self._held = b""
+        """The part of a dense read that waits for the next turn."""
         self._last_activity = self._sent_at = 0.0
         self._first_byte_deadline = NEVER
         self._total_deadline = NEVER
@@ -193,7 +205,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._paused:
             self._paused = False
             self._active = True
-            if not self._resting:
+            if self._resting:
+                return
+            if self._held:
+                self._resting = True
+                self.loop.call_soon(self._next_turn)
+            else:
                 self.transport.resume_reading()
 
     @property
@@ -234,8 +251,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = self._buffer[:nbytes].tobytes()
-        if nbytes >= READ_BUFFER_BYTES:
-            self._rest()
+        if nbytes > SPARSE_READ_BYTES:
+            data = self._share(data)
         sink = self.sink
         if sink is None:
             # Bytes without a request must not become part of the next response.
@@ -271,20 +288,40 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if wire.complete and self.sink is sink:
             self._complete(sink)
 
-    def _rest(self) -> None:
-        """Stops reading for this turn of the loop.
+    def _share(self, data: bytes) -> bytes:
+        """Returns the part of a read that is for this turn of the loop. If it is not the whole read, or the read has
+        filled the buffer, reading is paused until the next turn.
 
         uvloop reads up to 32 times from an upstream that sends fast before any other connection has its turn.
         """
+        end = _share_bytes(data)
+        if end < len(data):
+            self._held = data[end:]
+        elif len(data) < READ_BUFFER_BYTES:
+            return data
         if not self._paused:
             self.transport.pause_reading()
         self._resting = True
         self.loop.call_soon(self._next_turn)
+        return data[:end]
 
     def _next_turn(self) -> None:
+        if self._held and not self._paused and not self.transport.is_closing():
+            self._continue()
+            if self._held:
+                self.loop.call_soon(self._next_turn)
+                return
         self._resting = False
         if not self._paused and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def _continue(self) -> None:
+        """Handles the next part of a dense read."""
+        held = self._held
+        end = _share_bytes(held)
+        self._held = held[end:]
+        self._buffer[:end] = held[:end]
+        self.buffer_updated(end)
 
     def eof_received(self) -> None:
         sink = self.sink
@@ -297,6 +334,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.undelivered = _is_unacknowledged(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        while self._held and self.sink is not None:
+            self._continue()
         self.deadline = NEVER
         self.owner.connection_closed(self)
         if self.sink is not None:
@@ -379,6 +418,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         uploading = self._upload is not None
         self.sink = self._take = self._upload = None
         self.deadline = NEVER
+        surplus, self._held = self._held, b""
         if self._paused:
             self.resume()
         transport = self.transport
@@ -386,7 +426,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # A response before the whole request was read, such as an early refusal: the upstream may never read the
             # rest, which would delay the next request and a graceful close.
             transport.abort()
-        elif self._wire.keep_alive and not transport.is_closing():
+        elif self._wire.keep_alive and not surplus and not transport.is_closing():
             self.owner.connection_released(self)
         else:
             transport.close()
@@ -407,6 +447,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         current = self.sink or sink
         self.cancel()
         report_error(self.loop, current, internal())
+
+
+def _share_bytes(data: bytes) -> int:
+    """Returns how many bytes of ``data`` are for one turn of the loop."""
+    end = len(data)
+    while end > SPARSE_READ_BYTES and data.count(b"\n", 0, end) + data.count(b"\r", 0, end) > TURN_LINE_ENDS:
+        end //= 2
+    return end
 
 
 def _is_unacknowledged(transport: asyncio.Transport) -> bool:

@@ -25,9 +25,11 @@ __all__ = [
     "RING_BYTES",
     "SOCKET_BUFFER_BYTES",
     "SPARE_RINGS",
+    "SPARSE_READ_BYTES",
     "TRAILER_BYTES",
     "TURN_BULK_BYTES",
     "TURN_FRAMING_BYTES",
+    "TURN_LINE_ENDS",
     "TURN_REQUESTS",
     "UNCOUNTED_BYTES",
     "UNUSED_BODY_BYTES",
@@ -84,6 +86,12 @@ carry 1.3 MB/s over a round trip of 100 ms, fifty times the rate of a model."""
 READ_BUFFER_BYTES: Final = 32768
 """Largest read from an upstream: two of the largest TLS records. A stalled client leaves one such read buffered beside
 its full write buffer."""
+TURN_LINE_ENDS: Final = 2048
+"""CR and LF in one read from an upstream beyond which the rest of the read waits for the next turn of the event loop.
+An empty event in a chunk of its own has six and takes 6 us. A full read of a model's events has 1,000."""
+SPARSE_READ_BYTES: Final = 8192
+"""Largest read from an upstream whose line ends are not counted: nearly every read of a stream is smaller. 2,700 empty
+comments of this size take 4 ms."""
 RING_BYTES: Final = 32768
 """One preallocated ring, which buffers an incomplete event until the rest arrives: as large as a read."""
 SPARE_RINGS: Final = 16
