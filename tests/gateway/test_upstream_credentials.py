@@ -250,15 +250,15 @@ def test_under_total_failure_retries_are_held_to_their_budget() -> None:
         assert stack.application.upstreams["zai"].statistics().retries_refused > 0
 
 
-@pytest.mark.parametrize(("seconds", "attempts"), [("0.12", 1), ("60", 2)])
-def test_a_retry_that_would_not_fit_is_not_made(seconds: str, attempts: int) -> None:
+@pytest.mark.parametrize(("seconds", "attempts", "status"), [("0.9", 1, 429), ("60", 2, 200)])
+def test_a_retry_that_would_not_fit_is_not_made(seconds: str, attempts: int, status: int) -> None:
     with Stack(ZTOAPI_TOTAL_TIMEOUT_SECONDS=seconds, ZTOAPI_MAX_TRIES="2") as stack:
-        assert ask(stack, "glm-4.6:fault=500").status_code == 502
+        assert ask(stack, "glm-4.6:fault=1302:fault_times=1:retry_after=1").status_code == status
         assert stack.record().attempts == attempts
 
 
 def test_all_tries_together_have_the_request_s_time() -> None:
-    with Stack(ZTOAPI_TOTAL_TIMEOUT_SECONDS="1.5") as stack:
+    with Stack(ZTOAPI_TOTAL_TIMEOUT_SECONDS="3") as stack:
         model = "glm-4.6:fault=1302:fault_times=1:retry_after=1:itl=50:tokens=100"
         text = ""
         with (
@@ -269,7 +269,7 @@ def test_all_tries_together_have_the_request_s_time() -> None:
                 text += part
         assert stack.record().attempts == 2
         # A second has gone by before the second try.
-        assert 0 < float(text.rpartition("took longer than ")[2].partition(" s")[0]) <= 0.5
+        assert 0 < float(text.rpartition("took longer than ")[2].partition(" s")[0]) <= 2
 
 
 def test_a_session_stays_with_its_credential() -> None:

@@ -327,19 +327,21 @@ def test_an_idle_client_is_closed_without_a_word(make_serving: MakeServing) -> N
         assert client.rest() == b""
 
 
+LENGTH = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nx"
+CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nx"
+
+
 @pytest.mark.parametrize(
-    "data",
+    ("data", "limits"),
     [
-        b"GET / HTTP/1.1\r\nhost: ",
-        b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nx",
-        b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nx",
+        # The time includes that until the first byte, before which a client is closed without a response.
+        (b"GET / HTTP/1.1\r\nhost: ", Limits(head_timeout_seconds=1.0)),
+        *((data, Limits(body_timeout_seconds=0.05)) for data in (LENGTH, CHUNKED)),
+        *((data, Limits(body_idle_timeout_seconds=0.05)) for data in (LENGTH, CHUNKED)),
     ],
 )
-@pytest.mark.parametrize("limits", [{"body_timeout_seconds": 0.05}, {"body_idle_timeout_seconds": 0.05}])
-def test_an_unfinished_request_is_answered_with_408(
-    make_serving: MakeServing, data: bytes, limits: dict[str, float]
-) -> None:
-    serving = make_serving(limits=Limits(head_timeout_seconds=0.05, **limits))  # type: ignore[arg-type]
+def test_an_unfinished_request_is_answered_with_408(make_serving: MakeServing, data: bytes, limits: Limits) -> None:
+    serving = make_serving(limits=limits)
     with serving.client() as client:
         client.send(data)
         answer = client.answer()
