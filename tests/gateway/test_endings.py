@@ -276,7 +276,7 @@ def test_comments_before_the_first_event_where_configured() -> None:
 
 
 def test_shutdown_lets_streams_finish_and_refuses_new_requests(stack: Stack) -> None:
-    with httpx.stream("POST", stack.url + CHAT, json=body("glm-4.6:itl=20:tokens=20")) as response:
+    with httpx.stream("POST", stack.url + CHAT, json=body("glm-4.6:itl=20:tokens=100")) as response:
         lines = response.iter_lines()
         next(lines)
         asyncio.run_coroutine_threadsafe(stack.server.drain(10, asyncio.Event()), stack.loop)

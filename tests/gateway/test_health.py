@@ -66,7 +66,7 @@ def test_an_upstream_without_a_usable_credential_fails_and_alone_takes_the_gatew
 
 def test_a_gateway_that_shuts_down_fails() -> None:
     with Stack() as stack:
-        streamed = {**BODY, "model": "glm-4.6:itl=20:tokens=20", "stream": True}
+        streamed = {**BODY, "model": "glm-4.6:itl=20:tokens=1000", "stream": True}
         with httpx.stream("POST", f"{stack.base_url}/chat/completions", json=streamed) as response:
             lines = response.iter_lines()
             next(lines)

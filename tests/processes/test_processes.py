@@ -14,7 +14,8 @@ import pytest
 from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
 
-BODY = {"model": "glm-4.6:itl=10:tokens=30", "messages": [{"role": "user", "content": "x"}], "stream": True}
+BODY = {"model": "glm-4.6:itl=20:tokens=75", "messages": [{"role": "user", "content": "x"}], "stream": True}
+"""A stream of 1.5 seconds: time enough to send a signal meanwhile, also on a busy machine."""
 QUICK = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}]}
 
 

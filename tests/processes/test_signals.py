@@ -20,7 +20,8 @@ from tests.stack import BASES, Stack
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.server.sockets import bind
 
-BODY = {"model": "glm-4.6:itl=10:tokens=30", "messages": [{"role": "user", "content": "x"}], "stream": True}
+BODY = {"model": "glm-4.6:itl=20:tokens=75", "messages": [{"role": "user", "content": "x"}], "stream": True}
+"""A stream of 1.5 seconds: time enough to send a signal meanwhile, also on a busy machine."""
 ROOT = Path(__file__).parents[2]
 NOT_STOPS = [signal.SIGHUP, signal.SIGUSR1]
 
@@ -208,7 +209,8 @@ def test_closed_standard_streams(simulator: Stack, tmp_path: Path, closed: str, 
         )
     try:
         wait_until_ready(process, port)
-        assert httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=BODY).text.endswith("data: [DONE]\n\n")
+        quick = {**BODY, "model": "glm-4.6"}
+        assert httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=quick).text.endswith("data: [DONE]\n\n")
         process.terminate()
         assert process.wait(WAIT_SECONDS) == 0
     finally:
