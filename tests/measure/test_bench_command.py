@@ -9,6 +9,7 @@ import pytest
 
 from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
+from tests.support.raw_upstream import RawUpstream, stream_of, whole
 from ztoapi.cli.main import main
 from ztoapi.simulator.app import Options
 
@@ -74,6 +75,32 @@ def test_truncated_streams_are_failures_with_their_reason(capsys: pytest.Capture
         assert bench(stack, "--json", "--model", "glm-4.6:fault=no_done") == 1
     failures = json.loads(capsys.readouterr().out)["failures"]
     assert failures["direct"] == {"truncated: no [DONE]": 2 * REQUESTS}
+
+
+@pytest.mark.parametrize(("text", "first_tokens"), [("Hi", REQUESTS), (None, 0)])
+def test_events_without_a_blank_and_deltas_of_null(
+    text: str | None, first_tokens: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deltas: list[dict[str, object]] = [
+        {"role": "assistant", "content": None},
+        {"reasoning_content": None, "content": text},
+        {"content": None},
+        {"content": ""},
+    ]
+    events = [b"data:%b\n\n" % json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() for delta in deltas]
+    message = {"role": "assistant", "content": "Hi", "reasoning_content": None}
+    completion = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+
+    def play(sock: socket.socket, number: int) -> None:
+        streams = json.loads(upstream.bodies[number - 1])["stream"]
+        sock.sendall(stream_of(*events, b"data:[DONE]\n\n") if streams else whole("200 OK", completion))
+
+    with RawUpstream(play) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}/v1"
+        assert main(["bench", "--url", url, "--upstream", url, "--requests", str(REQUESTS), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    counts = {"unary": REQUESTS, "first_token": first_tokens, "streams": REQUESTS}
+    assert report["answered"] == {"direct": counts, "gateway": counts}
 
 
 @pytest.fixture
