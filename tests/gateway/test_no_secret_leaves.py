@@ -3,15 +3,18 @@
 import base64
 import json
 import logging
+import signal
 import socket
 import urllib.parse
 from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.cache.upstream import event
 from tests.gateway.test_endings import CHAT, body
+from tests.processes.gateway_process import GatewayProcess
 from tests.stack import BASES, Stack
 from tests.support.raw_upstream import RawUpstream, stream_of, whole
 
@@ -147,6 +150,66 @@ def answer_and_close(response: bytes, sock: socket.socket, _: int) -> bool:
     return True
 
 
+QUESTION = {"model": "glm-4.6", "max_tokens": 9}
+HI = [{"role": "user", "content": "Hello"}]
+APIS: dict[str, dict[str, object]] = {
+    "/v1/messages": {**QUESTION, "messages": HI},
+    "/v1/responses": {"model": "glm-4.6", "input": "Hello"},
+    "/v1/completions": {**QUESTION, "prompt": "Hello"},
+    "/v1/embeddings": {"model": "glm-4.6", "input": "Hello"},
+}
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_what_other_apis_files_and_traces_show(native: bool, tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="OpenTelemetry is not installed")
+    from tests.support.collector import Collector
+
+    access_log, history, config = tmp_path / "access.log", tmp_path / "history.db", tmp_path / "ztoapi.toml"
+    tokens = [TOKEN, OTHER, *(f"spare-credential-{number:03}" for number in range(400))]
+    with RawUpstream(b"") as upstream, Collector() as collector:
+        endpoints = 'messages = "native"\nresponses = "native"\n' if native else ""
+        config.write_text(f"[platforms.openai]\n{endpoints}")
+        with GatewayProcess(
+            "serve",
+            "--config",
+            str(config),
+            PORT="0",
+            PLATFORM_ID="openai",
+            UPSTREAM_URL=f"http://127.0.0.1:{upstream.port}/v1",
+            UPSTREAM_TOKEN="|".join(tokens),
+            ADMIN_KEY=ADMIN,
+            DEFAULT_KEY=CLIENT,
+            ZTOAPI_MAX_TRIES="1",
+            ZTOAPI_ACCESS_LOG=str(access_log),
+            ZTOAPI_HISTORY_FILE=str(history),
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        ) as process:
+            sent = 0
+            for path, fields in APIS.items():
+                for name, response in responses(upstream.port).items():
+                    upstream.play = partial(answer_and_close, response)
+                    for stream in (True, False) if path != "/v1/embeddings" else (False,):
+                        text = read_url(process.url + path, {**fields, "stream": stream})
+                        sent += 1
+                        assert not shown(text), f"{path} {name}: {text}"
+                        assert not [one for one in ("127.0.0.1", "::1", "10.1.2.3") if one in text], f"{path} {name}"
+            for path in ("/metrics", "/dashboard/stats", "/dashboard/requests", "/dashboard/history", "/health"):
+                page = httpx.get(process.url + path, headers={"authorization": f"Bearer {ADMIN}"})
+                assert page.status_code in (200, 503)
+                assert not shown(page.text), path
+            process.kill(signal.SIGTERM)
+            assert process.wait() == 0
+            messages = process.rest()
+        spans = collector.wait_for(sent)
+    lines = access_log.read_text()
+    assert lines.count("\n") >= sent
+    assert not shown(lines)
+    assert not shown("\n".join(map(str, spans)))
+    assert not shown(history.read_bytes().decode("latin-1"))
+    assert not shown(messages)
+
+
 @pytest.mark.parametrize(
     ("platform", "status"),
     [
@@ -184,9 +247,13 @@ def test_an_upstream_that_cannot_be_reached(platform: str, transport: str, caplo
 
 
 def read(stack: Stack, stream: bool) -> str:
+    return read_url(stack.url + CHAT, body("glm-4.6", stream=stream))
+
+
+def read_url(url: str, fields: dict[str, object]) -> str:
     text = ""
     try:
-        with httpx.stream("POST", stack.url + CHAT, json=body("glm-4.6", stream=stream), headers=KEY) as response:
+        with httpx.stream("POST", url, json=fields, headers=KEY) as response:
             text = repr(response.headers.raw)
             for part in response.iter_text():
                 text += part
