@@ -314,10 +314,11 @@ class Application:
         request = exchange.request
         route = exchange.route
         handler = None if route is None else route.handlers.get(request.method)
-        if handler is not None and route is not None:
+        if handler is not None:
             exchange.handler = handler
-            coded = b"content-encoding" in request.headers and request.method == "POST"
-            return check_coding(exchange) if coded and not route.streams else None
+            if b"content-encoding" in request.headers and request.method == "POST":
+                return check_coding(exchange)
+            return None
         if request.method == "OPTIONS":
             exchange.handler = self._cors.preflight
             return None

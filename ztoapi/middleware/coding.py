@@ -10,7 +10,9 @@ __all__ = ["check_coding"]
 
 
 def check_coding(exchange: Exchange) -> ApiError | None:
-    """Returns the error (415) for a body in a content coding. RFC 9110 section 15.5.16."""
+    """Returns the error (415) for a body in a content coding, unless it is passed on. RFC 9110 section 15.5.16."""
+    if exchange.route is not None and exchange.route.streams:
+        return None
     field = exchange.request.headers.get(b"content-encoding", b"")
     codings = [coding.strip().lower() for coding in field.decode("latin-1").split(",")]
     coding = next((coding for coding in codings if coding not in ("", "identity")), None)

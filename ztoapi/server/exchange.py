@@ -381,9 +381,14 @@ class Exchange:
                 self.crash(asyncio.CancelledError())
             return
         error = task.exception()
+        if error is not None:
+            self.handler_failed(error)
+
+    def handler_failed(self, error: BaseException) -> None:
+        """Responds with the error that a handler has raised, or with 500 if it is an unexpected one."""
         if isinstance(error, ApiError):
             self.fail(error)
-        elif error is not None:
+        else:
             self.crash(error)
 
     def crash(self, error: BaseException) -> None:

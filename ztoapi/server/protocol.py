@@ -445,7 +445,10 @@ class HTTPProtocol(asyncio.Protocol):
         self._enter(BODY)
         self._body_deadline = self.context.loop.time() + self.context.limits.body_timeout_seconds
         self.pause_body()
-        self._call_handler(exchange)
+        try:
+            exchange.handler(exchange)
+        except Exception as error:  # noqa: BLE001 - the last frame of a request
+            exchange.handler_failed(error)
 
     def pause_body(self) -> None:
         """The receiver of the body is slow. At each scan the client is checked for a reset."""
@@ -506,16 +509,10 @@ class HTTPProtocol(asyncio.Protocol):
             if self.context.buffers.spent:
                 exchange.fail(self.context.buffers.refusal())
                 return
-        self._call_handler(exchange)
-
-    @staticmethod
-    def _call_handler(exchange: Exchange) -> None:
         try:
             exchange.handler(exchange)
-        except ApiError as error:
-            exchange.fail(error)
-        except Exception as error:  # noqa: BLE001 - the last frame of a request; it is logged, and the response is 500
-            exchange.crash(error)
+        except Exception as error:  # noqa: BLE001 - the last frame of a request
+            exchange.handler_failed(error)
 
     def exchange_finished(self, exchange: Exchange, close: bool) -> None:
         """Called by an exchange that is finished: closes, lingers, or continues with the next request."""

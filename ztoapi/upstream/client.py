@@ -226,8 +226,6 @@ class NativeCall:
         request = self._request
         connection.send(request.method, request.head, request.body, self, self._timeouts, self._max_bytes)
         self._number = connection.requests
-        if request.upload is not None:
-            connection.start_upload(request.upload)
 
     async def _connect(self) -> None:
         client = self._client
@@ -236,6 +234,8 @@ class NativeCall:
             self._connecting = None
             client.pool.opened(self._request.origin, connection)
             self.send_over(connection, False)
+            if self._request.upload is not None:
+                connection.start_upload(self._request.upload)
             if self._paused:
                 connection.pause()
         except UpstreamError as error:

@@ -415,16 +415,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- endings ------------------------------------------------------------------------------------------------------
 
     def _complete(self, sink: Sink) -> None:
-        uploading = self._upload is not None
-        self.sink = self._take = self._upload = None
+        self.sink = self._take = None
         self.deadline = NEVER
         surplus, self._held = self._held, b""
         if self._paused:
             self.resume()
         transport = self.transport
-        if uploading or transport.get_write_buffer_size():
+        if self._upload is not None or transport.get_write_buffer_size():
             # A response before the whole request was read, such as an early refusal: the upstream may never read the
             # rest, which would delay the next request and a graceful close.
+            self._upload = None
             transport.abort()
         elif self._wire.keep_alive and not surplus and not transport.is_closing():
             self.owner.connection_released(self)
