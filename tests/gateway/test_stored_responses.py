@@ -278,3 +278,31 @@ def test_a_client_that_leaves_while_its_response_is_stored(redis: RedisServer) -
         stack.wait_for(lambda: stack.application.recorder.total >= 1)
         redis.go_on()
         assert create(stack, "Hello").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["", "/input_tokens"])
+def test_references_stand_for_stored_items(storing: Stack, path: str) -> None:
+    prompt = 'Add. [simulate:add{"a":2,"b":3}>"Done."]'
+    tool = {"type": "function", "name": "add", "parameters": {"type": "object"}}
+    user: Fields = {"role": "user", "content": prompt}
+    first = create(storing, prompt, tools=[tool], store=True).json()
+    (call_id,) = [item["call_id"] for item in first["output"] if item["type"] == "function_call"]
+    output = {"type": "function_call_output", "call_id": call_id, "output": "5"}
+    references = [{"type": "item_reference", "id": item["id"]} for item in first["output"]]
+    asked: Fields = {"model": "glm-5.3", "tools": [tool], "input": [user, *references, output]}
+    whole: Fields = {**asked, "input": [user, *first["output"], output]}
+    by_reference, sent = (call(storing, "POST", RESPONSES + path, each).json() for each in (asked, whole))
+    usage = (by_reference.get("input_tokens"), sent.get("input_tokens"))
+    if not path:
+        assert by_reference["output"][-1]["content"][0]["text"] == "Done."
+        usage = (by_reference["usage"]["input_tokens"], sent["usage"]["input_tokens"])
+    assert usage[0] == usage[1]
+    refused = call(storing, "POST", RESPONSES + path, asked, key="two")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input[1]")
+
+
+@pytest.mark.parametrize("id", ["rs_1_0", "x", "", "resp_1_2_3", "item_0_0"])
+def test_a_reference_to_nothing_is_refused(storing: Stack, id: str) -> None:
+    items: list[Fields] = [{"role": "user", "content": "a"}, {"type": "item_reference", "id": id}]
+    refused = call(storing, "POST", RESPONSES, {"model": "glm-5.3", "input": items})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_content")

@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/responses
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -14,7 +14,7 @@ from ztoapi.apis.responses.events import ResponseWriter
 from ztoapi.apis.responses.native import NativeResponses
 from ztoapi.apis.responses.request import ResponseContext, ResponsesRequest
 from ztoapi.apis.responses.response_object import input_tokens_body
-from ztoapi.apis.responses.stored import record, without_store
+from ztoapi.apis.responses.stored import record, response_of, without_store
 from ztoapi.apis.tokens import prompt_weight
 from ztoapi.config.model import ClientKey
 from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
@@ -33,6 +33,8 @@ from ztoapi.store.response_store import ResponseStore
 __all__ = ["ResponsesHandler", "responses_errors"]
 
 History: TypeAlias = Sequence[msgspec.Raw] | None
+_MAX_REFERENCED: Final = 1000
+"""Stored responses to whose items one request may refer: each is a call of the store. Agents make fewer turns."""
 
 
 class _Translated(msgspec.Struct, gc=False):
@@ -107,22 +109,29 @@ class ResponsesHandler:
         request: ResponsesRequest,
         serve: Callable[[Exchange, ResponsesRequest, History], None],
     ) -> None:
-        """Calls ``serve`` with the items of the previous response, None if there are none."""
-        if request.previous_response_id is None or self._store is None:
+        """Replaces references to stored items, and calls ``serve`` with the items of the previous response, None if
+        there are none."""
+        store = self._store
+        if store is None or (request.previous_response_id is None and not request.references()):
             serve(exchange, request, None)
         else:
-            exchange.spawn(self._look_up(exchange, request, request.previous_response_id, self._store, serve))
+            exchange.spawn(self._look_up(exchange, request, store, serve))
 
     async def _look_up(
         self,
         exchange: Exchange,
         request: ResponsesRequest,
-        previous: str,
         store: ResponseStore,
         serve: Callable[[Exchange, ResponsesRequest, History], None],
     ) -> None:
-        record = await store.get(owner_of(exchange.request.headers, self._key_of(exchange)), previous)
-        serve(exchange, request, None if record is None else record.history())
+        owner, previous = owner_of(exchange.request.headers, self._key_of(exchange)), request.previous_response_id
+        items: dict[str | None, msgspec.Raw] = {}
+        for id in list({response_of(item): None for item in request.references().values()})[:_MAX_REFERENCED]:
+            if id is not None and (referenced := await store.get(owner, id)) is not None:
+                items |= referenced.items()
+        request.resolve(items)
+        found = None if previous is None else await store.get(owner, previous)
+        serve(exchange, request, None if found is None else found.history())
 
     def _translate(self, exchange: Exchange, request: ResponsesRequest, history: History) -> None:
         store = self._store if request.store and self._store is not None and self._store.up else None

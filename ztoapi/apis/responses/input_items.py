@@ -138,7 +138,8 @@ class InputReader:
             self._output(_decode(raw, _OutputItem, where), where)
         elif kind == "item_reference":
             raise ApiError(
-                f"{where} refers to a stored item, and the gateway has none: send the item itself",
+                f"{where} refers to a stored item that the gateway does not have: send the item itself. Clients do so "
+                "if store is false",
                 code="unsupported_content",
                 param=where,
             )

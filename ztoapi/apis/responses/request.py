@@ -6,7 +6,7 @@ conversation. Null stands for an absent field.
 Format: https://platform.openai.com/docs/api-reference/responses/create
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -33,6 +33,8 @@ _STATEFUL: Final = {
     "prompt": "the gateway stores no prompt templates: send the text itself in instructions or input",
 }
 _EFFORTS: Final = frozenset(("none", "minimal", "low", "medium", "high", "xhigh", "max"))
+_REFERENCE_BYTES: Final = 256
+"""Largest item that may be a reference to a stored one: the others need not be decoded for that."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -76,6 +78,16 @@ class _NamedSchema(msgspec.Struct, gc=False, omit_defaults=True):
     schema: msgspec.Raw
     description: str | None = None
     strict: bool | None = None
+
+
+class _Reference(msgspec.Struct, gc=False):
+    """An input item, as far as it may stand for a stored one."""
+
+    type: str | None = None
+    id: str | None = None
+
+
+_decode_reference = msgspec.json.Decoder(_Reference).decode
 
 
 class ResponsesRequest:
@@ -122,6 +134,17 @@ class ResponsesRequest:
                 code="invalid_value",
                 param="reasoning.effort",
             )
+
+    def references(self) -> dict[int, str]:
+        """Returns the ids of the stored items to which the input refers, by place."""
+        small = ((place, raw) for place, raw in enumerate(self.items) if memoryview(raw).nbytes <= _REFERENCE_BYTES)
+        items = ((place, _read_reference(raw)) for place, raw in small)
+        return {place: item.id for place, item in items if item.type == "item_reference" and item.id is not None}
+
+    def resolve(self, stored: Mapping[str | None, msgspec.Raw]) -> None:
+        """Replaces references by the ``stored`` items, by id."""
+        for place, id in self.references().items():
+            self.items[place] = stored.get(id, self.items[place])
 
     @property
     def session_key(self) -> str | None:
@@ -218,6 +241,14 @@ class ResponsesRequest:
         if text is not None and text.format is not None and text.format.type != "text":
             chat["response_format"] = _response_format(text.format)
         return chat
+
+
+def _read_reference(raw: msgspec.Raw) -> _Reference:
+    try:
+        return _decode_reference(raw)
+    except (msgspec.DecodeError, RecursionError):
+        # The reader of the items names the error.
+        return _Reference()
 
 
 def _items(fields: Fields) -> list[msgspec.Raw]:

@@ -20,6 +20,7 @@ __all__ = [
     "input_items_body",
     "record",
     "response_not_found",
+    "response_of",
     "without_store",
 ]
 
@@ -42,6 +43,10 @@ class StoredResponse(msgspec.Struct, gc=False):
     input: list[msgspec.Raw]
     """Each item has an id."""
     response: msgspec.Raw
+
+    def items(self) -> dict[str | None, msgspec.Raw]:
+        """Returns the items of the conversation by their ids."""
+        return {_id_of(_decode_fields(item)): item for item in self.history()}
 
     def history(self) -> list[msgspec.Raw]:
         """Returns the items of the conversation, to which the next request adds its own."""
@@ -66,6 +71,12 @@ def record(
         used.add(id)
         own.append(item)
     return StoredResponse([*history, *own], msgspec.Raw(response))
+
+
+def response_of(item_id: str) -> str | None:
+    """Returns the id of the response that an item with an id of the gateway's belongs to; None for another id."""
+    parts = item_id.split("_")
+    return f"resp_{parts[1]}" if len(parts) == 3 else None
 
 
 def input_items_body(
