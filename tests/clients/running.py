@@ -1,10 +1,12 @@
 """Runs a client without a terminal, in an empty home directory, with the settings that ``ztoapi connect`` prints."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,4 +97,15 @@ def _run(command: list[str], environment: dict[str, str], directory: Path) -> Fi
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
             code = None
+    _end_daemons(environment)
     return Finished(code, _ESCAPES.sub("", output))
+
+
+def _end_daemons(environment: Mapping[str, str]) -> None:
+    """Ends the processes that a client has left in sessions of their own, such as Cline's hub: those with its home."""
+    home = f"HOME={environment['HOME']}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        # Of other users, or ended meanwhile.
+        with contextlib.suppress(OSError):
+            if home in entry.read_bytes().split(b"\0"):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
