@@ -244,7 +244,7 @@ def test_a_large_body_is_not_held(transport: str) -> None:
         received = 0
         for part in asked.parts():
             received += len(part)
-            # What the gateway has read and not yet sent; the rest waits in the client and in the kernel.
+            # The bytes that the gateway has read and not yet sent; the rest waits in the client and in the kernel.
             held.append(stack.application.context.buffers.used)
         sending.join()
         asked.sock.sendall(OK)

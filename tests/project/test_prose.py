@@ -50,6 +50,11 @@ def test_the_tree_stays_plain() -> None:
     assert excess([text for pattern in patterns for text in prose_of(pattern)]) == {}
 
 
+def test_the_tests_stay_plain() -> None:
+    modules = [path for name in ("tests", "loadtests", "bench") for path in sorted((ROOT / name).rglob("*.py"))]
+    assert excess([text for path in modules for text in texts(path.read_text())]) == {}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_stays_plain(page: str) -> None:
     prose = list(page_texts((ROOT / page).read_text()))

@@ -92,7 +92,7 @@ class BoardRecorder(Recorder):
     once an upstream has served it; before that, and if there is no room, it counts as "other". ``readers`` are called
     with every record."""
 
-    __slots__ = ("_floats", "_ints", "_keys", "_known", "_readers", "_rows", "_slot")
+    __slots__ = ("_floats", "_ints", "_keys", "_model_names", "_readers", "_rows", "_slot")
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class BoardRecorder(Recorder):
         self._slot = slot
         self._ints = slot.ints
         self._floats = slot.floats
-        self._known = {model.lower(): model for model in models}
+        self._model_names = {model.lower(): model for model in models}
         self._keys: dict[str, memoryview[int]] = {}
         self._rows: dict[tuple[str, str, int, str | None, str | None], _Rows] = {}
 
@@ -241,14 +241,14 @@ class BoardRecorder(Recorder):
         return rows
 
     def _label(self, model: str, record: RequestRecord) -> str:
-        name = self._known.get(model.lower())
+        name = self._model_names.get(model.lower())
         if name is not None:
             return name
-        if record.status != 200 or record.platform is None or len(self._known) >= MODELS.rows:
+        if record.status != 200 or record.platform is None or len(self._model_names) >= MODELS.rows:
             return OTHER
         # An upstream serves the model. Its requests counted as "other" until now.
         self._rows.clear()
-        self._known[model.lower()] = model
+        self._model_names[model.lower()] = model
         return model
 
 
