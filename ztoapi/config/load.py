@@ -99,7 +99,7 @@ def load(
     problems = Problems()
     sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
     sources.check_names(problems)
-    values = _Values(_read_tables(sources, problems), sources, problems, [], directory)
+    values = _Values(_read_tables(sources, problems), sources, problems, [*sources.warnings], directory)
     top, server = values.tables[""], ServerConfig(**values.tables["server"])
     upstream = UpstreamConfig(**values.tables["upstream"])
     limits = _limits(values)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ztoapi.config import dotenv, tomlfile
+from ztoapi.config.exposed_files import exposed_files
 from ztoapi.config.options import Declared, config_options
 
 __all__ = ["Problems", "Setting", "Sources", "did_you_mean", "read_sources"]
@@ -63,7 +64,8 @@ class Problems:
 
 
 class Sources:
-    """All sources. ``layers`` are the environment and the ``.env`` files, in order of precedence."""
+    """All sources. ``layers`` are the environment and the ``.env`` files, in order of precedence. ``warnings`` concern
+    the files."""
 
     def __init__(
         self,
@@ -71,12 +73,14 @@ class Sources:
         arguments: Mapping[str, object],
         layers: Sequence[Mapping[str, Setting]],
         toml: Mapping[str, Setting],
+        warnings: Sequence[str] = (),
     ) -> None:
         self._options = {option.key: option for option in options}
         self._tables = _tables(self._options.values())
         self._arguments = arguments
         self._layers = layers
         self._toml = toml
+        self.warnings = warnings
         self._origins: dict[str, list[str]] = {}
 
     def find(self, key: str) -> Setting | None:
@@ -134,9 +138,13 @@ def read_sources(
     layers = [
         {name: Setting(value, name, "environment") for name, value in environ.items() if _is_setting(name, value)}
     ]
-    layers += [_read_dotenv(directory / name, problems) for name in _ENV_FILES]
-    options = config_options()
-    return Sources(options, arguments, layers, _read_toml(directory, config_file, _tables(options), problems))
+    files = {directory / name: _read_dotenv(directory / name, problems) for name in _ENV_FILES}
+    layers += files.values()
+    options = list(config_options())
+    toml = _read_toml(directory, config_file, _tables(options), problems)
+    files[config_file or directory / "ztoapi.toml"] = toml
+    values = {path: {name: setting.value for name, setting in found.items()} for path, found in files.items()}
+    return Sources(options, arguments, layers, toml, list(exposed_files(options, values)))
 
 
 def _tables(options: Iterable[Declared]) -> frozenset[str]:
