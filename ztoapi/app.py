@@ -14,8 +14,9 @@ import httpx
 from ztoapi.apis.messages.errors import error_response as messages_errors
 from ztoapi.cache.response_cache import make_response_cache
 from ztoapi.config.catalogue import Catalogue
-from ztoapi.config.host import is_loopback
+from ztoapi.config.certificates import server_tls
 from ztoapi.config.keys import KeyRing
+from ztoapi.config.listen import listen_addresses
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
 from ztoapi.errors import ApiError
 from ztoapi.handlers.chat import ChatHandler
@@ -133,7 +134,10 @@ class Application:
         bodies = self.large_bodies = LargeBodies(loop)
         relays = ChatRelays(config, upstreams, self.client, bodies, control, self.context.next_id, clock, catalogue)
         limits = self.rate_limits = self._make_rate_limits(config, limiter, relays)
-        self._admin = AdminGate(config.admin_key, loopback=is_loopback(config.server.host))
+        addresses = listen_addresses(config.server)
+        operators = [address for address in addresses if address.admin]
+        self._separate = bool(operators)
+        self._admin = AdminGate(config.admin_key, loopback=all(address.local for address in operators or addresses))
         self._cors = Cors(config.cors_origins, open=not keys.required)
         self._add_chat_apis(relays, Completions(config, relays, bodies, auth.key_of, limits, cache))
         add_passthrough(self.context.routes, config.platforms, PassthroughHandler(relays, auth.key_of, limits))
@@ -243,6 +247,8 @@ class Application:
             recorder=self.recorder,
             tracer=self._tracer,
             trusted_proxies=tuple(map(read_network, config.server.trusted_proxies)),
+            forwarded_header=config.server.forwarded_header,
+            tls=server_tls(config.server) if config.server.tls_cert_files else None,
         )
 
     def _make_rate_limits(self, config: Config, limiter: LocalLimiter | None, relays: ChatRelays) -> RateLimits | None:
@@ -296,6 +302,8 @@ class Application:
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
         """The gates of each group of routes, in their order: the first that refuses wins. The body is not read yet."""
         route = exchange.route
+        if self._separate and (fault := self._wrong_address(exchange)) is not None:
+            return fault
         if route is None or route.group is _API:
             if exchange.request.method == "OPTIONS":
                 return self._cors.check(exchange) or self._choose_handler(exchange)
@@ -308,6 +316,16 @@ class Application:
         if route.group is Group.ADMIN:
             return self._admin.check(exchange) or self._choose_handler(exchange)
         return self._choose_handler(exchange)
+
+    def _wrong_address(self, exchange: Exchange) -> ApiError | None:
+        """A gate: with addresses for operators, these serve nothing to clients, and the others nothing to operators."""
+        group = Group.PUBLIC if exchange.route is None else exchange.route.group
+        if group is Group.PUBLIC or exchange.for_operators == (group is Group.ADMIN):
+            return None
+        place = "another address (admin in server.listen)" if group is Group.ADMIN else "an address without admin"
+        return ApiError(
+            f"{exchange.request.path} is served at {place}", status=404, type="invalid_request_error", code="not_found"
+        )
 
     def _choose_handler(self, exchange: Exchange) -> ApiError | None:
         """A gate: chooses the handler, or returns the error 404, 405 or 415."""

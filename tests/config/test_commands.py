@@ -96,12 +96,14 @@ def test_every_flag_of_an_option_is_listed_and_set(capsys: pytest.CaptureFixture
         main(["serve", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     values = {"workers": "2", "platform_id": "zread", "transport": "httpx", "think_mode": "raw", "host": "::1"}
+    values["listen"] = "127.0.0.1:1"
     flagged = [option for option in config_options() if option.flag is not None]
     assert [option.flag for option in flagged if str(option.flag) not in text] == []
     assert "TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090." in text
     for option in flagged:
-        if option.name in ("key_file", "platform_id", "upstream_url"):
-            continue  # A key file must exist; the other two decide the platform, not a value of their own.
+        if option.name in ("key_file", "platform_id", "upstream_url", "fd"):
+            # A key file must exist, and a descriptor requires a key; the others decide the platform.
+            continue
         assert main(["check", "--json", str(option.flag), values.get(option.name, "7")]) == 0
         assert json.loads(capsys.readouterr().out)["sources"][option.key] == f"{option.flag} (command line)"
 

@@ -106,11 +106,23 @@ def test_a_configuration_file_that_is_named_must_exist(tmp_path: Path) -> None:
 
 
 def test_every_option_of_a_table_can_be_set(tmp_path: Path) -> None:
-    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    samples = {"ca_file": "ca.pem", "redis_url": "redis://h", "trusted_proxies": "10.0.0.0/8"}
-    options = [option for option in config_options() if option.table and option.name not in ("burst", "redis")]
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    server_pem = tmp_path / "server.pem"
+    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(server_pem))
+    samples = {
+        "ca_file": "ca.pem",
+        "tls_client_ca_file": "ca.pem",
+        "tls_cert_files": str(server_pem),
+        "listen": "127.0.0.1:1",
+        "redis_url": "redis://h",
+        "trusted_proxies": "10.0.0.0/8",
+    }
+    # These are refused alone.
+    alone = ("burst", "redis", "tls_key_files", "fd")
+    options = [option for option in config_options() if option.table and option.name not in alone]
     assert len(options) > 60
-    for option in options:  # burst and redis are refused alone
+    for option in options:
         variable = option.variables[0]
         value = samples.get(option.name) or ("7" if option.default is None else str(option.default).lower())
         result = loaded(tmp_path, **{variable: value})

@@ -11,6 +11,7 @@ from ztoapi.wire.address import (
     Network,
     authority,
     forwarded_client,
+    forwarded_hops,
     is_in,
     limited_part,
     peer_address,
@@ -137,3 +138,20 @@ def test_a_dual_stack_listener_sees_an_ipv4_proxy(make_worker: MakeWorker) -> No
     connection.send(b"GET /held HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 203.0.113.9\r\n\r\n")
     record = worker.held.pop().record
     assert (record.client, record.peer) == ("203.0.113.9", "192.0.2.1:4711")
+
+
+@pytest.mark.parametrize(
+    ("field", "hops"),
+    [
+        ("for=192.0.2.60;proto=http;by=203.0.113.43", ["192.0.2.60"]),
+        ('For="[2001:db8:cafe::17]:4711"', ['"[2001:db8:cafe::17]:4711"']),
+        ("for=192.0.2.43, for=198.51.100.17", ["192.0.2.43", "198.51.100.17"]),
+        ('by="a,b;for=6.6.6.6";for=1.2.3.4', ["1.2.3.4"]),
+        ('host="x\\",for=6.6.6.6", for=1.2.3.4', ["unknown", "1.2.3.4"]),
+        ("proto=https", ["unknown"]),
+        ("for=_hidden", ["_hidden"]),
+        ("", []),
+    ],
+)
+def test_the_addresses_of_a_forwarded_field(field: str, hops: list[str]) -> None:
+    assert forwarded_hops(field) == hops

@@ -1,14 +1,18 @@
 """Listening sockets: every address of a name, one port, and no second gateway on it."""
 
+import asyncio
 import errno
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from ztoapi.server import sockets as subject
-from ztoapi.server.sockets import Sockets, bind, bind_all
+from ztoapi.server.context import ServerContext
+from ztoapi.server.listener import Server
+from ztoapi.server.sockets import ListeningSocket, Sockets, bind, bind_all
 
 NAMES = {
     "two.test": ["::1", "127.0.0.1"],
@@ -44,6 +48,20 @@ def listen(stack: ExitStack, host: str, port: int = 0, workers: int = 1) -> list
 
 def names_of(one: Sockets) -> list[tuple[str, int]]:
     return [sock.getsockname()[:2] for sock in one]
+
+
+def test_the_event_loop_keeps_the_length_of_the_accept_queue() -> None:
+    async def serve(sock: ListeningSocket) -> bytes:
+        server = Server(ServerContext(asyncio.get_running_loop(), lambda _: None), sock)
+        await server.start()
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        await server.close()
+        return info
+
+    with bind("127.0.0.1", 0, backlog=321) as sock:
+        info = asyncio.run(serve(sock))
+    # tcpi_sacked: of a listening socket, the length.
+    assert int.from_bytes(info[28:], sys.byteorder) == 321
 
 
 @pytest.mark.parametrize("workers", [1, 3])

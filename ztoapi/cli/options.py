@@ -1,6 +1,7 @@
 """The flags of every command that reads the configuration."""
 
 import argparse
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -9,13 +10,21 @@ from typing import TYPE_CHECKING, Final
 from ztoapi.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ztoapi.config.load import Loaded
     from ztoapi.config.model import Config
     from ztoapi.server.sockets import Sockets
 
-__all__ = ["add_config_flag", "add_option_flags", "host_fault", "listen", "load_config", "own_origin"]
+__all__ = [
+    "add_config_flag",
+    "add_option_flags",
+    "host_fault",
+    "listen",
+    "listening_faults",
+    "load_config",
+    "own_origin",
+]
 
 
 _HOST_REMEDY: Final = "use an address of this host, such as 127.0.0.1, or 0.0.0.0 for all"
@@ -30,15 +39,22 @@ def load_config(args: argparse.Namespace, *, host_fault: "Callable[[str], str | 
     ConfigError."""
     from ztoapi.config.load import load
 
-    return load(vars(args), environ=os.environ, directory=Path.cwd(), config_file=args.config, host_fault=host_fault)
+    # A flag that was given several times.
+    arguments = {name: ",".join(value) if isinstance(value, list) else value for name, value in vars(args).items()}
+    return load(arguments, environ=os.environ, directory=Path.cwd(), config_file=args.config, host_fault=host_fault)
 
 
 def own_origin(config: "Config") -> str:
-    """Returns the origin at which this host reaches the gateway of ``config``."""
+    """Returns the origin at which this host reaches the gateway of ``config``: at its first TCP address."""
+    from ztoapi.config.listen import listen_addresses
     from ztoapi.wire.address import authority
 
-    host = config.server.host if config.server.host not in ("0.0.0.0", "::") else "127.0.0.1"
-    return f"http://{authority(host, config.server.port)}"
+    addresses = [address for address in listen_addresses(config.server) if address.host and not address.proxy]
+    if not addresses:
+        raise ConfigError(("server.listen: it has no TCP address that this command can use: name one with --url",))
+    address = addresses[0]
+    host = address.host if address.host not in ("0.0.0.0", "::") else "127.0.0.1"
+    return f"{'https' if address.tls else 'http'}://{authority(host, address.port)}"
 
 
 def listen(
@@ -51,8 +67,15 @@ def listen(
     """
     from ztoapi.server.sockets import bind_all
 
-    try:
+    with listening_faults(host_option, port_option, remedy):
         return bind_all(host, port, workers, backlog=backlog)
+
+
+@contextlib.contextmanager
+def listening_faults(host_option: str, port_option: str, remedy: str) -> "Iterator[None]":
+    """Adds the option and the remedy to the errors of listening; see :func:`listen`."""
+    try:
+        yield
     except OSError as error:
         if (fault := _fault_of_host(error)) is not None:
             raise ConfigError((f"{host_option}: {fault}",)) from error
@@ -95,4 +118,5 @@ def add_option_flags(parser: argparse.ArgumentParser) -> None:
             values = f" Must be {option.values}." if literals(option.type) or option.range is not None else ""
             default = "" if option.default is None else f" Default: {option.default}."
             text = (option.option.help + values + default).replace("`", "").replace("%", "%%")
-            parser.add_argument(option.flag, default=None, help=text)
+            action = "append" if option.default == () else "store"
+            parser.add_argument(option.flag, default=None, action=action, help=text)

@@ -2,10 +2,10 @@
 
 import argparse
 import asyncio
+import hashlib
 import logging
 import os
 import signal
-import socket
 import sqlite3
 import sys
 from collections.abc import Mapping
@@ -17,16 +17,17 @@ import msgspec
 
 from ztoapi import __version__
 from ztoapi.app import Application, limits_words, make_shared_limits
-from ztoapi.cli.options import host_fault, listen, load_config
+from ztoapi.cli.options import host_fault, listening_faults, load_config
 from ztoapi.cli.status import StatusFile, state_directory
 from ztoapi.config.host import raise_open_files
 from ztoapi.config.keys import KeyRing
+from ztoapi.config.listen import Listen, listen_addresses
 from ztoapi.config.load import Loaded
-from ztoapi.config.model import Config
+from ztoapi.config.model import Config, ServerConfig
 from ztoapi.errors import ConfigError
 from ztoapi.limits.shared_limits import KeptLimits, LimitsMemory, SharedLimits
 from ztoapi.server.context import ServerContext
-from ztoapi.server.sockets import Listeners
+from ztoapi.server.sockets import KeptSocket, Listeners
 from ztoapi.server.upgrade import inherit
 from ztoapi.server.worker import MakeService
 from ztoapi.server.workers import Duty, Plan, Reloaded
@@ -50,6 +51,8 @@ _OTHER_FILES = 100
 """Listening sockets, descriptors of the event loop, log files and idle client connections, with a reserve."""
 _MORE_WORKERS = 4
 """Workers beyond the configured ones: those that SIGTTIN adds, and those of a later configuration."""
+_FIRST_SYSTEMD_DESCRIPTOR = 3
+"""SD_LISTEN_FDS_START."""
 _AUTO = "auto"
 """The value of history_file for the default directory."""
 
@@ -58,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
     """Serves until stopped; returns the exit code. Raises ConfigError, and OSError if it cannot listen."""
     inherited = inherit(os.environ)
     service = Gateway(args, None if inherited is None else msgspec.msgpack.decode(inherited.service, type=Kept))
-    return run_workers(service, started=service.announce, inherited=inherited)
+    try:
+        return run_workers(service, started=service.announce, inherited=inherited)
+    finally:
+        service.close()
 
 
 def _shortage_of_files(config: Config, limit: int) -> str | None:
@@ -80,9 +86,8 @@ class Kept(msgspec.Struct, frozen=True):
     ``listeners`` are descriptors, by worker and address; ``status`` is the number of the last report.
     """
 
-    host: str
-    port: int
-    listeners: list[list[int]]
+    addresses: tuple[Listen, ...]
+    listeners: list[list[KeptSocket]]
     board: KeptBoard
     limits: KeptLimits
     history: tuple[str, str] | None
@@ -103,7 +108,9 @@ class Gateway:
         config = loaded.config
         self._messages = set_up_logging(debug=config.debug)
         self._warn(config)
-        self._listeners = [] if kept is None else [_adopt(kept)]
+        self._listeners = (
+            [] if kept is None else [Listeners.adopt(kept.addresses, kept.listeners, backlog=config.server.backlog)]
+        )
         self._sink = _make_sink(loaded)
         check_packages(config)
         self._listen(loaded)
@@ -113,14 +120,20 @@ class Gateway:
             self.slots = max(self.slots, kept.board.slots)
         self._board = MetricsBoard(self.slots, None if kept is None else kept.board)
         self._keys = KeyRing(config)
+        self._certificates = _digest(config)
         memory = LimitsMemory(self.slots, limits_words(config, self.slots), _same_slots(kept, self.slots))
         self._limits = make_shared_limits(config, self.slots, memory)
         self._history = _make_history(loaded, self._board, None if kept is None else kept.history)
-        self._status = StatusFile(self._listeners[-1].bound_port, 0 if kept is None else kept.status)
+        self._status = StatusFile(self._listeners[-1].port or 0, 0 if kept is None else kept.status)
+
+    def close(self) -> None:
+        """Removes the files of sockets. Called in the supervisor, at its end."""
+        for listeners in self._listeners:
+            listeners.remove_paths()
 
     def announce(self) -> None:
         """Prints the banner."""
-        self._messages.write(_banner(self._loaded.config, self._keys, self._listeners[-1].bound_port))
+        self._messages.write(_banner(self._loaded.config, self._keys, self._listeners[-1]))
 
     def _warn(self, config: Config) -> None:
         for warning in config.warnings:
@@ -132,17 +145,14 @@ class Gateway:
     def _listen(self, loaded: Loaded) -> None:
         """Makes the last listeners those of the configuration."""
         server = loaded.config.server
-        if not self._listeners or (self._listeners[-1].host, self._listeners[-1].port) != (server.host, server.port):
-            sockets = listen(
-                server.host,
-                server.port,
-                server.workers,
-                backlog=server.backlog,
-                host_option=loaded.sources.get("server.host", "HOST (default)"),
-                port_option=loaded.sources.get("server.port", "PORT (default)"),
-                remedy="--port N or PORT=N",
-            )
-            self._listeners.append(Listeners(server.host, server.port, sockets))
+        addresses = _addresses(server, os.environ)
+        if not self._listeners or self._listeners[-1].addresses != addresses:
+            sources = loaded.sources
+            where = sources.get("server.listen") or sources.get("server.fd")
+            host_option = where or sources.get("server.host", "HOST (default)")
+            port_option = where or sources.get("server.port", "PORT (default)")
+            with listening_faults(host_option, port_option, "--listen" if where else "--port N or PORT=N"):
+                self._listeners.append(Listeners(addresses, server.workers, backlog=server.backlog))
         self._listeners[-1].grow(server.workers, backlog=server.backlog)
 
     def plan(self) -> Plan:
@@ -195,11 +205,12 @@ class Gateway:
     def _reload(self, loaded: Loaded) -> Reloaded:
         """Takes over a valid configuration."""
         old, new = self._loaded.config, loaded.config
-        if new == old:
+        certificates = _digest(new)
+        if (new, certificates) == (old, self._certificates):
             _log.info("SIGHUP: nothing to do, because the configuration has not changed")
             self.report("the configuration has not changed")
             return Reloaded(self._reopen_logs())
-        if msgspec.structs.replace(new, keys=old.keys) == old:
+        if (msgspec.structs.replace(new, keys=old.keys), certificates) == (old, self._certificates):
             self._loaded = loaded
             self.reload_in_place()
             self.report(f"reload: {len(new.keys)} client keys")
@@ -218,6 +229,7 @@ class Gateway:
         self.reload_in_place()
         self._loaded, self._sink, self._limits, self._history = loaded, sink, limits, history
         self._keys = KeyRing(new)
+        self._certificates = certificates
         logging.getLogger().setLevel(_level(debug=new.debug))
         return Reloaded(signal.SIGHUP, roll=True)
 
@@ -253,14 +265,10 @@ class Gateway:
     def kept(self) -> bytes:
         listeners, memory, history = self._listeners[-1], self._limits.memory, self._history
         assert memory is not None, "workers share their limits"
-        for sockets in listeners.sockets:
-            for sock in sockets:
-                sock.set_inheritable(True)
         return msgspec.msgpack.encode(
             Kept(
-                listeners.host,
-                listeners.port,
-                [[sock.fileno() for sock in sockets] for sockets in listeners.sockets],
+                listeners.addresses,
+                listeners.pass_on(),
                 self._board.pass_on(),
                 memory.pass_on(),
                 None if history is None else (str(history.path), history.gateway),
@@ -269,15 +277,25 @@ class Gateway:
         )
 
 
-def _adopt(kept: Kept) -> Listeners:
-    """Returns the listening sockets of the previous program."""
-    listeners = Listeners(
-        kept.host, kept.port, [tuple(socket.socket(fileno=number) for number in worker) for worker in kept.listeners]
-    )
-    for sockets in listeners.sockets:
-        for sock in sockets:
-            sock.set_inheritable(False)
-    return listeners
+def _digest(config: Config) -> bytes:
+    """Returns a digest of the certificate files, which may change while their names stay. Raises OSError."""
+    server = config.server
+    names = [*server.tls_cert_files, *server.tls_key_files, server.tls_client_ca_file, config.upstream.ca_file]
+    digest = hashlib.sha256()
+    for name in names:
+        if name is not None:
+            digest.update(Path(name).read_bytes())
+    return digest.digest()
+
+
+def _addresses(server: ServerConfig, environ: Mapping[str, str]) -> tuple[Listen, ...]:
+    """Returns the addresses to listen on. Without ``listen`` and ``fd``, sockets of systemd's (sd_listen_fds(3)) come
+    before ``host`` and ``port``."""
+    count = environ.get("LISTEN_FDS", "")
+    if server.listen or server.fd is not None or environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
+        return listen_addresses(server)
+    tls = bool(server.tls_cert_files)
+    return tuple(Listen(descriptor=_FIRST_SYSTEMD_DESCRIPTOR + number, tls=tls) for number in range(int(count)))
 
 
 def _same_slots(kept: Kept | None, slots: int) -> KeptLimits | None:
@@ -389,10 +407,20 @@ def _level(*, debug: bool) -> int:
     return logging.DEBUG if debug else logging.INFO
 
 
-def _banner(config: Config, keys: KeyRing, port: int) -> str:
-    server = config.server
+def _banner(config: Config, keys: KeyRing, listeners: Listeners) -> str:
     upstreams = ", ".join(f"{platform.id} ({platform.base_url})" for platform in config.platforms)
-    origin = f"http://{authority(server.host, port)}"
-    dashboard = f"; dashboard {origin}/dashboard" if config.dashboard_enabled else ""
+    origins = [origin for address, origin in _origins(listeners) if not address.admin]
+    operators = [origin for address, origin in _origins(listeners) if address.admin] or origins
+    dashboard = f"; dashboard {operators[0]}/dashboard" if config.dashboard_enabled else ""
     access = "API key required" if keys.required else "no API key required (loopback only)"
-    return f"ztoapi {__version__} on {origin}/v1, {server.workers} worker(s), {access}; upstream {upstreams}{dashboard}"
+    urls = ", ".join(origin if origin.startswith("unix:") else f"{origin}/v1" for origin in origins)
+    workers = f"{config.server.workers} worker(s)"
+    return f"ztoapi {__version__} on {urls}, {workers}, {access}; upstream {upstreams}{dashboard}"
+
+
+def _origins(listeners: Listeners) -> list[tuple[Listen, str]]:
+    """Returns each address with its origin."""
+    return [
+        (address, f"{'https' if address.tls else 'http'}://{authority(address.host, port)}" if port else str(address))
+        for address, port in listeners.ports()
+    ]

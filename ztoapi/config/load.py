@@ -8,8 +8,10 @@ from typing import Any, Final, NamedTuple
 
 from ztoapi.config import redis_url
 from ztoapi.config.catalogue import read_models
-from ztoapi.config.host import is_loopback, usable_cores
+from ztoapi.config.certificates import tls_fault
+from ztoapi.config.host import usable_cores
 from ztoapi.config.keyfile import read_key_file
+from ztoapi.config.listen import Listen, listen_addresses, read_listen
 from ztoapi.config.model import (
     CacheConfig,
     ClaudeConfig,
@@ -104,13 +106,14 @@ def load(
     upstream = UpstreamConfig(**values.tables["upstream"])
     limits = _limits(values)
     _check_files(values, upstream)
-    _check_addresses(values, server, host_fault)
+    addresses = _check_addresses(values, server, host_fault)
+    exposed = next((address for address in addresses if not address.local), None)
     _check_redis(values)
     _check_stored_responses(values, server.workers)
     routing = read_platforms(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     values.warnings.extend(routing.warnings)
-    _check_keys(values, server.host)
-    keys = _read_keys(values, server.host)
+    _check_keys(values, exposed)
+    keys = _read_keys(values, exposed)
     models = read_models(sources, problems)
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
@@ -211,18 +214,60 @@ def _ca_file_fault(path: Path) -> str | None:
     return None if context.cert_store_stats()["x509"] else "contains no certificate"
 
 
-def _check_addresses(values: _Values, server: ServerConfig, host_fault: Callable[[str], str | None] | None) -> None:
-    if ":" in server.host and not _is_ipv6(server.host):
-        values.problems.add(
-            values.origin("server.host"),
-            "must be one address or name, without a scheme, brackets or a port, such as 127.0.0.1 or ::1",
-        )
-    elif "host" in values.tables["server"] and host_fault and (fault := host_fault(server.host)):
-        values.problems.add(values.origin("server.host"), fault)
+def _check_addresses(
+    values: _Values, server: ServerConfig, host_fault: Callable[[str], str | None] | None
+) -> tuple[Listen, ...]:
+    """Returns the addresses to listen on."""
+    if not server.listen and server.fd is None:
+        _check_host(values, server.host, host_fault)
     if not all(_is_network(network) for network in server.trusted_proxies):
         values.problems.add(
             values.origin("server.trusted_proxies"), "each must be an address or a network such as 10.0.0.0/8"
         )
+    addresses = []
+    for entry in server.listen:
+        try:
+            addresses.append(read_listen(entry))
+        except ValueError as error:
+            values.problems.add(values.origin("server.listen"), f"{entry}: {error}")
+    if len(addresses) != len(server.listen):
+        return ()
+    found = listen_addresses(server)
+    _check_uses(values, server, found)
+    return found
+
+
+def _check_host(values: _Values, host: str, host_fault: Callable[[str], str | None] | None) -> None:
+    if ":" in host and not _is_ipv6(host):
+        values.problems.add(
+            values.origin("server.host"),
+            "must be one address or name, without a scheme, brackets or a port, such as 127.0.0.1 or ::1",
+        )
+    elif "host" in values.tables["server"] and host_fault and (fault := host_fault(host)):
+        values.problems.add(values.origin("server.host"), fault)
+
+
+def _check_uses(values: _Values, server: ServerConfig, addresses: tuple[Listen, ...]) -> None:
+    """Checks that the options for the uses of ``addresses`` are set."""
+    listen = values.origin("server.listen") if server.listen else ""
+    if server.listen and server.fd is not None:
+        values.problems.add(values.origin("server.fd"), "is not used with server.listen: add fd:N to it")
+    if server.listen and all(address.admin for address in addresses):
+        values.problems.add(listen, "all addresses have the word admin: add one for clients")
+    if any(address.proxy and not address.path for address in addresses) and not server.trusted_proxies:
+        values.problems.add(listen, "proxy requires server.trusted_proxies: name the addresses of the proxies")
+    uses_tls = any(address.tls for address in addresses)
+    if uses_tls and not server.tls_cert_files:
+        values.problems.add(listen, "tls requires server.tls_cert_files: name a certificate chain (PEM)")
+    if not uses_tls and server.tls_cert_files:
+        values.problems.add(values.origin("server.tls_cert_files"), "no address in server.listen has the word tls")
+    if server.tls_key_files and len(server.tls_key_files) != len(server.tls_cert_files):
+        values.problems.add(
+            values.origin("server.tls_key_files"),
+            f"must have as many files as server.tls_cert_files ({len(server.tls_cert_files)})",
+        )
+    elif uses_tls and server.tls_cert_files and (fault := tls_fault(server)) is not None:
+        values.problems.add(values.origin("server.tls_cert_files"), fault)
 
 
 def _is_ipv6(text: str) -> bool:
@@ -263,7 +308,7 @@ def _check_stored_responses(values: _Values, workers: int) -> None:
         )
 
 
-def _check_keys(values: _Values, host: str) -> None:
+def _check_keys(values: _Values, exposed: Listen | None) -> None:
     """Checks DEFAULT_KEY, API_KEYS and ADMIN_KEY; a published key must not protect an address that others can reach."""
     top = values.tables[""]
     clients: tuple[Secret, ...] = (*_single(top, "default_key"), *top.get("api_keys", ()))
@@ -272,7 +317,7 @@ def _check_keys(values: _Values, host: str) -> None:
             values.problems.add(values.origin(name), f"must be one key; {more}")
     for name in ("default_key", "api_keys", "admin_key"):
         for key in top.get(name, ()) if name == "api_keys" else _single(top, name):
-            _check_key(key.reveal(), values.origin(name), values, host)
+            _check_key(key.reveal(), values.origin(name), values, exposed)
     if {*_single(top, "admin_key")} & {*clients}:
         values.problems.add(
             values.origin("admin_key"),
@@ -284,20 +329,23 @@ def _single(top: Mapping[str, Any], name: str) -> tuple[Secret, ...]:
     return (top[name],) if name in top else ()
 
 
-def _check_key(key: str, where: str, values: _Values, host: str) -> None:
+def _check_key(key: str, where: str, values: _Values, exposed: Listen | None) -> None:
     for fault in filter(None, map(secret_fault, key.split("|"))):
         values.problems.add(where, fault)
     if any(part.strip().lower().replace("_", "-") in _PLACEHOLDERS for part in key.split("|")):
-        if is_loopback(host):
+        if exposed is None:
             warning = f"{where}: this key is published in examples; replace it before others can connect"
             if warning not in values.warnings:
                 values.warnings.append(warning)
         else:
-            values.problems.add(where, f"this key is published in examples, and {host} is not loopback: choose another")
+            values.problems.add(
+                where,
+                f"this key is published in examples, and {exposed.host or exposed} is not loopback: choose another",
+            )
 
 
-def _read_keys(values: _Values, host: str) -> tuple[ClientKey, ...]:
-    """Returns the keys of the key file. Without any client key only a loopback address is valid."""
+def _read_keys(values: _Values, exposed: Listen | None) -> tuple[ClientKey, ...]:
+    """Returns the keys of the key file. Without any client key no address may be reachable for other hosts."""
     top = values.tables[""]
     if "key_file" in top:
         path = top["key_file"]
@@ -305,10 +353,13 @@ def _read_keys(values: _Values, host: str) -> tuple[ClientKey, ...]:
         for key in keys:
             values.sources.used(f"keys.{key.name}", Setting(None, key.name, path))
         return keys
-    if "default_key" not in values.sources.origins() and not top.get("api_keys") and not is_loopback(host):
+    origins = values.sources.origins()
+    if "default_key" not in origins and not top.get("api_keys") and exposed is not None:
+        options = ("server.listen", "server.fd", "server.host")
+        where = next(origins[option] for option in options if option in origins)
         values.problems.add(
             "DEFAULT_KEY (not set)",
-            f"required to listen on {host} ({values.origin('server.host')}): without a key anyone could spend your "
+            f"required to listen on {exposed.host or exposed} ({where}): without a key anyone could spend your "
             "tokens. Set DEFAULT_KEY, create a key with `ztoapi keys create --name NAME --key-file FILE` and set "
             "ZTOAPI_KEY_FILE, or listen on 127.0.0.1",
         )

@@ -357,6 +357,34 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
         ),
     ] = "127.0.0.1"
     port: Annotated[int, Range(0, 65535), Option("TCP port; 0 picks a free port.", env="PORT", flag=True)] = 9090
+    listen: Annotated[
+        tuple[str, ...],
+        Option(
+            "Addresses to listen on instead of `host` and `port`: `HOST:PORT`, `[IPV6]:PORT`, `unix:/PATH` or `fd:N`, "
+            "each with any of the words `tls`, `proxy`, `admin` and `mode=0660`.",
+            flag=True,
+            example=("0.0.0.0:443 tls", "127.0.0.1:9091 admin", "unix:/run/ztoapi/http.sock mode=0660"),
+        ),
+    ] = ()
+    fd: Annotated[
+        int | None,
+        Range(0, 1_048_576),
+        Option("Listening socket of the parent process, instead of `host` and `port`.", flag=True, example=3),
+    ] = None
+    tls_cert_files: Annotated[
+        tuple[str, ...],
+        Option(
+            "Certificate chains (PEM) for `tls` addresses; without `listen`, `host` and `port` use TLS. The first is "
+            "the default, the others are chosen by the host name. A reload reads changed files."
+        ),
+    ] = ()
+    tls_key_files: Annotated[
+        tuple[str, ...],
+        Option("Private keys of `tls_cert_files`, in the same order; empty if the chains contain them."),
+    ] = ()
+    tls_client_ca_file: Annotated[
+        str | None, Option("Authorities (PEM) of client certificates, which `tls` addresses then require.")
+    ] = None
     workers: Annotated[
         int,
         Range(1, 1024, "processes"),
@@ -377,9 +405,15 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...],
         Option(
-            "Addresses or networks (10.0.0.0/8) of proxies whose `x-forwarded-for` is trusted.", example=("10.0.0.0/8",)
+            "Addresses or networks (10.0.0.0/8) of proxies whose `forwarded_header` and PROXY protocol header are "
+            "trusted. Clients of Unix sockets have the address 127.0.0.1.",
+            example=("10.0.0.0/8",),
         ),
     ] = ()
+    forwarded_header: Annotated[
+        Literal["x-forwarded-for", "forwarded"],
+        Option("Header field in which trusted proxies send the address of the client."),
+    ] = "x-forwarded-for"
     drain_seconds: Annotated[
         SecondsOrZero,
         Option(

@@ -4,6 +4,7 @@ import asyncio
 import enum
 import itertools
 import secrets
+import ssl
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -61,6 +62,8 @@ class ServerContext:
         deadlines: Deadlines | None = None,
         tracer: Tracer | None = None,
         trusted_proxies: tuple[Network, ...] = (),
+        forwarded_header: str = "x-forwarded-for",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.loop = loop
         self.admit = admit
@@ -71,6 +74,9 @@ class ServerContext:
         self.deadlines = deadlines or Deadlines()
         self.tracer = tracer
         self.trusted_proxies = trusted_proxies
+        self.forwarded_header = forwarded_header.encode("ascii")
+        self.tls = tls
+        """For the addresses that use TLS."""
         self.connections: set[Connection] = set()
         self.connection_limits = ConnectionLimits(self.limits, self.connections, loop.time)
         self.draining = False

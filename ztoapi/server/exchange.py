@@ -19,7 +19,7 @@ from ztoapi.server.responses import error_event
 from ztoapi.server.routes import Route, Routes
 from ztoapi.server.stream import STALL_SECONDS, ResponseStream
 from ztoapi.telemetry.record import USER_AGENT_BYTES, Recorder, RequestRecord
-from ztoapi.wire.address import Network, forwarded_client
+from ztoapi.wire.address import Network, forwarded_client, forwarded_hops
 from ztoapi.wire.framing import fixed_head, relayed_head, stream_head
 from ztoapi.wire.request import RequestHead
 from ztoapi.wire.trace import TRACEPARENT, Trace, field_lines, read_trace
@@ -58,6 +58,7 @@ class Worker(Protocol):
     recorder: Recorder
     tracer: Tracer | None
     trusted_proxies: tuple[Network, ...]
+    forwarded_header: bytes
     draining: bool
     date: bytes
     routes: "Routes[Exchange]"
@@ -69,6 +70,7 @@ class Connection(Protocol):
     client: str
     peer: str
     proxied: bool
+    admin: bool
     write_paused: bool
     transport: asyncio.Transport
     deadline: float
@@ -159,7 +161,8 @@ class Exchange:
         self.recorder = recorder = worker.recorder
         method, path = head.method, head.path
         if connection.proxied:
-            hops = headers.get(b"x-forwarded-for", b"").decode("ascii", "replace").split(",")
+            field = headers.get(worker.forwarded_header, b"").decode("ascii", "replace")
+            hops = forwarded_hops(field) if worker.forwarded_header == b"forwarded" else field.split(",")
             client = forwarded_client(client, hops, worker.trusted_proxies)
         self.request = Request(method, path, head.query, headers, head.http11)
         self.request_id = request_id
@@ -260,6 +263,11 @@ class Exchange:
         self.record.bytes_out = len(body)
         self._connection.transport.write(head if self.request.method == "HEAD" else head + body)
         self.finish(ending)
+
+    @property
+    def for_operators(self) -> bool:
+        """Whether the request came to an address for operators (``admin`` in ``server.listen``)."""
+        return self._connection.admin
 
     def fail(self, error: ApiError) -> None:
         """Sends ``error``: as the response or, once a stream has started, as an event after which the connection is

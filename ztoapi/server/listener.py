@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 import time
 from typing import Final
 
 from ztoapi.errors import shutting_down
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
+from ztoapi.server.proxy_listener import ProxyListener
+from ztoapi.server.sockets import ListeningSocket
 
 __all__ = ["Server", "clock_time"]
 
@@ -22,19 +23,46 @@ _log = logging.getLogger(__name__)
 
 
 class Server:
-    """The connections of one worker. ``port`` is the bound TCP port."""
+    """The connections of one worker."""
 
-    def __init__(self, context: ServerContext, *sockets: socket.socket) -> None:
+    def __init__(self, context: ServerContext, *sockets: ListeningSocket) -> None:
         self._context = context
         self._sockets = sockets
-        self._servers: list[asyncio.Server] = []
-        self.port: int = sockets[0].getsockname()[1]
+        self._servers: list[asyncio.Server | ProxyListener] = []
+
+    @property
+    def port(self) -> int:
+        """The bound port of the first socket, which must be a TCP socket."""
+        port: int = self._sockets[0].getsockname()[1]
+        return port
 
     async def start(self) -> None:
-        context = self._context
-        context.start()
+        self._context.start()
         for sock in self._sockets:
-            self._servers.append(await context.loop.create_server(lambda: HTTPProtocol(context), sock=sock))
+            self._servers.append(await self._serve(sock))
+
+    async def _serve(self, sock: ListeningSocket) -> asyncio.Server | ProxyListener:
+        context, address = self._context, sock.address
+        tls = context.tls if address.tls else None
+        timeout_seconds = context.limits.head_timeout_seconds
+        if not address.proxy:
+            return await context.loop.create_server(
+                lambda: HTTPProtocol(context, admin=address.admin),
+                sock=sock,
+                backlog=sock.backlog,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else timeout_seconds,
+            )
+        listener = ProxyListener(
+            context.loop,
+            sock,
+            lambda client: HTTPProtocol(context, client, admin=address.admin),
+            trusted=context.trusted_proxies,
+            timeout_seconds=timeout_seconds,
+            tls=tls,
+        )
+        listener.start()
+        return listener
 
     async def announce_stop(self, seconds: float, at_once: asyncio.Event) -> None:
         """Lets ``/readyz`` report the shutdown, and goes on for ``seconds``, or until ``at_once`` is set: a load

@@ -34,7 +34,7 @@ from ztoapi.server.context import ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.request_body import RequestBody
 from ztoapi.structures.deadlines import NEVER
-from ztoapi.wire.address import authority, is_in, peer_address
+from ztoapi.wire.address import LOOPBACK, authority, is_in, peer_address
 from ztoapi.wire.framing import CONTINUE, chunk, valid_request_id
 from ztoapi.wire.limits import (
     HIGH_WATER_BYTES,
@@ -97,6 +97,7 @@ class HTTPProtocol(asyncio.Protocol):
         "_counted_address",
         "_exchange",
         "_expect_continue",
+        "_forwarded",
         "_half_closed",
         "_lingered",
         "_phase",
@@ -104,6 +105,7 @@ class HTTPProtocol(asyncio.Protocol):
         "_resting",
         "_stalled_bytes",
         "_wire",
+        "admin",
         "client",
         "context",
         "deadline",
@@ -115,9 +117,16 @@ class HTTPProtocol(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, context: ServerContext) -> None:
+    def __init__(
+        self, context: ServerContext, forwarded: tuple[str, int] | None = None, *, admin: bool = False
+    ) -> None:
         self.context = context
-        self.client = self.peer = "local"
+        self.admin = admin
+        """Whether the connection came to an address for operators."""
+        # The peer of a Unix socket has no address.
+        self.client = LOOPBACK
+        self.peer = "unix:"
+        self._forwarded = forwarded
         self.proxied = False
         self.deadline = NEVER
         self.write_paused = False
@@ -160,11 +169,11 @@ class HTTPProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
-        peer = transport.get_extra_info("peername")
+        peer = self._forwarded or transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.client = peer_address(peer[0])
             self.peer = authority(self.client, peer[1])
-            self.proxied = is_in(self.client, self.context.trusted_proxies)
+        self.proxied = is_in(self.client, self.context.trusted_proxies)
         if not self.proxied:
             self._counted_address = self.client
         sock = transport.get_extra_info("socket")

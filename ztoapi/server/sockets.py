@@ -9,16 +9,18 @@ start at the same moment are refused in the same way, and connections in TIME_WA
 import contextlib
 import errno
 import logging
+import os
 import socket
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
+from ztoapi.config.listen import Listen
 from ztoapi.wire.address import authority
 from ztoapi.wire.limits import SOCKET_BUFFER_BYTES
 
-__all__ = ["Listeners", "Sockets", "bind", "bind_all"]
+__all__ = ["KeptSocket", "Listeners", "ListeningSocket", "Sockets", "bind", "bind_all"]
 
-Sockets: TypeAlias = tuple[socket.socket, ...]
+Sockets: TypeAlias = "tuple[ListeningSocket, ...]"
 """The listening sockets of one worker, one for each address."""
 _Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int | bytes, ...]]
 
@@ -30,18 +32,75 @@ _FREE_PORT_ATTEMPTS: Final = 20
 _log = logging.getLogger(__name__)
 
 
-class Listeners:
-    """The listening sockets of all workers on ``host`` and ``port``, as configured: 0 stands for a free port."""
+class ListeningSocket(socket.socket):
+    """A listening socket, the configured address that it belongs to, and the length of its accept queue: the event loop
+    sets it again."""
 
-    def __init__(self, host: str, port: int, sockets: list[Sockets]) -> None:
-        self.host = host
-        self.port = port
-        self.sockets = sockets
+    address = Listen()
+    backlog = 0
+
+
+KeptSocket: TypeAlias = tuple[int, int]
+"""A descriptor, and the number of its address."""
+
+
+class Listeners:
+    """The listening sockets of all workers on ``addresses``. Raises OSError, which names the address."""
+
+    def __init__(self, addresses: tuple[Listen, ...], workers: int, *, backlog: int) -> None:
+        self.addresses = addresses
+        self.sockets: list[Sockets] = [()] * workers
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.keep_only, [])
+            for address in addresses:
+                self._add(address, backlog)
+            undo.pop_all()
+
+    @classmethod
+    def adopt(cls, addresses: tuple[Listen, ...], kept: list[list[KeptSocket]], *, backlog: int) -> Self:
+        """Returns the listeners of a previous program, which :meth:`pass_on` of it has returned."""
+        self = cls((), 0, backlog=0)
+        self.addresses = addresses
+        sockets: dict[int, ListeningSocket] = {}
+        for worker in kept:
+            for number, address in worker:
+                if number not in sockets:
+                    sockets[number] = ListeningSocket(fileno=number)
+                    sockets[number].set_inheritable(False)
+                    sockets[number].address = addresses[address]
+                    sockets[number].backlog = backlog
+            self.sockets.append(tuple(sockets[number] for number, _ in worker))
+        return self
+
+    def pass_on(self) -> list[list[KeptSocket]]:
+        """Returns the descriptors and their addresses, by worker. A program that is executed now inherits them."""
+        for sock in self._all():
+            sock.set_inheritable(True)
+        return [[(sock.fileno(), self.addresses.index(sock.address)) for sock in worker] for worker in self.sockets]
+
+    def _add(self, address: Listen, backlog: int) -> None:
+        workers = len(self.sockets)
+        added: list[Sockets]
+        if address.path:
+            added = [(_listen_unix(address.path, address.mode, backlog),)] * workers
+        elif address.descriptor is not None:
+            added = [(_inherit(address.descriptor, backlog),)] * workers
+        else:
+            added = bind_all(address.host, address.port, workers, backlog=backlog)
+        for worker in added:
+            for sock in worker:
+                sock.address = address
+        self.sockets = [old + new for old, new in zip(self.sockets, added, strict=True)]
 
     @property
-    def bound_port(self) -> int:
-        port: int = self.sockets[0][0].getsockname()[1]
-        return port
+    def port(self) -> int | None:
+        """The port of the first TCP address; None if there is none."""
+        return next((port for _, port in self.ports() if port), None)
+
+    def ports(self) -> list[tuple[Listen, int | None]]:
+        """Returns each address with its port; None for a Unix socket and a descriptor."""
+        ports = {sock.address: sock.getsockname()[1] for sock in self.sockets[0] if sock.address.host}
+        return [(address, ports.get(address)) for address in self.addresses]
 
     def grow(self, workers: int, *, backlog: int) -> None:
         """Adds sockets until there are those of ``workers`` workers. Raises OSError."""
@@ -50,20 +109,77 @@ class Listeners:
 
     def keep_only(self, kept: list[Sockets]) -> None:
         """Closes all sockets but ``kept``."""
-        for sockets in self.sockets:
-            if sockets not in kept:
-                for sock in sockets:
-                    sock.close()
-        self.sockets = [sockets for sockets in self.sockets if sockets in kept]
+        left = {id(sock) for worker in kept for sock in worker}
+        for sock in self._all():
+            if id(sock) not in left:
+                sock.close()
+        self.sockets = [worker for worker in self.sockets if worker in kept]
+
+    def remove_paths(self) -> None:
+        """Removes the files of Unix sockets."""
+        for address in self.addresses:
+            if address.path:
+                with contextlib.suppress(OSError):
+                    os.unlink(address.path)
+
+    def _all(self) -> list[ListeningSocket]:
+        return list({id(sock): sock for worker in self.sockets for sock in worker}.values())
 
 
-def _listen_beside(sock: socket.socket, backlog: int) -> socket.socket:
-    """Returns another socket on the address of ``sock``, for a further worker."""
+def _listen_beside(sock: ListeningSocket, backlog: int) -> ListeningSocket:
+    """Returns another socket on the address of ``sock``, for a further worker; for a socket that all workers share,
+    this one."""
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+        return sock
     only_v6 = sock.family is socket.AF_INET6 and bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
-    return _listen(sock.family, sock.getsockname(), backlog, only_v6, share=True)
+    beside = _listen(sock.family, sock.getsockname(), backlog, only_v6, share=True)
+    beside.address = sock.address
+    return beside
 
 
-def bind(host: str, port: int, *, backlog: int) -> socket.socket:
+def _listen_unix(path: str, mode: int, backlog: int) -> ListeningSocket:
+    """Returns a listening Unix socket. The file of a program that has ended is replaced."""
+    sock = ListeningSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _named(f"unix:{path}"):
+            if _is_abandoned(path):
+                os.unlink(path)
+            before = os.umask(~mode & 0o777)
+            try:
+                sock.bind(path)
+            finally:
+                os.umask(before)
+            sock.listen(backlog)
+            sock.backlog = backlog
+            sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_abandoned(path: str) -> bool:
+    """Whether there is a Unix socket at ``path`` to which no program listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _inherit(descriptor: int, backlog: int) -> ListeningSocket:
+    """Returns the listening socket that the parent process has passed on."""
+    with _named(f"fd:{descriptor}"):
+        sock = ListeningSocket(fileno=os.dup(descriptor))
+        try:
+            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise OSError(errno.EINVAL, "it is not a listening socket")
+        except OSError:
+            sock.close()
+            raise
+        sock.backlog = backlog
+        sock.setblocking(False)
+        return sock
+
+
+def bind(host: str, port: int, *, backlog: int) -> ListeningSocket:
     """Returns a listening TCP socket on the first address of ``host``. Raises OSError, which names the address."""
     ((sock,),) = _bind_port(_resolve(host, port)[:1], port, 1, backlog)
     return sock
@@ -143,10 +259,10 @@ def _listen(
     only_v6: bool,
     *,
     share: bool = False,
-) -> socket.socket:
+) -> ListeningSocket:
     where = authority(str(address[0]), int(address[1]))
     with _named(where):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = ListeningSocket(family, socket.SOCK_STREAM)
     try:
         with _named(where):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -158,6 +274,7 @@ def _listen(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
             sock.bind(address)
             sock.listen(backlog)
+            sock.backlog = backlog
             sock.setblocking(False)
     except OSError:
         sock.close()

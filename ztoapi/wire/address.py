@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final, TypeAlias
 
 __all__ = [
+    "LOOPBACK",
     "LOOPBACK_AUTHORITY",
     "Network",
     "authority",
     "forwarded_client",
+    "forwarded_hops",
     "is_in",
     "limited_part",
     "peer_address",
@@ -24,8 +26,13 @@ __all__ = [
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+LOOPBACK: Final = "127.0.0.1"
+"""The address of clients that connect through a Unix socket."""
 LOOPBACK_AUTHORITY: Final = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 """A Host field with a name of this host that no name server can assign."""
+_ELEMENT: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+_PARAMETER: Final = re.compile(r'(?:[^";]|"(?:[^"\\]|\\.)*"?)+')
+_FOR: Final = re.compile(r"[ \t]*for=(.*)", re.IGNORECASE)
 _BRACKETED: Final = re.compile(r"\[([^\]]*)\](?::[0-9A-Za-z._-]+)?")
 _PORT: Final = re.compile(r":(?:[0-9]{1,5}|_[0-9A-Za-z._-]+)$")
 """A port, or a name in its place (RFC 7239 section 6.3)."""
@@ -86,6 +93,16 @@ def forwarded_client(peer: str, hops: Iterable[str], proxies: Sequence[Network])
         if not _is_in(client, proxies):
             break
     return str(client)
+
+
+def forwarded_hops(value: str) -> list[str]:
+    """Returns the ``for`` parameters of a ``Forwarded`` field (RFC 7239), one for each element; ``unknown`` for an
+    element without one."""
+    hops = []
+    for element in _ELEMENT.findall(value):
+        addresses = [match[1] for text in _PARAMETER.findall(element) if (match := _FOR.fullmatch(text))]
+        hops.append(addresses[0] if addresses else "unknown")
+    return hops
 
 
 def limited_part(client: str) -> str:
