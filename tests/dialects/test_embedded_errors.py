@@ -99,9 +99,6 @@ def test_an_event(
     rewrite: Rewrite, before: tuple[dict[str, Any], ...], error: dict[str, Any], failure: Failure
 ) -> None:
     for rest in NO_CHOICES:
-        if before and "usage" in rest and error.keys() & {"errorCode", "error_code", "status_code"}:
-            # Usage at the end of a stream is read for the usual spellings only.
-            continue
         reading = reader(rewrite)
         for one in before:
             reading.feed(event(one))

@@ -54,17 +54,6 @@ class _Outline(msgspec.Struct, gc=False):
     choices: list[_ChoiceEnd] | None = None
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _NULL
-    code: msgspec.Raw = _ABSENT
-    message: msgspec.Raw = _ABSENT
-    msg: msgspec.Raw = _ABSENT
-    detail: msgspec.Raw = _ABSENT
-    errors: msgspec.Raw = _ABSENT
-    data: msgspec.Raw = _ABSENT
-
-    @property
-    def suspicious(self) -> bool:
-        """Whether there is a field of a flat error, which counts without choices (see ``embedded_errors.py``)."""
-        return not (self.code is self.message is self.msg is self.detail is self.errors is self.data is _ABSENT)
 
 
 _outline = msgspec.json.Decoder(_Outline).decode
@@ -345,7 +334,7 @@ class OpenAIReader:
         usage = event.usage
         if choices is None or event.error != _NULL:
             return None
-        if not choices and event.suspicious:
+        if not choices and reports_error(_fields(data), has_choices=False):
             return None
         out: bytes | None = data
         if usage is not _ABSENT and not self._include_usage:
