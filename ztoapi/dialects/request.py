@@ -140,12 +140,13 @@ class ChatRequest:
     @property
     def is_large(self) -> bool:
         """Whether its translation may take milliseconds, because it has many messages, tools or content parts."""
-        size = len(self.body)
+        size, members = len(self.body), self.members
         if size <= LARGE_BODY_BYTES:
             return False
-        if size > LARGE_CHAT_BODY_BYTES or self.members is None:
+        if size > LARGE_CHAT_BODY_BYTES or members is None or len(self.messages or ()) > LARGE_CHAT_ELEMENTS:
             return True
-        return sum(len(value) for value in self.members.values() if isinstance(value, list)) > LARGE_CHAT_ELEMENTS
+        tools = members.get("tools")
+        return isinstance(tools, list) and len(tools) > LARGE_CHAT_ELEMENTS
 
     def renamed(self, model: str) -> "ChatRequest":
         """Returns the request for another model."""

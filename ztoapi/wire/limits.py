@@ -63,7 +63,7 @@ this size the densest body, 2,000 messages of two fields, takes 10 ms."""
 LARGE_CHAT_BODY_BYTES: Final = 524288
 """The same for the bodies of chats and embeddings, which are only decoded as far as routing requires: 7 ms at most."""
 LARGE_CHAT_ELEMENTS: Final = 1024
-"""Messages and tools of a chat above ``LARGE_BODY_BYTES`` beyond which it is translated in the thread. Below, the
+"""Messages, or tools, of a chat above ``LARGE_BODY_BYTES`` beyond which it is translated in the thread. Below, the
 translation takes at most 2 ms."""
 BODY_VALUES: Final = 262144
 """JSON values in a request body: objects, lists, and all that they contain. Above it: 413. A conversation of 20,000
