@@ -495,12 +495,87 @@ def test_the_gateway_s_own_paths_are_reserved(shared: Stack) -> None:
 
 
 def test_a_key_for_some_models_may_not_use_the_paths(tmp_path: Path) -> None:
-    keys = tmp_path / "keys.toml"
-    key = add(keys, "some", models=["glm-*"])
-    with Upstream(OK) as upstream, upstream.stack(ZTOAPI_KEY_FILE=str(keys)) as stack:
-        got = httpx.get(f"{stack.url}/v1/files/a", headers={"authorization": f"Bearer {key}"})
-    assert (got.status_code, got.json()["error"]["code"]) == (403, "path_not_allowed")
-    assert upstream.count == 0
+    path = tmp_path / "keys.toml"
+    keys = [add(path, "some", models=["glm-*"]), add(path, "all", models=["*"]), add(path, "any")]
+    with Upstream(OK) as upstream, upstream.stack(ZTOAPI_KEY_FILE=str(path)) as stack:
+        got = [httpx.get(f"{stack.url}/v1/files/a", headers={"authorization": f"Bearer {key}"}) for key in keys]
+    assert [each.status_code for each in got] == [403, 200, 200]
+    assert got[0].json()["error"]["code"] == "path_not_allowed"
+    assert upstream.count == 2
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("fields", [MULTIPART, "expect: 100-continue\r\n"])
+def test_the_time_to_the_first_byte_begins_after_the_body(fields: str, transport: str) -> None:
+    with (
+        Upstream() as upstream,
+        upstream.stack(transport=transport, ZTOAPI_FIRST_BYTE_TIMEOUT_SECONDS="0.3") as stack,
+        Client(stack.port) as client,
+    ):
+        begin(client, 2, fields=fields)
+        client.send(b"a")
+        asked = upstream.next()
+        assert next(asked.parts()) == b"a"
+        client.send(b"b")
+        answer = client.answer()
+        assert asked.is_closed()
+        record = stack.record()
+    assert (answer.status, error_of(answer)) == (504, "upstream_timeout")
+    assert (record.ending, record.attempts, record.bytes_in) == (Ending.UPSTREAM_TIMEOUT, 1, 2)
+
+
+def test_an_upstream_that_reads_nothing_is_given_up() -> None:
+    timeout = {"ZTOAPI_BETWEEN_BYTES_TIMEOUT_SECONDS": "0.3"}
+    with Upstream() as upstream, upstream.stack(**timeout) as stack, Client(stack.port) as client:
+        begin(client, 1_000_000_000)
+        upstream.next()
+        with contextlib.suppress(ConnectionError):
+            while True:
+                client.send(bytes(65536))
+        assert stack.record().status == 504
+
+
+def test_a_slow_client_slows_the_upstream() -> None:
+    with Upstream() as upstream, upstream.stack() as stack, Client(stack.port, receive_buffer=65536) as client:
+        get(client, "/v1/audio/speech")
+        asked = upstream.next()
+        asked.sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: audio/pcm\r\ncontent-length: 1000000000\r\n\r\n")
+        (connection,) = stack.application.context.connections
+        asked.sock.setblocking(False)
+        sent, stuck = 0, False
+        while not stuck:
+            try:
+                sent += asked.sock.send(bytes(65536))
+            except BlockingIOError:
+                stuck = connection.write_paused
+        assert sent < 20_000_000
+        client.close()
+        asked.sock.settimeout(WAIT_SECONDS)
+        assert asked.is_closed()
+
+
+def test_a_queued_upload_is_read_when_it_is_admitted() -> None:
+    limits = {"ZTOAPI_MAX_IN_FLIGHT": "1", "ZTOAPI_QUEUE_SECONDS": "10"}
+    with (
+        Upstream() as upstream,
+        upstream.stack(**limits) as stack,
+        Client(stack.port) as first,
+        Client(stack.port) as second,
+    ):
+        begin(first, 1)
+        asked = upstream.next()
+        begin(second, 2)
+        second.send(b"ab")
+        stack.wait_for(lambda: stack.application.admission.waiting == 1)
+        first.send(b"a")
+        assert asked.body() == b"a"
+        # The connection is not kept: a body that has arrived whole would be sent over it.
+        asked.sock.sendall(OK.replace(b"content-type", b"connection: close\r\ncontent-type"))
+        assert first.answer().status == 200
+        asked = upstream.next()
+        assert asked.body() == b"ab"
+        asked.sock.sendall(OK)
+        assert second.answer().status == 200
 
 
 def test_a_body_in_a_content_coding_is_passed_on() -> None:

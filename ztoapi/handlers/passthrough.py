@@ -50,7 +50,8 @@ class PassthroughHandler:
         """Passes a request on to ``platform``. Raises ApiError for one that is not possible."""
         target = _target(exchange)
         key = self._key_of(exchange)
-        if key is not None and key.models:
+        # Only a pattern for any model allows a request without a known one.
+        if key is not None and not key.allows(_UNREAD.model):
             raise ApiError(
                 f"the API key {key.name} is limited to some models, and a request for {exchange.request.path} is "
                 "passed on without reading its model: use a key without a list of models",

@@ -23,7 +23,7 @@ _EXPOSED: Final = (
     b"ratelimit-policy, x-ztoapi-cache, x-ztoapi-warning\r\n"
 )
 _PREFLIGHT: Final = (
-    b"access-control-allow-methods: GET, POST, DELETE, HEAD, OPTIONS\r\n"
+    b"access-control-allow-methods: GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS\r\n"
     b"access-control-allow-headers: %b\r\n"
     b"access-control-max-age: 86400\r\n"
 )
