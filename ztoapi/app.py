@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -40,6 +41,7 @@ from ztoapi.middleware.admission import Admission
 from ztoapi.middleware.auth import Auth
 from ztoapi.middleware.coding import check_coding
 from ztoapi.middleware.cors import Cors
+from ztoapi.middleware.memory import MemoryGuard
 from ztoapi.profiling.handler import ProfilingHandler
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.chat import ChatRelays
@@ -53,12 +55,14 @@ from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.large_bodies import LargeBodies
 from ztoapi.server.routes import Group
+from ztoapi.server.wrong_keys import WrongKeys
 from ztoapi.store.response_store import make_response_store
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.checks import Checks, passed_or_warn
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.messages import MessageLog
+from ztoapi.telemetry.processes import resident_bytes
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BoardRecorder
 from ztoapi.telemetry.sampler import Sampler
@@ -125,8 +129,9 @@ class Application:
         clock = self.context.wall_clock
         limiter = limiter or _local_limiter(config)
         self.upstreams = upstreams = self._make_upstreams(config, limiter)
-        auth = self._auth = Auth(keys, clock)
-        self.admission = _admission(config.server, loop)
+        self.wrong_keys = WrongKeys(config.server.max_wrong_keys_per_minute, time.monotonic_ns)
+        auth = self._auth = Auth(keys, clock, self.wrong_keys)
+        self.admission = _admission(config.server, loop, auth.is_urgent)
         self._redis: RedisLimiter | None = None
         cache = self.response_cache = make_response_cache(config, loop)
         self._response_store = make_response_store(config, loop)
@@ -137,7 +142,11 @@ class Application:
         addresses = listen_addresses(config.server)
         operators = [address for address in addresses if address.admin]
         self._separate = bool(operators)
-        self._admin = AdminGate(config.admin_key, loopback=all(address.local for address in operators or addresses))
+        self._admin = AdminGate(
+            config.admin_key, self.wrong_keys, loopback=all(address.local for address in operators or addresses)
+        )
+        if limit := config.server.worker_max_memory_bytes:
+            self.context.deadlines.add(MemoryGuard(limit, partial(resident_bytes, os.getpid()), self.admission.shed))
         self._cors = Cors(config.cors_origins, open=not keys.required)
         self._add_chat_apis(relays, Completions(config, relays, bodies, auth.key_of, limits, cache))
         add_passthrough(self.context.routes, config.platforms, PassthroughHandler(relays, auth.key_of, limits))
@@ -353,6 +362,7 @@ class Application:
     def _sources(self) -> list[Source]:
         """The sources of sampled metrics: add the ``samples`` of each object that is made here."""
         sources: list[Source] = [self._own_samples, self.client.samples, self.admission.samples]
+        sources.append(self.wrong_keys.samples)
         sources += [upstream.samples for upstream in self.upstreams.values()]
         if self.rate_limits is not None:
             sources.append(self.rate_limits.samples)
@@ -427,8 +437,16 @@ def _caps(platform: Platform, limiter: LocalLimiter | None) -> PlatformCaps | No
     return PlatformCaps(platform, limiter) if limiter is not None and cap_scopes([platform]) else None
 
 
-def _admission(server: ServerConfig, loop: asyncio.AbstractEventLoop) -> Admission:
-    return Admission(loop, max_in_flight=server.max_in_flight, queued=server.max_queued, seconds=server.queue_seconds)
+def _admission(
+    server: ServerConfig, loop: asyncio.AbstractEventLoop, is_urgent: Callable[[Exchange], bool]
+) -> Admission:
+    return Admission(
+        loop,
+        max_in_flight=server.max_in_flight,
+        queued=server.max_queued,
+        seconds=server.queue_seconds,
+        is_urgent=is_urgent,
+    )
 
 
 def _redis_limiter(url: str, scopes: Scopes, limiter: LocalLimiter, config: Config) -> "RedisLimiter":

@@ -96,3 +96,30 @@ def test_every_401_names_the_scheme(closed: Stack, method: str, path: str, given
         assert "metrics" not in path
         return
     assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="ztoapi"')
+
+
+def test_an_address_with_too_many_wrong_keys_is_throttled() -> None:
+    with Stack(DEFAULT_KEY="sk-right-1", ADMIN_KEY="admin-1", ZTOAPI_MAX_WRONG_KEYS_PER_MINUTE="3") as stack:
+
+        def models(key: str, **more: str) -> httpx.Response:
+            return httpx.get(f"{stack.base_url}/models", headers={"authorization": f"Bearer {key}", **more})
+
+        # Clients of Anthropic's API may send two keys, one of which is for somewhere else.
+        for _ in range(5):
+            assert models("sk-other", **{"x-api-key": "sk-right-1"}).status_code == 200
+        assert models("sk-wrong").status_code == 401
+        assert models("sk-right-1").status_code == 200
+        metrics = f"{stack.url}/metrics"
+        assert httpx.get(metrics, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert models("sk-wrong").status_code == 401
+        refused = models("sk-wrong")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_wrong_keys")
+        assert 0 < float(refused.headers["retry-after"]) <= 60
+        assert models("sk-right-1").status_code == 200, "it was right here before"
+        assert httpx.get(metrics, headers={"authorization": "Bearer admin-1"}).status_code == 429
+        refresh = stack.application.sampler.refresh
+        stack.loop.call_soon_threadsafe(refresh)
+        stack.wait_for(lambda: ("ztoapi_wrong_keys_refused", "", "") in stack.application.telemetry.samples())
+        samples = stack.application.telemetry.samples()
+        assert samples["ztoapi_wrong_keys", "", ""] == 4
+        assert samples["ztoapi_wrong_keys_refused", "", ""] == 2

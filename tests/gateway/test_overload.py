@@ -3,9 +3,11 @@
 import concurrent.futures
 import json
 import socket
+from pathlib import Path
 
 import httpx
 
+from tests.keys.files import add
 from tests.stack import Stack
 from ztoapi.errors import Ending
 
@@ -51,3 +53,26 @@ def test_health_is_answered_and_places_come_back() -> None:
         assert endings.count(Ending.REJECTED) == 1
         assert endings.count(Ending.CLIENT_DISCONNECT) == 2
         assert endings.count(Ending.DONE) == 1
+
+
+def test_a_key_of_high_priority_leaves_the_queue_first(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    urgent, normal = add(path, "urgent", priority="high"), add(path, "normal")
+
+    def ask(stack: Stack, key: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.post(stack.url + CHAT, json=body("glm-4.6:ttft=50"), headers=headers, timeout=20)
+
+    with (
+        Stack(
+            ZTOAPI_MAX_IN_FLIGHT="1", ZTOAPI_MAX_QUEUED="1", ZTOAPI_QUEUE_SECONDS="60", ZTOAPI_KEY_FILE=str(path)
+        ) as stack,
+        concurrent.futures.ThreadPoolExecutor(3) as threads,
+    ):
+        admission = stack.application.admission
+        first = threads.submit(ask, stack, normal)
+        stack.wait_for(lambda: admission.in_flight == 1)
+        second = threads.submit(ask, stack, normal)
+        stack.wait_for(lambda: admission.waiting == 1)
+        third = threads.submit(ask, stack, urgent)
+        assert [future.result().status_code for future in (first, second, third)] == [200, 503, 200]

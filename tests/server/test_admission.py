@@ -8,6 +8,7 @@ from tests.server.conftest import MakeWorker, Worker
 from tests.support.clock import Connection
 from ztoapi.errors import Ending
 from ztoapi.middleware.admission import Admission
+from ztoapi.middleware.memory import MemoryGuard
 
 GET = b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n"
 LONG_WAIT = 5.0
@@ -19,7 +20,13 @@ class Overloaded:
     def __init__(self, make: MakeWorker, most: int, queued: int) -> None:
         self.admission: Admission
         self.worker: Worker = make(admit=lambda exchange: self.admission.check(exchange))
-        self.admission = Admission(self.worker.loop.as_loop(), max_in_flight=most, queued=queued, seconds=LONG_WAIT)
+        self.admission = Admission(
+            self.worker.loop.as_loop(),
+            max_in_flight=most,
+            queued=queued,
+            seconds=LONG_WAIT,
+            is_urgent=lambda exchange: exchange.request.path == "/urgent",
+        )
 
     def ask(self, data: bytes = GET) -> Connection:
         connection = self.worker.connect()
@@ -154,3 +161,45 @@ def test_without_a_queue_no_request_waits(make_worker: MakeWorker) -> None:
     overloaded = Overloaded(make_worker, 1, 0)
     overloaded.ask()
     assert status(overloaded.ask()) == 503
+
+
+URGENT = GET.replace(b"/held", b"/urgent")
+
+
+def test_urgent_requests_leave_the_queue_first(busy: Overloaded) -> None:
+    normal = busy.ask()
+    urgent = busy.ask(URGENT)
+    busy.answer()
+    assert busy.books == (1, 1)
+    busy.answer()
+    assert [status(one) for one in (normal, urgent)] == [0, 200]
+    busy.answer()
+    assert status(normal) == 200
+
+
+def test_an_urgent_request_takes_the_last_place_of_a_full_queue(busy: Overloaded) -> None:
+    first = busy.ask()
+    last = busy.ask()
+    urgent = busy.ask(URGENT)
+    assert [status(one) for one in (first, last, urgent)] == [0, 503, 0]
+    assert busy.books == (1, 2)
+    another = busy.ask(URGENT)
+    late = busy.ask(URGENT)
+    assert [status(one) for one in (first, another, late)] == [503, 0, 503]
+    assert busy.admission.refused == 3
+
+
+def test_both_queues_expire(busy: Overloaded) -> None:
+    waiting = [busy.ask(), busy.ask(URGENT)]
+    busy.worker.loop.advance(LONG_WAIT)
+    assert [status(one) for one in waiting] == [503, 503]
+    assert busy.books == (1, 0)
+
+
+def test_everything_is_refused_while_memory_is_short(busy: Overloaded) -> None:
+    sizes = iter((119, 121, 100))
+    guard = MemoryGuard(100, lambda: next(sizes), busy.admission.shed)
+    for expected in (0, 503, 0):
+        guard.on_deadline(0.0)
+        assert status(busy.ask()) == expected
+    assert guard.deadline == 1.0

@@ -19,6 +19,7 @@ from ztoapi.config.keyfile import (
     read_limits,
     read_models,
     read_name,
+    read_priority,
     revoke_key,
 )
 from ztoapi.config.keys import new_key
@@ -80,6 +81,7 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
     read_name(settings["name"], problems)
     models = read_models(settings["models"], problems) if "models" in settings else ()
     expires = _expiry(settings["expires"], now, problems) if "expires" in settings else None
+    priority = read_priority(settings["priority"], problems) if "priority" in settings else None
     limits: dict[str, object] = msgspec.to_builtins(read_limits(settings, problems))
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
@@ -89,6 +91,8 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
         entry["models"] = list(models)
     if expires is not None:
         entry["expires"] = expires
+    if priority is not None:
+        entry["priority"] = priority
     add_key(path, args.name, {**entry, **limits})
     print(key.text, flush=True)
     print(f"The key of {args.name} is printed only once; {path} contains its hash. {_RELOAD}", file=sys.stderr)

@@ -181,6 +181,9 @@ def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
         add_config_flag(action)
     create.add_argument("--name", required=True, help="name of the key's owner, for logs and metrics")
     create.add_argument("--models", default=None, help="allowed models, such as glm-5.3,glm-4.5*; default: all")
+    create.add_argument(
+        "--priority", default=None, help="high: its requests leave the admission queue first; default: normal"
+    )
     create.add_argument("--expires", default=None, help="90d, 12h, 4w, or a date such as 2027-01-31; default: never")
     for option in options_of(TrafficLimits):
         create.add_argument(

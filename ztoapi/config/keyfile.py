@@ -32,9 +32,19 @@ from ztoapi.config.tomlfile import line_numbers
 from ztoapi.config.values import convert, read_list
 from ztoapi.errors import ConfigError
 
-__all__ = ["add_key", "read_expiry", "read_key_file", "read_limits", "read_models", "read_name", "revoke_key"]
+__all__ = [
+    "add_key",
+    "read_expiry",
+    "read_key_file",
+    "read_limits",
+    "read_models",
+    "read_name",
+    "read_priority",
+    "revoke_key",
+]
 
-_FIELDS: Final = ("id", "hash", "models", "expires", "revoked", *TrafficLimits.__struct_fields__)
+_FIELDS: Final = ("id", "hash", "models", "expires", "revoked", "priority", *TrafficLimits.__struct_fields__)
+_PRIORITIES: Final = ("normal", "high")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _RESERVED = re.compile(r"default|api-key-[0-9]+")
@@ -159,6 +169,14 @@ def read_expiry(setting: Setting, problems: Problems) -> datetime.datetime | Non
     return None
 
 
+def read_priority(setting: Setting, problems: Problems) -> str:
+    """Returns the priority; ``normal`` after a problem."""
+    if setting.value not in _PRIORITIES:
+        problems.add(setting.where, f"must be {' or '.join(_PRIORITIES)}")
+        return _PRIORITIES[0]
+    return str(setting.value)
+
+
 def read_limits(fields: Mapping[str, Setting], problems: Problems) -> TrafficLimits:
     """Returns the limits among ``fields``."""
     values: dict[str, typing.Any] = {
@@ -229,6 +247,7 @@ def _read_key(name: str, place: str, fields: Mapping[str, Setting], problems: Pr
         models=read_models(fields["models"], problems) if "models" in fields else (),
         expires=read_expiry(fields["expires"], problems) if "expires" in fields else None,
         revoked=revoked is not None and revoked.value is True,
+        priority=read_priority(fields["priority"], problems) if "priority" in fields else _PRIORITIES[0],
         limits=read_limits(fields, problems),
     )
 

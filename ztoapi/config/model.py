@@ -330,6 +330,8 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     expires: datetime.datetime | None = None
     """The first moment at which the key is rejected."""
     revoked: bool = False
+    priority: str = "normal"
+    """``high``: its requests leave the admission queue before others."""
     limits: TrafficLimits = TrafficLimits()
     """Limits of this key; ``[limits.key]`` applies to those that are None."""
 
@@ -414,6 +416,14 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
         Literal["x-forwarded-for", "forwarded"],
         Option("Header field in which trusted proxies send the address of the client."),
     ] = "x-forwarded-for"
+    max_wrong_keys_per_minute: Annotated[
+        int,
+        Range(0, 1_000_000, "keys"),
+        Option(
+            "Wrong keys of one address to a worker; above it the address gets 429, except for keys that were right "
+            "there before, until it has been quiet for a minute. 0: no limit."
+        ),
+    ] = 120
     drain_seconds: Annotated[
         SecondsOrZero,
         Option(

@@ -12,10 +12,13 @@ from ztoapi.config.model import Secret
 from ztoapi.errors import ApiError
 from ztoapi.server.authorization import bearer_key
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.wrong_keys import WrongKeys
 from ztoapi.wire.address import LOOPBACK_AUTHORITY
 
 __all__ = ["AdminGate"]
 
+_NAME: Final = "admin key"
+"""Its name among the right keys of an address; the names of client keys contain no blank."""
 _FORWARDING: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
 """Headers that proxies add. The connection is local then, but the request is not."""
 
@@ -24,10 +27,12 @@ _OWN_SITE: Final = (b"same-origin", b"none")
 
 
 class AdminGate:
-    """A gate. ``key`` is the admin key. With ``loopback`` only this host can connect."""
+    """A gate. ``key`` is the admin key, and ``wrong_keys`` counts wrong ones. With ``loopback`` only this host can
+    connect."""
 
-    def __init__(self, key: Secret | None, *, loopback: bool) -> None:
+    def __init__(self, key: Secret | None, wrong_keys: WrongKeys, *, loopback: bool) -> None:
         self._key = None if key is None else key.encode()
+        self._wrong_keys = wrong_keys
         self._loopback = loopback
 
     def check(self, exchange: Exchange) -> ApiError | None:
@@ -37,9 +42,10 @@ class AdminGate:
             sent = bearer_key(headers)
             if not sent:
                 return _refusal(401, "no admin key was given: send it as 'Authorization: Bearer ADMIN_KEY'")
+            client = exchange.record.client
             if not hmac.compare_digest(sent, self._key):
-                return _refusal(401, "this is not the admin key")
-            return None
+                return self._wrong_keys.wrong(client) or _refusal(401, "this is not the admin key")
+            return self._wrong_keys.right(client, _NAME)
         if not self._loopback:
             return _refusal(403, "operators' figures are closed without an admin key: set ADMIN_KEY")
         if any(name in headers for name in _FORWARDING):

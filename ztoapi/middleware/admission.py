@@ -20,17 +20,31 @@ _RETRY_AFTER_SECONDS: Final = 1.0
 
 
 class Admission:
-    """A gate: at most ``max_in_flight`` exchanges, and ``queued`` more that wait for up to ``seconds`` in order of
-    arrival."""
+    """A gate: at most ``max_in_flight`` exchanges, and ``queued`` more that wait for up to ``seconds``.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, max_in_flight: int, queued: int, seconds: float) -> None:
+    They leave the queue in order of arrival, those for which ``is_urgent`` returns True first. An urgent exchange that
+    finds the queue full takes the place of the one that is not urgent and has come last.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_in_flight: int,
+        queued: int,
+        seconds: float,
+        is_urgent: Callable[[Exchange], bool],
+    ) -> None:
         self.in_flight = 0
         self.refused = 0
         self._loop = loop
         self._max_in_flight = max_in_flight
         self._queued = queued
         self._seconds = seconds
+        self._is_urgent = is_urgent
+        self._shedding = False
         # In the order of arrival, each with its deadline.
+        self._urgent: dict[Exchange, float] = {}
         self._waiting: dict[Exchange, float] = {}
         self._handing_over = False
         self._timer: asyncio.TimerHandle | None = None
@@ -40,7 +54,11 @@ class Admission:
     @property
     def waiting(self) -> int:
         """Exchanges in the queue."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._urgent)
+
+    def shed(self, shedding: bool) -> None:
+        """Refuses all exchanges from now on, or none."""
+        self._shedding = shedding
 
     def samples(self) -> Iterator[Sample]:
         """Yields the metrics."""
@@ -49,34 +67,47 @@ class Admission:
 
     def check(self, exchange: Exchange) -> ApiError | Verdict | None:
         """Admits (None), queues or refuses an exchange. An admitted exchange holds a slot until it is finished."""
+        if self._shedding:
+            self.refused += 1
+            return _overloaded("the gateway uses too much memory")
         if self.in_flight < self._max_in_flight:
             self.in_flight += 1
             exchange.on_finish(self._finished)
             return None
-        if len(self._waiting) >= self._queued:
+        queue = self._urgent if self._is_urgent(exchange) else self._waiting
+        if self.waiting >= self._queued and not (queue is self._urgent and self._displace()):
             self.refused += 1
             return _overloaded()
-        self._waiting[exchange] = self._loop.time() + self._seconds
+        queue[exchange] = self._loop.time() + self._seconds
         exchange.on_finish(self._finished)
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._expire)
         return Verdict.WAIT
 
+    def _displace(self) -> bool:
+        """Refuses the exchange that has come last and is not urgent. Returns False if there is none."""
+        if not self._waiting:
+            return False
+        self.refused += 1
+        next(reversed(self._waiting)).reject(_overloaded())
+        return True
+
     def _finish(self, exchange: Exchange) -> None:
-        """Removes the exchange from the queue, or gives its slot to the exchange that has waited longest."""
-        if self._waiting and self._waiting.pop(exchange, None) is not None:
-            return
+        """Removes the exchange from the queue, or gives its slot to the exchange that is next."""
+        for queue in (self._urgent, self._waiting):
+            if queue and queue.pop(exchange, None) is not None:
+                return
         self.in_flight -= 1
-        if self._waiting and not self._handing_over:
+        if (self._waiting or self._urgent) and not self._handing_over:
             self._hand_over()
 
     def _hand_over(self) -> None:
         # An exchange that finishes at once calls `_finish` in this loop; the flag prevents a recursion per exchange.
         self._handing_over = True
         try:
-            while self._waiting and self.in_flight < self._max_in_flight:
-                exchange = next(iter(self._waiting))
-                del self._waiting[exchange]
+            while (queue := self._urgent or self._waiting) and self.in_flight < self._max_in_flight:
+                exchange = next(iter(queue))
+                del queue[exchange]
                 self.in_flight += 1
                 exchange.proceed()
         finally:
@@ -85,18 +116,18 @@ class Admission:
     def _expire(self) -> None:
         now = self._loop.time()
         self._timer = None
-        while self._waiting:
-            exchange, deadline = next(iter(self._waiting.items()))
-            if deadline > now:
-                self._timer = self._loop.call_later(deadline - now, self._expire)
-                return
-            self.refused += 1
-            exchange.reject(_overloaded())
+        for queue in (self._urgent, self._waiting):
+            while queue and (oldest := next(iter(queue.items())))[1] <= now:
+                self.refused += 1
+                oldest[0].reject(_overloaded())
+        deadlines = [next(iter(queue.values())) for queue in (self._urgent, self._waiting) if queue]
+        if deadlines:
+            self._timer = self._loop.call_later(min(deadlines) - now, self._expire)
 
 
-def _overloaded() -> ApiError:
+def _overloaded(reason: str = "the gateway has reached its limit of requests in flight") -> ApiError:
     return ApiError(
-        "the gateway has reached its limit of requests in flight: try again later",
+        f"{reason}: try again later",
         status=503,
         type="server_error",
         code="overloaded",

@@ -1,14 +1,18 @@
 """Authentication by client keys."""
 
 from collections.abc import Callable
+from typing import Final
 
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.model import ClientKey
 from ztoapi.errors import ApiError
 from ztoapi.server.authorization import client_key
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.wrong_keys import WrongKeys
 
 __all__ = ["Auth"]
+
+_UNKNOWN: Final = "invalid_api_key"
 
 
 class Auth:
@@ -16,12 +20,13 @@ class Auth:
 
     Without configured keys all exchanges pass; the configuration allows this on loopback only. Nothing is cached
     between the requests of a connection, so a key that a reload removes, or that expires by ``clock`` (Unix seconds),
-    is refused at the next request.
+    is refused at the next request. ``wrong_keys`` counts the wrong ones.
     """
 
-    def __init__(self, keys: KeyRing, clock: Callable[[], float]) -> None:
+    def __init__(self, keys: KeyRing, clock: Callable[[], float], wrong_keys: WrongKeys) -> None:
         self._keys = keys
         self._clock = clock
+        self._wrong_keys = wrong_keys
 
     def check(self, exchange: Exchange) -> ApiError | None:
         """Returns the refusal (401) or None. Only a request with the whole key gets the reason: expired or revoked."""
@@ -31,10 +36,13 @@ class Auth:
         refusal = self._check(exchange, client_key(headers))
         if refusal is not None and b"authorization" in headers and b"x-api-key" in headers:
             # Clients of Anthropic's API may send both, one of which is for somewhere else.
-            other = self._check(exchange, headers[b"x-api-key"])
-            if other is None:
+            if self._check(exchange, headers[b"x-api-key"]) is None:
                 del headers[b"authorization"]
-                return None
+                refusal = None
+        if refusal is None:
+            return self._wrong_keys.right(exchange.record.client, exchange.record.key or "")
+        if refusal.code == _UNKNOWN:
+            return self._wrong_keys.wrong(exchange.record.client) or refusal
         return refusal
 
     def _check(self, exchange: Exchange, sent: bytes) -> ApiError | None:
@@ -42,13 +50,18 @@ class Auth:
             return _refusal("no API key was given: send it as 'Authorization: Bearer YOUR_KEY'", "missing_api_key")
         key = self._keys.find(sent)
         if key is None:
-            return _refusal("the API key is not known here", "invalid_api_key")
+            return _refusal("the API key is not known here", _UNKNOWN)
         exchange.record.key = key.name
         if key.revoked:
             return _refusal("the API key has been revoked: ask for a new one", "api_key_revoked")
         if key.expires is not None and key.expired(self._clock()):
             return _refusal(f"the API key expired at {key.expires}: ask for a new one", "api_key_expired")
         return None
+
+    def is_urgent(self, exchange: Exchange) -> bool:
+        """Whether the key of an admitted exchange has a high priority."""
+        key = self._keys.named(exchange.record.key or "")
+        return key is not None and key.priority == "high"
 
     def key_of(self, exchange: Exchange) -> ClientKey | None:
         """Returns the key of an admitted exchange; None if keys are not required.
@@ -59,7 +72,7 @@ class Auth:
             return None
         key = self._keys.named(exchange.record.key or "")
         if key is None:
-            raise _refusal("the API key is not known here", "invalid_api_key")
+            raise _refusal("the API key is not known here", _UNKNOWN)
         return key
 
 

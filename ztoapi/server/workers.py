@@ -36,7 +36,7 @@ from ztoapi.server.signals import HURRY, RETIRE, STOP, WATCHED, ControllingTermi
 from ztoapi.server.sockets import Sockets
 from ztoapi.server.upgrade import Inherited, KeptWorker, replace_program
 from ztoapi.server.worker import Assignment, MakeService, WorkerOrders, serve
-from ztoapi.telemetry.processes import process_figures
+from ztoapi.telemetry.processes import resident_bytes
 
 __all__ = ["Duty", "FixedService", "Plan", "Reloaded", "Supervised", "run"]
 
@@ -536,7 +536,7 @@ class _Supervisor:
             _log.info("process %d has reached its age: replacing it", worker.pid)
             return True
         limit = self._plan.max_memory_bytes
-        if not limit or (memory := process_figures(worker.pid).memory_bytes or 0) <= limit:
+        if not limit or (memory := resident_bytes(worker.pid) or 0) <= limit:
             return False
         _log.info("process %d uses %d bytes of memory (limit: %d): replacing it", worker.pid, memory, limit)
         return True

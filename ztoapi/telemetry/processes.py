@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ProcessFigures", "process_figures"]
+__all__ = ["ProcessFigures", "process_figures", "resident_bytes"]
 
 
 class ProcessFigures(NamedTuple):
@@ -17,9 +17,15 @@ class ProcessFigures(NamedTuple):
 
 def process_figures(pid: int) -> ProcessFigures:
     """Returns the figures of process ``pid``."""
-    path = Path(f"/proc/{pid}")
     try:
-        memory = int((path / "statm").read_text().split()[1]) * mmap.PAGESIZE
-        return ProcessFigures(memory, len(os.listdir(path / "fd")))
+        return ProcessFigures(resident_bytes(pid), len(os.listdir(f"/proc/{pid}/fd")))
     except OSError:
         return ProcessFigures()
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Returns the resident memory of process ``pid``; None if it is unknown."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return None

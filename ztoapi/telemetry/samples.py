@@ -67,6 +67,10 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
     "ztoapi_client_buffers_refused": SampledMetric(
         SampleKind.COUNTER, (), "Requests refused because the memory for requests was used up."
     ),
+    "ztoapi_wrong_keys": SampledMetric(SampleKind.COUNTER, (), "Requests with a key that is not known."),
+    "ztoapi_wrong_keys_refused": SampledMetric(
+        SampleKind.COUNTER, (), "Requests refused because their address had sent too many wrong keys."
+    ),
     "ztoapi_admission_waiting": SampledMetric(SampleKind.SUM, (), "Requests that wait for admission."),
     "ztoapi_admission_refused": SampledMetric(
         SampleKind.COUNTER, (), "Requests refused because the gateway was overloaded."
