@@ -85,7 +85,8 @@ def values_of(option: Declared) -> st.SearchStrategy[object]:
 
 # The loader checks these beyond their type: addresses, files, URLs, secrets, and options that need each other.
 CHECKED_FURTHER = {
-    "server.host", "server.trusted_proxies", "upstream.ca_file", "limits.redis_url", "cache.redis", "key_file",
+    "server.host", "server.fd", "server.tls_client_ca_file",
+    "server.trusted_proxies", "upstream.ca_file", "limits.redis_url", "cache.redis", "key_file",
     "responses.store", "admin_key", "default_key", "api_keys", "upstream_url", "platform_id",
     "upstream.allow_coding_endpoint",
 }  # fmt: skip
