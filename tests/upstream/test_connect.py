@@ -4,13 +4,14 @@ import asyncio
 import errno
 import socket
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.upstream.scripted import OK, Heard, Native, Upstream
+from tests.upstream.names import Names, addresses
+from tests.upstream.scripted import OK, Heard, Native, Upstream, soon
 from ztoapi.errors import Fault
 from ztoapi.upstream.connect import connect
+from ztoapi.upstream.resolver import Resolver
 
 pytestmark = pytest.mark.anyio
 
@@ -27,23 +28,27 @@ def deaf() -> Iterator[tuple[str, int]]:
         yield listener.getsockname()
 
 
-def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
-    async def getaddrinfo(*_: object, **__: object) -> list[Any]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+def resolve_to(native: Native, *found: tuple[str, int]) -> Names:
+    names = Names(*found)
+    native.client.names = Resolver(names.look_up, names.clock)
+    return names
 
-    monkeypatch.setattr("ztoapi.upstream.connect._resolve", getaddrinfo)
+
+async def exchange(native: Native, upstream: Upstream) -> list[str]:
+    """Sends one request over a connection of its own. Returns the callbacks of the response."""
+    heard = Heard()
+    native.client.send(upstream.request(), heard)
+    peer = await upstream.accept_request()
+    peer.send(OK.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
+    return (await heard.ended()).calls
 
 
 @pytest.mark.parametrize("swallowing", [1, 3])
 async def test_another_address_is_tried_beside_one_that_swallows(
-    native: Native, upstream: Upstream, deaf: tuple[str, int], monkeypatch: pytest.MonkeyPatch, swallowing: int
+    native: Native, upstream: Upstream, deaf: tuple[str, int], swallowing: int
 ) -> None:
-    resolve_to(monkeypatch, *[deaf] * swallowing, ("127.0.0.1", upstream.port))
-    heard = Heard()
-    native.client.send(upstream.request(), heard)
-    peer = await upstream.accept_request()
-    peer.send(OK)
-    assert (await heard.ended()).calls == ["head", "data", "end"]
+    resolve_to(native, *[deaf] * swallowing, ("127.0.0.1", upstream.port))
+    assert await exchange(native, upstream) == ["head", "data", "end"]
 
 
 async def test_an_address_that_refuses_costs_no_wait(
@@ -52,18 +57,43 @@ async def test_an_address_that_refuses_costs_no_wait(
     monkeypatch.setattr("ztoapi.upstream.connect.ATTEMPT_DELAY_SECONDS", 1000.0)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        resolve_to(monkeypatch, unused.getsockname(), ("127.0.0.1", upstream.port))
-        sock = await connect(asyncio.get_running_loop(), "two.test", 80, 1e6)
+        found = addresses(unused.getsockname(), ("127.0.0.1", upstream.port))
+        sock, address = await connect(asyncio.get_running_loop(), found, 1e6)
     with sock:
-        assert sock.getpeername() == ("127.0.0.1", upstream.port)
+        assert sock.getpeername() == address[4] == ("127.0.0.1", upstream.port)
 
 
-async def test_the_last_error_is_reported(native: Native, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_address_that_swallows_leaves_time_for_the_last(upstream: Upstream, deaf: tuple[str, int]) -> None:
+    """The attempt with the first address ends before the timeout of the connection."""
+    found = addresses(deaf, deaf)
+    with pytest.raises(TimeoutError):
+        await soon(connect(asyncio.get_running_loop(), found, 0.2))
+    sock, _ = await soon(connect(asyncio.get_running_loop(), addresses(deaf, ("127.0.0.1", upstream.port)), 0.2))
+    sock.close()
+
+
+async def test_the_last_error_is_reported(native: Native) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        resolve_to(monkeypatch, unused.getsockname(), unused.getsockname())
+        found = addresses(unused.getsockname(), unused.getsockname())
         with pytest.raises(ConnectionRefusedError):
-            await connect(asyncio.get_running_loop(), "two.test", 80, 5.0)
+            await connect(asyncio.get_running_loop(), found, 5.0)
+
+
+async def test_the_address_that_worked_is_attempted_first(
+    native: Native, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        refusing = unused.getsockname()
+        names = resolve_to(native, refusing, ("127.0.0.1", upstream.port))
+        await exchange(native, upstream)
+        origin = upstream.request().origin
+        first = await native.client.names.resolve(origin.host, origin.port)
+        assert [each[4] for each in first] == [("127.0.0.1", upstream.port), refusing]
+        names.now += 601.0
+        later = await native.client.names.resolve(origin.host, origin.port)
+        assert [each[4] for each in later] == [refusing, ("127.0.0.1", upstream.port)]
 
 
 @pytest.mark.parametrize("shortage", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
@@ -79,3 +109,27 @@ async def test_a_shortage_of_the_gateways_own_is_not_the_upstreams(
     error = (await heard.ended()).error
     assert (error.status, error.code, error.fault, error.retry_after) == (503, "overloaded", Fault.REQUEST, 1.0)
     assert "127.0.0.1" not in error.message
+
+
+async def test_requests_outlive_the_resolver(native: Native, upstream: Upstream) -> None:
+    names = resolve_to(native, ("127.0.0.1", upstream.port))
+    await exchange(native, upstream)
+    names.fault = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    names.now += 3600.0
+    assert await exchange(native, upstream) == ["head", "data", "end"]
+    assert names.lookups == 2
+
+
+async def test_a_client_that_leaves_does_not_end_the_lookup_of_others(native: Native, upstream: Upstream) -> None:
+    names = resolve_to(native, ("127.0.0.1", upstream.port))
+    names.hold()
+    gone, heard = Heard(), Heard()
+    call = native.client.send(upstream.request(), gone)
+    native.client.send(upstream.request(), heard)
+    await soon(names.started.wait())
+    call.cancel()
+    names.go_on()
+    peer = await upstream.accept_request()
+    peer.send(OK)
+    assert (await heard.ended()).calls == ["head", "data", "end"]
+    assert (names.lookups, gone.calls) == (1, [])

@@ -77,6 +77,12 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
     ),
     "ztoapi_upstream_connections": SampledMetric(SampleKind.SUM, ("state",), "Upstream connections, idle or busy."),
     "ztoapi_upstream_connections_opened": SampledMetric(SampleKind.COUNTER, (), "Upstream connections opened."),
+    "ztoapi_upstream_lookups_failed": SampledMetric(
+        SampleKind.COUNTER, (), "Lookups of the names of upstreams that failed."
+    ),
+    "ztoapi_upstream_names_stale": SampledMetric(
+        SampleKind.MAX, (), "Names of upstreams whose last lookup failed, so that earlier addresses are used."
+    ),
     "ztoapi_upstream_retries_refused": SampledMetric(
         SampleKind.COUNTER, ("platform",), "Retries refused by the retry budget."
     ),

@@ -22,6 +22,7 @@ from ztoapi.upstream.connect import connect
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.failures import closing, connect_failed, connect_timeout, internal
 from ztoapi.upstream.pool import Origin, Pool
+from ztoapi.upstream.resolver import Address, Resolver
 from ztoapi.upstream.sink import Sink, log_failure, report_error
 from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ResponseHead, ResponseHeads
@@ -104,6 +105,7 @@ class NativeClient:
         self.timeouts = Timeouts(
             config.first_byte_timeout_seconds, config.between_bytes_timeout_seconds, config.total_timeout_seconds
         )
+        self.names = Resolver(loop.getaddrinfo, loop.time)
         self.read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.heads = ResponseHeads()
         self._make_tls = tls
@@ -129,11 +131,13 @@ class NativeClient:
 
     def samples(self) -> Iterator[Sample]:
         """Yields the metrics."""
-        return self.pool.samples()
+        yield from self.pool.samples()
+        yield from self.names.samples()
 
     async def close(self) -> None:
         """Drops every connection. One that is being opened is dropped when it is open."""
         self.closed = True
+        self.names.close()
         self.pool.close()
         await asyncio.sleep(0)
 
@@ -253,19 +257,26 @@ class NativeCall:
         client = self._client
         origin = self._request.origin
         seconds = client.config.connect_timeout_seconds
+        names = client.names
+        address: Address | None = None
         try:
             async with asyncio.timeout(seconds):
                 tls = client.tls_context() if origin.tls else None
+                addresses = await names.resolve(origin.host, origin.port)
+                sock, address = await connect(client.loop, addresses, seconds)
                 _, connection = await client.loop.create_connection(
                     lambda: UpstreamConnection(client.loop, client.pool, client.read_buffer, client.heads),
-                    sock=await connect(client.loop, origin.host, origin.port, seconds),
+                    sock=sock,
                     ssl=tls,
                     server_hostname=None if tls is None else origin.host,
                 )
         except TimeoutError as error:
+            names.failed(origin.host, origin.port, address)
             raise connect_timeout(origin.authority, seconds, error) from error
         except (OSError, UnicodeError) as error:
+            names.failed(origin.host, origin.port, address)
             raise connect_failed(origin.authority, error) from error
+        names.connected(origin.host, origin.port, address)
         if client.closed:
             connection.transport.abort()
             raise closing()

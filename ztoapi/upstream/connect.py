@@ -5,35 +5,41 @@ others are closed, so that an address that drops packets costs a fraction of a s
 """
 
 import asyncio
+import errno
+import os
 import socket
 from collections import deque
 from collections.abc import Sequence
-from itertools import zip_longest
-from typing import Any, Final
+from typing import Final
+
+from ztoapi.upstream.resolver import Address
 
 __all__ = ["ATTEMPT_DELAY_SECONDS", "connect"]
 
 ATTEMPT_DELAY_SECONDS: Final = 0.25
 """Between the starts of two attempts, unless one fails before. RFC 8305 section 5 recommends it."""
-MAX_ADDRESSES: Final = 16
-"""Addresses of one name that are tried: a bound on the sockets of one request."""
-
-_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+_SHARE: Final = 0.5
+"""The part of the timeout that an address with others after it may take."""
 
 
-async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, seconds: float) -> socket.socket:
-    """Returns a socket that is connected to ``host``. An attempt for each address starts within ``seconds``, the
-    caller's timeout. Raises the OSError of the last attempt that failed."""
-    waiting = deque(_interleaved(await _resolve(loop, host, port))[:MAX_ADDRESSES])
+async def connect(
+    loop: asyncio.AbstractEventLoop, addresses: Sequence[Address], seconds: float
+) -> tuple[socket.socket, Address]:
+    """Returns a connected socket and its address. An attempt for each of ``addresses`` starts within half of
+    ``seconds``, the caller's timeout. The last one may take all of it, and the others half. Raises the OSError of the
+    last attempt that failed."""
+    waiting = deque(addresses)
     if len(waiting) == 1:
-        return await _attempt(loop, waiting[0])
-    delay = min(ATTEMPT_DELAY_SECONDS, seconds / (len(waiting) + 1))
-    running: set[asyncio.Task[socket.socket]] = set()
+        return await _attempt(loop, waiting[0], seconds)
+    delay = min(ATTEMPT_DELAY_SECONDS, seconds * (1 - _SHARE) / len(waiting))
+    running: set[asyncio.Task[tuple[socket.socket, Address]]] = set()
     failure: BaseException | None = None
     try:
         while waiting or running:
             if waiting:
-                running.add(loop.create_task(_attempt(loop, waiting.popleft())))
+                running.add(
+                    loop.create_task(_attempt(loop, waiting.popleft(), seconds * _SHARE if waiting else seconds))
+                )
             done, _ = await asyncio.wait(
                 running, timeout=delay if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -45,30 +51,22 @@ async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, seconds
     finally:
         for attempt in running:
             if not attempt.cancel() and attempt.exception() is None:
-                attempt.result().close()
+                attempt.result()[0].close()
     assert failure is not None
     raise failure
 
 
-async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Sequence[_Address]:
-    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def _interleaved(addresses: Sequence[_Address]) -> list[_Address]:
-    """Returns the addresses with the families alternating, that of the first address first (RFC 8305 section 4)."""
-    families: dict[int, list[_Address]] = {}
-    for address in addresses:
-        families.setdefault(address[0], []).append(address)
-    return [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
-
-
-async def _attempt(loop: asyncio.AbstractEventLoop, address: _Address) -> socket.socket:
+async def _attempt(loop: asyncio.AbstractEventLoop, address: Address, seconds: float) -> tuple[socket.socket, Address]:
     family, kind, protocol, _, where = address
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
-        await loop.sock_connect(sock, where)
+        async with asyncio.timeout(seconds):
+            await loop.sock_connect(sock, where)
+    except TimeoutError:
+        sock.close()
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
     except BaseException:
         sock.close()
         raise
-    return sock
+    return sock, address
