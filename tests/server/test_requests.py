@@ -63,6 +63,15 @@ def kept(client: Client) -> bool:
 # -- connections ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("head", [b"GET /1 HTTP/1.0\r\n", b"GET /1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n"])
+def test_bytes_after_the_last_request_do_not_destroy_its_response(client: Client, head: bytes) -> None:
+    """The kernel answers unread bytes of a closed connection with a reset, which discards the response."""
+    client.send(head + b"\r\n" + b"x" * 900_000)
+    assert client.answer().body == b"GET /1 "
+    client.half_close()
+    assert client.rest() == b""
+
+
 def test_a_connection_serves_one_request_after_another(serving: Serving, client: Client) -> None:
     for number in range(5):
         client.post(f"/{number}", b"body")

@@ -529,10 +529,12 @@ class HTTPProtocol(asyncio.Protocol):
             return
         self._exchange = None
         context = self.context
-        if close and self._wire.state is not _READ:
-            self._linger()
-        elif close or context.draining:
-            self._close()
+        if close or context.draining:
+            # The client may be sending more.
+            if self._wire.state is not _READ or self._wire.held:
+                self._linger()
+            else:
+                self._close()
         else:
             self._wire.next_request()
             if self._buffered:

@@ -73,8 +73,8 @@ UNCOUNTED_BYTES: Final = 16384
 """Bytes that each connection may buffer without being counted toward `max_buffered_bytes`: most requests are smaller,
 and counting them would cost more than it bounds."""
 LINGER_BYTES: Final = 1048576
-"""Bytes read and dropped after an error response, so that the kernel does not reset the connection before the client
-has read the response. RFC 9112 section 9.6; nginx lingers the same way."""
+"""Bytes read and dropped after the last response of a connection whose client still sends, so that the kernel does not
+reset the connection before the client has read the response. RFC 9112 section 9.6; nginx lingers the same way."""
 HIGH_WATER_BYTES: Final = 32768
 LOW_WATER_BYTES: Final = 16384
 """Write marks. Above the high mark the reading side pauses: a stalled stream buffers that much and one read. The
@@ -154,6 +154,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """nginx has 60 s. A client that reads 1 KB/s over a link with 64 KiB segments (loopback) opens its window only
     every 64 s, and must stay connected."""
     linger_seconds: Annotated[
-        SecondsOrZero, Option("Time that a client has to read an error response before its connection is closed.")
+        SecondsOrZero, Option("Time for reading the last response before the connection of a sending client is closed.")
     ] = 2.0
     """See ``LINGER_BYTES``."""
