@@ -216,6 +216,23 @@ def test_an_upstream_that_fails_is_left_alone_and_comes_back_by_one_probe() -> N
         assert ask(stack).status_code == 200
 
 
+def test_a_platform_without_a_usable_credential_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    with Stack(UPSTREAM_TOKEN="a:fault=502|b:fault=502", ZTOAPI_MAX_TRIES="1") as stack:
+        for _ in range(20):
+            ask(stack)
+        (check,) = httpx.get(stack.url + "/health").json()["checks"]["upstream:zai"]
+        assert (check["status"], check["observedValue"]) == ("fail", 0)
+        assert check["output"] == "every credential is out of use"
+        metrics = httpx.get(stack.url + "/metrics").text
+        assert 'ztoapi_upstream_exhausted{platform="zai"} 1.0' in metrics
+        # The next test is a second after the first failure of all.
+        stack.wait_for(lambda: stack.application.upstreams["zai"].pool.wait(stack.loop.time(), "glm-4.6") == 0.0)
+        assert ask(stack).status_code == 502
+        assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
+            "the platform zai has no usable credential left"
+        ]
+
+
 @pytest.mark.parametrize("fault", ["1210", "1211", "1214", "1301", "1261", "404", "403", "500"])
 def test_what_a_client_brings_about_never_counts(fault: str) -> None:
     with Stack(ZTOAPI_MAX_TRIES="1") as stack:

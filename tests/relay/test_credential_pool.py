@@ -8,7 +8,7 @@ import pytest
 from tests.relay.requests_in_flight import Room, lent
 from ztoapi.errors import Fault
 from ztoapi.relay.cooldowns import COOLDOWNS
-from ztoapi.relay.credentials import CredentialPool, Unavailable
+from ztoapi.relay.credentials import CredentialLease, CredentialPool, Unavailable
 from ztoapi.structures.breaker import BreakerState
 
 
@@ -249,3 +249,90 @@ def test_a_last_resort_that_is_throttled_rests() -> None:
     pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.REFUSED)
     pool.fail(lent(pool.acquire(0.0, "m")), 0.0, Fault.THROTTLED, 9.0)
     assert isinstance(pool.acquire(0.0, "m"), Unavailable)
+
+
+def put_away(pool: CredentialPool, fault: Fault, now: float = 0.0, wait: float | None = None) -> float:
+    """Fails until every credential is out of use, the last one with a doubled cooldown. Returns the time after it."""
+    while isinstance(lease := pool.acquire(now, "m"), CredentialLease):
+        pool.fail(lease, now, fault, wait)
+    return now
+
+
+@pytest.mark.parametrize("fault", [Fault.UPSTREAM, Fault.OVERLOADED])
+def test_while_all_are_failing_one_request_a_second_is_sent(fault: Fault) -> None:
+    pool = CredentialPool([("a", 1.0)])
+    now = 0.0
+    for _ in range(10):
+        # Each failed probe doubles the cooldown.
+        put_away(pool, fault, now)
+        now += COOLDOWNS[fault].seconds(20, None)
+    start = now = put_away(pool, fault, now)
+    sent = 0
+    while now < start + 20.0:
+        lease = pool.acquire(now, "m")
+        if isinstance(lease, CredentialLease):
+            sent += 1
+            assert pool.fail(lease, now, fault) == 0.0
+        now += 0.125
+    assert sent == 19
+    assert pool.last_resorts >= 19
+    lease = lent(pool.acquire(now + 1.0, "m"))
+    pool.responded(lease, now + 1.0)
+    pool.complete(lease)
+    assert [lent(pool.acquire(now + 1.0, "m")).name for _ in range(3)] == ["a"] * 3
+
+
+def test_the_credential_that_is_due_soonest_is_tested_first() -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    put_away(pool, Fault.UPSTREAM)
+    # The probe of one fails again, so that its cooldown is twice as long.
+    later = lent(pool.acquire(1.0, "m"))
+    pool.fail(later, 1.0, Fault.UPSTREAM)
+    sooner = lent(pool.acquire(1.0, "m"))
+    pool.drop(sooner)
+    assert sooner.name != later.name
+    pool.fail(lent(pool.acquire(1.0, "m")), 1.0, Fault.UPSTREAM)
+    first, second = lent(pool.acquire(2.0, "m")), lent(pool.acquire(2.0, "m"))
+    assert {first.name, second.name} == {"a", "b"}
+    assert isinstance(pool.acquire(2.0, "m"), Unavailable)
+
+
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.QUOTA, Fault.OVERLOADED, Fault.UPSTREAM])
+def test_a_time_that_the_upstream_has_named_is_respected(fault: Fault) -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    put_away(pool, fault, wait=30.0)
+    assert all(isinstance(pool.acquire(now / 4, "m"), Unavailable) for now in range(4 * 30))
+    lent(pool.acquire(30.0, "m"))
+
+
+def test_a_failing_credential_is_tested_beside_a_throttled_one() -> None:
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)])
+    throttled = lent(pool.acquire(0.0, "m"))
+    pool.fail(throttled, 0.0, Fault.THROTTLED, 30.0)
+    put_away(pool, Fault.UPSTREAM)
+    put_away(pool, Fault.UPSTREAM, 1.0)
+    assert lent(pool.acquire(2.0, "m")).number != throttled.number
+    assert isinstance(pool.acquire(2.0, "m"), Unavailable)
+
+
+def test_a_test_that_is_throttled_rests_for_the_named_time() -> None:
+    pool = CredentialPool([("a", 1.0)])
+    put_away(pool, Fault.UPSTREAM)
+    put_away(pool, Fault.UPSTREAM, 1.0)
+    pool.fail(lent(pool.acquire(2.0, "m")), 2.0, Fault.THROTTLED, 30.0)
+    assert all(isinstance(pool.acquire(2.0 + now / 4, "m"), Unavailable) for now in range(4 * 30))
+
+
+def test_a_retry_and_a_full_credential_cause_no_test() -> None:
+    room = Room({0: 1, 1: 9})
+    pool = CredentialPool([("a", 1.0), ("b", 1.0)], room)
+    while pool.usable(0.0) == 2:
+        pool.fail(lent(pool.acquire(0.0, "m", {0})), 0.0, Fault.UPSTREAM)
+    lent(pool.acquire(0.0, "m"))
+    pool.fail(lent(pool.acquire(1.0, "m")), 1.0, Fault.UPSTREAM)
+    assert isinstance(pool.acquire(2.5, "m"), Unavailable)
+    alone = CredentialPool([("a", 1.0)])
+    put_away(alone, Fault.UPSTREAM)
+    put_away(alone, Fault.UPSTREAM, 1.0)
+    assert isinstance(alone.acquire(2.5, "m", {0}), Unavailable)
+    lent(alone.acquire(2.5, "m"))

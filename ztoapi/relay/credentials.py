@@ -13,8 +13,10 @@ credential that returns starts at the others' tags, not at its old one.
 table (:mod:`ztoapi.relay.cooldowns`) defines for each fault which of the two it concerns, the number of failures in a
 row that opens it, and the time. Every lease ends once: completed, failed or dropped.
 
-*Last resort.* While the upstream refuses every credential, requests are sent nevertheless, and the first success brings
-its credential back. HAProxy and Envoy call this panic mode. Quotas, throttles and overloads are respected.
+*Last resort.* While every credential is out of use, requests are sent nevertheless, and the first success brings its
+credential back. HAProxy and Envoy call this panic mode. If the upstream refuses all of them, every request is sent. If
+some are failing or overloaded, the one that is due soonest gets a request, each at most one in
+:data:`TEST_SECONDS`. Quotas, throttles and the times that an upstream names are respected.
 
 The module has no clock, randomness or I/O: ``now`` is an argument (monotonic seconds).
 """
@@ -45,6 +47,10 @@ _MAX_MODELS: Final = 64
 """Models with a breaker, for each credential: names come from clients."""
 _LAST_RESORT: Final = frozenset((Fault.REFUSED, Fault.EXCLUDED))
 """Faults that do not exclude a credential if every credential has one of them."""
+_TESTED: Final = frozenset((*_LAST_RESORT, Fault.OVERLOADED, Fault.UPSTREAM))
+"""Faults of credentials that are tested while every credential is out of use."""
+TEST_SECONDS: Final = 1.0
+"""Between two such tests, and before the first: the shortest cooldown of these faults."""
 _BUSY_SECONDS: Final = 1.0
 """The wait for a place or for the end of a probe, which cannot be predicted."""
 
@@ -62,11 +68,15 @@ class Caps(Protocol):
 class _Circuit(Breaker):
     """A breaker with the fault that has opened it."""
 
-    __slots__ = ("fault",)
+    __slots__ = ("fault", "requested", "tested_at")
 
     def __init__(self) -> None:
         super().__init__()
         self.fault = Fault.REQUEST
+        self.requested = False
+        """Whether the upstream has named the time."""
+        self.tested_at = 0.0
+        """Time of the last opening, probe, or request that was sent nevertheless."""
 
 
 class _Credential:
@@ -177,6 +187,8 @@ class CredentialPool:
         self._tag = 0.0
         self._typical = 1.0
         """The latest latency of any credential, assumed for those without one."""
+        self.last_resorts = 0
+        """Requests that were sent although every credential was out of use."""
 
     def __len__(self) -> int:
         return len(self._credentials)
@@ -200,8 +212,10 @@ class CredentialPool:
                     excluded = rest = ()
                 elif not forced and self._are_all_refused(self._credentials, now, model):
                     forced, excluded, rest = True, tried, tried
-                else:
+                elif forced or tried:
                     return self._unavailable(now, model)
+                else:
+                    return self._test(now, model) or self._unavailable(now, model)
             elif self._caps is None:
                 return self._lend(credential, now, model, None, forced)
             elif (release_cap := self._caps.take(credential.number, model)) is not None:
@@ -218,6 +232,17 @@ class CredentialPool:
             for credential in credentials
         )
 
+    def _test(self, now: float, model: str) -> CredentialLease | None:
+        """Takes the credential that is due soonest, if every credential is out of use and one may be tested."""
+        if any(not _open_circuits(credential, now, model) for credential in self._credentials):
+            return None
+        candidates = [credential for credential in self._credentials if _may_be_tested(credential, now, model)]
+        for credential in sorted(candidates, key=lambda each: _obstacle(each, now, model)[0]):
+            release_cap = None if self._caps is None else self._caps.take(credential.number, model)
+            if self._caps is None or release_cap is not None:
+                return self._lend(credential, now, model, release_cap, True)
+        return None
+
     def _lend(
         self, credential: _Credential, now: float, model: str, release_cap: Callable[[], None] | None, forced: bool
     ) -> CredentialLease:
@@ -230,14 +255,19 @@ class CredentialPool:
         credential.requests += 1
         if forced:
             circuits = tuple(_open_circuits(credential, now, model))
+            self.last_resorts += 1
+            for opened in circuits:
+                opened.tested_at = now
             return CredentialLease(
                 credential.name, credential.number, credential, model, now, circuits, release_cap, True
             )
         probes: tuple[_Circuit, ...] = ()
         if credential.breaker.state is not BreakerState.CLOSED:
             credential.breaker.enter()
+            credential.breaker.tested_at = now
             probes = (credential.breaker,)
         if credential.models and (circuit := credential.models.get(model)) is not None and circuit.enter():
+            circuit.tested_at = now
             probes += (circuit,)
         return CredentialLease(credential.name, credential.number, credential, model, now, probes, release_cap)
 
@@ -327,8 +357,8 @@ class CredentialPool:
         credential = lease._end()
         credential.failures[fault] += 1
         if lease._forced:
-            if fault in _LAST_RESORT:
-                # It is out of use already, for the time of the first refusal.
+            if fault in _LAST_RESORT or (wait is None and any(each.fault is fault for each in lease._probes)):
+                # It is out of use already, for the time of the first failure.
                 return 0.0
             lease._probes = ()
         circuit = self._model_circuit(credential, lease._model) if cooldown.model else credential.breaker
@@ -341,12 +371,18 @@ class CredentialPool:
         circuit.failures += 1
         if not probe and wait is None and circuit.failures < cooldown.failures:
             return 0.0
+        requested = wait is not None
         wait = cooldown.seconds(circuit.trips, wait)
         if probe:
             circuit.fail_probe(now + wait)
             is_new = circuit.fault is not fault
         else:
             is_new = circuit.trip(now + wait)
+        if probe or is_new:
+            circuit.tested_at = now
+            circuit.requested = requested
+        else:
+            circuit.requested |= requested
         circuit.fault = fault
         return wait if is_new else 0.0
 
@@ -415,6 +451,14 @@ def _open_circuits(credential: _Credential, now: float, model: str) -> list[_Cir
     """Returns the breakers that exclude the credential from ``model``."""
     circuits = (credential.breaker, credential.models.get(model))
     return [circuit for circuit in circuits if circuit is not None and not circuit.allows(now)]
+
+
+def _may_be_tested(credential: _Credential, now: float, model: str) -> bool:
+    """Whether a request may be sent although the credential is out of use for ``model``."""
+    return all(
+        circuit.fault in _TESTED and not circuit.requested and now >= circuit.tested_at + TEST_SECONDS
+        for circuit in _open_circuits(credential, now, model)
+    )
 
 
 def _obstacle(credential: _Credential, now: float, model: str) -> tuple[float, Fault | None]:

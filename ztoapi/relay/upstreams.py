@@ -198,6 +198,8 @@ class Upstream:
             _log.warning(
                 "%s is out of use for %g s: %s (%s)%s", name, round(seconds, 1), error.fault.value, code, remedy
             )
+            if not self.pool.usable(self._loop.time()):
+                _log.error("the platform %s has no usable credential left", self.platform.id)
 
     def refuses_usage(self) -> None:
         """Records that the upstream refused a stream with usage, and served it without."""
@@ -216,6 +218,8 @@ class Upstream:
             output: str | None = "no token is configured for it"
         elif self.pool.refused(now):
             output = "it refuses every credential"
+        elif not usable:
+            output = "every credential is out of use"
         else:
             output = None if usable == total else f"{total - usable} of {total} credentials rest, or are refused"
         return Check("pass" if output is None else "warn" if usable else "fail", usable, "credentials", output)
@@ -225,6 +229,9 @@ class Upstream:
         platform = self.platform.id
         statistics = self.statistics()
         yield Sample("ztoapi_upstream_retries_refused", statistics.retries_refused, platform)
+        exhausted = len(self.pool) > 0 and not self.pool.usable(self._loop.time())
+        yield Sample("ztoapi_upstream_exhausted", exhausted, platform)
+        yield Sample("ztoapi_upstream_last_resort_requests", self.pool.last_resorts, platform)
         for each in statistics.credentials:
             state = CredentialState.OK
             if each.state is not BreakerState.CLOSED:

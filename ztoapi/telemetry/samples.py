@@ -83,6 +83,12 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
     "ztoapi_upstream_names_stale": SampledMetric(
         SampleKind.MAX, (), "Names of upstreams whose last lookup failed, so that earlier addresses are used."
     ),
+    "ztoapi_upstream_exhausted": SampledMetric(
+        SampleKind.MAX, ("platform",), "1 while every credential of the platform is out of use in some worker."
+    ),
+    "ztoapi_upstream_last_resort_requests": SampledMetric(
+        SampleKind.COUNTER, ("platform",), "Attempts made although every credential was out of use."
+    ),
     "ztoapi_upstream_retries_refused": SampledMetric(
         SampleKind.COUNTER, ("platform",), "Retries refused by the retry budget."
     ),
