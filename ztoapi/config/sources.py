@@ -6,7 +6,6 @@ operator sees all of them at once.
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -179,7 +178,7 @@ def _read_toml(
     text = _read_text(path, source, problems, required=config_file is not None) or ""
     try:
         values = tomlfile.parse(text, tables)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; or a number with too many digits, or deep nesting
         problems.add(source, f"not valid TOML: {error}")
         return {}
     places = {key: f"{name} line {line}" for key, line in tomlfile.line_numbers(text).items()}

@@ -46,12 +46,16 @@ def _read_v1(data: bytes) -> ProxyHeader | None:
         if len(data) >= _V1_MAX_BYTES:
             raise ValueError("the line of the PROXY protocol is too long")
         return None
-    words = data[:end].decode("ascii").split(" ")
+    line = data[:end].decode("ascii")
+    words = line.split(" ")
     if words[1] == "UNKNOWN":
         return ProxyHeader(end + 2, None)
     if len(words) != 6 or words[1] not in ("TCP4", "TCP6"):
         raise ValueError("the line of the PROXY protocol is malformed")
     version = 4 if words[1] == "TCP4" else 6
+    if "%" in line:
+        # ``ipaddress`` accepts a zone of any characters, and the address is logged.
+        raise ValueError("an address of the PROXY protocol has a zone")
     source, destination = (ipaddress.ip_address(word) for word in words[2:4])
     if source.version != version or destination.version != version:
         raise ValueError("an address of the PROXY protocol is not of its family")
