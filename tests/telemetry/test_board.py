@@ -2,7 +2,9 @@
 
 import multiprocessing
 import multiprocessing.synchronize
+import os
 
+import msgspec
 import pytest
 
 from tests.stack import Stack
@@ -331,3 +333,19 @@ def test_error_rows_lie_behind_the_platforms() -> None:
     ends = [table.end for table in TABLES]
     assert [table.start for table in TABLES[1:]] == ends[:-1]
     assert ERRORS in TABLES
+
+
+def test_a_board_without_a_name_takes_no_descriptors() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    boards = [MetricsBoard() for _ in range(20)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(boards) == 20
+
+
+def test_a_board_is_passed_on_if_it_has_the_same_form() -> None:
+    board = MetricsBoard(2, "test")
+    board.slot(1).ints[Cell.STARTED] = 7
+    kept = board.pass_on()
+    assert MetricsBoard(2, "test", kept).total(Cell.STARTED) == 7
+    assert MetricsBoard(3, "test", kept).total(Cell.STARTED) == 0
+    assert MetricsBoard(2, "test", msgspec.structs.replace(kept, layout="other")).total(Cell.STARTED) == 0

@@ -118,10 +118,11 @@ class Gateway:
         """Twice, because a worker and its successor may be alive together."""
         if kept is not None:
             self.slots = max(self.slots, kept.board.slots)
-        self._board = MetricsBoard(self.slots, None if kept is None else kept.board)
+        self._board = MetricsBoard(self.slots, "ztoapi-metrics", None if kept is None else kept.board)
         self._keys = KeyRing(config)
         self._certificates = _digest(config)
-        memory = LimitsMemory(self.slots, limits_words(config, self.slots), _same_slots(kept, self.slots))
+        words = limits_words(config, self.slots)
+        memory = LimitsMemory(self.slots, words, "ztoapi-limits", _same_slots(kept, self.slots))
         self._limits = make_shared_limits(config, self.slots, memory)
         self._history = _make_history(loaded, self._board, None if kept is None else kept.history)
         self._status = StatusFile(self._listeners[-1].port or 0, 0 if kept is None else kept.status)

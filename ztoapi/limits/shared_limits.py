@@ -47,13 +47,14 @@ _MAX_COMPILED: Final = 4096
 class LimitsMemory:
     """The buckets of all limits, which outlive a reload and an upgrade: shared by the ``slots`` slots of workers.
 
-    ``words`` has room for ``size`` words. ``kept`` is that of a previous program.
+    ``words`` has room for ``size`` words. With a ``name`` it can be passed on to another program; ``kept`` is that of a
+    previous one.
     """
 
-    def __init__(self, slots: int, size: int, kept: "KeptLimits | None" = None) -> None:
+    def __init__(self, slots: int, size: int, name: str | None = None, kept: "KeptLimits | None" = None) -> None:
         self.slots = slots
         self._size = size = kept.size if kept else size
-        self._memory = SharedMemory("ztoapi-limits", size * _WORD_BYTES, kept.memory if kept else None)
+        self._memory = SharedMemory(size * _WORD_BYTES, name, kept.memory if kept else None)
         self.words: Words = memoryview(self._memory.mapping).cast("q")
         self.lock = ProcessLock(kept.lock if kept else None)
         self.secret = kept.secret if kept else secrets.token_bytes(_KEY_BYTES)

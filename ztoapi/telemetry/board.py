@@ -76,17 +76,16 @@ class KeptBoard(msgspec.Struct, frozen=True):
 class MetricsBoard:
     """``count`` slots. The process that creates it is the supervisor, or the only worker.
 
-    ``kept`` is the board of a previous program. It is used if it has the same form; otherwise the counts begin anew.
+    A board with a ``name`` can be passed on to another program. ``kept`` is the board of a previous program. It is used
+    if it has the same form; otherwise the counts begin anew.
     """
 
-    def __init__(self, count: int = 1, kept: KeptBoard | None = None) -> None:
+    def __init__(self, count: int = 1, name: str | None = None, kept: KeptBoard | None = None) -> None:
         self.supervisor = os.getpid()
         if kept is not None and (kept.slots, kept.layout) != (count, layout_digest()):
             kept = None
         self.count = count
-        self._shared = SharedMemory(
-            "ztoapi-metrics", count * SLOT_WORDS * WORD_BYTES, None if kept is None else kept.memory
-        )
+        self._shared = SharedMemory(count * SLOT_WORDS * WORD_BYTES, name, None if kept is None else kept.memory)
         memory = self._shared.mapping
         self.ints = memoryview(memory).cast("q")
         self.floats = memoryview(memory).cast("d")
