@@ -42,7 +42,11 @@ class GatewayProcess:
         self.output = ""
 
     def __enter__(self) -> Self:
-        self.port = int(self.wait_for_output(r"http://127\.0\.0\.1:(\d+)"))
+        try:
+            self.port = int(self.wait_for_output(r"http://127\.0\.0\.1:(\d+)"))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         self.url = f"http://127.0.0.1:{self.port}"
         return self
 
