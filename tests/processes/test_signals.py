@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -89,6 +90,30 @@ def test_a_drain_is_logged(simulator: Stack, workers: str) -> None:
         assert "stopping 2 workers: requests in flight may finish until " in output
         assert "0 requests in flight, which may finish until " in output
         assert "all workers have ended, and all requests have finished" in output
+
+
+def accepts(address: str | int) -> bool:
+    """Whether the kernel accepts a connection."""
+    family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
+    with socket.socket(family) as sock:
+        return sock.connect_ex(("127.0.0.1", address) if isinstance(address, int) else address) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_connections_are_refused_while_a_gateway_drains(simulator: Stack, tmp_path: Path, workers: str) -> None:
+    """A connection that the kernel accepts and no worker reads would wait for the end of the drain."""
+    path = str(tmp_path / "http.sock")
+    endless = {**BODY, "model": "glm-4.6:itl=10:tokens=100000"}
+    with gateway(simulator, WORKERS=workers, ZTOAPI_LISTEN=f"127.0.0.1:0,unix:{path}") as process:
+        assert accepts(process.port)
+        assert accepts(path)
+        with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=endless) as response:
+            next(response.iter_lines())
+            process.kill(signal.SIGTERM)
+            process.wait_for_output("(1 request in flight)")
+            process.wait_for(lambda: not accepts(process.port) and not accepts(path))
+        assert process.wait() == 0
+    assert not Path(path).exists()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

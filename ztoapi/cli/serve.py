@@ -188,7 +188,8 @@ class Gateway:
         kept = [duty.sockets for duty in duties]
         for listeners in self._listeners:
             listeners.keep_only(kept)
-        self._listeners = [listeners for listeners in self._listeners if listeners.sockets]
+        # The last ones are kept for the files of their Unix sockets.
+        self._listeners = [listeners for listeners in self._listeners if listeners.sockets] or self._listeners[-1:]
 
     def reload(self) -> Reloaded:
         try:

@@ -563,6 +563,8 @@ class _Supervisor:
             until = clock_time(ServerContext.wall_clock() + seconds)
             _log.info("stopping %d workers: requests in flight may finish until %s", len(self._pids()), until)
             self._notifier.send("STOPPING=1")
+            # A socket listens until its last copy is closed, and without a worker its connections would wait.
+            self._service.keep_only([])
         self._signal_workers(_STOP_STEPS[min(self._stopping, len(_STOP_STEPS)) - 1])
 
     def _reap(self) -> None:
