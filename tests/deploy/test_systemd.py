@@ -14,6 +14,7 @@ from ztoapi.config.model import ServerConfig
 
 PACKAGE = "Debian package systemd"
 UNIT = DEPLOY / "systemd/ztoapi.service"
+SOCKET = DEPLOY / "systemd/ztoapi.socket"
 MOST_EXPOSURE = 15
 """In tenths: of 100, where 96 is what a unit without any measure has."""
 
@@ -30,6 +31,22 @@ def test_systemd_understands_it(tmp_path: Path) -> None:
     assert text.count("/opt/ztoapi/bin/ztoapi") == 1
     unit.write_text(text.replace("/opt/ztoapi/bin/ztoapi", sys.executable), "utf-8")
     assert run("systemd-analyze", PACKAGE, "verify", "--recursive-errors=no", unit) == ""
+
+
+def test_systemd_understands_the_socket(tmp_path: Path) -> None:
+    """Beside the service that it starts."""
+    for unit in (UNIT, SOCKET):
+        text = unit.read_text("utf-8").replace("/opt/ztoapi/bin/ztoapi", sys.executable)
+        (tmp_path / unit.name).write_text(text, "utf-8")
+    assert run("systemd-analyze", PACKAGE, "verify", "--recursive-errors=no", tmp_path / SOCKET.name) == ""
+
+
+def test_the_socket_is_that_of_the_defaults() -> None:
+    settings = dict(re.findall(r"^(\w+)=(.*)$", SOCKET.read_text("utf-8"), re.MULTILINE))
+    defaults = ServerConfig()
+    assert settings["ListenStream"] == f"{defaults.host}:{defaults.port}"
+    assert settings["Backlog"] == str(defaults.backlog)
+    assert SOCKET.stem == UNIT.stem
 
 
 def test_it_is_shut_in() -> None:
