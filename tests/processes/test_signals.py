@@ -108,11 +108,15 @@ def test_connections_are_refused_while_a_gateway_drains(simulator: Stack, tmp_pa
         assert accepts(process.port)
         assert accepts(path)
         with httpx.stream("POST", f"{process.url}/v1/chat/completions", json=endless) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()
+            next(lines)
             process.kill(signal.SIGTERM)
             process.wait_for_output("(1 request in flight)")
             process.wait_for(lambda: not accepts(process.port) and not accepts(path))
-        assert process.wait() == 0
+            process.kill(signal.SIGTERM)
+            with contextlib.suppress(httpx.TransportError):
+                list(lines)
+        assert process.wait() == 1
     assert not Path(path).exists()
 
 
