@@ -38,8 +38,10 @@ _DIRECTORY: Final = _NEXT + 1
 _DIRECTORY_VALUES: Final = 3
 _LATE_TABLES: Final = 10_000
 """Limits, with those that are added after start: of new or changed keys, and of a new configuration."""
-_LATE_WORDS: Final = 1_000_000
-"""Memory for these limits: enough for 20,000 limits of single keys with 16 workers. Unused pages cost nothing."""
+_LATE_WORDS: Final = 2_000_000
+_LATE_ROWS: Final = 150_000
+"""Memory for these limits: words, and rows of counts with one word for each worker. It has room for every limit of
+every scope, and for 10,000 limits of single keys. Unused pages cost nothing."""
 _MAX_COMPILED: Final = 4096
 """Compiled descriptors that a worker caches, about 2 KiB each. A full cache is cleared."""
 
@@ -118,6 +120,7 @@ class SharedLimits:
             + RowTable.size(_LATE_TABLES, _DIRECTORY_VALUES)
             + _DIRECTORY
             + _LATE_WORDS
+            + _LATE_ROWS * workers
         )
 
     def add(self, scope: Scope) -> None:
