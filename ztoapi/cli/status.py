@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -12,11 +13,16 @@ from ztoapi import __version__
 
 __all__ = ["Status", "StatusFile", "find_status", "state_directory"]
 
+_START_FIELD: Final = 19
+"""Index of the start time in /proc/PID/stat, after the name of the program."""
+
 
 class Status(msgspec.Struct, frozen=True):
-    """``number`` counts the reports; ``ok`` is False if a reload or an upgrade has failed."""
+    """``number`` counts the reports; ``ok`` is False if a reload or an upgrade has failed. ``started`` distinguishes
+    the process from a later one with the same id."""
 
     pid: int
+    started: int
     version: str
     number: int
     ok: bool
@@ -28,19 +34,23 @@ class StatusFile:
 
     def __init__(self, port: int, number: int) -> None:
         self.number = number
-        self._path = _path(port, os.environ)
+        self._ports = {port}
+
+    def move(self, port: int) -> None:
+        """The gateway changes to ``port``. A command that has begun with an earlier one still finds it."""
+        self._ports.add(port)
 
     def write(self, outcome: str, *, ok: bool) -> None:
         """Replaces the file. Without a directory for it there is none: only the commands that wait for it need it."""
         self.number += 1
-        if self._path is None:
-            return
-        status = Status(os.getpid(), __version__, self.number, ok, outcome)
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=".status-", delete=False) as file:
-                file.write(msgspec.json.encode(status))
-            os.replace(file.name, self._path)
+        pid = os.getpid()
+        status = Status(pid, _start_of(pid), __version__, self.number, ok, outcome)
+        for path in filter(None, (_path(port, os.environ) for port in self._ports)):
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".status-", delete=False) as file:
+                    file.write(msgspec.json.encode(status))
+                os.replace(file.name, path)
 
 
 def find_status(port: int) -> tuple[Path | None, Status | None]:
@@ -50,9 +60,18 @@ def find_status(port: int) -> tuple[Path | None, Status | None]:
         status = None if path is None else msgspec.json.decode(path.read_bytes(), type=Status)
         if status is not None:
             os.kill(status.pid, 0)
+            if _start_of(status.pid) != status.started:
+                return path, None
     except (OSError, msgspec.DecodeError):
         return path, None
     return path, status
+
+
+def _start_of(pid: int) -> int:
+    """Returns the time at which process ``pid`` started, in clock ticks since boot (proc_pid_stat(5)); an execve does
+    not change it. Raises OSError."""
+    # The name of the program, in parentheses, may contain spaces.
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[_START_FIELD])
 
 
 def state_directory(environ: Mapping[str, str]) -> Path | None:

@@ -1,0 +1,30 @@
+"""The status file: it names a process that lives, and never a later one with the same id."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ztoapi.cli.status import StatusFile, find_status
+
+
+def test_a_later_process_with_the_same_id_is_not_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    StatusFile(9090, 4).write("started", ok=True)
+    path, status = find_status(9090)
+    assert path is not None
+    assert status is not None
+    assert (status.pid, status.number, status.ok, status.outcome) == (os.getpid(), 5, True, "started")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"started": status.started - 1}))
+    assert find_status(9090) == (path, None)
+
+
+def test_a_gateway_is_found_at_its_former_port_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    file = StatusFile(9090, 0)
+    file.move(9091)
+    file.write("reload: all 1 workers have been replaced", ok=True)
+    assert [find_status(port)[1] for port in (9090, 9091)].count(None) == 0
