@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -15,7 +16,6 @@ import httpx
 from ztoapi.apis.messages.errors import error_response as messages_errors
 from ztoapi.cache.response_cache import make_response_cache
 from ztoapi.config.catalogue import Catalogue
-from ztoapi.config.certificates import server_tls
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import listen_addresses
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
@@ -106,6 +106,7 @@ class Application:
         access_log: AccessLog | None = None,
         tracer: "SpanTracer | None" = None,
         messages: MessageLog | None = None,
+        server_tls: ssl.SSLContext | None = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
@@ -115,6 +116,7 @@ class Application:
         self._access_log = access_log
         self._tracer = tracer
         self._messages = messages
+        self._server_tls = server_tls
         readers = [reader.add for reader in (access_log, tracer) if reader is not None]
         self.recorder = BoardRecorder(self._slot, [route.public for route in config.routes], readers)
         self.context = self._make_context(loop, config)
@@ -257,7 +259,7 @@ class Application:
             tracer=self._tracer,
             trusted_proxies=tuple(map(read_network, config.server.trusted_proxies)),
             forwarded_header=config.server.forwarded_header,
-            tls=server_tls(config.server) if config.server.tls_cert_files else None,
+            tls=self._server_tls,
         )
 
     def _make_rate_limits(self, config: Config, limiter: LocalLimiter | None, relays: ChatRelays) -> RateLimits | None:

@@ -6,13 +6,15 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from ztoapi.config.listen import Listen
 from ztoapi.server import sockets as subject
 from ztoapi.server.context import ServerContext
 from ztoapi.server.listener import Server
-from ztoapi.server.sockets import ListeningSocket, Sockets, bind, bind_all
+from ztoapi.server.sockets import Listeners, ListeningSocket, Sockets, bind, bind_all
 
 NAMES = {
     "two.test": ["::1", "127.0.0.1"],
@@ -160,3 +162,25 @@ def test_a_name_that_does_not_resolve_is_in_the_message(host: str) -> None:
 
 def test_bind_takes_the_first_address(stack: ExitStack) -> None:
     assert stack.enter_context(bind("two.test", 0, backlog=8)).getsockname()[0] == "::1"
+
+
+def test_a_file_that_is_not_a_socket_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("precious")
+    with pytest.raises(OSError, match=r"notes\.txt: Address already in use"):
+        Listeners((Listen(path=str(path)),), 1, backlog=1)
+    assert path.read_text() == "precious"
+
+
+def test_a_path_that_is_too_long_is_in_the_message(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 200)
+    with pytest.raises(OSError, match=rf"cannot listen on unix:{path}: .*too long"):
+        Listeners((Listen(path=str(path)),), 1, backlog=1)
+
+
+def test_a_socket_for_a_further_worker_listens_when_this_worker_starts(stack: ExitStack) -> None:
+    listeners = Listeners((Listen(host="127.0.0.1"),), 1, backlog=1)
+    stack.callback(listeners.keep_only, [])
+    listeners.grow(2, backlog=1)
+    listening = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for (sock,) in listeners.sockets]
+    assert listening == [1, 0]

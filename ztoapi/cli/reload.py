@@ -9,6 +9,7 @@ from typing import Final
 
 from ztoapi.cli.options import load_config
 from ztoapi.cli.status import Status, find_status
+from ztoapi.config.listen import listen_addresses
 from ztoapi.errors import ConfigError
 
 __all__ = ["run", "send"]
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
 def send(args: argparse.Namespace, number: signal.Signals) -> int:
     """Sends a signal to the gateway on the configured port, waits for the outcome and prints it."""
-    port = load_config(args).config.server.port
+    port = _port(args)
     path, before = find_status(port)
     if before is None:
         place = "it writes no status file without STATE_DIRECTORY, XDG_STATE_HOME or HOME" if path is None else path
@@ -40,6 +41,15 @@ def send(args: argparse.Namespace, number: signal.Signals) -> int:
         return 1
     print(status.outcome, file=sys.stdout if status.ok else sys.stderr)
     return 0 if status.ok else 1
+
+
+def _port(args: argparse.Namespace) -> int:
+    """Returns the port under which the gateway writes its status: that of ``--port``, of the first TCP address, or of
+    ``server.port``. Raises ConfigError for an invalid configuration."""
+    server = load_config(args).config.server
+    if args.port is not None:
+        return server.port
+    return next((address.port for address in listen_addresses(server) if address.port), server.port)
 
 
 def _wait(port: int, number: int) -> Status | None:

@@ -2,16 +2,18 @@
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
 import signal
 import sqlite3
+import ssl
 import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -19,6 +21,7 @@ from ztoapi import __version__
 from ztoapi.app import Application, limits_words, make_shared_limits
 from ztoapi.cli.options import host_fault, listening_faults, load_config
 from ztoapi.cli.status import StatusFile, state_directory
+from ztoapi.config.certificates import server_tls
 from ztoapi.config.host import raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import Listen, listen_addresses
@@ -121,16 +124,26 @@ class Gateway:
         self._board = MetricsBoard(self.slots, "ztoapi-metrics", None if kept is None else kept.board)
         self._keys = KeyRing(config)
         self._certificates = _digest(config)
+        self._tls = _make_tls(config)
         words = limits_words(config, self.slots)
         memory = LimitsMemory(self.slots, words, "ztoapi-limits", _same_slots(kept, self.slots))
         self._limits = make_shared_limits(config, self.slots, memory)
         self._history = _make_history(loaded, self._board, None if kept is None else kept.history)
-        self._status = StatusFile(self._listeners[-1].port or 0, 0 if kept is None else kept.status)
+        self._status = StatusFile(self._listeners[-1].port or config.server.port, 0 if kept is None else kept.status)
+        self._before = self._state()
+        self._mixed = False
+        """Whether workers of several configurations run, because a reload has failed."""
 
     def close(self) -> None:
         """Removes the files of sockets. Called in the supervisor, at its end."""
-        for listeners in self._listeners:
-            listeners.remove_paths()
+        for path in self._paths():
+            _remove(path)
+
+    def _paths(self) -> set[str]:
+        return {path for listeners in self._listeners for path in listeners.paths}
+
+    def _state(self) -> "_State":
+        return _State(self._loaded, self._sink, self._limits, self._history, self._keys, self._certificates, self._tls)
 
     def announce(self) -> None:
         """Prints the banner."""
@@ -153,7 +166,8 @@ class Gateway:
             host_option = where or sources.get("server.host", "HOST (default)")
             port_option = where or sources.get("server.port", "PORT (default)")
             with listening_faults(host_option, port_option, "--listen" if where else "--port N or PORT=N"):
-                self._listeners.append(Listeners(addresses, server.workers, backlog=server.backlog))
+                backlog, previous = server.backlog, self._listeners
+                self._listeners.append(Listeners(addresses, server.workers, backlog=backlog, previous=previous))
         self._listeners[-1].grow(server.workers, backlog=server.backlog)
 
     def plan(self) -> Plan:
@@ -177,6 +191,7 @@ class Gateway:
             self._history,
             self._sink,
             self._messages,
+            self._tls,
         )
 
     def grow(self) -> Duty:
@@ -186,10 +201,14 @@ class Gateway:
 
     def keep_only(self, duties: list[Duty]) -> None:
         kept = [duty.sockets for duty in duties]
+        before = self._paths()
         for listeners in self._listeners:
             listeners.keep_only(kept)
         # The last ones are kept for the files of their Unix sockets.
         self._listeners = [listeners for listeners in self._listeners if listeners.sockets] or self._listeners[-1:]
+        if os.getpid() == self._board.supervisor:
+            for path in before - self._paths():
+                _remove(path)
 
     def reload(self) -> Reloaded:
         try:
@@ -197,26 +216,27 @@ class Gateway:
         except ConfigError as error:
             problems = list(error.problems)
         except OSError as error:
-            problems = [error.strerror or str(error)]
+            problems = [": ".join(filter(None, (error.filename, error.strerror or str(error))))]
+        except (MemoryError, ValueError) as error:
+            # Of the limits.
+            problems = [f"limits: {error}"]
         for problem in problems:
             _log.error("%s", problem)
         _log.error("invalid configuration; keeping the current keys and options")
-        self.report("; ".join(("invalid configuration", *problems)), ok=False)
-        return Reloaded(self._reopen_logs())
+        return Reloaded(self._reopen_logs(), outcome="; ".join(("invalid configuration", *problems)), ok=False)
 
     def _reload(self, loaded: Loaded) -> Reloaded:
         """Takes over a valid configuration."""
         old, new = self._loaded.config, loaded.config
         certificates = _digest(new)
-        if (new, certificates) == (old, self._certificates):
+        same = certificates == self._certificates and not self._mixed
+        if same and new == old:
             _log.info("SIGHUP: nothing to do, because the configuration has not changed")
-            self.report("the configuration has not changed")
-            return Reloaded(self._reopen_logs())
-        if (msgspec.structs.replace(new, keys=old.keys), certificates) == (old, self._certificates):
+            return Reloaded(self._reopen_logs(), outcome="the configuration has not changed")
+        if same and msgspec.structs.replace(new, keys=old.keys) == old:
             self._loaded = loaded
             self.reload_in_place()
-            self.report(f"reload: {len(new.keys)} client keys")
-            return Reloaded(signal.SIGHUP)
+            return Reloaded(signal.SIGHUP, outcome=f"reload: {len(new.keys)} client keys")
         if 2 * new.server.workers > self.slots:
             problem = f"{new.server.workers} workers are more than {self.slots // 2}: this needs a restart"
             raise ConfigError((f"{loaded.sources.get('server.workers', 'server.workers')}: {problem}",))
@@ -226,14 +246,26 @@ class Gateway:
         history = self._history
         if new.history_file != old.history_file:
             history = _make_history(loaded, self._board, None)
+        tls = _make_tls(new)
         self._listen(loaded)
         self._warn(new)
         self.reload_in_place()
+        self._before, self._mixed = self._state(), False
         self._loaded, self._sink, self._limits, self._history = loaded, sink, limits, history
         self._keys = KeyRing(new)
-        self._certificates = certificates
+        self._certificates, self._tls = certificates, tls
         logging.getLogger().setLevel(_level(debug=new.debug))
+        self._status.move(self._listeners[-1].port or new.server.port)
         return Reloaded(signal.SIGHUP, roll=True)
+
+    def roll_failed(self) -> None:
+        before = self._before
+        self._loaded, self._sink, self._limits, self._history = before[:4]
+        self._keys, self._certificates, self._tls = before[4:]
+        self._mixed = True
+        if self._loaded.config.key_file is not None:
+            self._keys.reload()
+        logging.getLogger().setLevel(_level(debug=self._loaded.config.debug))
 
     def _reopen_logs(self) -> signal.Signals | None:
         """Opens log files anew. Returns the signal for the workers to do the same; None without such files."""
@@ -279,6 +311,29 @@ class Gateway:
         )
 
 
+class _State(NamedTuple):
+    """The parts of a gateway that a reload replaces."""
+
+    loaded: Loaded
+    sink: LogFile | None
+    limits: SharedLimits
+    history: History | None
+    keys: KeyRing
+    certificates: bytes
+    tls: ssl.SSLContext | None
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _make_tls(config: Config) -> ssl.SSLContext | None:
+    """Returns the TLS context of all workers: made once, so that a worker that starts later does not depend on the
+    files, and so that a session of one worker can be resumed with another one."""
+    return server_tls(config.server) if config.server.tls_cert_files else None
+
+
 def _digest(config: Config) -> bytes:
     """Returns a digest of the certificate files, which may change while their names stay. Raises OSError."""
     server = config.server
@@ -313,6 +368,7 @@ def _make_application(
     history: History | None,
     sink: LogFile | None,
     messages: MessageLog,
+    tls: ssl.SSLContext | None,
     loop: asyncio.AbstractEventLoop,
     slot: int,
 ) -> Application:
@@ -325,7 +381,7 @@ def _make_application(
     tracer = None
     if config.otlp_endpoint is not None:
         tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
-    return Application(config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer, messages)
+    return Application(config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer, messages, tls)
 
 
 def check_packages(config: Config) -> None:

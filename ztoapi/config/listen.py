@@ -43,6 +43,11 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
         return authority(self.host, self.port) if self.descriptor is None else f"fd:{self.descriptor}"
 
     @property
+    def place(self) -> tuple[str, int, str, int | None]:
+        """The part that a socket is bound to; the rest is its use."""
+        return self.host, self.port, self.path, self.descriptor
+
+    @property
     def local(self) -> bool:
         """Whether only this host can connect. The address of a descriptor is not known."""
         return bool(self.path) or (self.descriptor is None and is_loopback(self.host))

@@ -92,7 +92,11 @@ class Server:
         now = context.loop.time()
         deadline = now + seconds
         quiet = now + min(_IDLE_SECONDS, seconds)
-        while context.connections and not at_once.is_set() and context.loop.time() < deadline:
+        # A connection in its TLS handshake or before its PROXY header is not in the list of connections yet.
+        unseen = quiet if any(sock.address.tls or sock.address.proxy for sock in self._sockets) else now
+        while not at_once.is_set() and context.loop.time() < deadline:
+            if not context.connections and context.loop.time() >= unseen:
+                break
             if context.loop.time() >= quiet:
                 for connection in list(context.connections):
                     connection.drain()

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
+from ztoapi.server.sockets import ListeningSocket
 from ztoapi.wire.address import Network, is_in, peer_address
 from ztoapi.wire.proxy_header import MAX_HEADER_BYTES, ProxyHeader, read_proxy_header
 
@@ -40,7 +41,7 @@ class ProxyListener:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: ListeningSocket,
         make: MakeProtocol,
         *,
         trusted: Sequence[Network],
@@ -58,6 +59,7 @@ class ProxyListener:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
+        self._sock.listen(self._sock.backlog)
         self._loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:

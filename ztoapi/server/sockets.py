@@ -11,7 +11,8 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from typing import Final, Self, TypeAlias
 
 from ztoapi.config.listen import Listen
@@ -45,15 +46,20 @@ KeptSocket: TypeAlias = tuple[int, int]
 
 
 class Listeners:
-    """The listening sockets of all workers on ``addresses``. Raises OSError, which names the address."""
+    """The listening sockets of all workers on ``addresses``. Raises OSError, which names the address.
 
-    def __init__(self, addresses: tuple[Listen, ...], workers: int, *, backlog: int) -> None:
+    Sockets of ``previous`` listeners on the same places are used again, because they cannot be bound twice.
+    """
+
+    def __init__(
+        self, addresses: tuple[Listen, ...], workers: int, *, backlog: int, previous: "Sequence[Listeners]" = ()
+    ) -> None:
         self.addresses = addresses
         self.sockets: list[Sockets] = [()] * workers
         with contextlib.ExitStack() as undo:
             undo.callback(self.keep_only, [])
             for address in addresses:
-                self._add(address, backlog)
+                self._add(address, backlog, previous)
             undo.pop_all()
 
     @classmethod
@@ -78,10 +84,14 @@ class Listeners:
             sock.set_inheritable(True)
         return [[(sock.fileno(), self.addresses.index(sock.address)) for sock in worker] for worker in self.sockets]
 
-    def _add(self, address: Listen, backlog: int) -> None:
+    def _add(self, address: Listen, backlog: int, previous: "Sequence[Listeners]") -> None:
         workers = len(self.sockets)
         added: list[Sockets]
-        if address.path:
+        if earlier := [sockets for listeners in previous if (sockets := listeners.at(address))]:
+            added = _share(earlier[-1], workers, backlog)
+            if address.path:
+                os.chmod(address.path, address.mode)
+        elif address.path:
             added = [(_listen_unix(address.path, address.mode, backlog),)] * workers
         elif address.descriptor is not None:
             added = [(_inherit(address.descriptor, backlog),)] * workers
@@ -91,6 +101,11 @@ class Listeners:
             for sock in worker:
                 sock.address = address
         self.sockets = [old + new for old, new in zip(self.sockets, added, strict=True)]
+
+    def at(self, address: Listen) -> list[Sockets]:
+        """Returns the sockets of each worker on the place of ``address``; empty if there are none."""
+        by_worker = [tuple(sock for sock in worker if sock.address.place == address.place) for worker in self.sockets]
+        return [sockets for sockets in by_worker if sockets]
 
     @property
     def port(self) -> int | None:
@@ -115,24 +130,35 @@ class Listeners:
                 sock.close()
         self.sockets = [worker for worker in self.sockets if worker in kept]
 
-    def remove_paths(self) -> None:
-        """Removes the files of Unix sockets."""
-        for address in self.addresses:
-            if address.path:
-                with contextlib.suppress(OSError):
-                    os.unlink(address.path)
+    @property
+    def paths(self) -> set[str]:
+        """The files of Unix sockets."""
+        return {address.path for address in self.addresses if address.path}
 
     def _all(self) -> list[ListeningSocket]:
         return list({id(sock): sock for worker in self.sockets for sock in worker}.values())
 
 
+def _share(earlier: list[Sockets], workers: int, backlog: int) -> list[Sockets]:
+    """Returns ``earlier`` sockets for ``workers`` workers, under descriptors of their own."""
+    shared: dict[int, ListeningSocket] = {}
+    for sock in (sock for worker in earlier[:workers] for sock in worker):
+        if id(sock) not in shared:
+            shared[id(sock)] = ListeningSocket(fileno=os.dup(sock.fileno()))
+            shared[id(sock)].backlog = backlog
+    added = [tuple(shared[id(sock)] for sock in worker) for worker in earlier[:workers]]
+    while len(added) < workers:
+        added.append(tuple(_listen_beside(sock, backlog) for sock in added[0]))
+    return added
+
+
 def _listen_beside(sock: ListeningSocket, backlog: int) -> ListeningSocket:
     """Returns another socket on the address of ``sock``, for a further worker; for a socket that all workers share,
-    this one."""
+    this one. It is bound and does not listen: a connection would wait for a worker that may never start."""
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
         return sock
     only_v6 = sock.family is socket.AF_INET6 and bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
-    beside = _listen(sock.family, sock.getsockname(), backlog, only_v6, share=True)
+    beside = _bind(sock.family, sock.getsockname(), backlog, only_v6, share=True)
     beside.address = sock.address
     return beside
 
@@ -160,7 +186,11 @@ def _listen_unix(path: str, mode: int, backlog: int) -> ListeningSocket:
 
 def _is_abandoned(path: str) -> bool:
     """Whether there is a Unix socket at ``path`` to which no program listens."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with contextlib.suppress(OSError):
+        # A connection to a file of another kind is refused too.
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         return probe.connect_ex(path) == errno.ECONNREFUSED
 
 
@@ -260,6 +290,24 @@ def _listen(
     *,
     share: bool = False,
 ) -> ListeningSocket:
+    sock = _bind(family, address, backlog, only_v6, share=share)
+    try:
+        with _named(authority(str(address[0]), int(address[1]))):
+            sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind(
+    family: socket.AddressFamily,
+    address: tuple[str | int | bytes, ...],
+    backlog: int,
+    only_v6: bool,
+    *,
+    share: bool = False,
+) -> ListeningSocket:
     where = authority(str(address[0]), int(address[1]))
     with _named(where):
         sock = ListeningSocket(family, socket.SOCK_STREAM)
@@ -273,7 +321,6 @@ def _listen(
             # Accepted connections inherit it.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
             sock.bind(address)
-            sock.listen(backlog)
             sock.backlog = backlog
             sock.setblocking(False)
     except OSError:
@@ -288,4 +335,4 @@ def _named(where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror or error}") from error

@@ -17,8 +17,9 @@ import msgspec
 __all__ = ["Inherited", "KeptWorker", "inherit", "replace_program"]
 
 _VARIABLE: Final = "ZTOAPI_UPGRADE_FD"
-_TRIAL_SECONDS: Final = 30.0
-"""Far more than an import and a look at the configuration take on a busy machine."""
+_TRIAL_SECONDS: Final = 15.0
+"""More than an import and a look at the configuration take on a busy machine, and less than most watchdogs allow: the
+supervisor sends no keepalive meanwhile."""
 
 
 class KeptWorker(msgspec.Struct, frozen=True):
@@ -56,7 +57,11 @@ def replace_program(state: Inherited) -> str:
     os.write(file, msgspec.msgpack.encode(state))
     os.lseek(file, 0, os.SEEK_SET)
     environ = {**os.environ, _VARIABLE: str(file)}
-    os.execve(sys.executable, command, environ)
+    try:
+        os.execve(sys.executable, command, environ)
+    except OSError as error:
+        os.close(file)
+        return str(error)
 
 
 def inherit(environ: MutableMapping[str, str]) -> Inherited | None:

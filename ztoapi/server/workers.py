@@ -87,10 +87,13 @@ class Plan(NamedTuple):
 
 class Reloaded(NamedTuple):
     """The effect of a reload. ``forward`` is the signal for the workers that run: they take over what needs no new
-    worker. With ``roll`` there is a new plan, and all workers are to be replaced."""
+    worker. With ``roll`` there is a new plan, and all workers are to be replaced;
+    otherwise ``outcome`` is the result, which is good if ``ok``."""
 
     forward: signal.Signals | None
     roll: bool = False
+    outcome: str = ""
+    ok: bool = True
 
 
 class Supervised(WorkerOrders, Protocol):
@@ -104,6 +107,10 @@ class Supervised(WorkerOrders, Protocol):
 
     def reload(self) -> Reloaded:
         """SIGHUP: reads the configuration again. An invalid one is reported and changes nothing."""
+
+    def roll_failed(self) -> None:
+        """A worker of the new plan could not start: the previous plan is in force again, and the next reload replaces
+        all workers."""
 
     def grow(self) -> Duty:
         """Returns the duty of one more worker. Raises OSError if it cannot listen."""
@@ -151,6 +158,9 @@ class FixedService:
 
     def reload_in_place(self) -> None:
         """There is nothing to reload."""
+
+    def roll_failed(self) -> None:
+        """There is one plan."""
 
     def reopen(self) -> bool:
         _log.info("SIGUSR1: nothing to do, because this command has no log file")
@@ -216,6 +226,8 @@ class _Place:
         self.successor: _Worker | None = None
         self.next_duty = duty
         """The duty of the successor."""
+        self.is_new = False
+        """Whether no worker has served in it yet. A place whose first worker fails is removed."""
         self.quick_deaths = 0
         self.start_at = _NEVER
 
@@ -245,6 +257,8 @@ class _Supervisor:
         self._retired: list[_Worker] = []
         self._queue: deque[_Place] = deque()
         """Places whose worker is to be replaced, in order; the first one may have a successor that starts."""
+        self._surplus: list[_Place] = []
+        """Places that a new plan does not have. They serve until the workers of the others have been replaced."""
         self._purpose = ""
         """The reason of the replacements in progress, for the report."""
         self._ready = mmap.mmap(-1, service.slots)
@@ -272,7 +286,9 @@ class _Supervisor:
             self._retire(_Worker(inherited.pid, inherited.slot, self._plan))
         for worker in self._retired:
             worker.kill_at = time.monotonic() + worker.drain_seconds + _EXIT_SECONDS
-        self._purpose = "upgrade" if kept else ""
+        if kept:
+            self._purpose = "upgrade"
+            self._close_unused()
 
     def run(self, started: Callable[[], None]) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*WATCHED, HURRY, RETIRE})
@@ -380,7 +396,12 @@ class _Supervisor:
 
     def _start_again(self) -> None:
         for place in self._places:
-            if place.start_at <= time.monotonic():
+            if place.start_at > time.monotonic():
+                continue
+            if self._free_slot() is None:
+                # A retired worker has to end first.
+                place.start_at = time.monotonic() + _FIRST_BACKOFF_SECONDS
+            else:
                 place.start_at = _NEVER
                 place.worker = self._fork(place, place.duty)
 
@@ -392,6 +413,9 @@ class _Supervisor:
             self._signal_workers(reloaded.forward)
         if reloaded.roll:
             self._roll(self._service.plan())
+        elif reloaded.outcome and not (reloaded.ok and self._queue):
+            # While workers are being replaced, the end of that is the outcome of this reload too.
+            self._service.report(reloaded.outcome, ok=reloaded.ok)
 
     def _roll(self, plan: Plan) -> None:
         """Replaces all workers."""
@@ -400,39 +424,43 @@ class _Supervisor:
         self._plan = plan
         self._abandon()
         self._purpose = "reload"
-        for place in self._places[len(plan.duties) :]:
-            self._leave(place)
-        for number, duty in enumerate(plan.duties):
-            if number == len(self._places):
-                self._places.append(_Place(number, duty))
-                self._places[number].start_at = 0.0
-            self._enqueue(self._places[number], duty)
+        self._surplus = self._places[len(plan.duties) :]
+        for place, duty in zip(self._places, plan.duties, strict=False):
+            self._enqueue(place, duty)
+        for duty in plan.duties[len(self._places) :]:
+            self._add_place(duty)
+
+    def _add_place(self, duty: Duty) -> None:
+        """Adds a place, whose first worker starts after the replacements in progress."""
+        place = _Place(len(self._places), duty)
+        place.is_new = True
+        self._places.append(place)
+        self._enqueue(place, duty)
 
     def _enqueue(self, place: _Place, duty: Duty) -> None:
         place.next_duty = duty
-        if place not in self._queue:
-            self._queue.append(place)
+        self._queue.append(place)
 
     def _replace(self) -> None:
         """Takes the next steps of the replacements, one worker at a time."""
         while self._queue:
             place = self._queue[0]
             successor = place.successor
-            if successor is None and place.worker is None:
-                # It starts with the new duty when its back-off is over.
-                place.duty = place.next_duty
-            elif successor is None:
+            if successor is None:
                 if self._free_slot() is None:
                     # A retired worker has to end first.
                     return
+                place.start_at = _NEVER
                 place.successor = self._fork(place, place.next_duty)
                 place.successor.kill_at = time.monotonic() + _START_SECONDS
                 return
-            elif not self._ready[successor.slot]:
+            if not self._ready[successor.slot]:
                 return
-            else:
-                self._succeed(place, successor)
             self._queue.popleft()
+            self._succeed(place, successor)
+        surplus, self._surplus = self._surplus, []
+        for place in surplus:
+            self._leave(place)
         if self._purpose:
             self._finish(f"{self._purpose}: all {len(self._places)} workers have been replaced")
 
@@ -443,6 +471,12 @@ class _Supervisor:
         place.worker, place.successor = successor, None
         place.duty = place.next_duty
         place.quick_deaths = 0
+        place.is_new = False
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        """Closes sockets on which no worker will accept again: connections to them would wait in vain."""
+        self._service.keep_only([duty for place in self._places for duty in (place.duty, place.next_duty)])
 
     def _retire(self, worker: _Worker) -> None:
         worker.signal(RETIRE)
@@ -452,14 +486,19 @@ class _Supervisor:
     def _abandon(self) -> None:
         """Ends the replacements in progress: workers that have not been replaced stay."""
         self._queue.clear()
+        self._surplus = []
         for place in self._places:
             if place.successor is not None:
                 self._retire(place.successor)
                 place.successor = None
+            if place.worker is None and place.start_at == _NEVER:
+                place.start_at = time.monotonic()
+            place.next_duty = place.duty
+        self._places = [place for place in self._places if not place.is_new]
 
     def _finish(self, outcome: str, *, ok: bool = True) -> None:
         self._purpose = ""
-        self._service.keep_only([place.duty for place in self._places])
+        self._close_unused()
         _log.log(logging.INFO if ok else logging.ERROR, "%s", outcome)
         self._service.report(outcome, ok=ok)
         self._notifier.send("READY=1")
@@ -473,9 +512,7 @@ class _Supervisor:
         except OSError as error:
             _log.error("SIGTTIN: %s", error.strerror)
             return
-        place = _Place(len(self._places), duty)
-        self._places.append(place)
-        place.start_at = 0.0
+        self._add_place(duty)
         _log.info("SIGTTIN: %d workers", len(self._places))
 
     def _shrink(self) -> None:
@@ -483,7 +520,7 @@ class _Supervisor:
             _log.error("SIGTTOU: the last worker stays")
             return
         self._leave(self._places[-1])
-        self._service.keep_only([duty for place in self._places for duty in (place.duty, place.next_duty)])
+        self._close_unused()
         _log.info("SIGTTOU: %d workers", len(self._places))
 
     def _leave(self, place: _Place) -> None:
@@ -492,12 +529,15 @@ class _Supervisor:
             if worker is not None:
                 self._retire(worker)
         self._places.remove(place)
-        if place in self._queue:
-            self._queue.remove(place)
+        for places in (self._queue, self._surplus):
+            if place in places:
+                places.remove(place)
 
     def _upgrade(self) -> None:
         if self._queue:
-            _log.error("SIGUSR2: workers are being replaced; try again when that is done")
+            refusal = "workers are being replaced; try again when that is done"
+            _log.error("SIGUSR2: %s", refusal)
+            self._service.report(f"upgrade refused: {refusal}", ok=False)
             return
         kept = self._service.kept()
         if not kept:
@@ -506,8 +546,8 @@ class _Supervisor:
         workers = [KeptWorker(worker.pid, worker.slot, retired=worker in self._retired) for worker in self._workers()]
         self._notifier.send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         fault = replace_program(Inherited(kept, workers, self._pipes))
-        _log.error("SIGUSR2: the new version cannot start, and this one continues: %s", fault)
         self._service.report(f"upgrade failed: {fault}", ok=False)
+        _log.error("SIGUSR2: the new version cannot start, and this one continues: %s", fault)
         self._notifier.send("READY=1")
 
     # -- watching ---------------------------------------------------------------------------------------------------
@@ -526,7 +566,7 @@ class _Supervisor:
             if worker.is_stuck(self._service.beat(worker.slot)):
                 _log.error("worker %d is stuck: killing it", place.number)
                 worker.signal(signal.SIGKILL)
-            elif self._is_worn(worker, now):
+            elif place not in self._queue and self._is_worn(worker, now):
                 self._enqueue(place, place.duty)
 
     def _is_worn(self, worker: _Worker, now: float) -> bool:
@@ -588,7 +628,7 @@ class _Supervisor:
         place = next(place for place in self._places if worker in (place.worker, place.successor))
         if worker is place.successor:
             place.successor = None
-            self._failed_to_replace(place, code)
+            self._failed_to_replace(code)
             return
         wait = place.back_off_seconds()
         place.worker = None
@@ -602,12 +642,13 @@ class _Supervisor:
         _log.warning("worker %d ended (%d); restarting it in %g s", place.number, code, wait)
         place.start_at = time.monotonic() + wait
 
-    def _failed_to_replace(self, place: _Place, code: int) -> None:
+    def _failed_to_replace(self, code: int) -> None:
         """A successor has ended before it served."""
-        self._queue.clear()
-        if place.worker is None and not self._stopping:
-            place.start_at = time.monotonic()
         if self._stopping:
             return
+        self._abandon()
+        if self._purpose == "reload":
+            self._service.roll_failed()
+            self._plan = self._service.plan()
         purpose = self._purpose or "replacement"
         self._finish(f"{purpose} failed: a new worker ended ({code}) before it served; the others continue", ok=False)
