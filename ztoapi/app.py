@@ -116,10 +116,9 @@ class Application:
         self._access_log = access_log
         self._tracer = tracer
         self._messages = messages
-        self._server_tls = server_tls
         readers = [reader.add for reader in (access_log, tracer) if reader is not None]
         self.recorder = BoardRecorder(self._slot, [route.public for route in config.routes], readers)
-        self.context = self._make_context(loop, config)
+        self.context = self._make_context(loop, config, server_tls)
         upstream = config.upstream
         tls = partial(client_tls, upstream)
         self.client: Client = (
@@ -250,7 +249,9 @@ class Application:
             routes.add("/dashboard/history", {"GET": dashboard.handle_history}, Group.ADMIN)
         return sampler
 
-    def _make_context(self, loop: asyncio.AbstractEventLoop, config: Config) -> ServerContext:
+    def _make_context(
+        self, loop: asyncio.AbstractEventLoop, config: Config, tls: ssl.SSLContext | None
+    ) -> ServerContext:
         return ServerContext(
             loop,
             self._admit,
@@ -259,7 +260,7 @@ class Application:
             tracer=self._tracer,
             trusted_proxies=tuple(map(read_network, config.server.trusted_proxies)),
             forwarded_header=config.server.forwarded_header,
-            tls=self._server_tls,
+            tls=tls,
         )
 
     def _make_rate_limits(self, config: Config, limiter: LocalLimiter | None, relays: ChatRelays) -> RateLimits | None:

@@ -22,15 +22,14 @@ class ChatHandler:
         """Serves one request. Raises ApiError for an invalid one."""
         body, size = exchange.request.body, exchange.record.bytes_in
         if size <= LARGE_BODY_BYTES:
-            self._serve(exchange, decode_request(body))
+            request = decode_request(body)
+            stream = self._default_stream if request.stream is None else request.stream
+            self._completions.serve(exchange, request, exchange, stream=stream)
         elif size <= LARGE_CHAT_BODY_BYTES:
             self._serve_large(exchange, decode_request(body))
         else:
             self._bodies.decode(exchange, decode_large_request, self._serve_large)
 
     def _serve_large(self, exchange: Exchange, request: ChatRequest) -> None:
-        self._serve(exchange, request, large=request.is_large)
-
-    def _serve(self, exchange: Exchange, request: ChatRequest, *, large: bool = False) -> None:
         stream = self._default_stream if request.stream is None else request.stream
-        self._completions.serve(exchange, request, exchange, stream=stream, large=large)
+        self._completions.serve(exchange, request, exchange, stream=stream, large=request.is_large)

@@ -94,11 +94,14 @@ class Admission:
 
     def _finish(self, exchange: Exchange) -> None:
         """Removes the exchange from the queue, or gives its slot to the exchange that is next."""
+        if not (self._waiting or self._urgent):
+            self.in_flight -= 1
+            return
         for queue in (self._urgent, self._waiting):
-            if queue and queue.pop(exchange, None) is not None:
+            if queue.pop(exchange, None) is not None:
                 return
         self.in_flight -= 1
-        if (self._waiting or self._urgent) and not self._handing_over:
+        if not self._handing_over:
             self._hand_over()
 
     def _hand_over(self) -> None:

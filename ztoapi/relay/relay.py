@@ -378,7 +378,9 @@ class Relay:
 
     def _collect(self, out: bytes) -> None:
         assert self._collector is not None
-        if not self._has_room(len(out)):
+        self._size += len(out)
+        if self._size > self._options.max_response_bytes:
+            self._too_large()
             return
         try:
             self._collector.feed(out)
@@ -390,17 +392,16 @@ class Relay:
         """Collects a body that is not read event by event."""
         if self._mode is _OVER or (self._mode is _ERROR and self._size > ERROR_BYTES):
             return
-        if self._has_room(len(part)):
-            self._parts.append(part)
-
-    def _has_room(self, size: int) -> bool:
-        """Counts bytes of a response that is kept as a whole. Fails a response that is too large and returns False."""
-        self._size += size
+        self._size += len(part)
         if self._size <= self._options.max_response_bytes:
-            return True
+            self._parts.append(part)
+        else:
+            self._too_large()
+
+    def _too_large(self) -> None:
+        """Fails a response that is kept as a whole and is too large."""
         self._hang_up()
         self._failed(too_large("response", Failure.LARGE_RESPONSE, f"{self._options.max_response_bytes} bytes"))
-        return False
 
     def _done(self, out: bytes) -> None:
         """The stream is complete. The rest of the upstream's response, its last chunk, only frees the connection."""

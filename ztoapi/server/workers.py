@@ -408,19 +408,25 @@ class _Supervisor:
     # -- replacing --------------------------------------------------------------------------------------------------
 
     def _reload(self) -> None:
+        # `Type=notify-reload` of systemd waits for both notifications.
+        self._notify_reloading()
         reloaded = self._service.reload()
         if reloaded.forward is not None:
             self._signal_workers(reloaded.forward)
         if reloaded.roll:
             self._roll(self._service.plan())
-        elif reloaded.outcome and not (reloaded.ok and self._queue):
-            # While workers are being replaced, the end of that is the outcome of this reload too.
+            return
+        # While workers are being replaced, the end of that is the outcome of this reload too.
+        if reloaded.outcome and not (reloaded.ok and self._queue):
             self._service.report(reloaded.outcome, ok=reloaded.ok)
+        if not self._queue:
+            self._notifier.send("READY=1")
+
+    def _notify_reloading(self) -> None:
+        self._notifier.send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def _roll(self, plan: Plan) -> None:
         """Replaces all workers."""
-        started = time.monotonic_ns() // 1000
-        self._notifier.send(f"RELOADING=1\nMONOTONIC_USEC={started}")
         self._plan = plan
         self._abandon()
         self._purpose = "reload"
@@ -544,7 +550,7 @@ class _Supervisor:
             _log.info("SIGUSR2: nothing to do, because this command cannot be upgraded while it runs")
             return
         workers = [KeptWorker(worker.pid, worker.slot, retired=worker in self._retired) for worker in self._workers()]
-        self._notifier.send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._notify_reloading()
         fault = replace_program(Inherited(kept, workers, self._pipes))
         self._service.report(f"upgrade failed: {fault}", ok=False)
         _log.error("SIGUSR2: the new version cannot start, and this one continues: %s", fault)

@@ -42,7 +42,8 @@ class WrongKeys:
     def __init__(self, per_minute: int, now: Callable[[], int]) -> None:
         self._rate = Rate(per_minute, _PERIOD_NS) if per_minute else None
         self._now = now
-        self._addresses: OrderedDict[str, _Address] = OrderedDict()
+        self.addresses: OrderedDict[str, _Address] = OrderedDict()
+        """Those that are counted. While there is none, :meth:`right` need not be called."""
         self._wrong = 0
         self._refused = 0
 
@@ -53,9 +54,7 @@ class WrongKeys:
 
     def right(self, client: str | None, name: str) -> ApiError | None:
         """A right key was sent. Returns the refusal if the address has sent too many wrong ones."""
-        if not self._addresses:
-            return None
-        address = self._addresses.get(limited_part(client or ""))
+        address = self.addresses.get(limited_part(client or "")) if self.addresses else None
         if address is None or name in address.names:
             return None
         if refusal := self._refusal(address):
@@ -70,12 +69,12 @@ class WrongKeys:
         if self._rate is None:
             return None
         part = limited_part(client or "")
-        address = self._addresses.get(part)
+        address = self.addresses.get(part)
         if address is None:
-            if len(self._addresses) >= _ADDRESSES:
-                self._addresses.popitem(last=False)
-            address = self._addresses[part] = _Address()
-        self._addresses.move_to_end(part)
+            if len(self.addresses) >= _ADDRESSES:
+                self.addresses.popitem(last=False)
+            address = self.addresses[part] = _Address()
+        self.addresses.move_to_end(part)
         if refusal := self._refusal(address):
             return refusal
         address.tat = self._rate.charge(address.tat, self._now(), 1)
