@@ -123,8 +123,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 268435456
     """26 of the largest bodies. A body counts from its first read to the end of the response, a head and pipelined
     requests until they are parsed. The values decoded from a body are not counted: a text takes as much memory again as
-    its bytes, small values take ten times theirs, and a request takes at most 25 MB beside its body (``BODY_VALUES``).
-    nginx writes bodies to disk, Envoy sheds load above its heap limit."""
+    its bytes, small values take ten times theirs. The most values allowed (``BODY_VALUES``) in a body of 2.6 MB take
+    25 MB, the body included. nginx writes bodies to disk, Envoy sheds load above its heap limit."""
     max_connections: Annotated[
         int,
         Range(0, 10_000_000, "connections"),
