@@ -27,7 +27,7 @@ CLIENTS: Final = 20
 WORKERS: Final = 2
 PAUSE_SECONDS: Final = 1.0
 """Between two disturbances."""
-DESCRIPTOR_SLACK: Final = 16
+DESCRIPTOR_SLACK: Final = 4
 MEMORY_SLACK_BYTES: Final = 48 << 20
 MODELS: Final = [
     "glm-4.6:tokens=20:itl=10",

@@ -139,6 +139,18 @@ def test_reloads_and_an_upgrade_under_load(simulator: Stack, config: Path, worke
         assert process.wait() == 0
 
 
+def test_upgrades_leave_no_descriptors_behind(simulator: Stack, config: Path) -> None:
+    with start(simulator, config) as process:
+        counts = []
+        for _ in range(2):
+            done = command("upgrade", process, config.parent, config)
+            assert (done.returncode, done.stderr) == (0, "")
+            process.wait_for(lambda: len(process.children()) == 1)
+            (worker,) = process.children()
+            counts.append([len(os.listdir(f"/proc/{pid}/fd")) for pid in (process.pid, worker)])
+        assert counts[0] == counts[1]
+
+
 def test_an_invalid_configuration_changes_nothing(simulator: Stack, config: Path) -> None:
     with start(simulator, config) as process:
         workers = process.children()

@@ -35,8 +35,8 @@ class Inherited(msgspec.Struct, frozen=True):
 
     service: bytes
     workers: list[KeptWorker]
-    pipes: list[int]
-    """The write ends of the pipes that its workers watch."""
+    pipe: tuple[int, int]
+    """The read end and the write end of the pipe that workers watch."""
 
 
 def replace_program(state: Inherited) -> str:
@@ -51,8 +51,8 @@ def replace_program(state: Inherited) -> str:
         return str(error)
     if done.returncode:
         return done.stderr.strip() or f"exit code {done.returncode}"
-    for pipe in state.pipes:
-        os.set_inheritable(pipe, True)
+    for end in state.pipe:
+        os.set_inheritable(end, True)
     file = os.memfd_create("ztoapi-upgrade", 0)
     os.write(file, msgspec.msgpack.encode(state))
     os.lseek(file, 0, os.SEEK_SET)
@@ -71,6 +71,6 @@ def inherit(environ: MutableMapping[str, str]) -> Inherited | None:
         return None
     with open(int(variable), "rb") as file:
         inherited = msgspec.msgpack.decode(file.read(), type=Inherited)
-    for pipe in inherited.pipes:
-        os.set_inheritable(pipe, False)
+    for end in inherited.pipe:
+        os.set_inheritable(end, False)
     return inherited

@@ -266,9 +266,7 @@ class _Supervisor:
         self._terminal = ControllingTerminal()
         self._stopping = 0
         self._exit_code = 0
-        self._pipe_read, pipe = os.pipe()
-        self._pipes = [pipe] if inherited is None else [pipe, *inherited.pipes]
-        """Write ends: those of earlier programs are for the workers that these have started."""
+        self._pipe_read, self._pipe_write = os.pipe() if inherited is None else inherited.pipe
         self._notifier = Notifier(os.environ)
         self._check_seconds = self._notifier.check_seconds or _HANG_SECONDS / CHECKS_PER_WATCHDOG
         self._check_at = time.monotonic()
@@ -383,8 +381,7 @@ class _Supervisor:
                 os.kill(parent, signal.SIGCHLD)
 
         try:
-            for pipe in self._pipes:
-                os.close(pipe)
+            os.close(self._pipe_write)
             self._service.keep_only([duty])
             times = self._plan.delay_seconds, self._plan.drain_seconds
             code = serve(Assignment(*duty, slot, self._pipe_read, self._service, *times), ready)
@@ -551,7 +548,7 @@ class _Supervisor:
             return
         workers = [KeptWorker(worker.pid, worker.slot, retired=worker in self._retired) for worker in self._workers()]
         self._notify_reloading()
-        fault = replace_program(Inherited(kept, workers, self._pipes))
+        fault = replace_program(Inherited(kept, workers, (self._pipe_read, self._pipe_write)))
         self._service.report(f"upgrade failed: {fault}", ok=False)
         _log.error("SIGUSR2: the new version cannot start, and this one continues: %s", fault)
         self._notifier.send("READY=1")
