@@ -22,6 +22,7 @@ from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
 from ztoapi.errors import ApiError
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.completions import CompletionsHandler
+from ztoapi.handlers.credentials import CredentialsHandler
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.embeddings import EmbeddingsHandler
 from ztoapi.handlers.health import HealthHandler
@@ -50,6 +51,7 @@ from ztoapi.relay.native import NativeEndpoints
 from ztoapi.relay.prompt_tokens import PromptTokens
 from ztoapi.relay.rate_limits import RateLimits
 from ztoapi.relay.redaction import redaction_for
+from ztoapi.relay.resets import CredentialResets, ResetWatch
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.context import TICK_SECONDS, ServerContext, Verdict
 from ztoapi.server.exchange import Exchange
@@ -107,6 +109,7 @@ class Application:
         tracer: "SpanTracer | None" = None,
         messages: MessageLog | None = None,
         server_tls: ssl.SSLContext | None = None,
+        resets: CredentialResets | None = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
@@ -153,7 +156,7 @@ class Application:
         add_passthrough(self.context.routes, config.platforms, PassthroughHandler(relays, auth.key_of, limits))
         self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue, relays.find))
         self._add_pages(config)
-        self.sampler = self._watch(config)
+        self.sampler = self._watch(config, resets or CredentialResets())
 
     def _add_chat_apis(self, relays: ChatRelays, completions: Completions) -> None:
         """Adds the routes of the APIs whose requests become chat requests."""
@@ -216,7 +219,7 @@ class Application:
             for path, handler in page.files.items():
                 self.context.routes.add(path, {"GET": handler}, Group.PUBLIC, listed=path not in page.parts)
 
-    def _watch(self, config: Config) -> Sampler:
+    def _watch(self, config: Config, resets: CredentialResets) -> Sampler:
         """Takes over this worker's slot of the metrics board, and adds the routes for operators."""
         context = self.context
         board = self.telemetry
@@ -239,6 +242,11 @@ class Application:
         context.deadlines.add(sampler)
         metrics = MetricsHandler(board, sampler.refresh, clock)
         routes.add("/metrics", {"GET": metrics.handle}, Group.ADMIN)
+        watch = ResetWatch(resets, self.upstreams.values())
+        context.deadlines.add(watch)
+        credentials = CredentialsHandler(board, sampler.refresh, clock, watch)
+        routes.add("/admin/credentials", {"GET": credentials.handle_list}, Group.ADMIN)
+        routes.add("/admin/credentials/reset", {"POST": credentials.handle_reset}, Group.ADMIN)
         if config.dashboard_enabled:
             dashboard = DashboardHandler(
                 board, sampler.refresh, clock, lambda: context.draining, self._history, context.loop

@@ -336,3 +336,28 @@ def test_a_retry_and_a_full_credential_cause_no_test() -> None:
     put_away(alone, Fault.UPSTREAM, 1.0)
     assert isinstance(alone.acquire(2.5, "m", {0}), Unavailable)
     lent(alone.acquire(2.5, "m"))
+
+
+@pytest.mark.parametrize("ending", ["complete", "fail", "drop"])
+def test_a_reset_does_not_depend_on_a_probe_in_flight(ending: str) -> None:
+    pool = CredentialPool([("a", 1.0)])
+    put_away(pool, Fault.UPSTREAM)
+    probe = lent(pool.acquire(1.0, "m"))
+    pool.reset(0)
+    assert pool.statistics(1.0)[0].state is BreakerState.CLOSED
+    if ending == "complete":
+        pool.complete(probe)
+    elif ending == "fail":
+        pool.fail(probe, 1.0, Fault.UPSTREAM)
+    else:
+        pool.drop(probe)
+    (one,) = pool.statistics(1.0)
+    assert (one.state, one.in_flight) == (BreakerState.CLOSED, 0)
+
+
+def test_a_reset_ends_the_waits_of_models_and_their_doubling() -> None:
+    pool = CredentialPool([("a", 1.0)])
+    for now in (0.0, 10.0):
+        pool.fail(lent(pool.acquire(now, "m")), now, Fault.THROTTLED)
+    pool.reset(0)
+    assert pool.fail(lent(pool.acquire(10.0, "m")), 10.0, Fault.THROTTLED) == COOLDOWNS[Fault.THROTTLED].first

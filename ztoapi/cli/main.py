@@ -6,6 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
 from ztoapi import __version__
@@ -151,6 +152,20 @@ def _add_top_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON and exit")
 
 
+def _add_credentials_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    reset = actions.add_parser("reset", help="put credentials back into service, in all workers")
+    for action, default in ((parser, None), (reset, argparse.SUPPRESS)):
+        action.add_argument("--url", default=default, help="origin of the gateway; default: that of the configuration")
+        action.add_argument("--json", action="store_true", default=default or False, help="print JSON")
+        action.add_argument(
+            "--config", type=Path, default=default, metavar="FILE", help="read FILE instead of ztoapi.toml"
+        )
+    names = reset.add_mutually_exclusive_group(required=True)
+    names.add_argument("name", nargs="?", metavar="NAME", help="a credential, such as zai-1, or zai/zai-1")
+    names.add_argument("--all", action="store_true", help="all credentials")
+
+
 def _add_connect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the client; without it, list the clients")
     parser.add_argument("--url", default=None, help="URL of the gateway; default: that of the configuration")
@@ -208,6 +223,9 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "schema": _Command("print the JSON Schema of ztoapi.toml", _add_nothing),
     "bench": _Command("measure the latency that a running gateway adds to its upstream", _add_bench_arguments),
     "top": _Command("watch a running gateway; reads the admin key from ADMIN_KEY", _add_top_arguments),
+    "credentials": _Command(
+        "show the upstream credentials of a running gateway, or reset them", _add_credentials_arguments
+    ),
     "connect": _Command("print the settings of a client, such as claude or codex, or start it", _add_connect_arguments),
     "keys": _Command("create, list and revoke client keys", _add_keys_arguments),
 }

@@ -29,6 +29,7 @@ from ztoapi.config.load import Loaded
 from ztoapi.config.model import Config, ServerConfig
 from ztoapi.errors import ConfigError
 from ztoapi.limits.shared_limits import KeptLimits, LimitsMemory, SharedLimits
+from ztoapi.relay.resets import CredentialResets
 from ztoapi.server.context import ServerContext
 from ztoapi.server.sockets import KeptSocket, Listeners
 from ztoapi.server.upgrade import inherit
@@ -128,6 +129,7 @@ class Gateway:
         words = limits_words(config, self.slots)
         memory = LimitsMemory(self.slots, words, "ztoapi-limits", _same_slots(kept, self.slots))
         self._limits = make_shared_limits(config, self.slots, memory)
+        self._resets = CredentialResets()
         self._history = _make_history(loaded, self._board, None if kept is None else kept.history)
         self._status = StatusFile(self._listeners[-1].port or config.server.port, 0 if kept is None else kept.status)
         self._before = self._state()
@@ -192,6 +194,7 @@ class Gateway:
             self._sink,
             self._messages,
             self._tls,
+            self._resets,
         )
 
     def grow(self) -> Duty:
@@ -369,6 +372,7 @@ def _make_application(
     sink: LogFile | None,
     messages: MessageLog,
     tls: ssl.SSLContext | None,
+    resets: CredentialResets,
     loop: asyncio.AbstractEventLoop,
     slot: int,
 ) -> Application:
@@ -381,7 +385,9 @@ def _make_application(
     tracer = None
     if config.otlp_endpoint is not None:
         tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
-    return Application(config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer, messages, tls)
+    return Application(
+        config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer, messages, tls, resets
+    )
 
 
 def check_packages(config: Config) -> None:

@@ -14,18 +14,15 @@ from typing import Final
 import httpx
 import msgspec
 
-from ztoapi.cli.options import load_config, own_origin
+from ztoapi.cli.admin import GatewayError, ask, open_client
 from ztoapi.cli.terminal import Terminal
 from ztoapi.cli.top_frame import View, clean, render
-from ztoapi.config.host import is_loopback
-from ztoapi.errors import ConfigError
 from ztoapi.telemetry.figures import Figures, RequestsPage
 
 __all__ = ["run"]
 
 _SECONDS: Final = 1.0
 """The interval between two fetches: the figures change once a second."""
-_TIMEOUT_SECONDS: Final = 5.0
 _ROWS_AHEAD: Final = 100
 """Requests fetched beyond the visible ones, to scroll to."""
 _MAX_ROWS: Final = 500
@@ -33,30 +30,12 @@ _MAX_ROWS: Final = 500
 _ROWS_ONCE: Final = 20
 _COLUMNS: Final = (160, 24)
 """Size of a frame without a terminal, unless COLUMNS is set."""
-_PROBLEM_CHARACTERS: Final = 300
-_SCHEMES: Final = ("all://", "http://", "https://")
-"""The URL patterns for which httpx reads proxies from the environment."""
-
-
-class _NoFiguresError(Exception):
-    """The gateway returned no figures; the message is shown."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Shows the gateway until the user quits, and returns 0. With ``--once`` or ``--json``, or without a terminal, it
     prints one frame and returns 0, or 1 if there are no figures. Raises ConfigError."""
-    config = load_config(args).config
-    url = args.url or own_origin(config)
-    headers = {} if config.admin_key is None else {"authorization": f"Bearer {config.admin_key.reveal()}"}
-    try:
-        host = httpx.URL(url).host
-        # The admin key of a gateway on this host must not go through a proxy.
-        direct = dict.fromkeys(_SCHEMES) if args.url is None or is_loopback(host) else None
-        client = httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, mounts=direct)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigError((f"--url: {error}",)) from error
-    if client.base_url.scheme not in ("http", "https") or not client.base_url.host:
-        raise ConfigError((f"--url: {url!r} is not an http or https URL",))
+    client, url = open_client(args)
     live = not (args.once or args.json) and sys.stdin.isatty() and sys.stdout.isatty()
     if live:
         with Terminal() as terminal:
@@ -69,10 +48,10 @@ async def _print_once(client: httpx.AsyncClient, url: str, *, as_json: bool) -> 
         try:
             if as_json:
                 # Encoded again as ASCII: clients choose some texts, and a terminal interprets control characters.
-                print(json.dumps(json.loads(await _get(client, "/dashboard/stats")), indent=2))
+                print(json.dumps(json.loads(await ask(client, "/dashboard/stats")), indent=2))
                 return 0
             figures, page = await _fetch(client, _ROWS_ONCE)
-        except _NoFiguresError as error:
+        except GatewayError as error:
             print(f"ztoapi top: {clean(str(error))}", file=sys.stderr)
             return 1
     width = shutil.get_terminal_size(_COLUMNS).columns
@@ -83,42 +62,13 @@ async def _print_once(client: httpx.AsyncClient, url: str, *, as_json: bool) -> 
 
 
 async def _fetch(client: httpx.AsyncClient, rows: int) -> tuple[Figures, RequestsPage]:
-    """Raises _NoFiguresError."""
-    figures = await _get(client, "/dashboard/stats")
-    page = await _get(client, f"/dashboard/requests?page_size={rows}")
+    """Raises GatewayError."""
+    figures = await ask(client, "/dashboard/stats")
+    page = await ask(client, f"/dashboard/requests?page_size={rows}")
     try:
         return msgspec.json.decode(figures, type=Figures), msgspec.json.decode(page, type=RequestsPage)
     except msgspec.DecodeError as error:
-        raise _NoFiguresError(f"not a ztoapi gateway of a compatible version: {error}") from error
-
-
-async def _get(client: httpx.AsyncClient, path: str) -> bytes:
-    """Raises _NoFiguresError."""
-    try:
-        response = await client.get(path)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        remedy = "start the gateway with `ztoapi serve`, or name another one with --url"
-        reason = error or type(error).__name__
-        raise _NoFiguresError(f"no response from {client.base_url}: {reason}; {remedy}") from error
-    if response.status_code != 200:
-        message = _message(response)[:_PROBLEM_CHARACTERS]
-        raise _NoFiguresError(f"{client.base_url} returned {response.status_code}: {message}")
-    return response.content
-
-
-def _message(response: httpx.Response) -> str:
-    try:
-        return msgspec.json.decode(response.content, type=_ErrorResponse).error.message
-    except msgspec.DecodeError:
-        return response.text
-
-
-class _ErrorMessage(msgspec.Struct):
-    message: str
-
-
-class _ErrorResponse(msgspec.Struct):
-    error: _ErrorMessage
+        raise GatewayError(f"not a ztoapi gateway of a compatible version: {error}") from error
 
 
 class _Top:
@@ -160,7 +110,7 @@ class _Top:
         lines = self._terminal.size()[1]
         try:
             figures, page = await _fetch(self._client, min(self._view.first + lines + _ROWS_AHEAD, _MAX_ROWS))
-        except _NoFiguresError as error:
+        except GatewayError as error:
             self._view = self._view._replace(problem=f"{error}; retrying")
             return
         # The view may have been paused during the fetch.

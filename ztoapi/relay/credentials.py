@@ -86,6 +86,7 @@ class _Credential:
         "breaker",
         "failures",
         "in_flight",
+        "last_failure",
         "latency",
         "load",
         "models",
@@ -114,6 +115,7 @@ class _Credential:
         self.load = 0.0
         """Load at the last choice."""
         self.failures: Counter[Fault] = Counter()
+        self.last_failure: tuple[float, Fault] | None = None
 
 
 class CredentialLease(msgspec.Struct, gc=False, eq=False):
@@ -164,7 +166,8 @@ class Unavailable(NamedTuple):
 
 class CredentialStatistics(NamedTuple):
     """One credential in one worker. Counts are since the start; ``latency`` and ``until`` are in seconds, the latter
-    from now; ``models`` are the models that it does not serve at present, with the fault."""
+    from now; ``models`` are the models that it does not serve at present, with the fault; ``last_failure`` is the age
+    of the last failure in seconds, and its fault."""
 
     name: str
     weight: float
@@ -176,6 +179,7 @@ class CredentialStatistics(NamedTuple):
     failures: Mapping[Fault, int]
     latency: float | None
     models: Mapping[str, Fault]
+    last_failure: tuple[float, Fault] | None
 
 
 class CredentialPool:
@@ -356,6 +360,7 @@ class CredentialPool:
             return 0.0
         credential = lease._end()
         credential.failures[fault] += 1
+        credential.last_failure = now, fault
         if lease._forced:
             if fault in _LAST_RESORT or (wait is None and any(each.fault is fault for each in lease._probes)):
                 # It is out of use already, for the time of the first failure.
@@ -412,6 +417,13 @@ class CredentialPool:
             return 0.0
         return min((_obstacle(credential, now, model)[0] for credential in others), default=math.inf)
 
+    def reset(self, number: int) -> None:
+        """Puts a credential back into service. Its breakers are replaced, because requests in flight may be probes of
+        the present ones."""
+        credential = self._credentials[number]
+        credential.breaker = _Circuit()
+        credential.models = {}
+
     def peek(self) -> int:
         """Returns the number of a healthy credential, or the first one's."""
         return next((each.number for each in self._credentials if each.breaker.state is BreakerState.CLOSED), 0)
@@ -444,6 +456,7 @@ def _statistics(credential: _Credential, now: float) -> CredentialStatistics:
         dict(credential.failures),
         credential.latency.value,
         {model: each.fault for model, each in credential.models.items() if each.state is not BreakerState.CLOSED},
+        None if credential.last_failure is None else (now - credential.last_failure[0], credential.last_failure[1]),
     )
 
 

@@ -22,7 +22,7 @@ from ztoapi.relay.redaction import Redaction
 from ztoapi.structures.breaker import BreakerState
 from ztoapi.structures.retry_budget import RetryBudget
 from ztoapi.telemetry.checks import Check
-from ztoapi.telemetry.samples import CredentialState, Sample
+from ztoapi.telemetry.samples import CredentialState, Sample, stamped
 from ztoapi.upstream.client import UpstreamRequest
 from ztoapi.upstream.pool import Origin
 from ztoapi.upstream.transport import origin_of
@@ -205,6 +205,12 @@ class Upstream:
         """Records that the upstream refused a stream with usage, and served it without."""
         self.no_usage_until = self._loop.time() + _NO_USAGE_SECONDS
 
+    def reset(self, number: int) -> None:
+        """Puts a credential back into service."""
+        self.pool.reset(number)
+        self._resets.pop(number, None)
+        _log.info("%s is back in service: it has been reset", self.platform.credentials[number].name)
+
     def statistics(self) -> UpstreamStatistics:
         """Returns the state of the platform in this worker."""
         return UpstreamStatistics(self.platform.id, self.pool.statistics(self._loop.time()), self.budget.refused)
@@ -236,13 +242,20 @@ class Upstream:
             state = CredentialState.OK
             if each.state is not BreakerState.CLOSED:
                 state = CredentialState.DISABLED if each.fault is Fault.REFUSED else CredentialState.COOLING
-            until = self.clock() + each.until if each.until else 0.0
+            now = self.clock()
+            until = stamped(math.ceil(now + each.until), each.fault) if each.until else 0.0
+            failed = 0.0
+            if each.last_failure is not None:
+                age, fault = each.last_failure
+                failed = stamped(int(now - age), fault)
             yield Sample("ztoapi_credential_state", state, platform, each.name)
             yield Sample("ztoapi_credential_in_flight", each.in_flight, platform, each.name)
             yield Sample("ztoapi_credential_requests", each.requests, platform, each.name)
             yield Sample("ztoapi_credential_failures", sum(each.failures.values()), platform, each.name)
             yield Sample("ztoapi_credential_latency_seconds", each.latency or 0.0, platform, each.name)
             yield Sample("ztoapi_credential_retry_timestamp_seconds", until, platform, each.name)
+            yield Sample("ztoapi_credential_models_out_of_use", len(each.models), platform, each.name)
+            yield Sample("ztoapi_credential_last_failure_timestamp_seconds", failed, platform, each.name)
 
     def unavailable(self, unavailable: Unavailable) -> UpstreamError:
         """Returns the error for a request that no credential can serve."""

@@ -10,6 +10,8 @@ __all__ = [
     "AdmissionFigures",
     "CacheFigures",
     "CredentialFigures",
+    "CredentialName",
+    "CredentialsPage",
     "Figures",
     "LatencyFigures",
     "LiveRequest",
@@ -19,6 +21,8 @@ __all__ = [
     "RateLimitFigures",
     "RequestFigures",
     "RequestsPage",
+    "ResetRequest",
+    "ResetResponse",
     "SeriesFigures",
     "StallFigures",
     "TokenFigures",
@@ -104,7 +108,8 @@ class CacheFigures(msgspec.Struct):
 
 
 class CredentialFigures(msgspec.Struct):
-    """One upstream credential. ``until`` is the end of its cooldown."""
+    """One upstream credential. ``until`` is the end of its cooldown, ``fault`` the cause, and ``models`` the number of
+    models for which alone it is out of use, in the worker with the most."""
 
     platform: str
     credential: str
@@ -114,6 +119,36 @@ class CredentialFigures(msgspec.Struct):
     failed: int
     latency: float | None
     until: float | None
+    fault: str | None = None
+    models: int = 0
+    last_fault: str | None = None
+    last_failed: float | None = None
+
+
+class CredentialsPage(msgspec.Struct):
+    """``/admin/credentials``."""
+
+    credentials: list[CredentialFigures]
+
+
+class CredentialName(msgspec.Struct):
+    """A credential of a platform."""
+
+    platform: str
+    credential: str
+
+
+class ResetRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The body for ``/admin/credentials/reset``: one credential, as ``name`` or ``platform/name``, or all."""
+
+    credential: str | None = None
+    all: bool = False
+
+
+class ResetResponse(msgspec.Struct):
+    """The credentials that have been put back into service."""
+
+    reset: list[CredentialName]
 
 
 class UpstreamFigures(msgspec.Struct):

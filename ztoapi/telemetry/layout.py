@@ -234,7 +234,7 @@ PLATFORMS: Final = MetricTable(MODELS.end, ("platform",), 32, PlatformCell.COUNT
 ERRORS: Final = MetricTable(PLATFORMS.end, ("platform", "code"), 256, 1)
 SAMPLES: Final = MetricTable(ERRORS.end, ("metric", "first", "second"), 4096, 1, (0,))
 """Values that are sampled once a second rather than counted for each request; ``first`` and ``second`` are label
-values. A credential takes six rows, so more than six hundred credentials fit."""
+values. A credential takes eight rows, so five hundred credentials fit."""
 KEYS: Final = MetricTable(SAMPLES.end, ("key",), 256, KeyCell.COUNT)
 """Client keys, by name."""
 TABLES: Final = (CODES, OWN_CODES, ROUTES, MODELS, PLATFORMS, ERRORS, SAMPLES, KEYS)

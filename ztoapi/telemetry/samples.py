@@ -8,7 +8,19 @@ import enum
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["SAMPLED", "CredentialState", "Sample", "SampleKind", "SampledMetric", "Source", "merged"]
+from ztoapi.errors import Fault
+
+__all__ = [
+    "SAMPLED",
+    "CredentialState",
+    "Sample",
+    "SampleKind",
+    "SampledMetric",
+    "Source",
+    "fault_of",
+    "merged",
+    "stamped",
+]
 
 
 class Sample(NamedTuple):
@@ -43,6 +55,22 @@ class CredentialState(enum.IntEnum):
     OK = 0
     COOLING = 1
     DISABLED = 2
+
+
+_FAULTS: Final = tuple(Fault)
+_STAMP_PARTS: Final = 16
+"""More than there are faults, and a power of two, so that doubles are exact."""
+
+
+def stamped(second: int, fault: Fault | None) -> float:
+    """Returns a time in Unix seconds with a fault in its fraction. The latest one of all workers then has its fault."""
+    return second if fault is None else second + (1 + _FAULTS.index(fault)) / _STAMP_PARTS
+
+
+def fault_of(stamp: float) -> Fault | None:
+    """Returns the fault in the fraction of ``stamp``."""
+    place = int(stamp % 1.0 * _STAMP_PARTS)
+    return _FAULTS[place - 1] if 0 < place <= len(_FAULTS) else None
 
 
 class SampledMetric(NamedTuple):
@@ -114,6 +142,12 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
         SampleKind.MAX,
         ("platform", "credential"),
         "End of the credential's cooldown (Unix seconds); 0 if it is in use.",
+    ),
+    "ztoapi_credential_models_out_of_use": SampledMetric(
+        SampleKind.MAX, ("platform", "credential"), "Models for which alone the credential is out of use."
+    ),
+    "ztoapi_credential_last_failure_timestamp_seconds": SampledMetric(
+        SampleKind.MAX, ("platform", "credential"), "The last failed attempt (Unix seconds); 0 if there was none."
     ),
     "ztoapi_cache_requests": SampledMetric(
         SampleKind.COUNTER, ("result",), "Requests by their result in the response cache."

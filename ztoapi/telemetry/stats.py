@@ -39,9 +39,9 @@ from ztoapi.telemetry.layout import (
     SecondCell,
 )
 from ztoapi.telemetry.processes import process_figures
-from ztoapi.telemetry.samples import CredentialState
+from ztoapi.telemetry.samples import CredentialState, fault_of
 
-__all__ = ["make_figures", "make_summary"]
+__all__ = ["credential_figures", "make_figures", "make_summary"]
 
 _RATE_SECONDS: Final = 10
 """The window of rates, and of the quantiles in the series."""
@@ -94,7 +94,7 @@ def make_figures(board: MetricsBoard, now: float) -> Figures:
             waiting=_sample(samples, "ztoapi_admission_waiting"), refused=_sample(samples, "ztoapi_admission_refused")
         ),
         cache=_cache(samples),
-        credentials=_credentials(samples, now),
+        credentials=credential_figures(samples, now),
         upstream=UpstreamFigures(
             idle=_sample(samples, "ztoapi_upstream_connections", "idle"),
             busy=_sample(samples, "ztoapi_upstream_connections", "busy"),
@@ -288,7 +288,8 @@ def _cache(samples: Mapping[Labels, float]) -> CacheFigures | None:
     )
 
 
-def _credentials(samples: Mapping[Labels, float], now: float) -> list[CredentialFigures]:
+def credential_figures(samples: Mapping[Labels, float], now: float) -> list[CredentialFigures]:
+    """Returns the state of each credential as of ``now``, from the board's samples."""
     credentials: list[CredentialFigures] = []
     for metric, platform, name in samples:
         if metric != "ztoapi_credential_state":
@@ -298,6 +299,7 @@ def _credentials(samples: Mapping[Labels, float], now: float) -> list[Credential
             return samples.get((f"ztoapi_credential_{suffix}", platform, name), 0.0)
 
         until = value("retry_timestamp_seconds")
+        failed = value("last_failure_timestamp_seconds")
         credentials.append(
             CredentialFigures(
                 platform=platform,
@@ -307,10 +309,19 @@ def _credentials(samples: Mapping[Labels, float], now: float) -> list[Credential
                 requests=int(value("requests")),
                 failed=int(value("failures")),
                 latency=value("latency_seconds") or None,
-                until=until if until > now else None,
+                until=int(until) if until > now else None,
+                fault=_fault(until),
+                models=int(value("models_out_of_use")),
+                last_fault=_fault(failed),
+                last_failed=int(failed) or None,
             )
         )
     return credentials
+
+
+def _fault(stamp: float) -> str | None:
+    fault = fault_of(stamp)
+    return None if fault is None else fault.value
 
 
 def _errors(board: MetricsBoard) -> dict[str, int]:

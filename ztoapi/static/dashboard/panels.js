@@ -1,5 +1,6 @@
 // Everything that is drawn from the statistics, except the requests.
 
+import { ask } from "./access.js";
 import { Chart, Cursor } from "./charts.js";
 import { byId, el, setText } from "./dom.js";
 import { NONE, amount, brief, bytes, clock, count, duration, durationParts, percent, span } from "./format.js";
@@ -116,6 +117,23 @@ function stateText(one) {
   return one.until === null ? state : say("state.until", { state, span: span(one.until - one.now) });
 }
 
+/** A button that puts a credential back into service in all workers, hidden while it is. */
+function reset(cell, one) {
+  const label = `${one.platform}/${one.credential}`;
+  if (!cell.firstElementChild) {
+    cell.append(el("button", { type: "button", click: () => {
+      if (!confirm(say("credential.confirm", { name: label }))) return;
+      ask("admin/credentials/reset", { method: "POST", body: JSON.stringify({ credential: label }) })
+        .then((response) => setText(byId("said"), say(response.ok ? "credential.done" : "credential.failed", { name: label })))
+        .catch(() => setText(byId("said"), say("credential.failed", { name: label })));
+    } }));
+  }
+  const button = cell.firstElementChild;
+  button.hidden = one.state === "ok" && !one.models;
+  button.setAttribute("aria-label", say("credential.label", { name: label }));
+  setText(button, say("credential.reset"));
+}
+
 const CREDENTIALS = [
   { head: "col.credential", class: "cut", text: (one) => `${one.platform} / ${one.credential}` },
   { head: "col.state", class: "c-state", show: (cell, one) => badge(cell, stateText(one), STATE_MOODS[one.state] ?? "") },
@@ -123,6 +141,7 @@ const CREDENTIALS = [
   { head: "col.requests", class: "number", text: (one) => count(one.requests) },
   { head: "col.failed", class: "number", text: (one) => count(one.failed) },
   { head: "col.latency", class: "number c-more", text: (one) => duration(one.latency) },
+  { head: "col.reset", class: "c-reset", show: reset },
 ];
 
 /** A share of one core, with a bar. */
