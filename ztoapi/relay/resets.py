@@ -24,7 +24,7 @@ class CredentialResets:
     made."""
 
     def __init__(self) -> None:
-        memory = SharedMemory("ztoapi-resets", (1 + MAX_CREDENTIALS) * _WORD_BYTES)
+        memory = SharedMemory((1 + MAX_CREDENTIALS) * _WORD_BYTES)
         self._stamps = memoryview(memory.mapping).cast("q")
 
     @property
