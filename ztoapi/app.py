@@ -146,9 +146,8 @@ class Application:
         addresses = listen_addresses(config.server)
         operators = [address for address in addresses if address.admin]
         self._separate = bool(operators)
-        self._admin = AdminGate(
-            config.admin_key, self.wrong_keys, loopback=all(address.local for address in operators or addresses)
-        )
+        loopback = all(address.local for address in operators or addresses)
+        self._admin = AdminGate(config.admin_key, self.wrong_keys, loopback=loopback)
         if limit := config.server.worker_max_memory_bytes:
             self.context.deadlines.add(MemoryGuard(limit, partial(resident_bytes, os.getpid()), self.admission.shed))
         self._cors = Cors(config.cors_origins, open=not keys.required)
