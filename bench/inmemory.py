@@ -11,7 +11,16 @@ from contextvars import Context
 from unittest.mock import patch
 
 from ztoapi.app import Application, make_shared_limits
-from ztoapi.config.model import CacheConfig, Config, Credential, LimitsConfig, ModelRoute, Platform, Secret
+from ztoapi.config.model import (
+    CacheConfig,
+    Config,
+    Credential,
+    LimitsConfig,
+    ModelRoute,
+    Platform,
+    Secret,
+    ServerConfig,
+)
 from ztoapi.dialects.registry import DialectName
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
@@ -122,6 +131,8 @@ class Gateway:
             default_model="glm-4.6",
         )
         config = Config(
+            # So many that no refusal of the scenarios becomes another one.
+            server=ServerConfig(max_wrong_keys_per_minute=1_000_000),
             api_keys=(Secret("key"),),
             limits=limits or LimitsConfig(),
             cache=cache or CacheConfig(),

@@ -57,7 +57,7 @@ class WrongKeys:
         address = self.addresses.get(limited_part(client or "")) if self.addresses else None
         if address is None or name in address.names:
             return None
-        if refusal := self._refusal(address):
+        if address.refusing and (refusal := self._refusal(address, self._now())):
             return refusal
         if len(address.names) < _KEYS:
             address.names.add(name)
@@ -75,19 +75,19 @@ class WrongKeys:
                 self.addresses.popitem(last=False)
             address = self.addresses[part] = _Address()
         self.addresses.move_to_end(part)
-        if refusal := self._refusal(address):
+        now = self._now()
+        if address.refusing and (refusal := self._refusal(address, now)):
             return refusal
-        address.tat = self._rate.charge(address.tat, self._now(), 1)
-        if self._rate.wait(address.tat, self._now(), 1):
+        address.tat = self._rate.charge(address.tat, now, 1)
+        if self._rate.wait(address.tat, now, 1):
             address.refusing = True
             _log.warning("%s has sent too many wrong keys: other keys of this address are refused for a while", part)
         return None
 
-    def _refusal(self, address: _Address) -> ApiError | None:
-        """Returns the refusal while the bucket of ``address`` has not been full again."""
-        if not address.refusing or self._rate is None:
-            return None
-        left = self._rate.reset(address.tat, self._now())
+    def _refusal(self, address: _Address, now: int) -> ApiError | None:
+        """Returns the refusal until the bucket of ``address`` is full again."""
+        assert self._rate is not None, "without a limit no address is refused"
+        left = self._rate.reset(address.tat, now)
         if not left:
             address.refusing = False
             return None
