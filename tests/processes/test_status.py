@@ -28,3 +28,21 @@ def test_a_gateway_is_found_at_its_former_port_too(tmp_path: Path, monkeypatch: 
     file.move(9091)
     file.write("reload: all 1 workers have been replaced", ok=True)
     assert [find_status(port)[1] for port in (9090, 9091)].count(None) == 0
+
+
+def test_an_earlier_port_is_forgotten_after_the_change_was_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    file = StatusFile(9090, 0)
+    file.move(9091)
+    file.write("reload: all 1 workers have been replaced", ok=True)
+    file.write("the configuration has not changed", ok=True)
+    assert [find_status(port)[1] is None for port in (9090, 9091)] == [True, False]
+    file.move(9092)
+    file.write("reload: all 1 workers have been replaced", ok=True)
+    file.forget_earlier()
+    assert [find_status(port)[1] is None for port in (9091, 9092)] == [True, False]
+    file.remove()
+    assert [*(tmp_path / "ztoapi").iterdir()] == []

@@ -137,9 +137,10 @@ class Gateway:
         """Whether workers of several configurations run, because a reload has failed."""
 
     def close(self) -> None:
-        """Removes the files of sockets. Called in the supervisor, at its end."""
+        """Removes the files of sockets and of the status. Called in the supervisor, at its end."""
         for path in self._paths():
             _remove(path)
+        self._status.remove()
 
     def _paths(self) -> set[str]:
         return {path for listeners in self._listeners for path in listeners.paths}
@@ -302,6 +303,7 @@ class Gateway:
     def kept(self) -> bytes:
         listeners, memory, history = self._listeners[-1], self._limits.memory, self._history
         assert memory is not None, "workers share their limits"
+        self._status.forget_earlier()
         return msgspec.msgpack.encode(
             Kept(
                 listeners.addresses,

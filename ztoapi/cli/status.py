@@ -34,23 +34,51 @@ class StatusFile:
 
     def __init__(self, port: int, number: int) -> None:
         self.number = number
-        self._ports = {port}
+        self._port = port
+        self._earlier: dict[int, bool] = {}
+        """Earlier ports, with whether the outcome of the change was reported under them."""
 
     def move(self, port: int) -> None:
-        """The gateway changes to ``port``. A command that has begun with an earlier one still finds it."""
-        self._ports.add(port)
+        """The gateway changes to ``port``. A command that has begun with the earlier one finds the outcome there."""
+        if port != self._port:
+            self._earlier[self._port] = False
+            self._port = port
 
     def write(self, outcome: str, *, ok: bool) -> None:
         """Replaces the file. Without a directory for it there is none: only the commands that wait for it need it."""
         self.number += 1
         pid = os.getpid()
         status = Status(pid, _start_of(pid), __version__, self.number, ok, outcome)
-        for path in filter(None, (_path(port, os.environ) for port in self._ports)):
-            with contextlib.suppress(OSError):
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".status-", delete=False) as file:
-                    file.write(msgspec.json.encode(status))
-                os.replace(file.name, path)
+        self._forget([port for port, reported in self._earlier.items() if reported])
+        for port in (self._port, *self._earlier):
+            _replace(port, msgspec.json.encode(status))
+        self._earlier = dict.fromkeys(self._earlier, True)
+
+    def forget_earlier(self) -> None:
+        """Removes the files of earlier ports. Called before another program takes over."""
+        self._forget([*self._earlier])
+
+    def remove(self) -> None:
+        """Removes all files, at the end of the gateway."""
+        self._forget([self._port, *self._earlier])
+
+    def _forget(self, ports: list[int]) -> None:
+        for port in ports:
+            self._earlier.pop(port, None)
+            if (path := _path(port, os.environ)) is not None:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+
+def _replace(port: int, content: bytes) -> None:
+    path = _path(port, os.environ)
+    if path is None:
+        return
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".status-", delete=False) as file:
+            file.write(content)
+        os.replace(file.name, path)
 
 
 def find_status(port: int) -> tuple[Path | None, Status | None]:
