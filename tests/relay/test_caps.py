@@ -35,7 +35,7 @@ def taken(caps: PlatformCaps, credential: int, model: str) -> Callable[[], None]
 
 def test_all_workers_together_stay_below_the_caps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Both are in this process, and the lock between processes would keep a file open.
-    monkeypatch.setattr("ztoapi.limits.shared_limits.ProcessLock", threading.Lock)
+    monkeypatch.setattr("ztoapi.limits.shared_limits.ProcessLock", lambda _: threading.Lock())
     config = configured(tmp_path)
     shared = make_shared_limits(config, workers=2)
     one, other = (PlatformCaps(config.platforms[0], shared.limiter(slot)) for slot in (0, 1))
@@ -49,7 +49,7 @@ def test_all_workers_together_stay_below_the_caps(tmp_path: Path, monkeypatch: p
     assert one.take(0, "glm-5") is None
     first()
     taken(other, 0, "glm-4.6")
-    shared.limiter(1)
+    shared.reclaim(1)
     # The worker that took the place of the second has nothing in flight.
     for _ in range(2):
         taken(one, 0, "glm-4.6")

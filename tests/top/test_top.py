@@ -170,7 +170,8 @@ def test_it_connects_again() -> None:
                 first.wait()
                 screen.wait_for(lambda text: "no response" in text and "0 so far" in text)
                 with GatewayProcess(PORT=str(port), **environment) as second:
-                    screen.wait_for(lambda text: "no response" not in text and f" {second.pid} " in text)
+                    (worker,) = second.children()
+                    screen.wait_for(lambda text: "no response" not in text and f" {worker} " in text)
                     screen.press("q")
                     assert screen.end() == 0
 
