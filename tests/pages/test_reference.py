@@ -23,7 +23,7 @@ OPERATIONS = {
     operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
 }
 PAGES = {"/", "/docs", "/openapi.json"}
-OPERATORS = ("/metrics", "/dashboard", "/debug")
+OPERATORS = ("/metrics", "/dashboard", "/debug", "/admin")
 """The operators' paths are not part of the clients' API: docs/monitoring.md and docs/profiling.md describe them."""
 OF_OPERATORS = ("simulator", "profiling")
 WRONG: dict[str, tuple[object, ...]] = {

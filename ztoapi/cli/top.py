@@ -21,6 +21,8 @@ from ztoapi.telemetry.figures import Figures, RequestsPage
 
 __all__ = ["run"]
 
+_INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C, as of shells."""
 _SECONDS: Final = 1.0
 """The interval between two fetches: the figures change once a second."""
 _ROWS_AHEAD: Final = 100
@@ -81,12 +83,15 @@ class _Top:
         self._figures: Figures | None = None
         self._page: RequestsPage | None = None
         self._stop = asyncio.Event()
+        self._code = 0
 
     async def run(self) -> int:
+        """Returns the exit code."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._terminal.fileno(), self._press)
         loop.add_signal_handler(signal.SIGWINCH, self._draw)
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
         async with self._client:
             refreshing = asyncio.create_task(self._refresh_forever())
             stopped = asyncio.create_task(self._stop.wait())
@@ -96,10 +101,15 @@ class _Top:
                 # It only ends by an exception.
                 refreshing.result()
             refreshing.cancel()
-        return 0
+        return self._code
+
+    def _interrupt(self) -> None:
+        self._code = _INTERRUPTED
+        self._stop.set()
 
     async def _refresh_forever(self) -> None:
-        while True:
+        # A request may swallow the cancellation.
+        while not self._stop.is_set():
             self._draw()
             if not self._view.paused:
                 await self._refresh()
