@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.config.reading import loaded, problems
+from ztoapi.cli.options import own_origin
 from ztoapi.config.listen import Listen, listen_addresses, read_listen
+from ztoapi.config.model import Config, ServerConfig
+from ztoapi.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -80,3 +83,13 @@ def test_a_descriptor(tmp_path: Path) -> None:
 )
 def test_options_that_do_not_fit_together(tmp_path: Path, variables: dict[str, str], problem: str) -> None:
     assert any(problem in line for line in problems(tmp_path, ZAI_TOKEN="t", **variables))
+
+
+def test_commands_find_the_address_that_is_for_them(tmp_path: Path) -> None:
+    listen = "127.0.0.1:1 tls, 127.0.0.1:2, 127.0.0.1:3 admin, unix:/a"
+    config = Config(server=ServerConfig(listen=tuple(listen.split(", "))))
+    assert own_origin(config) == "https://127.0.0.1:1"
+    assert own_origin(config, operators=True) == "http://127.0.0.1:3"
+    assert own_origin(Config(), operators=True) == own_origin(Config()) == "http://127.0.0.1:9090"
+    with pytest.raises(ConfigError, match="no TCP address"):
+        own_origin(Config(server=ServerConfig(listen=("unix:/a",))))

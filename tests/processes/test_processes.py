@@ -158,6 +158,8 @@ def test_demo_runs_and_ends_on_ctrl_c() -> None:
         assert process.url in command
         answer = httpx.post(f"{process.url}/v1/chat/completions", json={**BODY, "model": "glm-4.6"})
         assert "[DONE]" in answer.text
+        embeddings = httpx.post(f"{process.url}/v1/embeddings", json={"model": "embedding-3", "input": "x"})
+        assert embeddings.json()["data"][0]["embedding"]
         children = process.children()
         process.kill(signal.SIGINT)
         assert process.wait() == 0

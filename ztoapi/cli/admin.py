@@ -34,7 +34,7 @@ def open_client(args: argparse.Namespace) -> tuple[httpx.AsyncClient, str]:
     """Returns a client for the gateway of ``--url`` or of the configuration, with the admin key, and its origin. Raises
     ConfigError."""
     config = load_config(args).config
-    url: str = args.url or own_origin(config)
+    url: str = args.url or own_origin(config, operators=True)
     headers = {} if config.admin_key is None else {"authorization": f"Bearer {config.admin_key.reveal()}"}
     try:
         host = httpx.URL(url).host

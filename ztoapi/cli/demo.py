@@ -89,6 +89,7 @@ def demo_config(port: int, simulator_port: int) -> Config:
                 base_url=base,
                 chat_url=f"{base}/chat/completions",
                 models_url=f"{base}/models",
+                embeddings_url=f"{base}/embeddings",
                 credentials=(Credential(name="demo", token=Secret("demo")),),
                 default_model=DEFAULT_MODEL,
             ),

@@ -44,12 +44,15 @@ def load_config(args: argparse.Namespace, *, host_fault: "Callable[[str], str | 
     return load(arguments, environ=os.environ, directory=Path.cwd(), config_file=args.config, host_fault=host_fault)
 
 
-def own_origin(config: "Config") -> str:
-    """Returns the origin at which this host reaches the gateway of ``config``: at its first TCP address."""
+def own_origin(config: "Config", *, operators: bool = False) -> str:
+    """Returns the origin at which this host reaches the gateway of ``config``: at its first TCP address for clients, or
+    for ``operators``. Raises ConfigError if there is none."""
     from ztoapi.config.listen import listen_addresses
     from ztoapi.wire.address import authority
 
     addresses = [address for address in listen_addresses(config.server) if address.host and not address.proxy]
+    separate = any(address.admin for address in listen_addresses(config.server))
+    addresses = [address for address in addresses if not separate or address.admin is operators]
     if not addresses:
         raise ConfigError(("server.listen: it has no TCP address that this command can use: name one with --url",))
     address = addresses[0]

@@ -10,7 +10,6 @@ from typing import Final
 from ztoapi.cli.options import load_config
 from ztoapi.cli.status import Status, find_status
 from ztoapi.config.listen import listen_addresses
-from ztoapi.errors import ConfigError
 
 __all__ = ["run", "send"]
 
@@ -20,8 +19,8 @@ _LONGEST_SECONDS: Final = 600.0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks the configuration, and has the gateway on its port reload it. Returns 0 once that is done, 1 if it failed.
-    Raises ConfigError with all problems; the running gateway is then left alone."""
+    """Checks the configuration, and has the gateway on its port reload it. Returns 0 once that is done, 1 if it failed
+    or if there is no gateway. Raises ConfigError with all problems; the running gateway is then left alone."""
     return send(args, signal.SIGHUP)
 
 
@@ -31,9 +30,9 @@ def send(args: argparse.Namespace, number: signal.Signals) -> int:
     path, before = find_status(port)
     if before is None:
         place = "it writes no status file without STATE_DIRECTORY, XDG_STATE_HOME or HOME" if path is None else path
-        raise ConfigError(
-            (f"no gateway of this user runs on port {port} ({place}): name its port, or send {number.name} to it",)
-        )
+        remedy = f"start it with `ztoapi serve`, name its port with --port, or send {number.name} to its process"
+        print(f"ztoapi: no gateway of this user runs on port {port} ({place}): {remedy}", file=sys.stderr)
+        return 1
     os.kill(before.pid, number)
     status = _wait(port, before.number)
     if status is None:

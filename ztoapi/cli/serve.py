@@ -451,9 +451,11 @@ def _make_history(loaded: Loaded, telemetry: MetricsBoard, kept: tuple[str, str]
 def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:
     if config.history_file != _AUTO:
         return None if config.history_file == "none" else Path(config.history_file)
+    ports = [address.port for address in listen_addresses(config.server) if address.host]
+    port = ports[0] if ports else config.server.port
     # A random port has no history that a later run could continue.
-    directory = state_directory(environ) if config.server.port else None
-    return None if directory is None else directory / f"history-{config.server.port}.db"
+    directory = state_directory(environ) if port else None
+    return None if directory is None else directory / f"history-{port}.db"
 
 
 def set_up_logging(*, debug: bool) -> MessageLog:
