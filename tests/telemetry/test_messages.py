@@ -2,7 +2,11 @@
 
 import logging
 import os
+import re
+import signal
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +77,16 @@ def test_a_child_writes_for_itself(pipe: tuple[int, int]) -> None:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert os.read(pipe[0], 65536) == b"parent\nchild\n"
+
+
+def test_the_thread_takes_no_signals(pipe: tuple[int, int]) -> None:
+    log = MessageLog(pipe[1])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    log.write("a message")
+    log.flush()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    for thread in [thread for thread in threading.enumerate() if thread.name == "messages"]:
+        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+        blocked = int(re.findall(r"SigBlk:\s*(\w+)", status)[0], 16)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGCHLD):
+            assert blocked >> (number - 1) & 1, number.name

@@ -7,6 +7,7 @@ The queue is bounded; messages that find no room in it, and those that cannot be
 import logging
 import os
 import queue
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Final
@@ -55,7 +56,13 @@ class MessageLog(logging.Handler):
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, args=(self._waiting,), name="messages", daemon=True)
-            self._thread.start()
+            # The thread inherits the mask. A signal that it did not block would end a supervisor, which waits for
+            # blocked signals, whenever it arrives between two waits.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
+                self._thread.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def flush(self) -> None:
         """Waits until everything is written, for :data:`FLUSH_SECONDS` at most."""
