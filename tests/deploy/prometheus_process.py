@@ -105,7 +105,11 @@ class PrometheusProcess:
 
     def get(self, path: str, **parameters: str) -> dict[str, Any]:
         """The response of its HTTP API."""
-        answer = self._client.get(self._url + path, params=parameters).json()
+        response = self._client.get(self._url + path, params=parameters)
+        if response.status_code == 503:
+            # It listens before it is ready.
+            return {"result": []}
+        answer = response.json()
         assert answer["status"] == "success", answer
         data: dict[str, Any] = answer["data"]
         return data
