@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[2]
 BREAKING = """
 from ztoapi.cli import serve
 
-make = serve._make_application
+make = serve.Application
 
 def break_or_make(config, *rest):
     if config.server.queue_seconds == 9:
         raise RuntimeError("this configuration breaks workers")
     return make(config, *rest)
 
-serve._make_application = break_or_make
+serve.Application = break_or_make
 """
 """Code of the gateway's process: workers cannot start with a queue of 9 s."""
 

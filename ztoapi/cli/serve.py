@@ -33,7 +33,6 @@ from ztoapi.relay.resets import CredentialResets
 from ztoapi.server.context import ServerContext
 from ztoapi.server.sockets import KeptSocket, Listeners
 from ztoapi.server.upgrade import inherit
-from ztoapi.server.worker import MakeService
 from ztoapi.server.workers import Duty, Plan, Reloaded
 from ztoapi.server.workers import run as run_workers
 from ztoapi.telemetry.access_log import AccessLog
@@ -108,14 +107,14 @@ class Gateway:
 
     def __init__(self, args: argparse.Namespace, kept: Kept | None = None) -> None:
         self._args = args
-        self._loaded = loaded = load_config(args, host_fault=host_fault)
+        loaded = load_config(args, host_fault=host_fault)
         config = loaded.config
         self._messages = set_up_logging(debug=config.debug)
         self._warn(config)
         self._listeners = (
             [] if kept is None else [Listeners.adopt(kept.addresses, kept.listeners, backlog=config.server.backlog)]
         )
-        self._sink = _make_sink(loaded)
+        sink = _make_sink(loaded)
         check_packages(config)
         self._listen(loaded)
         self.slots = 2 * (config.server.workers + _MORE_WORKERS)
@@ -123,16 +122,15 @@ class Gateway:
         if kept is not None:
             self.slots = max(self.slots, kept.board.slots)
         self._board = MetricsBoard(self.slots, "ztoapi-metrics", None if kept is None else kept.board)
-        self._keys = KeyRing(config)
-        self._certificates = _digest(config)
-        self._tls = _make_tls(config)
+        certificates = _digest(config)
+        tls = _make_tls(config)
         words = limits_words(config, self.slots)
         memory = LimitsMemory(self.slots, words, "ztoapi-limits", _same_slots(kept, self.slots))
-        self._limits = make_shared_limits(config, self.slots, memory)
+        limits = make_shared_limits(config, self.slots, memory)
         self._resets = CredentialResets()
-        self._history = _make_history(loaded, self._board, None if kept is None else kept.history)
+        history = _make_history(loaded, self._board, None if kept is None else kept.history)
         self._status = StatusFile(self._listeners[-1].port or config.server.port, 0 if kept is None else kept.status)
-        self._before = self._state()
+        self._state = self._before = _State(loaded, KeyRing(config), sink, limits, history, certificates, tls)
         self._mixed = False
         """Whether workers of several configurations run, because a reload has failed."""
 
@@ -145,12 +143,9 @@ class Gateway:
     def _paths(self) -> set[str]:
         return {path for listeners in self._listeners for path in listeners.paths}
 
-    def _state(self) -> "_State":
-        return _State(self._loaded, self._sink, self._limits, self._history, self._keys, self._certificates, self._tls)
-
     def announce(self) -> None:
         """Prints the banner."""
-        self._messages.write(_banner(self._loaded.config, self._keys, self._listeners[-1]))
+        self._messages.write(_banner(self._state.loaded.config, self._state.keys, self._listeners[-1]))
 
     def _warn(self, config: Config) -> None:
         for warning in config.warnings:
@@ -174,8 +169,8 @@ class Gateway:
         self._listeners[-1].grow(server.workers, backlog=server.backlog)
 
     def plan(self) -> Plan:
-        server = self._loaded.config.server
-        make = self._make_worker()
+        server = self._state.loaded.config.server
+        make = partial(self._make_application, self._state)
         return Plan(
             [Duty(sockets, make) for sockets in self._listeners[-1].sockets[: server.workers]],
             server.drain_seconds,
@@ -184,24 +179,36 @@ class Gateway:
             server.worker_max_memory_bytes,
         )
 
-    def _make_worker(self) -> MakeService:
-        return partial(
-            _make_application,
-            self._loaded.config,
-            self._keys,
-            self._limits,
+    def _make_application(self, state: "_State", loop: asyncio.AbstractEventLoop, slot: int) -> Application:
+        """Returns the gateway of the worker in ``slot``. Called in the worker."""
+        config = state.loaded.config
+        log = None
+        if state.sink is not None:
+            form = config.access_log_format
+            text = form == "text" or (form == "auto" and state.sink.terminal)
+            log = AccessLog(state.sink, ServerContext.wall_clock, text=text)
+        tracer = None
+        if config.otlp_endpoint is not None:
+            tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
+        return Application(
+            config,
+            loop,
+            state.keys,
+            state.limits.limiter(slot),
             self._board,
-            self._history,
-            self._sink,
+            slot,
+            state.history,
+            log,
+            tracer,
             self._messages,
-            self._tls,
+            state.tls,
             self._resets,
         )
 
     def grow(self) -> Duty:
         listeners = self._listeners[-1]
-        listeners.grow(len(listeners.sockets) + 1, backlog=self._loaded.config.server.backlog)
-        return Duty(listeners.sockets[-1], self._make_worker())
+        listeners.grow(len(listeners.sockets) + 1, backlog=self._state.loaded.config.server.backlog)
+        return Duty(listeners.sockets[-1], partial(self._make_application, self._state))
 
     def keep_only(self, duties: list[Duty]) -> None:
         kept = [duty.sockets for duty in duties]
@@ -227,72 +234,67 @@ class Gateway:
         for problem in problems:
             _log.error("%s", problem)
         _log.error("invalid configuration; keeping the current keys and options")
-        return Reloaded(self._reopen_logs(), outcome="; ".join(("invalid configuration", *problems)), ok=False)
+        return Reloaded(self._forwarded_reopening(), outcome="; ".join(("invalid configuration", *problems)), ok=False)
 
     def _reload(self, loaded: Loaded) -> Reloaded:
         """Takes over a valid configuration."""
-        old, new = self._loaded.config, loaded.config
+        state = self._state
+        old, new = state.loaded.config, loaded.config
         certificates = _digest(new)
-        same = certificates == self._certificates and not self._mixed
+        same = certificates == state.certificates and not self._mixed
         if same and new == old:
             _log.info("SIGHUP: nothing to do, because the configuration has not changed")
-            return Reloaded(self._reopen_logs(), outcome="the configuration has not changed")
+            return Reloaded(self._forwarded_reopening(), outcome="the configuration has not changed")
         if same and msgspec.structs.replace(new, keys=old.keys) == old:
-            self._loaded = loaded
+            self._state = state._replace(loaded=loaded)
             self.reload_in_place()
             return Reloaded(signal.SIGHUP, outcome=f"reload: {len(new.keys)} client keys")
         if 2 * new.server.workers > self.slots:
             problem = f"{new.server.workers} workers are more than {self.slots // 2}: this needs a restart"
             raise ConfigError((f"{loaded.sources.get('server.workers', 'server.workers')}: {problem}",))
         check_packages(new)
-        sink = self._sink if new.access_log == old.access_log else _make_sink(loaded)
-        limits = make_shared_limits(new, self.slots, self._limits.memory)
-        history = self._history
+        sink = state.sink if new.access_log == old.access_log else _make_sink(loaded)
+        limits = make_shared_limits(new, self.slots, state.limits.memory)
+        history = state.history
         if new.history_file != old.history_file:
             history = _make_history(loaded, self._board, None)
         tls = _make_tls(new)
         self._listen(loaded)
         self._warn(new)
         self.reload_in_place()
-        self._before, self._mixed = self._state(), False
-        self._loaded, self._sink, self._limits, self._history = loaded, sink, limits, history
-        self._keys = KeyRing(new)
-        self._certificates, self._tls = certificates, tls
+        self._before = state
+        self._state = _State(loaded, KeyRing(new), sink, limits, history, certificates, tls)
+        self._mixed = False
         logging.getLogger().setLevel(_level(debug=new.debug))
         self._status.move(self._listeners[-1].port or new.server.port)
         return Reloaded(signal.SIGHUP, roll=True)
 
     def roll_failed(self) -> None:
-        before = self._before
-        self._loaded, self._sink, self._limits, self._history = before[:4]
-        self._keys, self._certificates, self._tls = before[4:]
+        self._state = self._before
         self._mixed = True
-        if self._loaded.config.key_file is not None:
-            self._keys.reload()
-        logging.getLogger().setLevel(_level(debug=self._loaded.config.debug))
+        self._state.keys.reload()
+        logging.getLogger().setLevel(_level(debug=self._state.loaded.config.debug))
 
-    def _reopen_logs(self) -> signal.Signals | None:
-        """Opens log files anew. Returns the signal for the workers to do the same; None without such files."""
-        return signal.SIGUSR1 if self._has_log_file() and self.reopen() else None
+    def _reopen(self) -> bool:
+        """Opens the access log anew if it is a file. Returns whether it has been opened."""
+        return self._state.sink is not None and self._state.sink.reopen()
 
-    def _has_log_file(self) -> bool:
-        return self._sink is not None and self._sink.path is not None
+    def _forwarded_reopening(self) -> signal.Signals | None:
+        """Opens the access log anew. Returns the signal for the workers to do the same; None if it is not a file."""
+        return signal.SIGUSR1 if self._reopen() else None
 
     def reload_in_place(self) -> None:
-        if self._has_log_file():
-            self.reopen()
-        if self._loaded.config.key_file is not None:
-            self._keys.reload()
+        self._reopen()
+        self._state.keys.reload()
 
     def reopen(self) -> bool:
-        if self._sink is None or self._sink.path is None:
+        if self._state.sink is None or self._state.sink.path is None:
             _log.info("SIGUSR1: nothing to do, because the access log is not a file")
-            return False
-        return self._sink.reopen()
+        return self._reopen()
 
     def ended(self, slot: int, *, crashed: bool) -> None:
         reclaim(self._board, slot, ServerContext.wall_clock(), crashed=crashed)
-        self._limits.reclaim(slot)
+        self._state.limits.reclaim(slot)
 
     def beat(self, slot: int) -> float:
         return self._board.slot(slot).floats[Cell.BEAT]
@@ -301,7 +303,7 @@ class Gateway:
         self._status.write(outcome, ok=ok)
 
     def kept(self) -> bytes:
-        listeners, memory, history = self._listeners[-1], self._limits.memory, self._history
+        listeners, memory, history = self._listeners[-1], self._state.limits.memory, self._state.history
         assert memory is not None, "workers share their limits"
         self._status.forget_earlier()
         return msgspec.msgpack.encode(
@@ -320,11 +322,12 @@ class _State(NamedTuple):
     """The parts of a gateway that a reload replaces."""
 
     loaded: Loaded
+    keys: KeyRing
     sink: LogFile | None
     limits: SharedLimits
     history: History | None
-    keys: KeyRing
     certificates: bytes
+    """A digest of the files."""
     tls: ssl.SSLContext | None
 
 
@@ -363,33 +366,6 @@ def _addresses(server: ServerConfig, environ: Mapping[str, str]) -> tuple[Listen
 def _same_slots(kept: Kept | None, slots: int) -> KeptLimits | None:
     """Returns the limits of the previous program if they have room for as many workers."""
     return kept.limits if kept is not None and kept.limits.slots == slots else None
-
-
-def _make_application(
-    config: Config,
-    keys: KeyRing,
-    limits: SharedLimits,
-    telemetry: MetricsBoard,
-    history: History | None,
-    sink: LogFile | None,
-    messages: MessageLog,
-    tls: ssl.SSLContext | None,
-    resets: CredentialResets,
-    loop: asyncio.AbstractEventLoop,
-    slot: int,
-) -> Application:
-    """Returns the gateway of the worker in ``slot``. The other arguments are shared by all workers."""
-    log = None
-    if sink is not None:
-        form = config.access_log_format
-        text = form == "text" or (form == "auto" and sink.terminal)
-        log = AccessLog(sink, ServerContext.wall_clock, text=text)
-    tracer = None
-    if config.otlp_endpoint is not None:
-        tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
-    return Application(
-        config, loop, keys, limits.limiter(slot), telemetry, slot, history, log, tracer, messages, tls, resets
-    )
 
 
 def check_packages(config: Config) -> None:
