@@ -8,6 +8,7 @@ start at the same moment are refused in the same way, and connections in TIME_WA
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import socket
@@ -19,7 +20,7 @@ from ztoapi.config.listen import Listen
 from ztoapi.wire.address import authority
 from ztoapi.wire.limits import SOCKET_BUFFER_BYTES
 
-__all__ = ["KeptSocket", "Listeners", "ListeningSocket", "Sockets", "bind", "bind_all"]
+__all__ = ["KeptSocket", "Listeners", "ListeningSocket", "Sockets", "bind", "bind_all", "close_others"]
 
 Sockets: TypeAlias = "tuple[ListeningSocket, ...]"
 """The listening sockets of one worker, one for each address."""
@@ -80,7 +81,7 @@ class Listeners:
 
     def pass_on(self) -> list[list[KeptSocket]]:
         """Returns the descriptors and their addresses, by worker. A program that is executed now inherits them."""
-        for sock in self._all():
+        for sock in itertools.chain(*self.sockets):
             sock.set_inheritable(True)
         return [[(sock.fileno(), self.addresses.index(sock.address)) for sock in worker] for worker in self.sockets]
 
@@ -124,10 +125,7 @@ class Listeners:
 
     def keep_only(self, kept: list[Sockets]) -> None:
         """Closes all sockets but ``kept``."""
-        left = {id(sock) for worker in kept for sock in worker}
-        for sock in self._all():
-            if id(sock) not in left:
-                sock.close()
+        close_others(self.sockets, kept)
         self.sockets = [worker for worker in self.sockets if worker in kept]
 
     @property
@@ -135,21 +133,28 @@ class Listeners:
         """The files of Unix sockets."""
         return {address.path for address in self.addresses if address.path}
 
-    def _all(self) -> list[ListeningSocket]:
-        return list({id(sock): sock for worker in self.sockets for sock in worker}.values())
+
+def close_others(sockets: list[Sockets], kept: list[Sockets]) -> None:
+    """Closes those of ``sockets`` that are not in ``kept``. Several workers may share one."""
+    left = set(itertools.chain(*kept))
+    for sock in itertools.chain(*sockets):
+        if sock not in left:
+            sock.close()
 
 
 def _share(earlier: list[Sockets], workers: int, backlog: int) -> list[Sockets]:
     """Returns ``earlier`` sockets for ``workers`` workers, under descriptors of their own."""
-    shared: dict[int, ListeningSocket] = {}
-    for sock in (sock for worker in earlier[:workers] for sock in worker):
-        if id(sock) not in shared:
-            shared[id(sock)] = ListeningSocket(fileno=os.dup(sock.fileno()))
-            shared[id(sock)].backlog = backlog
-    added = [tuple(shared[id(sock)] for sock in worker) for worker in earlier[:workers]]
+    shared = {sock: _again(sock, backlog) for sock in set(itertools.chain(*earlier[:workers]))}
+    added = [tuple(shared[sock] for sock in worker) for worker in earlier[:workers]]
     while len(added) < workers:
         added.append(tuple(_listen_beside(sock, backlog) for sock in added[0]))
     return added
+
+
+def _again(sock: ListeningSocket, backlog: int) -> ListeningSocket:
+    again = ListeningSocket(fileno=os.dup(sock.fileno()))
+    again.backlog = backlog
+    return again
 
 
 def _listen_beside(sock: ListeningSocket, backlog: int) -> ListeningSocket:

@@ -33,7 +33,7 @@ from ztoapi.server.context import ServerContext
 from ztoapi.server.listener import clock_time
 from ztoapi.server.notify import CHECKS_PER_WATCHDOG, Notifier
 from ztoapi.server.signals import HURRY, RETIRE, STOP, WATCHED, ControllingTerminal
-from ztoapi.server.sockets import Sockets
+from ztoapi.server.sockets import Sockets, close_others
 from ztoapi.server.upgrade import Inherited, KeptWorker, replace_program
 from ztoapi.server.worker import Assignment, MakeService, WorkerOrders, serve
 from ztoapi.telemetry.processes import resident_bytes
@@ -170,11 +170,7 @@ class FixedService:
         raise OSError(0, "the number of workers is fixed")
 
     def keep_only(self, duties: list[Duty]) -> None:
-        kept = [duty.sockets for duty in duties]
-        for duty in self._plan.duties:
-            if duty.sockets not in kept:
-                for sock in duty.sockets:
-                    sock.close()
+        close_others([duty.sockets for duty in self._plan.duties], [duty.sockets for duty in duties])
 
     def ended(self, slot: int, *, crashed: bool) -> None:
         if crashed and self._ended is not None:
@@ -324,7 +320,7 @@ class _Supervisor:
     def _next_signal(self) -> int | None:
         """Returns the next signal; None when something else is due."""
         times = [place.start_at for place in self._places]
-        times += [worker.kill_at for worker in self._retired]
+        times += [worker.kill_at for worker in self._workers()]
         due = min(self._check_at, self._kill_at, *times)
         info = signal.sigtimedwait(WATCHED, max(due - time.monotonic(), 0.0))
         return None if info is None else info.si_signo
