@@ -60,14 +60,18 @@ class Assignment(NamedTuple):
     drain_seconds: float
 
 
-class _Flags(NamedTuple):
+class _Flags:
     """The requests of the supervisor."""
 
-    stop: asyncio.Event
-    """End, after the delay."""
-    retire: asyncio.Event
-    """End: a successor listens."""
-    at_once: asyncio.Event
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+        self.at_once = asyncio.Event()
+        self.stopping = False
+        """Whether the gateway ends; otherwise a successor listens."""
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.end.set()
 
 
 def serve(assignment: Assignment, ready: Callable[[], None]) -> int:
@@ -79,9 +83,9 @@ def serve(assignment: Assignment, ready: Callable[[], None]) -> int:
 
 async def _serve(assignment: Assignment, ready: Callable[[], None]) -> int:
     loop = asyncio.get_running_loop()
-    flags = _Flags(asyncio.Event(), asyncio.Event(), asyncio.Event())
+    flags = _Flags()
     _handle_signals(loop, assignment.orders, flags)
-    _watch_parent(loop, assignment.parent, flags.retire)
+    _watch_parent(loop, assignment.parent, flags.end)
     service = assignment.make(loop, assignment.slot)
     await service.start()
     server = Server(service.context, *assignment.sockets)
@@ -89,8 +93,8 @@ async def _serve(assignment: Assignment, ready: Callable[[], None]) -> int:
     _tune_collector()
     tune_allocator()
     ready()
-    await _first(flags.stop, flags.retire)
-    if flags.stop.is_set():
+    await flags.end.wait()
+    if flags.stopping:
         await server.announce_stop(assignment.delay_seconds, flags.at_once)
     clean = await server.drain(assignment.drain_seconds, flags.at_once)
     await server.close()
@@ -98,18 +102,10 @@ async def _serve(assignment: Assignment, ready: Callable[[], None]) -> int:
     return 0 if clean else _FORCED_EXIT
 
 
-async def _first(*events: asyncio.Event) -> None:
-    """Waits until one of ``events`` is set."""
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-
-
 def _handle_signals(loop: asyncio.AbstractEventLoop, orders: WorkerOrders, flags: _Flags) -> None:
     for number in STOP:
-        loop.add_signal_handler(number, flags.stop.set)
-    loop.add_signal_handler(RETIRE, flags.retire.set)
+        loop.add_signal_handler(number, flags.stop)
+    loop.add_signal_handler(RETIRE, flags.end.set)
     loop.add_signal_handler(HURRY, flags.at_once.set)
     loop.add_signal_handler(signal.SIGHUP, orders.reload_in_place)
     loop.add_signal_handler(signal.SIGUSR1, orders.reopen)
@@ -128,9 +124,9 @@ def _tune_collector() -> None:
     gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 20)
 
 
-def _watch_parent(loop: asyncio.AbstractEventLoop, pipe: int, retire: asyncio.Event) -> None:
+def _watch_parent(loop: asyncio.AbstractEventLoop, pipe: int, end: asyncio.Event) -> None:
     def parent_gone() -> None:
         loop.remove_reader(pipe)
-        retire.set()
+        end.set()
 
     loop.add_reader(pipe, parent_gone)
