@@ -1,7 +1,7 @@
 """Requests of commands to a running gateway, at the paths for operators."""
 
 import argparse
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
@@ -10,7 +10,9 @@ from ztoapi.cli.options import load_config, own_origin
 from ztoapi.config.host import is_loopback
 from ztoapi.errors import ConfigError
 
-__all__ = ["GatewayError", "ask", "open_client"]
+__all__ = ["GatewayError", "ask", "decoded", "open_client"]
+
+T = TypeVar("T")
 
 _TIMEOUT_SECONDS: Final = 5.0
 _PROBLEM_CHARACTERS: Final = 300
@@ -60,6 +62,14 @@ async def ask(client: httpx.AsyncClient, path: str, body: bytes | None = None) -
         message = _message(response)[:_PROBLEM_CHARACTERS]
         raise GatewayError(f"{client.base_url} returned {response.status_code}: {message}")
     return response.content
+
+
+def decoded(content: bytes, kind: type[T]) -> T:
+    """Returns a response of :func:`ask`. Raises GatewayError."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise GatewayError(f"not a ztoapi gateway of a compatible version: {error}") from error
 
 
 def _message(response: httpx.Response) -> str:

@@ -4,19 +4,18 @@ import argparse
 import asyncio
 import json
 import sys
-from typing import Final, TypeVar
+from typing import Final
 
 import httpx
 import msgspec
 
-from ztoapi.cli.admin import GatewayError, ask, open_client
+from ztoapi.cli.admin import GatewayError, ask, decoded, open_client
+from ztoapi.cli.table import print_table
 from ztoapi.cli.top_frame import clean
 from ztoapi.server.context import ServerContext
 from ztoapi.telemetry.figures import CredentialFigures, CredentialsPage, ResetRequest, ResetResponse
 
 __all__ = ["run"]
-
-T = TypeVar("T")
 
 _HEADINGS: Final = ("CREDENTIAL", "STATE", "IN FLIGHT", "REQUESTS", "FAILED", "LAST FAILURE")
 _STATES: Final = {"ok": "ready", "cooling": "resting", "disabled": "refused"}
@@ -48,12 +47,9 @@ async def _show(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(json.loads(content), indent=2))
         return
-    page = _decode(content, CredentialsPage)
+    page = decoded(content, CredentialsPage)
     now = ServerContext.wall_clock()
-    rows = [_HEADINGS, *(_row(each, now) for each in page.credentials)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(_HEADINGS, (_row(each, now) for each in page.credentials))
 
 
 async def _reset(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
@@ -62,16 +58,8 @@ async def _reset(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(json.loads(content), indent=2))
         return
-    for each in _decode(content, ResetResponse).reset:
+    for each in decoded(content, ResetResponse).reset:
         print(clean(f"{each.platform}/{each.credential} is back in service"))
-
-
-def _decode(content: bytes, kind: type[T]) -> T:
-    """Raises GatewayError."""
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
-        raise GatewayError(f"not a ztoapi gateway of a compatible version: {error}") from error
 
 
 def _row(each: CredentialFigures, now: float) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.cli.table import print_table
 from ztoapi.config.keyfile import (
     add_key,
     read_expiry,
@@ -109,10 +110,7 @@ def _list(args: argparse.Namespace, keys: Sequence[ClientKey], now: datetime.dat
     if args.json:
         print(json.dumps([_entry(key, now) for key in keys], indent=2))
         return
-    rows = [_HEADINGS, *(_row(key, now) for key in keys)]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(_HEADINGS, (_row(key, now) for key in keys))
 
 
 def _entry(key: ClientKey, now: datetime.datetime) -> dict[str, object]:

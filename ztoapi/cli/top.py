@@ -12,9 +12,8 @@ import sys
 from typing import Final
 
 import httpx
-import msgspec
 
-from ztoapi.cli.admin import GatewayError, ask, open_client
+from ztoapi.cli.admin import GatewayError, ask, decoded, open_client
 from ztoapi.cli.terminal import Terminal
 from ztoapi.cli.top_frame import View, clean, render
 from ztoapi.telemetry.figures import Figures, RequestsPage
@@ -67,10 +66,7 @@ async def _fetch(client: httpx.AsyncClient, rows: int) -> tuple[Figures, Request
     """Raises GatewayError."""
     figures = await ask(client, "/dashboard/stats")
     page = await ask(client, f"/dashboard/requests?page_size={rows}")
-    try:
-        return msgspec.json.decode(figures, type=Figures), msgspec.json.decode(page, type=RequestsPage)
-    except msgspec.DecodeError as error:
-        raise GatewayError(f"not a ztoapi gateway of a compatible version: {error}") from error
+    return decoded(figures, Figures), decoded(page, RequestsPage)
 
 
 class _Top:
