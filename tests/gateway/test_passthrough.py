@@ -19,6 +19,7 @@ from tests.support.waiting import WAIT_SECONDS
 from ztoapi.config.passthrough import OWN_PATHS
 from ztoapi.errors import Ending
 from ztoapi.server.routes import Group
+from ztoapi.upstream.client import NativeClient
 from ztoapi.wire.chunked import ChunkDecoder
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["native", "httpx"])
@@ -582,3 +583,14 @@ def test_a_body_in_a_content_coding_is_passed_on() -> None:
     with Upstream(lambda asked: OK if asked.body() else None) as upstream, upstream.stack() as stack:
         got = httpx.post(f"{stack.url}/v1/files/new", content=b"zip", headers={"content-encoding": "gzip"})
         assert (got.status_code, upstream.next().fields["content-encoding"]) == (200, "gzip")
+
+
+def test_an_attempt_that_cannot_begin_keeps_no_place_of_its_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no attempt")
+
+    with Upstream(OK) as upstream, upstream.stack() as stack:
+        monkeypatch.setattr(NativeClient, "send", fail)
+        assert httpx.post(f"{stack.base_url}/images/generations", content=b"{}").status_code == 500
+        (credential,) = stack.application.upstreams["openai"].statistics().credentials
+        assert credential.in_flight == 0

@@ -4,13 +4,13 @@ Nothing of a body is read. Both bodies flow in parts, each at the pace of its re
 memory. A request is repeated only while no byte of its body has been sent.
 """
 
-import asyncio
 import socket
 import struct
 from typing import Final
 
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import Ending, Failure, UpstreamError
+from ztoapi.relay.attempts import Attempts
 from ztoapi.relay.bodies import plain_text
 from ztoapi.relay.options import RelayOptions
 from ztoapi.relay.retries import RetryLoop
@@ -18,7 +18,8 @@ from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.request_body import RequestBody
-from ztoapi.upstream.client import Client, UpstreamCall
+from ztoapi.upstream.client import Client
+from ztoapi.upstream.connection import Timeouts
 from ztoapi.wire.client import ResponseHead
 
 __all__ = ["PassthroughRelay"]
@@ -49,10 +50,10 @@ _NO_MODEL: Final = ""
 """The model of these requests, for caps and cooldowns of credentials."""
 
 
-class PassthroughRelay:
+class PassthroughRelay(Attempts[Exchange]):
     """One request. ``path`` is the target below the base URL of ``upstream``, with the query."""
 
-    __slots__ = ("_call", "_client", "_error", "_exchange", "_head", "_path", "_retries", "_retry_timer", "_sent")
+    __slots__ = ("_client", "_error", "_head", "_path", "_sent")
 
     def __init__(
         self,
@@ -63,12 +64,12 @@ class PassthroughRelay:
         path: bytes,
         session: bytes | None,
     ) -> None:
-        self._exchange = exchange
+        self._downstream = exchange
         self._client = client
         self._path = path
         self._retries = RetryLoop(exchange, upstream, _NO_MODEL, options, session)
-        self._call: UpstreamCall | None = None
-        self._retry_timer: asyncio.TimerHandle | None = None
+        self._call = None
+        self._retry_timer = None
         self._head: ResponseHead | None = None
         self._error: list[bytes] = []
         """The body of an error."""
@@ -77,7 +78,7 @@ class PassthroughRelay:
 
     def start(self) -> None:
         """Begins the first attempt."""
-        exchange = self._exchange
+        exchange = self._downstream
         exchange.record.platform = self._retries.upstream.platform.id
         exchange.on_gone = self._cancel
         exchange.on_pause = self._pause
@@ -85,11 +86,18 @@ class PassthroughRelay:
         try:
             self._attempt()
         except UpstreamError as error:
-            self._end(error)
+            self._give_up(error)
 
     def _attempt(self) -> None:
-        exchange, retries = self._exchange, self._retries
-        timeouts = retries.begin()
+        timeouts = self._retries.begin()
+        try:
+            self._send(timeouts)
+        except BaseException:
+            self._retries.drop()
+            raise
+
+    def _send(self, timeouts: Timeouts | None) -> None:
+        exchange, retries = self._downstream, self._retries
         assert retries.lease is not None
         request, body = exchange.request, exchange.body
         whole, length = request.body, len(request.body)
@@ -112,21 +120,11 @@ class PassthroughRelay:
         if exchange.paused:
             self._call.pause()
 
-    def _retry(self, last: UpstreamError) -> None:
-        self._retry_timer = None
-        try:
-            self._attempt()
-        except UpstreamError:
-            # Other requests took the credential. The upstream's last error is more specific.
-            self._end(last)
-        except Exception as error:  # noqa: BLE001 - the last frame of a timer
-            self._crash(error)
-
     # -- the body of the request: called by the exchange and by the upstream call --------------------------------------
 
     @property
     def chunked(self) -> bool:
-        body = self._exchange.body
+        body = self._downstream.body
         return body is not None and body.length is None
 
     def on_writable(self) -> None:
@@ -146,29 +144,8 @@ class PassthroughRelay:
 
     @property
     def _body(self) -> RequestBody:
-        assert self._exchange.body is not None
-        return self._exchange.body
-
-    # -- called by the exchange ----------------------------------------------------------------------------------------
-
-    def _cancel(self) -> None:
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-        self._hang_up()
-        self._retries.drop()
-
-    def _pause(self) -> None:
-        if self._call is not None:
-            self._call.pause()
-
-    def _resume(self) -> None:
-        if self._call is not None:
-            self._call.resume()
-
-    def _hang_up(self) -> None:
-        call, self._call = self._call, None
-        if call is not None:
-            call.cancel()
+        assert self._downstream.body is not None
+        return self._downstream.body
 
     # -- the response: called by the upstream call ---------------------------------------------------------------------
 
@@ -176,7 +153,7 @@ class PassthroughRelay:
         self._head = head
         if not 200 <= head.status < 300:
             return
-        exchange = self._exchange
+        exchange = self._downstream
         self._retries.responded()
         empty = head.status == 204 or exchange.request.method == "HEAD"
         length = None if head.status == 204 else head.headers.get(b"content-length")
@@ -195,14 +172,14 @@ class PassthroughRelay:
         stream.error_event = _nothing
 
     def on_data(self, payload: bytes) -> None:
-        if self._exchange.streaming:
-            self._exchange.stream.write(payload)
+        if self._downstream.streaming:
+            self._downstream.stream.write(payload)
         else:
             self._error.append(payload)
 
     def on_end(self) -> None:
         assert self._head is not None
-        exchange = self._exchange
+        exchange = self._downstream
         if not exchange.streaming:
             self._failed(self._refusal(self._head))
             return
@@ -218,7 +195,7 @@ class PassthroughRelay:
             self._crash(failure)
 
     def on_idle(self, seconds: float) -> None:
-        self._exchange.idle(seconds)
+        self._downstream.idle(seconds)
 
     # -- endings -------------------------------------------------------------------------------------------------------
 
@@ -235,7 +212,7 @@ class PassthroughRelay:
 
     def _failed(self, error: UpstreamError) -> None:
         """The attempt has failed: begins another one, or ends the request."""
-        exchange, retries = self._exchange, self._retries
+        exchange, retries = self._downstream, self._retries
         retries.upstream.disclose(error)
         exchange.record.upstream_code = error.upstream_code
         retries.fail(error)
@@ -247,24 +224,11 @@ class PassthroughRelay:
                     exchange.body.pause()
                 self._retry_timer = exchange.loop.call_later(delay, self._retry, error)
                 return
-        self._end(error)
+        self._give_up(error)
 
-    def _end(self, error: UpstreamError) -> None:
+    def _give_up(self, error: UpstreamError) -> None:
         self._detach()
-        self._exchange.fail(error)
-
-    def _crash(self, error: Exception) -> None:
-        try:
-            self._cancel()
-        finally:
-            self._detach()
-            self._exchange.crash(error)
-
-    def _detach(self) -> None:
-        """Breaks the reference cycle of exchange, relay and call, as the exchange is about to end."""
-        exchange = self._exchange
-        exchange.on_gone = exchange.on_pause = exchange.on_resume = None
-        self._call = None
+        self._downstream.fail(error)
 
 
 def _nothing(_error: object) -> bytes:

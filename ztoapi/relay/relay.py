@@ -5,7 +5,6 @@ calls ``feed`` of the reader and writes to the client once, without task, queue,
 decided here; ``retries.py`` decides about further attempts.
 """
 
-import asyncio
 import enum
 from collections.abc import Callable
 from typing import Final
@@ -14,6 +13,7 @@ from ztoapi.dialects.reader import Reader, Usage
 from ztoapi.dialects.reports import presentable
 from ztoapi.dialects.translate import EventCollector, Translation
 from ztoapi.errors import Failure, Fault, UpstreamError, empty_response, too_large, unexpected_coding
+from ztoapi.relay.attempts import Attempts
 from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
 from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
 from ztoapi.relay.retries import RetryLoop
@@ -21,7 +21,7 @@ from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.downstream import Downstream
 from ztoapi.upstream.bounds import ERROR_BYTES
-from ztoapi.upstream.client import Client, UpstreamCall
+from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.wire.buffer import RingOverflow
 from ztoapi.wire.client import ResponseHead
@@ -50,17 +50,15 @@ _HEAD, _BODY, _EVENTS, _WHOLE, _ERROR, _OVER = _Mode
 
 
 # Over 250 lines: every ending of a response is decided in one place.
-class Relay:
+class Relay(Attempts[Downstream]):
     """See the module docstring. A relay is used for one model."""
 
     __slots__ = (
         "_amended",
         "_blocks",
-        "_call",
         "_client",
         "_collector",
         "_committed",
-        "_downstream",
         "_framed",
         "_head",
         "_kept_alive",
@@ -70,8 +68,6 @@ class Relay:
         "_parts",
         "_prepare",
         "_reader",
-        "_retries",
-        "_retry_timer",
         "_size",
         "_stream",
         "_translation",
@@ -80,7 +76,6 @@ class Relay:
     _framed: Callable[[bytes], None]
     _reader: Reader
     _head: ResponseHead
-    _retries: RetryLoop
     _translation: Translation
     _stream: bool
     _prepare: Prepare | None
@@ -90,9 +85,9 @@ class Relay:
         self._downstream = downstream
         self._client = client
         self._options = options
-        self._call: UpstreamCall | None = None
+        self._call = None
         self._blocks: EventBlocks | None = None
-        self._retry_timer: asyncio.Handle | None = None
+        self._retry_timer = None
         self._collector: EventCollector | None = None
         self._mode = _OVER
         self._amended = False
@@ -175,17 +170,6 @@ class Relay:
             self._retries.drop()
             raise
 
-    def _retry(self, last: UpstreamError) -> None:
-        self._retry_timer = None
-        try:
-            try:
-                self._attempt()
-            except UpstreamError:
-                # Other requests took the credential. The upstream's last error is more specific.
-                self._give_up(last)
-        except Exception as error:  # noqa: BLE001 - the last frame of a timer
-            self._crash(error)
-
     # -- called by the downstream -------------------------------------------------------------------------------------
 
     def _cancel(self) -> None:
@@ -193,23 +177,7 @@ class Relay:
             # Some upstreams report usage in every event.
             self._note(self._reader.usage)
         self._stop_reading()
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-        self._hang_up()
-        self._retries.drop()
-
-    def _pause(self) -> None:
-        if self._call is not None:
-            self._call.pause()
-
-    def _resume(self) -> None:
-        if self._call is not None:
-            self._call.resume()
-
-    def _hang_up(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        super()._cancel()
 
     # -- called by the upstream call ----------------------------------------------------------------------------------
 
@@ -497,23 +465,9 @@ class Relay:
             downstream.stream.write(out)
         downstream.fail(error)
 
-    def _crash(self, error: Exception) -> None:
-        """Ends the request after an exception that nothing else handles. It is logged, and the response is 500."""
-        try:
-            self._cancel()
-        finally:
-            self._detach()
-            self._downstream.crash(error)
-
     def _stop_reading(self) -> None:
         """Ignores the rest of this attempt's response."""
         self._mode = _OVER
         if self._blocks is not None:
             self._blocks.close()
             self._blocks = None
-
-    def _detach(self) -> None:
-        """Breaks the reference cycle of downstream, relay and call, as the downstream is about to end."""
-        downstream = self._downstream
-        downstream.on_gone = downstream.on_pause = downstream.on_resume = None
-        self._call = None
