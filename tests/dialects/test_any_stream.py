@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pieces import cut
+from tests.support.relaying import relayed
 from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.openai import NO_REWRITE, KnownTemplates, OpenAIReader, Rewrite, completion
-from ztoapi.dialects.reader import Reader
 from ztoapi.dialects.zai_web import WebReader
 from ztoapi.dialects.zread import ZreadReader
-from ztoapi.wire.buffer import Rings
-from ztoapi.wire.sse import BYTE_ORDER_MARK, EventBlocks
+from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 ENDS = [b"\n", b"\r\n", b"\r"]
 TEXTS = st.sampled_from(
@@ -165,24 +164,6 @@ def chunks(draw: st.DrawFn) -> tuple[list[tuple[str, bytes]], bool]:
     return [("", payload) for payload in made], finishes
 
 
-def relay(reader: Reader, pieces: list[bytes]) -> bytes:
-    """Handles the reads of a stream as the relay does."""
-    blocks = EventBlocks(Rings(10**6, 1))
-    out = b""
-    for piece in pieces:
-        template = reader.template
-        passed = template.apply(piece) if template is not None and blocks.ring is None else None
-        if passed is not None:
-            out += passed
-            continue
-        block = blocks.feed(piece)
-        if block:
-            out += reader.feed(block)
-        if reader.done or reader.error is not None:
-            return out
-    return out + reader.eof()
-
-
 CUTS = st.lists(st.integers(1, 1500), max_size=12)
 
 
@@ -197,7 +178,7 @@ def test_chunks_are_the_same_at_every_split(normalise: bool, data: st.DataObject
         pieces = cut(stream, data.draw(CUTS))
         rewrite = Rewrite("chatcmpl-7", "alias", normalise=True) if normalise else NO_REWRITE
         reader = OpenAIReader(rewrite, known, include_usage=include_usage)
-        out = relay(reader, pieces)
+        out = relayed(reader, pieces)
         texts, ended = said(out)
         if any(json.loads(payload).get("choices") for _, payload in payloads if b"[DONE]" not in payload[:7]):
             assert reader.done is ended is complete, (reader.error, out)
@@ -227,7 +208,7 @@ def test_web_events_say_what_they_say(case: tuple[list[tuple[str, bytes]], str, 
     payloads, text, complete = case
     stream = data.draw(events(payloads))
     reader = WebReader(ChunkWriter("c", 1, "m", include_usage=False), "reasoning", include_usage=False)
-    out = relay(reader, cut(stream, data.draw(CUTS)))
+    out = relayed(reader, cut(stream, data.draw(CUTS)))
     texts, ended = said(out)
     if text:
         assert texts.get("content", "") == text
@@ -243,7 +224,7 @@ def test_zread_events_say_what_they_say(texts: list[str], complete: bool, data: 
         payloads.append(("finish", data.draw(st.sampled_from([b"{}", b"x", b'{"a":1}']))))
     stream = data.draw(events(payloads))
     reader = ZreadReader(ChunkWriter("c", 1, "m", include_usage=False), "reasoning", include_usage=False)
-    out = relay(reader, cut(stream, data.draw(CUTS)))
+    out = relayed(reader, cut(stream, data.draw(CUTS)))
     found, ended = said(out)
     text = "".join(texts)
     if text:

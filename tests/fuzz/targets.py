@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from tests.support.relaying import relayed
 from ztoapi.config.keyfile import read_key_file
 from ztoapi.config.load import load
 from ztoapi.config.sources import Problems
@@ -147,7 +148,7 @@ def _stream(reader: Callable[[], Reader]) -> Callable[[bytes], None]:
 
     def target(data: bytes) -> None:
         whole, pieces = _split(data)
-        outputs = [_read(reader(), form) for form in ([whole], pieces)]
+        outputs = [relayed(reader(), form) for form in ([whole], pieces)]
         # A malformed chunk is reported, or passed on with those around it: that depends on the pieces.
         if _is_json(whole):
             assert _text(outputs[0]) == _text(outputs[1])
@@ -163,21 +164,6 @@ def _is_json(stream: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _read(reader: Reader, pieces: list[bytes]) -> bytes:
-    blocks = EventBlocks(Rings(_RING_BYTES, 1))
-    out = b""
-    for piece in pieces:
-        template = reader.template
-        passed = template.apply(piece) if template is not None and blocks.ring is None else None
-        if passed is not None:
-            out += passed
-        elif block := blocks.feed(piece):
-            out += reader.feed(block)
-        if reader.done or reader.error is not None:
-            return out
-    return out + reader.eof()
 
 
 def _text(out: bytes) -> tuple[str, bool]:

@@ -200,12 +200,16 @@ def test_more_workers_wait_for_the_slots_of_retired_ones(simulator: Stack, confi
         assert httpx.post(f"{process.url}/v1/chat/completions", json=SHORT).status_code == 200
 
 
-def test_a_handshake_that_has_begun_is_finished_by_a_retired_worker(simulator: Stack, config: Path) -> None:
+def tls_address(directory: Path) -> str:
+    """Makes ``pem``, a certificate with its key, and ``ca.pem``. Returns options for an address that uses it."""
     ca = trustme.CA()
-    ca.cert_pem.write_to_path(str(config.parent / "ca.pem"))
-    pem = config.parent / "pem"
-    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
-    server = f"listen = ['127.0.0.1:0', '127.0.0.1:0 tls']\ntls_cert_files = ['{pem}']"
+    ca.cert_pem.write_to_path(str(directory / "ca.pem"))
+    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(directory / "pem"))
+    return f"listen = ['127.0.0.1:0', '127.0.0.1:0 tls']\ntls_cert_files = ['{directory / 'pem'}']"
+
+
+def test_a_handshake_that_has_begun_is_finished_by_a_retired_worker(simulator: Stack, config: Path) -> None:
+    server = tls_address(config.parent)
     with start(simulator, config, server) as process:
         port = int(process.wait_for_output(r"https://127\.0\.0\.1:(\d+)"))
         context = ssl.create_default_context(cafile=str(config.parent / "ca.pem"))
@@ -220,14 +224,10 @@ def test_a_handshake_that_has_begun_is_finished_by_a_retired_worker(simulator: S
 
 
 def test_a_worker_that_starts_again_does_not_need_the_files_of_certificates(simulator: Stack, config: Path) -> None:
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(str(config.parent / "ca.pem"))
-    pem = config.parent / "pem"
-    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
-    server = f"listen = ['127.0.0.1:0', '127.0.0.1:0 tls']\ntls_cert_files = ['{pem}']"
+    server = tls_address(config.parent)
     with start(simulator, config, server) as process:
         port = int(process.wait_for_output(r"https://127\.0\.0\.1:(\d+)"))
-        pem.write_text("damaged")
+        (config.parent / "pem").write_text("damaged")
         (first,) = process.children()
         process.kill(signal.SIGKILL, first)
         process.wait_for(lambda: process.children() not in ([], [first]))

@@ -234,20 +234,18 @@ def test_limits_outlive_a_reload(simulator: Stack, config: Path) -> None:
         assert httpx.post(url, json=SHORT).status_code == 429
 
 
-def test_a_worker_is_replaced_at_its_age(simulator: Stack, config: Path) -> None:
-    config.write_text("[server]\nworker_max_age_seconds = 0.1\n")
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("worker_max_age_seconds = 0.1", r"(has reached its age: replacing it)"),
+        ("worker_max_memory_bytes = 1000000", r"(bytes of memory \(limit: 1000000\): replacing it)"),
+    ],
+)
+def test_a_worker_is_replaced_at_its_limit(simulator: Stack, config: Path, limit: str, message: str) -> None:
+    config.write_text(f"[server]\n{limit}\n")
     with start(simulator, config) as process:
         first = process.children()
-        process.wait_for_output(r"(has reached its age: replacing it)")
-        process.wait_for(lambda: first[0] not in process.children())
-        assert httpx.get(f"{process.url}/readyz").status_code == 200
-
-
-def test_a_worker_is_replaced_at_its_memory_limit(simulator: Stack, config: Path) -> None:
-    config.write_text("[server]\nworker_max_memory_bytes = 1000000\n")
-    with start(simulator, config) as process:
-        first = process.children()
-        process.wait_for_output(r"(bytes of memory \(limit: 1000000\): replacing it)")
+        process.wait_for_output(message)
         process.wait_for(lambda: first[0] not in process.children())
         assert httpx.get(f"{process.url}/readyz").status_code == 200
 

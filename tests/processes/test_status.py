@@ -9,9 +9,14 @@ import pytest
 from ztoapi.cli.status import StatusFile, find_status
 
 
-def test_a_later_process_with_the_same_id_is_not_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory of the files."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+
+
+def test_a_later_process_with_the_same_id_is_not_the_gateway(tmp_path: Path) -> None:
     StatusFile(9090, 4).write("started", ok=True)
     path, status = find_status(9090)
     assert path is not None
@@ -21,20 +26,14 @@ def test_a_later_process_with_the_same_id_is_not_the_gateway(tmp_path: Path, mon
     assert find_status(9090) == (path, None)
 
 
-def test_a_gateway_is_found_at_its_former_port_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+def test_a_gateway_is_found_at_its_former_port_too() -> None:
     file = StatusFile(9090, 0)
     file.move(9091)
     file.write("reload: all 1 workers have been replaced", ok=True)
     assert [find_status(port)[1] for port in (9090, 9091)].count(None) == 0
 
 
-def test_an_earlier_port_is_forgotten_after_the_change_was_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+def test_an_earlier_port_is_forgotten_after_the_change_was_reported(tmp_path: Path) -> None:
     file = StatusFile(9090, 0)
     file.move(9091)
     file.write("reload: all 1 workers have been replaced", ok=True)

@@ -27,6 +27,14 @@ async def look(resolver: Resolver) -> list[tuple[str, int]]:
     return where(await soon(resolver.resolve("api.test", 443)))
 
 
+async def resolved() -> tuple[Names, Resolver]:
+    """Returns a resolver that has just found the address A."""
+    names = Names(A)
+    resolver = Resolver(names.look_up, names.clock)
+    await look(resolver)
+    return names, resolver
+
+
 def samples(resolver: Resolver) -> dict[str, float]:
     return {sample.metric.removeprefix("ztoapi_upstream_"): sample.value for sample in resolver.samples()}
 
@@ -48,17 +56,13 @@ async def test_connections_share_a_lookup() -> None:
 
 
 async def test_a_fresh_name_is_not_looked_up() -> None:
-    names = Names(A)
-    resolver = Resolver(names.look_up, names.clock)
-    await look(resolver)
+    names, resolver = await resolved()
     names.now += subject.FRESH_SECONDS - 1
     assert (await look(resolver), names.lookups) == ([A], 1)
 
 
 async def test_a_name_is_looked_up_in_the_background() -> None:
-    names = Names(A)
-    resolver = Resolver(names.look_up, names.clock)
-    await look(resolver)
+    names, resolver = await resolved()
     names.found = Names(B).found
     names.now += subject.FRESH_SECONDS
     names.hold()
@@ -70,9 +74,7 @@ async def test_a_name_is_looked_up_in_the_background() -> None:
 
 
 async def test_old_addresses_wait_for_a_lookup() -> None:
-    names = Names(A)
-    resolver = Resolver(names.look_up, names.clock)
-    await look(resolver)
+    names, resolver = await resolved()
     names.found = Names(B).found
     names.now += subject.OLD_SECONDS
     assert await look(resolver) == [B]
@@ -80,9 +82,7 @@ async def test_old_addresses_wait_for_a_lookup() -> None:
 
 async def test_old_addresses_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "WAIT_SECONDS", 0.01)
-    names = Names(A)
-    resolver = Resolver(names.look_up, names.clock)
-    await look(resolver)
+    names, resolver = await resolved()
     names.now += subject.OLD_SECONDS
     names.hold()
     assert await look(resolver) == [A]
@@ -94,9 +94,7 @@ async def test_addresses_outlive_a_resolver_that_fails(
     fault: socket.gaierror, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    names = Names(A)
-    resolver = Resolver(names.look_up, names.clock)
-    await look(resolver)
+    names, resolver = await resolved()
     names.fault = fault
     for _ in range(5):
         names.now += 4 * 3600.0
@@ -113,9 +111,7 @@ async def test_addresses_outlive_a_resolver_that_fails(
 
 
 async def test_a_resolver_that_fails_is_not_called_for_each_connection() -> None:
-    names = Names(A)
-    resolver = Resolver(names.look_up, names.clock)
-    await look(resolver)
+    names, resolver = await resolved()
     names.fault = NO_RESOLVER
     names.now += subject.OLD_SECONDS
     for _ in range(10):
@@ -128,9 +124,7 @@ async def test_a_resolver_that_fails_is_not_called_for_each_connection() -> None
 
 
 async def test_addresses_are_dropped_after_a_day() -> None:
-    names = Names(A)
-    resolver = Resolver(names.look_up, names.clock)
-    await look(resolver)
+    names, resolver = await resolved()
     names.fault = NO_RESOLVER
     names.now += subject.MAX_AGE_SECONDS
     with pytest.raises(socket.gaierror):
@@ -150,9 +144,7 @@ async def test_an_unknown_name_is_looked_up_each_time() -> None:
 
 
 async def test_an_upstream_that_has_moved_is_found_at_once() -> None:
-    names = Names(A)
-    resolver = Resolver(names.look_up, names.clock)
-    await look(resolver)
+    names, resolver = await resolved()
     names.found = Names(B).found
     names.now += subject.DOUBT_SECONDS
     resolver.failed("api.test", 443)
