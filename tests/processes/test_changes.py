@@ -268,3 +268,13 @@ def test_process_1_reaps_the_children_of_others(simulator: Stack, tmp_path: Path
         process.wait_for(lambda: len(children.read_text().split()) == 1)
         process.kill(signal.SIGTERM, first)
         assert process.wait() == 0
+
+
+def test_a_version_that_cannot_be_imported_does_not_replace_the_running_one(simulator: Stack, config: Path) -> None:
+    with start(simulator, config) as process:
+        workers = process.children()
+        (config.parent / "sitecustomize.py").write_text("import sys\nsys.modules['ztoapi.app'] = None\n")
+        process.kill(signal.SIGUSR2)
+        process.wait_for_output(r"(the new version cannot start, and this one continues)")
+        assert process.children() == workers
+        assert httpx.get(f"{process.url}/readyz").status_code == 200

@@ -1,4 +1,8 @@
-"""``ztoapi check``: validates the configuration, and prints each effective value with its source."""
+"""``ztoapi check``: validates the configuration, and prints each effective value with its source.
+
+It imports the gateway, which takes most of its time: an upgrade relies on it to find a version that is not complete
+(:mod:`ztoapi.server.upgrade`).
+"""
 
 import argparse
 import json
