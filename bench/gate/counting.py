@@ -4,7 +4,8 @@ The gate runs this file in separate interpreters, with the measured packages fir
 the gate. Each scenario is set up, warmed up and counted in its own forked process, so that scenarios cannot affect each
 other and fail separately. The counts of a run without steps are subtracted from those of a run with many.
 
-``counting.py counts FILE RESULT [NAME ...]`` counts opcodes, memory blocks and the scenario's own counts.
+``counting.py counts FILE RESULT [NAME ...]`` counts opcodes, calls, memory blocks and the scenario's own counts. The
+folder of ``RESULT`` is the tree of the measured packages; calls are counted in its files.
 ``counting.py instructions FILE RESULT [NAME ...]`` runs under cachegrind, which writes a file ``cachegrind.PID`` beside
 ``RESULT`` for each forked process. Without names all scenarios are counted.
 """
@@ -18,7 +19,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 WARM_UP_STEPS = 300
@@ -77,43 +78,55 @@ def forked(task: Callable[..., Result], *arguments: object) -> tuple[int, Result
     return pid, json.loads(text) if text else {"error": "its process died"}
 
 
-def count_opcodes(step: Step, times: int) -> int:
-    """Returns the number of Python instructions executed by ``times`` steps; work in C is not included."""
-    count = 0
+def count_opcodes(step: Step, times: int, tree: str) -> tuple[int, int]:
+    """Returns the numbers of Python instructions executed and of frames entered in the files of ``tree``, for ``times``
+    steps. Work in C is not included. A frame is entered by a call, and by each resumption of a generator or coroutine.
+    """
+    opcodes = calls = 0
     if sys.version_info >= (3, 12):
-        monitoring = sys.monitoring
+        monitoring, tool, events = sys.monitoring, sys.monitoring.PROFILER_ID, sys.monitoring.events
 
         def on_instruction(_code: object, _offset: int) -> None:
-            nonlocal count
-            count += 1
+            nonlocal opcodes
+            opcodes += 1
 
-        monitoring.use_tool_id(monitoring.PROFILER_ID, "gate")
-        monitoring.register_callback(monitoring.PROFILER_ID, monitoring.events.INSTRUCTION, on_instruction)
-        monitoring.set_events(monitoring.PROFILER_ID, monitoring.events.INSTRUCTION)
+        def on_entry(code: CodeType, _offset: int) -> None:
+            nonlocal calls
+            calls += code.co_filename.startswith(tree)
+
+        monitoring.use_tool_id(tool, "gate")
+        monitoring.register_callback(tool, events.INSTRUCTION, on_instruction)
+        monitoring.register_callback(tool, events.PY_START, on_entry)
+        monitoring.register_callback(tool, events.PY_RESUME, on_entry)
+        monitoring.set_events(tool, events.INSTRUCTION | events.PY_START | events.PY_RESUME)
         repeat(step, times)
-        monitoring.set_events(monitoring.PROFILER_ID, 0)
-        monitoring.free_tool_id(monitoring.PROFILER_ID)
+        monitoring.set_events(tool, 0)
+        monitoring.free_tool_id(tool)
     else:
 
         def on_event(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
-            nonlocal count
+            nonlocal opcodes, calls
             if event == "call":
                 frame.f_trace_opcodes = True
                 frame.f_trace_lines = False
+                calls += frame.f_code.co_filename.startswith(tree)
             elif event == "opcode":
-                count += 1
+                opcodes += 1
             return on_event
 
         sys.settrace(on_event)
         repeat(step, times)
         sys.settrace(None)
-    return count
+    return opcodes, calls
 
 
-def opcodes(setup: Setup) -> Result:
+def opcodes(setup: Setup, directory: Path) -> Result:
     step, _ = prepare(setup)
-    none = count_opcodes(step, 0)
-    return {"counts": {"opcodes": (count_opcodes(step, STEPS) - none) / STEPS}}
+    tree = f"{directory}{os.sep}"
+    none = count_opcodes(step, 0, tree)
+    many = count_opcodes(step, STEPS, tree)
+    names = ("opcodes", "calls")
+    return {"counts": {name: (many[i] - none[i]) / STEPS for i, name in enumerate(names)}}
 
 
 def blocks(setup: Setup) -> Result:
@@ -182,7 +195,7 @@ def main() -> None:
             if mode == "instructions":
                 results[name] = instructions(setup, Path(output).parent)
             else:
-                first, second = forked(opcodes, setup)[1], forked(blocks, setup)[1]
+                first, second = forked(opcodes, setup, Path(output).parent)[1], forked(blocks, setup)[1]
                 counts = first.get("counts", {}) | second.get("counts", {})
                 results[name] = first | second | {"counts": counts}
         report = {"scenarios": results}

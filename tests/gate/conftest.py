@@ -16,14 +16,14 @@ WORK = "def work(numbers):\n    return sum(number * 2 for number in numbers)\n"
 SCENARIOS = """\
 from counted import work
 
-calls = 0
+steps = 0
 
 def doubling():
     def step():
-        global calls
-        calls += 1
+        global steps
+        steps += 1
         return work(range(100))
-    return step, lambda: {"calls": calls}
+    return step, lambda: {"steps": steps}
 
 SCENARIOS = {"doubling": doubling}
 """

@@ -24,7 +24,7 @@ def test_no_change_passes(foreign: Project, capsys: pytest.CaptureFixture[str]) 
     outcome = foreign.outcome("--base", "HEAD")
     counts = outcome["scenarios"]["doubling"]
     assert outcome["passed"]
-    assert counts["calls"] == {
+    assert counts["steps"] == {
         "base": 1.0, "head": 1.0, "change": 0.0, "budget": None, "limit": 0.02, "verdict": "within the limit",
     }  # fmt: skip
     assert counts["kept"]["head"] == 0.0
@@ -33,12 +33,19 @@ def test_no_change_passes(foreign: Project, capsys: pytest.CaptureFixture[str]) 
     assert list((foreign.root / ".git").glob("worktrees/*")) == []
 
 
+def test_calls_are_those_of_the_measured_packages(foreign: Project) -> None:
+    """One of the function, and 101 of its generator. The step belongs to the scenarios, ``json`` to the interpreter."""
+    foreign.write(SOURCE, "import json\n" + WORK.replace("return", "json.dumps([]); return"))
+    counts = foreign.outcome("--base", "none")["scenarios"]["doubling"]
+    assert counts["calls"]["head"] == 102.0
+
+
 def test_a_slower_commit_fails_against_the_one_before(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
     foreign.write(SOURCE, SLOWER)
     foreign.commit()
     outcome = foreign.outcome("--markdown", "table.md")
     assert [failure for failure in outcome["failures"] if failure.startswith("doubling: opcodes")]
-    assert outcome["scenarios"]["doubling"]["calls"]["verdict"] == "within the limit"
+    assert outcome["scenarios"]["doubling"]["steps"]["verdict"] == "within the limit"
     said = capsys.readouterr().out
     assert said == (foreign.root / "table.md").read_text()
     assert "**Regression gate: failed**" in said
@@ -106,7 +113,7 @@ def test_the_first_commit_has_no_base(foreign: Project, capsys: pytest.CaptureFi
 def test_a_budget_overrules_the_base(foreign: Project) -> None:
     """A reviewed number may rise; the base is no bound of that count any more."""
     foreign.write("perf/scenarios.py", SCENARIOS.replace("+= 1", "+= 3"))
-    foreign.write("budgets.toml", "[doubling]\ncalls = 3\n")
+    foreign.write("budgets.toml", "[doubling]\nsteps = 3\n")
     assert foreign.outcome("--budgets", "budgets.toml")["passed"]
 
 
