@@ -188,8 +188,8 @@ def test_the_translation_of_a_large_request_is_that_of_a_small_one(replies: Repl
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [
-        ("/v1/chat/completions", {"messages": [{}] * BODY_VALUES}, "messages"),
-        ("/v1/chat/completions", {"messages": [HELLO], "tools": [1] * BODY_VALUES}, "tools"),
+        ("/v1/chat/completions", {"messages": [{"a": 1}] * BODY_VALUES}, "messages"),
+        ("/v1/chat/completions", {"messages": [HELLO], "tools": [{"a": 1}] * BODY_VALUES}, "tools"),
         ("/v1/messages", {"max_tokens": 1, "messages": [{**HELLO, "content": [{}] * BODY_VALUES}]}, "messages"),
         ("/v1/messages/count_tokens", {"messages": [{}] * BODY_VALUES}, "messages"),
         ("/v1/responses", {"input": [{}] * BODY_VALUES}, "input"),
@@ -206,9 +206,9 @@ def test_too_many_values_are_refused(shared: Stack, path: str, fields: Mapping[s
 
 
 @pytest.mark.parametrize("case", ["chat", "messages", "responses"])
-def test_20000_messages_are_served(replies: Replies, case: str) -> None:
+def test_10000_messages_are_served(replies: Replies, case: str) -> None:
     path, fields = LARGE[case]
-    fields = {name: TURNS * 10_000 + [HELLO] if value is MANY else value for name, value in fields.items()}
+    fields = {name: TURNS * 5_000 + [HELLO] if value is MANY else value for name, value in fields.items()}
     with replies.stack("zai") as stack, post(stack, path, fields) as client:
         assert client.answer("POST").status == 200
-    assert len(replies.bodies[0]["messages"]) == 20_001
+    assert len(replies.bodies[0]["messages"]) == 10_001

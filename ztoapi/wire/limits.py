@@ -65,10 +65,10 @@ LARGE_CHAT_BODY_BYTES: Final = 524288
 LARGE_CHAT_ELEMENTS: Final = 1024
 """Messages, or tools, of a chat above ``LARGE_BODY_BYTES`` beyond which it is translated in the thread. Below, the
 translation takes at most 2 ms."""
-BODY_VALUES: Final = 262144
-"""JSON values in a request body: objects, lists, and all that they contain. Above it: 413. A conversation of 20,000
-messages with tool calls has 240,000. A decoder takes at most 25 ms for so many, and cannot be interrupted. Embeddings
-are not bounded, because their values are not decoded."""
+BODY_VALUES: Final = 131072
+"""JSON values in a request body: objects, lists, and all that they contain. Above it: 413. A conversation of 10,000
+messages with tool calls has 120,000. A decoder takes at most 13 ms for so many, and cannot be interrupted. Embeddings
+are not bounded, because their values are not decoded, and chats of up to ``LARGE_CHAT_BODY_BYTES`` are not counted."""
 UNCOUNTED_BYTES: Final = 16384
 """Bytes that each connection may buffer without being counted toward `max_buffered_bytes`: most requests are smaller,
 and counting them would cost more than it bounds."""
@@ -123,8 +123,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     ] = 268435456
     """26 of the largest bodies. A body counts from its first read to the end of the response, a head and pipelined
     requests until they are parsed. The values decoded from a body are not counted: a text takes as much memory again as
-    its bytes, small values take ten times theirs. The most values allowed (``BODY_VALUES``) in a body of 2.6 MB take
-    25 MB, the body included. nginx writes bodies to disk, Envoy sheds load above its heap limit."""
+    its bytes, small values take ten times theirs. The most values allowed (``BODY_VALUES``) in a body of 1.3 MB take
+    13 MB, the body included. nginx writes bodies to disk, Envoy sheds load above its heap limit."""
     max_connections: Annotated[
         int,
         Range(0, 10_000_000, "connections"),
