@@ -236,3 +236,8 @@ if __name__ == "__main__":
     (ROOT / "ztoapi.example.toml").write_text(example(), "utf-8")
     (ROOT / "docs/ztoapi.schema.json").write_text(schema(), "utf-8")
     (ROOT / "ztoapi/static/openapi.json").write_text(openapi.render(), "utf-8")
+    # Only this needs shtab.
+    from docs import completions
+
+    for name, script in completions.completions().items():
+        (completions.DIRECTORY / name).write_text(script, "utf-8")

@@ -1,6 +1,6 @@
 """The declaration of a configuration option, written in the annotation of a struct's field.
 
-    port: Annotated[int, Range(0, 65535), Option("Port to listen on.", env="PORT", flag=True)] = 9090
+    port: Annotated[int, Range(0, 65535), Option("Port to listen on.", env="PORT", flag=Flag("server", "PORT"))] = 9090
 
 The field gives the name, the type and the default. ``config/options.py`` derives the rest: the key in ``ztoapi.toml``,
 the environment variables, the flag, the error message, the documentation and the JSON Schema.
@@ -8,7 +8,7 @@ the environment variables, the flag, the error message, the documentation and th
 
 from typing import Annotated, NamedTuple
 
-__all__ = ["Bytes", "Option", "Range", "Seconds", "SecondsOrZero"]
+__all__ = ["Bytes", "Flag", "Option", "Range", "Seconds", "SecondsOrZero"]
 
 
 class Range(NamedTuple):
@@ -20,6 +20,14 @@ class Range(NamedTuple):
     exclusive: bool = False
 
 
+class Flag(NamedTuple):
+    """The flag ``--name`` of commands: its group in the help, the word for its value, and a short form."""
+
+    group: str
+    metavar: str
+    short: str | None = None
+
+
 class Option(NamedTuple):
     """The rest of the declaration."""
 
@@ -28,8 +36,8 @@ class Option(NamedTuple):
     env: str | None = None
     """In a table: a short variable beside the derived ``ZTOAPI_NAME``. At the top level: the variable, where it is not
     the name in upper case; empty for none."""
-    flag: bool = False
-    """Whether commands accept it as ``--name``."""
+    flag: Flag | None = None
+    """Its flag; None if commands have none."""
     auto: str | None = None
     """The meaning of the word ``auto`` in place of a number."""
     pattern: str | None = None

@@ -100,12 +100,29 @@ def test_every_flag_of_an_option_is_listed_and_set(capsys: pytest.CaptureFixture
     flagged = [option for option in config_options() if option.flag is not None]
     assert [option.flag for option in flagged if str(option.flag) not in text] == []
     assert "TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090." in text
+    assert "Default: 9090. [env: ZTOAPI_PORT or PORT]" in text
     for option in flagged:
         if option.name in ("key_file", "platform_id", "upstream_url", "fd"):
             # A key file must exist, and a descriptor requires a key; the others decide the platform.
             continue
         assert main(["check", "--json", str(option.flag), values.get(option.name, "7")]) == 0
         assert json.loads(capsys.readouterr().out)["sources"][option.key] == f"{option.flag} (command line)"
+
+
+def test_short_flags_set_the_same_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json", "-p", "7", "-w", "2", "-H", "127.0.0.2", "-m", "glm-4.5"]) == 0
+    sources = json.loads(capsys.readouterr().out)["sources"]
+    assert sources["server.port"] == "--port (command line)"
+    assert sources["model_name"] == "--model-name (command line)"
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "check", "bench", "top", "keys create", "credentials reset"])
+def test_help_has_two_examples_and_values(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    text = capsys.readouterr().out
+    assert len(re.findall(rf"^  ztoapi {command}", text.partition("examples:")[2], re.MULTILINE)) >= 1
+    assert "options:" in text and re.search(r"^ +(-\w, )?--[\w-]+ [A-Z]", text, re.MULTILINE)
 
 
 def test_every_command_has_a_module_and_a_line_of_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,21 @@ def test_a_misspelt_option_gets_a_suggestion(command: str, flag: str, capsys: py
     assert f"; did you mean {flag}?" in error_of(command, capsys)
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("serv", "unknown 'serv'; did you mean serve?"),
+        ("mmodels", "unknown 'mmodels'; did you mean models?"),
+        ("keys crate", "unknown 'crate'; did you mean create?"),
+        ("keys create --nmae ci", "unknown arguments: --nmae; did you mean --name?"),
+        ("credentials reset --alll", "unknown arguments: --alll; did you mean --all?"),
+        ("connect claude --apy chat", "unknown arguments: --apy; did you mean --api?"),
+    ],
+)
+def test_a_misspelt_word_gets_a_suggestion(command: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in error_of(command, capsys)
+
+
 @pytest.mark.parametrize("command", ["", "serv", "keys", "keys lost", "keys create"])
 def test_the_help_is_named(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--help` shows the usage" in error_of(command, capsys)

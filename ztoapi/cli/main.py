@@ -1,40 +1,32 @@
 """The command line. A command's module, and the options that it needs, are imported only when the command runs."""
 
 import argparse
-import difflib
 import importlib
-import re
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 from ztoapi import __version__
-from ztoapi.cli.options import add_config_flag, add_option_flags
+from ztoapi.cli.options import add_config_flag, add_json_flag, add_option_flags
+from ztoapi.cli.parser import CommandParser
 from ztoapi.cli.process import fill_standard_streams, hold_signals
 from ztoapi.errors import ConfigError
 
-__all__ = ["main"]
+__all__ = ["SHELLS", "main", "make_parser"]
 
 _SERVERS = ("serve", "simulate", "demo")
 _MAX_DIGITS: Final = 9
 """Longest whole number: Python refuses to convert texts of several thousand digits."""
 _MAX_MILLISECONDS: Final = 3_600_000
-_FLAG: Final = re.compile(r"--[a-z][a-z-]*")
+SHELLS: Final = ("bash", "zsh", "fish")
 
 
 class _Command(NamedTuple):
     """A command: its function is ``run`` of the module of its name in this package."""
 
     help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-
-
-class _Parser(argparse.ArgumentParser):
-    """Ends the process with exit code 2 for invalid usage."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(f"{message}; `{self.prog} --help` shows the usage")
+    add_arguments: Callable[[CommandParser], None]
+    examples: tuple[str, str]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,25 +51,44 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="ztoapi", description="An OpenAI-compatible streaming gateway for Z.ai's GLM models.")
-    parser.add_argument("--version", action="version", version=f"ztoapi {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # The top level has no flags with a value, so the first word that is not a flag is the command.
-    command_name = next((word for word in argv if not word.startswith("-")), None)
+def make_parser(chosen: str | None = None) -> CommandParser:
+    """Returns the parser with the arguments of the command ``chosen``, or of all commands."""
+    parser = CommandParser(
+        prog="ztoapi",
+        description="An OpenAI-compatible streaming gateway for Z.ai's GLM models.",
+        examples=("ztoapi demo", "ZAI_TOKEN=... ztoapi serve --port 9090", "ztoapi serve --help"),
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"ztoapi {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="ztoapi", title="commands")
     for name, command in _COMMANDS.items():
-        subparser = commands.add_parser(name, help=command.help)
-        if name == command_name:
+        subparser = _add_parser(commands, name, command.help, command.examples)
+        if chosen in (None, name):
             command.add_arguments(subparser)
+    return parser
+
+
+def _add_parser(
+    parsers: "argparse._SubParsersAction[CommandParser]",
+    name: str,
+    help: str,
+    examples: tuple[str, ...],
+) -> CommandParser:
+    lines = [f"ztoapi {line}" for line in examples]
+    return parsers.add_parser(name, help=help, description=f"{help[:1].upper()}{help[1:]}.", examples=lines)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    # The top level has no flags with a value, so the first word that is not a flag is the command.
+    name = next((word for word in argv if not word.startswith("-")), "")
+    parser = make_parser(name)
     # Words after -- are for another program; argparse accepts none after an optional positional argument.
-    end = argv.index("--") if command_name == "connect" and "--" in argv else len(argv)
+    end = argv.index("--") if name == "connect" and "--" in argv else len(argv)
+    subparser = parser.command(name)
+    if subparser is not None:
+        subparser.check_flags(argv[:end])
     args, unknown = parser.parse_known_args(argv[:end], argparse.Namespace(arguments=argv[end + 1 :]))
     if unknown:
-        subparser = commands.choices[args.command]
-        flags = _FLAG.findall(subparser.format_help())
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        subparser.error(f"unknown arguments: {' '.join(unknown)}{hint}")
+        (subparser or parser).error(f"unknown arguments: {' '.join(unknown)}")
     return args
 
 
@@ -104,94 +115,123 @@ _port = _whole(0, 65535)
 _count = _whole(1, 1_000_000)
 
 
-def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_report_arguments(parser: CommandParser) -> None:
+    add_json_flag(parser)
     add_option_flags(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: 127.0.0.1")
-    parser.add_argument("--port", type=_port, default=9100, help="TCP port; default: 9100")
-    parser.add_argument("--workers", type=_whole(1, 1024), default=1, help="worker processes; default: 1")
-    parser.add_argument("--api-key", default=None, help="reject requests without this key")
+def _add_check_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--all", action="store_true", help="print every value with its source, defaults too")
+    _add_report_arguments(parser)
+
+
+def _add_simulate_arguments(parser: CommandParser) -> None:
+    group = parser.add_argument_group("listening and workers")
+    group.add_argument("-H", "--host", default="127.0.0.1", metavar="ADDRESS", help="address [default: 127.0.0.1]")
+    group.add_argument("-p", "--port", type=_port, default=9100, metavar="PORT", help="TCP port [default: 9100]")
+    group.add_argument(
+        "-w", "--workers", type=_whole(1, 1024), default=1, metavar="N", help="worker processes [default: 1]"
+    )
+    parser.add_argument("--api-key", default=None, metavar="KEY", help="reject requests without this key")
     _add_timing_arguments(parser)
 
 
-def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=_port, default=9090, help="TCP port of the gateway; default: 9090")
-    parser.add_argument("--sim-port", type=_port, default=9100, help="TCP port of the simulator; default: 9100")
+def _add_demo_arguments(parser: CommandParser) -> None:
+    group = parser.add_argument_group("listening")
+    group.add_argument("-p", "--port", type=_port, default=9090, metavar="PORT", help="gateway [default: 9090]")
+    group.add_argument(
+        "--sim-port", type=_port, default=0, metavar="PORT", help="simulator; 0 picks a free port [default: 0]"
+    )
     _add_timing_arguments(parser)
 
 
-def _add_timing_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ttft-ms", type=_milliseconds, default=100.0, help="time to the first token; default: 100")
-    parser.add_argument("--itl-ms", type=_milliseconds, default=20.0, help="time between tokens; default: 20")
-    parser.add_argument("--tokens", type=_whole(0, 1_000_000), default=32, help="tokens in a response; default: 32")
-    parser.add_argument("--events-per-write", type=_count, default=1, help="events in one write; default: 1")
+def _add_timing_arguments(parser: CommandParser) -> None:
+    group = parser.add_argument_group("responses of the simulator")
+    for name, kind, default, unit, help in (
+        ("--ttft-ms", _milliseconds, 100.0, "MS", "time to the first token"),
+        ("--itl-ms", _milliseconds, 20.0, "MS", "time between tokens"),
+        ("--tokens", _whole(0, 1_000_000), 32, "N", "tokens in a response"),
+        ("--events-per-write", _count, 1, "N", "events in one write"),
+    ):
+        group.add_argument(name, type=kind, default=default, metavar=unit, help=f"{help} [default: {default:g}]")
 
 
-def _add_bench_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_bench_arguments(parser: CommandParser) -> None:
     add_config_flag(parser)
-    parser.add_argument(
-        "--url", default=None, help="base URL of the gateway; default: that of the configuration, plus /v1"
+    add_json_flag(parser)
+    targets = parser.add_argument_group("gateway and upstream")
+    targets.add_argument("--url", default=None, help="base URL of the gateway [default: the configured one, plus /v1]")
+    targets.add_argument(
+        "--upstream", default=None, metavar="URL", help="base URL of the upstream [default: the configured one]"
     )
-    parser.add_argument("--upstream", default=None, help="base URL of the upstream; default: that of the configuration")
-    parser.add_argument("--model", default=None, help="model of the requests; default: MODEL_NAME")
-    parser.add_argument(
-        "--requests", type=_count, default=20, help="requests of each kind to each of the two; default: 20"
-    )
-    parser.add_argument("--concurrency", type=_count, default=8, help="concurrent streams in the last part; default: 8")
-    parser.add_argument("--max-tokens", type=_count, default=32, help="largest response in tokens; default: 32")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    targets.add_argument("-m", "--model", default=None, help="model of the requests [default: MODEL_NAME]")
+    load = parser.add_argument_group("requests")
+    for short, name, default, help in (
+        ("-n", "--requests", 20, "requests of each kind to each of the two"),
+        ("-j", "--concurrency", 8, "concurrent streams in the last part"),
+        ("-t", "--max-tokens", 32, "largest response in tokens"),
+    ):
+        load.add_argument(short, name, type=_count, default=default, metavar="N", help=f"{help} [default: {default}]")
 
 
-def _add_top_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_top_arguments(parser: CommandParser) -> None:
     add_config_flag(parser)
-    parser.add_argument("--url", default=None, help="origin of the gateway; default: that of the configuration")
-    parser.add_argument("--once", action="store_true", help="print one frame and exit")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON and exit")
+    add_json_flag(parser)
+    parser.add_argument("--url", default=None, help="origin of the gateway [default: the configured one]")
+    parser.add_argument("-1", "--once", action="store_true", help="print one frame and exit")
 
 
-def _add_credentials_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    reset = actions.add_parser("reset", help="put credentials back into service, in all workers")
+def _add_credentials_arguments(parser: CommandParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", prog="ztoapi credentials", title="actions")
+    reset = _add_parser(
+        actions, "reset", "put credentials back into service, in all workers", ("credentials reset zai-1",)
+    )
     for action, default in ((parser, None), (reset, argparse.SUPPRESS)):
-        action.add_argument("--url", default=default, help="origin of the gateway; default: that of the configuration")
-        action.add_argument("--json", action="store_true", default=default or False, help="print JSON")
-        action.add_argument(
-            "--config", type=Path, default=default, metavar="FILE", help="read FILE instead of ztoapi.toml"
-        )
+        action.add_argument("--url", default=default, help="origin of the gateway [default: the configured one]")
+        add_json_flag(action, default=default or False)
+        add_config_flag(action, default=default)
     names = reset.add_mutually_exclusive_group(required=True)
     names.add_argument("name", nargs="?", metavar="NAME", help="a credential, such as zai-1, or zai/zai-1")
     names.add_argument("--all", action="store_true", help="all credentials")
 
 
-def _add_connect_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_connect_arguments(parser: CommandParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the client; without it, list the clients")
-    parser.add_argument("--url", default=None, help="URL of the gateway; default: that of the configuration")
-    parser.add_argument("--key", default=None, help="client key; default: that of the configuration, if it has one")
-    parser.add_argument("--model", default=None, help="main model; default: MODEL_NAME")
+    parser.add_argument("--url", default=None, help="URL of the gateway [default: the configured one]")
+    parser.add_argument("--key", default=None, help="client key [default: the configured one, if there is one]")
+    parser.add_argument("-m", "--model", default=None, help="main model [default: MODEL_NAME]")
     parser.add_argument(
-        "--api", choices=("chat", "messages", "responses"), default=None, help="client API; default: the client's first"
+        "--api",
+        choices=("chat", "messages", "responses"),
+        default=None,
+        help="client API [default: the client's first]",
     )
     parser.add_argument(
         "--run", action="store_true", help="start the client, with temporary files; arguments after -- are its own"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json_flag(parser)
     add_config_flag(parser)
 
 
-def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_keys_arguments(parser: CommandParser) -> None:
     from ztoapi.config.model import TrafficLimits
     from ztoapi.config.options import options_of
 
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="create a key, print it once, and add its hash to the key file")
-    listing = actions.add_parser("list", help="list the keys of the key file")
-    revoke = actions.add_parser("revoke", help="revoke a key")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", prog="ztoapi keys", title="actions")
+    create = _add_parser(
+        actions,
+        "create",
+        "create a key, print it once, and add its hash to the key file",
+        (
+            "keys create --name ci --key-file keys.toml",
+            "keys create --name team-a --expires 90d --tokens-per-day 2000000",
+        ),
+    )
+    listing = _add_parser(actions, "list", "list the keys of the key file", ("keys list --key-file keys.toml",))
+    revoke = _add_parser(actions, "revoke", "revoke a key", ("keys revoke ci --key-file keys.toml",))
     for action in (create, listing, revoke):
         action.add_argument(
-            "--key-file", default=None, metavar="FILE", help="use FILE instead of the configured key file"
+            "-k", "--key-file", default=None, metavar="FILE", help="use FILE instead of the configured key file"
         )
         add_config_flag(action)
     create.add_argument("--name", required=True, help="name of the key's owner, for logs and metrics")
@@ -199,33 +239,81 @@ def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument(
         "--priority", default=None, help="high: its requests leave the admission queue first; default: normal"
     )
-    create.add_argument("--expires", default=None, help="90d, 12h, 4w, or a date such as 2027-01-31; default: never")
+    create.add_argument(
+        "--expires", default=None, metavar="WHEN", help="90d, 12h, 4w, or a date such as 2027-01-31; default: never"
+    )
+    limits = create.add_argument_group("limits")
     for option in options_of(TrafficLimits):
-        create.add_argument(
+        limits.add_argument(
             f"--{option.name.replace('_', '-')}", default=None, metavar="N", help=option.option.help.replace("`", "")
         )
-    listing.add_argument("--json", action="store_true", help="print JSON")
+    add_json_flag(listing)
     revoke.add_argument("name", metavar="NAME")
 
 
-def _add_nothing(parser: argparse.ArgumentParser) -> None:
+def _add_completion_arguments(parser: CommandParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+def _add_nothing(parser: CommandParser) -> None:
     """The command has no arguments."""
 
 
 _COMMANDS: Final[Mapping[str, _Command]] = {
-    "serve": _Command("run the gateway", add_option_flags),
-    "reload": _Command("have a running gateway take over the configuration", add_option_flags),
-    "upgrade": _Command("have a running gateway become the installed version", add_option_flags),
-    "simulate": _Command("run a simulated upstream: Z.ai, its web chat, zread.ai", _add_simulate_arguments),
-    "demo": _Command("run the simulator and a gateway in front of it", _add_demo_arguments),
-    "check": _Command("validate the configuration and print it with secrets masked", _add_report_arguments),
-    "models": _Command("list the configured models", _add_report_arguments),
-    "schema": _Command("print the JSON Schema of ztoapi.toml", _add_nothing),
-    "bench": _Command("measure the latency that a running gateway adds to its upstream", _add_bench_arguments),
-    "top": _Command("watch a running gateway; reads the admin key from ADMIN_KEY", _add_top_arguments),
-    "credentials": _Command(
-        "show the upstream credentials of a running gateway, or reset them", _add_credentials_arguments
+    "serve": _Command(
+        "run the gateway",
+        add_option_flags,
+        ("serve --port 9090 --workers auto", "serve --listen '0.0.0.0:443 tls' --config /etc/ztoapi/ztoapi.toml"),
     ),
-    "connect": _Command("print the settings of a client, such as claude or codex, or start it", _add_connect_arguments),
-    "keys": _Command("create, list and revoke client keys", _add_keys_arguments),
+    "reload": _Command(
+        "have a running gateway take over the configuration", add_option_flags, ("reload", "reload --port 9090")
+    ),
+    "upgrade": _Command(
+        "have a running gateway become the installed version", add_option_flags, ("upgrade", "upgrade --port 9090")
+    ),
+    "simulate": _Command(
+        "run a simulated upstream: Z.ai, its web chat, zread.ai",
+        _add_simulate_arguments,
+        ("simulate --ttft-ms 20 --tokens 200", "simulate --port 9200 --workers 2 --api-key secret"),
+    ),
+    "demo": _Command(
+        "run the simulator and a gateway in front of it", _add_demo_arguments, ("demo", "demo --port 9191 --ttft-ms 20")
+    ),
+    "check": _Command(
+        "validate the configuration and print it with secrets masked",
+        _add_check_arguments,
+        ("check", "check --all --config ztoapi.toml"),
+    ),
+    "models": _Command("list the configured models", _add_report_arguments, ("models", "models --json")),
+    "schema": _Command("print the JSON Schema of ztoapi.toml", _add_nothing, ("schema", "schema > ztoapi.schema.json")),
+    "bench": _Command(
+        "measure the latency that a running gateway adds to its upstream",
+        _add_bench_arguments,
+        ("bench", "bench --requests 200 --concurrency 32 --json"),
+    ),
+    "top": _Command(
+        "watch a running gateway; reads the admin key from ADMIN_KEY",
+        _add_top_arguments,
+        ("top", "top --once --url http://127.0.0.1:9090"),
+    ),
+    "credentials": _Command(
+        "show the upstream credentials of a running gateway, or reset them",
+        _add_credentials_arguments,
+        ("credentials", "credentials reset zai-1"),
+    ),
+    "connect": _Command(
+        "print the settings of a client, such as claude or codex, or start it",
+        _add_connect_arguments,
+        ("connect claude", "connect codex --run -- exec 'explain this repository'"),
+    ),
+    "keys": _Command(
+        "create, list and revoke client keys",
+        _add_keys_arguments,
+        ("keys create --name ci --key-file keys.toml", "keys list --json"),
+    ),
+    "completion": _Command(
+        "print the completions for a shell",
+        _add_completion_arguments,
+        ("completion bash > ~/.local/share/bash-completion/completions/ztoapi", "completion fish | source"),
+    ),
 }

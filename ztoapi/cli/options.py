@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from ztoapi.config.load import Loaded
     from ztoapi.config.model import Config
+    from ztoapi.config.options import Declared
     from ztoapi.server.sockets import Sockets
 
 __all__ = [
     "add_config_flag",
+    "add_json_flag",
     "add_option_flags",
     "host_fault",
     "listen",
@@ -106,20 +108,41 @@ def _fault_of_host(error: OSError) -> str | None:
     return f"this host does not have the address; {_HOST_REMEDY}" if error.errno == errno.EADDRNOTAVAIL else None
 
 
-def add_config_flag(parser: argparse.ArgumentParser) -> None:
+def add_config_flag(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
     """Adds ``--config``."""
-    parser.add_argument("--config", type=Path, default=None, metavar="FILE", help="read FILE instead of ztoapi.toml")
+    help = "read FILE instead of ztoapi.toml"
+    parser.add_argument("-c", "--config", type=Path, default=default, metavar="FILE", help=help)
+
+
+def add_json_flag(parser: argparse.ArgumentParser, *, default: object = False) -> None:
+    """Adds ``--json``."""
+    parser.add_argument("--json", action="store_true", default=default, help="print JSON")
 
 
 def add_option_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--config`` and the flags of options."""
-    from ztoapi.config.options import config_options, literals
+    """Adds ``--config`` and the flags of options, in groups."""
+    from ztoapi.config.options import config_options
 
     add_config_flag(parser)
+    groups: dict[str, argparse._ArgumentGroup] = {}
     for option in config_options():
-        if option.flag is not None:
-            values = f" Must be {option.values}." if literals(option.type) or option.range is not None else ""
-            default = "" if option.default is None else f" Default: {option.default}."
-            text = (option.option.help + values + default).replace("`", "").replace("%", "%%")
-            action = "append" if option.default == () else "store"
-            parser.add_argument(option.flag, default=None, action=action, help=text)
+        if (flag := option.option.flag) is not None:
+            if flag.group not in groups:
+                groups[flag.group] = parser.add_argument_group(flag.group)
+            groups[flag.group].add_argument(
+                *filter(None, (flag.short, option.flag)),
+                default=None,
+                action="append" if option.default == () else "store",
+                metavar=flag.metavar,
+                help=_help(option),
+            )
+
+
+def _help(option: "Declared") -> str:
+    """Returns the help of an option with its valid values, its default and its environment variables."""
+    from ztoapi.config.options import literals
+
+    values = f" Must be {option.values}." if literals(option.type) or option.range is not None else ""
+    default = "" if option.default in (None, ()) else f" Default: {option.default}."
+    text = f"{option.option.help}{values}{default} [env: {' or '.join(option.variables)}]"
+    return text.replace("`", "").replace("%", "%%")

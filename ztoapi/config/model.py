@@ -18,7 +18,7 @@ import msgspec
 from ztoapi.dialects.capabilities import ThinkingKind
 from ztoapi.dialects.registry import DialectName
 from ztoapi.dialects.thinking import ThinkMode
-from ztoapi.option import Bytes, Option, Range, Seconds, SecondsOrZero
+from ztoapi.option import Bytes, Flag, Option, Range, Seconds, SecondsOrZero
 from ztoapi.wire.limits import Limits
 
 __all__ = [
@@ -160,11 +160,19 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     platform_id: Annotated[
         PlatformId | None,
-        Option("Default platform. If unset, inferred from the host of `upstream_url`.", flag=True, example="zai"),
+        Option(
+            "Default platform. If unset, inferred from the host of `upstream_url`.",
+            flag=Flag("upstream and models", "NAME"),
+            example="zai",
+        ),
     ] = None
     upstream_url: Annotated[
         str | None,
-        Option("Base URL or chat URL of the default platform.", flag=True, example="https://api.z.ai/api/paas/v4"),
+        Option(
+            "Base URL or chat URL of the default platform.",
+            flag=Flag("upstream and models", "URL", "-u"),
+            example="https://api.z.ai/api/paas/v4",
+        ),
     ] = None
     upstream_token: Annotated[Secrets, Option("Token of the default platform.", separator="|", example="...")] = ()
     upstream_tokens: Annotated[Secrets, Option("More tokens of the default platform.", separator="|")] = ()
@@ -353,25 +361,33 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
         Option(
             "Address or name to listen on; of a name, all of its addresses. Any but loopback requires a client key.",
             env="HOST",
-            flag=True,
+            flag=Flag("listening and workers", "ADDRESS", "-H"),
             pattern=r"[^\s/@\[\]]+",
             form="one address or name, without a scheme, brackets or a port, such as 127.0.0.1 or ::1",
         ),
     ] = "127.0.0.1"
-    port: Annotated[int, Range(0, 65535), Option("TCP port; 0 picks a free port.", env="PORT", flag=True)] = 9090
+    port: Annotated[
+        int,
+        Range(0, 65535),
+        Option("TCP port; 0 picks a free port.", env="PORT", flag=Flag("listening and workers", "PORT", "-p")),
+    ] = 9090
     listen: Annotated[
         tuple[str, ...],
         Option(
             "Addresses to listen on instead of `host` and `port`: `HOST:PORT`, `[IPV6]:PORT`, `unix:/PATH` or `fd:N`, "
             "each with any of the words `tls`, `proxy`, `admin` and `mode=0660`.",
-            flag=True,
+            flag=Flag("listening and workers", "ADDRESS", "-l"),
             example=("0.0.0.0:443 tls", "127.0.0.1:9091 admin", "unix:/run/ztoapi/http.sock mode=0660"),
         ),
     ] = ()
     fd: Annotated[
         int | None,
         Range(0, 1_048_576),
-        Option("Listening socket of the parent process, instead of `host` and `port`.", flag=True, example=3),
+        Option(
+            "Listening socket of the parent process, instead of `host` and `port`.",
+            flag=Flag("listening and workers", "N"),
+            example=3,
+        ),
     ] = None
     tls_cert_files: Annotated[
         tuple[str, ...],
@@ -390,7 +406,12 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
     workers: Annotated[
         int,
         Range(1, 1024, "processes"),
-        Option("Worker processes.", env="WORKERS", flag=True, auto="one per usable core"),
+        Option(
+            "Worker processes.",
+            env="WORKERS",
+            flag=Flag("listening and workers", "N", "-w"),
+            auto="one per usable core",
+        ),
     ] = 1
     backlog: Annotated[
         int, Range(1, 65535, "connections"), Option("Accept queue of the listening socket, for each worker.")
@@ -429,7 +450,7 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
         Option(
             "Time for requests in flight to finish after SIGTERM; 0 aborts them at once.",
             env="DRAIN_SECONDS",
-            flag=True,
+            flag=Flag("listening and workers", "SECONDS"),
         ),
     ] = 30.0
     shutdown_delay_seconds: Annotated[
@@ -466,7 +487,7 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
         Option(
             "HTTP client for upstreams. `httpx` supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten "
             "times the CPU.",
-            flag=True,
+            flag=Flag("upstream and models", "CLIENT"),
         ),
     ] = "native"
     max_idle_connections: Annotated[
@@ -614,7 +635,9 @@ class ClaudeConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of one gateway."""
 
-    model_name: Annotated[str, Option("Main model, listed first.", flag=True)] = DEFAULT_MODEL
+    model_name: Annotated[str, Option("Main model, listed first.", flag=Flag("upstream and models", "MODEL", "-m"))] = (
+        DEFAULT_MODEL
+    )
     fallbacks: Annotated[
         Mapping[str, tuple[str, ...]],
         Option("Models that replace an unavailable model, in this order.", env="MODEL_FALLBACKS"),
@@ -635,7 +658,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         Option(
             "File of client keys written by `ztoapi keys`; reloaded on SIGHUP.",
             env="ZTOAPI_KEY_FILE",
-            flag=True,
+            flag=Flag("keys and logs", "FILE", "-k"),
             example="/etc/ztoapi/keys.toml",
         ),
     ] = None
@@ -651,7 +674,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         bool | None, Option("Thinking for requests that do not set it; the upstream decides if unset.", example=True)
     ] = None
     think_mode: Annotated[
-        ThinkMode, Option("Presentation of reasoning from the web chat.", env="THINK_TAGS_MODE", flag=True)
+        ThinkMode,
+        Option(
+            "Presentation of reasoning from the web chat.",
+            env="THINK_TAGS_MODE",
+            flag=Flag("upstream and models", "MODE"),
+        ),
     ] = "reasoning"
     web_search: Annotated[
         bool,
@@ -684,7 +712,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         Option(
             "Destination of the access log: `stdout`, `stderr`, a file (reopened on SIGHUP) or `off`.",
             env="ZTOAPI_ACCESS_LOG",
-            flag=True,
+            flag=Flag("keys and logs", "FILE"),
         ),
     ] = "stdout"
     access_log_format: Annotated[

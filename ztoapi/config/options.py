@@ -55,7 +55,7 @@ class Declared(NamedTuple):
     @property
     def flag(self) -> str | None:
         """The flag of commands."""
-        return "--" + self.name.replace("_", "-") if self.option.flag else None
+        return "--" + self.name.replace("_", "-") if self.option.flag is not None else None
 
     @property
     def values(self) -> str:

@@ -1,0 +1,32 @@
+"""Generates the completions of shells from the parser of the command line, with shtab."""
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+import shtab
+
+from ztoapi.cli.main import SHELLS, make_parser
+from ztoapi.config.options import config_options, literals
+
+__all__ = ["DIRECTORY", "completions"]
+
+DIRECTORY: Final = Path(__file__).resolve().parent.parent / "ztoapi" / "cli" / "completions"
+
+
+def completions() -> dict[str, str]:
+    """Returns the text of each file in :data:`DIRECTORY`, by its name."""
+    parser = make_parser()
+    choices = {option.name: literals(option.type) for option in config_options() if literals(option.type)}
+    for command in parser.parsers():
+        for action in command._actions:
+            if action.metavar == "FILE":
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's own attribute
+            elif action.choices is None and action.option_strings and action.dest in choices:
+                action.choices = choices[action.dest]
+    return {f"ztoapi.{shell}": _script(parser, shell) for shell in SHELLS}
+
+
+def _script(parser: argparse.ArgumentParser, shell: str) -> str:
+    lines = shtab.complete(parser, shell).splitlines()
+    return "\n".join(line.rstrip() for line in lines) + "\n"
