@@ -6,21 +6,26 @@ a ratio to nginx in the same round, and the latency added to direct calls of the
 
 import argparse
 import json
+import os
 import platform
+import resource
 import shlex
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from bench.peers.chart import chart
-from bench.peers.load import UNITS, WORKLOADS
+from bench.peers.load import OPEN, UNITS, WORKLOADS
 from bench.peers.measure import Process, free_port
 from bench.peers.report import Result, markdown, ratio
-from bench.peers.targets import DIRECT, ROOT, TARGETS, Place, Start, Target
+from bench.peers.targets import DIRECT, ROOT, TARGETS, Place, Start, Target, ztoapi_of
 
 __all__ = ["main"]
 
@@ -35,8 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     if args.command == "install":
         return _install(args.name, args.tools)
-    names = args.targets.split(",") if args.targets else [target.name for target in TARGETS]
-    unknown = set(names) - {target.name for target in TARGETS}
+    # All programs of a run inherit it: 10,000 streams take 20,000 descriptors of a gateway.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory() as directory:
+        targets = (*TARGETS, *([_base(args.base, Path(directory))] if args.base else []))
+        return _compare(args, targets)
+
+
+def _compare(args: argparse.Namespace, targets: Sequence[Target]) -> int:
+    names = args.targets.split(",") if args.targets else [target.name for target in targets]
+    names += [target.name for target in targets[len(TARGETS) :]]
+    unknown = set(names) - {target.name for target in targets}
     if unknown:
         print(
             f"unknown target {', '.join(sorted(unknown))}; targets: {', '.join(t.name for t in TARGETS)}",
@@ -44,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     installed: dict[str, tuple[Target, str]] = {}
-    for target in TARGETS:
+    for target in targets:
         if target.name in names:
             program = target.find(args.tools)
             if program is None:
@@ -55,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 installed[target.name] = (target, program)
     versions = {name: target.version_text(args.tools) for name, (target, _) in installed.items()}
-    rounds = _measure_all(installed, args.workloads.split(","), args.rounds, args.seconds)
-    notes = _notes(versions, args.rounds, args.seconds)
+    rounds = _measure_all(installed, args.workloads.split(","), args.rounds, args.seconds, args.workers)
+    notes = _notes(versions, args.rounds, args.seconds, args.workers)
     text = markdown(rounds, list(installed), [f"{note}  " for note in notes])
     print(text)
     if args.output:
@@ -69,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure_all(
-    installed: dict[str, tuple[Target, str]], workloads: list[str], count: int, seconds: float
+    installed: dict[str, tuple[Target, str]], workloads: list[str], count: int, seconds: float, workers: int
 ) -> list[Result]:
     rounds: list[Result] = []
 
@@ -81,67 +96,115 @@ def _measure_all(
         for workload in workloads:
             if workload == "memory":
                 for name, (target, program) in installed.items():
-                    note(number, workload, name, measure_memory(target, program))
+                    note(number, workload, name, measure_memory(target, program, workers))
                 continue
             if workload.startswith("single"):
-                note(number, workload, DIRECT, measure(None, "", workload, seconds))
+                note(number, workload, DIRECT, measure(None, "", workload, seconds, workers))
             for name, (target, program) in installed.items():
-                note(number, workload, name, measure(target, program, workload, seconds))
+                note(number, workload, name, measure(target, program, workload, seconds, workers))
     return rounds
 
 
-def measure(target: Target | None, program: str, workload: str, seconds: float) -> Result:
+def measure(target: Target | None, program: str, workload: str, seconds: float, workers: int) -> Result:
     """Measures one target (None: the mock itself) under one workload, with its own mock."""
     mock_port, port = free_port(), free_port()
     with _mock(mock_port) as upstream:
         if target is None:
             _load(workload, mock_port, _WARM_UP_SECONDS, {})
-            return _timed(upstream, upstream, workload, mock_port, seconds, {})
-        with _gateway(target, program, port, mock_port) as gateway:
+            return _timed(upstream, upstream, lambda: _load(workload, mock_port, seconds, {}))
+        with _gateway(target, program, port, mock_port, workers) as gateway:
             headers = _headers(target, mock_port)
-            _load(workload, port, _WARM_UP_SECONDS, headers)
-            return _timed(gateway, upstream, workload, port, seconds, headers)
+            if workload not in OPEN:
+                _load(workload, port, _WARM_UP_SECONDS, headers)
+                return _timed(gateway, upstream, lambda: _load(workload, port, seconds, headers))
+            with _Streams(workload, port, headers) as streams:
+                streams.opened()
+                time.sleep(_SETTLE_SECONDS)
+                streams.results()
+                return _timed(gateway, upstream, lambda: streams.results(after=seconds))
 
 
-def _timed(
-    gateway: Process, upstream: Process, workload: str, port: int, seconds: float, headers: dict[str, str]
-) -> Result:
+def _timed(gateway: Process, upstream: Process, load: Callable[[], Result]) -> Result:
     cpu, mock_cpu, start = gateway.cpu_seconds(), upstream.cpu_seconds(), time.monotonic()
-    load = _load(workload, port, seconds, headers)
+    result = load()
     elapsed = time.monotonic() - start
     used = gateway.cpu_seconds() - cpu
     return {
-        "cpu_us": round(used / (load["units"] or 1) * 1e6, 2),
+        "cpu_us": round(used / (result["units"] or 1) * 1e6, 2),
         "gateway_busy": round(used / elapsed, 2),
         "mock_busy": round((upstream.cpu_seconds() - mock_cpu) / elapsed, 2),
-        **load,
+        **result,
     }
 
 
-def measure_memory(target: Target, program: str) -> Result:
+def measure_memory(target: Target, program: str, workers: int) -> Result:
     """Measures the resident memory of the process tree after the first request, and with 1,000 open streams."""
     mock_port, port = free_port(), free_port()
-    with _mock(mock_port), _gateway(target, program, port, mock_port) as gateway:
+    with _mock(mock_port), _gateway(target, program, port, mock_port, workers) as gateway:
         headers = _headers(target, mock_port)
         _load("single", port, 0.0, headers)
         idle = gateway.resident_bytes()
-        command = [sys.executable, "-m", "bench.peers.load", "open", str(port), "0", json.dumps(headers)]
-        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
-            assert load.stdout is not None
-            opened = load.stdout.readline() == "open\n"
+        with _Streams("open1000", port, headers) as streams:
+            opened = streams.opened()
             time.sleep(_SETTLE_SECONDS)
-            streams = gateway.resident_bytes()
-            load.kill()
-    return {"idle_mb": round(idle / 1e6, 1), "streams_mb": round(streams / 1e6, 1) if opened else None}
+            resident = gateway.resident_bytes()
+    return {"idle_mb": round(idle / 1e6, 1), "streams_mb": round(resident / 1e6, 1) if opened else None}
+
+
+class _Streams:
+    """The load generator with open streams, which are closed at the end of the ``with`` statement."""
+
+    def __init__(self, workload: str, port: int, headers: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.peers.load", workload, str(port), "0", json.dumps(headers)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def opened(self) -> bool:
+        """Waits until each stream has received a token. Returns False if the load generator has failed."""
+        return self._line() == "\n"
+
+    def results(self, after: float = 0.0) -> Result:
+        """Returns the results since the last call, ``after`` so many seconds."""
+        time.sleep(after)
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        result: Result = json.loads(self._line())
+        self._line()
+        return result
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
 
 def _mock(port: int) -> Process:
     return Process(Start([sys.executable, "-m", "bench.peers.mock", str(port)], {"PYTHONPATH": str(ROOT)}), port)
 
 
-def _gateway(target: Target, program: str, port: int, mock_port: int) -> Process:
+def _gateway(target: Target, program: str, port: int, mock_port: int, workers: int) -> Process:
     directory = tempfile.TemporaryDirectory()
-    return Process(target.start(Place(port, mock_port, Path(directory.name), program)), port, directory)
+    return Process(target.start(Place(port, mock_port, Path(directory.name), program, workers)), port, directory)
+
+
+def _base(revision: str, directory: Path) -> Target:
+    """Returns the target that is ztoapi as of a revision of this repository."""
+    archive = subprocess.run(["git", "archive", revision, "ztoapi"], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", directory], input=archive, check=True)
+    return ztoapi_of(f"ztoapi {revision}", directory)
 
 
 def _headers(target: Target, mock_port: int) -> dict[str, str]:
@@ -177,19 +240,22 @@ def _install(name: str, tools: Path) -> int:
 
 def _chart(rounds: list[Result], names: list[str], notes: list[str]) -> str:
     panels: dict[str, dict[str, float]] = {}
-    for workload in ("unary", "burst", "paced", "prompt"):
+    for workload in ("unary", "rate", "burst", "paced", "prompt", "churn"):
         bars = {name: value for name in names if (value := ratio(rounds, workload, name)) is not None}
         if bars:
             panels[f"{workload}: a {UNITS.get(workload, 'request')}"] = bars
     return chart(panels, "ztoapi", [line for note in notes for line in textwrap.wrap(note, 130)])
 
 
-def _notes(versions: dict[str, str], rounds: int, seconds: float) -> list[str]:
+def _notes(versions: dict[str, str], rounds: int, seconds: float, workers: int) -> list[str]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
+    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    build = "built with profile-guided optimization" if optimized else "built without optimizations"
+    count = "one worker" if workers == 1 else f"{workers} workers"
     return [
-        f"{cpu}, {platform.system()} {platform.release()}, Python {platform.python_version()}, {time.strftime('%F')}; "
-        f"{rounds} rounds of {seconds:g} s.",
+        f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()} "
+        f"({build}), {time.strftime('%F')}; {count}, {rounds} rounds of {seconds:g} s.",
         "; ".join(f"{name}: {version}" for name, version in versions.items()) + ".",
     ]
 
@@ -201,6 +267,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--targets", default="", help="names, separated by commas (default: all that are installed)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument(
+        "--workers", type=int, default=1, help="worker processes or threads of each target (%(default)s)"
+    )
+    parser.add_argument("--base", default="", metavar="REVISION", help="also measures ztoapi as of this git revision")
     parser.add_argument("--output", default="", help="writes OUTPUT.json, OUTPUT.md and OUTPUT.svg")
     parser.add_argument("--tools", type=Path, default=_TOOLS, help="directory of installed targets (%(default)s)")
     commands = parser.add_subparsers(dest="command")

@@ -1,17 +1,22 @@
-"""The load generator of the comparison: closed loop, raw sockets, every response checked completely.
+"""The load generator of the comparison: raw sockets, every response checked completely.
 
 ``python -m bench.peers.load WORKLOAD PORT SECONDS [HEADERS]`` prints one JSON line: units done, errors, percentiles in
 milliseconds of the latency, of the time to the first token and, for paced streams, of the delay of each delta, and the
 share of a core that this program used. Near 1, the latencies are caused by this program. HEADERS is a JSON object of
 header fields.
 
-The workload ``open`` opens 1,000 streams, prints ``open`` once each has received a token, and holds them until standard
-input is closed.
+Each connection sends its next request after the response (closed loop), except in ``rate``: there the requests have
+fixed times, from which the latencies are measured, also if a connection is late.
+
+The workloads ``open1000`` and ``open10000`` hold as many streams. The program prints an empty line once each stream
+has received a token. For a line of standard input it prints the results since then, and an empty line again; it ends
+with standard input.
 """
 
 import asyncio
 import json
 import math
+import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -20,27 +25,44 @@ from typing import Final, cast
 import msgspec
 import uvloop
 
-from bench.peers.mock import CHUNKS
+from bench.peers.mock import CHUNKS, GAP_SECONDS
 
-__all__ = ["CONNECTIONS", "UNITS", "WORKLOADS"]
+__all__ = ["CONNECTIONS", "OPEN", "RATE", "UNITS", "WORKLOADS"]
 
+_DESCRIPTORS: Final = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+"""The hard limit, which applies to all programs of a run."""
+_MOST_STREAMS: Final = (_DESCRIPTORS - 500) // 2
+"""A gateway needs two descriptors for a stream, and some of its own."""
 CONNECTIONS: Final = {
     "unary": 64,
+    "rate": 64,
     "burst": 64,
     "paced": 200,
     "prompt": 16,
+    "prompt4mb": 4,
     "churn": 64,
     "single": 1,
     "single_stream": 1,
-    "open": 1000,
+    "open1000": min(1000, _MOST_STREAMS),
+    "open10000": min(10_000, _MOST_STREAMS),
 }
-WORKLOADS: Final = tuple(workload for workload in CONNECTIONS if workload != "open")
-_STREAMS: Final = ("burst", "paced", "single_stream", "open")
-_MODELS: Final = {"paced": "paced", "open": "slow"}
-UNITS: Final = {"burst": "64-chunk stream", "paced": "chunk", "single_stream": "64-chunk stream"}
+WORKLOADS: Final = tuple(CONNECTIONS)
+OPEN: Final = ("open1000", "open10000")
+RATE: Final = 5000
+"""Requests per second of the workload ``rate``."""
+_STREAMS: Final = ("burst", "paced", "single_stream", *OPEN)
+_MODELS: Final = {"paced": "paced", "open1000": "open-100", "open10000": "open-1000"}
+"""The streams that are held have 10,000 chunks per second together."""
+UNITS: Final = {
+    "burst": "64-chunk stream",
+    "paced": "chunk",
+    "single_stream": "64-chunk stream",
+    "open1000": "chunk",
+    "open10000": "chunk",
+}
 """Units of work by which CPU is divided; otherwise requests."""
-_PROMPT: Final = {"prompt": "long context " * 23077}
-"""About 300 KB."""
+_PROMPT: Final = {"prompt": "long context " * 23077, "prompt4mb": "long context " * 307_692}
+"""About 300 KB and 4 MB."""
 
 
 def request(workload: str, headers: Mapping[str, str]) -> bytes:
@@ -67,6 +89,12 @@ class Meter:
     """Results of all connections."""
 
     def __init__(self) -> None:
+        self.streams = 0
+        """Streams that have received a token."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Drops all results so far."""
         self.units = 0
         self.errors: dict[str, int] = {}
         self.latencies: list[float] = []
@@ -97,12 +125,16 @@ def _percentiles(values: list[float]) -> dict[str, float] | None:
 
 
 class Client(asyncio.Protocol):
-    """One connection that sends the next request as soon as it has a response."""
+    """One connection, which sends the next request when it has a response and, with an ``interval``, not before its
+    time."""
 
     transport: asyncio.Transport
 
-    def __init__(self, workload: str, request_bytes: bytes, meter: Meter, deadline: float) -> None:
+    def __init__(
+        self, workload: str, request_bytes: bytes, meter: Meter, deadline: float, interval: float = 0.0
+    ) -> None:
         self._workload = workload
+        self._interval = interval
         self._stream = workload in _STREAMS
         self._request = request_bytes
         self._meter = meter
@@ -113,28 +145,46 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._sent = time.perf_counter()
         self._ask()
 
     def _ask(self) -> None:
         self._parts = []
-        self._sent = time.perf_counter()
         self.transport.write(self._request)
 
+    def _ask_next(self) -> None:
+        now = time.perf_counter()
+        self._sent = self._sent + self._interval if self._interval else now
+        if self._sent > now:
+            asyncio.get_running_loop().call_later(self._sent - now, self._ask)
+        else:
+            self._ask()
+
     def data_received(self, data: bytes) -> None:
+        meter = self._meter
         if not self._parts and self._stream:
-            self._meter.first.append(time.perf_counter() - self._sent)
+            meter.first.append(time.perf_counter() - self._sent)
+            meter.streams += 1
+        if self._workload in OPEN:
+            self._parts = [data]
+            meter.units += self._note_delays(data)
+            return
         self._parts.append(data)
         if self._workload == "paced":
             self._note_delays(data)
         if self._complete(data):
             self._finish()
 
-    def _note_delays(self, data: bytes) -> None:
+    def _note_delays(self, data: bytes) -> int:
+        """Returns the number of deltas in ``data``."""
         now = time.monotonic_ns()
+        count = 0
         for part in data.split(b"t=")[1:]:
             stamp, mark, _ = part.partition(b";")
             if mark and stamp.isdigit():
                 self._meter.delays.append((now - int(stamp)) / 1e9)
+                count += 1
+        return count
 
     def _complete(self, data: bytes) -> bool:
         if self._stream and self._parts[0].startswith(b"HTTP/1.1 200"):
@@ -166,7 +216,7 @@ class Client(asyncio.Protocol):
         if time.perf_counter() >= self._deadline:
             self.transport.close()
         elif self._workload != "churn":
-            self._ask()
+            self._ask_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
@@ -177,15 +227,20 @@ async def run(workload: str, port: int, seconds: float, headers: Mapping[str, st
     """Loads ``port`` for ``seconds``, and lets requests in flight finish."""
     meter = Meter()
     request_bytes = request(workload, headers)
-    started, used = time.perf_counter(), time.process_time()
     loop = asyncio.get_running_loop()
-    deadline = time.perf_counter() + seconds
+    count = CONNECTIONS[workload]
+    interval = count / RATE if workload == "rate" else 0.0
+    # Streams that begin together end together, and begin together again. Requests at a fixed rate are spread, too.
+    period = CHUNKS * GAP_SECONDS if workload == "paced" else interval
+    started, used = time.perf_counter(), time.process_time()
+    deadline = started + max(seconds, period)
 
-    async def one() -> None:
+    async def one(number: int) -> None:
+        await asyncio.sleep(period * number / count)
         while time.perf_counter() < deadline:
             try:
                 _, client = await loop.create_connection(
-                    lambda: Client(workload, request_bytes, meter, deadline), "127.0.0.1", port
+                    lambda: Client(workload, request_bytes, meter, deadline, interval), "127.0.0.1", port
                 )
             except OSError as error:
                 meter.fail(f"connect: {error.strerror}")
@@ -194,27 +249,39 @@ async def run(workload: str, port: int, seconds: float, headers: Mapping[str, st
             if workload != "churn" and time.perf_counter() < deadline:
                 meter.fail("connection closed")
 
-    await asyncio.gather(*(one() for _ in range(CONNECTIONS[workload])))
-    busy = (time.process_time() - used) / (time.perf_counter() - started)
-    return {**meter.shown(), "load_busy": round(busy, 2)}
+    await asyncio.gather(*map(one, range(count)))
+    elapsed = time.perf_counter() - started
+    busy = (time.process_time() - used) / elapsed
+    return {**meter.shown(), "per_second": round(meter.units / elapsed), "load_busy": round(busy, 2)}
 
 
-async def hold(port: int, headers: Mapping[str, str]) -> None:
-    """Holds the streams of the workload ``open``."""
-    meter, request_bytes, loop = Meter(), request("open", headers), asyncio.get_running_loop()
-    for _ in range(CONNECTIONS["open"]):
-        await loop.create_connection(lambda: Client("open", request_bytes, meter, math.inf), "127.0.0.1", port)
-    while len(meter.first) < CONNECTIONS["open"]:  # noqa: ASYNC110 - an event would need a counter in each of 1,000 streams
+async def hold(workload: str, port: int, headers: Mapping[str, str]) -> None:
+    """Holds open streams."""
+    meter, request_bytes, loop = Meter(), request(workload, headers), asyncio.get_running_loop()
+
+    def client() -> Client:
+        return Client(workload, request_bytes, meter, math.inf)
+
+    for _ in range(CONNECTIONS[workload]):
+        await loop.create_connection(client, "127.0.0.1", port)
+    while meter.streams < CONNECTIONS[workload]:  # noqa: ASYNC110 - an event would need a counter in each stream
         await asyncio.sleep(0.05)
-    print("open", flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
+    while True:
+        started, used = time.perf_counter(), time.process_time()
+        meter.clear()
+        print(flush=True)
+        if not await loop.run_in_executor(None, sys.stdin.readline):
+            return
+        elapsed = time.perf_counter() - started
+        busy = (time.process_time() - used) / elapsed
+        print(json.dumps({**meter.shown(), "load_busy": round(busy, 2)}), flush=True)
 
 
 def main() -> None:
     workload, port, seconds, *rest = sys.argv[1:]
     headers: dict[str, str] = json.loads(rest[0]) if rest else {}
-    if workload == "open":
-        uvloop.run(hold(int(port), headers))
+    if workload in OPEN:
+        uvloop.run(hold(workload, int(port), headers))
     else:
         print(json.dumps(uvloop.run(run(workload, int(port), float(seconds), headers))))
 

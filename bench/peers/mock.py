@@ -2,11 +2,13 @@
 
 ``python -m bench.peers.mock PORT``. It reads a request by its Content-Length. The body selects the response:
 ``"stream":true`` 64 chunks, eight per write; the model ``paced`` 64 chunks, one write each, every 20 ms on an absolute
-schedule, each containing the monotonic clock; the model ``slow`` the same every second; anything else about 1 KB of
-JSON.
+schedule, each containing the monotonic clock; the models ``open-100`` and ``open-1000`` the same every 100 or 1,000 ms,
+without an end; anything else about 1 KB of JSON.
 """
 
 import asyncio
+import math
+import re
 import sys
 import time
 from typing import Final, cast
@@ -18,7 +20,7 @@ __all__ = ["CHUNKS", "GAP_SECONDS"]
 CHUNKS: Final = 64
 PER_WRITE: Final = 8
 GAP_SECONDS: Final = 0.02
-_SLOW_GAP_SECONDS: Final = 1.0
+_OPEN: Final = re.compile(rb'"open-(\d+)"')
 _EVENT: Final = (
     b'data: {"id":"20261123120000aabbccddeeff0011","object":"chat.completion.chunk","created":1767225600,'
     b'"model":"glm-4.6","choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]}\n\n'
@@ -60,6 +62,7 @@ class Mock(asyncio.Protocol):
         self._needed = 0
         self._start = 0.0
         self._gap = GAP_SECONDS
+        self._chunks: float = CHUNKS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -82,9 +85,9 @@ class Mock(asyncio.Protocol):
         self._buffer, self._needed = buffer[self._needed :], 0
         if b'"stream":true' not in body.replace(b" ", b""):
             self.transport.write(_WHOLE)
-        elif b'"paced"' in body or b'"slow"' in body:
+        elif (gap := _OPEN.search(body)) is not None or b'"paced"' in body:
             self.transport.write(_HEAD)
-            self._gap = GAP_SECONDS if b'"paced"' in body else _SLOW_GAP_SECONDS
+            self._gap, self._chunks = (GAP_SECONDS, CHUNKS) if gap is None else (int(gap[1]) / 1000, math.inf)
             self._start = self._loop.time()
             self._pace(0)
         else:
@@ -100,7 +103,7 @@ class Mock(asyncio.Protocol):
     def _pace(self, number: int) -> None:
         if self.transport.is_closing():
             return
-        if number == CHUNKS:
+        if number == self._chunks:
             self.transport.write(_LAST)
             return
         self.transport.write(chunk(_EVENT % (b"t=%d;" % time.monotonic_ns())))

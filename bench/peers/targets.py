@@ -1,6 +1,7 @@
 """The gateways that are compared: how each is found, started and installed.
 
-One worker each, keep-alive on both sides, each with its defaults otherwise; no request log to a terminal. A target
+The same number of workers each (aiohttp, Starlette and Portkey: always one), keep-alive on both sides, each with its
+defaults otherwise; standard output goes to a file, which is where ztoapi alone writes a log of its requests. A target
 whose program is missing is skipped with a word. ``python -m bench.peers install NAME`` installs one.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["DIRECT", "ROOT", "TARGETS", "Place", "Start", "Target"]
+__all__ = ["DIRECT", "ROOT", "TARGETS", "Place", "Start", "Target", "ztoapi_of"]
 
 DIRECT = "direct"
 """The mock called without a gateway: what added latencies are measured against."""
@@ -29,12 +30,14 @@ class Start(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where one run takes place: the gateway's port, the mock's, a directory for files, the program's path."""
+    """Where one run takes place: the gateway's port, the mock's, a directory for files, the program's path, and the
+    number of workers."""
 
     port: int
     upstream: int
     directory: Path
     program: str
+    workers: int
 
 
 class Target(NamedTuple):
@@ -76,8 +79,8 @@ class Target(NamedTuple):
 def _nginx(place: Place) -> Start:
     directory = place.directory
     (directory / "nginx.conf").write_text(
-        f"""worker_processes 1; daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log;
-events {{ worker_connections 8192; }}
+        f"""worker_processes {place.workers}; daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log;
+events {{ worker_connections 65536; }}
 http {{ access_log off; keepalive_requests 1000000000;
   client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory};
   uwsgi_temp_path {directory}; scgi_temp_path {directory};
@@ -94,8 +97,7 @@ http {{ access_log off; keepalive_requests 1000000000;
 def _haproxy(place: Place) -> Start:
     (place.directory / "haproxy.cfg").write_text(
         f"""global
-  nbthread 1
-  maxconn 8192
+  nbthread {place.workers}
 defaults
   mode http
   timeout client 60s
@@ -120,12 +122,14 @@ def _server(name: str) -> Callable[[Place], Start]:
     return start
 
 
-def _ztoapi(transport: str) -> Callable[[Place], Start]:
+def _ztoapi(transport: str, tree: Path = ROOT) -> Callable[[Place], Start]:
     def start(place: Place) -> Start:
+        options = ["--port", str(place.port), "--transport", transport, "--workers", str(place.workers)]
         return Start(
-            [place.program, "-m", "ztoapi", "serve", "--port", str(place.port), "--transport", transport],
+            [place.program, "-m", "ztoapi", "serve", *options],
             {
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": str(tree),
+                "ZTOAPI_MAX_IN_FLIGHT": "20000",
                 "UPSTREAM_URL": f"http://127.0.0.1:{place.upstream}/v1",
                 "UPSTREAM_TOKEN": "token",
                 "DEFAULT_KEY": "key",
@@ -137,7 +141,8 @@ def _ztoapi(transport: str) -> Callable[[Place], Start]:
 
 def _vllm_router(place: Place) -> Start:
     options = ["--host", "127.0.0.1", "--port", str(place.port), "--policy", "round_robin", "--log-level", "error"]
-    return Start([place.program, "--worker-urls", f"http://127.0.0.1:{place.upstream}", *options])
+    environment = {"TOKIO_WORKER_THREADS": str(place.workers)}
+    return Start([place.program, "--worker-urls", f"http://127.0.0.1:{place.upstream}", *options], environment)
 
 
 def _litellm(place: Place) -> Start:
@@ -150,7 +155,16 @@ def _litellm(place: Place) -> Start:
       api_key: token
 """
     )
-    options = ["--host", "127.0.0.1", "--port", str(place.port), "--num_workers", "1", "--telemetry", "False"]
+    options = [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(place.port),
+        "--num_workers",
+        str(place.workers),
+        "--telemetry",
+        "False",
+    ]
     return Start(
         [place.program, "--config", str(place.directory / "litellm.yaml"), *options],
         {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": "key", "LITELLM_LOG": "ERROR"},
@@ -160,6 +174,11 @@ def _litellm(place: Place) -> Start:
 def _portkey(place: Place) -> Start:
     server = Path(place.program).parents[1] / "@portkey-ai/gateway/build/start-server.js"
     return Start(["node", str(server), f"--port={place.port}", "--headless"], {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1"})
+
+
+def ztoapi_of(name: str, tree: Path) -> Target:
+    """Returns the target ``name``: ztoapi as in ``tree``, with the interpreter and the packages of this process."""
+    return Target(name, _PYTHON, (), _ztoapi("native", tree), ("echo", name, "0"), ("ztoapi",))
 
 
 _PYTHON = Path(sys.executable).name

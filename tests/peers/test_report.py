@@ -6,7 +6,7 @@ import pytest
 
 from bench.peers.__main__ import main
 from bench.peers.chart import chart
-from bench.peers.report import Figure, Result, costs, latencies, markdown
+from bench.peers.report import Figure, Result, costs, latencies, loaded, markdown
 
 
 def unary(number: int, target: str, cpu_us: float, **more: object) -> Result:
@@ -26,7 +26,7 @@ ROUNDS = [
 
 def test_the_ratio_is_the_median_of_ratios_within_a_round() -> None:
     # Not the ratio of the medians, which is 5: a slow round is slow for both.
-    assert costs(ROUNDS, "unary", "ztoapi") == Figure(50.0, 3.0)
+    assert costs(ROUNDS, "unary", "ztoapi") == Figure(50.0, 3.0, (2.5, 4.0))
 
 
 def test_without_nginx_there_is_no_ratio() -> None:
@@ -48,7 +48,7 @@ def test_a_figure_that_is_unknown_is_a_word(results: list[Result], said: str) ->
 
 def test_a_round_with_a_busy_mock_does_not_count() -> None:
     assert costs([*ROUNDS[:2], unary(1, "nginx", 1.0), unary(1, "ztoapi", 9.0, mock_busy=1.0)], "unary", "ztoapi") == (
-        Figure(20.0, 2.0)
+        Figure(20.0, 2.0, (2.0, 2.0))
     )
 
 
@@ -62,9 +62,25 @@ def test_added_latency_is_taken_within_the_round() -> None:
     assert latencies(rounds, "single", "ztoapi", "p99") == pytest.approx(0.4)
 
 
+def test_a_target_that_does_not_reach_the_fixed_rate_has_its_rate_instead_of_a_cost() -> None:
+    rounds = [{**unary(0, "ztoapi", 20.0), "workload": "rate", "per_second": rate} for rate in (4000, 4100, 5000)]
+    assert costs(rounds, "rate", "ztoapi") == "4100/s reached"
+    assert costs(rounds[2:], "rate", "ztoapi") == Figure(20.0, None)
+
+
+def test_latency_under_load_is_a_multiple_of_that_of_nginx_in_the_round() -> None:
+    times = [(0, "nginx", 2.0, 0.5), (0, "ztoapi", 3.0, 0.5), (1, "nginx", 4.0, 0.5), (1, "ztoapi", 90.0, 0.99)]
+    rounds = [
+        unary(number, name, 1.0, latency_ms={"p50": p99, "p99": p99}, load_busy=busy)
+        for number, name, p99, busy in times
+    ]
+    assert loaded(rounds, "unary", "ztoapi", "latency_ms", "p99") == 1.5
+    assert "| ztoapi | 1.50 | 1.50 |" in markdown(rounds, ["ztoapi"], [])
+
+
 def test_the_table_has_ratio_and_time_of_each_target() -> None:
     text = markdown(ROUNDS, ["nginx", "ztoapi"], ["A machine."])
-    assert "| ztoapi | **3.00** (50.0) | 0 |" in text
+    assert "| ztoapi | **3.00** (2.50 to 4.00; 50.0) | 0 |" in text
     assert text.endswith("\nA machine.\n")
 
 
