@@ -323,18 +323,33 @@ class Application:
         route = exchange.route
         if self._separate and (fault := self._wrong_address(exchange)) is not None:
             return fault
+        notes = exchange.notes
+        if notes.generation == self.keys.generation and not self.wrong_keys.addresses:
+            # They have admitted a request with this head: 160 opcodes and 10 calls less.
+            exchange.handler = notes.handler
+            exchange.extra_headers = notes.extra_headers
+            exchange.record.key = notes.key
+            return self.admission.check(exchange)
         if route is None or route.group is _API:
             if exchange.request.method == "OPTIONS":
                 return self._cors.check(exchange) or self._choose_handler(exchange)
-            return (
-                self._cors.check(exchange)
-                or self._auth.check(exchange)
-                or self._choose_handler(exchange)
-                or self.admission.check(exchange)
-            )
+            refusal = self._cors.check(exchange) or self._auth.check(exchange) or self._choose_handler(exchange)
+            if refusal is not None:
+                return refusal
+            self._note(exchange)
+            return self.admission.check(exchange)
         if route.group is Group.ADMIN:
             return self._admin.check(exchange) or self._choose_handler(exchange)
         return self._choose_handler(exchange)
+
+    def _note(self, exchange: Exchange) -> None:
+        """Notes what the gates have found for a head, if it depends on the head and on the keys alone."""
+        if self._auth.lasting(exchange):
+            notes = exchange.notes
+            notes.handler = exchange.handler
+            notes.extra_headers = exchange.extra_headers
+            notes.key = exchange.record.key
+            notes.generation = self.keys.generation
 
     def _wrong_address(self, exchange: Exchange) -> ApiError | None:
         """A gate: with addresses for operators, these serve nothing to clients, and the others nothing to operators."""

@@ -69,6 +69,8 @@ class KeyRing:
         self._no_entry = _Entry(secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_DIGEST_BYTES), None)
         self.required = bool(entries) or config.key_file is not None
         """Whether requests need a key. With a key file they do, even if it is empty."""
+        self.generation = 0
+        """Changes whenever the keys change."""
         self._replace(config.keys)
 
     def __repr__(self) -> str:
@@ -115,6 +117,7 @@ class KeyRing:
             hashed[key.id.encode("ascii")] = _Entry(bytes.fromhex(salt), bytes.fromhex(digest), key)
         self._hashed = hashed
         self._by_name = {key.name: key for key in (*self._by_digest.values(), *keys)}
+        self.generation += 1
 
 
 def _digest(key: bytes, salt: bytes) -> bytes:

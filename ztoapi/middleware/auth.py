@@ -18,9 +18,9 @@ _UNKNOWN: Final = "invalid_api_key"
 class Auth:
     """A gate: admits exchanges with one of ``keys``, and writes the key's name into the record.
 
-    Without configured keys all exchanges pass; the configuration allows this on loopback only. Nothing is cached
-    between the requests of a connection, so a key that a reload removes, or that expires by ``clock`` (Unix seconds),
-    is refused at the next request. ``wrong_keys`` counts the wrong ones.
+    Without configured keys all exchanges pass; the configuration allows this on loopback only. A key that a reload
+    removes, or that expires by ``clock`` (Unix seconds), is refused at the next request. ``wrong_keys`` counts the
+    others.
     """
 
     def __init__(self, keys: KeyRing, clock: Callable[[], float], wrong_keys: WrongKeys) -> None:
@@ -36,10 +36,11 @@ class Auth:
         refusal = self._check(exchange, client_key(headers))
         if refusal is None and not self._wrong_keys.addresses:
             return None
-        if refusal is not None and b"authorization" in headers and b"x-api-key" in headers:
+        if refusal is not None and exchange.notes.two_keys:
             # Clients of Anthropic's API may send both, one of which is for somewhere else.
             if self._check(exchange, headers[b"x-api-key"]) is None:
-                del headers[b"authorization"]
+                # A copy, because the connection may remember the head with its fields.
+                exchange.request.headers = {name: headers[name] for name in headers if name != b"authorization"}
                 refusal = None
         if refusal is None:
             return self._wrong_keys.right(exchange.record.client, exchange.record.key or "")
@@ -59,6 +60,14 @@ class Auth:
         if key.expires is not None and key.expired(self._clock()):
             return _refusal(f"the API key expired at {key.expires}: ask for a new one", "api_key_expired")
         return None
+
+    def lasting(self, exchange: Exchange) -> bool:
+        """Whether :meth:`check`, which has admitted ``exchange``, admits all requests with the same head until the keys
+        have another generation or an address is counted."""
+        if not self._keys.required:
+            return True
+        key = self._keys.named(exchange.record.key or "")
+        return key is not None and key.expires is None and not exchange.notes.two_keys
 
     def is_urgent(self, exchange: Exchange) -> bool:
         """Whether the key of an admitted exchange has a high priority."""

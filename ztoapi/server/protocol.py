@@ -31,11 +31,11 @@ from typing import Final, cast
 
 from ztoapi.errors import ApiError, Ending, ProtocolError
 from ztoapi.server.context import ServerContext, Verdict
-from ztoapi.server.exchange import Exchange
+from ztoapi.server.exchange import Exchange, open_exchange
 from ztoapi.server.request_body import RequestBody
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.wire.address import LOOPBACK, authority, is_in, peer_address
-from ztoapi.wire.framing import CONTINUE, chunk, valid_request_id
+from ztoapi.wire.framing import CONTINUE, chunk
 from ztoapi.wire.limits import (
     HIGH_WATER_BYTES,
     LINGER_BYTES,
@@ -391,12 +391,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._close()
 
     def _begin(self, head: RequestHead) -> None:
-        client_id = head.headers.get(b"x-request-id")
-        if client_id is None or not valid_request_id(client_id):
-            request_id = self.context.next_id()
-        else:
-            request_id = client_id.decode("ascii")
-        exchange = self._exchange = Exchange(self, head, request_id)
+        exchange = self._exchange = open_exchange(self, head)
         # The same as _enter, for half of its cost: every request begins here, while the socket is not full.
         self._phase = BUSY
         self.deadline = 0.0 if self._half_closed else NEVER
@@ -572,7 +567,7 @@ class HTTPProtocol(asyncio.Protocol):
         which could destroy the response."""
         exchange = self._exchange
         if exchange is None:
-            exchange = self._exchange = Exchange(self, refused_head(self._wire.held), self.context.next_id())
+            exchange = self._exchange = open_exchange(self, refused_head(self._wire.held))
         exchange.cancel(error)
 
     def _linger(self) -> None:

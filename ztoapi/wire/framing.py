@@ -41,20 +41,21 @@ def status_line(status: int) -> bytes:
 
 
 def fixed_head(
-    status: int, content_type: bytes, length: int, *, date: bytes, request_id: bytes, headers: bytes, close: bool
+    status: int, content_type: bytes, length: int, date: bytes, request_id: bytes, headers: bytes, close: bool
 ) -> bytes:
     """Returns the head of a response of known length. ``headers`` are raw lines, each ended by CRLF."""
+    if close:
+        headers += b"connection: close\r\n"
+    line = _STATUS_LINES.get(status) or status_line(status)
     if status in (204, 304):
-        entity = b""
-    else:
-        entity = b"content-type: %b\r\ncontent-length: %d\r\n" % (content_type, length)
-    return b"%b%bdate: %b\r\nx-request-id: %b\r\n%b%b\r\n" % (
-        status_line(status),
-        entity,
+        return b"%bdate: %b\r\nx-request-id: %b\r\n%b\r\n" % (line, date, request_id, headers)
+    return b"%bcontent-type: %b\r\ncontent-length: %d\r\ndate: %b\r\nx-request-id: %b\r\n%b\r\n" % (
+        line,
+        content_type,
+        length,
         date,
         request_id,
         headers,
-        b"connection: close\r\n" if close else b"",
     )
 
 

@@ -43,6 +43,7 @@ class RequestHead:
         "http11",
         "keep_alive",
         "method",
+        "notes",
         "path",
         "query",
     )
@@ -57,6 +58,8 @@ class RequestHead:
         self.content_length = 0
         self.chunked = False
         self.expect_continue = False
+        self.notes: object = None
+        """What the server has concluded from this head."""
 
     def with_length(self, digits: bytes, length: int) -> "RequestHead":
         """Returns the same head for a body of ``length`` bytes; the field contains ``digits``."""
@@ -64,6 +67,7 @@ class RequestHead:
         head = RequestHead(self.method, self.path, self.query, headers, self.http11)
         head.keep_alive = self.keep_alive
         head.content_length = length
+        head.notes = self.notes
         return head
 
 
