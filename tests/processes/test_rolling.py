@@ -191,7 +191,7 @@ def test_more_and_fewer_workers(simulator: Stack, config: Path) -> None:
         process.wait_for(lambda: len(process.children()) == 2)
         config.write_text("[server]\nworkers = 1\n")
         process.kill(signal.SIGHUP)
-        process.wait_for_output(r"(reload: all 1 workers have been replaced)")
+        process.wait_for_output(r"(reload: the worker has been replaced)")
         process.wait_for(lambda: len(process.children()) == 1)
         assert httpx.get(f"{process.url}/readyz").status_code == 200
 
@@ -228,7 +228,7 @@ def test_limits_outlive_a_reload(simulator: Stack, config: Path) -> None:
         assert [httpx.post(url, json=SHORT).status_code for _ in range(3)] == [200, 200, 429]
         config.write_text(f"{limits}[server]\nqueue_seconds = 2\n")
         process.kill(signal.SIGHUP)
-        process.wait_for_output(r"(reload: all 1 workers have been replaced)")
+        process.wait_for_output(r"(reload: the worker has been replaced)")
         assert httpx.post(url, json=SHORT).status_code == 429
         assert command("upgrade", process, config.parent, config).returncode == 0
         assert httpx.post(url, json=SHORT).status_code == 429

@@ -29,18 +29,18 @@ def test_a_later_process_with_the_same_id_is_not_the_gateway(tmp_path: Path) -> 
 def test_a_gateway_is_found_at_its_former_port_too() -> None:
     file = StatusFile(9090, 0)
     file.move(9091)
-    file.write("reload: all 1 workers have been replaced", ok=True)
+    file.write("reload: the worker has been replaced", ok=True)
     assert [find_status(port)[1] for port in (9090, 9091)].count(None) == 0
 
 
 def test_an_earlier_port_is_forgotten_after_the_change_was_reported(tmp_path: Path) -> None:
     file = StatusFile(9090, 0)
     file.move(9091)
-    file.write("reload: all 1 workers have been replaced", ok=True)
+    file.write("reload: the worker has been replaced", ok=True)
     file.write("the configuration has not changed", ok=True)
     assert [find_status(port)[1] is None for port in (9090, 9091)] == [True, False]
     file.move(9092)
-    file.write("reload: all 1 workers have been replaced", ok=True)
+    file.write("reload: the worker has been replaced", ok=True)
     file.forget_earlier()
     assert [find_status(port)[1] is None for port in (9091, 9092)] == [True, False]
     file.remove()

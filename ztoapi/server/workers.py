@@ -461,7 +461,9 @@ class _Supervisor:
         for place in surplus:
             self._leave(place)
         if self._purpose:
-            self._finish(f"{self._purpose}: all {len(self._places)} workers have been replaced")
+            count = len(self._places)
+            replaced = "the worker has" if count == 1 else f"all {count} workers have"
+            self._finish(f"{self._purpose}: {replaced} been replaced")
 
     def _succeed(self, place: _Place, successor: _Worker) -> None:
         if place.worker is not None:
