@@ -251,6 +251,10 @@ def _add_keys_arguments(parser: CommandParser) -> None:
     revoke.add_argument("name", metavar="NAME")
 
 
+def _add_init_arguments(parser: CommandParser) -> None:
+    parser.add_argument("directory", nargs="?", default=".", metavar="DIRECTORY", help="where to write [default: .]")
+
+
 def _add_completion_arguments(parser: CommandParser) -> None:
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
 
@@ -285,6 +289,11 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         ("check", "check --all --config ztoapi.toml"),
     ),
     "models": _Command("list the configured models", _add_report_arguments, ("models", "models --json")),
+    "init": _Command(
+        "write example files: configuration, systemd, Kubernetes, Prometheus, Grafana",
+        _add_init_arguments,
+        ("init", "init /tmp/ztoapi"),
+    ),
     "schema": _Command("print the JSON Schema of ztoapi.toml", _add_nothing, ("schema", "schema > ztoapi.schema.json")),
     "bench": _Command(
         "measure the latency that a running gateway adds to its upstream",

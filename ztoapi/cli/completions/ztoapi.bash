@@ -7,7 +7,7 @@
 
 _shtab_ztoapi_credentials_subparsers=(reset)
 _shtab_ztoapi_keys_subparsers=(create list revoke)
-_shtab_ztoapi_subparsers=(serve reload upgrade simulate demo check models schema bench top credentials connect keys completion)
+_shtab_ztoapi_subparsers=(serve reload upgrade simulate demo check models init schema bench top credentials connect keys completion)
 
 _shtab_ztoapi_serve_option_strings=(-h --help -c --config --platform-id -u --upstream-url -m --model-name -k --key-file --think-mode --access-log -H --host -p --port -l --listen --fd -w --workers --drain-seconds --transport)
 _shtab_ztoapi_reload_option_strings=(-h --help -c --config --platform-id -u --upstream-url -m --model-name -k --key-file --think-mode --access-log -H --host -p --port -l --listen --fd -w --workers --drain-seconds --transport)
@@ -16,6 +16,7 @@ _shtab_ztoapi_simulate_option_strings=(-h --help -H --host -p --port -w --worker
 _shtab_ztoapi_demo_option_strings=(-h --help -p --port --sim-port --ttft-ms --itl-ms --tokens --events-per-write)
 _shtab_ztoapi_check_option_strings=(-h --help --all --json -c --config --platform-id -u --upstream-url -m --model-name -k --key-file --think-mode --access-log -H --host -p --port -l --listen --fd -w --workers --drain-seconds --transport)
 _shtab_ztoapi_models_option_strings=(-h --help --json -c --config --platform-id -u --upstream-url -m --model-name -k --key-file --think-mode --access-log -H --host -p --port -l --listen --fd -w --workers --drain-seconds --transport)
+_shtab_ztoapi_init_option_strings=(-h --help)
 _shtab_ztoapi_schema_option_strings=(-h --help)
 _shtab_ztoapi_bench_option_strings=(-h --help -c --config --json --url --upstream -m --model -n --requests -j --concurrency -t --max-tokens)
 _shtab_ztoapi_top_option_strings=(-h --help -c --config --json --url -1 --once)
@@ -96,7 +97,7 @@ _shtab_ztoapi_credentials_pos_0_choices=(reset)
 _shtab_ztoapi_connect___api_choices=(chat messages responses)
 _shtab_ztoapi_keys_pos_0_choices=(create list revoke)
 _shtab_ztoapi_completion_pos_0_choices=(bash zsh fish)
-_shtab_ztoapi_pos_0_choices=(serve reload upgrade simulate demo check models schema bench top credentials connect keys completion)
+_shtab_ztoapi_pos_0_choices=(serve reload upgrade simulate demo check models init schema bench top credentials connect keys completion)
 
 _shtab_ztoapi_serve__h_nargs=0
 _shtab_ztoapi_serve___help_nargs=0
@@ -115,6 +116,8 @@ _shtab_ztoapi_check___json_nargs=0
 _shtab_ztoapi_models__h_nargs=0
 _shtab_ztoapi_models___help_nargs=0
 _shtab_ztoapi_models___json_nargs=0
+_shtab_ztoapi_init__h_nargs=0
+_shtab_ztoapi_init___help_nargs=0
 _shtab_ztoapi_schema__h_nargs=0
 _shtab_ztoapi_schema___help_nargs=0
 _shtab_ztoapi_bench__h_nargs=0

@@ -50,7 +50,7 @@ function _shtab_ztoapi_using
   test "$_shtab_ztoapi_cmdpath" = "$argv"
 end
 
-set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models schema bench top credentials 'credentials reset' connect keys 'keys create' 'keys list' 'keys revoke' completion
+set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models init schema bench top credentials 'credentials reset' connect keys 'keys create' 'keys list' 'keys revoke' completion
 set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --concurrency --config --drain-seconds --events-per-write --expires --fd --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --requests --requests-per-minute --requests-per-second --sim-port --think-mode --tokens --tokens-per-minute --transport --ttft-ms --upstream --upstream-url --url --workers -H -c -j -k -l -m -n -p -t -u -w
 
 complete -c ztoapi -e
@@ -159,6 +159,8 @@ complete -c ztoapi -n '_shtab_ztoapi_using models' -l fd -x -d 'Listening socket
 complete -c ztoapi -n '_shtab_ztoapi_using models' -s w -l workers -x -d 'Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default: 1. [env: ZTOAPI_WORKERS or WORKERS]'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -l drain-seconds -x -d 'Time for requests in flight to finish after SIGTERM; 0 aborts them at once. Must be a number from 0 to 86400. Default: 30.0. [env: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS]'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -l transport -xka "native httpx" -d 'HTTP client for upstreams. httpx supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten times the CPU. Must be one of native, httpx. Default: native. [env: ZTOAPI_TRANSPORT]'
+complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a init -d 'Write example files: configuration, systemd, Kubernetes, Prometheus, Grafana.'
+complete -c ztoapi -n '_shtab_ztoapi_using init' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a schema -d 'Print the JSON Schema of ztoapi.toml.'
 complete -c ztoapi -n '_shtab_ztoapi_using schema' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a bench -d 'Measure the latency that a running gateway adds to its upstream.'

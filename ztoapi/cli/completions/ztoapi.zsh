@@ -16,6 +16,7 @@ _shtab_ztoapi_commands() {
     connect:'Print the settings of a client, such as claude or codex, or start it.'
     credentials:'Show the upstream credentials of a running gateway, or reset them.'
     demo:'Run the simulator and a gateway in front of it.'
+    init:'Write example files: configuration, systemd, Kubernetes, Prometheus, Grafana.'
     keys:'Create, list and revoke client keys.'
     models:'List the configured models.'
     reload:'Have a running gateway take over the configuration.'
@@ -147,6 +148,14 @@ _shtab_ztoapi_demo_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_ztoapi_demo_defaults_added=0
+
+_shtab_ztoapi_init_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":where to write \[default\: .\]:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ztoapi_init_defaults_added=0
 
 _shtab_ztoapi_keys_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -337,6 +346,7 @@ _shtab_ztoapi() {
         connect) _arguments -C -s $_shtab_ztoapi_connect_options ;;
         credentials) _shtab_ztoapi_credentials ;;
         demo) _arguments -C -s $_shtab_ztoapi_demo_options ;;
+        init) _arguments -C -s $_shtab_ztoapi_init_options ;;
         keys) _shtab_ztoapi_keys ;;
         models) _arguments -C -s $_shtab_ztoapi_models_options ;;
         reload) _arguments -C -s $_shtab_ztoapi_reload_options ;;
