@@ -40,7 +40,8 @@ LONG_CLASS_REASON = "# Over 250 lines: "
 MAX_STRING_CHARACTERS = 2000
 MAX_FUNCTION_LINES = 60
 ROOT_FILES = {
-    ".ci", ".env.example", ".git", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md",
+    ".ci", ".env.example", ".git", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md", "CONTRIBUTING.md",
     "LICENSE", "README.md", "README.zh-CN.md", "SECURITY.md", "bench", "deploy", "docs", "loadtests", "pyproject.toml",
     "tests", "tox.ini", "ztoapi", "ztoapi.example.toml",
 }  # fmt: skip
