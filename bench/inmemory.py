@@ -179,8 +179,15 @@ class Gateway:
 
         return feed
 
+    def publish(self) -> None:
+        """Counts the requests that have ended, as at a tick."""
+        if hasattr(self.application.recorder, "publish"):
+            # The base may not have it.
+            self.application.recorder.publish()
+
     def count_high(self) -> None:
         """Starts the counts of telemetry at a thousand, because Python preallocates only small integers."""
+        self.publish()
         slot = self.application.telemetry.slot(0)
         for table in TABLES:
             for labels, _ in slot.rows(table):

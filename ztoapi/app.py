@@ -284,7 +284,6 @@ class Application:
             self._history.start(self._slot.number)
         if self._access_log is not None:
             self._access_log.start()
-            self.context.deadlines.add(self._access_log)
         if self._redis is not None:
             await self._redis.start()
         if self.response_cache is not None:
@@ -294,6 +293,8 @@ class Application:
 
     async def close(self) -> None:
         """Closes everything. A step that fails is logged, and the other steps follow."""
+        # All requests have ended.
+        self.recorder.publish()
         for step in self._last_steps():
             try:
                 await step()

@@ -48,6 +48,9 @@ class Ending(enum.Enum):
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal_error"
 
+    # Members are equal only if identical. Enum's own hash is a call of Python for each lookup.
+    __hash__ = object.__hash__
+
 
 class Fault(enum.Enum):
     """The cause of an upstream's failure: it decides the consequence for the credential, and which other credential or

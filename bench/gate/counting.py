@@ -148,8 +148,10 @@ def blocks(setup: Setup) -> Result:
 
 
 def growth(counter: Callable[[], int], step: Step) -> float:
-    """Returns the growth of ``counter`` per step, including the cost of reading it. The first step is left out, because
-    it depends on the earlier state of the interpreter's free lists."""
+    """Returns the growth of ``counter`` per step, including the cost of reading it. The steps before the first reading
+    restore the interpreter's free lists, from which the caller may have taken objects; work that is done in batches
+    restores them only at the end of a batch."""
+    repeat(step, STEPS)
     readings = [0] * (STEPS + 2)
     for number in range(STEPS + 2):
         readings[number] = counter()

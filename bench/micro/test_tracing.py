@@ -34,6 +34,6 @@ def test_end(benchmark: BenchmarkFixture) -> None:
         made = record()
         made.spans = Spans(1, 2, None, "")
         note(benchmark, "tracing, on the path", requests=1)
-        benchmark(tracer.add, made)
+        benchmark(tracer.add, [made])
         tracer.close()
     assert made.spans is not None

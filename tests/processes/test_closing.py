@@ -56,7 +56,7 @@ def test_what_cannot_be_closed_is_logged_and_the_rest_is_closed(
         log = AccessLog(LogFile(str(lines)), lambda: UNIX_SECONDS, text=False)
         application = Application(config_for(1), asyncio.get_running_loop(), access_log=log)
         await application.start()
-        log.add(make_record())
+        log.add([make_record()])
         monkeypatch.setattr(application.client, "close", fail)
         await application.close()
 

@@ -39,12 +39,12 @@ def test_history_survives_restarts_and_dead_workers(simulator: Stack, tmp_path: 
         assert process.wait() == 0
     with gateway(simulator, **environment) as process:
         ask(process, 6)
-        assert requests_of(process) == 15
+        process.wait_for(lambda: requests_of(process) == 15)
         for pid in process.children()[:1]:
             process.kill(signal.SIGKILL, pid)
             process.wait_for_output(r"(restarting it)")
         ask(process, 5)
-        assert requests_of(process) == 20
+        process.wait_for(lambda: requests_of(process) == 20)
     with gateway(simulator, **environment) as process:
         assert requests_of(process) == 20
 

@@ -134,7 +134,7 @@ def test_reloads_and_an_upgrade_under_load(simulator: Stack, config: Path, worke
         assert load.sent > 20
         process.wait_for(lambda: len(process.children()) == int(workers))
         assert before.isdisjoint(process.children())
-        assert counted(process) == load.sent
+        process.wait_for(lambda: counted(process) == load.sent)
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
 

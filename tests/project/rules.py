@@ -24,7 +24,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 DUPLICATE_LINES = 6
 # Calls whose result holds nothing that a request could change.
 _IMMUTABLE = frozenset(
-    "bytes float frozenset int len max min range re.compile tuple Path TypeVar typing.TypeVar "
+    "bytes float frozenset int len max min range re.compile tuple Path TypeVar typing.TypeVar attrgetter "
     "MappingProxyType msgspec.Raw msgspec.json.Decoder msgspec.json.Encoder logging.getLogger".split()
 )
 _MUTATORS = frozenset(

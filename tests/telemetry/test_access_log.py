@@ -35,11 +35,10 @@ def ids(text: str) -> list[str]:
     return [json.loads(line)["request_id"] for line in text.splitlines()]
 
 
-def until_written(log: AccessLog, path: Path, lines: int) -> None:
-    """Wake ``log`` until so many lines are there."""
+def until_written(path: Path, lines: int) -> None:
+    """Wait until so many lines are there."""
     turn = threading.Event()
     for _ in range(int(WAIT_SECONDS / 0.001)):
-        log.on_deadline(0.0)
         if path.exists() and read_whole(path).count("\n") >= lines:
             return
         turn.wait(0.001)
@@ -51,17 +50,17 @@ def test_lines_come_in_the_order_of_the_ends_of_requests(tmp_path: Path) -> None
     log = log_to(str(path))
     wanted = [str(number) for number in range(1000)]
     for number in wanted:
-        log.add(make_record(number))
+        log.add([make_record(number)])
     log.close()
     assert ids(read_whole(path)) == wanted
     assert log.dropped == 0
 
 
-def test_a_tick_of_the_deadlines_brings_them_out(tmp_path: Path) -> None:
+def test_lines_are_written_at_once(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = log_to(str(path))
-    log.add(make_record())
-    until_written(log, path, 1)
+    log.add([make_record()])
+    until_written(path, 1)
     log.close()
     assert ids(read_whole(path)) == ["id-1"]
 
@@ -70,7 +69,7 @@ def test_a_file_is_appended_to_and_has_restricted_access(tmp_path: Path) -> None
     path = tmp_path / "access.log"
     for number in ("1", "2"):
         log = log_to(str(path))
-        log.add(make_record(number))
+        log.add([make_record(number)])
         log.close()
     assert ids(read_whole(path)) == ["1", "2"]
     assert path.stat().st_mode & 0o007 == 0
@@ -81,13 +80,13 @@ def test_a_file_that_was_moved_away_is_replaced(tmp_path: Path) -> None:
     sink = LogFile(str(path))
     log = AccessLog(sink, lambda: 0.0, text=False)
     log.start()
-    log.add(make_record("1"))
-    until_written(log, path, 1)
+    log.add([make_record("1")])
+    until_written(path, 1)
     path.rename(old)
-    log.add(make_record("2"))
-    until_written(log, old, 2)
+    log.add([make_record("2")])
+    until_written(old, 2)
     assert sink.reopen()
-    log.add(make_record("3"))
+    log.add([make_record("3")])
     log.close()
     assert ids(read_whole(old)) == ["1", "2"]
     assert ids(read_whole(path)) == ["3"]
@@ -113,8 +112,7 @@ def test_a_blocked_reader_stops_no_request_and_memory_is_bounded(
     log = log_to(where)
     for number in range(10_000):
         # Neither this nor the close waits for the reader, which never reads.
-        log.add(make_record(str(number)))
-        log.on_deadline(0.0)
+        log.add([make_record(str(number))])
     log.close()
     assert "the access log is stuck" in caplog.text
     assert log.dropped > 7000
@@ -135,8 +133,7 @@ def test_a_pipe_that_does_not_block_loses_nothing(pipe: tuple[str, int]) -> None
     log = AccessLog(sink, lambda: 0.0, text=False)
     log.start()
     for number in range(2000):
-        log.add(make_record(str(number)))
-    log.on_deadline(0.0)
+        log.add([make_record(str(number))])
     text = b""
     while text.count(b"\n") < 2000:
         text += os.read(reader, 65536)
@@ -167,7 +164,7 @@ def test_a_reader_that_is_gone_is_logged_once_and_lines_are_counted(
     log = log_to(where)
     os.close(reader)
     for number in range(300):
-        log.add(make_record(str(number)))
+        log.add([make_record(str(number))])
     log.close()
     assert log.dropped == 300
     assert [record.message for record in caplog.records] == ["the access log cannot be written: Broken pipe"]

@@ -292,6 +292,7 @@ def test_of_what_looks_after_the_gateway_nothing_is_lost(path: str, lost: int) -
         one = record(1, ended=False)
         one.monitoring = route is not None and route.monitoring
         stack.application.recorder.begin(one)
+        stack.application.recorder.publish()
         assert board.in_flight() == lost
         reclaim(board, 0, NOW)
         assert board.total(Cell.LOST) == lost
@@ -308,8 +309,10 @@ def test_what_looks_after_the_gateway_counts_for_nothing_else_even_without_room(
         recorder.submit(one)
     for number in range(3):
         recorder.begin(record(number))
+    recorder.publish()
     assert board.in_flight() == 3
     recorder.submit(record(1))
+    recorder.publish()
     reclaim(board, 0, NOW)
     assert (board.total(Cell.STARTED), board.total(Cell.LOST)) == (3, 2)
     assert sum(row[0] for row in board.rows(CODES, OWN_CODES).values()) == CODES.rows + 51

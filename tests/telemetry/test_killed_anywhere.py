@@ -1,4 +1,4 @@
-"""A worker is killed at every distinguishable instant: each request is counted once, or lost once.
+"""A worker is killed at each distinguishable instant of a tick: each request is counted once, lost once, or not known.
 
 Only its stores into the board are visible to other workers, so it is enough to die right before each of them.
 """
@@ -17,12 +17,13 @@ from tests.telemetry.test_board import NOW
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import MetricsBoard
-from ztoapi.telemetry.layout import CODES, MODELS, ROUTES, Cell, ModelCell
+from ztoapi.telemetry.layout import CODES, KEYS, MODELS, ROUTES, Cell, KeyCell, MetricTable, ModelCell
 from ztoapi.telemetry.live import reclaim
 from ztoapi.telemetry.record import RequestRecord
-from ztoapi.telemetry.recorder import BoardRecorder
+from ztoapi.telemetry.recorder import BATCH_RECORDS, BoardRecorder
 
 CHAT = "/v1/chat/completions"
+BATCH = 4
 STORES = {dis.opmap[name] for name in ("STORE_SUBSCR", "STORE_SLICE") if name in dis.opmap}
 
 
@@ -41,23 +42,29 @@ def chat() -> RequestRecord:
     )  # fmt: skip
 
 
-def serve(recorder: BoardRecorder) -> None:
-    """One streamed chat, as far as it reaches the board."""
-    one = chat()
-    recorder.begin(one)
-    recorder.begin_stream(one)
-    recorder.submit(one)
+def serve(recorder: BoardRecorder, count: int) -> None:
+    """Streamed chats, of which the last has begun and not ended."""
+    for number in range(count):
+        one = chat()
+        recorder.begin(one)
+        gaps = recorder.begin_stream(one)
+        assert gaps is not None
+        gaps[3] += 1
+        if number < count - 1:
+            recorder.submit(one)
 
 
 def die_before(board: MetricsBoard, store: int, served: int) -> bool:
-    """In a process of its own, serve ``served`` requests and die in the next, right before its store of this number,
-    counted from 0. False if there are not so many: that request is served too."""
+    """In a process of its own, serve ``served`` requests, and publish them; serve :data:`BATCH` more, and die while
+    they are published, right before the store of this number, counted from 0. False if there are not so many: all are
+    published."""
     pid = os.fork()
     if pid == 0:
         try:
             recorder = BoardRecorder(board.slot(0), ["glm-4.6"])
-            for _ in range(served):
-                serve(recorder)
+            serve(recorder, served)
+            recorder.publish()
+            serve(recorder, BATCH)
             left = store
 
             def trace(frame: FrameType, event: str, argument: object) -> Trace:
@@ -70,7 +77,7 @@ def die_before(board: MetricsBoard, store: int, served: int) -> bool:
                 return trace
 
             sys.settrace(trace)
-            serve(recorder)
+            recorder.publish()
         finally:
             os._exit(0)
     _, status = os.waitpid(pid, 0)
@@ -83,28 +90,50 @@ def requests(board: MetricsBoard) -> tuple[int, int, int]:
     return board.total(Cell.STARTED), counted, board.total(Cell.LOST)
 
 
-# Without any served before, the rows are made in the request in which the worker dies.
+def counted_in(table: MetricTable, cell: int, board: MetricsBoard) -> int:
+    return int(sum(row[cell] for row in board.rows(table).values()))
+
+
+# Without any served before, the rows are made while the worker dies.
 @pytest.mark.parametrize("served", [0, 3])
-def test_whatever_instant_a_worker_dies_at_each_request_is_counted_or_lost(served: int) -> None:
+def test_a_worker_that_is_killed_loses_at_most_the_counts_of_one_tick(served: int) -> None:
     seen = set()
+    ended = max(served - 1, 0)
     for store in itertools.count():
         board = MetricsBoard()
         died = die_before(board, store, served)
         reclaim(board, 0, NOW)
         started, counted, lost = requests(board)
+        # Each request that is known to have begun has ended, or is lost.
         assert counted + lost == started
+        assert started in (served, served + BATCH)
+        assert counted in (ended, ended + BATCH - 1)
         assert board.in_flight() == board.total(Cell.STREAMS) == 0
-        # The one that was being counted may miss in any of the others, and is in none of them twice.
-        models, routes = board.rows(MODELS).values(), board.rows(ROUTES).values()
-        assert sum(row[ModelCell.REQUESTS] for row in models) in (served, counted)
-        assert sum(sum(row[1:]) for row in routes) in (served, counted)
-        assert sum(row[ModelCell.OUTPUT] for row in models) in (4 * served, 4 * counted)
-        seen.add((started - served, counted - served, lost))
+        # The batch is in each of the others or not in it, and in none of them twice.
+        assert counted_in(MODELS, ModelCell.REQUESTS, board) in (ended, ended + BATCH - 1)
+        assert counted_in(MODELS, ModelCell.OUTPUT, board) in (4 * ended, 4 * (ended + BATCH - 1))
+        assert counted_in(MODELS, ModelCell.GAPS + 4, board) in (served, served + BATCH)
+        assert counted_in(KEYS, KeyCell.REQUESTS, board) in (ended, ended + BATCH - 1)
+        assert sum(sum(row[1:]) for row in board.rows(ROUTES).values()) in (ended, ended + BATCH - 1)
+        seen.add((started - served, counted - ended))
         # Its successor goes on with the same rows.
         assert not die_before(board, sys.maxsize, 0)
         reclaim(board, 0, NOW)
-        assert requests(board) == (started + 1, counted + 1, lost)
+        assert requests(board) == (started + BATCH, counted + BATCH - 1, lost + 1)
         assert list(board.rows(CODES)) == [(CHAT, "POST", "200")]
         if not died:
             break
-    assert seen == {(0, 0, 0), (1, 0, 1), (1, 1, 0)}
+    assert seen == {(0, 0), (BATCH, 0), (BATCH, BATCH - 1)}
+
+
+def test_a_full_batch_is_counted_before_the_tick() -> None:
+    board = MetricsBoard()
+    recorder = BoardRecorder(board.slot(0), ["glm-4.6"])
+    serve(recorder, BATCH_RECORDS)
+    assert requests(board) == (0, 0, 0)
+    one = chat()
+    recorder.begin(one)
+    recorder.begin_stream(one)
+    recorder.submit(one)
+    assert requests(board) == (BATCH_RECORDS + 1, BATCH_RECORDS, 0)
+    assert board.total(Cell.STREAMS) == 1

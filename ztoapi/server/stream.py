@@ -73,8 +73,8 @@ class ResponseStream:
         """Bytes written, chunk framing included."""
         self.last_write: float | None = None
         """When the last piece was written."""
-        self._gaps: memoryview[int] | None = None
-        """The cells that count the gaps between the pieces."""
+        self._gaps: list[int] | None = None
+        """The counts of the gaps between the pieces, by bucket."""
         self._stalled = False
         self._hold: asyncio.TimerHandle | None = None
         """The end of a rest that ``pace`` has imposed."""

@@ -6,8 +6,9 @@ no request. The queue is bounded; records that find no room are counted.
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import Final
 
@@ -20,8 +21,13 @@ __all__ = ["AccessLog"]
 
 WAITING_RECORDS: Final = 10000
 """Queued records: more than a worker serves in a second, about 10 MB while writing is impossible."""
-BATCH_RECORDS: Final = 64
+BATCH_RECORDS: Final = 32
 """Lines per write. Formatting them takes a tenth of a millisecond, in which the event loop cannot run."""
+PAUSE_SECONDS: Final = 0.001
+"""Between two writes, so that the event loop runs: it releases the interpreter after each callback, and without a pause
+the thread takes it again for a whole batch, until the queue is empty."""
+_MANY_RECORDS: Final = WAITING_RECORDS // 2
+"""With more queued records there is no pause: the log must keep up with the requests."""
 CLOSE_SECONDS: Final = 2.0
 """How long a worker that stops waits for the remaining lines."""
 
@@ -29,10 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """Writes lines as ``text`` or JSON to ``sink``; ``clock`` returns Unix seconds. The deadlines wake the thread, so
-    that lines are written within one tick."""
-
-    deadline = 0.0
+    """Writes lines as ``text`` or JSON to ``sink``; ``clock`` returns Unix seconds."""
 
     def __init__(self, sink: LogFile, clock: Callable[[], float], *, text: bool) -> None:
         self._sink = sink
@@ -57,16 +60,12 @@ class AccessLog:
         """Starts the thread. Call it in the worker process."""
         self._thread.start()
 
-    def add(self, record: RequestRecord) -> None:
-        """Queues the record of a request that has ended."""
-        if len(self._waiting) < WAITING_RECORDS:
-            self._waiting.append(record)
-        else:
-            self._refused += 1
-
-    def on_deadline(self, now: float) -> None:
-        if self._waiting:
-            self._wake.set()
+    def add(self, records: Sequence[RequestRecord]) -> None:
+        """Queues the records of requests that have ended."""
+        room = max(WAITING_RECORDS - len(self._waiting), 0)
+        self._waiting.extend(records if len(records) <= room else records[:room])
+        self._refused += max(len(records) - room, 0)
+        self._wake.set()
 
     def close(self) -> None:
         """Writes the remaining lines; blocks for up to :data:`CLOSE_SECONDS`."""
@@ -89,6 +88,8 @@ class AccessLog:
             closing = self._closing
             while self._waiting:
                 self._write_batch()
+                if self._waiting and len(self._waiting) < _MANY_RECORDS and not self._closing:
+                    time.sleep(PAUSE_SECONDS)
 
     def _write_batch(self) -> None:
         count = min(len(self._waiting), BATCH_RECORDS)

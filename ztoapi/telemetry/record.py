@@ -88,7 +88,7 @@ class RequestRecord(msgspec.Struct, gc=False):
     def mark_sent(self, *, alone: bool) -> None:
         """Records that an attempt is sent upstream now. ``alone``: no other upstream request came before it."""
         now = monotonic()
-        if alone and self.attempts == 1 and self.sent is None and self.whole is not None:
+        if self.sent is None and alone and self.attempts == 1 and self.whole is not None:
             self.overhead = now - self.whole
         self.sent = now
 
@@ -132,9 +132,9 @@ class Recorder:
     def begin(self, record: RequestRecord) -> None:
         """Called when a request begins."""
 
-    def begin_stream(self, record: RequestRecord) -> "memoryview[int] | None":
-        """Called at the first event of a stream. Returns the cells that count the gaps between its chunks, one for each
-        bucket of GAP_EDGES_SECONDS, or None if they are not counted."""
+    def begin_stream(self, record: RequestRecord) -> list[int] | None:
+        """Called at the first event of a stream. Returns the counts of the gaps between its chunks, one for each bucket
+        of GAP_EDGES_SECONDS, or None if they are not counted."""
         return None
 
     def stall(self, record: RequestRecord, *, upstream: bool) -> None:

@@ -1,5 +1,5 @@
-"""The periodic scan of a worker. At each tick of the deadlines it writes live records and measures the lag of the event
-loop; once a second it writes the second and samples its sources."""
+"""The periodic scan of a worker. At each tick of the deadlines it publishes the counts of the recorder, writes live
+records and measures the lag of the event loop; once a second it writes the second and samples its sources."""
 
 import time
 from bisect import bisect_left
@@ -80,6 +80,7 @@ class Sampler:
             self._slot.ints[Cell.LAG + 1 + bisect_left(LAG_EDGES_SECONDS, lag)] += 1
             self._slot.floats[Cell.LAG] += lag
         self._last_tick = self._slot.floats[Cell.BEAT] = at
+        self._recorder.publish()
         self._flush()
         second = int(self._clock())
         if second != self._second:
@@ -89,6 +90,7 @@ class Sampler:
 
     def refresh(self) -> None:
         """Updates this worker's slot, before the board is read."""
+        self._recorder.publish()
         self._flush()
         now = time.monotonic()
         records = [record for record in self._in_flight() if not record.monitoring]

@@ -95,10 +95,11 @@ class SpanTracer:
             record.spans = Spans(own, upstream, caller_id, state.decode("ascii"))
         return field_lines(b"00-%b-%016x-%02x" % (record.trace_id.encode("ascii"), upstream, sampled), state)
 
-    def add(self, record: RequestRecord) -> None:
-        """Queues the record of a request that has ended."""
-        if record.spans is not None:
-            self._processor.on_end(_Ended(record, self._context, self._resource))
+    def add(self, records: Sequence[RequestRecord]) -> None:
+        """Queues the records of requests that have ended."""
+        for record in records:
+            if record.spans is not None:
+                self._processor.on_end(_Ended(record, self._context, self._resource))
 
     def close(self) -> None:
         """Sends the queued spans; blocks for up to :data:`CLOSE_SECONDS`."""
