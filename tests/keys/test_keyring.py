@@ -118,6 +118,76 @@ def test_a_broken_file_changes_nothing(path: Path, text: str | None, caplog: pyt
     assert "invalid key file; keeping the current keys" in caplog.text
 
 
+def test_a_change_is_read_at_the_second_look(path: Path) -> None:
+    alice = add(path, "alice")
+    keys = ring(path)
+    assert [keys.watch() for _ in range(3)] == [False, False, False]
+    bob = add(path, "bob")
+    revoke_key(path, "alice")
+    assert (keys.watch(), name(keys, bob)) == (False, None)
+    assert (keys.watch(), name(keys, bob)) == (True, "bob")
+    revoked = keys.find(alice.encode())
+    assert revoked is not None and revoked.revoked
+    assert not keys.watch()
+
+
+def test_a_change_between_the_start_and_the_first_look_counts(path: Path) -> None:
+    add(path, "alice")
+    keys = ring(path)
+    bob = add(path, "bob")
+    assert [keys.watch(), keys.watch()] == [False, True]
+    assert name(keys, bob) == "bob"
+
+
+def test_a_file_is_not_read_while_it_is_written(path: Path) -> None:
+    alice = add(path, "alice")
+    keys = ring(path)
+    keys.watch(), keys.watch()
+    whole = path.read_text()
+    for part in ("", whole[:20], whole[:60]):
+        path.write_text(part)
+        assert not keys.watch()
+        assert name(keys, alice) == "alice"
+    path.write_text(whole + "# the end\n")
+    assert [keys.watch(), keys.watch()] == [False, False], "the keys are the same"
+
+
+@pytest.mark.parametrize("text", ["[alice\n", "[alice]\nburst = 1\n", None])
+def test_a_broken_file_is_reported_once_and_read_when_it_is_good_again(
+    path: Path, text: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice = add(path, "alice")
+    good = path.read_text()
+    keys = ring(path)
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    assert [keys.watch() for _ in range(5)] == [False] * 5
+    assert name(keys, alice) == "alice"
+    (message,) = caplog.messages
+    assert message.startswith("invalid key file; keeping the current keys: ") and str(path) in message
+    path.write_text(good)
+    bob = add(path, "bob")
+    assert [keys.watch(), keys.watch()] == [False, True]
+    assert (name(keys, alice), name(keys, bob)) == ("alice", "bob")
+
+
+def test_a_file_behind_a_link_is_watched(path: Path, tmp_path: Path) -> None:
+    """As Kubernetes mounts secrets: a link changes its target."""
+    for directory in ("first", "second"):
+        (tmp_path / directory).mkdir()
+    alice, bob = add(tmp_path / "first" / "keys", "alice"), add(tmp_path / "second" / "keys", "bob")
+    link = tmp_path / "current"
+    link.symlink_to("first")
+    keys = KeyRing(Config(key_file=str(link / "keys"), keys=tuple(read(link / "keys").values())))
+    keys.watch(), keys.watch()
+    link.unlink()
+    link.symlink_to("second")
+    assert [keys.watch(), keys.watch()] == [False, True]
+    assert (name(keys, alice), name(keys, bob)) == (None, "bob")
+
+
 def test_the_last_key_gone_opens_nothing(path: Path) -> None:
     alice = add(path, "alice")
     keys = ring(path)

@@ -1,4 +1,4 @@
-"""SIGHUP: the key file is read again by every process, and no stream notices."""
+"""The key file is read again by every process, when it changes and at SIGHUP, and no stream notices."""
 
 import signal
 from pathlib import Path
@@ -32,9 +32,38 @@ def statuses(process: GatewayProcess, key: str) -> set[int]:
 
 def reload(process: GatewayProcess, times: int = 1) -> None:
     """Send SIGHUP; returns when each process has read the file for the ``times``-th time."""
-    workers = len(process.children())
     process.kill(signal.SIGHUP)
+    wait_for_reads(process, times)
+
+
+def wait_for_reads(process: GatewayProcess, times: int) -> None:
+    workers = len(process.children())
     process.wait_for_output(f"(?s)((?:{READ}.*){{{times * (workers + 1)}}})")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_changed_file_is_read_without_a_signal(simulator: Stack, path: Path, workers: str) -> None:
+    alice = add(path, "alice")
+    with gateway(simulator, ZTOAPI_KEY_FILE=str(path), WORKERS=workers) as process:
+        assert statuses(process, alice) == {200}
+        bob = add(path, "bob")
+        wait_for_reads(process, 1)
+        assert [statuses(process, key) for key in (alice, bob)] == [{200}, {200}]
+        good = path.read_text()
+        path.write_text("broken")
+        process.wait_for_output(r"(keeping the current keys: .*not valid TOML)")
+        assert [statuses(process, key) for key in (alice, bob)] == [{200}, {200}]
+        path.write_text(good)
+        revoke_key(path, "alice")
+        wait_for_reads(process, 2)
+        assert [statuses(process, key) for key in (alice, bob)] == [{401}, {200}]
+        for pid in process.children():
+            process.kill(signal.SIGKILL, pid)
+        process.wait_for(lambda: process.output.count("restarting it") == int(workers))
+        process.wait_for(lambda: len(process.children()) == int(workers))
+        assert [statuses(process, key) for key in (alice, bob)] == [{401}, {200}]
+    assert process.output.count("keeping the current keys") == 1
+    assert all(key not in process.output for key in (alice, bob))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

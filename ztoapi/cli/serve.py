@@ -231,6 +231,7 @@ class Gateway:
         except (MemoryError, ValueError) as error:
             # Of the limits.
             problems = [f"limits: {error}"]
+        self._state.keys.reported = problems
         for problem in problems:
             _log.error("%s", problem)
         _log.error("invalid configuration; keeping the current keys and options")
@@ -268,6 +269,9 @@ class Gateway:
         logging.getLogger().setLevel(_level(debug=new.debug))
         self._status.move(self._listeners[-1].port or new.server.port)
         return Reloaded(signal.SIGHUP, roll=True)
+
+    def watch(self) -> bool:
+        return self._state.keys.watch()
 
     def roll_failed(self) -> None:
         self._state = self._before

@@ -10,6 +10,7 @@ the process, so that the time of a lookup does not depend on a prefix that the c
 
 import hmac
 import logging
+import os
 import secrets
 from hashlib import blake2b
 from pathlib import Path
@@ -47,6 +48,16 @@ class _Entry(NamedTuple):
     key: ClientKey | None
 
 
+class _Version(NamedTuple):
+    """Changes with the contents of a file. The default is that of a missing one."""
+
+    device: int = 0
+    inode: int = 0
+    size: int = 0
+    modified_ns: int = 0
+    changed_ns: int = 0
+
+
 def new_key() -> NewKey:
     """Creates a random key."""
     id = secrets.token_hex(_ID_BYTES)
@@ -62,6 +73,10 @@ class KeyRing:
         entries = [] if config.default_key is None else [("default", config.default_key)]
         entries += [(f"api-key-{number}", secret) for number, secret in enumerate(config.api_keys, 1)]
         self._path = config.key_file
+        self._seen: _Version | None = None
+        self._read: _Version | None = None
+        self.reported: list[str] = []
+        """Problems of the last reload, which :meth:`watch` does not log again."""
         self._salt = secrets.token_bytes(_SALT_BYTES)
         self._by_digest: dict[bytes, ClientKey] = {}
         for name, secret in entries:
@@ -96,18 +111,47 @@ class KeyRing:
         """Reads the key file again; returns whether it was valid. Problems are logged, and the current keys kept."""
         if self._path is None:
             return False
-        problems, warnings = Problems(), list[str]()
-        keys = read_key_file(Path(self._path), problems, warnings)
-        if problems.lines:
-            for line in problems.lines:
-                _log.error("%s", line)
-            _log.error("invalid key file; keeping the current keys")
+        self._read = _version(self._path)
+        keys = self._valid_keys(self._path)
+        if keys is None:
             return False
+        self._take_over(keys, self._path)
+        return True
+
+    def watch(self) -> bool:
+        """Reads the key file if it has changed; returns whether the keys are others now.
+
+        Call it at intervals. A change is read at the second call that finds it, so that a file is not read while a
+        program writes it.
+        """
+        if self._path is None:
+            return False
+        before, self._seen = self._seen, _version(self._path)
+        if self._seen == self._read or self._seen != before:
+            return False
+        self._read = self._seen
+        keys = self._valid_keys(self._path)
+        if keys is None or keys == self._keys:
+            return False
+        self._take_over(keys, self._path)
+        return True
+
+    def _valid_keys(self, path: str) -> tuple[ClientKey, ...] | None:
+        """Returns the keys of the file; None, with a message, if it is invalid."""
+        problems, warnings = Problems(), list[str]()
+        keys = read_key_file(Path(path), problems, warnings)
+        if problems.lines:
+            if not {*problems.lines} <= {*self.reported}:
+                _log.error("invalid key file; keeping the current keys: %s", "; ".join(problems.lines))
+            return None
+        self.reported = []
         for line in warnings:
             _log.warning("%s", line)
+        return keys
+
+    def _take_over(self, keys: tuple[ClientKey, ...], path: str) -> None:
         self._replace(keys)
-        _log.info("loaded %d client keys from %s", len(keys), self._path)
-        return True
+        _log.info("loaded %d client keys from %s", len(keys), path)
 
     def _replace(self, keys: tuple[ClientKey, ...]) -> None:
         hashed: dict[bytes, _Entry] = {}
@@ -115,9 +159,18 @@ class KeyRing:
             assert key.id is not None and key.hash is not None
             _, salt, digest = key.hash.reveal().split(":")
             hashed[key.id.encode("ascii")] = _Entry(bytes.fromhex(salt), bytes.fromhex(digest), key)
+        self._keys = keys
         self._hashed = hashed
         self._by_name = {key.name: key for key in (*self._by_digest.values(), *keys)}
         self.generation += 1
+
+
+def _version(path: str) -> _Version:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _Version()
+    return _Version(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _digest(key: bytes, salt: bytes) -> bytes:

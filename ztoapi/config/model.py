@@ -656,7 +656,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     key_file: Annotated[
         str | None,
         Option(
-            "File of client keys written by `ztoapi keys`; reloaded on SIGHUP.",
+            "File of client keys written by `ztoapi keys`. Changes take effect within 2 seconds.",
             env="ZTOAPI_KEY_FILE",
             flag=Flag("keys and logs", "FILE", "-k"),
             example="/etc/ztoapi/keys.toml",

@@ -55,6 +55,8 @@ _START_SECONDS: Final = 30.0
 _HANG_SECONDS: Final = 10.0
 """Longest time that a worker's event loop may stand still, where no watchdog gives another one: several times the
 longest stall that a busy machine causes, and less than most clients wait."""
+_WATCH_SECONDS: Final = 0.5
+"""Interval at which the service looks for changed files. A change is taken over at the second look."""
 _EXIT_SECONDS: Final = 5.0
 """Time after the drain in which a worker closes its connections and files."""
 _AGE_SPREAD: Final = 0.1
@@ -108,6 +110,9 @@ class Supervised(WorkerOrders, Protocol):
     def reload(self) -> Reloaded:
         """SIGHUP: reads the configuration again. An invalid one is reported and changes nothing."""
 
+    def watch(self) -> bool:
+        """Called at intervals: takes over changed files. Returns whether the workers are to do the same (SIGHUP)."""
+
     def roll_failed(self) -> None:
         """A worker of the new plan could not start: the previous plan is in force again, and the next reload replaces
         all workers."""
@@ -158,6 +163,9 @@ class FixedService:
 
     def reload_in_place(self) -> None:
         """There is nothing to reload."""
+
+    def watch(self) -> bool:
+        return False
 
     def roll_failed(self) -> None:
         """There is one plan."""
@@ -265,7 +273,7 @@ class _Supervisor:
         self._pipe_read, self._pipe_write = os.pipe() if inherited is None else inherited.pipe
         self._notifier = Notifier(os.environ)
         self._check_seconds = self._notifier.check_seconds or _HANG_SECONDS / CHECKS_PER_WATCHDOG
-        self._check_at = time.monotonic()
+        self._check_at = self._watch_at = time.monotonic()
         self._kill_at = _NEVER
         self._adopt([] if inherited is None else inherited.workers)
 
@@ -313,6 +321,7 @@ class _Supervisor:
         if not self._stopping:
             self._start_again()
             self._replace()
+            self._watch()
         if self._check_at <= time.monotonic():
             self._check()
         self._kill_the_late()
@@ -321,7 +330,8 @@ class _Supervisor:
         """Returns the next signal; None when something else is due."""
         times = [place.start_at for place in self._places]
         times += [worker.kill_at for worker in self._workers()]
-        due = min(self._check_at, self._kill_at, *times)
+        watch_at = _NEVER if self._stopping else self._watch_at
+        due = min(self._check_at, self._kill_at, watch_at, *times)
         info = signal.sigtimedwait(WATCHED, max(due - time.monotonic(), 0.0))
         return None if info is None else info.si_signo
 
@@ -414,6 +424,12 @@ class _Supervisor:
             self._service.report(reloaded.outcome, ok=reloaded.ok)
         if not self._queue:
             self._notifier.send("READY=1")
+
+    def _watch(self) -> None:
+        if self._watch_at <= time.monotonic():
+            self._watch_at = time.monotonic() + _WATCH_SECONDS
+            if self._service.watch():
+                self._signal_workers(signal.SIGHUP)
 
     def _notify_reloading(self) -> None:
         self._notifier.send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
