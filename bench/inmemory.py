@@ -155,7 +155,9 @@ class Gateway:
         client = self.application.client
         assert isinstance(client, NativeClient)
         pool = client.pool
-        self._connection = UpstreamConnection(self.loop, pool, client.read_buffer, client.heads)
+        # The base may not have it.
+        cork = (client.cork,) if hasattr(client, "cork") else ()
+        self._connection = UpstreamConnection(self.loop, pool, client.read_buffer, client.heads, *cork)
         self._connection.connection_made(self.upstream)
         pool.opened(_ORIGIN, self._connection)
         pool.connection_released(self._connection)
@@ -163,6 +165,11 @@ class Gateway:
     def receive_request(self, data: bytes) -> None:
         """Feeds ``data`` from the client."""
         self._protocol.data_received(data)
+
+    def end_turn(self) -> None:
+        """Runs the callbacks that wait for the end of the turn of the event loop."""
+        self.loop.stop()
+        self.loop.run_forever()
 
     def receive_response(self, data: bytes) -> None:
         """Feeds ``data`` from the upstream, as one read."""

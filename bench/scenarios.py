@@ -28,6 +28,8 @@ _PROMPT_CHARACTERS = 300_000
 """A long conversation or the code of a repository, which agents send with every turn."""
 _KILOBYTE_CHARACTERS = 800
 """With the JSON around it, about 1 KB."""
+_MANY_IN_FLIGHT = 8
+"""From here on writes wait for the end of their turn."""
 _WIDE = TrafficLimits(
     requests_per_second=10**6, requests_per_minute=10**8, tokens_per_minute=10**9, max_concurrency=1000
 )
@@ -83,6 +85,22 @@ def _unary(
     return _sure(step, gateway, b" 200 OK"), totals
 
 
+def _unary_under_load() -> tuple[Step, Totals]:
+    """Both writes wait for the end of their turn."""
+    gateway, totals = _gateway("openai")
+    gateway.application.admission.in_flight = _MANY_IN_FLIGHT
+    question = request(stream=False, prompt="x" * _KILOBYTE_CHARACTERS)
+    response = whole_response("x" * _KILOBYTE_CHARACTERS)
+
+    def step() -> None:
+        gateway.receive_request(question)
+        gateway.end_turn()
+        gateway.receive_response(response)
+        gateway.end_turn()
+
+    return _sure(step, gateway, b" 200 OK"), totals
+
+
 def _one_read(
     dialect: DialectName, events: int, question: bytes = _CHAT, expected: bytes = b'"content":" word"'
 ) -> tuple[Step, Totals]:
@@ -133,6 +151,7 @@ SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
         _KILOBYTE_CHARACTERS, limits=LimitsConfig(everybody=_WIDE, key=_WIDE, model=_WIDE, address=_WIDE)
     ),
     "openai-unary-1kb": lambda: _unary(_KILOBYTE_CHARACTERS, "openai"),
+    "openai-unary-1kb-under-load": _unary_under_load,
     "zai-chunk": lambda: _one_read("zai", 1),
     "zai-burst-of-8": lambda: _one_read("zai", 8),
     "zai-start-and-end": lambda: _whole_stream("zai"),

@@ -125,7 +125,7 @@ class Application:
         upstream = config.upstream
         tls = partial(client_tls, upstream)
         self.client: Client = (
-            NativeClient(loop, upstream, self.context.deadlines, tls=tls)
+            NativeClient(loop, upstream, self.context.deadlines, tls=tls, cork=self.context.cork)
             if upstream.transport == "native"
             else HttpxClient(loop, upstream, tls=tls())
         )
@@ -135,7 +135,7 @@ class Application:
         self.upstreams = upstreams = self._make_upstreams(config, limiter)
         self.wrong_keys = WrongKeys(config.server.max_wrong_keys_per_minute, time.monotonic_ns)
         auth = self._auth = Auth(keys, clock, self.wrong_keys)
-        self.admission = _admission(config.server, loop, auth.is_urgent)
+        self.admission = self.context.cork.load = _admission(config.server, loop, auth.is_urgent)
         self._redis: RedisLimiter | None = None
         cache = self.response_cache = make_response_cache(config, loop)
         self._response_store = make_response_store(config, loop)

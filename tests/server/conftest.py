@@ -11,6 +11,7 @@ from tests.support.clock import Connection, ManualLoop
 from tests.support.serving import Client, Handler, Serving, gated
 from ztoapi.server.context import Admit, ServerContext
 from ztoapi.server.exchange import Exchange
+from ztoapi.structures.cork import MIN_IN_FLIGHT
 from ztoapi.telemetry.record import Recorder
 from ztoapi.wire.limits import Limits
 
@@ -72,18 +73,42 @@ def worker(make_worker: MakeWorker) -> Worker:
 MakeServing = Callable[..., Serving]
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
-def make_serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeServing]:
-    """Servers on the loop of production and on the standard library's; their deadlines are looked at often."""
-    monkeypatch.setattr("ztoapi.server.context.TICK_SECONDS", 0.01)
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+class Busy:
+    """A load at which responses wait for the end of a turn."""
+
+    in_flight = MIN_IN_FLIGHT
+
+
+@contextlib.contextmanager
+def _servers(loop: str, *, corked: bool) -> Iterator[MakeServing]:
+    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
     with contextlib.ExitStack() as stack:
 
         def make(
             dispatch: Handler | None = None, *, admit: Admit | None = None, limits: Limits | None = None
         ) -> Serving:
-            return stack.enter_context(Serving(dispatch, admit=admit, limits=limits, loop_factory=factory))
+            serving = Serving(dispatch, admit=admit, limits=limits, loop_factory=factory)
+            if corked:
+                serving.context.cork.load = Busy()
+            return stack.enter_context(serving)
 
+        yield make
+
+
+@pytest.fixture(params=["uvloop", "asyncio", "corked"])
+def make_serving(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeServing]:
+    """Servers on the loop of production, idle and under load, and on the standard library's; their deadlines are
+    checked often."""
+    monkeypatch.setattr("ztoapi.server.context.TICK_SECONDS", 0.01)
+    corked = request.param == "corked"
+    with _servers("uvloop" if corked else request.param, corked=corked) as make:
+        yield make
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def make_corked(request: pytest.FixtureRequest) -> Iterator[MakeServing]:
+    """Servers under load on either loop."""
+    with _servers(request.param, corked=True) as make:
         yield make
 
 

@@ -15,6 +15,7 @@ from ztoapi.server.buffers import BufferBudget
 from ztoapi.server.connection_limits import ConnectionLimits
 from ztoapi.server.exchange import Connection, Exchange, Tracer
 from ztoapi.server.routes import Routes
+from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.record import Recorder
 from ztoapi.wire.address import Network
@@ -72,6 +73,7 @@ class ServerContext:
         self.buffers = BufferBudget(self.limits.max_buffered_bytes)
         self.recorder = recorder or Recorder()
         self.deadlines = deadlines or Deadlines()
+        self.cork = Cork(loop.call_soon)
         self.tracer = tracer
         self.trusted_proxies = trusted_proxies
         self.forwarded_header = forwarded_header.encode("ascii")

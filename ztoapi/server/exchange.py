@@ -18,6 +18,7 @@ from ztoapi.server.request_body import RequestBody
 from ztoapi.server.responses import error_event
 from ztoapi.server.routes import Route, Routes
 from ztoapi.server.stream import STALL_SECONDS, ResponseStream
+from ztoapi.structures.cork import Cork
 from ztoapi.telemetry.layout import OTHER
 from ztoapi.telemetry.record import USER_AGENT_BYTES, Recorder, RequestRecord
 from ztoapi.wire.address import Network, forwarded_client, forwarded_hops
@@ -64,6 +65,7 @@ class Worker(Protocol):
     date: bytes
     routes: "Routes[Exchange]"
     next_id: Callable[[], str]
+    cork: Cork
 
 
 class Connection(Protocol):
@@ -261,7 +263,7 @@ class Exchange(msgspec.Struct, eq=False):
         record = self.record
         record.status = status
         record.bytes_out = len(body)
-        connection.transport.write(data if self.request.method == "HEAD" else data + body)
+        worker.cork.write(connection.transport, data if self.request.method == "HEAD" else data + body)
         self.finish(ending)
 
     @property
@@ -322,7 +324,12 @@ class Exchange(msgspec.Struct, eq=False):
         return self._open(head, status)
 
     def _open(self, head: bytes, status: int) -> ResponseStream:
-        stream = self._stream = ResponseStream(self, head, self._connection.transport.write)
+        connection = self._connection
+        transport = connection.transport
+        if connection.context.cork.waiting:
+            # A stream writes past the cork.
+            connection.context.cork.flush(transport)
+        stream = self._stream = ResponseStream(self, head, transport.write)
         if self.finished or self.gone:
             stream.close()
             return stream

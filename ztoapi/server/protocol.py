@@ -293,6 +293,8 @@ class HTTPProtocol(asyncio.Protocol):
                 self._rest()
 
     def eof_received(self) -> bool:
+        # The result may close the transport.
+        self.context.cork.flush(self.transport)
         exchange = self._exchange
         if exchange is None:
             # Requests that wait for room in the socket, or for the next turn, still get responses.
@@ -432,7 +434,7 @@ class HTTPProtocol(asyncio.Protocol):
             self._rest()
         self._resume_reading()
         if self._expect_continue:
-            self.transport.write(CONTINUE)
+            self.context.cork.write(self.transport, CONTINUE)
 
     def reject(self, exchange: Exchange, refusal: ApiError) -> None:
         """The exchange is not admitted: responds with ``refusal``, without reading the body."""
@@ -469,7 +471,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._extend_body_deadline()
         if self._expect_continue:
             self._expect_continue = False
-            self.transport.write(CONTINUE)
+            self.context.cork.write(self.transport, CONTINUE)
         self._body_received()
         self._resume_reading()
 
@@ -557,6 +559,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._enter(CLOSING)
         self._wire.discard()
         self._count_buffers()
+        self.context.cork.flush(self.transport)
         self._stalled_bytes = self.transport.get_write_buffer_size()
         self.transport.close()
 
@@ -578,6 +581,7 @@ class HTTPProtocol(asyncio.Protocol):
             if self._read_paused:
                 self._read_paused = False
                 self.transport.resume_reading()
+            self.context.cork.flush(self.transport)
             self.transport.write_eof()
 
     def _check_stall(self, now: float) -> None:

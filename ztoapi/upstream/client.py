@@ -15,6 +15,7 @@ import msgspec
 
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.errors import UpstreamError
+from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.samples import Sample
 from ztoapi.upstream.bounds import ERROR_SECONDS, REST_SECONDS, ErrorBody, Rest
@@ -93,6 +94,7 @@ class NativeClient:
         deadlines: Deadlines,
         *,
         tls: Callable[[], ssl.SSLContext],
+        cork: Cork | None = None,
     ) -> None:
         self.loop = loop
         self.config = config
@@ -108,6 +110,7 @@ class NativeClient:
         self.names = Resolver(loop.getaddrinfo, loop.time)
         self.read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self.heads = ResponseHeads()
+        self.cork = cork or Cork(loop.call_soon)
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self.closed = False
@@ -265,7 +268,7 @@ class NativeCall:
                 addresses = await names.resolve(origin.host, origin.port)
                 sock, address = await connect(client.loop, addresses, seconds)
                 _, connection = await client.loop.create_connection(
-                    lambda: UpstreamConnection(client.loop, client.pool, client.read_buffer, client.heads),
+                    lambda: UpstreamConnection(client.loop, client.pool, client.read_buffer, client.heads, client.cork),
                     sock=sock,
                     ssl=tls,
                     server_hostname=None if tls is None else origin.host,

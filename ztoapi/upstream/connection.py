@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from ztoapi.errors import ProtocolError, UpstreamError
+from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.upstream.failures import (
     accepted_nothing,
@@ -83,6 +84,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_active",
         "_buffer",
+        "_cork",
         "_first_byte_deadline",
         "_held",
         "_last_activity",
@@ -110,9 +112,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     transport: asyncio.Transport
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, owner: Owner, read_buffer: memoryview, heads: ResponseHeads
+        self,
+        loop: asyncio.AbstractEventLoop,
+        owner: Owner,
+        read_buffer: memoryview,
+        heads: ResponseHeads,
+        cork: Cork | None = None,
     ) -> None:
         self.loop = loop
+        self._cork = cork or Cork(loop.call_soon)
         self._buffer = read_buffer
         self._room = read_buffer
         self.owner = owner
@@ -169,12 +177,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._first_byte_deadline = now + timeouts.first_byte
         self.deadline = 0.0
         if len(body) <= JOIN_BYTES:
-            self.transport.write(head + body)
+            self._cork.write(self.transport, head + body)
         else:
+            # An earlier request on this connection has been responded to, so nothing of it waits in the cork.
             self.transport.writelines((head, body))
 
     def start_upload(self, upload: Upload) -> None:
         """The head has been sent; ``upload`` writes the body by ``write_body``."""
+        self._cork.flush(self.transport)
         self._upload = upload
         self._unsent = 0
         upload.on_writable()
@@ -331,7 +341,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._complete(sink)
         elif not self.responding:
             # A FIN acknowledges what had arrived before it was sent.
-            self.undelivered = _is_unacknowledged(self.transport)
+            self.undelivered = self._cork.drop(self.transport) or _is_unacknowledged(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         while self._held and self.sink is not None:
@@ -342,7 +352,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if self.responding:
                 self._report(truncated(exc))
             else:
-                if isinstance(exc, ConnectionError):
+                if self._cork.drop(self.transport):
+                    self.undelivered = True
+                elif isinstance(exc, ConnectionError):
                     elapsed = self.loop.time() - self._sent_at
                     self.undelivered = self.undelivered or elapsed <= _round_trip_seconds(self.transport)
                 self._report(closed(exc))
@@ -421,7 +433,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._paused:
             self.resume()
         transport = self.transport
-        if self._upload is not None or transport.get_write_buffer_size():
+        if self._upload is not None or transport.get_write_buffer_size() or transport in self._cork.waiting:
             # A response before the whole request was read, such as an early refusal: the upstream may never read the
             # rest, which would delay the next request and a graceful close.
             self._upload = None
