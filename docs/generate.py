@@ -176,7 +176,7 @@ TABLES = ("server", "upstream", "limits", "limits.key", "cache", "responses", "c
 EXAMPLE_HEAD = """#:schema ./docs/ztoapi.schema.json
 # Copy this file to ztoapi.toml. It lists every option with its default; options in comments are unset by default.
 # The command line and the environment override it. Prefer the environment for tokens and keys.
-# `ztoapi check` prints the resulting configuration. See docs/configuration.md.
+# `ztoapi check --all` prints the resulting configuration. See docs/configuration.md.
 
 """
 EXAMPLE_MAPS = """

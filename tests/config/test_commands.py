@@ -27,7 +27,7 @@ def test_check_shows_each_value_with_its_source(
     monkeypatch.setenv("DEFAULT_KEY", "d")
     monkeypatch.setenv("ZTOAPI_GLOBAL_REQUESTS_PER_SECOND", "5")
     monkeypatch.setenv("MODEL_PLATFORM_MAP", '{"gpt-4o": "zread"}')
-    assert main(["check", "--port", "1", "--upstream-url", "https://open.bigmodel.cn"]) == 0
+    assert main(["check", "--all", "--port", "1", "--upstream-url", "https://open.bigmodel.cn"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for line in (
         "server.port = 1  # --port (command line)",
@@ -47,6 +47,37 @@ def test_check_shows_each_value_with_its_source(
         "the configuration is valid",
     ):
         assert line in lines
+    assert lines[0] == "the configuration is valid"
+
+
+def test_check_shows_only_what_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ztoapi.toml").write_text(
+        "fallbacks = { 'glm-5.3' = ['fast'] }\n[platforms.zai]\nmax_in_flight = 9\n"
+        "[[platforms.zai.credentials]]\nname = 'team'\ntoken = 'abc'\nweight = 3\n"
+    )
+    (tmp_path / "ztoapi.toml").chmod(0o600)
+    monkeypatch.setenv("DEFAULT_KEY", "abc")
+    monkeypatch.setenv("MODEL_PLATFORM_MAP", '{"fast": {"upstream": "glm-4.5-air"}}')
+    assert main(["check", "--port", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "the configuration is valid",
+        "",
+        "listen: 127.0.0.1:1",
+        "models:",
+        "  glm-5.3 -> zai:glm-5.3 at https://api.z.ai/api/paas/v4/chat/completions",
+        "    if unavailable: fast",
+        "  fast -> zai:glm-4.5-air at https://api.z.ai/api/paas/v4/chat/completions",
+        "credentials:",
+        "  zai/team  sha256:ba7816bf, weight 3, max_in_flight 9  # platforms (ztoapi.toml line 2)",
+        "client keys:",
+        "  default  sha256:ba7816bf  # DEFAULT_KEY (environment)",
+        "set:",
+        '  fallbacks.glm-5.3 = ["fast"]  # fallbacks (ztoapi.toml line 1)',
+        '  default_key = "sha256:ba7816bf"  # DEFAULT_KEY (environment)',
+        "  server.port = 1  # --port (command line)",
+    ]
 
 
 def test_check_gives_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +108,7 @@ def test_all_errors_are_printed_at_once_on_standard_error(
 def test_another_file_may_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ztoapi.toml").write_text("model_name = 'not this'\n")
     (tmp_path / "other.toml").write_text("model_name = 'this'\n")
-    assert main(["check", "--config", "other.toml"]) == 0
+    assert main(["check", "--all", "--config", "other.toml"]) == 0
     assert 'model_name = "this"  # model_name (other.toml line 1)' in capsys.readouterr().out
 
 

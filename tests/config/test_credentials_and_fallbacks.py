@@ -58,7 +58,7 @@ def test_check_shows_credentials_without_their_tokens(
 ) -> None:
     (tmp_path / "ztoapi.toml").write_text(FULL)
     monkeypatch.chdir(tmp_path)
-    assert main(["check"]) == 0
+    assert main(["check", "--all"]) == 0
     text = capsys.readouterr().out
     assert '"name": "team-a", "token": "***", "weight": 3.0, "max_in_flight": 100' in text
     assert 'fallbacks.glm-4.6 = ["glm-4.5", "glm-4.5-air"]' in text

@@ -59,7 +59,7 @@ def test_no_command_shows_a_secret(
         monkeypatch.setenv(name, value)
     (tmp_path / ".env").write_text(f"OPENAI_TOKEN={CANARY}\n")
     (tmp_path / "ztoapi.toml").write_text(f"zai_tokens=['{CANARY}']\nopenai_upstream_url='http://127.0.0.1:1'\n")
-    for command in (["check"], ["check", "--json"], ["models"], ["models", "--json"]):
+    for command in (["check"], ["check", "--all"], ["check", "--json"], ["models"], ["models", "--json"]):
         assert main(command) == 0
     shown = capsys.readouterr()
     assert '"***"' in shown.out

@@ -185,7 +185,7 @@ def test_a_broken_file_is_reported_and_left_alone(
 def test_check_covers_the_key_file(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["keys", "create", "--name", "alice", "--models", "glm-4.6"])
     capsys.readouterr()
-    assert main(["check"]) == 0
+    assert main(["check", "--all"]) == 0
     shown = capsys.readouterr().out
     assert f'key_file = "{path}"  # ZTOAPI_KEY_FILE (environment)' in shown
     assert f'keys.alice.models = ["glm-4.6"]  # alice ({path})' in shown

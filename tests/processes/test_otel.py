@@ -189,13 +189,23 @@ def test_a_collector_that_is_away_stops_no_request(simulator: Stack) -> None:
         stop(process)
 
 
-def test_without_opentelemetry_the_error_names_the_package(simulator: Stack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_without_opentelemetry_only_an_own_setting_is_an_error(simulator: Stack, tmp_path: Path, own: bool) -> None:
+    """The variable is set for all programs of a host."""
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['opentelemetry'] = None")
+    (tmp_path / "own.toml").write_text("otlp_endpoint = 'http://127.0.0.1:1'")
     path = f"{tmp_path}:{Path(__file__).parents[2]}"
-    process = tracing(simulator, "http://127.0.0.1:1", PYTHONPATH=path)
-    assert process.wait() == 2
-    assert "pip install 'ztoapi[otel]'" in process.wait_for_output(r"(?s)(.+)")
-    process.__exit__(None, None, None)
+    arguments = ("--config", str(tmp_path / "own.toml")) if own else ()
+    process = gateway(
+        simulator, *arguments, OTEL_EXPORTER_OTLP_ENDPOINT="" if own else "http://127.0.0.1:1", PYTHONPATH=path
+    )
+    try:
+        if own:
+            assert process.wait() == 2
+        assert process.wait_for_output(r"(pip install 'ztoapi\[otel\]')")
+        assert own or process.wait_for_output(r"on http://127\.0\.0\.1:(\d+)")
+    finally:
+        process.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -1,41 +1,111 @@
-"""``ztoapi check``: validates the configuration, and prints each effective value with its source.
+"""``ztoapi check``: validates the configuration, and prints the values that are set, with their sources.
 
 It imports the gateway, which takes most of its time: an upgrade relies on it to find a version that is not complete
 (:mod:`ztoapi.server.upgrade`).
 """
 
 import argparse
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ztoapi.cli.options import load_config
-from ztoapi.cli.serve import check_packages
-from ztoapi.config.model import Secret
+from ztoapi.cli.options import host_fault, load_config
+from ztoapi.cli.serve import available
+from ztoapi.config.listen import listen_addresses
+from ztoapi.config.load import Loaded
+from ztoapi.config.model import Config, Credential, Secret
 
-__all__ = ["run"]
+__all__ = ["fingerprint", "run"]
 
 _NAMED = {"platforms": "id", "routes": "public", "keys": "name"}
 """Lists whose entries have a name, with the field of the name; ``Loaded.sources`` uses it in paths."""
+_DIGITS = 8
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the effective configuration; returns 0. Raises ConfigError with all problems."""
-    loaded = load_config(args)
-    check_packages(loaded.config)
-    config: dict[str, object] = msgspec.to_builtins(loaded.config, enc_hook=_mask)
-    values = dict(_rows(config))
+    """Prints the verdict, the warnings and the configuration; returns 0. Raises ConfigError with all problems."""
+    loaded = available(load_config(args))
+    warnings = [*loaded.config.warnings, *_host_warning(loaded)]
     if args.json:
-        sources = {path: _source(path, loaded.sources) for path in values}
-        print(json.dumps({"config": config, "sources": sources}, indent=2))
+        config: dict[str, object] = msgspec.to_builtins(loaded.config, enc_hook=_mask)
+        sources = {path: _source(path, loaded.sources) for path, _ in _rows(config)}
+        print(json.dumps({"config": config | {"warnings": warnings}, "sources": sources}, indent=2))
         return 0
-    for path, value in values.items():
-        print(f"{path} = {json.dumps(value)}  # {_source(path, loaded.sources)}")
-    for warning in loaded.config.warnings:
-        print(f"warning: {warning}")
     print("the configuration is valid")
+    for warning in warnings:
+        print(f"warning: {warning}")
+    print("\n".join(_every_value(loaded) if args.all else _summary(loaded)))
     return 0
+
+
+def fingerprint(secret: Secret) -> str:
+    """Returns the first digits of a secret's hash, which identify it to a reader that has it."""
+    return f"sha256:{hashlib.sha256(secret.encode()).hexdigest()[:_DIGITS]}"
+
+
+def _host_warning(loaded: Loaded) -> Iterator[str]:
+    """Yields a warning if this host does not have the address to listen on: the gateway may run on another one."""
+    server = loaded.config.server
+    if not server.listen and server.fd is None and (fault := host_fault(server.host)) is not None:
+        yield f"{loaded.sources.get('server.host', 'server.host')}: {server.host}: {fault}"
+
+
+def _every_value(loaded: Loaded) -> Iterator[str]:
+    for path, value in _rows(msgspec.to_builtins(loaded.config, enc_hook=_mask)):
+        yield f"{path} = {json.dumps(value)}  # {_source(path, loaded.sources)}"
+
+
+def _summary(loaded: Loaded) -> Iterator[str]:
+    """Yields the addresses, the destination of each model, the credentials, the keys, and the values that are set."""
+    config = loaded.config
+    yield f"\nlisten: {', '.join(map(str, listen_addresses(config.server)))}"
+    yield from _models(config)
+    yield "credentials:"
+    for platform in config.platforms:
+        source = _source(f"platforms.{platform.id}.credentials", loaded.sources)
+        for credential in platform.credentials:
+            yield f"  {platform.id}/{credential.name}  {', '.join(_properties(credential))}  # {source}"
+        if not platform.credentials:
+            yield f"  {platform.id}: none"
+    yield from _keys(loaded)
+    yield "set:"
+    for path, value in _rows(msgspec.to_builtins(config, enc_hook=fingerprint)):
+        if path.partition(".")[0] not in _NAMED and (source := _source(path, loaded.sources)) != "default":
+            yield f"  {path} = {json.dumps(value)}  # {source}"
+
+
+def _properties(credential: Credential) -> Iterator[str]:
+    yield "no token" if credential.token is None else fingerprint(credential.token)
+    if credential.weight != 1:
+        yield f"weight {credential.weight:g}"
+    if credential.max_in_flight is not None:
+        yield f"max_in_flight {credential.max_in_flight}"
+    for model, cap in credential.max_in_flight_per_model.items():
+        yield f"max_in_flight of {model} {cap}"
+
+
+def _models(config: Config) -> Iterator[str]:
+    urls = {platform.id: platform.chat_url for platform in config.platforms}
+    yield "models:"
+    for route in config.routes:
+        yield f"  {route.public} -> {route.platform}:{route.upstream} at {urls.get(route.platform)}"
+        for other in config.fallbacks.get(route.public.lower(), ()):
+            yield f"    if unavailable: {other}"
+
+
+def _keys(loaded: Loaded) -> Iterator[str]:
+    config = loaded.config
+    clients = [] if config.default_key is None else [("default", config.default_key)]
+    clients += [(f"api-key-{number}", key) for number, key in enumerate(config.api_keys, 1)]
+    yield "client keys:" if clients or config.keys else "client keys: none, so only this host is served"
+    for name, key in clients:
+        source = _source("default_key" if name == "default" else "api_keys", loaded.sources)
+        yield f"  {name}  {fingerprint(key)}  # {source}"
+    for entry in config.keys:
+        source = _source(f"keys.{entry.name}", loaded.sources)
+        yield f"  {entry.name}  {'revoked' if entry.revoked else entry.id}  # {source}"
 
 
 def _mask(value: object) -> str:
@@ -43,7 +113,7 @@ def _mask(value: object) -> str:
     return "***"
 
 
-def _rows(config: dict[str, object]) -> Iterator[tuple[str, object]]:
+def _rows(config: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Yields each value with its path."""
     for name, value in config.items():
         if name in _NAMED:

@@ -20,7 +20,7 @@ from ztoapi.clients.table import ClientDescription, clients, isolated_settings, 
 from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.model import Config, ModelFacts
 from ztoapi.config.routes import RouteTable
-from ztoapi.config.sources import did_you_mean
+from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.values import secret_fault
 from ztoapi.errors import ConfigError
 

@@ -284,7 +284,7 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         "run the simulator and a gateway in front of it", _add_demo_arguments, ("demo", "demo --port 9191 --ttft-ms 20")
     ),
     "check": _Command(
-        "validate the configuration and print it with secrets masked",
+        "validate the configuration and print the values that are set",
         _add_check_arguments,
         ("check", "check --all --config ztoapi.toml"),
     ),

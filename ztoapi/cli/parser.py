@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NoReturn
 
+from ztoapi.config.spelling import did_you_mean
+
 __all__ = ["CommandParser", "HelpFormatter"]
 
 _MAX_COLUMNS: Final = 110
@@ -54,8 +56,6 @@ class CommandParser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
-            from ztoapi.config.sources import did_you_mean
-
             choices = list(map(str, action.choices))
             hint = did_you_mean(str(value), choices)
             raise argparse.ArgumentError(action, f"unknown {value!r}{hint}; must be one of {', '.join(choices)}")
@@ -81,6 +81,4 @@ class CommandParser(argparse.ArgumentParser):
         for word in words:
             name = word.partition("=")[0]
             if name.startswith("--") and len(name) > 2 and not any(flag.startswith(name) for flag in flags):
-                from ztoapi.config.sources import did_you_mean
-
                 self.error(f"unknown arguments: {name}{did_you_mean(name, flags)}")

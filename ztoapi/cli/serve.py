@@ -47,7 +47,7 @@ from ztoapi.wire.address import authority
 if TYPE_CHECKING:
     from ztoapi.telemetry.tracing import SpanTracer
 
-__all__ = ["check_packages", "run", "set_up_logging"]
+__all__ = ["available", "run", "set_up_logging"]
 
 _log = logging.getLogger(__name__)
 _OTHER_FILES = 100
@@ -56,6 +56,8 @@ _MORE_WORKERS = 4
 """Workers beyond the configured ones: those that SIGTTIN adds, and those of a later configuration."""
 _FIRST_SYSTEMD_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""
+_SHARED_OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT (environment)"
+"""The source of a collector that other programs on the host use too."""
 _AUTO = "auto"
 """The value of history_file for the default directory."""
 
@@ -107,7 +109,7 @@ class Gateway:
 
     def __init__(self, args: argparse.Namespace, kept: Kept | None = None) -> None:
         self._args = args
-        loaded = load_config(args, host_fault=host_fault)
+        loaded = available(load_config(args, host_fault=host_fault))
         config = loaded.config
         self._messages = set_up_logging(debug=config.debug)
         self._warn(config)
@@ -115,7 +117,6 @@ class Gateway:
             [] if kept is None else [Listeners.adopt(kept.addresses, kept.listeners, backlog=config.server.backlog)]
         )
         sink = _make_sink(loaded)
-        check_packages(config)
         self._listen(loaded)
         self.slots = 2 * (config.server.workers + _MORE_WORKERS)
         """Twice, because a worker and its successor may be alive together."""
@@ -223,7 +224,7 @@ class Gateway:
 
     def reload(self) -> Reloaded:
         try:
-            return self._reload(load_config(self._args, host_fault=host_fault))
+            return self._reload(available(load_config(self._args, host_fault=host_fault)))
         except ConfigError as error:
             problems = list(error.problems)
         except OSError as error:
@@ -253,7 +254,6 @@ class Gateway:
         if 2 * new.server.workers > self.slots:
             problem = f"{new.server.workers} workers are more than {self.slots // 2}: this needs a restart"
             raise ConfigError((f"{loaded.sources.get('server.workers', 'server.workers')}: {problem}",))
-        check_packages(new)
         sink = state.sink if new.access_log == old.access_log else _make_sink(loaded)
         limits = make_shared_limits(new, self.slots, state.limits.memory)
         history = state.history
@@ -372,10 +372,22 @@ def _same_slots(kept: Kept | None, slots: int) -> KeptLimits | None:
     return kept.limits if kept is not None and kept.limits.slots == slots else None
 
 
-def check_packages(config: Config) -> None:
-    """Raises ConfigError if an optional package is needed and not installed: once, before the workers start."""
-    if config.otlp_endpoint is not None:
+def available(loaded: Loaded) -> Loaded:
+    """Returns the configuration without the traces of a collector that only the process environment names, which is set
+    for other programs too, if the optional package is not installed. Called once, before the workers start. Raises
+    ConfigError if the gateway's own configuration requires the package."""
+    if loaded.config.otlp_endpoint is None:
+        return loaded
+    try:
         _tracer_class()
+    except ConfigError as error:
+        source = loaded.sources["otlp_endpoint"]
+        if source != _SHARED_OTLP:
+            raise
+        warnings = (*loaded.config.warnings, f"{source}: no traces: {error.problems[0].partition(': ')[2]}")
+        config = msgspec.structs.replace(loaded.config, otlp_endpoint=None, warnings=warnings)
+        return loaded._replace(config=config)
+    return loaded
 
 
 def _tracer_class() -> "type[SpanTracer]":

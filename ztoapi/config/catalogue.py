@@ -16,7 +16,8 @@ import msgspec
 
 from ztoapi.config.model import ModelFacts
 from ztoapi.config.options import options_of
-from ztoapi.config.sources import Problems, Sources, did_you_mean
+from ztoapi.config.sources import Problems, Sources
+from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.values import convert
 from ztoapi.dialects.capabilities import EFFORTS, ModelCapabilities
 from ztoapi.dialects.registry import DIALECTS, DialectName

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 from ztoapi.config.endpoints import KINDS
 from ztoapi.config.model import Credential, PlatformTable, Secret
 from ztoapi.config.options import Declared, options_of
-from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
-from ztoapi.config.values import convert_number, read_json_object, read_list, secret_fault
+from ztoapi.config.sources import Problems, Setting, Sources
+from ztoapi.config.spelling import did_you_mean
+from ztoapi.config.values import convert_number, read_json_object, read_list, token_fault
 from ztoapi.dialects.registry import DIALECTS
 
 __all__ = ["Credentials"]
@@ -111,7 +112,7 @@ class Credentials:
         if not isinstance(token, str) or not token:
             self._add(f"{path}.token", "required: the whole token, in quotes")
             return None
-        if (fault := secret_fault(token)) is not None:
+        if (fault := token_fault(token)) is not None:
             self._add(f"{path}.token", fault)
             return None
         weight = self._number(f"{path}.weight", entry.get("weight", 1.0), self._options["weight"])
@@ -155,7 +156,7 @@ class Credentials:
             if setting is None:
                 continue
             tokens = read_list(setting, self._problems)
-            for fault in filter(None, map(secret_fault, tokens)):
+            for fault in filter(None, map(token_fault, tokens)):
                 self._problems.add(setting.where, f"a token {fault}")
             self._sources.used(f"platforms.{name}.credentials", setting)
             values += tokens

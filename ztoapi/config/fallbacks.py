@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from ztoapi.config.model import ModelRoute
-from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
+from ztoapi.config.sources import Problems, Setting, Sources
+from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.values import read_json_object
 
 __all__ = ["read_fallbacks"]

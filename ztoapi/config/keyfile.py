@@ -27,7 +27,8 @@ from typing import Final
 
 from ztoapi.config.model import ClientKey, Secret, TrafficLimits
 from ztoapi.config.options import options_of
-from ztoapi.config.sources import Problems, Setting, did_you_mean
+from ztoapi.config.sources import Problems, Setting
+from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.tomlfile import line_numbers
 from ztoapi.config.values import convert, read_list
 from ztoapi.errors import ConfigError

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ztoapi.config import redis_url
+from ztoapi.config.advice import advice
 from ztoapi.config.catalogue import read_models
 from ztoapi.config.certificates import tls_fault
 from ztoapi.config.host import usable_cores
@@ -28,7 +29,7 @@ from ztoapi.config.model import (
 from ztoapi.config.options import Declared, config_options
 from ztoapi.config.platforms import read_platforms
 from ztoapi.config.sources import Problems, Setting, Sources, read_sources
-from ztoapi.config.values import convert, read_text, secret_fault
+from ztoapi.config.values import convert, is_placeholder, read_text, secret_fault
 from ztoapi.errors import ConfigError
 from ztoapi.wire.address import read_network
 
@@ -39,26 +40,8 @@ _BY_PLATFORMS: Final = frozenset(("model_name", "fallbacks", *PlatformSettings._
 """Options that ``platforms.py`` reads."""
 _BY_CATALOGUE: Final = frozenset(("models",))
 """Options that ``catalogue.py`` reads."""
-_PLACEHOLDERS: Final = frozenset(
-    (
-        "sk-your-key",
-        "sk-your-key-here",
-        "sk-your-api-key",
-        "sk-your-api-key-here",
-        "your-key",
-        "your-key-here",
-        "your-api-key",
-        "your-api-key-here",
-        "a-key-for-your-clients",
-        "changeme",
-        "change-me",
-        "sk-xxx",
-        "sk-123456",
-        "123456",
-        "admin123",
-    )
-)
-"""Keys of published examples, which an attacker tries first."""
+_PUBLISHED: Final = frozenset(("a-key-for-your-clients", "sk-123456", "123456", "admin123"))
+"""Client keys of published examples, which an attacker tries first."""
 
 
 class Loaded(NamedTuple):
@@ -101,6 +84,7 @@ def load(
     problems = Problems()
     sources = read_sources(arguments, environ=environ, directory=directory, config_file=config_file, problems=problems)
     sources.check_names(problems)
+    sources.check_references(problems)
     values = _Values(_read_tables(sources, problems), sources, problems, [*sources.warnings], directory)
     top, server = values.tables[""], ServerConfig(**values.tables["server"])
     upstream = UpstreamConfig(**values.tables["upstream"])
@@ -117,6 +101,7 @@ def load(
     models = read_models(sources, problems)
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
+    values.warnings.extend(advice(routing, upstream, sources.origins(), environ))
     config = Config(
         server=server,
         upstream=upstream,
@@ -332,7 +317,7 @@ def _single(top: Mapping[str, Any], name: str) -> tuple[Secret, ...]:
 def _check_key(key: str, where: str, values: _Values, exposed: Listen | None) -> None:
     for fault in filter(None, map(secret_fault, key.split("|"))):
         values.problems.add(where, fault)
-    if any(part.strip().lower().replace("_", "-") in _PLACEHOLDERS for part in key.split("|")):
+    if any(part.strip().lower() in _PUBLISHED or is_placeholder(part.strip()) for part in key.split("|")):
         if exposed is None:
             warning = f"{where}: this key is published in examples; replace it before others can connect"
             if warning not in values.warnings:

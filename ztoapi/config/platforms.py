@@ -14,7 +14,8 @@ from ztoapi.config.model import Config, Credential, ModelRoute, Platform
 from ztoapi.config.native import native_urls
 from ztoapi.config.passthrough import PassthroughPaths
 from ztoapi.config.routes import read_routes
-from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
+from ztoapi.config.sources import Problems, Setting, Sources
+from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.values import read_text
 from ztoapi.dialects.registry import DIALECTS
 

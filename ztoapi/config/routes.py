@@ -5,7 +5,8 @@ from typing import Final
 
 from ztoapi.config.endpoints import KINDS
 from ztoapi.config.model import Config, ModelRoute, RouteSettings
-from ztoapi.config.sources import Problems, Setting, Sources, did_you_mean
+from ztoapi.config.sources import Problems, Setting, Sources
+from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.values import read_json_object
 from ztoapi.dialects.registry import DIALECTS
 

@@ -4,17 +4,17 @@
 operator sees all of them at once.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ztoapi.config import dotenv, tomlfile
 from ztoapi.config.exposed_files import exposed_files
 from ztoapi.config.options import Declared, config_options
+from ztoapi.config.spelling import did_you_mean, misspelt
 
-__all__ = ["Problems", "Setting", "Sources", "did_you_mean", "read_sources"]
+__all__ = ["Problems", "Setting", "Sources", "read_sources"]
 
 _ENV_FILES: Final = (".env.local", ".env")
 # Kubernetes sets these in every pod for a service named ztoapi (enableServiceLinks); they are not options.
@@ -23,6 +23,9 @@ _SERVICE_LINK = re.compile(
     r"ZTOAPI_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _SERVICE_LINK_PORT = re.compile(r"(tcp|udp|sctp)://.*")
+_KIND_OF_COMPUTER = re.compile(r"\w+-(\w+-)?(linux|darwin|apple|mingw|w64)[\w.-]*")
+"""The value of HOST that conda's compilers set, such as x86_64-conda-linux-gnu or arm64-apple-darwin20.0.0."""
+_REFERENCE = re.compile(r"\$\{[A-Za-z_]\w*")
 
 
 class Setting(NamedTuple):
@@ -105,24 +108,47 @@ class Sources:
         return {path: ", ".join(dict.fromkeys(where)) for path, where in self._origins.items()}
 
     def check_names(self, problems: Problems) -> None:
-        """Reports TOML keys and ZTOAPI_ variables that do not exist."""
+        """Reports TOML keys and ZTOAPI_ variables that do not exist, and names in the ``.env`` files that misspell a
+        variable: a file with a misspelt key would leave the gateway without one."""
         for key, setting in self._toml.items():
             if key in self._tables:
                 problems.add(setting.where, f"must be a table: write [{key}] and its options below")
             elif key not in self._options:
                 problems.add(setting.where, f"unknown option{did_you_mean(key, [*self._options, *self._tables])}")
-        own = {name for option in self._options.values() for name in option.variables if name.startswith("ZTOAPI_")}
-        for layer in self._layers:
+        known = {name for option in self._options.values() for name in option.variables}
+        own = {name for name in known if name.startswith("ZTOAPI_")}
+        for number, layer in enumerate(self._layers):
             for name, setting in layer.items():
-                if name.startswith("ZTOAPI_") and name not in own:
+                if name in known:
+                    continue
+                if name.startswith("ZTOAPI_"):
                     problems.add(setting.where, f"unknown option{did_you_mean(name, own, after='ZTOAPI_')}")
+                elif number > 0 and (meant := misspelt(name, known)) is not None:
+                    problems.add(setting.where, f"unknown option; did you mean {meant}?")
+
+    def check_references(self, problems: Problems) -> None:
+        """Reports values that refer to a variable: no source expands ``${NAME}``."""
+        known = {name for option in self._options.values() for name in option.variables}
+        for layer in (*self._layers, self._toml):
+            for name, setting in layer.items():
+                if name not in known and layer is not self._toml:
+                    continue
+                for path, text in _texts(name, setting.value):
+                    if (reference := _REFERENCE.search(text)) is not None:
+                        where = setting.part(path).where if layer is self._toml else setting.where
+                        problems.add(where, f"{reference[0]}}} is not expanded: write the value itself")
 
 
-def did_you_mean(name: str, candidates: Iterable[str], after: str = "") -> str:
-    """Returns a hint at the candidate most similar to ``name``, or nothing; the prefix ``after`` is not compared."""
-    rest = {candidate.removeprefix(after): candidate for candidate in sorted(candidates)}
-    close = difflib.get_close_matches(name.removeprefix(after), rest, 1)
-    return f"; did you mean {rest[close[0]]}?" if close else ""
+def _texts(path: str, value: object) -> Iterator[tuple[str, str]]:
+    """Yields the strings in a value with their dotted paths."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, list):
+        for number, part in enumerate(value, 1):
+            yield from _texts(f"{path}[{number}]" if isinstance(part, dict) else path, part)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _texts(f"{path}.{key}", part)
 
 
 def read_sources(
@@ -143,7 +169,7 @@ def read_sources(
     toml = _read_toml(directory, config_file, _tables(options), problems)
     files[config_file or directory / "ztoapi.toml"] = toml
     values = {path: {name: setting.value for name, setting in found.items()} for path, found in files.items()}
-    return Sources(options, arguments, layers, toml, list(exposed_files(options, values)))
+    return Sources(options, arguments, layers, toml, [*exposed_files(options, values), *_ignored(environ)])
 
 
 def _tables(options: Iterable[Declared]) -> frozenset[str]:
@@ -155,7 +181,19 @@ def _is_setting(name: str, value: str) -> bool:
         _SERVICE_LINK.fullmatch(name) or (name.endswith("_PORT") and _SERVICE_LINK_PORT.fullmatch(value))
     ):
         return False
+    if name == "HOST" and _KIND_OF_COMPUTER.fullmatch(value):
+        return False
     return bool(value.strip())
+
+
+def _ignored(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yields warnings about variables that other programs have set, and that are not options."""
+    host = environ.get("HOST", "")
+    if _KIND_OF_COMPUTER.fullmatch(host):
+        yield (
+            f"HOST (environment): {host} is a kind of computer (conda sets it), not an address, and is ignored: choose "
+            "the address to listen on with --host or ZTOAPI_HOST"
+        )
 
 
 def _read_dotenv(path: Path, problems: Problems) -> dict[str, Setting]:

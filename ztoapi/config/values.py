@@ -10,13 +10,27 @@ from ztoapi.config.model import Secret
 from ztoapi.config.options import Declared, literals
 from ztoapi.config.sources import Problems, Setting
 
-__all__ = ["convert", "convert_number", "read_json_object", "read_list", "read_text", "secret_fault", "split_list"]
+__all__ = [
+    "convert",
+    "convert_number",
+    "is_placeholder",
+    "read_json_object",
+    "read_list",
+    "read_text",
+    "secret_fault",
+    "split_list",
+    "token_fault",
+]
 
 _TRUE: Final = frozenset(("true", "1", "yes", "on"))
 _FALSE: Final = frozenset(("false", "0", "no", "off"))
 _QUOTES: Final = ("'", '"', "`")
 _QUOTED: Final = "must not have quotes around it, which `docker run --env-file` passes on: write it without them"
 _SCHEME: Final = "bearer "
+_PLACEHOLDER: Final = re.compile(
+    r"(?:sk[-_])?(?:(?:your|insert|paste|replace)[-_.].*|change[-_]?me.*|.*[-_]here|[.x*]{3,}|todo)|<.*>", re.IGNORECASE
+)
+"""The words of examples in place of a token, and a masked token."""
 
 
 def convert(setting: Setting, option: Declared, problems: Problems) -> object:
@@ -78,6 +92,18 @@ def secret_fault(text: str) -> str | None:
     if not text.isascii() or not text.isprintable() or " " in text:
         return "must be printable ASCII without blanks, because a header field carries it"
     return None
+
+
+def is_placeholder(text: str) -> bool:
+    """Returns whether ``text`` stands for a token in an example."""
+    return _PLACEHOLDER.fullmatch(text) is not None
+
+
+def token_fault(text: str) -> str | None:
+    """Returns the reason why ``text`` cannot be a token for an upstream; None for one that can."""
+    if is_placeholder(text):
+        return "is the placeholder of an example: set your own, of Z.ai from https://z.ai/manage-apikey/apikey-list"
+    return secret_fault(text)
 
 
 def read_list(setting: Setting, problems: Problems, *, separator: str = "|") -> tuple[str, ...]:

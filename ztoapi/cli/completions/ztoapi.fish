@@ -124,7 +124,7 @@ complete -c ztoapi -n '_shtab_ztoapi_using demo' -l ttft-ms -x -d 'time to the f
 complete -c ztoapi -n '_shtab_ztoapi_using demo' -l itl-ms -x -d 'time between tokens [default: 20]'
 complete -c ztoapi -n '_shtab_ztoapi_using demo' -l tokens -x -d 'tokens in a response [default: 32]'
 complete -c ztoapi -n '_shtab_ztoapi_using demo' -l events-per-write -x -d 'events in one write [default: 1]'
-complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a check -d 'Validate the configuration and print it with secrets masked.'
+complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a check -d 'Validate the configuration and print the values that are set.'
 complete -c ztoapi -n '_shtab_ztoapi_using check' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using check' -l all -d 'print every value with its source, defaults too'
 complete -c ztoapi -n '_shtab_ztoapi_using check' -l json -d 'print JSON'

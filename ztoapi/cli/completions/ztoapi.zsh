@@ -11,7 +11,7 @@
 _shtab_ztoapi_commands() {
   local _commands=(
     bench:'Measure the latency that a running gateway adds to its upstream.'
-    check:'Validate the configuration and print it with secrets masked.'
+    check:'Validate the configuration and print the values that are set.'
     completion:'Print the completions for a shell.'
     connect:'Print the settings of a client, such as claude or codex, or start it.'
     credentials:'Show the upstream credentials of a running gateway, or reset them.'
