@@ -6,9 +6,14 @@ The field gives the name, the type and the default. ``config/options.py`` derive
 the environment variables, the flag, the error message, the documentation and the JSON Schema.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-__all__ = ["Bytes", "Flag", "Option", "Range", "Seconds", "SecondsOrZero"]
+__all__ = ["AMOUNT_PATTERN", "TOKENS", "Bytes", "Flag", "Option", "Range", "Seconds", "SecondsOrZero"]
+
+
+TOKENS: Final = "tokens"
+"""The unit of whole numbers that may be written with a suffix: 5k, 1.5M."""
+AMOUNT_PATTERN: Final = r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([kKmMbB])"
 
 
 class Range(NamedTuple):

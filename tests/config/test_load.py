@@ -12,6 +12,36 @@ from ztoapi.config.options import config_options
 from ztoapi.errors import ConfigError
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("5000", 5000), ('"5000"', 5000), ('"5k"', 5000), ('"5K"', 5000), ('" 2M "', 2_000_000), ('"1.5m"', 1_500_000),
+        ('"0.001M"', 1000), ('"0.1B"', 100_000_000), ("5_000", 5000),
+    ],
+)  # fmt: skip
+def test_a_number_of_tokens_may_have_a_suffix(tmp_path: Path, written: str, value: int) -> None:
+    (tmp_path / "ztoapi.toml").write_text(f"[limits.key]\ntokens_per_minute = {written}\n")
+    assert loaded(tmp_path).config.limits.key.tokens_per_minute == value
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["'k'", "'0k'", "'1.0001k'", "'5 k'", "'5kk'", "'-5k'", "'1e3k'", "'5T'", "'101M'", "5.0", "'9B'", "true"],
+)
+def test_an_amount_that_is_no_number_of_tokens(tmp_path: Path, written: str) -> None:
+    (tmp_path / "ztoapi.toml").write_text(f"[limits.key]\ntokens_per_minute = {written}\n")
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path)
+    assert "must be a whole number from 1 to 100000000, also with k, M or B: 5k, 1.5M" in str(caught.value.problems)
+
+
+@pytest.mark.parametrize("option", ["requests_per_minute", "max_concurrency"])
+def test_other_numbers_have_no_suffix(tmp_path: Path, option: str) -> None:
+    (tmp_path / "ztoapi.toml").write_text(f"[limits.key]\n{option} = '5k'\n")
+    with pytest.raises(ConfigError):
+        loaded(tmp_path)
+
+
 def test_nothing_configured_is_the_official_general_endpoint_on_loopback(tmp_path: Path) -> None:
     config = loaded(tmp_path).config
     assert (config.server.host, config.server.port, config.server.workers) == ("127.0.0.1", 9090, 1)

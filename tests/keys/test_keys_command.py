@@ -126,9 +126,91 @@ def test_the_list_gives_json_without_hashes(capsys: pytest.CaptureFixture[str]) 
             "state": "active",
             "models": None,
             "expires": None,
+            "priority": "normal",
             "limits": {"requests_per_second": 5},
         }
     ]
+
+
+def test_a_key_is_created_by_its_name(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create", "alice", "--tokens-per-minute", "1.5M"]) == 0
+    assert main(["keys", "create", "--priority", "high", "bob"]) == 0
+    assert list(read(path)) == ["alice", "bob"]
+    assert read(path)["alice"].limits == TrafficLimits(tokens_per_minute=1_500_000)
+    capsys.readouterr()
+    assert main(["keys", "create", "a b"]) == 2
+    assert "NAME (command line): must be 1 to 64 letters" in capsys.readouterr().err
+    assert main(["keys", "create", "alice"]) == 2
+    assert "NAME: alice is the name of an active key" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["keys", "create", "carol", "--name", "dave"])
+    assert list(read(path)) == ["alice", "bob"]
+
+
+def test_a_key_is_rotated_in_place(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "alice@example.com"
+    main(["keys", "create", "first"])
+    main(
+        ["keys", "create", name, "--models", "glm-4.6", "--expires", "1d", "--burst", "2", "--requests-per-minute", "9"]
+    )
+    main(["keys", "create", "last"])
+    first, old, last = capsys.readouterr().out.splitlines()
+    path.write_text(path.read_text().replace(f'["{name}"]', f'# the owner\n["{name}"]  # a comment'))
+    before = path.read_text().splitlines()
+    assert main(["keys", "rotate", name]) == 0
+    shown = capsys.readouterr()
+    (new,) = shown.out.splitlines()
+    assert new not in shown.err + path.read_text()
+    changed = [line for line in path.read_text().splitlines() if line not in before]
+    assert [line.partition(" ")[0] for line in changed] == ["id", "hash"]
+    assert len(path.read_text().splitlines()) == len(before)
+    keys = KeyRing(load({}, environ=os.environ, directory=Path.cwd()).config)
+    assert [key and key.name for key in (keys.find(text.encode()) for text in (first, old, new, last))] == [
+        "first", None, name, "last",
+    ]  # fmt: skip
+    assert read(path)[name].models == ("glm-4.6",)
+
+
+@pytest.mark.parametrize("action", ["rotate", "show", "revoke"])
+def test_a_key_that_does_not_exist(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "alice"])
+    assert main(["keys", action, "alcie"]) == 2
+    assert "no key of this name" in (message := capsys.readouterr().err)
+    assert "did you mean alice?" in message
+
+
+def test_a_revoked_key_is_not_rotated(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "alice"])
+    main(["keys", "revoke", "alice"])
+    text = path.read_text()
+    assert main(["keys", "rotate", "alice"]) == 2
+    assert "NAME: alice is revoked: create a key of another name" in capsys.readouterr().err
+    assert path.read_text() == text
+
+
+def test_a_table_of_another_form_is_not_rotated(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "alice"])
+    _, id, hash = path.read_text().splitlines()
+    path.write_text(f"alice = {{ {id}, {hash} }}\n")
+    text = path.read_text()
+    assert main(["keys", "rotate", "alice"]) == 2
+    assert "edit it by hand" in capsys.readouterr().err
+    assert path.read_text() == text
+
+
+def test_one_key_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["keys", "create", "alice", "--tokens-per-minute", "5k", "--priority", "high", "--expires", "1d"])
+    main(["keys", "create", "bob"])
+    id = capsys.readouterr().out[7:19]
+    assert main(["keys", "show", "alice"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["FIELD", "VALUE"], ["NAME", "alice"], ["ID", id], ["STATE", "active"], ["MODELS", "all"],
+        ["EXPIRES", "2026-11-24T12:00:00+00:00"], ["PRIORITY", "high"], ["tokens_per_minute", "5000"],
+    ]  # fmt: skip
+    main(["keys", "list", "--json"])
+    first, _ = json.loads(capsys.readouterr().out)
+    assert main(["keys", "show", "alice", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
 
 
 def test_a_key_is_revoked_by_its_name(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

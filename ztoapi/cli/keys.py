@@ -1,4 +1,4 @@
-"""``ztoapi keys``: creates, lists and revokes the client keys of the key file."""
+"""``ztoapi keys``: creates, shows, rotates and revokes the client keys of the key file."""
 
 import argparse
 import datetime
@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,15 +15,17 @@ import msgspec
 from ztoapi.cli.table import print_table
 from ztoapi.config.keyfile import (
     add_key,
+    find_key,
     read_expiry,
     read_key_file,
     read_limits,
     read_models,
     read_name,
     read_priority,
+    replace_key,
     revoke_key,
 )
-from ztoapi.config.keys import new_key
+from ztoapi.config.keys import NewKey, new_key
 from ztoapi.config.load import find_key_file
 from ztoapi.config.model import ClientKey
 from ztoapi.config.sources import Problems, Setting
@@ -32,7 +34,7 @@ from ztoapi.server.context import ServerContext
 
 __all__ = ["run"]
 
-_RELOAD: Final = "Run `kill -HUP <pid>` to load it in a running gateway."
+_WATCHED: Final = "A running gateway loads it within 2 seconds."
 _HEADINGS: Final = ("NAME", "ID", "STATE", "MODELS", "EXPIRES", "LIMITS")
 _TIME_FROM_NOW = re.compile(r"([0-9]{1,4})([hdw])")
 _HOURS: Final = {"h": 1, "d": 24, "w": 168}
@@ -58,6 +60,10 @@ def _act(args: argparse.Namespace, path: Path, where: str) -> None:
         _create(args, path, now)
     elif args.action == "list":
         _list(args, keys, now)
+    elif args.action == "show":
+        _show(args, find_key(path, keys, args.name), now)
+    elif args.action == "rotate":
+        _rotate(args, path)
     else:
         _revoke(args, path)
 
@@ -75,11 +81,12 @@ def _read(path: Path, where: str) -> Sequence[ClientKey]:
 def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> None:
     problems = Problems()
     settings = {
-        name: Setting(value, f"--{name.replace('_', '-')}", "command line")
-        for name, value in vars(args).items()
+        option: Setting(value, f"--{option.replace('_', '-')}", "command line")
+        for option, value in vars(args).items()
         if value is not None
     }
-    read_name(settings["name"], problems)
+    name = args.name or args.named
+    read_name(Setting(name, "NAME" if args.name else "--name", "command line"), problems)
     models = read_models(settings["models"], problems) if "models" in settings else ()
     expires = _expiry(settings["expires"], now, problems) if "expires" in settings else None
     priority = read_priority(settings["priority"], problems) if "priority" in settings else None
@@ -94,14 +101,24 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
         entry["expires"] = expires
     if priority is not None:
         entry["priority"] = priority
-    add_key(path, args.name, {**entry, **limits})
+    add_key(path, name, {**entry, **limits})
+    _print_key(key, name, path)
+
+
+def _rotate(args: argparse.Namespace, path: Path) -> None:
+    key = new_key()
+    replace_key(path, args.name, {"id": key.id, "hash": key.hash})
+    _print_key(key, args.name, path)
+
+
+def _print_key(key: NewKey, name: str, path: Path) -> None:
     print(key.text, flush=True)
-    print(f"The key of {args.name} is printed only once; {path} contains its hash. {_RELOAD}", file=sys.stderr)
+    print(f"The key of {name} is printed only once; {path} contains its hash. {_WATCHED}", file=sys.stderr)
 
 
 def _revoke(args: argparse.Namespace, path: Path) -> None:
     if revoke_key(path, args.name):
-        print(f"Revoked {args.name} in {path}. {_RELOAD}", file=sys.stderr)
+        print(f"Revoked {args.name} in {path}. {_WATCHED}", file=sys.stderr)
     else:
         print(f"{args.name} was already revoked.", file=sys.stderr)
 
@@ -113,6 +130,20 @@ def _list(args: argparse.Namespace, keys: Sequence[ClientKey], now: datetime.dat
     print_table(_HEADINGS, (_row(key, now) for key in keys))
 
 
+def _show(args: argparse.Namespace, key: ClientKey, now: datetime.datetime) -> None:
+    if args.json:
+        print(json.dumps(_entry(key, now), indent=2))
+        return
+    print_table(("FIELD", "VALUE"), [*zip(_HEADINGS[:-1], _row(key, now), strict=False), *_limits(key)])
+
+
+def _limits(key: ClientKey) -> Iterator[tuple[str, str]]:
+    yield "PRIORITY", key.priority
+    limits: dict[str, object] = msgspec.to_builtins(key.limits)
+    for name, value in limits.items():
+        yield name, str(value)
+
+
 def _entry(key: ClientKey, now: datetime.datetime) -> dict[str, object]:
     return {
         "name": key.name,
@@ -120,6 +151,7 @@ def _entry(key: ClientKey, now: datetime.datetime) -> dict[str, object]:
         "state": _state(key, now),
         "models": key.models or None,
         "expires": None if key.expires is None else key.expires.isoformat(),
+        "priority": key.priority,
         "limits": msgspec.to_builtins(key.limits),
     }
 

@@ -223,18 +223,24 @@ def _add_keys_arguments(parser: CommandParser) -> None:
         "create",
         "create a key, print it once, and add its hash to the key file",
         (
-            "keys create --name ci --key-file keys.toml",
-            "keys create --name team-a --expires 90d --tokens-per-day 2000000",
+            "keys create ci --key-file keys.toml",
+            "keys create team-a --expires 90d --tokens-per-minute 200k",
         ),
     )
     listing = _add_parser(actions, "list", "list the keys of the key file", ("keys list --key-file keys.toml",))
+    show = _add_parser(actions, "show", "show one key, without its secret", ("keys show ci", "keys show ci --json"))
+    rotate = _add_parser(
+        actions, "rotate", "replace the secret of a key, and print the new key once", ("keys rotate ci",)
+    )
     revoke = _add_parser(actions, "revoke", "revoke a key", ("keys revoke ci --key-file keys.toml",))
-    for action in (create, listing, revoke):
+    for action in (create, listing, show, rotate, revoke):
         action.add_argument(
             "-k", "--key-file", default=None, metavar="FILE", help="use FILE instead of the configured key file"
         )
         add_config_flag(action)
-    create.add_argument("--name", required=True, help="name of the key's owner, for logs and metrics")
+    names = create.add_mutually_exclusive_group(required=True)
+    names.add_argument("name", nargs="?", metavar="NAME", help="name of the key's owner, for logs and metrics")
+    names.add_argument("--name", dest="named", metavar="NAME", help="the same as an option")
     create.add_argument("--models", default=None, help="allowed models, such as glm-5.3,glm-4.5*; default: all")
     create.add_argument(
         "--priority", default=None, help="high: its requests leave the admission queue first; default: normal"
@@ -247,8 +253,10 @@ def _add_keys_arguments(parser: CommandParser) -> None:
         limits.add_argument(
             f"--{option.name.replace('_', '-')}", default=None, metavar="N", help=option.option.help.replace("`", "")
         )
-    add_json_flag(listing)
-    revoke.add_argument("name", metavar="NAME")
+    for action in (listing, show):
+        add_json_flag(action)
+    for action in (show, rotate, revoke):
+        action.add_argument("name", metavar="NAME")
 
 
 def _add_init_arguments(parser: CommandParser) -> None:
@@ -316,9 +324,9 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         ("connect claude", "connect codex --run -- exec 'explain this repository'"),
     ),
     "keys": _Command(
-        "create, list and revoke client keys",
+        "create, show, rotate and revoke client keys",
         _add_keys_arguments,
-        ("keys create --name ci --key-file keys.toml", "keys list --json"),
+        ("keys create ci --key-file keys.toml", "keys list --json"),
     ),
     "completion": _Command(
         "print the completions for a shell",

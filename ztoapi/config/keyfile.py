@@ -21,7 +21,7 @@ import stat
 import tempfile
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -35,12 +35,14 @@ from ztoapi.errors import ConfigError
 
 __all__ = [
     "add_key",
+    "find_key",
     "read_expiry",
     "read_key_file",
     "read_limits",
     "read_models",
     "read_name",
     "read_priority",
+    "replace_key",
     "revoke_key",
 ]
 
@@ -98,7 +100,7 @@ def add_key(path: Path, name: str, entry: Mapping[str, object]) -> None:
                 remedy = "delete its table to free the name" if key.revoked else "revoke that key"
                 state = "a revoked" if key.revoked else "an active"
                 raise ConfigError(
-                    (f"--name: {name} is the name of {state} key ({path} line {line}): choose another, or {remedy}",)
+                    (f"NAME: {name} is the name of {state} key ({path} line {line}): choose another, or {remedy}",)
                 )
         lines = [f"[{name if _BARE.fullmatch(name) else json.dumps(name)}]"]
         lines += [f"{field} = {_toml(value)}" for field, value in entry.items()]
@@ -106,15 +108,36 @@ def add_key(path: Path, name: str, entry: Mapping[str, object]) -> None:
         _replace(path, before + ("\n" if before else "") + "\n".join(lines) + "\n", {**_document(text), name: entry})
 
 
+def find_key(path: Path, keys: Iterable[ClientKey], name: str) -> ClientKey:
+    """Returns the key ``name`` of the file at ``path``. Raises ConfigError if there is none."""
+    by_name = {key.name: key for key in keys}
+    if name not in by_name:
+        hint = did_you_mean(name, by_name) or "; run `ztoapi keys list`"
+        raise ConfigError((f"NAME: no key of this name in {path}{hint}",))
+    return by_name[name]
+
+
+def replace_key(path: Path, name: str, secrets: Mapping[str, str]) -> None:
+    """Gives the key ``name`` another id and hash, the values of ``secrets``. Raises ConfigError, OSError."""
+    with _locked(path):
+        text, keys = _current(path)
+        if find_key(path, keys, name).revoked:
+            raise ConfigError((f"NAME: {name} is revoked: create a key of another name, or delete its table",))
+        document = _document(text)
+        entry = document[name]
+        assert isinstance(entry, dict)
+        lines, numbers = text.split("\n"), line_numbers(text)
+        for field, value in secrets.items():
+            number = numbers.get(f"{name}.{field}", 0)
+            lines[number - 1] = f"{field} = {_toml(value)}"
+        _replace(path, "\n".join(lines), {**document, name: {**entry, **secrets}})
+
+
 def revoke_key(path: Path, name: str) -> bool:
     """Marks the key ``name`` as revoked; returns False if it was revoked before. Raises ConfigError, OSError."""
     with _locked(path):
         text, keys = _current(path)
-        names = [key.name for key in keys]
-        if name not in names:
-            hint = did_you_mean(name, names) or "; run `ztoapi keys list`"
-            raise ConfigError((f"NAME: no key of this name in {path}{hint}",))
-        if keys[names.index(name)].revoked:
+        if find_key(path, keys, name).revoked:
             return False
         document = _document(text)
         lines = text.split("\n")

@@ -18,7 +18,7 @@ import msgspec
 from ztoapi.dialects.capabilities import ThinkingKind
 from ztoapi.dialects.registry import DialectName
 from ztoapi.dialects.thinking import ThinkMode
-from ztoapi.option import Bytes, Flag, Option, Range, Seconds, SecondsOrZero
+from ztoapi.option import TOKENS, Bytes, Flag, Option, Range, Seconds, SecondsOrZero
 from ztoapi.wire.limits import Limits
 
 __all__ = [
@@ -46,7 +46,8 @@ PlatformId = Literal["zai", "zai_web", "zread", "openai"]
 Amount = Annotated[int, Range(1, 100_000_000)]
 """Redis has 53 bits for an integer; larger rates would lose precision there."""
 Count = Annotated[int, Range(1, 1_000_000)]
-Tokens = Annotated[int, Range(1, 1_000_000_000, "tokens")]
+Tokens = Annotated[int, Range(1, 1_000_000_000, TOKENS)]
+TokenRate = Annotated[int, Range(1, 100_000_000, TOKENS)]
 Price = Annotated[float, Range(0, 1_000_000, "US dollars")]
 
 DEFAULT_MODEL: Final = "glm-5.3"
@@ -313,9 +314,9 @@ class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         Amount | None,
         Option("Requests that may arrive at once; the number of `requests_per_...` if unset.", example=10),
     ] = None
-    tokens_per_minute: Annotated[Amount | None, Option("Prompt and completion tokens per minute.", example=100000)] = (
-        None
-    )
+    tokens_per_minute: Annotated[
+        TokenRate | None, Option("Prompt and completion tokens per minute.", example="100k")
+    ] = None
     bandwidth_bytes_per_second: Annotated[
         Bytes | None, Option("Bytes of streamed responses per second.", example=100000)
     ] = None

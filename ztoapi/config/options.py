@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from ztoapi.config.model import Config, PlatformSettings
-from ztoapi.option import Option, Range
+from ztoapi.option import TOKENS, Option, Range
 
 __all__ = ["Declared", "config_options", "literals", "options_of", "tables", "unwrap"]
 
@@ -66,6 +66,8 @@ class Declared(NamedTuple):
             kind = "a whole number" if self.type is int else "a number"
             low, high, _, exclusive = self.range
             limits = f"above {low:.0f}, up to {high:.0f}" if exclusive else f"from {low:.0f} to {high:.0f}"
+            if self.range.unit == TOKENS:
+                limits += ", also with k, M or B: 5k, 1.5M"
             return f"{kind} {limits}" + (f", or auto ({self.option.auto})" if self.option.auto else "")
         if choices := literals(self.type):
             return "one of " + ", ".join(choices)

@@ -11,7 +11,7 @@ import msgspec
 
 from ztoapi.config.model import Secret
 from ztoapi.config.options import Declared, config_options, literals, options_of, tables, unwrap
-from ztoapi.option import Range
+from ztoapi.option import AMOUNT_PATTERN, TOKENS, Range
 
 __all__ = ["make_schema"]
 
@@ -76,7 +76,10 @@ def _of_type(kind: object, limits: Range | None) -> Schema:
         assert limits is not None
         schema: Schema = {"type": "integer" if kind is int else "number"}
         schema |= {"minimum": _plain(limits.minimum), "maximum": _plain(limits.maximum)}
-        return schema | ({"exclusiveMinimum": True} if limits.exclusive else {})
+        schema |= {"exclusiveMinimum": True} if limits.exclusive else {}
+        if limits.unit == TOKENS:
+            return {"anyOf": [schema, {"type": "string", "pattern": f"^{AMOUNT_PATTERN}$"}]}
+        return schema
     if kind in (str, Secret):
         return {"type": "string"}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):

@@ -4,11 +4,13 @@ import json
 import math
 import re
 import typing
+from decimal import Decimal
 from typing import Final
 
 from ztoapi.config.model import Secret
 from ztoapi.config.options import Declared, literals
 from ztoapi.config.sources import Problems, Setting
+from ztoapi.option import AMOUNT_PATTERN, TOKENS
 
 __all__ = [
     "convert",
@@ -31,6 +33,8 @@ _PLACEHOLDER: Final = re.compile(
     r"(?:sk[-_])?(?:(?:your|insert|paste|replace)[-_.].*|change[-_]?me.*|.*[-_]here|[.x*]{3,}|todo)|<.*>", re.IGNORECASE
 )
 """The words of examples in place of a token, and a masked token."""
+_AMOUNT: Final = re.compile(AMOUNT_PATTERN)
+_EXPONENTS: Final = {"k": 3, "m": 6, "b": 9}
 
 
 def convert(setting: Setting, option: Declared, problems: Problems) -> object:
@@ -58,7 +62,7 @@ def convert_number(setting: Setting, option: Declared, problems: Problems) -> fl
     try:
         if isinstance(setting.value, bool):
             raise ValueError
-        number = int(str(setting.value)) if option.type is int else float(str(setting.value))
+        number = _number(str(setting.value).strip(), option)
     except ValueError:
         number = math.nan
     # Written so that a NaN, which compares false with everything, is rejected.
@@ -66,6 +70,17 @@ def convert_number(setting: Setting, option: Declared, problems: Problems) -> fl
         problems.add(setting.where, f"must be {option.values}")
         return None
     return number
+
+
+def _number(text: str, option: Declared) -> float:
+    """Returns the number; raises ValueError if there is none of the option's type."""
+    assert option.range is not None
+    if option.range.unit == TOKENS and (amount := _AMOUNT.fullmatch(text)) is not None:
+        number = Decimal(amount[1]).scaleb(_EXPONENTS[amount[2].lower()])
+        if number != int(number):
+            raise ValueError
+        return int(number)
+    return int(text) if option.type is int else float(text)
 
 
 def read_text(setting: Setting, problems: Problems) -> str | None:
