@@ -199,7 +199,7 @@ class Application:
         routes.add("/health", {"GET": health.handle_health}, Group.PUBLIC)
         routes.add("/livez", {"GET": health.handle_live}, Group.PUBLIC)
         routes.add("/readyz", {"GET": health.handle_ready}, Group.PUBLIC)
-        routes.add("/", {"GET": IndexHandler(dashboard=self.config.dashboard_enabled).handle}, Group.PUBLIC)
+        routes.add("/", {"GET": IndexHandler(pages=self.config.dashboard_enabled).handle}, Group.PUBLIC)
         routes.add("/openapi.json", {"GET": FileHandler(STATIC / "openapi.json").handle}, Group.PUBLIC)
 
     def _make_upstreams(self, config: Config, limiter: LocalLimiter | None) -> dict[str, Upstream]:
@@ -213,7 +213,7 @@ class Application:
 
     def _add_pages(self, config: Config) -> None:
         """Adds the pages, which contain no secrets."""
-        for name in ("docs", "dashboard") if config.dashboard_enabled else ("docs",):
+        for name in ("docs", "dashboard", "chat") if config.dashboard_enabled else ("docs",):
             page = Page(name)
             for path, handler in page.files.items():
                 self.context.routes.add(path, {"GET": handler}, Group.PUBLIC, listed=path not in page.parts)

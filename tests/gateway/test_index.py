@@ -1,4 +1,4 @@
-"""GET / names the paths of the gateway, without a key; a browser is sent to the API reference."""
+"""GET / names the paths of the gateway, without a key; a browser is sent to the page for chats."""
 
 import httpx
 import pytest
@@ -15,8 +15,8 @@ def test_the_index_needs_no_key_and_its_paths_exist() -> None:
         assert response.status_code == 200
         assert response.headers["content-type"] == "application/json"
         index = response.json()
-        assert index == {**PATHS, "dashboard": "/dashboard"}
-        for name in ("documentation", "openapi", "dashboard"):
+        assert index == {**PATHS, "dashboard": "/dashboard", "chat": "/chat"}
+        for name in ("documentation", "openapi", "dashboard", "chat"):
             assert httpx.get(stack.url + index[name]).status_code == 200
         models = httpx.get(f"{stack.url}{index['base_url']}/models", headers={"authorization": "Bearer sk-client"})
         assert models.status_code == 200
@@ -25,6 +25,8 @@ def test_the_index_needs_no_key_and_its_paths_exist() -> None:
 def test_a_dashboard_that_is_off_is_not_named() -> None:
     with Stack(DASHBOARD_ENABLED="false") as stack:
         assert httpx.get(f"{stack.url}/").json() == PATHS
+        followed = httpx.get(f"{stack.url}/", headers={"accept": BROWSER}, follow_redirects=True)
+        assert (followed.url.path, followed.status_code) == ("/docs", 200)
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json, text/html;q=0.5", ""])
@@ -37,11 +39,11 @@ def test_head_is_accepted(stack: Stack) -> None:
     assert (response.status_code, response.content) == (200, b"")
 
 
-def test_a_browser_is_sent_to_the_reference(stack: Stack) -> None:
+def test_a_browser_is_sent_to_the_page_for_chats(stack: Stack) -> None:
     response = httpx.get(f"{stack.url}/", headers={"accept": BROWSER})
     assert (response.status_code, response.headers["vary"]) == (302, "accept")
     followed = httpx.get(f"{stack.url}/", headers={"accept": BROWSER}, follow_redirects=True)
-    assert (followed.url.path, followed.status_code) == ("/docs", 200)
+    assert (followed.url.path, followed.status_code) == ("/chat", 200)
 
 
 def test_other_methods_are_refused(stack: Stack) -> None:

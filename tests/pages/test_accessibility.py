@@ -70,6 +70,17 @@ def test_the_reference(browser: Browser, gateway: Stack, size: ViewportSize, dar
         assert violations(page) == []
 
 
+@pytest.mark.parametrize(("size", "language", "dark"), [(DESKTOP, "en-US", False), (PHONE, "zh-CN", True)])
+def test_the_chat_page(browser: Browser, size: ViewportSize, language: str, dark: bool) -> None:
+    with Stack() as stack, open_page(browser, f"{stack.url}/chat", size=size, language=language, dark=dark) as page:
+        expect(page.locator("#send")).to_be_enabled()
+        page.locator("#tools").evaluate('node => { node.value = \'[{"name": "weather"}]\'; }')
+        page.locator("#prompt").fill("```\ncode\n```")
+        page.locator("#send").click()
+        expect(page.locator("#turns .call textarea")).to_be_visible()
+        assert violations(page) == []
+
+
 def test_what_is_wrong_is_found(browser: Browser, gateway: Stack) -> None:
     with open_page(browser, f"{gateway.url}/docs") as page:
         page.evaluate("document.body.append(document.createElement('button'))")

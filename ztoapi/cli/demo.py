@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         def make_gateway(loop: asyncio.AbstractEventLoop, slot: int) -> Application:
             config = demo_config(port, simulator_port)
             application = Application(config, loop, telemetry=board, slot=slot, history=history)
-            index = IndexHandler(dashboard=True, demo_upstream=config.platforms[0].base_url)
+            index = IndexHandler(pages=True, demo_upstream=config.platforms[0].base_url)
             application.context.routes.add("/", {"GET": index.handle}, Group.PUBLIC)
             return application
 

@@ -699,7 +699,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             example="vllm-project/vllm",
         ),
     ] = None
-    dashboard_enabled: Annotated[bool, Option("Serve the dashboard.")] = True
+    dashboard_enabled: Annotated[bool, Option("Serve the dashboard and the chat page.")] = True
     history_file: Annotated[
         str,
         Option(

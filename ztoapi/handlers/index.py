@@ -8,15 +8,18 @@ __all__ = ["IndexHandler"]
 
 
 class IndexHandler:
-    """Serves the index as JSON; a browser is sent to the API reference, which every visitor may read.
+    """Serves the index as JSON; a browser is sent to the chat page or, without ``pages`` for people, to the API
+    reference.
 
     ``demo_upstream`` is the base URL of the simulator of ``ztoapi demo``, for ``ztoapi bench``.
     """
 
-    def __init__(self, *, dashboard: bool, demo_upstream: str | None = None) -> None:
+    def __init__(self, *, pages: bool, demo_upstream: str | None = None) -> None:
         index = {"name": "ztoapi", "base_url": "/v1", "documentation": "/docs", "openapi": "/openapi.json"}
-        if dashboard:
-            index["dashboard"] = "/dashboard"
+        if pages:
+            index |= {"dashboard": "/dashboard", "chat": "/chat"}
+        # Relative, so that a proxy may add a prefix.
+        self._location = b"location: %b\r\nvary: accept\r\n" % (b"chat" if pages else b"docs")
         if demo_upstream is not None:
             index["demo_upstream"] = demo_upstream
         self._body = msgspec.json.encode(index)
@@ -24,7 +27,6 @@ class IndexHandler:
     def handle(self, exchange: Exchange) -> None:
         accepted = exchange.request.headers.get(b"accept", b"").lower()
         if b"text/html" in accepted and b"application/json" not in accepted:
-            # Relative, so that a proxy may add a prefix.
-            exchange.respond(302, b"", headers=b"location: docs\r\nvary: accept\r\n")
+            exchange.respond(302, b"", headers=self._location)
         else:
             exchange.respond(200, self._body, headers=b"vary: accept\r\n")

@@ -3,6 +3,7 @@
 export const chinese = {
   title: "仪表盘",
   skip: "跳到数据",
+  chat: "聊天",
   reference: "接口文档",
   pause: "暂停",
   resume: "继续",

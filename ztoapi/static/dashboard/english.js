@@ -3,6 +3,7 @@
 export const english = {
   title: "Dashboard",
   skip: "Skip to the figures",
+  chat: "Chat",
   reference: "API reference",
   pause: "Pause",
   resume: "Resume",

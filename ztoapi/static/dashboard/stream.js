@@ -1,30 +1,10 @@
 // Server-sent events over fetch(), because an EventSource cannot send a key. Reconnects by itself.
 
+import { EventParser } from "./events.js";
+
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 15000;
 const SILENCE_MS = 10000; // the server sends once a second; after this time without data the connection is dead
-
-/** Turns bytes into events: { event, data }. */
-class Parser {
-  constructor() {
-    this.text = new TextDecoder();
-    this.rest = "";
-  }
-
-  feed(bytes) {
-    const blocks = (this.rest + this.text.decode(bytes, { stream: true })).split("\n\n");
-    this.rest = blocks.pop();
-    return blocks.map((block) => {
-      const event = { event: "message", data: "" };
-      for (const line of block.split("\n")) {
-        const [, field, value] = /^(\w*): ?(.*)$/s.exec(line) ?? [];
-        if (field === "event") event.event = value;
-        else if (field === "data") event.data += value;
-      }
-      return event;
-    });
-  }
-}
 
 /**
  * `ask` is fetch() with credentials; `onEvent(event, data)` gets the JSON of each event; `onState` gets "connecting",
@@ -77,7 +57,7 @@ export class EventStream {
   }
 
   async read(reader, mine) {
-    const parser = new Parser();
+    const parser = new EventParser();
     for (;;) {
       const silence = setTimeout(() => mine.abort(), SILENCE_MS);
       const { value, done } = await reader.read().finally(() => clearTimeout(silence));
