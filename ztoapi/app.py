@@ -321,7 +321,6 @@ class Application:
 
     def _admit(self, exchange: Exchange) -> ApiError | Verdict | None:
         """The gates of each group of routes, in their order: the first that refuses wins. The body is not read yet."""
-        route = exchange.route
         if self._separate and (fault := self._wrong_address(exchange)) is not None:
             return fault
         notes = exchange.notes
@@ -331,26 +330,19 @@ class Application:
             exchange.extra_headers = notes.extra_headers
             exchange.record.key = notes.key
             return self.admission.check(exchange)
+        route = notes.route
         if route is None or route.group is _API:
             if exchange.request.method == "OPTIONS":
                 return self._cors.check(exchange) or self._choose_handler(exchange)
             refusal = self._cors.check(exchange) or self._auth.check(exchange) or self._choose_handler(exchange)
             if refusal is not None:
                 return refusal
-            self._note(exchange)
+            if self._auth.lasting(exchange):
+                exchange.keep_notes(self.keys.generation)
             return self.admission.check(exchange)
         if route.group is Group.ADMIN:
             return self._admin.check(exchange) or self._choose_handler(exchange)
         return self._choose_handler(exchange)
-
-    def _note(self, exchange: Exchange) -> None:
-        """Notes what the gates have found for a head, if it depends on the head and on the keys alone."""
-        if self._auth.lasting(exchange):
-            notes = exchange.notes
-            notes.handler = exchange.handler
-            notes.extra_headers = exchange.extra_headers
-            notes.key = exchange.record.key
-            notes.generation = self.keys.generation
 
     def _wrong_address(self, exchange: Exchange) -> ApiError | None:
         """A gate: with addresses for operators, these serve nothing to clients, and the others nothing to operators."""

@@ -215,7 +215,7 @@ def test_a_model_named_twice_reaches_the_upstream_once(keys: Keys, first: str) -
 def test_requests_within_the_limits_are_served(keys: Keys) -> None:
     add(keys.path, "alice", requests_per_minute=60, max_concurrency=2, expires=FAR_AWAY)
     keys.reload()
-    key = keys.stack.application.keys.named("alice")
+    key = keys.stack.application.keys.by_name.get("alice")
     assert key is not None
     assert (key.limits.requests_per_minute, key.limits.max_concurrency, key.limits.burst) == (60, 2, None)
 

@@ -100,8 +100,8 @@ def test_a_reload_reads_the_file(path: Path) -> None:
     assert (name(keys, alice), name(keys, carol), name(keys, "one")) == (None, "carol", "default")
     revoked = keys.find(bob.encode())
     assert revoked is not None and revoked.revoked
-    assert keys.named("alice") is None
-    assert keys.named("carol") == keys.find(carol.encode())
+    assert keys.by_name.get("alice") is None
+    assert keys.by_name.get("carol") == keys.find(carol.encode())
 
 
 @pytest.mark.parametrize("text", ["[alice\n", "[alice]\nburst = 1\n", None])

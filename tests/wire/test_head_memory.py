@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from tests.support.pieces import cut, cut_points
 from ztoapi.errors import ProtocolError
+from ztoapi.wire.head_memory import MEMORY_HEADS, PERIOD_SECONDS, HeadMemory, KnownHead, cut_head
 from ztoapi.wire.limits import Limits
-from ztoapi.wire.request import HeadMemory, RequestHead, parse_head
+from ztoapi.wire.request import RequestHead, parse_head
 from ztoapi.wire.server import ServerWire, State
 
 LIMITS = Limits(max_body_bytes=1000)
@@ -18,20 +19,24 @@ HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nAuthorization:
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def remembering(raw: bytes) -> HeadMemory:
-    memory = HeadMemory(LIMITS)
-    memory.keep(raw, parse_head(raw, LIMITS))
-    return memory
+def make(raw: bytes) -> KnownHead | None:
+    return HeadMemory(LIMITS).make(cut_head(raw), parse_head(raw, LIMITS))
+
+
+def remembered(raw: bytes) -> KnownHead:
+    known = make(raw)
+    assert known is not None
+    return known
 
 
 @given(st.integers(0, 1000), st.integers(0, 1000), st.binary(max_size=20))
 def test_the_same_head_with_another_length_is_what_parsing_would_give(first: int, second: int, rest: bytes) -> None:
-    known = remembering(HEAD % first).recall(HEAD % second + rest)
-    assert known is not None
+    known = remembered(HEAD % first)
+    head = known.match(HEAD % second + rest)
     parsed = parse_head(HEAD % second, LIMITS)
-    assert known[1] == len(HEAD % second)
+    assert known.end == len(HEAD % second)
     for name in parsed.__slots__:
-        assert getattr(known[0], name) == getattr(parsed, name)
+        assert getattr(head, name) == getattr(parsed, name)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,7 @@ def test_the_same_head_with_another_length_is_what_parsing_would_give(first: int
     ],
 )
 def test_any_other_head_is_parsed(other: bytes) -> None:
-    assert remembering(HEAD % 5).recall(other) is None
+    assert remembered(HEAD % 5).match(other) is None
 
 
 @pytest.mark.parametrize(
@@ -61,13 +66,20 @@ def test_any_other_head_is_parsed(other: bytes) -> None:
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\n",
-        b"POST / HTTP/1.0\r\nContent-Length: 5\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (b"y" * 3000),
     ],
 )
 def test_heads_that_are_not_remembered(head: bytes) -> None:
-    assert remembering(head).recall(head) is None
+    assert make(head) is None
+
+
+@pytest.mark.parametrize(
+    "head", [HEAD.replace(b"Host: x", b"Host: x\r\nConnection: close"), HEAD.replace(b"1.1", b"1.0")]
+)
+def test_the_last_head_of_a_connection_is_remembered_for_the_next(head: bytes) -> None:
+    known = remembered(head % 5).match(head % 12)
+    assert known is not None
+    assert (known.keep_alive, known.content_length) == (False, 12)
 
 
 @pytest.mark.parametrize(
@@ -79,18 +91,18 @@ def test_heads_that_are_not_remembered(head: bytes) -> None:
     ],
 )
 def test_only_the_digits_of_the_field_may_differ(head: bytes, other: bytes) -> None:
-    memory = remembering(head % 5)
-    known = memory.recall(head % 70)
-    assert known is not None
-    assert known[0].content_length == 70
-    assert memory.recall(head.replace(other[:-1] + b"5", other) % 5) is None
+    known = remembered(head % 5)
+    found = known.match(head % 70)
+    assert found is not None
+    assert found.content_length == 70
+    assert known.match(head.replace(other[:-1] + b"5", other) % 5) is None
 
 
 def test_a_body_over_the_limit_is_refused() -> None:
-    memory = remembering(HEAD % 5)
-    with pytest.raises(ProtocolError) as caught:
-        memory.recall(HEAD % 1001)
-    assert caught.value.status == 413
+    memory = HeadMemory(LIMITS)
+    assert read(HEAD % 2 + b"ab" + HEAD % 1001, [], memory)[1] == 413
+    assert read(HEAD % 1001, [], memory)[1] == 413
+    assert read(HEAD % 2 + b"ab", [], memory)[1] == b""
 
 
 def test_a_connection_answers_remembered_and_new_heads_alike() -> None:
@@ -118,13 +130,15 @@ class Found(NamedTuple):
     body: bytes
 
 
-def read(raw: bytes, points: list[int]) -> tuple[list[Found], int | bytes]:
-    """The requests that a connection finds in ``raw``, and the status of the refusal or the rest after them."""
-    wire, found = ServerWire(LIMITS), []
+def read(raw: bytes, points: list[int], memory: HeadMemory | None = None) -> tuple[list[Found], int | bytes]:
+    """The requests that a connection finds in ``raw``, and the status of the refusal or the rest after them. It shares
+    its heads in ``memory``."""
+    wire, found = ServerWire(LIMITS, memory=memory), []
     head: RequestHead | None = None
     try:
         for piece in cut(raw, points):
-            wire.receive_data(piece)
+            if wire.state is not State.HEAD or (head := wire.take_request(piece)) is None:
+                wire.receive_data(piece)
             while head is not None or wire.held:
                 head = head or wire.next_head()
                 if head is None or wire.state is not State.COMPLETE:
@@ -133,6 +147,8 @@ def read(raw: bytes, points: list[int]) -> tuple[list[Found], int | bytes]:
                 fields = dict(head.headers)
                 keep, expect = head.keep_alive, head.expect_continue
                 found.append(Found(head.method, target, fields, head.http11, keep, expect, bytes(wire.body)))
+                if memory is not None:
+                    wire.share_head(1)
                 wire.next_request()
                 head = None
     except ProtocolError as error:
@@ -199,6 +215,9 @@ def test_every_reading_of_a_head_on_a_connection_equals_the_first(head: bytes, b
     whole = head + body
     first, end = read(whole, [])
     assert read(whole, points) == (first, end)
+    # Other connections, too, which find it in the memory of the worker.
+    memory = HeadMemory(LIMITS)
+    assert [read(whole, where, memory) for where in ([], points, [])] == [(first, end)] * 3
     if not first:
         return
     alone = read_by_h11(whole)
@@ -210,3 +229,55 @@ def test_every_reading_of_a_head_on_a_connection_equals_the_first(head: bytes, b
         # The body ends where the head has announced it, so the same request may come again.
         for following in (GET, HEAD % 3 + b"abc"):
             assert read(whole * 3 + following, points) == (first * 3 + read(following, [])[0], b"")
+        # One request a read.
+        steps = [len(whole) * number for number in range(1, 4)]
+        assert read(whole * 4, steps, memory) == (first * 4, b"")
+
+
+@given(heads, st.lists(heads, max_size=4), bodies)
+def test_a_head_is_read_alike_whatever_the_worker_remembers(head: bytes, before: list[bytes], body: bytes) -> None:
+    memory = HeadMemory(LIMITS)
+    for other in before:
+        read(other + body, [], memory)
+    assert read(head + body, [], memory) == read(head + body, [])
+
+
+def shared(memory: HeadMemory, number: int) -> KnownHead | None:
+    """Finds a head that differs from those of other numbers."""
+    return memory.find(cut_head(HEAD.replace(b"Bearer k", b"Bearer %d" % number) % 5))
+
+
+def share(memory: HeadMemory, number: int, generation: int = 1) -> None:
+    raw = HEAD.replace(b"Bearer k", b"Bearer %d" % number) % 5
+    known = memory.make(cut_head(raw), parse_head(raw, LIMITS))
+    assert known is not None
+    memory.share(known, generation)
+
+
+def test_the_memory_of_a_worker_is_bounded_and_keeps_what_is_used() -> None:
+    memory = HeadMemory(LIMITS)
+    for number in range(4 * MEMORY_HEADS):
+        share(memory, number)
+        assert shared(memory, 0) is not None
+        assert len(memory) <= 2 * MEMORY_HEADS
+    assert shared(memory, 1) is None
+
+
+def test_a_head_that_is_not_used_is_dropped() -> None:
+    memory = HeadMemory(LIMITS)
+    memory.expire(0.0)
+    share(memory, 1)
+    share(memory, 2)
+    for period in range(1, 4):
+        memory.expire(period * PERIOD_SECONDS)
+        assert shared(memory, 2) is not None
+    assert shared(memory, 1) is None
+    assert len(memory) == 1
+
+
+def test_other_keys_empty_the_memory() -> None:
+    memory = HeadMemory(LIMITS)
+    share(memory, 1)
+    share(memory, 2, generation=2)
+    assert shared(memory, 1) is None
+    assert shared(memory, 2) is not None

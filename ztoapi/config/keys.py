@@ -89,7 +89,7 @@ class KeyRing:
         self._replace(config.keys)
 
     def __repr__(self) -> str:
-        return f"<KeyRing {', '.join(self._by_name)}>"
+        return f"<KeyRing {', '.join(self.by_name)}>"
 
     def find(self, key: bytes) -> ClientKey | None:
         """Returns the entry of the key that a client has sent, also if revoked or expired; None if it is unknown.
@@ -102,10 +102,6 @@ class KeyRing:
             if hmac.compare_digest(digest, entry.digest):
                 return entry.key
         return self._by_digest.get(_digest(key, self._salt))
-
-    def named(self, name: str) -> ClientKey | None:
-        """Returns the key of this name."""
-        return self._by_name.get(name)
 
     def reload(self) -> bool:
         """Reads the key file again; returns whether it was valid. Problems are logged, and the current keys kept."""
@@ -161,7 +157,8 @@ class KeyRing:
             hashed[key.id.encode("ascii")] = _Entry(bytes.fromhex(salt), bytes.fromhex(digest), key)
         self._keys = keys
         self._hashed = hashed
-        self._by_name = {key.name: key for key in (*self._by_digest.values(), *keys)}
+        self.by_name = {key.name: key for key in (*self._by_digest.values(), *keys)}
+        """The keys by their names."""
         self.generation += 1
 
 

@@ -66,12 +66,12 @@ class Auth:
         have another generation or an address is counted."""
         if not self._keys.required:
             return True
-        key = self._keys.named(exchange.record.key or "")
+        key = self._keys.by_name.get(exchange.record.key or "")
         return key is not None and key.expires is None and not exchange.notes.two_keys
 
     def is_urgent(self, exchange: Exchange) -> bool:
         """Whether the key of an admitted exchange has a high priority."""
-        key = self._keys.named(exchange.record.key or "")
+        key = self._keys.by_name.get(exchange.record.key or "")
         return key is not None and key.priority == "high"
 
     def key_of(self, exchange: Exchange) -> ClientKey | None:
@@ -81,7 +81,7 @@ class Auth:
         """
         if not self._keys.required:
             return None
-        key = self._keys.named(exchange.record.key or "")
+        key = self._keys.by_name.get(exchange.record.key or "")
         if key is None:
             raise _refusal("the API key is not known here", _UNKNOWN)
         return key

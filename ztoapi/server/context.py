@@ -19,6 +19,7 @@ from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.record import Recorder
 from ztoapi.wire.address import Network
+from ztoapi.wire.head_memory import HeadMemory
 from ztoapi.wire.limits import Limits
 
 __all__ = ["Admit", "ServerContext", "Verdict", "admit_all"]
@@ -74,6 +75,7 @@ class ServerContext:
         self.recorder = recorder or Recorder()
         self.deadlines = deadlines or Deadlines()
         self.cork = Cork(loop.call_soon)
+        self.heads = HeadMemory(self.limits, self.routes.is_streamed)
         self.tracer = tracer
         self.trusted_proxies = trusted_proxies
         self.forwarded_header = forwarded_header.encode("ascii")
@@ -101,7 +103,9 @@ class ServerContext:
         self.date = formatdate(usegmt=True).encode("ascii")
         # Scheduled first, so that an exception of a deadline does not end the ticks.
         self._timer = self.loop.call_later(TICK_SECONDS, self.start)
-        self.deadlines.expire(self.loop.time())
+        now = self.loop.time()
+        self.heads.expire(now)
+        self.deadlines.expire(now)
 
     def close(self) -> None:
         if self._timer is not None:

@@ -95,6 +95,8 @@ class Connection(Protocol):
 
     def reject(self, exchange: "Exchange", refusal: ApiError) -> None: ...
 
+    def share_head(self, generation: int) -> None: ...
+
     def exchange_finished(self, exchange: "Exchange", close: bool) -> None: ...
 
     def drain(self) -> None: ...
@@ -159,8 +161,6 @@ class Exchange(msgspec.Struct, eq=False):
     request_id: str
     record: RequestRecord
     notes: HeadNotes
-    route: "Route[Exchange] | None"
-    """The route of the path; None for an unknown path."""
     loop: asyncio.AbstractEventLoop
     recorder: Recorder
     _close: bool
@@ -199,6 +199,11 @@ class Exchange(msgspec.Struct, eq=False):
     __repr__ = object.__repr__
 
     @property
+    def route(self) -> "Route[Exchange] | None":
+        """The route of the path; None for an unknown path."""
+        return self.notes.route
+
+    @property
     def stream(self) -> ResponseStream:
         """The body of the response, while ``streaming``."""
         assert self._stream is not None, "no stream has begun"
@@ -229,6 +234,15 @@ class Exchange(msgspec.Struct, eq=False):
     def close_after(self) -> None:
         """Closes the connection after this response."""
         self._close = True
+
+    def keep_notes(self, generation: int) -> None:
+        """Notes what the gates have found. It must depend on the head alone, and on the keys of ``generation``."""
+        notes = self.notes
+        notes.handler = self.handler
+        notes.extra_headers = self.extra_headers
+        notes.key = self.record.key
+        notes.generation = generation
+        self._connection.share_head(generation)
 
     def proceed(self) -> None:
         """Continues an exchange that had to wait to be admitted."""
@@ -481,8 +495,11 @@ def open_exchange(connection: Connection, head: RequestHead) -> Exchange:
     if not isinstance(notes, HeadNotes):
         notes = head.notes = _read_notes(head, worker.routes)
     id = notes.request_id or worker.next_id()
-    loop, recorder = worker.loop, worker.recorder
-    method, path, http11 = head.method, head.path, head.http11
+    loop = worker.loop
+    recorder = worker.recorder
+    method = head.method
+    path = head.path
+    http11 = head.http11
     record = RequestRecord(
         id,
         method,
@@ -501,7 +518,6 @@ def open_exchange(connection: Connection, head: RequestHead) -> Exchange:
         id,
         record,
         notes,
-        notes.route,
         loop,
         recorder,
         not head.keep_alive,

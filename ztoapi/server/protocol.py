@@ -130,7 +130,7 @@ class HTTPProtocol(asyncio.Protocol):
         self.proxied = False
         self.deadline = NEVER
         self.write_paused = False
-        self._wire = ServerWire(context.limits, context.routes.is_streamed)
+        self._wire = ServerWire(context.limits, context.routes.is_streamed, context.heads)
         self._exchange: Exchange | None = None
         self._expect_continue = False
         self._phase = IDLE
@@ -201,12 +201,20 @@ class HTTPProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
-        if phase is LINGER:
+        wire = self._wire
+        if phase is IDLE:
+            head = None if self.write_paused else wire.take_request(data)
+            if head is not None:
+                # The ordinary request. It is the only one in ``data``, so nothing is left for _advance.
+                self._begin(head)
+                if len(data) > UNCOUNTED_BYTES:
+                    self._settle(len(data))
+                return
+        elif phase is LINGER:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
                 self.transport.abort()
             return
-        wire = self._wire
         try:
             wire.receive_data(data)
         except ProtocolError as error:
@@ -397,13 +405,13 @@ class HTTPProtocol(asyncio.Protocol):
         # The same as _enter, for half of its cost: every request begins here, while the socket is not full.
         self._phase = BUSY
         self.deadline = 0.0 if self._half_closed else NEVER
-        self._expect_continue = head.expect_continue
         verdict = self.context.admit(exchange)
+        if verdict is None and self._wire.state is _READ:
+            self._dispatch(exchange)
+            return
+        self._expect_continue = head.expect_continue
         if verdict is None:
-            if self._wire.state is _READ:
-                self._dispatch(exchange)
-            else:
-                self.proceed(exchange)
+            self.proceed(exchange)
         elif verdict is Verdict.WAIT:
             self._enter(QUEUED)
             if self._wire.state is _UNREAD:
@@ -435,6 +443,10 @@ class HTTPProtocol(asyncio.Protocol):
         self._resume_reading()
         if self._expect_continue:
             self.context.cork.write(self.transport, CONTINUE)
+
+    def share_head(self, generation: int) -> None:
+        """The gates have admitted the last head with the keys of ``generation``, and will admit it again."""
+        self._wire.share_head(generation)
 
     def reject(self, exchange: Exchange, refusal: ApiError) -> None:
         """The exchange is not admitted: responds with ``refusal``, without reading the body."""
@@ -505,11 +517,10 @@ class HTTPProtocol(asyncio.Protocol):
     def _dispatch(self, exchange: Exchange) -> None:
         if self._phase is not BUSY:
             self._enter(BUSY)
-        body = self._wire.body
-        exchange.request.body = body
+        exchange.request.body = body = self._wire.body
         record = exchange.record
-        record.bytes_in = size = len(body)
         record.whole = monotonic()
+        record.bytes_in = size = len(body)
         if size > UNCOUNTED_BYTES:
             self._count_buffers()
             if self.context.buffers.spent:

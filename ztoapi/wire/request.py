@@ -2,9 +2,6 @@
 
 ``guard.py`` checks, h11 parses (a new ``h11.Connection`` each time costs less than keeping its state machine in step
 with responses that it does not frame), and this module interprets the fields that concern the body and the connection.
-
-A client repeats the same head on a kept connection, except for the length of the body. Parsing it costs 40 us, half of
-a plain request; :class:`HeadMemory` compares instead.
 """
 
 import re
@@ -17,17 +14,11 @@ from ztoapi.errors import ProtocolError
 from ztoapi.wire.guard import check_head, check_version, split_target, valid_host
 from ztoapi.wire.limits import Limits
 
-__all__ = ["HeadMemory", "IsUnbounded", "RequestHead", "every_body_is_bounded", "parse_head", "refused_head"]
+__all__ = ["IsUnbounded", "RequestHead", "every_body_is_bounded", "parse_head", "refused_head"]
 
 IsUnbounded: TypeAlias = Callable[[str], bool]
 """Whether the bodies of requests with a path may be of any size, because they are passed on in parts."""
 
-MEMORY_BYTES: Final = 2048
-"""The largest head that a connection remembers. SDKs send a quarter of it, and ten thousand idle connections should not
-hold the cookies of their clients."""
-_LENGTH: Final = b"\r\ncontent-length:"
-"""The start of a field line. A head that has passed the guard has no other line breaks, and no folded lines."""
-_LENGTH_DIGITS: Final = 9
 _METHOD_AND_PATH: Final = re.compile(rb"(?:\r\n){0,2}([A-Z]{1,32}) ([!->@-~]{1,8192})[? ]")
 """The beginning of a request line, after the empty lines that may precede it. Longer paths have no route."""
 
@@ -155,83 +146,3 @@ def _check_fields(request: RequestHead, limits: Limits, is_unbounded: IsUnbounde
             request.keep_alive = False
         elif b"keep-alive" in tokens:
             request.keep_alive = True
-
-
-class HeadMemory:
-    """The last head of a connection, split at the digits of its Content-Length if it has one.
-
-    Only a head whose framing the parser has read is remembered. Two rules make a match equal to a new parse: without
-    a Content-Length every byte has to match, and with one every byte except its digits. The digits are those of the
-    single line that begins with the field name, so the name in another field, value or target frames nothing. A head
-    with a chunked body, an expectation, several Content-Length lines or a connection that ends is not remembered.
-    """
-
-    __slots__ = ("_after", "_before", "_digits", "_head", "_is_unbounded", "_limits", "_start", "_stop")
-
-    def __init__(self, limits: Limits, is_unbounded: IsUnbounded = every_body_is_bounded) -> None:
-        self._limits = limits
-        self._is_unbounded = is_unbounded
-        self._before = b""
-        self._after = b""
-        self._digits = b""
-        self._start = 0
-        """Offset of the digits."""
-        self._stop = 0
-        """Offset of the first byte after the digits."""
-        self._head: RequestHead | None = None
-
-    def keep(self, data: bytes, head: RequestHead) -> None:
-        """Remembers ``head``, the result of parsing ``data``."""
-        self._head = None
-        longest = min(MEMORY_BYTES, self._limits.max_head_bytes - _LENGTH_DIGITS)
-        if len(data) > longest or head.chunked or head.expect_continue or not head.keep_alive:
-            return
-        if b"content-length" not in head.headers:
-            self._before = data
-            self._after = b""
-        else:
-            # A pattern that ignores case takes 60 us, a lower-case copy with two searches 1 us.
-            lower = data.lower()
-            digits = head.headers[b"content-length"]
-            line = lower.find(_LENGTH)
-            start = line + len(_LENGTH)
-            value = data[start : data.find(b"\r\n", start)]
-            if line != lower.rfind(_LENGTH) or value.strip(b" \t") != digits:
-                return
-            start += value.index(digits)
-            self._stop = start + len(digits)
-            self._before = data[:start]
-            self._digits = digits
-            self._after = data[self._stop :]
-        self._start = len(self._before)
-        self._head = head
-
-    def recall(self, buffer: bytes) -> tuple[RequestHead, int] | None:
-        """Returns the remembered head and its end, if ``buffer`` begins with it.
-
-        Raises ProtocolError (413) for too long a body.
-        """
-        # Slices and comparisons: in Python 3.11 ``startswith`` and ``find`` cost two or three times as much.
-        head = self._head
-        start = self._start
-        if head is None or buffer[:start] != self._before:
-            return None
-        if not self._after:
-            return head, start
-        # The lengths of most bodies of a client have equally many digits.
-        stop = self._stop
-        end = stop + len(self._after)
-        if buffer[stop:end] != self._after:
-            stop = buffer.find(b"\r\n", start, start + _LENGTH_DIGITS + 2)
-            end = stop + len(self._after)
-            if stop < 0 or buffer[stop:end] != self._after:
-                return None
-        digits = buffer[start:stop]
-        if digits != self._digits:
-            if not digits.isdigit():
-                return None
-            length = int(digits)
-            if length > self._limits.max_body_bytes and not self._is_unbounded(head.path):
-                raise ProtocolError(413, f"the request body is larger than {self._limits.max_body_bytes} bytes")
-            head = head.with_length(digits, length)
-        return head, end

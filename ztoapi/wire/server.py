@@ -15,8 +15,9 @@ from typing import Final
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.guard import check_partial_head
+from ztoapi.wire.head_memory import HeadMemory, KnownHead, cut_head
 from ztoapi.wire.limits import TURN_FRAMING_BYTES, Limits
-from ztoapi.wire.request import HeadMemory, IsUnbounded, RequestHead, every_body_is_bounded, parse_head
+from ztoapi.wire.request import IsUnbounded, RequestHead, every_body_is_bounded, parse_head
 
 __all__ = ["ServerWire", "State"]
 
@@ -47,11 +48,14 @@ class ServerWire:
     is the rest, for ``continue_body``. A ProtocolError leaves the connection BROKEN.
 
     ``take_body`` takes what has arrived of a body that is passed on in parts.
+
+    ``memory`` is common to the connections of a worker.
     """
 
     __slots__ = (
         "_chunks",
         "_is_unbounded",
+        "_known",
         "_length",
         "_limits",
         "_max_body_bytes",
@@ -62,17 +66,48 @@ class ServerWire:
         "state",
     )
 
-    def __init__(self, limits: Limits, is_unbounded: IsUnbounded = every_body_is_bounded) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        is_unbounded: IsUnbounded = every_body_is_bounded,
+        memory: HeadMemory | None = None,
+    ) -> None:
         self._limits = limits
         self._is_unbounded = is_unbounded
-        self._memory = HeadMemory(limits, is_unbounded)
+        self._memory = memory or HeadMemory(limits, is_unbounded)
+        self._known: KnownHead | None = None
+        """The last head."""
         self.held: bytes = b""
         self._searched = 0
         self._length = 0
         self._max_body_bytes = limits.max_body_bytes
         self._chunks: ChunkDecoder | None = None
         self.body: bytes | bytearray = b""
-        self.state = State.HEAD
+        self.state = _HEAD
+
+    def take_request(self, data: bytes) -> RequestHead | None:
+        """Returns the head of a request whose head is known and whose body is whole, if ``data`` is one request and no
+        more; otherwise None, and nothing has changed.
+
+        Equals ``receive_data`` and ``next_head``, with 60 opcodes and 2 calls less.
+        """
+        known = self._known
+        if known is None or self.held:
+            return None
+        head = known.match(data)
+        if head is None:
+            return None
+        end = known.end
+        if len(data) - end != head.content_length:
+            return None
+        self.body = data[end:]
+        self.state = _COMPLETE
+        return head
+
+    def share_head(self, generation: int) -> None:
+        """Remembers the last head for all connections: see :meth:`HeadMemory.share`."""
+        if self._known is not None:
+            self._memory.share(self._known, generation)
 
     def receive_data(self, data: bytes) -> None:
         """Takes bytes; those of an incomplete body are decoded at once. Raises ProtocolError for a broken body."""
@@ -118,12 +153,15 @@ class ServerWire:
                 # RFC 9112 section 2.2: an empty line before a request line is ignored; a second one, too.
                 buffer = self.held = buffer[4 if buffer[:4] == b"\r\n\r\n" else 2 :]
                 self._searched = 0
-            result = self._memory.recall(buffer)
-            if result is None:
+            known = self._known
+            head = None if known is None else known.match(buffer)
+            if head is not None and known is not None:
+                end = known.end
+            else:
                 result = self._find_head(buffer)
                 if result is None:
                     return None
-            head, end = result
+                head, end = result
             self._searched = 0
             self._start_body(head, buffer, end)
         except ProtocolError:
@@ -147,8 +185,12 @@ class ServerWire:
             return None
         end += 4
         data = buffer[:end]
-        head = parse_head(data, self._limits, self._is_unbounded)
-        self._memory.keep(data, head)
+        cut = cut_head(data)
+        self._known = known = self._memory.find(cut)
+        head = None if known is None else known.match(data)
+        if head is None:
+            head = parse_head(data, self._limits, self._is_unbounded)
+            self._known = self._memory.make(cut, head)
         return head, end
 
     def _start_body(self, head: RequestHead, buffer: bytes, offset: int) -> None:
