@@ -7,15 +7,19 @@ It imports the gateway, which takes most of its time: an upgrade relies on it to
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from ztoapi.cli.live import LiveCheck, Step
 from ztoapi.cli.options import host_fault, load_config
-from ztoapi.cli.serve import available
+from ztoapi.cli.serve import available, shortage_of_files
+from ztoapi.config.host import raise_open_files
 from ztoapi.config.listen import listen_addresses
 from ztoapi.config.load import Loaded
 from ztoapi.config.model import Config, Credential, Secret
+from ztoapi.server.context import ServerContext
 
 __all__ = ["fingerprint", "run"]
 
@@ -25,19 +29,42 @@ _DIGITS = 8
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the verdict, the warnings and the configuration; returns 0. Raises ConfigError with all problems."""
+    """Prints the verdict, the warnings and the configuration, or tests the upstreams. Returns 0, or 1 if a test has
+    failed. Raises ConfigError with all problems."""
     loaded = available(load_config(args))
     warnings = [*loaded.config.warnings, *_host_warning(loaded)]
     if args.json:
-        config: dict[str, object] = msgspec.to_builtins(loaded.config, enc_hook=_mask)
-        sources = {path: _source(path, loaded.sources) for path, _ in _rows(config)}
-        print(json.dumps({"config": config | {"warnings": warnings}, "sources": sources}, indent=2))
-        return 0
+        return _print_json(loaded, warnings, live=args.live)
     print("the configuration is valid")
     for warning in warnings:
         print(f"warning: {warning}")
+    if args.live:
+        failed = False
+        for step in _steps(loaded.config):
+            print(f"{step.state:<7}  {step.subject}: {step.text}", flush=True)
+            failed = failed or step.state == "FAILED"
+        return 1 if failed else 0
     print("\n".join(_every_value(loaded) if args.all else _summary(loaded)))
     return 0
+
+
+def _print_json(loaded: Loaded, warnings: Sequence[str], *, live: bool) -> int:
+    config: dict[str, object] = msgspec.to_builtins(loaded.config, enc_hook=_mask)
+    sources = {path: _source(path, loaded.sources) for path, _ in _rows(config)}
+    document: dict[str, object] = {"config": config | {"warnings": warnings}, "sources": sources}
+    steps = list(_steps(loaded.config)) if live else []
+    if live:
+        document["live"] = [step._asdict() for step in steps]
+    print(json.dumps(document, indent=2))
+    return 1 if any(step.state == "FAILED" for step in steps) else 0
+
+
+def _steps(config: Config) -> Iterator[Step]:
+    """Yields the results of the tests: of the limit on open files, then of each upstream."""
+    limit = raise_open_files()
+    shortage = shortage_of_files(config, limit)
+    yield Step("ok" if shortage is None else "warning", "open files", shortage or f"the limit is {limit}")
+    yield from LiveCheck(config, os.environ, ServerContext.wall_clock).steps()
 
 
 def fingerprint(secret: Secret) -> str:

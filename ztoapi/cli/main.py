@@ -121,7 +121,16 @@ def _add_report_arguments(parser: CommandParser) -> None:
 
 
 def _add_check_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--all", action="store_true", help="print every value with its source, defaults too")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--all", action="store_true", help="print every value with its source, defaults too")
+    shown.add_argument(
+        "--live", action="store_true", help="test the upstreams and each credential; the requests cost no tokens"
+    )
+    _add_report_arguments(parser)
+
+
+def _add_models_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--live", action="store_true", help="list the models that the upstreams have")
     _add_report_arguments(parser)
 
 
@@ -294,9 +303,9 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "check": _Command(
         "validate the configuration and print the values that are set",
         _add_check_arguments,
-        ("check", "check --all --config ztoapi.toml"),
+        ("check", "check --live --config ztoapi.toml"),
     ),
-    "models": _Command("list the configured models", _add_report_arguments, ("models", "models --json")),
+    "models": _Command("list the configured models", _add_models_arguments, ("models", "models --live")),
     "init": _Command(
         "write example files: configuration, systemd, Kubernetes, Prometheus, Grafana",
         _add_init_arguments,

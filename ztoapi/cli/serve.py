@@ -47,7 +47,7 @@ from ztoapi.wire.address import authority
 if TYPE_CHECKING:
     from ztoapi.telemetry.tracing import SpanTracer
 
-__all__ = ["available", "run", "set_up_logging"]
+__all__ = ["available", "run", "set_up_logging", "shortage_of_files"]
 
 _log = logging.getLogger(__name__)
 _OTHER_FILES = 100
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         service.close()
 
 
-def _shortage_of_files(config: Config, limit: int) -> str | None:
+def shortage_of_files(config: Config, limit: int) -> str | None:
     """Returns a warning if a worker may need more open files than ``limit``."""
     server = config.server
     needed = 2 * server.max_in_flight + server.max_queued + config.upstream.max_idle_connections + _OTHER_FILES
@@ -151,7 +151,7 @@ class Gateway:
     def _warn(self, config: Config) -> None:
         for warning in config.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        shortage = _shortage_of_files(config, raise_open_files())
+        shortage = shortage_of_files(config, raise_open_files())
         if shortage is not None:
             print(f"warning: {shortage}", file=sys.stderr)
 
