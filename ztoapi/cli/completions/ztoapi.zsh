@@ -73,6 +73,7 @@ _shtab_ztoapi_bench_defaults_added=0
 _shtab_ztoapi_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--all[print every value with its source, defaults too]"
+  "--live[test the upstreams and each credential\; the requests cost no tokens]"
   "--json[print JSON]"
   {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
   "--platform-id[Default platform. If unset, inferred from the host of upstream_url. Must be one of zai, zai_web, zread, openai. \[env\: PLATFORM_ID\]]:NAME:(zai zai_web zread openai)"
@@ -229,6 +230,7 @@ _shtab_ztoapi_keys_show_defaults_added=0
 
 _shtab_ztoapi_models_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--live[list the models that the upstreams have]"
   "--json[print JSON]"
   {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
   "--platform-id[Default platform. If unset, inferred from the host of upstream_url. Must be one of zai, zai_web, zread, openai. \[env\: PLATFORM_ID\]]:NAME:(zai zai_web zread openai)"
