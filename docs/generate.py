@@ -7,6 +7,7 @@ import ast
 import itertools
 import json
 import textwrap
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -80,12 +81,30 @@ def constants_table() -> str:
 
 def failures_table() -> str:
     rows = (
-        f"| {each.occasion} | {each.status} | `{each.type}` | `{each.code}` | {each.fault.value} | "
+        f"| {each.occasion} | {each.status} | `{each.type}` | [`{each.code}`](troubleshooting.md#{each.code}) | "
+        f"{each.fault.value} | "
         f"{'yes' if each.retried else 'with another credential' if each.fault.of_credential else 'no'} |"
         for each in Failure
     )
     header = "| what happens | status | type | code | fault | further attempt |"
     return "\n".join([header, "|---|---|---|---|---|---|", *rows])
+
+
+def error_codes() -> dict[str, dict[str, str]]:
+    """Return the table of error codes, with the statuses of upstream failures."""
+    codes: dict[str, dict[str, str]] = tomllib.loads((ROOT / "docs/error_codes.toml").read_text("utf-8"))
+    for code, entry in codes.items():
+        statuses = sorted({str(each.status) for each in Failure if each.code == code})
+        entry.setdefault("status", ", ".join(statuses))
+    return codes
+
+
+def troubleshooting() -> str:
+    return "\n\n".join(
+        f"## `{code}`\n\nStatus {entry['status']}. At fault: the {entry['fault']}.\n\n"
+        f"- **Symptom.** {entry['symptom']}\n- **Cause.** {entry['cause']}\n- **Remedy.** {entry['remedy']}"
+        for code, entry in error_codes().items()
+    )
 
 
 def facts_table() -> str:
@@ -128,6 +147,8 @@ def render(name: str) -> str:
         generated.append(option_table(options_of(Config)))
     elif name == "behaviour.md":
         generated = [failures_table()]
+    elif name == "troubleshooting.md":
+        generated = [f"\n{troubleshooting()}\n"]
     elif name in client_pages.PAGES:
         generated = client_pages.generated_parts(name)
     elif name == "models.md":
@@ -231,7 +252,14 @@ EXAMPLE_TABLES = """
 
 
 if __name__ == "__main__":
-    for name in ("behaviour.md", *client_pages.PAGES, "configuration.md", "limits.md", "models.md"):
+    for name in (
+        "behaviour.md",
+        *client_pages.PAGES,
+        "configuration.md",
+        "limits.md",
+        "models.md",
+        "troubleshooting.md",
+    ):
         (ROOT / "docs" / name).write_text(render(name), "utf-8")
     (ROOT / "ztoapi.example.toml").write_text(example(), "utf-8")
     (ROOT / "docs/ztoapi.schema.json").write_text(schema(), "utf-8")

@@ -177,7 +177,7 @@ class ApiError(ZtoapiError):
 
     ``status`` is the HTTP status; ``type``, ``code`` and ``param`` fill OpenAI's error object
     (https://platform.openai.com/docs/guides/error-codes/api-errors); ``retry_after`` is in seconds. The access log
-    has the code, and ``docs/behaviour.md`` lists all codes.
+    has the code, and ``docs/troubleshooting.md`` has a section for each.
     """
 
     def __init__(

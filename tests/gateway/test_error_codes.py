@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 import ztoapi
+from docs.generate import error_codes
 from tests.stack import Stack
+from ztoapi.errors import Failure
 
 PACKAGE = Path(ztoapi.__file__).parent
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "behaviour.md"
@@ -28,6 +30,17 @@ def test_the_documentation_lists_the_codes() -> None:
     used = set().union(*(codes_in(path.read_text("utf-8")) for path in files))
     assert len(used) > 20
     assert not used - documented
+
+
+def test_each_code_has_a_section_with_its_remedy() -> None:
+    table = PAGE.read_text("utf-8").partition("## Errors of requests")[2].partition("\n## Upstream")[0]
+    rows = (row.split("|")[2] for row in table.splitlines() if row.startswith("|"))
+    codes = {code for row in rows for code in re.findall("`([a-z_]+)`", row)} | {failure.code for failure in Failure}
+    entries = error_codes()
+    assert {*entries} == codes
+    for entry in entries.values():
+        assert {*entry} == {"status", "fault", "symptom", "cause", "remedy"}
+        assert entry["status"] and entry["fault"] in ("client", "operator", "upstream", "gateway")
 
 
 CHAT = '{"model":"glm-4.6","messages":[{"role":"user","content":"x"}]'

@@ -4,7 +4,6 @@ The requests list models, which costs no tokens. A step that fails ends the test
 """
 
 import contextlib
-import datetime
 import email.utils
 import socket
 import ssl
@@ -23,7 +22,7 @@ from ztoapi.upstream.tls import client_tls
 
 __all__ = ["ListedModels", "LiveCheck", "Step", "list_models"]
 
-_EXPIRES_SOON: Final = datetime.timedelta(days=21)
+_MIN_DAYS: Final = 21
 """Certificates of 90 days are renewed 30 days before their end."""
 _MAX_SKEW_SECONDS: Final = 60
 """Signed tokens and certificates are valid for minutes around their times."""
@@ -151,9 +150,9 @@ class LiveCheck:
         if not certificate:
             return Step("warning", f"{name} TLS", f"{version}, the certificate is not verified (upstream.tls_verify)")
         end = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-        left = datetime.timedelta(seconds=end - self._clock())
-        text = f"{version}, issued by {_common_name(certificate['issuer'])}, valid for {left.days} days{_took(start)}"
-        return Step("warning" if left < _EXPIRES_SOON else "ok", f"{name} TLS", text)
+        days = int((end - self._clock()) // 86400)
+        text = f"{version}, issued by {_common_name(certificate['issuer'])}, valid for {days} days{_took(start)}"
+        return Step("warning" if days < _MIN_DAYS else "ok", f"{name} TLS", text)
 
     def _credential(self, platform: Platform, credential: Credential, client: httpx.Client) -> Iterator[Step]:
         subject = f"{platform.id}/{credential.name}"
