@@ -1,4 +1,7 @@
-"""A user that requests streams, and reports the results as events of type ``SSE``.
+"""A user that requests streams, and reports the results as rows of type ``SSE``.
+
+A stream is one request of locust: ``E2E``, ``rate limited``, ``overloaded`` or ``disconnect``. The totals of locust
+do not contain the other rows.
 
 ============== ==================== ============================= ==================================================
 name           time                 size                          failure
@@ -32,14 +35,15 @@ from locust.env import Environment
 
 from loadtests import distributed as distributed  # both listen to every run
 from loadtests import verdict as verdict
-from loadtests.events import report
+from loadtests.apis import APIS, path_of
+from loadtests.course import course
+from loadtests.events import note, report
 from loadtests.options import options_of
 from loadtests.questions import Question, Upstream
 from loadtests.sse import Stream
 
 __all__ = ["StreamingUser"]
 
-_PATH: Final = "/v1/chat/completions"
 _EXCERPT_CHARACTERS: Final = 120
 """Characters of an error response that are part of the failure message."""
 
@@ -54,13 +58,19 @@ class StreamingUser(FastHttpUser):
     """Whether a 429 is expected, and not a failure."""
     expects_overload = False
     """Whether a 503 is expected, and not a failure."""
+    api: str | None = None
+    """The client API: ``chat``, ``messages`` or ``responses``; None for that of ``--api``."""
 
     _numbers: ClassVar[Iterator[int]] = itertools.count()
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         options = options_of(environment)
-        self.upstream = Upstream(options.model, options.real)
+        api = self.api or options.api
+        self.upstream = Upstream(options.model, options.real, api)
+        self._api = APIS[api]
+        self._path = path_of(self._api, self.host or "")
+        self.client.base_url = (self.host or "").rstrip("/")
         self.keys = options.keys
         self.key = options.keys[next(self._numbers) % len(options.keys)]
         self.retry_after = 0.0
@@ -75,14 +85,16 @@ class StreamingUser(FastHttpUser):
         label = self.label if label is None else label
         start = time.perf_counter() if due is None else due
         headers = {
+            **self._api.headers,
             "authorization": f"Bearer {self.key}",
+            "x-api-key": self.key,
             "content-type": "application/json",
             "accept": "text/event-stream",
             "accept-encoding": "identity",
         }
         # Without the context manager locust reports no event of its own, which would be the time to the head.
         response = self.client.post(
-            _PATH,
+            self._path,
             data=question.body,  # type: ignore[arg-type]  # bytes are sent unchanged
             headers=headers,
             stream=True,
@@ -97,7 +109,7 @@ class StreamingUser(FastHttpUser):
         return None if stream.fault(question) and not stream.left else stream
 
     def _read(self, wire: HTTPSocketPoolResponse) -> Stream:
-        stream = Stream()
+        stream = self._api.stream()
         try:
             self.read(wire, stream)
         except (OSError, HTTPParseError) as error:
@@ -115,16 +127,18 @@ class StreamingUser(FastHttpUser):
     def _report_stream(self, stream: Stream, question: Question, label: str, start: float) -> None:
         end = time.perf_counter()
         if stream.deltas:
-            self._report("TTFT", label, stream.first - start)
+            self._note("TTFT", label, stream.first - start)
+            course.add("TTFT", stream.first - start)
         for gap in stream.gaps:
-            self._report("ITL", label, gap)
+            self._note("ITL", label, gap)
+            course.add("ITL", gap)
         if stream.left:
             self._report("disconnect", label, end - start, size=stream.deltas)
             return
         fault = stream.fault(question)
-        self._report("truncation", label, None, error=fault if stream.truncated else "")
+        self._note("truncation", label, None, error=fault if stream.truncated else "")
         if not fault and (speed := stream.deltas_per_second) is not None:
-            self._report("tokens/s", label, None, size=round(speed))
+            self._note("tokens/s", label, None, size=round(speed))
         # A failed response has no time, which would distort the times of complete ones.
         self._report("E2E", label, None if fault else end - start, size=0 if fault else stream.deltas, error=fault)
 
@@ -147,10 +161,17 @@ class StreamingUser(FastHttpUser):
         valid = isinstance(requested, str) and requested.isascii() and requested.isdigit()
         self.retry_after = float(str(requested)) if valid else 1.0
         error = "" if valid else f"{status} whose Retry-After is {requested!r}, not a number of seconds"
-        self._report(name, label, time.perf_counter() - start, size=round(self.retry_after), error=error)
+        row = self._report if expected else self._note
+        row(name, label, time.perf_counter() - start, size=round(self.retry_after), error=error)
         if not expected:
             self._report("E2E", label, None, error=f"status {status}: {text}")
 
     def _report(self, name: str, label: str, seconds: float | None, *, size: int = 0, error: str = "") -> None:
-        labelled = f"{name} [{label}]" if label else name
-        report(self.environment, labelled, seconds=seconds, size=size, error=error)
+        report(self.environment, _labelled(name, label), seconds=seconds, size=size, error=error)
+
+    def _note(self, name: str, label: str, seconds: float | None, *, size: int = 0, error: str = "") -> None:
+        note(self.environment, _labelled(name, label), seconds=seconds, size=size, error=error)
+
+
+def _labelled(name: str, label: str) -> str:
+    return f"{name} [{label}]" if label else name

@@ -18,7 +18,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-from loadtests.events import listen, report
+from loadtests.events import listen, note
 from loadtests.options import options_of
 from loadtests.users import Caller, StreamLeaver
 
@@ -30,7 +30,7 @@ class Leaver(StreamLeaver):
     weight = 3
 
 
-class Bystander(Caller):
+class StormBystander(Caller):
     weight = 1
 
 
@@ -59,7 +59,7 @@ class CancelCheck:
                 break
             gevent.sleep(0.05)
         message = f"{left} clients disconnected, {cancelled} upstream streams were cancelled, {still_open} are open"
-        report(environment, "upstream cancels", seconds=None, size=cancelled, error="" if settled else message)
+        note(environment, "upstream cancels", seconds=None, size=cancelled, error="" if settled else message)
 
 
 def _simulator_of(environment: Environment) -> str | None:

@@ -9,6 +9,7 @@ import msgspec
 from locust import events
 from locust.env import Environment
 
+from loadtests.apis import APIS
 from loadtests.events import listen
 
 __all__ = ["Options", "options_of"]
@@ -23,6 +24,8 @@ class Options(msgspec.Struct, frozen=True):
     real: bool
     simulator: str | None
     thresholds: str | None
+    api: str
+    report: str | None
 
 
 def options_of(environment: Environment) -> Options:
@@ -34,6 +37,8 @@ def options_of(environment: Environment) -> Options:
         real=parsed.real,
         simulator=parsed.simulator,
         thresholds=parsed.thresholds,
+        api=parsed.api,
+        report=parsed.report,
     )
 
 
@@ -66,6 +71,20 @@ def _add_options(parser: argparse.ArgumentParser, **_: object) -> None:
         env_var="ZTOAPI_LOAD_THRESHOLDS",
         metavar="FILE",
         help="TOML file of limits; breaking one makes the run exit with 3",
+    )
+    add(
+        "--api",
+        default="chat",
+        choices=tuple(APIS),
+        env_var="ZTOAPI_LOAD_API",
+        help="client API of the requests (chat); agents use chat",
+    )
+    add(
+        "--report",
+        default=None,
+        env_var="ZTOAPI_LOAD_REPORT",
+        metavar="FILE",
+        help="HTML file for charts of the times to the first token and between tokens over the run",
     )
     parser.set_defaults(stop_timeout=f"{_STOP_TIMEOUT_SECONDS}s")
 

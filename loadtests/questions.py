@@ -52,30 +52,47 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """The target: a ``model`` of the simulator or of a ``real`` upstream."""
+    """The target: a ``model`` of the simulator or of a ``real`` upstream, and the client API of the requests."""
 
     model: str
     real: bool
+    api: str = "chat"
 
     def question(
         self, messages: list[Object], *, tokens: int, settings: str = "", with_tools: bool = False
     ) -> Question:
         """Returns a request for ``tokens`` tokens. ``settings`` are those of the simulator, such as ``itl=10:ttft=50``.
 
-        ``with_tools`` adds :data:`TOOLS`: the simulator calls one, unless the last message is a tool result.
+        ``with_tools`` adds :data:`TOOLS`, for chat only: the simulator calls one, unless the last message is a tool
+        result.
         """
-        body: Object = {"model": self.model, "stream": True, "messages": messages}
+        body = _body(self.api, messages)
         if with_tools:
             body |= {"tools": TOOLS, "tool_stream": True}
         names = _TOOL_NAMES if with_tools else frozenset()
+        limit = "max_output_tokens" if self.api == "responses" else "max_tokens"
         if self.real:
-            return Question(body=_encode(body | {"max_tokens": tokens}), deltas=None, tools=names)
+            return Question(body=_encode(body | {"model": self.model, limit: tokens}), deltas=None, tools=names)
         body["model"] = ":".join(
             filter(None, (self.model, f"tokens={tokens}", f"reasoning={_REASONING_TOKENS}", settings))
         )
+        if self.api == "messages":
+            body |= {limit: tokens + _REASONING_TOKENS}  # the API requires it
         calls = with_tools and messages[-1]["role"] != "tool"
-        deltas = None if calls else tokens + _REASONING_TOKENS
+        # The other APIs show reasoning only to clients that request it.
+        deltas = None if calls else tokens + (_REASONING_TOKENS if self.api == "chat" else 0)
         return Question(body=_encode(body), deltas=deltas, tools=names, must_call=calls)
+
+
+def _body(api: str, messages: list[Object]) -> Object:
+    """Returns the request for a stream, without its model."""
+    if api == "responses":
+        return {"stream": True, "input": messages}
+    if api == "messages":
+        system = [str(message["content"]) for message in messages if message["role"] == "system"]
+        turns = [message for message in messages if message["role"] != "system"]
+        return {"stream": True, "messages": turns} | ({"system": "\n".join(system)} if system else {})
+    return {"stream": True, "messages": messages}
 
 
 def text_of(size: int) -> str:

@@ -12,5 +12,5 @@ class Slow(SlowReader):
     weight = 3
 
 
-class Bystander(Caller):
+class SlowBystander(Caller):
     weight = 1

@@ -34,6 +34,8 @@ class _ToolCall(msgspec.Struct):
 class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
+    """The same in newer releases of vLLM."""
     tool_calls: list[_ToolCall] | None = None
 
 
@@ -65,6 +67,9 @@ class ToolCall(msgspec.Struct):
 
 class Stream:
     """One streamed response. Times are seconds of a monotonic clock."""
+
+    event_name = "a chat chunk"
+    end_mark = "[DONE]"
 
     def __init__(self) -> None:
         self.deltas = 0
@@ -103,16 +108,18 @@ class Stream:
             self._refuse("an event after the end", line)
             return
         try:
-            event = _decode(data)
+            self._read(data, now)
         except msgspec.DecodeError:
-            self._refuse("not a chat chunk", line)
-            return
+            self._refuse(f"not {self.event_name}", line)
+
+    def _read(self, data: bytes, now: float) -> None:
+        event = _decode(data)
         if event.error is not None:
             self.error = f"{event.error.code}: {event.error.message}"
         for choice in event.choices:
             self.finish_reason = choice.finish_reason or self.finish_reason
             delta = choice.delta
-            if delta is not None and (delta.content or delta.reasoning_content or delta.tool_calls):
+            if delta is not None and (delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls):
                 self._note(now)
                 self.text.append(delta.content or "")
                 for fragment in delta.tool_calls or ():
@@ -153,7 +160,8 @@ class Stream:
         if self.error:
             return f"in-band error {self.error}"
         if self.truncated:
-            return f"truncated: no [DONE] and no error event ({self.broken or 'the connection was closed normally'})"
+            how = self.broken or "the connection was closed normally"
+            return f"truncated: no {self.end_mark} and no error event ({how})"
         if self.finish_reason is None:
             return "wrong body: no finish_reason"
         if question.deltas is not None and self.deltas != question.deltas:

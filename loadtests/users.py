@@ -156,6 +156,7 @@ class Agent(StreamingUser):
     """
 
     abstract = True
+    api = "chat"
     wait_time = constant(0.1)
     turns = 3
     tokens = 60

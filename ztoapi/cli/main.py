@@ -82,7 +82,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     name = next((word for word in argv if not word.startswith("-")), "")
     parser = make_parser(name)
     # Words after -- are for another program; argparse accepts none after an optional positional argument.
-    end = argv.index("--") if name == "connect" and "--" in argv else len(argv)
+    end = argv.index("--") if name in ("connect", "load") and "--" in argv else len(argv)
     subparser = parser.command(name)
     if subparser is not None:
         subparser.check_flags(argv[:end])
@@ -268,6 +268,28 @@ def _add_keys_arguments(parser: CommandParser) -> None:
         action.add_argument("name", metavar="NAME")
 
 
+def _add_load_arguments(parser: CommandParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="SCENARIO", help="the scenario; without it, list the scenarios")
+    parser.add_argument("--path", action="store_true", help="print the folder of the scenarios, for locust -f")
+    target = parser.add_argument_group("target")
+    target.add_argument(
+        "--url",
+        default="http://127.0.0.1:9090",
+        help="base URL of an OpenAI-compatible server, with or without /v1 [default: http://127.0.0.1:9090]",
+    )
+    target.add_argument("--key", default=None, help="client key, or several separated by commas [default: any]")
+    target.add_argument("-m", "--model", default="glm-5.3", help="model of the requests [default: glm-5.3]")
+    target.add_argument(
+        "--api", choices=("chat", "messages", "responses"), default=None, help="client API [default: chat]"
+    )
+    target.add_argument("--simulated", action="store_true", help="a simulator is the upstream; check its responses")
+    load = parser.add_argument_group("load")
+    load.add_argument("-u", "--users", type=_count, default=10, metavar="N", help="peak of the users [default: 10]")
+    load.add_argument("-t", "--time", default="30s", metavar="TIME", help="such as 30s, 5m [default: 30s]")
+    load.add_argument("--web", action="store_true", help="start locust's web page, to choose users and watch")
+    load.add_argument("--report", default=None, metavar="FILE", help="write a page with charts of the token times")
+
+
 def _add_init_arguments(parser: CommandParser) -> None:
     parser.add_argument("directory", nargs="?", default=".", metavar="DIRECTORY", help="where to write [default: .]")
 
@@ -306,6 +328,11 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         ("check", "check --live --config ztoapi.toml"),
     ),
     "models": _Command("list the configured models", _add_models_arguments, ("models", "models --live")),
+    "load": _Command(
+        "run a load test with locust; arguments after -- are locust's",
+        _add_load_arguments,
+        ("load steady --url http://127.0.0.1:9090/v1 --users 20", "load ramp --report ramp.html -- --csv ramp"),
+    ),
     "init": _Command(
         "write example files: configuration, systemd, Kubernetes, Prometheus, Grafana",
         _add_init_arguments,

@@ -50,8 +50,8 @@ function _shtab_ztoapi_using
   test "$_shtab_ztoapi_cmdpath" = "$argv"
 end
 
-set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models init schema bench top credentials 'credentials reset' connect keys 'keys create' 'keys list' 'keys show' 'keys rotate' 'keys revoke' completion
-set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --concurrency --config --drain-seconds --events-per-write --expires --fd --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --requests --requests-per-minute --requests-per-second --sim-port --think-mode --tokens --tokens-per-minute --transport --ttft-ms --upstream --upstream-url --url --workers -H -c -j -k -l -m -n -p -t -u -w
+set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' connect keys 'keys create' 'keys list' 'keys revoke' completion
+set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --concurrency --config --drain-seconds --events-per-write --expires --fd --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --sim-port --think-mode --time --tokens --tokens-per-minute --transport --ttft-ms --upstream --upstream-url --url --users --workers -H -c -j -k -l -m -n -p -t -u -w
 
 complete -c ztoapi -e
 complete -c ztoapi -f
@@ -161,6 +161,18 @@ complete -c ztoapi -n '_shtab_ztoapi_using models' -l fd -x -d 'Listening socket
 complete -c ztoapi -n '_shtab_ztoapi_using models' -s w -l workers -x -d 'Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default: 1. [env: ZTOAPI_WORKERS or WORKERS]'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -l drain-seconds -x -d 'Time for requests in flight to finish after SIGTERM; 0 aborts them at once. Must be a number from 0 to 86400. Default: 30.0. [env: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS]'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -l transport -xka "native httpx" -d 'HTTP client for upstreams. httpx supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten times the CPU. Must be one of native, httpx. Default: native. [env: ZTOAPI_TRANSPORT]'
+complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a load -d 'Run a load test with locust; arguments after -- are locust'"'"'s.'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -s h -l help -d 'show this help message and exit'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -l path -d 'print the folder of the scenarios, for locust -f'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -l url -x -d 'base URL of an OpenAI-compatible server, with or without /v1 [default: http://127.0.0.1:9090]'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -l key -x -d 'client key, or several separated by commas [default: any]'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -s m -l model -x -d 'model of the requests [default: glm-5.3]'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -l api -xka "chat messages responses" -d 'client API [default: chat]'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -l simulated -d 'a simulator is the upstream; check its responses'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -s u -l users -x -d 'peak of the users [default: 10]'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -s t -l time -x -d 'such as 30s, 5m [default: 30s]'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -l web -d 'start locust'"'"'s web page, to choose users and watch'
+complete -c ztoapi -n '_shtab_ztoapi_using load' -l report -xka "(__fish_complete_path (commandline -ct))" -d 'write a page with charts of the token times'
 complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a init -d 'Write example files: configuration, systemd, Kubernetes, Prometheus, Grafana.'
 complete -c ztoapi -n '_shtab_ztoapi_using init' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a schema -d 'Print the JSON Schema of ztoapi.toml.'
@@ -201,13 +213,13 @@ complete -c ztoapi -n '_shtab_ztoapi_using connect' -l api -xka "chat messages r
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -l run -d 'start the client, with temporary files; arguments after -- are its own'
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -l json -d 'print JSON'
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
-complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a keys -d 'Create, show, rotate and revoke client keys.'
+complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a keys -d 'Create, list and revoke client keys.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a create -d 'Create a key, print it once, and add its hash to the key file.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
-complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l name -x -d 'the same as an option'
+complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l name -x -d 'name of the key'"'"'s owner, for logs and metrics'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l models -x -d 'allowed models, such as glm-5.3,glm-4.5*; default: all'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l priority -x -d 'high: its requests leave the admission queue first; default: normal'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l expires -x -d '90d, 12h, 4w, or a date such as 2027-01-31; default: never'
@@ -222,15 +234,6 @@ complete -c ztoapi -n '_shtab_ztoapi_using keys list' -s h -l help -d 'show this
 complete -c ztoapi -n '_shtab_ztoapi_using keys list' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
 complete -c ztoapi -n '_shtab_ztoapi_using keys list' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
 complete -c ztoapi -n '_shtab_ztoapi_using keys list' -l json -d 'print JSON'
-complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a show -d 'Show one key, without its secret.'
-complete -c ztoapi -n '_shtab_ztoapi_using keys show' -s h -l help -d 'show this help message and exit'
-complete -c ztoapi -n '_shtab_ztoapi_using keys show' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
-complete -c ztoapi -n '_shtab_ztoapi_using keys show' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
-complete -c ztoapi -n '_shtab_ztoapi_using keys show' -l json -d 'print JSON'
-complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a rotate -d 'Replace the secret of a key, and print the new key once.'
-complete -c ztoapi -n '_shtab_ztoapi_using keys rotate' -s h -l help -d 'show this help message and exit'
-complete -c ztoapi -n '_shtab_ztoapi_using keys rotate' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
-complete -c ztoapi -n '_shtab_ztoapi_using keys rotate' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
 complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a revoke -d 'Revoke a key.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'

@@ -17,7 +17,8 @@ _shtab_ztoapi_commands() {
     credentials:'Show the upstream credentials of a running gateway, or reset them.'
     demo:'Run the simulator and a gateway in front of it.'
     init:'Write example files: configuration, systemd, Kubernetes, Prometheus, Grafana.'
-    keys:'Create, show, rotate and revoke client keys.'
+    keys:'Create, list and revoke client keys.'
+    load:'Run a load test with locust; arguments after -- are locust'"'"'s.'
     models:'List the configured models.'
     reload:'Have a running gateway take over the configuration.'
     schema:'Print the JSON Schema of ztoapi.toml.'
@@ -41,8 +42,6 @@ _shtab_ztoapi_keys_commands() {
     create:'Create a key, print it once, and add its hash to the key file.'
     list:'List the keys of the key file.'
     revoke:'Revoke a key.'
-    rotate:'Replace the secret of a key, and print the new key once.'
-    show:'Show one key, without its secret.'
   )
   _describe 'ztoapi keys commands' _commands
 }
@@ -171,7 +170,7 @@ _shtab_ztoapi_keys_create_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-k,--key-file}"[use FILE instead of the configured key file]:FILE:_files"
   {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
-  "--name[the same as an option]:NAME:"
+  "--name[name of the key\'s owner, for logs and metrics]:name:"
   "--models[allowed models, such as glm-5.3,glm-4.5\*\; default\: all]:models:"
   "--priority[high\: its requests leave the admission queue first\; default\: normal]:priority:"
   "--expires[90d, 12h, 4w, or a date such as 2027-01-31\; default\: never]:WHEN:"
@@ -181,7 +180,6 @@ _shtab_ztoapi_keys_create_options=(
   "--tokens-per-minute[Prompt and completion tokens per minute.]:N:"
   "--bandwidth-bytes-per-second[Bytes of streamed responses per second.]:N:"
   "--max-concurrency[Requests in flight at the same time.]:N:"
-  ":name of the key\'s owner, for logs and metrics:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -207,26 +205,23 @@ _shtab_ztoapi_keys_revoke_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_ztoapi_keys_revoke_defaults_added=0
 
-_shtab_ztoapi_keys_rotate_options=(
+_shtab_ztoapi_load_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  {-k,--key-file}"[use FILE instead of the configured key file]:FILE:_files"
-  {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
-  ":NAME:"
+  "--path[print the folder of the scenarios, for locust -f]"
+  "--url[base URL of an OpenAI-compatible server, with or without \/v1 \[default\: http\:\/\/127.0.0.1\:9090\]]:url:"
+  "--key[client key, or several separated by commas \[default\: any\]]:key:"
+  {-m,--model}"[model of the requests \[default\: glm-5.3\]]:model:"
+  "--api[client API \[default\: chat\]]:api:(chat messages responses)"
+  "--simulated[a simulator is the upstream\; check its responses]"
+  {-u,--users}"[peak of the users \[default\: 10\]]:N:"
+  {-t,--time}"[such as 30s, 5m \[default\: 30s\]]:TIME:"
+  "--web[start locust\'s web page, to choose users and watch]"
+  "--report[write a page with charts of the token times]:FILE:_files"
+  ":the scenario\; without it, list the scenarios:"
 )
 
 # guard to ensure default positional specs are added only once per session
-_shtab_ztoapi_keys_rotate_defaults_added=0
-
-_shtab_ztoapi_keys_show_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
-  {-k,--key-file}"[use FILE instead of the configured key file]:FILE:_files"
-  {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
-  "--json[print JSON]"
-  ":NAME:"
-)
-
-# guard to ensure default positional specs are added only once per session
-_shtab_ztoapi_keys_show_defaults_added=0
+_shtab_ztoapi_load_defaults_added=0
 
 _shtab_ztoapi_models_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -374,6 +369,7 @@ _shtab_ztoapi() {
         demo) _arguments -C -s $_shtab_ztoapi_demo_options ;;
         init) _arguments -C -s $_shtab_ztoapi_init_options ;;
         keys) _shtab_ztoapi_keys ;;
+        load) _arguments -C -s $_shtab_ztoapi_load_options ;;
         models) _arguments -C -s $_shtab_ztoapi_models_options ;;
         reload) _arguments -C -s $_shtab_ztoapi_reload_options ;;
         schema) _arguments -C -s $_shtab_ztoapi_schema_options ;;
@@ -429,8 +425,6 @@ _shtab_ztoapi_keys() {
         create) _arguments -C -s $_shtab_ztoapi_keys_create_options ;;
         list) _arguments -C -s $_shtab_ztoapi_keys_list_options ;;
         revoke) _arguments -C -s $_shtab_ztoapi_keys_revoke_options ;;
-        rotate) _arguments -C -s $_shtab_ztoapi_keys_rotate_options ;;
-        show) _arguments -C -s $_shtab_ztoapi_keys_show_options ;;
       esac
   esac
 }

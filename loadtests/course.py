@@ -1,0 +1,50 @@
+"""Records the times of a run for the page of ``--report``, and writes it at the end."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from locust import events
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from loadtests.events import listen
+from loadtests.options import options_of
+from loadtests.timeline import Timeline, page
+
+__all__ = ["Course", "course"]
+
+_KEY = "ztoapi-course"
+
+
+class Course:
+    """The times of the run in this process; in a master, those of its workers."""
+
+    def __init__(self) -> None:
+        self._timeline = Timeline()
+
+    def add(self, series: str, seconds: float) -> None:
+        self._timeline.add(series, int(time.time()), seconds)  # noqa: TID251 - workers have this clock in common
+
+    def send(self, client_id: str, data: dict[str, Any]) -> None:
+        data[_KEY] = self._timeline.take()
+
+    def receive(self, client_id: str, data: dict[str, Any]) -> None:
+        self._timeline.merge(data.get(_KEY, {}))
+
+    def write(self, environment: Environment, **_: object) -> None:
+        report = options_of(environment).report
+        if report is None or isinstance(environment.runner, WorkerRunner):
+            return
+        total = environment.stats.total
+        facts = (
+            f"Target: {environment.host}",
+            f"Requests: {total.num_requests}, of which {total.num_failures} failed",
+        )
+        Path(report).write_text(page(self._timeline, facts), "utf-8")
+
+
+course = Course()
+listen(events.report_to_master, course.send)
+listen(events.worker_report, course.receive)
+listen(events.quitting, course.write)

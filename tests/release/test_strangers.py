@@ -1,0 +1,123 @@
+"""The first steps of a user with nothing but the built wheel, from an empty folder."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tests.deploy.tools import ROOT
+from tests.loadtests.test_apis import LLAMA_CPP, VLLM
+
+USER = """\
+from locust import constant, task
+from ztoapi.load.client import StreamingUser
+
+
+class Poet(StreamingUser):
+    wait_time = constant(0.2)
+    label = "poem"
+
+    def on_start(self):
+        messages = [{"role": "user", "content": "A haiku about sockets."}]
+        self.question = self.upstream.question(messages, tokens=20)
+
+    @task
+    def write(self):
+        self.ask(self.question)
+"""
+
+
+class StandIn(BaseHTTPRequestHandler):
+    """Streams the lines of vLLM, or those of llama.cpp under another path, to any request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        lines = {"/v1/chat/completions": VLLM, "/llama/chat/completions": LLAMA_CPP}[self.path]
+        body = b"".join(line + b"\n\n" for line in lines)
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keeps the test's output free of requests."""
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), StandIn)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-B", "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder / "site"
+
+
+def run(installed: Path, folder: Path, *command: str | Path) -> str:
+    """Returns the output of a command, which must succeed."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
+    result = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_the_scenarios_import_nothing_of_the_repository(installed: Path) -> None:
+    files = sorted((installed / "ztoapi" / "load").iterdir())
+    assert {path.name for path in files} >= {"steady.py", "users.py", "thresholds.toml", "chat.lua"}
+    assert [path.name for path in files if "from loadtests" in path.read_text("utf-8")] == []
+
+
+@pytest.mark.load
+@pytest.mark.parametrize("base", ["", "/v1", "/llama"], ids=["vllm", "vllm-v1", "llama.cpp"])
+def test_any_server_with_the_api_is_a_target(installed: Path, tmp_path: Path, stand_in: str, base: str) -> None:
+    arguments = ["--url", stand_in + base, "-u", "5", "-t", "2s", "--report", "report.html", "--", "--csv", "run"]
+    run(installed, tmp_path, "-m", "ztoapi", "load", "steady", *arguments)
+    rows = (tmp_path / "run_stats.csv").read_text("utf-8").splitlines()
+    counts = {row.split(",")[1]: row.split(",")[2:4] for row in rows}
+    streams, failures = counts["E2E"]
+    assert int(streams) > 0 and failures == "0"
+    # The totals count streams, not their parts.
+    assert counts["Aggregated"] == counts["TTFT"] == counts["E2E"] == counts["ITL"]
+    assert "Time between tokens" in (tmp_path / "report.html").read_text("utf-8")
+
+
+@pytest.mark.load
+def test_a_scenario_runs_by_its_path_and_may_be_the_user_s_own(installed: Path, tmp_path: Path, stand_in: str) -> None:
+    folder = Path(run(installed, tmp_path, "-m", "ztoapi", "load", "--path").strip())
+    assert folder == installed / "ztoapi" / "load"
+    (tmp_path / "poet.py").write_text(USER)
+    options = ["--headless", "-u", "3", "-r", "3", "-t", "2s", "-H", stand_in, "--real", "--csv", "run"]
+    for scenario, row in ((folder / "steady.py", "E2E"), (tmp_path / "poet.py", "E2E [poem]")):
+        run(installed, tmp_path, "-m", "locust", "-f", scenario, *options)
+        assert f"SSE,{row}," in (tmp_path / "run_stats.csv").read_text("utf-8")
+
+
+@pytest.mark.load
+def test_the_page_of_locust_offers_every_user(installed: Path, tmp_path: Path, stand_in: str) -> None:
+    file = installed / "ztoapi" / "load" / "all.py"
+    options = ["--headless", "--class-picker", "-u", "2", "-r", "2", "-t", "1s", "-H", stand_in, "--real"]
+    run(installed, tmp_path, "-m", "locust", "-f", file, "ChatCaller", *options)
+    listed = run(installed, tmp_path, "-m", "locust", "-f", file, "--list")
+    assert {"CodingAgent", "KeyedTenant", "MessagesCaller", "ResponsesCaller", "SteadyCaller"} <= set(listed.split())
