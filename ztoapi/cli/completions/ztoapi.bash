@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_ztoapi_credentials_subparsers=(reset)
-_shtab_ztoapi_keys_subparsers=(create list revoke)
+_shtab_ztoapi_keys_subparsers=(create list show rotate revoke)
 _shtab_ztoapi_subparsers=(serve reload upgrade simulate demo check models load init schema bench top credentials connect keys completion)
 
 _shtab_ztoapi_serve_option_strings=(-h --help -c --config --platform-id -u --upstream-url -m --model-name -k --key-file --think-mode --access-log -H --host -p --port -l --listen --fd -w --workers --drain-seconds --transport)
@@ -26,6 +26,8 @@ _shtab_ztoapi_credentials_option_strings=(-h --help --url --json -c --config)
 _shtab_ztoapi_connect_option_strings=(-h --help --url --key -m --model --api --run --json -c --config)
 _shtab_ztoapi_keys_create_option_strings=(-h --help -k --key-file -c --config --name --models --priority --expires --requests-per-second --requests-per-minute --burst --tokens-per-minute --bandwidth-bytes-per-second --max-concurrency)
 _shtab_ztoapi_keys_list_option_strings=(-h --help -k --key-file -c --config --json)
+_shtab_ztoapi_keys_show_option_strings=(-h --help -k --key-file -c --config --json)
+_shtab_ztoapi_keys_rotate_option_strings=(-h --help -k --key-file -c --config)
 _shtab_ztoapi_keys_revoke_option_strings=(-h --help -k --key-file -c --config)
 _shtab_ztoapi_keys_option_strings=(-h --help)
 _shtab_ztoapi_completion_option_strings=(-h --help)
@@ -75,6 +77,14 @@ _shtab_ztoapi_keys_list__k_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_list___key_file_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_list__c_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_list___config_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_show__k_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_show___key_file_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_show__c_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_show___config_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_rotate__k_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_rotate___key_file_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_rotate__c_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_rotate___config_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_revoke__k_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_revoke___key_file_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_revoke__c_COMPGEN=_shtab_compgen_files
@@ -98,7 +108,7 @@ _shtab_ztoapi_models___transport_choices=(native httpx)
 _shtab_ztoapi_load___api_choices=(chat messages responses)
 _shtab_ztoapi_credentials_pos_0_choices=(reset)
 _shtab_ztoapi_connect___api_choices=(chat messages responses)
-_shtab_ztoapi_keys_pos_0_choices=(create list revoke)
+_shtab_ztoapi_keys_pos_0_choices=(create list show rotate revoke)
 _shtab_ztoapi_completion_pos_0_choices=(bash zsh fish)
 _shtab_ztoapi_pos_0_choices=(serve reload upgrade simulate demo check models load init schema bench top credentials connect keys completion)
 
@@ -153,6 +163,11 @@ _shtab_ztoapi_keys_create___help_nargs=0
 _shtab_ztoapi_keys_list__h_nargs=0
 _shtab_ztoapi_keys_list___help_nargs=0
 _shtab_ztoapi_keys_list___json_nargs=0
+_shtab_ztoapi_keys_show__h_nargs=0
+_shtab_ztoapi_keys_show___help_nargs=0
+_shtab_ztoapi_keys_show___json_nargs=0
+_shtab_ztoapi_keys_rotate__h_nargs=0
+_shtab_ztoapi_keys_rotate___help_nargs=0
 _shtab_ztoapi_keys_revoke__h_nargs=0
 _shtab_ztoapi_keys_revoke___help_nargs=0
 _shtab_ztoapi_keys_pos_0_nargs=A...

@@ -50,7 +50,7 @@ function _shtab_ztoapi_using
   test "$_shtab_ztoapi_cmdpath" = "$argv"
 end
 
-set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' connect keys 'keys create' 'keys list' 'keys revoke' completion
+set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' connect keys 'keys create' 'keys list' 'keys show' 'keys rotate' 'keys revoke' completion
 set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --concurrency --config --drain-seconds --events-per-write --expires --fd --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --sim-port --think-mode --time --tokens --tokens-per-minute --transport --ttft-ms --upstream --upstream-url --url --users --workers -H -c -j -k -l -m -n -p -t -u -w
 
 complete -c ztoapi -e
@@ -213,13 +213,13 @@ complete -c ztoapi -n '_shtab_ztoapi_using connect' -l api -xka "chat messages r
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -l run -d 'start the client, with temporary files; arguments after -- are its own'
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -l json -d 'print JSON'
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
-complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a keys -d 'Create, list and revoke client keys.'
+complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a keys -d 'Create, show, rotate and revoke client keys.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a create -d 'Create a key, print it once, and add its hash to the key file.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
-complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l name -x -d 'name of the key'"'"'s owner, for logs and metrics'
+complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l name -x -d 'the same as an option'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l models -x -d 'allowed models, such as glm-5.3,glm-4.5*; default: all'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l priority -x -d 'high: its requests leave the admission queue first; default: normal'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l expires -x -d '90d, 12h, 4w, or a date such as 2027-01-31; default: never'
@@ -234,6 +234,15 @@ complete -c ztoapi -n '_shtab_ztoapi_using keys list' -s h -l help -d 'show this
 complete -c ztoapi -n '_shtab_ztoapi_using keys list' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
 complete -c ztoapi -n '_shtab_ztoapi_using keys list' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
 complete -c ztoapi -n '_shtab_ztoapi_using keys list' -l json -d 'print JSON'
+complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a show -d 'Show one key, without its secret.'
+complete -c ztoapi -n '_shtab_ztoapi_using keys show' -s h -l help -d 'show this help message and exit'
+complete -c ztoapi -n '_shtab_ztoapi_using keys show' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
+complete -c ztoapi -n '_shtab_ztoapi_using keys show' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
+complete -c ztoapi -n '_shtab_ztoapi_using keys show' -l json -d 'print JSON'
+complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a rotate -d 'Replace the secret of a key, and print the new key once.'
+complete -c ztoapi -n '_shtab_ztoapi_using keys rotate' -s h -l help -d 'show this help message and exit'
+complete -c ztoapi -n '_shtab_ztoapi_using keys rotate' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
+complete -c ztoapi -n '_shtab_ztoapi_using keys rotate' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
 complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a revoke -d 'Revoke a key.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'

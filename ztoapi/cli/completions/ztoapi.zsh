@@ -17,7 +17,7 @@ _shtab_ztoapi_commands() {
     credentials:'Show the upstream credentials of a running gateway, or reset them.'
     demo:'Run the simulator and a gateway in front of it.'
     init:'Write example files: configuration, systemd, Kubernetes, Prometheus, Grafana.'
-    keys:'Create, list and revoke client keys.'
+    keys:'Create, show, rotate and revoke client keys.'
     load:'Run a load test with locust; arguments after -- are locust'"'"'s.'
     models:'List the configured models.'
     reload:'Have a running gateway take over the configuration.'
@@ -42,6 +42,8 @@ _shtab_ztoapi_keys_commands() {
     create:'Create a key, print it once, and add its hash to the key file.'
     list:'List the keys of the key file.'
     revoke:'Revoke a key.'
+    rotate:'Replace the secret of a key, and print the new key once.'
+    show:'Show one key, without its secret.'
   )
   _describe 'ztoapi keys commands' _commands
 }
@@ -170,7 +172,7 @@ _shtab_ztoapi_keys_create_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-k,--key-file}"[use FILE instead of the configured key file]:FILE:_files"
   {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
-  "--name[name of the key\'s owner, for logs and metrics]:name:"
+  "--name[the same as an option]:NAME:"
   "--models[allowed models, such as glm-5.3,glm-4.5\*\; default\: all]:models:"
   "--priority[high\: its requests leave the admission queue first\; default\: normal]:priority:"
   "--expires[90d, 12h, 4w, or a date such as 2027-01-31\; default\: never]:WHEN:"
@@ -180,6 +182,7 @@ _shtab_ztoapi_keys_create_options=(
   "--tokens-per-minute[Prompt and completion tokens per minute.]:N:"
   "--bandwidth-bytes-per-second[Bytes of streamed responses per second.]:N:"
   "--max-concurrency[Requests in flight at the same time.]:N:"
+  ":name of the key\'s owner, for logs and metrics:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -204,6 +207,27 @@ _shtab_ztoapi_keys_revoke_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_ztoapi_keys_revoke_defaults_added=0
+
+_shtab_ztoapi_keys_rotate_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-k,--key-file}"[use FILE instead of the configured key file]:FILE:_files"
+  {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
+  ":NAME:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ztoapi_keys_rotate_defaults_added=0
+
+_shtab_ztoapi_keys_show_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-k,--key-file}"[use FILE instead of the configured key file]:FILE:_files"
+  {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
+  "--json[print JSON]"
+  ":NAME:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ztoapi_keys_show_defaults_added=0
 
 _shtab_ztoapi_load_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -425,6 +449,8 @@ _shtab_ztoapi_keys() {
         create) _arguments -C -s $_shtab_ztoapi_keys_create_options ;;
         list) _arguments -C -s $_shtab_ztoapi_keys_list_options ;;
         revoke) _arguments -C -s $_shtab_ztoapi_keys_revoke_options ;;
+        rotate) _arguments -C -s $_shtab_ztoapi_keys_rotate_options ;;
+        show) _arguments -C -s $_shtab_ztoapi_keys_show_options ;;
       esac
   esac
 }
