@@ -14,6 +14,7 @@ from ztoapi.dialects.openai import OpenAIReader
 from ztoapi.dialects.translate import OpenAITranslation
 from ztoapi.errors import Ending
 from ztoapi.relay.chat import ChatRelays
+from ztoapi.relay.credentials import CredentialPool
 from ztoapi.relay.relay import Relay
 from ztoapi.relay.retries import RetryLoop
 from ztoapi.relay.upstreams import Upstream
@@ -76,7 +77,7 @@ def serves(connection_is_kept: bool, play: bytes) -> Callable[..., bool]:
     ("response", "owner", "name", "stream"),
     [
         (REFUSED, Upstream, "disclose", True),
-        (REFUSED, RetryLoop, "fail", True),
+        (REFUSED, Relay, "_fail", True),
         (REFUSED, OpenAITranslation, "refusal", False),
         (REFUSED, OpenAITranslation, "amend", True),
         (CLOSED, Upstream, "disclose", True),
@@ -85,14 +86,14 @@ def serves(connection_is_kept: bool, play: bytes) -> Callable[..., bool]:
         (LARGE_EVENT, Upstream, "disclose", True),
         (LARGE, Upstream, "disclose", False),
         (BUSY, RetryLoop, "delay", True),
-        (BUSY, RetryLoop, "fail", False),
+        (BUSY, Relay, "_fail", False),
         (EVENTS, OpenAIReader, "feed", True),
         (EVENTS, Relay, "_read_events", True),
-        (stream_of(DELTA), RetryLoop, "responded", True),
-        (EVENTS, RetryLoop, "complete", True),
+        (stream_of(DELTA), CredentialPool, "responded", True),
+        (EVENTS, Relay, "_complete", True),
         (COMPLETION, OpenAITranslation, "completion", False),
         (COMPLETION, OpenAITranslation, "completion", True),
-        (COMPLETION, RetryLoop, "complete", False),
+        (COMPLETION, Relay, "_complete", False),
         (COMPLETION, Relay, "on_head", False),
     ],
 )
@@ -140,20 +141,20 @@ def test_a_stream_that_cannot_be_written_is_cut_off(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_an_attempt_that_cannot_begin(monkeypatch: pytest.MonkeyPatch, attempt: int) -> None:
-    begin, begun = RetryLoop.begin, 0
+    acquire, acquired = CredentialPool.acquire, 0
 
-    def fail_once(loop: RetryLoop) -> object:
-        nonlocal begun
-        begun += 1
-        if begun == attempt:
+    def fail_once(pool: CredentialPool, *arguments: Any) -> object:  # noqa: ANN401 - those of acquire
+        nonlocal acquired
+        acquired += 1
+        if acquired == attempt:
             raise ZeroDivisionError
-        return begin(loop)
+        return acquire(pool, *arguments)
 
     with (
         RawUpstream(BUSY) as upstream,
         Stack("openai", UPSTREAM_URL=f"http://127.0.0.1:{upstream.port}/v1") as stack,
     ):
-        monkeypatch.setattr(RetryLoop, "begin", fail_once)
+        monkeypatch.setattr(CredentialPool, "acquire", fail_once)
         assert chat(stack, stream=True)[0] == 500
         assert not in_flight(stack)
 

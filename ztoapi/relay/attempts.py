@@ -4,9 +4,13 @@ import asyncio
 from typing import Generic, TypeVar
 
 from ztoapi.errors import UpstreamError
+from ztoapi.relay.credentials import CredentialLease, Unavailable
+from ztoapi.relay.options import RelayOptions
 from ztoapi.relay.retries import RetryLoop
+from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.downstream import Downstream
 from ztoapi.upstream.client import UpstreamCall
+from ztoapi.upstream.connection import Timeouts
 
 __all__ = ["Attempts"]
 
@@ -14,14 +18,33 @@ D = TypeVar("D", bound=Downstream)
 
 
 class Attempts(Generic[D]):
-    """The upstream call in progress, and the timer of the next attempt. A relay takes over the callbacks of its
-    downstream: ``_cancel``, ``_pause`` and ``_resume``."""
+    """The upstream call in progress, the credential that it uses, and the timer of the next attempt. A relay takes over
+    the callbacks of its downstream: ``_cancel``, ``_pause`` and ``_resume``. Requests with the same ``_session`` use
+    the same credential if possible."""
 
-    __slots__ = ("_call", "_downstream", "_retries", "_retry_timer")
+    __slots__ = (
+        "_call",
+        "_downstream",
+        "_lease",
+        "_model",
+        "_options",
+        "_retries",
+        "_retry_timer",
+        "_session",
+        "_upstream",
+    )
 
     _downstream: D
+    _options: RelayOptions
+    _upstream: Upstream
+    _model: str
+    """The upstream's name in lower case."""
+    _session: bytes | None
     _call: UpstreamCall | None
-    _retries: RetryLoop
+    _lease: CredentialLease | None
+    """The credential of the attempt in progress."""
+    _retries: RetryLoop | None
+    """None until an attempt has failed."""
     _retry_timer: asyncio.Handle | None
 
     def _attempt(self) -> None:
@@ -31,6 +54,55 @@ class Attempts(Generic[D]):
     def _give_up(self, error: UpstreamError) -> None:
         """Ends the attempts with ``error``."""
         raise NotImplementedError
+
+    def _take_credential(self) -> Timeouts | None:
+        """Takes a credential for an attempt. Returns its timeouts, None for the usual ones. Raises UpstreamError."""
+        retries = self._retries
+        upstream = self._upstream
+        now = self._downstream.loop.time()
+        if retries is None:
+            upstream.budget.deposit(now)
+            lease = upstream.pool.acquire(now, self._model, (), self._session)
+        else:
+            retries.attempts += 1
+            lease = upstream.pool.acquire(now, self._model, retries.used_credentials, self._session)
+        if isinstance(lease, Unavailable):
+            raise upstream.unavailable(lease)
+        self._lease = lease
+        record = self._downstream.record
+        record.credential = lease.name
+        attempts = record.attempts = record.attempts + 1
+        if attempts == 1:
+            return None
+        timeouts = self._options.timeouts
+        left = timeouts.total - (now - record.started)
+        return Timeouts(timeouts.first_byte, timeouts.between_bytes, max(left, 0.0))
+
+    def _drop(self) -> None:
+        """Ends the attempt in progress, if any, without a verdict on the credential."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            self._upstream.pool.drop(lease)
+
+    def _complete(self) -> None:
+        """Ends the attempt: the response is complete."""
+        assert self._lease is not None
+        self._upstream.pool.complete(self._lease)
+        self._lease = None
+
+    def _fail(self, error: UpstreamError) -> RetryLoop:
+        """Ends the attempt in progress, if any, as failed."""
+        retries = self._retries_begun()
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            retries.fail(lease, error)
+        return retries
+
+    def _retries_begun(self) -> RetryLoop:
+        """Returns the state of the retries, which begins now if it has not."""
+        if self._retries is None:
+            self._retries = RetryLoop(self._downstream, self._upstream, self._model, self._options)
+        return self._retries
 
     def _retry(self, last: UpstreamError) -> None:
         self._retry_timer = None
@@ -47,7 +119,7 @@ class Attempts(Generic[D]):
         if self._retry_timer is not None:
             self._retry_timer.cancel()
         self._hang_up()
-        self._retries.drop()
+        self._drop()
 
     def _pause(self) -> None:
         if self._call is not None:

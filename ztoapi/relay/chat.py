@@ -132,8 +132,18 @@ class ChatRelays:
         if upstream.has_choice:
             session = self._session(downstream, session)
         downstream.record.served_model = model
-        relay = Relay(downstream, self._client, self.options)
-        relay.start(upstream, translation, target.model, stream, session, calls, on_failure)
+        Relay(
+            downstream,
+            self._client,
+            self.options,
+            upstream,
+            translation,
+            target.model,
+            stream,
+            session,
+            calls,
+            on_failure,
+        ).start()
 
     def translator(self, request: ChatRequest, downstream: Downstream, stream: bool) -> Callable[[], Translation]:
         """Returns the function that translates ``request`` for :meth:`send`. Another thread may call it."""
@@ -167,8 +177,18 @@ class ChatRelays:
         if target.upstream.has_choice:
             session = self._session(downstream, session)
         downstream.record.served_model = request.model
-        relay = Relay(downstream, self._client, self.options)
-        relay.start(target.upstream, translation, target.model, request.stream, session, None, on_failure)
+        Relay(
+            downstream,
+            self._client,
+            self.options,
+            target.upstream,
+            translation,
+            target.model,
+            request.stream,
+            session,
+            None,
+            on_failure,
+        ).start()
 
     def pass_on(self, exchange: Exchange, platform: str, path: bytes) -> None:
         """Passes a request of ``exchange`` on to ``path`` below the base URL of ``platform``."""

@@ -13,7 +13,6 @@ from ztoapi.errors import Ending, Failure, UpstreamError
 from ztoapi.relay.attempts import Attempts
 from ztoapi.relay.bodies import plain_text
 from ztoapi.relay.options import RelayOptions
-from ztoapi.relay.retries import RetryLoop
 from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.exchange import Exchange
@@ -53,7 +52,13 @@ _NO_MODEL: Final = ""
 class PassthroughRelay(Attempts[Exchange]):
     """One request. ``path`` is the target below the base URL of ``upstream``, with the query."""
 
-    __slots__ = ("_client", "_error", "_head", "_path", "_sent")
+    __slots__ = (
+        "_client",
+        "_error",
+        "_head",
+        "_path",
+        "_sent",
+    )
 
     def __init__(
         self,
@@ -67,9 +72,11 @@ class PassthroughRelay(Attempts[Exchange]):
         self._downstream = exchange
         self._client = client
         self._path = path
-        self._retries = RetryLoop(exchange, upstream, _NO_MODEL, options, session)
-        self._call = None
-        self._retry_timer = None
+        self._upstream = upstream
+        self._model = _NO_MODEL
+        self._options = options
+        self._session = session
+        self._lease = self._call = self._retries = self._retry_timer = None
         self._head: ResponseHead | None = None
         self._error: list[bytes] = []
         """The body of an error."""
@@ -79,7 +86,7 @@ class PassthroughRelay(Attempts[Exchange]):
     def start(self) -> None:
         """Begins the first attempt."""
         exchange = self._downstream
-        exchange.record.platform = self._retries.upstream.platform.id
+        exchange.record.platform = self._upstream.platform.id
         exchange.on_gone = self._cancel
         exchange.on_pause = self._pause
         exchange.on_resume = self._resume
@@ -89,16 +96,16 @@ class PassthroughRelay(Attempts[Exchange]):
             self._give_up(error)
 
     def _attempt(self) -> None:
-        timeouts = self._retries.begin()
+        timeouts = self._take_credential()
         try:
             self._send(timeouts)
         except BaseException:
-            self._retries.drop()
+            self._drop()
             raise
 
     def _send(self, timeouts: Timeouts | None) -> None:
-        exchange, retries = self._downstream, self._retries
-        assert retries.lease is not None
+        exchange, lease = self._downstream, self._lease
+        assert lease is not None
         request, body = exchange.request, exchange.body
         whole, length = request.body, len(request.body)
         if body is not None and body.length is not None:
@@ -114,7 +121,7 @@ class PassthroughRelay(Attempts[Exchange]):
         self._head = None
         self._error.clear()
         self._sent = bool(whole)
-        outgoing = retries.upstream.passed_on(retries.lease, request.method, self._path, fields, lines, whole, upload)
+        outgoing = self._upstream.passed_on(lease, request.method, self._path, fields, lines, whole, upload)
         self._call = self._client.send(outgoing, self, timeouts, exchange.piece_bytes)
         exchange.record.mark_sent(alone=True)
         if exchange.paused:
@@ -154,7 +161,8 @@ class PassthroughRelay(Attempts[Exchange]):
         if not 200 <= head.status < 300:
             return
         exchange = self._downstream
-        self._retries.responded()
+        assert self._lease is not None
+        self._upstream.pool.responded(self._lease, exchange.loop.time())
         empty = head.status == 204 or exchange.request.method == "HEAD"
         length = None if head.status == 204 else head.headers.get(b"content-length")
         fields = [(name, head.headers[name]) for name in _RESPONSE_FIELDS if name in head.headers]
@@ -184,7 +192,7 @@ class PassthroughRelay(Attempts[Exchange]):
             self._failed(self._refusal(self._head))
             return
         exchange.record.mark_complete()
-        self._retries.complete()
+        self._complete()
         self._detach()
         exchange.stream.end()
 
@@ -203,7 +211,7 @@ class PassthroughRelay(Attempts[Exchange]):
         body = b"".join(self._error)
         if head.coding:
             body = plain_text(body, head.coding)
-        error = read_error(body, head.status, retry_after(head.headers, self._retries.upstream.clock()))
+        error = read_error(body, head.status, retry_after(head.headers, self._upstream.clock()))
         if error.failure is Failure.NO_MODEL:
             error.code = "not_found"
         elif error.failure is Failure.INVALID and 400 <= head.status < 500:
@@ -212,10 +220,10 @@ class PassthroughRelay(Attempts[Exchange]):
 
     def _failed(self, error: UpstreamError) -> None:
         """The attempt has failed: begins another one, or ends the request."""
-        exchange, retries = self._downstream, self._retries
-        retries.upstream.disclose(error)
+        exchange = self._downstream
+        self._upstream.disclose(error)
         exchange.record.upstream_code = error.upstream_code
-        retries.fail(error)
+        retries = self._fail(error)
         self._call = None
         if not (self._sent or exchange.streaming) and error.elsewhere:
             delay = retries.delay(error)

@@ -16,7 +16,6 @@ from ztoapi.errors import Failure, Fault, UpstreamError, empty_response, too_lar
 from ztoapi.relay.attempts import Attempts
 from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
 from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
-from ztoapi.relay.retries import RetryLoop
 from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.downstream import Downstream
@@ -54,7 +53,6 @@ class Relay(Attempts[Downstream]):
     """See the module docstring. A relay is used for one model."""
 
     __slots__ = (
-        "_amended",
         "_blocks",
         "_client",
         "_collector",
@@ -64,7 +62,6 @@ class Relay(Attempts[Downstream]):
         "_kept_alive",
         "_mode",
         "_on_failure",
-        "_options",
         "_parts",
         "_prepare",
         "_reader",
@@ -76,31 +73,14 @@ class Relay(Attempts[Downstream]):
     _framed: Callable[[bytes], None]
     _reader: Reader
     _head: ResponseHead
-    _translation: Translation
-    _stream: bool
-    _prepare: Prepare | None
-    _on_failure: OnFailure | None
+    _parts: list[bytes]
+    _size: int
 
-    def __init__(self, downstream: Downstream, client: Client, options: RelayOptions) -> None:
-        self._downstream = downstream
-        self._client = client
-        self._options = options
-        self._call = None
-        self._blocks: EventBlocks | None = None
-        self._retry_timer = None
-        self._collector: EventCollector | None = None
-        self._mode = _OVER
-        self._amended = False
-        """Whether the request is repeated without a field that the gateway had added."""
-        self._committed = False
-        """Whether part of the response has been sent to the client, so that no other attempt can replace this one.
-        Keepalive comments are no part of a response."""
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._kept_alive = 0.0
-
-    def start(
+    def __init__(
         self,
+        downstream: Downstream,
+        client: Client,
+        options: RelayOptions,
         upstream: Upstream,
         translation: Translation,
         model: str,
@@ -109,16 +89,33 @@ class Relay(Attempts[Downstream]):
         prepare: Prepare | None,
         on_failure: OnFailure | None,
     ) -> None:
-        """Begins the first attempt. ``model`` and ``session`` are as in RetryLoop; ``stream`` is whether the client
-        gets a stream. ``prepare`` is called before each attempt, ``on_failure`` after the last one."""
-        downstream = self._downstream
-        self._retries = RetryLoop(downstream, upstream, model, self._options, session)
+        """``model`` and ``session`` are as in Attempts; ``stream`` is whether the client gets a stream. ``prepare`` is
+        called before each attempt, ``on_failure`` after the last one."""
+        self._downstream = downstream
+        self._client = client
+        self._options = options
+        self._upstream = upstream
         self._translation = translation
+        self._model = model
         self._stream = stream
+        self._session = session
         self._prepare = prepare
         self._on_failure = on_failure
-        downstream.record.platform = upstream.platform.id
-        downstream.record.stream = stream
+        self._lease = self._call = self._retries = self._retry_timer = None
+        self._blocks: EventBlocks | None = None
+        self._collector: EventCollector | None = None
+        self._mode = _OVER
+        self._committed = False
+        """Whether part of the response has been sent to the client, so that no other attempt can replace this one.
+        Keepalive comments are no part of a response."""
+        self._kept_alive = 0.0
+
+    def start(self) -> None:
+        """Begins the first attempt."""
+        downstream = self._downstream
+        record = downstream.record
+        record.platform = self._upstream.platform.id
+        record.stream = self._stream
         downstream.on_gone = self._cancel
         downstream.on_pause = self._pause
         downstream.on_resume = self._resume
@@ -128,30 +125,31 @@ class Relay(Attempts[Downstream]):
             self._give_up(error)
 
     def _attempt(self) -> None:
-        timeouts = self._retries.begin()
-        self._parts.clear()
-        self._size = 0
+        timeouts = self._take_credential()
         if self._prepare is not None:
             self._downstream.spawn(self._send_prepared(self._prepare, timeouts))
             return
         try:
             self._send(timeouts)
         except BaseException:
-            self._retries.drop()
+            self._drop()
             raise
 
     def _send(self, timeouts: Timeouts | None, path: str | None = None) -> None:
         downstream = self._downstream
         translation = self._translation
-        retries = self._retries
+        lease = self._lease
+        assert lease is not None
+        self._parts = []
+        self._size = 0
         self._collector = None
         if translation.streams:
             self._reader = translation.reader()
-            self._collector = None if self._stream else translation.collector()
+            if not self._stream:
+                self._collector = translation.collector()
         self._mode = _HEAD
-        assert retries.lease is not None
         lines = downstream.trace + translation.lines
-        request = retries.upstream.request(retries.lease, translation.body, lines, path, translation.endpoint)
+        request = self._upstream.request(lease, translation.body, lines, path, translation.endpoint)
         call = self._call = self._client.send(request, self, timeouts, downstream.piece_bytes)
         downstream.record.mark_sent(alone=path is None)
         if downstream.paused:
@@ -160,14 +158,14 @@ class Relay(Attempts[Downstream]):
     async def _send_prepared(self, prepare: Prepare, timeouts: Timeouts | None) -> None:
         try:
             try:
-                assert self._retries.lease is not None
-                headers = self._retries.upstream.headers(self._retries.lease, self._downstream.trace)
+                assert self._lease is not None
+                headers = self._upstream.headers(self._lease, self._downstream.trace)
                 path, self._translation.body = await prepare(headers)
                 self._send(timeouts, path)
             except UpstreamError as error:
                 self._failed(error)
         except BaseException:
-            self._retries.drop()
+            self._drop()
             raise
 
     # -- called by the downstream -------------------------------------------------------------------------------------
@@ -330,7 +328,8 @@ class Relay(Attempts[Downstream]):
     def _start_stream(self) -> None:
         """Commits to this attempt: the first part of a response is about to be sent."""
         self._committed = True
-        self._retries.responded()
+        assert self._lease is not None
+        self._upstream.pool.responded(self._lease, self._downstream.loop.time())
         if not self._downstream.streaming:
             self._downstream.start_stream()
 
@@ -341,7 +340,7 @@ class Relay(Attempts[Downstream]):
         body = b"".join(self._parts)
         if head.coding:
             body = plain_text(body, head.coding)
-        wait = retry_after(head.headers, self._retries.upstream.clock())
+        wait = retry_after(head.headers, self._upstream.clock())
         return self._translation.refusal(head.status, body, wait)
 
     def _collect(self, out: bytes) -> None:
@@ -374,8 +373,8 @@ class Relay(Attempts[Downstream]):
     def _done(self, out: bytes) -> None:
         """The stream is complete. The rest of the upstream's response, its last chunk, only frees the connection."""
         self._stop_reading()
-        if self._amended:
-            self._retries.upstream.refuses_usage()
+        if self._retries is not None and self._retries.amended:
+            self._upstream.refuses_usage()
         downstream = self._downstream
         call = self._call
         downstream.record.mark_complete()
@@ -388,11 +387,11 @@ class Relay(Attempts[Downstream]):
                 self._hang_up()
                 self._failed(error)
                 return
-            self._retries.complete()
+            self._complete()
             self._detach()
             downstream.respond(200, body)
         else:
-            self._retries.complete()
+            self._complete()
             if not downstream.streaming:
                 downstream.start_stream()
             self._detach()
@@ -412,7 +411,7 @@ class Relay(Attempts[Downstream]):
             self._failed(error)
             return
         self._note(usage)
-        self._retries.complete()
+        self._complete()
         self._detach()
         downstream = self._downstream
         if not self._stream:
@@ -438,16 +437,16 @@ class Relay(Attempts[Downstream]):
             error.fault = Fault.REQUEST
         downstream = self._downstream
         amended = not self._committed and self._translation.amend(error)
-        self._retries.upstream.disclose(error)
+        self._upstream.disclose(error)
         if amended:
-            self._amended = True
-            self._retries.drop()
+            self._retries_begun().amended = True
+            self._drop()
             self._retry_timer = downstream.loop.call_soon(self._retry, error)
             return
         downstream.record.upstream_code = error.upstream_code
-        self._retries.fail(error)
+        retries = self._fail(error)
         if not self._committed and error.elsewhere:
-            delay = self._retries.delay(error)
+            delay = retries.delay(error)
             if delay is not None:
                 self._retry_timer = downstream.loop.call_later(delay, self._retry, error)
                 return
