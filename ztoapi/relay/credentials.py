@@ -51,6 +51,8 @@ _TESTED: Final = frozenset((*_LAST_RESORT, Fault.OVERLOADED, Fault.UPSTREAM))
 """Faults of credentials that are tested while every credential is out of use."""
 TEST_SECONDS: Final = 1.0
 """Between two such tests, and before the first: the shortest cooldown of these faults."""
+_CLOSED: Final = BreakerState.CLOSED
+"""A member of an enumeration takes 300 instructions, a global 15."""
 _BUSY_SECONDS: Final = 1.0
 """The wait for a place or for the end of a probe, which cannot be predicted."""
 
@@ -83,9 +85,10 @@ class _Credential:
     """The state of one credential in this worker."""
 
     __slots__ = (
+        "answered",
         "breaker",
+        "ended",
         "failures",
-        "in_flight",
         "last_failure",
         "latency",
         "load",
@@ -95,7 +98,6 @@ class _Credential:
         "requests",
         "step",
         "tag",
-        "waiting",
         "weight",
     )
 
@@ -106,16 +108,20 @@ class _Credential:
         self.step = 1.0 / weight
         self.breaker = _Circuit()
         self.models: dict[str, _Circuit] = {}
-        self.in_flight = 0
-        self.waiting = 0
-        """Those in flight without a byte of a response."""
         self.requests = 0
+        self.answered = 0
+        """Those of them with a response, or at their end."""
+        self.ended = 0
         self.latency = PeakEwma(_DECAY_SECONDS)
         self.tag = 0.0
         self.load = 0.0
         """Load at the last choice."""
         self.failures: Counter[Fault] = Counter()
         self.last_failure: tuple[float, Fault] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        return self.requests - self.ended
 
 
 class CredentialLease(msgspec.Struct, gc=False, eq=False):
@@ -128,8 +134,8 @@ class CredentialLease(msgspec.Struct, gc=False, eq=False):
     _model: str
     _since: float | None
     """Time of the request, None once the response has begun."""
-    _probes: tuple[_Circuit, ...]
-    _release_cap: Callable[[], None] | None
+    _probes: tuple[_Circuit, ...] = ()
+    _release_cap: Callable[[], None] | None = None
     _forced: bool = False
     """Whether the request is sent although ``_probes`` are open."""
     _ended: bool = False
@@ -139,9 +145,9 @@ class CredentialLease(msgspec.Struct, gc=False, eq=False):
         assert not self._ended, "a lease ends once"
         self._ended = True
         credential = self._credential
-        credential.in_flight -= 1
+        credential.ended += 1
         if self._since is not None:
-            credential.waiting -= 1
+            credential.answered += 1
         if self._release_cap is not None:
             self._release_cap()
         return credential
@@ -188,6 +194,8 @@ class CredentialPool:
     def __init__(self, credentials: Sequence[tuple[str, float]], caps: Caps | None = None) -> None:
         self._credentials = [_Credential(number, name, weight) for number, (name, weight) in enumerate(credentials)]
         self._caps = caps
+        self._alone = self._credentials[0] if caps is None and len(credentials) == 1 else None
+        """The credential that needs no choice, and so neither a tag nor a load."""
         self._tag = 0.0
         self._typical = 1.0
         """The latest latency of any credential, assumed for those without one."""
@@ -206,6 +214,11 @@ class CredentialPool:
         self, now: float, model: str, tried: Collection[int] = (), session: bytes | None = None
     ) -> CredentialLease | Unavailable:
         """Takes a credential for ``model``; those whose numbers are in ``tried`` only if there is no other."""
+        alone = self._alone
+        if alone is not None and alone.breaker.state is _CLOSED and model not in alone.models:
+            # The usual case, at a fifth of the instructions (35 opcodes, 177 with a choice).
+            alone.requests += 1
+            return CredentialLease(alone.name, alone.number, alone, model, now)
         excluded = rest = tried
         forced = False
         while True:
@@ -254,8 +267,6 @@ class CredentialPool:
             credential.tag = self._tag
         self._tag = credential.tag
         credential.tag += credential.step
-        credential.in_flight += 1
-        credential.waiting += 1
         credential.requests += 1
         if forced:
             circuits = tuple(_open_circuits(credential, now, model))
@@ -266,7 +277,7 @@ class CredentialPool:
                 credential.name, credential.number, credential, model, now, circuits, release_cap, True
             )
         probes: tuple[_Circuit, ...] = ()
-        if credential.breaker.state is not BreakerState.CLOSED:
+        if credential.breaker.state is not _CLOSED:
             credential.breaker.enter()
             credential.breaker.tested_at = now
             probes = (credential.breaker,)
@@ -278,7 +289,6 @@ class CredentialPool:
     def _choose(
         self, now: float, model: str, excluded: Collection[int], session: bytes | None, forced: bool
     ) -> _Credential | None:
-        closed = BreakerState.CLOSED
         stale = now - _FRESH_SECONDS
         candidates: list[_Credential] = []
         least = math.inf
@@ -286,7 +296,7 @@ class CredentialPool:
             if excluded and credential.number in excluded:
                 continue
             breaker = credential.breaker
-            if breaker.state is not closed and not breaker.allows(now) and not forced:
+            if breaker.state is not _CLOSED and not breaker.allows(now) and not forced:
                 continue
             if (
                 credential.models
@@ -298,8 +308,9 @@ class CredentialPool:
             average = credential.latency
             latency = average.value
             if latency is None or average.at < stale:
-                latency = self._typical if credential.waiting else 0.0
-            load = latency * (1.0 + credential.in_flight * credential.step) if credential.in_flight else latency
+                latency = self._typical if credential.requests > credential.answered else 0.0
+            in_flight = credential.requests - credential.ended
+            load = latency * (1.0 + in_flight * credential.step) if in_flight else latency
             credential.load = load
             if load < least:
                 least = load
@@ -326,7 +337,7 @@ class CredentialPool:
         if since is not None:
             lease._since = None
             credential = lease._credential
-            credential.waiting -= 1
+            credential.answered += 1
             self._typical = credential.latency.observe(now, now - since)
             if lease._probes:
                 lease._pass()
@@ -341,7 +352,7 @@ class CredentialPool:
             breaker.succeed()
         if credential.models and (circuit := credential.models.get(lease._model)) is not None:
             circuit.succeed()
-            if circuit.state is BreakerState.CLOSED:
+            if circuit.state is _CLOSED:
                 del credential.models[lease._model]
 
     def drop(self, lease: CredentialLease) -> None:

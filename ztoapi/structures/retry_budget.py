@@ -18,7 +18,7 @@ class RetryBudget:
     ``now`` is in seconds of a monotonic clock; requests are counted by whole seconds.
     """
 
-    __slots__ = ("_last", "_minimum", "_requests", "_retries", "_share", "refused")
+    __slots__ = ("_last", "_minimum", "_requests", "_retries", "_share", "_slot", "_turn_at", "refused")
 
     def __init__(self, share: float, minimum: int) -> None:
         self._share = share
@@ -26,29 +26,34 @@ class RetryBudget:
         self._requests = [0] * WINDOW_SECONDS
         self._retries = [0] * WINDOW_SECONDS
         self._last = 0
+        self._slot = 0
+        """The place of this second in both lists."""
+        self._turn_at = 0.0
+        """The end of this second."""
         self.refused = 0
         """Number of retries that were refused."""
 
     def deposit(self, now: float) -> None:
         """Records a request."""
-        second = int(now)
-        if second != self._last:
-            self._turn(second)
-        self._requests[second % WINDOW_SECONDS] += 1
+        if now >= self._turn_at:
+            self._turn(now)
+        self._requests[self._slot] += 1
 
     def withdraw(self, now: float) -> bool:
         """Takes one retry. Returns False, and counts a refusal, if none is left."""
-        second = int(now)
-        if second != self._last:
-            self._turn(second)
+        if now >= self._turn_at:
+            self._turn(now)
         if sum(self._retries) + 1 > self._minimum + self._share * sum(self._requests):
             self.refused += 1
             return False
-        self._retries[second % WINDOW_SECONDS] += 1
+        self._retries[self._slot] += 1
         return True
 
-    def _turn(self, second: int) -> None:
-        """Clears the seconds that have left the window."""
+    def _turn(self, now: float) -> None:
+        """Begins a second, and clears those that have left the window."""
+        second = int(now)
         for old in range(max(self._last + 1, second - WINDOW_SECONDS + 1), second + 1):
             self._requests[old % WINDOW_SECONDS] = self._retries[old % WINDOW_SECONDS] = 0
         self._last = second
+        self._slot = second % WINDOW_SECONDS
+        self._turn_at = second + 1.0

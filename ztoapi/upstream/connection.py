@@ -23,6 +23,7 @@ from typing import Final, Protocol, cast
 from ztoapi.errors import ProtocolError, UpstreamError
 from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import NEVER
+from ztoapi.upstream.bounds import ERROR_SECONDS, ErrorBody
 from ztoapi.upstream.failures import (
     accepted_nothing,
     broken_http,
@@ -35,7 +36,7 @@ from ztoapi.upstream.failures import (
 )
 from ztoapi.upstream.sink import Sink, log_failure, report_end, report_error
 from ztoapi.upstream.upload import Upload
-from ztoapi.wire.client import ClientWire, ResponseHeads
+from ztoapi.wire.client import ClientWire, ResponseHead, ResponseHeads
 from ztoapi.wire.limits import (
     HIGH_WATER_BYTES,
     LOW_WATER_BYTES,
@@ -45,7 +46,7 @@ from ztoapi.wire.limits import (
     TURN_LINE_ENDS,
 )
 
-__all__ = ["Owner", "Timeouts", "UpstreamConnection"]
+__all__ = ["Owner", "Resend", "Timeouts", "UpstreamConnection"]
 
 JOIN_BYTES: Final = 16384
 """Largest body that is joined to the head for one write; larger ones are not copied."""
@@ -66,6 +67,14 @@ class Owner(Protocol):
     def connection_closed(self, connection: "UpstreamConnection") -> None: ...
 
 
+class Resend(Protocol):
+    """A request that can be sent again: the call. The module of calls imports this one."""
+
+    def resend(self) -> bool:
+        """Sends the request over a new connection, unless this one is new itself. Returns whether it does."""
+        ...
+
+
 class Timeouts:
     """Seconds for one request: until the first byte of the response, between two reads, in total."""
 
@@ -84,6 +93,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_active",
         "_buffer",
+        "_call",
         "_cork",
         "_first_byte_deadline",
         "_held",
@@ -144,6 +154,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._total_deadline = NEVER
         self._timeouts: Timeouts | None = None
         self._take: Callable[[bytes], bool] | None = None
+        self._call: Resend | None = None
         self._upload: Upload | None = None
         """The body that is being written in parts."""
         self._unsent = 0
@@ -162,16 +173,22 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         sink: Sink,
         timeouts: Timeouts,
         max_bytes: int = 0,
+        call: Resend | None = None,
     ) -> None:
-        """Sends one request. ``sink`` receives the response, in reads of at most ``max_bytes`` unless that is 0. From
-        here on ``requests`` is the number of this request."""
+        """Sends one request. ``sink`` receives the response, in reads of at most ``max_bytes`` unless that is 0; of an
+        error's body it receives the beginning. From here on ``requests`` is the number of this request. ``call`` sends
+        it again if the upstream has closed the connection before it had the whole request."""
         self.sink = sink
+        self._call = call
         self._room = self._buffer[:max_bytes] if max_bytes else self._buffer
         self.requests += 1
         self.responding = False
         self._active = False
         self._timeouts = timeouts
-        self._wire.start(method)
+        wire = self._wire
+        if wire.head is not None or method == "HEAD":
+            # Otherwise the response before was whole in one read, and has left the wire as it was.
+            wire.start(method)
         now = self._last_activity = self._sent_at = self.loop.time()
         self._total_deadline = now + timeouts.total
         self._first_byte_deadline = now + timeouts.first_byte
@@ -237,14 +254,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def cut(self) -> None:
         """Ends this response here, as if it were complete, and closes the connection."""
-        sink, self.sink, self._take, self._upload = self.sink, None, None, None
+        sink, self.sink, self._upload = self.sink, None, None
+        self._take = self._call = None
         self.transport.abort()
         if sink is not None:
             report_end(self.loop, sink)
 
     def cancel(self) -> None:
         """Closes the connection at once, which makes the upstream stop."""
-        self.sink = self._take = self._upload = None
+        self.sink = self._take = self._call = self._upload = None
         self.transport.abort()
 
     # -- called by the transport --------------------------------------------------------------------------------------
@@ -275,16 +293,21 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if take is not None and wire.between_chunks and take(data):
                 return
             if wire.head is None:
-                head = wire.read_head(data)
+                head = wire.find_head(data)
                 if head is None:
                     return
-                sink.on_head(head)
-                # The sink may have been replaced, or have cancelled.
-                current = self.sink
-                if current is None:
-                    return
-                sink = current
                 data = wire.rest
+                if len(data) == head.whole_bytes and not wire.head_request:
+                    self._pass_whole(sink, head, data)
+                    return
+                wire.begin_body(head)
+                if not 200 <= head.status < 300:
+                    sink = ErrorBody(self, sink)
+                    self.hand_over(sink, ERROR_SECONDS)
+                sink.on_head(head)
+                if self.sink is not sink:
+                    # It has been replaced, or has cancelled.
+                    return
             if not wire.complete:
                 payload = wire.read_body(data)
                 if payload:
@@ -296,7 +319,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._sink_failed(sink, error)
             return
         if wire.complete and self.sink is sink:
-            self._complete(sink)
+            self._complete(sink, wire.keep_alive)
+
+    def _pass_whole(self, sink: Sink, head: ResponseHead, body: bytes) -> None:
+        """Passes on a response whose body is whole in the read of its head, as nearly every one that is no stream."""
+        sink.on_head(head)
+        if body and self.sink is sink:
+            sink.on_data(body)
+        if self.sink is sink:
+            self._complete(sink, head.keep_alive)
 
     def _share(self, data: bytes) -> bytes:
         """Returns the part of a read that is for this turn of the loop. If it is not the whole read, or the read has
@@ -338,7 +369,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if sink is None:
             return
         if self._wire.eof():
-            self._complete(sink)
+            self._complete(sink, keep_alive=False)
         elif not self.responding:
             # A FIN acknowledges what had arrived before it was sent.
             self.undelivered = self._cork.drop(self.transport) or _is_unacknowledged(self.transport)
@@ -426,10 +457,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # -- endings ------------------------------------------------------------------------------------------------------
 
-    def _complete(self, sink: Sink) -> None:
-        self.sink = self._take = None
+    def _complete(self, sink: Sink, keep_alive: bool) -> None:
+        self.sink = self._take = self._call = None
         self.deadline = NEVER
-        surplus, self._held = self._held, b""
+        surplus = self._held
+        if surplus:
+            self._held = b""
         if self._paused:
             self.resume()
         transport = self.transport
@@ -438,7 +471,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # rest, which would delay the next request and a graceful close.
             self._upload = None
             transport.abort()
-        elif self._wire.keep_alive and not surplus and not transport.is_closing():
+        elif keep_alive and not surplus and not transport.is_closing():
             self.owner.connection_released(self)
         else:
             transport.close()
@@ -449,8 +482,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._report(error)
 
     def _report(self, error: UpstreamError) -> None:
-        sink, self.sink, self._take, self._upload = self.sink, None, None, None
-        if sink is not None:
+        sink, self.sink, self._upload = self.sink, None, None
+        call, self._take, self._call = self._call, None, None
+        if sink is not None and not (self.undelivered and call is not None and call.resend()):
             report_error(self.loop, sink, error)
 
     def _sink_failed(self, sink: Sink, error: Exception) -> None:

@@ -4,7 +4,7 @@ The newest idle connection is used first, so that the oldest ones expire. Idle c
 upstream has closed leaves the pool in the loop turn in which the close arrives, before a request can take it.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class Pool:
         self._max_idle = max_idle
         self._max_idle_per_origin = max_idle_per_origin
         self._idle_timeout = idle_timeout
-        self._idle: dict[Origin, deque[UpstreamConnection]] = {}
+        self._idle: dict[Origin, deque[UpstreamConnection]] = defaultdict(deque)
         self._origins: dict[UpstreamConnection, Origin] = {}
         self._opened = 0
         self._reused = 0
@@ -87,11 +87,7 @@ class Pool:
     def connection_released(self, connection: UpstreamConnection) -> None:
         """The response is complete: the connection becomes idle."""
         connection.idle_since = connection.loop.time()
-        origin = self._origins[connection]
-        idle = self._idle.get(origin)
-        if idle is None:
-            idle = self._idle[origin] = deque()
-        idle.append(connection)
+        self._idle[self._origins[connection]].append(connection)
 
     def connection_closed(self, connection: UpstreamConnection) -> None:
         """The connection has closed, idle or busy."""

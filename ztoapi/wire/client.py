@@ -32,7 +32,16 @@ class ResponseHead:
     """One parsed response head. It never changes: responses may share it. Header names are lower-case;
     repeated fields are joined with ``, ``. ``content_length`` is None without the field."""
 
-    __slots__ = ("chunked", "coding", "content_length", "event_stream", "headers", "keep_alive", "status")
+    __slots__ = (
+        "chunked",
+        "coding",
+        "content_length",
+        "event_stream",
+        "headers",
+        "keep_alive",
+        "status",
+        "whole_bytes",
+    )
 
     def __init__(self, status: int, headers: dict[bytes, bytes], http11: bool) -> None:
         self.status = status
@@ -45,6 +54,8 @@ class ResponseHead:
         """The content codings of the body, ``""`` if it has none."""
         self.chunked = False
         self.content_length: int | None = None
+        self.whole_bytes = -1
+        """The size of the body of a successful response; -1 for any other response, and if the head has no size."""
 
 
 def _codings(field: bytes) -> str:
@@ -57,39 +68,45 @@ class ResponseHeads:
     head on every connection until the Date in it changes."""
 
     def __init__(self) -> None:
-        self._parse_once = functools.lru_cache(REMEMBERED_HEADS)(_parse)
+        self.parse_once = functools.lru_cache(REMEMBERED_HEADS)(_parse)
+        """Same as :meth:`parse`, for heads of at most ``MEMORY_BYTES``."""
 
     def parse(self, data: bytes) -> ResponseHead:
         """Returns the head in ``data``, which excludes the blank line. Raises ProtocolError."""
-        return _parse(data) if len(data) > MEMORY_BYTES else self._parse_once(data)
+        return _parse(data) if len(data) > MEMORY_BYTES else self.parse_once(data)
 
 
 class ClientWire:
     """Reads one response after another. Call ``start`` for each request that is sent; then ``read_head`` with received
-    bytes until it returns a head; then ``read_body`` with ``rest`` and further bytes."""
+    bytes until it returns a head; then ``read_body`` with ``rest`` and further bytes.
+
+    ``read_head`` is ``find_head`` and ``begin_body``. A response whose body is ``rest`` needs no ``begin_body``: then
+    ``head`` is None, and the wire is as after ``start``."""
 
     __slots__ = (
         "_chunks",
-        "_head_request",
         "_heads",
         "_held",
         "_informational",
         "_left",
+        "_parse_once",
         "_searched",
         "between_chunks",
         "complete",
         "head",
+        "head_request",
         "keep_alive",
         "rest",
     )
 
     def __init__(self, heads: ResponseHeads) -> None:
         self._heads = heads
+        self._parse_once = heads.parse_once
         self.start("GET")
 
     def start(self, method: str) -> None:
         """A request with ``method`` has been sent, so its response is next."""
-        self._head_request = method == "HEAD"
+        self.head_request = method == "HEAD"
         self._informational = 0
         self._held: bytes | bytearray = b""
         self._searched = 0
@@ -105,15 +122,20 @@ class ClientWire:
 
     def read_head(self, data: bytes) -> ResponseHead | None:
         """Returns the head once it is whole; before that None. Raises ProtocolError."""
-        if not self._held and not self._searched:
+        head = self.find_head(data)
+        if head is not None:
+            self.begin_body(head)
+        return head
+
+    def find_head(self, data: bytes) -> ResponseHead | None:
+        """Same as ``read_head``, but ``rest`` may be the whole body."""
+        if not self._searched:
             # Nearly every head is whole in the first read.
-            end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
-            if end > 0:
-                head = self._heads.parse(data[:end])
+            end = data.find(b"\r\n\r\n")
+            if 0 < end <= MEMORY_BYTES:
+                head = self._parse_once(data[:end])
                 if head.status >= 200:
                     self.rest = data[end + 4 :]
-                    self.head = head
-                    self._frame(head)
                     return head
         held: bytes | bytearray = data
         if self._held:
@@ -142,14 +164,15 @@ class ClientWire:
             if head.status == 101 or self._informational > MAX_INFORMATIONAL:
                 raise ProtocolError(502, "the response is an upgrade or an endless row of interim responses")
         self._held = b""
+        self._informational = 0
         self.rest = bytes(held[start:])
-        self.head = head
-        self._frame(head)
         return head
 
-    def _frame(self, head: ResponseHead) -> None:
+    def begin_body(self, head: ResponseHead) -> None:
+        """The response has ``head``: its body is read, or skipped, from ``rest`` on."""
+        self.head = head
         self.keep_alive = head.keep_alive
-        if self._head_request or head.status in _NO_BODY:
+        if self.head_request or head.status in _NO_BODY:
             self._complete(self.rest)
         elif head.chunked:
             self._chunks = ChunkDecoder()
@@ -217,4 +240,6 @@ def _parse(data: bytes) -> ResponseHead:
         if values or not value.isdigit() or len(value) > 18:
             raise ProtocolError(502, "the response's Content-Length is malformed")
         head.content_length = int(value)
+        if 200 <= head.status < 300 and head.status not in _NO_BODY:
+            head.whole_bytes = head.content_length
     return head
