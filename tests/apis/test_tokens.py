@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ztoapi.apis.tokens import UNITS, Calibration, prompt_weight, weigh
-from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects.request import ChatRequest, decode_request
 
 
 def request(**fields: object) -> ChatRequest:
-    return ChatRequest(
+    return decode_request(
         json.dumps({"model": "glm-4.6", "messages": [{"role": "user", "content": "hi"}]} | fields).encode()
     )
 

@@ -20,7 +20,7 @@ from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.events import events as read_events
 from ztoapi.dialects.openai import NO_REWRITE, OpenAIReader, Rewrite
 from ztoapi.dialects.reader import Reader
-from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects.request import decode_request
 from ztoapi.dialects.zai_web import WebReader
 from ztoapi.dialects.zread import ZreadReader
 from ztoapi.errors import ApiError, ConfigError, ProtocolError
@@ -190,7 +190,7 @@ def _content(payload: bytes) -> str:
 def chat_request(data: bytes) -> None:
     """The body of a chat request."""
     with contextlib.suppress(ApiError):
-        request = ChatRequest(data)
+        request = decode_request(data)
         assert isinstance(json.loads(data.decode(errors="replace")), dict)
         assert request.names
 

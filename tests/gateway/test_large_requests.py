@@ -16,8 +16,7 @@ from tests.stack import Stack
 from tests.support.serving import Client
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.apis.responses.request import ResponsesRequest
-from ztoapi.dialects import openai
-from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects import request as chat_request
 from ztoapi.errors import Ending
 from ztoapi.handlers import messages, responses
 from ztoapi.relay import completions
@@ -130,8 +129,7 @@ def test_nothing_goes_over_a_large_body_in_the_event_loop(
 
         monkeypatch.setattr(owner, name, watched)
 
-    watch(ChatRequest, "__init__")
-    watch(openai, "build")
+    watch(chat_request, "_decode_members")
     watch(completions, "cache_key")
     watch(messages, "prompt_weight")
     watch(responses, "prompt_weight")
@@ -150,7 +148,7 @@ def test_nothing_goes_over_a_large_body_in_the_event_loop(
         for case in ("chat, content parts", "messages", "responses"):
             with post(stack, *LARGE[case], headers=headers) as client:
                 assert client.answer("POST").status == 200
-    assert threads.keys() == {"__init__", "build", "cache_key", "prompt_weight", "chat"}
+    assert threads.keys() == {"_decode_members", "cache_key", "prompt_weight", "chat"}
     assert set().union(*threads.values()) == {"large-bodies"}
 
 

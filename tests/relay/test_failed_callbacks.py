@@ -94,7 +94,8 @@ def serves(connection_is_kept: bool, play: bytes) -> Callable[..., bool]:
         (COMPLETION, OpenAITranslation, "completion", False),
         (COMPLETION, OpenAITranslation, "completion", True),
         (COMPLETION, Relay, "_complete", False),
-        (COMPLETION, Relay, "on_head", False),
+        (COMPLETION, Relay, "_finish_whole", False),
+        (EVENTS, Relay, "on_head", True),
     ],
 )
 def test_the_client_gets_an_error(

@@ -284,7 +284,7 @@ async def listening(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1
         await turn()
 
 
-class Heard(Changing):
+class Heard(Changing, Sink):
     """A sink. ``calls`` has the names of its callbacks in order; consecutive data counts once.
 
     ``at`` maps names of callbacks to functions that are called within them.

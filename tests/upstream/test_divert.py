@@ -7,10 +7,11 @@ from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
+from ztoapi.upstream.sink import Sink
 from ztoapi.wire.client import ResponseHead, ResponseHeads
 
 
-class Said:
+class Said(Sink):
     """A sink that keeps the payload."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.upstream.scripted import OK, Heard, Silent, read
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.upstream.connection import Timeouts, UpstreamConnection
+from ztoapi.upstream.connection import CHECKS_PER_SECOND, Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.wire.client import ResponseHeads
 
@@ -163,8 +163,10 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.statistics() == (len(self.busy), len(self.idle), self.opened, self.reused)
 
     @invariant()
-    def the_scan_watches_what_lives(self) -> None:
-        assert len(self.deadlines) == 1 + len(self.busy) + len(self.idle) + len(self.closing)
+    def every_busy_connection_is_watched(self) -> None:
+        for _, connection in self.busy:
+            assert connection in self.pool._watched[connection.watched_for]
+            assert connection.watched_for <= connection.deadline * CHECKS_PER_SECOND
 
 
 PoolMachine.TestCase.settings = settings(stateful_step_count=40)

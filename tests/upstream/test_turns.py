@@ -10,6 +10,7 @@ from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection
 from ztoapi.upstream.pool import Origin, Pool
+from ztoapi.upstream.sink import Sink
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.client import ResponseHead, ResponseHeads
 from ztoapi.wire.limits import READ_BUFFER_BYTES, SPARSE_READ_BYTES, TURN_LINE_ENDS
@@ -34,7 +35,7 @@ class Switched(Silent):
         self.reading = True
 
 
-class Counting:
+class Counting(Sink):
     """A sink that keeps what it gets, and pauses the connection while ``slow``."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from ztoapi.apis.writing import stopped_early
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT, ChunkChoice, number, read_chunks
 from ztoapi.dialects.field_errors import missing
-from ztoapi.dialects.request import ChatRequest, decode_value, read_body
+from ztoapi.dialects.request import ChatRequest, decode_request, decode_value, read_body
 from ztoapi.dialects.whole import completion_events
 from ztoapi.errors import ApiError, UpstreamError
 
@@ -73,7 +73,7 @@ class CompletionRequest:
         }
         if self.stream:
             chat |= {"stream": True, "stream_options": {"include_usage": True}}
-        return ChatRequest(_encode(chat))
+        return decode_request(_encode(chat))
 
 
 class CompletionWriter:

@@ -366,6 +366,7 @@ class SharedResponse:
             downstream.on_gone = downstream.on_pause = downstream.on_resume = None
             self._callbacks.done(downstream)
         self.subscribers.clear()
+        self.on_gone = self.on_pause = self.on_resume = None
         self._callbacks.forget(self, None)
         self._release()
         if waiting:

@@ -56,7 +56,16 @@ class _Outline(msgspec.Struct, gc=False):
     error: msgspec.Raw = _NULL
 
 
+class _Whole(msgspec.Struct, gc=False):
+    """The same fields of an ordinary whole response."""
+
+    choices: list[_ChoiceEnd]
+    usage: Usage | None = None
+    error: None = None
+
+
 _outline = msgspec.json.Decoder(_Outline).decode
+_whole = msgspec.json.Decoder(_Whole).decode
 _MAX_HELD_BYTES: Final = 65536
 """Size of the chunks without choices that are held back at the start of a stream. Azure sends one of about 1 KB, with
 the result of its content filter."""
@@ -73,7 +82,13 @@ _LF: Final = 10
 """As a number, which Python finds several times faster in bytes than a byte string."""
 _OWN_NAMES: Final = frozenset(("", "message", "error"))
 """Names of events that contain chunks or errors."""
-_OWN_FIELDS: Final = frozenset(("choices", "usage", "error"))
+_MESSAGE: Final = {
+    "role": msgspec.Raw(b'"assistant"'),
+    "content": _NULL,
+    "refusal": _NULL,
+    "annotations": msgspec.Raw(b"[]"),
+}
+"""The fields of every message of OpenAI's, with the values of absent ones."""
 _EMPTY_OBJECT: Final = msgspec.Raw(b"{}")
 _USAGE_WANTED: Final = b',"stream_options":{"include_usage":true}}'
 _CHUNK: Final = b'"chat.completion.chunk"'
@@ -118,7 +133,10 @@ class Rewrite(msgspec.Struct, frozen=True, gc=False):
 
     def header(self, fields: Fields, object: bytes) -> Fields:
         """Returns ``fields`` rewritten, without ``choices``, ``usage`` and an empty ``error``."""
-        header = {name: value for name, value in fields.items() if name not in _OWN_FIELDS}
+        header = fields.copy()
+        header.pop("choices", None)
+        header.pop("usage", None)
+        header.pop("error", None)
         if self.normalise:
             header["id"] = msgspec.Raw(_encode(self.id))
             header["object"] = msgspec.Raw(object)
@@ -490,8 +508,21 @@ def _last_events(block: bytes) -> int:
 
 def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     """Returns a whole response, rewritten, and its usage. Raises UpstreamError if it is none, or reports an error."""
-    if rewrite.empty and (outline := _read_outline(body)) is not None:
-        return body, read_usage(outline.usage)
+    if rewrite.empty:
+        # Nearly every response, at a third of the instructions (60 opcodes, 170 with the long way).
+        try:
+            whole = _whole(body)
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        else:
+            choices, usage = whole.choices, whole.usage
+            for choice in choices:
+                if choice.finish_reason in _FOREIGN:
+                    break
+            else:
+                if choices:
+                    counted = usage and (usage.prompt_tokens or usage.completion_tokens or usage.total_tokens)
+                    return body, usage if counted else None
     try:
         try:
             return _completion(body, rewrite)
@@ -503,20 +534,6 @@ def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
             return restore_halves(out), usage
     except (msgspec.DecodeError, RecursionError) as error:
         raise malformed("a completion", error) from error
-
-
-def _read_outline(body: bytes) -> _Outline | None:
-    """Returns a whole response that is forwarded unchanged; None for any other one."""
-    try:
-        outline = _outline(body)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    if not outline.choices or outline.error != _NULL:
-        return None
-    for choice in outline.choices:
-        if choice.finish_reason in _FOREIGN:
-            return None
-    return outline
 
 
 def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
@@ -551,11 +568,7 @@ def _normalise_message(choice: Fields) -> None:
     choice.setdefault("logprobs", _NULL)
     raw = choice.get("message", _NULL)
     message = {} if raw == _NULL else _fields(raw)
-    message.setdefault("role", msgspec.Raw(b'"assistant"'))
-    message.setdefault("content", _NULL)
-    message.setdefault("refusal", _NULL)
-    message.setdefault("annotations", msgspec.Raw(b"[]"))
-    choice["message"] = msgspec.Raw(_encode(message))
+    choice["message"] = msgspec.Raw(_encode({**_MESSAGE, **message}))
 
 
 def _network_error() -> UpstreamError:

@@ -1,18 +1,18 @@
 """The dialects of the upstreams, and everything that depends on which one an upstream has."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.translate import (
-    OpenAITranslation,
     Translation,
     TranslationContext,
     WebTranslation,
     ZreadTranslation,
+    to_openai,
+    to_zai,
 )
 
 __all__ = ["DIALECTS", "Dialect", "DialectName"]
@@ -42,7 +42,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 DIALECTS: Final[Mapping[DialectName, Dialect]] = {
     # OpenAI's format, of servers about which nothing else is known.
     "openai": Dialect(
-        translate=OpenAITranslation,
+        translate=to_openai,
         provider="openai",
         openai_format=True,
         keeps_model_names=True,
@@ -51,7 +51,7 @@ DIALECTS: Final[Mapping[DialectName, Dialect]] = {
     ),
     # OpenAI's format with GLM's parameters, finish reasons and error codes.
     "zai": Dialect(
-        translate=partial(OpenAITranslation, glm=True),
+        translate=to_zai,
         provider="z_ai",
         openai_format=True,
         glm=True,

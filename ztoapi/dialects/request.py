@@ -8,7 +8,7 @@ Format: https://platform.openai.com/docs/api-reference/chat/create
 
 import codecs
 from collections.abc import Collection, Mapping
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -62,66 +62,28 @@ Members = dict[str, list[Element] | StreamOptions | _Scalar]
 because the types cannot depend on the name."""
 
 _decode_members = msgspec.json.Decoder(Members).decode
+_OPTIONAL: Final = frozenset(("enable_thinking", "n", "stream_options"))
+"""Members for routing that most requests do not have."""
 
 
-class ChatRequest:
-    """A request: ``body`` as received, and the decoded fields for routing.
+class ChatRequest(msgspec.Struct, gc=False, eq=False):
+    """A request: ``body`` as received, and the decoded fields for routing. :func:`decode_request` makes one.
 
     ``members`` is None for a request of an unusual form, such as one with a list in a list. ``messages`` is None then,
     because the upstream may accept messages of an unknown shape. ``choices`` is the number of choices requested.
-
-    Raises ApiError (400), with the field and the remedy.
     """
 
-    __slots__ = (
-        "_fields",
-        "body",
-        "choices",
-        "enable_thinking",
-        "include_usage",
-        "members",
-        "messages",
-        "model",
-        "stream",
-    )
+    body: bytes | bytearray
+    members: Members | None
+    model: str
+    messages: list[Element] | None
+    stream: bool | None
+    enable_thinking: bool | None = None
+    choices: int = 1
+    include_usage: bool = False
+    _fields: dict[str, msgspec.Raw] | None = None
 
-    generates = True
-
-    def __init__(self, body: bytes | bytearray, fields: dict[str, msgspec.Raw] | None = None) -> None:
-        self.body = body
-        self._fields = fields
-        try:
-            members = _decode_members(body)
-            model, messages = members["model"], members["messages"]
-        except (msgspec.DecodeError, RecursionError, KeyError):
-            members = {}
-            model = messages = None
-        stream = members["stream"] if "stream" in members else None
-        thinking = members["enable_thinking"] if "enable_thinking" in members else None
-        options = members["stream_options"] if "stream_options" in members else None
-        choices = members["n"] if "n" in members else 1
-        if (
-            isinstance(model, str)
-            and isinstance(messages, list)
-            and messages
-            and (stream is None or isinstance(stream, bool))
-            and (thinking is None or isinstance(thinking, bool))
-            and (options is None or isinstance(options, StreamOptions))
-            and type(choices) is int
-        ):
-            self.members: Members | None = members
-            self.model: str = model
-            self.stream: bool | None = stream
-            self.enable_thinking: bool | None = thinking
-            self.messages: list[Element] | None = messages
-            self.choices = choices or 1
-            self.include_usage = options is not None and options.include_usage is True
-        else:
-            self._read_closely()
-        if len(self.model) > MAX_MODEL_CHARACTERS:
-            raise ApiError(
-                f"model is longer than {MAX_MODEL_CHARACTERS} characters", code="string_above_max_length", param="model"
-            )
+    generates: ClassVar[bool] = True
 
     @property
     def names(self) -> Collection[str]:
@@ -151,42 +113,74 @@ class ChatRequest:
     def renamed(self, model: str) -> "ChatRequest":
         """Returns the request for another model."""
         fields = {**self.fields, "model": msgspec.Raw(_encode(model))}
-        return ChatRequest(_encode(fields), fields)
-
-    def _read_closely(self) -> None:
-        """Decodes a request of an unusual form field by field. Raises ApiError (400) for the first invalid field."""
-        self.members = None
-        fields = self.fields
-        model = decode_value(fields, "model", str)
-        if model is None:
-            raise missing("model")
-        self.model = model
-        self.stream = decode_value(fields, "stream", bool)
-        self.enable_thinking = decode_value(fields, "enable_thinking", bool)
-        self.choices = _count(fields.get("n", _NULL))
-        options = decode_value(fields, "stream_options", StreamOptions)
-        self.include_usage = options is not None and bool(options.include_usage)
-        self.messages = None
-        messages = fields.get("messages", _NULL)
-        if messages == _NULL:
-            raise missing("messages")
-        if bytes(memoryview(messages)[:1]) != b"[":
-            raise ApiError(f"messages must be a list: {REMEDIES['messages']}", code="invalid_type", param="messages")
-        if not bytes(memoryview(messages)[1:64]).strip().removeprefix(b"]"):
-            raise ApiError("messages is empty: send at least one message", code="empty_array", param="messages")
+        return decode_request(_encode(fields), fields)
 
 
-def decode_request(body: bytes | bytearray) -> ChatRequest:
-    """Decodes a request body, with U+FFFD for half surrogates. Raises ApiError (400), with the field and the remedy."""
+def decode_request(
+    body: bytes | bytearray, fields: dict[str, msgspec.Raw] | None = None, *, needs_model: bool = True
+) -> ChatRequest:
+    """Decodes a request body, with U+FFFD for half surrogates. ``fields`` are its undecoded members if they are known.
+    Unless ``needs_model``, the name of the model may be empty. Raises ApiError (400), with the field and the remedy."""
     if not body.isascii():
         require_utf8(body)
     try:
-        request = ChatRequest(body)
+        members = _decode_members(body)
+        model, messages = members["model"], members["messages"]
+    except (msgspec.DecodeError, RecursionError, KeyError):
+        return _decode_closely(body, needs_model)
+    stream = members.get("stream")
+    if not (
+        type(model) is str
+        and (model or not needs_model)
+        and len(model) <= MAX_MODEL_CHARACTERS
+        and type(messages) is list
+        and messages
+        and (stream is None or type(stream) is bool)
+    ):
+        return _decode_closely(body, needs_model)
+    if _OPTIONAL.isdisjoint(members):
+        return ChatRequest(body, members, model, messages, stream, _fields=fields)
+    thinking = members.get("enable_thinking")
+    options = members.get("stream_options")
+    choices = members["n"] if "n" in members else 1
+    if (
+        (thinking is None or isinstance(thinking, bool))
+        and (options is None or isinstance(options, StreamOptions))
+        and type(choices) is int
+    ):
+        include_usage = options is not None and options.include_usage is True
+        return ChatRequest(
+            body, members, model, messages, stream, thinking, choices or 1, include_usage=include_usage, _fields=fields
+        )
+    return _decode_closely(body, needs_model)
+
+
+def _decode_closely(body: bytes | bytearray, needs_model: bool) -> ChatRequest:
+    """Decodes a request of an unusual form field by field. Raises ApiError (400) for the first invalid field."""
+    try:
+        fields = _read_fields(body)
     except ApiError as error:
-        request = ChatRequest(_without_halves(body, error))
-    if not request.model:
+        return decode_request(_without_halves(body, error), needs_model=needs_model)
+    model = decode_value(fields, "model", str)
+    if model is None or (needs_model and not model):
         raise missing("model")
-    return request
+    stream = decode_value(fields, "stream", bool)
+    thinking = decode_value(fields, "enable_thinking", bool)
+    choices = _count(fields.get("n", _NULL))
+    options = decode_value(fields, "stream_options", StreamOptions)
+    include_usage = options is not None and bool(options.include_usage)
+    messages = fields.get("messages", _NULL)
+    if messages == _NULL:
+        raise missing("messages")
+    if bytes(memoryview(messages)[:1]) != b"[":
+        raise ApiError(f"messages must be a list: {REMEDIES['messages']}", code="invalid_type", param="messages")
+    if not bytes(memoryview(messages)[1:64]).strip().removeprefix(b"]"):
+        raise ApiError("messages is empty: send at least one message", code="empty_array", param="messages")
+    if len(model) > MAX_MODEL_CHARACTERS:
+        raise ApiError(
+            f"model is longer than {MAX_MODEL_CHARACTERS} characters", code="string_above_max_length", param="model"
+        )
+    return ChatRequest(body, None, model, None, stream, thinking, choices, include_usage, fields)
 
 
 def decode_large_request(body: bytes | bytearray) -> ChatRequest:

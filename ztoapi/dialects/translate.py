@@ -31,6 +31,8 @@ __all__ = [
     "TranslationContext",
     "WebTranslation",
     "ZreadTranslation",
+    "to_openai",
+    "to_zai",
 ]
 
 Preparation: TypeAlias = Generator[JSONCall, bytes, tuple[str, bytes]]
@@ -114,6 +116,8 @@ class Translation(Protocol):
 class _ChatTranslation:
     """For the chat endpoint, whose readers write OpenAI's chunks."""
 
+    __slots__ = ()
+
     endpoint: Endpoint = "chat"
     lines = b""
     prepares = False
@@ -125,29 +129,20 @@ class _ChatTranslation:
         return Collector()
 
 
-class OpenAITranslation(_ChatTranslation):
-    """For upstreams that use OpenAI's format; ``glm`` applies the rules of GLM (Z.ai)."""
+class OpenAITranslation(_ChatTranslation, msgspec.Struct, eq=False):
+    """For upstreams that use OpenAI's format. :func:`to_openai` and :func:`to_zai` make one."""
 
-    def __init__(self, request: ChatRequest, context: TranslationContext, *, glm: bool = False) -> None:
-        self._request = request
-        self._context = context
-        model = context.upstream_model
-        stream = context.stream
-        self.streams = stream
-        # A stream in response to a request for a whole response is collected, with its usage.
-        self._include_usage = request.include_usage or not stream
-        self._hides_reasoning = False
-        if glm:
-            self.body = zai_request.build(
-                request, model=model, stream=stream, thinking=context.thinking, capabilities=context.capabilities
-            )
-            if context.capabilities.thinking == "always":
-                self._hides_reasoning = zai_request.wants_thinking(request, context.thinking) is False
-            self._rewrite = openai.Rewrite(context.new_id(), request.model, normalise=True)
-        else:
-            self.body = openai.build(request, model=model, stream=stream, count=context.count_usage)
-            same = request.model == model
-            self._rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
+    _request: ChatRequest
+    _context: TranslationContext
+    streams: bool
+    body: bytes | bytearray
+    _rewrite: openai.Rewrite
+    _hides_reasoning: bool = False
+
+    @property
+    def _include_usage(self) -> bool:
+        """A stream in response to a request for a whole response is collected, with its usage."""
+        return self._request.include_usage or not self.streams
 
     def reader(self) -> Reader:
         templates = self._context.templates
@@ -175,6 +170,31 @@ class OpenAITranslation(_ChatTranslation):
 
     def refusal(self, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
         return read_error(body, status, retry_after)
+
+
+def to_openai(request: ChatRequest, context: TranslationContext) -> OpenAITranslation:
+    """Translates a request for a plain upstream."""
+    stream, model = context.stream, context.upstream_model
+    same = request.model == model
+    if same and not (stream or request.stream):
+        body = request.body
+    else:
+        body = openai.build(request, model=model, stream=stream, count=context.count_usage)
+    rewrite = openai.NO_REWRITE if same else openai.Rewrite("", request.model, normalise=False)
+    return OpenAITranslation(request, context, stream, body, rewrite)
+
+
+def to_zai(request: ChatRequest, context: TranslationContext) -> OpenAITranslation:
+    """Translates a request by the rules of GLM. Raises ApiError."""
+    stream, capabilities = context.stream, context.capabilities
+    body = zai_request.build(
+        request, model=context.upstream_model, stream=stream, thinking=context.thinking, capabilities=capabilities
+    )
+    hides_reasoning = (
+        capabilities.thinking == "always" and zai_request.wants_thinking(request, context.thinking) is False
+    )
+    rewrite = openai.Rewrite(context.new_id(), request.model, normalise=True)
+    return OpenAITranslation(request, context, stream, body, rewrite, hides_reasoning)
 
 
 class _EventTranslation(_ChatTranslation):

@@ -92,10 +92,10 @@ def build(
 
     Raises ApiError (400) for a feature that Z.ai does not have.
     """
+    if thinking is None and _is_plain(request, model, stream=stream, texts=bool(capabilities.refused_inputs)):
+        return request.body
     if capabilities.refused_inputs:
         _check_inputs(request, capabilities)
-    if thinking is None and _is_plain(request, model, stream=stream):
-        return request.body
     fields = request.fields
     changed: Fields = {}
     _map_sampling(fields, changed)
@@ -117,20 +117,24 @@ def build(
     return _encode({name: value for name, value in kept.items() if value != _NULL})
 
 
-def _is_plain(request: ChatRequest, model: str, *, stream: bool) -> bool:
+def _is_plain(request: ChatRequest, model: str, *, stream: bool, texts: bool) -> bool:
     """Whether the body is forwarded unchanged, as the names of its fields show. That saves most requests the pass over
-    the body for ``fields``."""
-    members = request.members
-    messages = request.messages
-    return (
-        members is not None
-        and messages is not None
-        and request.model == model
-        and bool(request.stream) == stream
-        and _INSPECTED.isdisjoint(members)
-        and None not in members.values()
-        and not _need_mapping(messages)
-    )
+    the body for ``fields``. With ``texts`` a list of content parts is not plain."""
+    members, messages = request.members, request.messages
+    if (
+        members is None
+        or messages is None
+        or request.model != model
+        or bool(request.stream) != stream
+        or not _INSPECTED.isdisjoint(members)
+        or None in members.values()
+    ):
+        return False
+    if texts:
+        for message in messages:
+            if type(message) is MessageHead and _first_byte(message.content) == _LIST:
+                return False
+    return not _need_mapping(messages)
 
 
 def _raw(value: object) -> msgspec.Raw:
@@ -289,12 +293,13 @@ def _map_messages(request: ChatRequest, changed: Fields) -> None:
 
 def _need_mapping(messages: list[Element]) -> bool:
     for message in messages:
-        if not isinstance(message, MessageHead):
+        if type(message) is not MessageHead:
             return True
-        if message.role == "tool":
+        role = message.role
+        if role == "tool":
             if message.content in _NO_CONTENT:
                 return True
-        elif message.name is not None or message.role == "developer":
+        elif message.name is not None or role == "developer":
             return True
     return False
 

@@ -20,7 +20,8 @@ class ChatHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
-        body, size = exchange.request.body, exchange.record.bytes_in
+        body = exchange.request.body
+        size = len(body)
         if size <= LARGE_BODY_BYTES:
             request = decode_request(body)
             stream = self._default_stream if request.stream is None else request.stream

@@ -12,6 +12,7 @@ import msgspec
 from ztoapi.errors import Failure, UpstreamError
 from ztoapi.upstream.client import NativeClient, UpstreamRequest
 from ztoapi.upstream.pool import Origin
+from ztoapi.upstream.sink import Sink
 from ztoapi.upstream.transport import origin_of
 from ztoapi.wire.client import ResponseHead
 
@@ -56,7 +57,7 @@ class Timing(NamedTuple):
     unreachable: bool = False
 
 
-class _TimedReads:
+class _TimedReads(Sink):
     """Receives the response to one request."""
 
     def __init__(self, clock: Callable[[], float], done: "asyncio.Future[None]") -> None:

@@ -55,8 +55,8 @@ class Attempts(Generic[D]):
         """Ends the attempts with ``error``."""
         raise NotImplementedError
 
-    def _take_credential(self) -> Timeouts | None:
-        """Takes a credential for an attempt. Returns its timeouts, None for the usual ones. Raises UpstreamError."""
+    def _take_credential(self) -> Timeouts:
+        """Takes a credential for an attempt. Returns its timeouts. Raises UpstreamError."""
         retries = self._retries
         upstream = self._upstream
         now = self._downstream.loop.time()
@@ -72,11 +72,11 @@ class Attempts(Generic[D]):
         record = self._downstream.record
         record.credential = lease.name
         attempts = record.attempts = record.attempts + 1
-        if attempts == 1:
-            return None
         timeouts = self._options.timeouts
+        if attempts == 1:
+            return timeouts
         left = timeouts.total - (now - record.started)
-        return Timeouts(timeouts.first_byte, timeouts.between_bytes, max(left, 0.0))
+        return Timeouts(timeouts.first_byte, timeouts.between_bytes, max(left, 0.0), timeouts.idle)
 
     def _drop(self) -> None:
         """Ends the attempt in progress, if any, without a verdict on the credential."""

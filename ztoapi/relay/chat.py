@@ -28,6 +28,7 @@ from ztoapi.relay.zread import prepare
 from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.large_bodies import LargeBodies
+from ztoapi.server.stream import STALL_SECONDS
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
 
@@ -85,6 +86,7 @@ class ChatRelays:
                 upstream.first_byte_timeout_seconds,
                 upstream.between_bytes_timeout_seconds,
                 upstream.total_timeout_seconds,
+                min(config.server.sse_keepalive_seconds or STALL_SECONDS, STALL_SECONDS),
             ),
         )
         header = upstream.session_header
@@ -125,7 +127,8 @@ class ChatRelays:
         target = self._targets.get(model) or self._target(model)
         upstream = target.upstream
         if translation is None:
-            translation = target.translate(request, self._context(target, downstream, stream))
+            context = target.whole if not stream else self._context(target, downstream, stream)
+            translation = target.translate(request, context)
         calls: Prepare | None = None
         if translation.prepares:
             calls = partial(prepare, self._control, self._clock, upstream.platform.base_url, translation)

@@ -15,7 +15,7 @@ from ztoapi.cache.response_cache import ResponseCache
 from ztoapi.cache.shared_response import MarkedDownstream
 from ztoapi.config.model import ClientKey, Config
 from ztoapi.dialects.registry import DIALECTS
-from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.relay.chat import ChatRelays
 from ztoapi.relay.permissions import check_models
 from ztoapi.relay.rate_limits import RateLimits
@@ -50,6 +50,8 @@ class Completions:
         self._key_of = key_of
         self._limits = limits
         self._cache = cache
+        self._sends_at_once = limits is None and cache is None and not config.fallbacks
+        """Whether nothing but the models of a key comes before a request is sent."""
 
     @property
     def max_response_bytes(self) -> int:
@@ -75,7 +77,9 @@ class Completions:
             return
         if key is not None and key.models:
             request = self._permitted(request, key)
-        if self._limits is None or self._limits.enter(exchange, key, request):
+        if self._sends_at_once:
+            self._relays.send(request, downstream, stream, session, ())
+        elif self._limits is None or self._limits.enter(exchange, key, request):
             self._begin(exchange, request, key, downstream, stream, session)
         else:
             begin = partial(self._begin, exchange, request, key, downstream, stream, session)
@@ -154,4 +158,4 @@ class Completions:
         """Returns the request for a key with a list of models. The body is encoded again, because only the last of
         duplicate fields has been checked. Raises ApiError."""
         check_models(key, request.model, self._relays.find(request.model)[0].public, request.fields)
-        return ChatRequest(_encode(request.fields), request.fields)
+        return decode_request(_encode(request.fields), request.fields)

@@ -19,6 +19,7 @@ from ztoapi.server.exchange import Exchange
 from ztoapi.server.request_body import RequestBody
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
+from ztoapi.upstream.sink import Sink
 from ztoapi.wire.client import ResponseHead
 
 __all__ = ["PassthroughRelay"]
@@ -49,7 +50,7 @@ _NO_MODEL: Final = ""
 """The model of these requests, for caps and cooldowns of credentials."""
 
 
-class PassthroughRelay(Attempts[Exchange]):
+class PassthroughRelay(Attempts[Exchange], Sink):
     """One request. ``path`` is the target below the base URL of ``upstream``, with the query."""
 
     __slots__ = (
@@ -103,7 +104,7 @@ class PassthroughRelay(Attempts[Exchange]):
             self._drop()
             raise
 
-    def _send(self, timeouts: Timeouts | None) -> None:
+    def _send(self, timeouts: Timeouts) -> None:
         exchange, lease = self._downstream, self._lease
         assert lease is not None
         request, body = exchange.request, exchange.body

@@ -22,6 +22,7 @@ from ztoapi.server.downstream import Downstream
 from ztoapi.upstream.bounds import ERROR_BYTES
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
+from ztoapi.upstream.sink import Sink
 from ztoapi.wire.buffer import RingOverflow
 from ztoapi.wire.client import ResponseHead
 from ztoapi.wire.sse import EventBlocks
@@ -49,7 +50,7 @@ _HEAD, _BODY, _EVENTS, _WHOLE, _ERROR, _OVER = _Mode
 
 
 # Over 250 lines: every ending of a response is decided in one place.
-class Relay(Attempts[Downstream]):
+class Relay(Attempts[Downstream], Sink):
     """See the module docstring. A relay is used for one model."""
 
     __slots__ = (
@@ -69,6 +70,8 @@ class Relay(Attempts[Downstream]):
         "_stream",
         "_translation",
     )
+
+    takes_whole = True
 
     _framed: Callable[[bytes], None]
     _reader: Reader
@@ -135,18 +138,11 @@ class Relay(Attempts[Downstream]):
             self._drop()
             raise
 
-    def _send(self, timeouts: Timeouts | None, path: str | None = None) -> None:
+    def _send(self, timeouts: Timeouts, path: str | None = None) -> None:
         downstream = self._downstream
         translation = self._translation
         lease = self._lease
         assert lease is not None
-        self._parts = []
-        self._size = 0
-        self._collector = None
-        if translation.streams:
-            self._reader = translation.reader()
-            if not self._stream:
-                self._collector = translation.collector()
         self._mode = _HEAD
         lines = downstream.trace + translation.lines
         request = self._upstream.request(lease, translation.body, lines, path, translation.endpoint)
@@ -155,7 +151,7 @@ class Relay(Attempts[Downstream]):
         if downstream.paused:
             call.pause()
 
-    async def _send_prepared(self, prepare: Prepare, timeouts: Timeouts | None) -> None:
+    async def _send_prepared(self, prepare: Prepare, timeouts: Timeouts) -> None:
         try:
             try:
                 assert self._lease is not None
@@ -181,6 +177,8 @@ class Relay(Attempts[Downstream]):
 
     def on_head(self, head: ResponseHead) -> None:
         self._head = head
+        self._parts = []
+        self._size = 0
         # A 201 or 206 with a completion counts as a 200.
         if not 200 <= head.status < 300:
             self._mode = _ERROR
@@ -263,12 +261,13 @@ class Relay(Attempts[Downstream]):
 
     def _read_events(self, start: bytes) -> None:
         """Begins to read an event stream."""
-        if not self._translation.streams:
-            self._reader = self._translation.reader()
-            self._collector = self._translation.collector()
+        translation = self._translation
+        self._reader = translation.reader()
+        self._collector = None if translation.streams and self._stream else translation.collector()
         self._blocks = EventBlocks(self._options.rings)
         self._mode = _EVENTS
-        self.on_data(start)
+        if start:
+            self.on_data(start)
 
     def _pass_on(self, read: bytes) -> bool:
         """Forwards a read with its chunk framing, if all of its events are plain deltas: the fastest path."""
@@ -284,6 +283,7 @@ class Relay(Attempts[Downstream]):
     def on_end(self) -> None:
         mode = self._mode
         if mode is _BODY and not any(self._parts) and self._translation.streams:
+            self._read_events(b"")
             mode = _EVENTS
         if mode is _EVENTS:
             out = self._reader.eof()
@@ -292,7 +292,7 @@ class Relay(Attempts[Downstream]):
             else:
                 self._done(out)
         elif mode is _WHOLE:
-            self._finish_whole()
+            self._finish_whole(b"".join(self._parts))
         elif mode is _BODY and not any(self._parts):
             self._failed(empty_response(f"response with status {self._head.status}"))
         elif mode is _BODY or mode is _ERROR:
@@ -399,24 +399,36 @@ class Relay(Attempts[Downstream]):
         if call is not None:
             call.finish()
 
-    def _finish_whole(self) -> None:
+    def on_whole(self, head: ResponseHead, body: bytes) -> None:
+        if not head.coding and body[:1] == b"{" and len(body) <= self._options.max_response_bytes:
+            self._finish_whole(body)
+            return
+        self.on_head(head)
+        if body and self._mode is _BODY:
+            self.on_data(body)
+        self.on_end()
+
+    def _finish_whole(self, body: bytes) -> None:
         self._mode = _OVER
         self._downstream.record.mark_complete()
         try:
-            body, usage = self._translation.completion(b"".join(self._parts))
+            body, usage = self._translation.completion(body)
             if self._stream:
                 # The upstream has not streamed: the client gets the completion in one piece.
                 body = self._translation.events(body)
         except UpstreamError as error:
             self._failed(error)
             return
-        self._note(usage)
+        if usage is not None:
+            self._note(usage)
         self._complete()
-        self._detach()
         downstream = self._downstream
         if not self._stream:
+            # It ends here, and so drops the callbacks of this relay.
+            self._call = None
             downstream.respond(200, body)
             return
+        self._detach()
         if not downstream.streaming:
             downstream.start_stream()
         downstream.stream.end(body)

@@ -11,7 +11,7 @@ from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.framing import CHUNK, LAST_CHUNK, chunk
 
-__all__ = ["ResponseStream", "StreamOwner"]
+__all__ = ["STALL_SECONDS", "ResponseStream", "StreamOwner"]
 
 STALL_SECONDS: Final = 5.0
 """A stream without a piece for this time counts as stalled. Models do not normally pause for so long between tokens."""

@@ -17,7 +17,7 @@ from ztoapi.apis.responses.request import ResponsesRequest
 from ztoapi.apis.writing import EventWriter
 from ztoapi.dialects import zai_request
 from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
-from ztoapi.dialects.request import ChatRequest
+from ztoapi.dialects.request import ChatRequest, decode_request
 from ztoapi.simulator.chat_reply import ChatDialect, SimulatedChat
 from ztoapi.simulator.codes import REFUSALS
 from ztoapi.simulator.faults import SimulatedCall, refuse
@@ -59,7 +59,7 @@ class _SimulatedEndpoint:
         body: bytes | bytearray = _encode({**request.fields, "model": call.model, **_STREAM})
         if capabilities is not None:
             body = zai_request.build(
-                ChatRequest(body), model=call.model, stream=True, thinking=None, capabilities=model
+                decode_request(body), model=call.model, stream=True, thinking=None, capabilities=model
             )
         chat = self._chat.read(call, body)
         if isinstance(chat, Objection):

@@ -28,7 +28,7 @@ class ResponseSource(Protocol):
         """Closes the connection."""
 
 
-class ErrorBody:
+class ErrorBody(Sink):
     """Passes the beginning of an error's body on to ``sink``. The status is the result: a body that is long, slow or
     cut off ends early. The source limits its time to :data:`ERROR_SECONDS`."""
 
@@ -61,7 +61,7 @@ class ErrorBody:
         self._sink.on_idle(seconds)
 
 
-class Rest:
+class Rest(Sink):
     """Reads the bytes after the end of a response, so that the connection can be used again."""
 
     __slots__ = ("_left", "_source")

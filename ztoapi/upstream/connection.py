@@ -46,7 +46,7 @@ from ztoapi.wire.limits import (
     TURN_LINE_ENDS,
 )
 
-__all__ = ["Owner", "Resend", "Timeouts", "UpstreamConnection"]
+__all__ = ["CHECKS_PER_SECOND", "CHECK_SECONDS", "Owner", "Resend", "Timeouts", "UpstreamConnection"]
 
 JOIN_BYTES: Final = 16384
 """Largest body that is joined to the head for one write; larger ones are not copied."""
@@ -55,12 +55,28 @@ TLS_ALERT_BYTES: Final = 64
 LOOP_DELAY_SECONDS: Final = 0.02
 """Time in which an event loop under load notices a reset. A peer that has read a request may take 40 ms to acknowledge
 it, so the value is below that."""
+CHECK_SECONDS: Final = 10.0
+"""Longest time between two checks of a busy connection. Owners keep the times of the scans for longer."""
+CHECKS_PER_SECOND: Final = 4
+"""Owners check the connections of the same quarter of a second together. It is the usual time between scans."""
+_NOT_READ: Final = -1
 _TCP_INFO_RTT_AT: Final = 68
 """Offset of tcpi_rtt and tcpi_rttvar, in microseconds (linux/tcp.h)."""
 
 
 class Owner(Protocol):
     """The owner of a connection, which is notified of its state: the pool. The pool imports this module."""
+
+    scans: int
+    """The number of deadline scans so far."""
+
+    def watch(self, connection: "UpstreamConnection") -> None:
+        """Calls ``on_deadline`` of a busy connection at the first scan from its deadline on."""
+        ...
+
+    def scanned_at(self, number: int) -> float:
+        """Returns the time of the scan with this number."""
+        ...
 
     def connection_released(self, connection: "UpstreamConnection") -> None: ...
 
@@ -76,14 +92,18 @@ class Resend(Protocol):
 
 
 class Timeouts:
-    """Seconds for one request: until the first byte of the response, between two reads, in total."""
+    """Seconds for one request: until the first byte of the response, between two reads, in total; and without any byte
+    until the sink is notified."""
 
-    __slots__ = ("between_bytes", "first_byte", "total")
+    __slots__ = ("between_bytes", "first_byte", "idle", "soonest", "total")
 
-    def __init__(self, first_byte: float, between_bytes: float, total: float) -> None:
+    def __init__(self, first_byte: float, between_bytes: float, total: float, idle: float = 0.0) -> None:
         self.first_byte = first_byte
         self.between_bytes = between_bytes
         self.total = total
+        self.idle = idle
+        self.soonest = min(first_byte, total, idle, CHECK_SECONDS)
+        """Seconds from the request until the first of them may be due."""
 
 
 # Over 250 lines: a request and its response share the timeouts, and end together.
@@ -91,20 +111,22 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     """See the module docstring. ``owner`` is the pool; ``requests`` counts the requests sent over it."""
 
     __slots__ = (
-        "_active",
         "_buffer",
         "_call",
         "_cork",
-        "_first_byte_deadline",
         "_held",
         "_last_activity",
+        "_max_bytes",
         "_paused",
+        "_read_after",
+        "_reported",
         "_resting",
+        "_resumed",
         "_room",
         "_sent_at",
+        "_started",
         "_take",
         "_timeouts",
-        "_total_deadline",
         "_unsent",
         "_upload",
         "_wire",
@@ -113,10 +135,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "loop",
         "owner",
         "requests",
-        "responding",
         "sink",
         "transport",
         "undelivered",
+        "watched_for",
     )
 
     transport: asyncio.Transport
@@ -133,25 +155,34 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._cork = cork or Cork(loop.call_soon)
         self._buffer = read_buffer
         self._room = read_buffer
+        self._max_bytes = 0
         self.owner = owner
         self.sink: Sink | None = None
         self.deadline = NEVER
+        """Time of the next check while busy."""
+        self.watched_for: float = NEVER
+        """The quarter of a second for which the owner watches it."""
         self.idle_since = 0.0
         self.requests = 0
-        self.responding = False
-        """Whether any byte of the current response has arrived."""
         self.undelivered = False
         """Whether the connection has ended before the upstream had the whole request."""
         self._wire = ClientWire(heads)
-        self._active = False
         self._paused = False
+        self._resumed = False
+        """Whether reading has been resumed since the last check."""
+        self._reported = False
+        """Whether the sink has been notified of the last silence."""
         self._resting = False
         """Whether reading waits for the next turn of the loop, after a full or a dense read."""
         self._held = b""
         """The part of a dense read that waits for the next turn."""
-        self._last_activity = self._sent_at = 0.0
-        self._first_byte_deadline = NEVER
-        self._total_deadline = NEVER
+        self._read_after = _NOT_READ
+        """The number of scans before the last read of the current response."""
+        self._last_activity = 0.0
+        """Time of the first scan after the last read, or before that of the request."""
+        self._sent_at = 0.0
+        self._started = 0.0
+        """Start of the total time, without the time in which the client was slow."""
         self._timeouts: Timeouts | None = None
         self._take: Callable[[bytes], bool] | None = None
         self._call: Resend | None = None
@@ -180,19 +211,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         it again if the upstream has closed the connection before it had the whole request."""
         self.sink = sink
         self._call = call
-        self._room = self._buffer[:max_bytes] if max_bytes else self._buffer
+        if max_bytes != self._max_bytes:
+            self._max_bytes = max_bytes
+            self._room = self._buffer[:max_bytes] if max_bytes else self._buffer
         self.requests += 1
-        self.responding = False
-        self._active = False
+        self._read_after = _NOT_READ
         self._timeouts = timeouts
         wire = self._wire
         if wire.head is not None or method == "HEAD":
             # Otherwise the response before was whole in one read, and has left the wire as it was.
             wire.start(method)
-        now = self._last_activity = self._sent_at = self.loop.time()
-        self._total_deadline = now + timeouts.total
-        self._first_byte_deadline = now + timeouts.first_byte
-        self.deadline = 0.0
+        now = self._last_activity = self._sent_at = self._started = self.loop.time()
+        self._check_at(now + timeouts.soonest)
         if len(body) <= JOIN_BYTES:
             self._cork.write(self.transport, head + body)
         else:
@@ -204,15 +234,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._cork.flush(self.transport)
         self._upload = upload
         self._unsent = 0
+        self._check_at(0.0)
         upload.on_writable()
 
     def write_body(self, part: bytes | bytearray, *, last: bool) -> None:
         """Sends a part of the body. The time until the first byte of the response begins with the last one."""
         if last:
             self._upload = None
-            assert self._timeouts is not None
             self._sent_at = self._last_activity = self.loop.time()
-            self._first_byte_deadline = self._sent_at + self._timeouts.first_byte
         if part:
             self.transport.write(part)
 
@@ -225,13 +254,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Stops reading, because the client is slow."""
         if not self._paused:
             self._paused = True
+            self._check_at(0.0)
             if not self._resting:
                 self.transport.pause_reading()
 
     def resume(self) -> None:
         if self._paused:
             self._paused = False
-            self._active = True
+            self._resumed = True
             if self._resting:
                 return
             if self._held:
@@ -249,7 +279,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Passes the rest of this response to ``sink``; it has ``seconds`` to end, else an error follows."""
         self.sink = sink
         self._take = None
-        self._total_deadline = self.loop.time() + seconds
+        timeouts = self._timeouts
+        assert timeouts is not None
+        self._timeouts = Timeouts(timeouts.first_byte, timeouts.between_bytes, seconds, timeouts.idle)
+        self._started = now = self.loop.time()
+        self._check_at(now + seconds)
         self.resume()
 
     def cut(self) -> None:
@@ -286,7 +320,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # Bytes without a request must not become part of the next response.
             self.transport.abort()
             return
-        self._active = self.responding = True
+        self._read_after = self.owner.scans
         wire = self._wire
         try:
             take = self._take
@@ -298,6 +332,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                     return
                 data = wire.rest
                 if len(data) == head.whole_bytes and not wire.head_request:
+                    # Nearly every response that is no stream: it leaves the wire as it was.
                     self._pass_whole(sink, head, data)
                     return
                 wire.begin_body(head)
@@ -322,12 +357,21 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._complete(sink, wire.keep_alive)
 
     def _pass_whole(self, sink: Sink, head: ResponseHead, body: bytes) -> None:
-        """Passes on a response whose body is whole in the read of its head, as nearly every one that is no stream."""
-        sink.on_head(head)
-        if body and self.sink is sink:
-            sink.on_data(body)
-        if self.sink is sink:
-            self._complete(sink, head.keep_alive)
+        """Passes on a response whose body is whole in the read of its head."""
+        if not sink.takes_whole:
+            sink.on_head(head)
+            if body and self.sink is sink:
+                sink.on_data(body)
+            if self.sink is sink:
+                self._complete(sink, head.keep_alive)
+            return
+        # One callback for three: 60 opcodes less.
+        self._release(head.keep_alive)
+        try:
+            sink.on_whole(head, body)
+        except Exception as error:  # noqa: BLE001 - the last frame: the loop would close the connection
+            log_failure(self.loop, error)
+            report_error(self.loop, sink, internal())
 
     def _share(self, data: bytes) -> bytes:
         """Returns the part of a read that is for this turn of the loop. If it is not the whole read, or the read has
@@ -370,17 +414,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         if self._wire.eof():
             self._complete(sink, keep_alive=False)
-        elif not self.responding:
+        elif self._read_after < 0:
             # A FIN acknowledges what had arrived before it was sent.
             self.undelivered = self._cork.drop(self.transport) or _is_unacknowledged(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         while self._held and self.sink is not None:
             self._continue()
-        self.deadline = NEVER
         self.owner.connection_closed(self)
         if self.sink is not None:
-            if self.responding:
+            if self._read_after >= 0:
                 self._report(truncated(exc))
             else:
                 if self._cork.drop(self.transport):
@@ -407,41 +450,65 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     # -- deadlines ----------------------------------------------------------------------------------------------------
 
+    def _check_at(self, deadline: float) -> None:
+        """The next check is at the first scan from ``deadline`` on."""
+        self.deadline = deadline
+        if deadline * CHECKS_PER_SECOND < self.watched_for:
+            self.owner.watch(self)
+
     def on_deadline(self, now: float) -> None:
-        """Checks the timeouts, at every scan while busy."""
-        timeouts = self._timeouts
-        sink = self.sink
-        if sink is None or timeouts is None:
-            self.deadline = NEVER
-            return
-        if self._upload is not None and not self.responding:
+        """Checks the timeouts of a busy connection, and sets the deadline of the next check."""
+        timeouts, sink = self._timeouts, self.sink
+        assert timeouts is not None and sink is not None
+        # Some states are checked at every scan.
+        self.deadline = 0.0
+        read_after = self._read_after
+        if self._upload is not None and read_after < 0:
             self._check_upload(now, timeouts)
-        elif self._paused:
+            return
+        if self._paused:
             # The client is slow, not the upstream: this time does not count.
-            self._total_deadline += now - self._last_activity
+            self._started += now - self._last_activity
             self._last_activity = now
-        elif now >= self._total_deadline:
+            return
+        total = self._started + timeouts.total
+        if now >= total:
             self._fail(took_too_long(timeouts.total))
-        elif self._active:
-            self._active = False
-            self._last_activity = now
-        elif not self.responding:
-            if now >= self._first_byte_deadline:
+            return
+        last = self._last_activity
+        if self._resumed or read_after == self.owner.scans - 1:
+            self._resumed = False
+            last = now
+        elif read_after >= 0:
+            last = max(last, self.owner.scanned_at(read_after + 1))
+        self._last_activity = last
+        silent = now - last
+        if read_after < 0:
+            limit = self._sent_at + timeouts.first_byte
+            if silent and now >= limit:
                 self._fail(no_byte_in_time(timeouts.first_byte))
-            else:
-                self._report_idle(sink, now - self._last_activity)
-        elif now - self._last_activity >= timeouts.between_bytes:
-            self._fail(fell_silent(timeouts.between_bytes))
+                return
         else:
-            self._report_idle(sink, now - self._last_activity)
+            limit = last + timeouts.between_bytes
+            if now >= limit:
+                self._fail(fell_silent(timeouts.between_bytes))
+                return
+        if silent:
+            is_long = silent >= timeouts.idle
+            if is_long or self._reported:
+                # The sink is also notified of the first short silence after a long one.
+                self._reported = is_long
+                self._report_idle(sink, silent)
+        if not self._reported:
+            self.deadline = min(limit, total, last + timeouts.idle, now + CHECK_SECONDS)
 
     def _check_upload(self, now: float, timeouts: Timeouts) -> None:
         """Checks the timeouts while the body is being written: the upstream must accept bytes of it."""
         unsent, self._unsent = self._unsent, self.transport.get_write_buffer_size()
         if not self._unsent:
             # The client is slow, not the upstream.
-            self._total_deadline += now - self._last_activity
-        elif now >= self._total_deadline:
+            self._started += now - self._last_activity
+        elif now >= self._started + timeouts.total:
             self._fail(took_too_long(timeouts.total))
             return
         if not self._unsent or self._unsent != unsent:
@@ -458,8 +525,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- endings ------------------------------------------------------------------------------------------------------
 
     def _complete(self, sink: Sink, keep_alive: bool) -> None:
+        self._release(keep_alive)
+        report_end(self.loop, sink)
+
+    def _release(self, keep_alive: bool) -> None:
+        """The response is complete: the connection becomes idle, or closes."""
         self.sink = self._take = self._call = None
-        self.deadline = NEVER
         surplus = self._held
         if surplus:
             self._held = b""
@@ -475,7 +546,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.owner.connection_released(self)
         else:
             transport.close()
-        report_end(self.loop, sink)
 
     def _fail(self, error: UpstreamError) -> None:
         self.transport.abort()

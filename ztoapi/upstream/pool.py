@@ -6,13 +6,16 @@ upstream has closed leaves the pool in the loop turn in which the close arrives,
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from ztoapi.structures.deadlines import Deadlines
+from ztoapi.structures.deadlines import NEVER, Deadlines
 from ztoapi.telemetry.samples import Sample
-from ztoapi.upstream.connection import UpstreamConnection
+from ztoapi.upstream.connection import CHECK_SECONDS, CHECKS_PER_SECOND, UpstreamConnection
 
 __all__ = ["Origin", "Pool", "PoolStatistics"]
+
+_SCAN_TIMES: Final = int(CHECK_SECONDS * CHECKS_PER_SECOND) + 2
+"""Scans whose times are kept: those since the last check of any connection."""
 
 
 class Origin(NamedTuple):
@@ -50,6 +53,11 @@ class Pool:
         self._origins: dict[UpstreamConnection, Origin] = {}
         self._opened = 0
         self._reused = 0
+        self._watched: dict[float, list[UpstreamConnection]] = {}
+        """Busy connections by the quarter of a second in which they are to be checked. One that has been moved to an
+        earlier quarter is ignored in the later one."""
+        self._scan_times: deque[float] = deque(maxlen=_SCAN_TIMES)
+        self.scans = 0
         self.deadline = 0.0
         deadlines.add(self)
 
@@ -82,7 +90,6 @@ class Pool:
         """Adds a new connection, which is in use."""
         self._opened += 1
         self._origins[connection] = origin
-        self._deadlines.add(connection)
 
     def connection_released(self, connection: UpstreamConnection) -> None:
         """The response is complete: the connection becomes idle."""
@@ -91,7 +98,6 @@ class Pool:
 
     def connection_closed(self, connection: UpstreamConnection) -> None:
         """The connection has closed, idle or busy."""
-        self._deadlines.discard(connection)
         origin = self._origins.pop(connection, None)
         if origin is None:
             return
@@ -99,7 +105,42 @@ class Pool:
         if idle is not None and connection in idle:
             idle.remove(connection)
 
+    def watch(self, connection: UpstreamConnection) -> None:
+        """Calls ``on_deadline`` of a busy connection at the first scan from its deadline on."""
+        quarter = connection.watched_for = connection.deadline * CHECKS_PER_SECOND // 1.0
+        watched = self._watched.get(quarter)
+        if watched is None:
+            self._watched[quarter] = [connection]
+        else:
+            watched.append(connection)
+
+    def scanned_at(self, number: int) -> float:
+        """Returns the time of the scan with this number, or of the oldest known one."""
+        times = self._scan_times
+        return times[max(number - self.scans - 1, -len(times))]
+
     def on_deadline(self, now: float) -> None:
+        self.scans += 1
+        self._scan_times.append(now)
+        self._check_busy(now)
+        self._close_idle(now)
+
+    def _check_busy(self, now: float) -> None:
+        """Checks the connections that are due: of those with a steady stream, a twentieth at each scan."""
+        this_quarter = now * CHECKS_PER_SECOND
+        due = [(quarter, self._watched.pop(quarter)) for quarter in [*self._watched] if quarter <= this_quarter]
+        for quarter, watched in due:
+            for connection in watched:
+                if connection.watched_for != quarter:
+                    continue
+                if connection.sink is not None and connection.deadline <= now:
+                    connection.on_deadline(now)
+                if connection.sink is not None:
+                    self.watch(connection)
+                else:
+                    connection.watched_for = NEVER
+
+    def _close_idle(self, now: float) -> None:
         """Closes connections that have been idle for too long, and surplus ones, oldest first."""
         expired = now - self._idle_timeout
         total = 0

@@ -5,7 +5,7 @@ event loop would take it for a broken connection, the deadline scan would stop, 
 """
 
 import asyncio
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ztoapi.errors import Failure, UpstreamError
 from ztoapi.upstream.failures import internal
@@ -20,11 +20,20 @@ class Sink(Protocol):
     After an exception in a callback ``on_error`` is called with an internal error, even if the sink has cancelled the
     call in that callback."""
 
+    __slots__ = ()
+
+    takes_whole: ClassVar[bool] = False
+    """Whether :meth:`on_whole` takes the place of the first three callbacks where a whole response is in one read."""
+
     def on_head(self, head: ResponseHead) -> None: ...
 
     def on_data(self, payload: bytes) -> None: ...
 
     def on_end(self) -> None: ...
+
+    def on_whole(self, head: ResponseHead, body: bytes) -> None:
+        """A whole response with a status of 200 to 299. The connection has no part in it any more."""
+        raise AssertionError("it takes no whole response")
 
     def on_error(self, error: UpstreamError) -> None: ...
 

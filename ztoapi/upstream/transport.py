@@ -15,6 +15,7 @@ from ztoapi.errors import Failure, UpstreamError, too_large
 from ztoapi.upstream.client import Client, UpstreamCall, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.pool import Origin
+from ztoapi.upstream.sink import Sink
 from ztoapi.wire.client import ResponseHead
 from ztoapi.wire.limits import HIGH_WATER_BYTES, LOW_WATER_BYTES
 
@@ -83,7 +84,7 @@ def _head(request: httpx.Request, body: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-class _ResponseSink:
+class _ResponseSink(Sink):
     """A sink that passes a response to a coroutine, and pauses the upstream when the coroutine lags behind."""
 
     call: UpstreamCall

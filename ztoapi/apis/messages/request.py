@@ -22,7 +22,7 @@ from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT
 from ztoapi.dialects.field_errors import field_error, invalid_json, missing
 from ztoapi.dialects.lenient import replace_halves
-from ztoapi.dialects.request import ChatRequest, check_values, decode_value, require_utf8
+from ztoapi.dialects.request import ChatRequest, check_values, decode_request, decode_value, require_utf8
 from ztoapi.errors import ApiError
 
 __all__ = ["decode", "decode_count"]
@@ -161,7 +161,7 @@ def _translate(request: _Request, model: ModelCapabilities, *, counts: bool) -> 
         stop_sequences=tuple(request.stop_sequences or ()),
         dropped=tuple(tools.dropped + _dropped_stops(request)),
     )
-    return ChatRequest(msgspec.json.encode(fields)), context
+    return decode_request(msgspec.json.encode(fields)), context
 
 
 def _limits(request: _Request, model: ModelCapabilities) -> dict[str, object]:

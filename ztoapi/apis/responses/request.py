@@ -19,7 +19,7 @@ from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.field_errors import missing
-from ztoapi.dialects.request import ChatRequest, decode_value, read_body
+from ztoapi.dialects.request import ChatRequest, decode_request, decode_value, read_body
 from ztoapi.errors import ApiError
 
 __all__ = ["ResponseContext", "ResponsesRequest"]
@@ -210,7 +210,7 @@ class ResponsesRequest:
             called=tools.called,
             echo=echo(fields, [_echoed(raw) for raw in listed], stored=stored),
         )
-        return ChatRequest(_encode(chat)), context
+        return decode_request(_encode(chat), needs_model=False), context
 
     @property
     def _reasoning_kind(self) -> TextKind:

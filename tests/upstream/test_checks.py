@@ -1,0 +1,148 @@
+"""A busy connection is checked when something may be due. A check at every scan would have the same results."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.inmemory import CountingTransport, chunked, stream_head
+from tests.upstream.scripted import read
+from tests.upstream.test_pool import ClockLoop
+from ztoapi.errors import UpstreamError
+from ztoapi.server.stream import STALL_SECONDS
+from ztoapi.structures.deadlines import Deadlines
+from ztoapi.upstream.connection import Timeouts, UpstreamConnection
+from ztoapi.upstream.pool import Origin, Pool
+from ztoapi.upstream.sink import Sink
+from ztoapi.wire.client import ResponseHead, ResponseHeads
+
+SCAN_SECONDS = 0.25
+MANY = 1000
+KEEPALIVE_SECONDS = 6.0
+
+
+class Client(Sink):
+    """Counts stalls and keepalives as a stream and a relay do."""
+
+    def __init__(self) -> None:
+        self.stalls = self.keepalives = 0
+        self.errors: list[str] = []
+        self._stalled = False
+        self._kept_alive = 0.0
+
+    def on_head(self, head: ResponseHead) -> None:
+        pass
+
+    def on_data(self, payload: bytes) -> None:
+        pass
+
+    def on_end(self) -> None:
+        raise AssertionError
+
+    def on_error(self, error: UpstreamError) -> None:
+        self.errors.append(error.message)
+
+    def on_idle(self, seconds: float) -> None:
+        if seconds < STALL_SECONDS:
+            self._stalled = False
+        elif not self._stalled:
+            self._stalled = True
+            self.stalls += 1
+        if seconds < self._kept_alive:
+            self._kept_alive = 0.0
+        if seconds - self._kept_alive >= KEEPALIVE_SECONDS:
+            self._kept_alive = seconds
+            self.keepalives += 1
+
+    @property
+    def seen(self) -> tuple[int, int, list[str]]:
+        return self.stalls, self.keepalives, self.errors
+
+
+class Upstream(NamedTuple):
+    loop: ClockLoop
+    deadlines: Deadlines
+    pool: Pool
+
+    def open(self, client: Client, timeouts: Timeouts) -> UpstreamConnection:
+        connection = UpstreamConnection(self.loop, self.pool, memoryview(bytearray(4096)), ResponseHeads())
+        connection.connection_made(CountingTransport())
+        self.pool.opened(Origin(False, "127.0.0.1", 1), connection)
+        connection.send("POST", b"", b"", client, timeouts)
+        return connection
+
+    def scan(self) -> None:
+        self.loop.now += SCAN_SECONDS
+        self.deadlines.expire(self.loop.now)
+
+
+def make() -> Upstream:
+    deadlines = Deadlines()
+    return Upstream(ClockLoop(), deadlines, Pool(deadlines, max_idle=1, max_idle_per_origin=1, idle_timeout=1000.0))
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    made = make()
+    yield made
+    made.loop.close()
+
+
+STEPS = st.lists(
+    st.sampled_from(["read", "pause", "resume", "scan", "scan", "quiet", "silence"]), min_size=1, max_size=40
+)
+
+
+@given(STEPS, st.sampled_from([(3.0, 4.0, 20.0), (60.0, 9.0, 40.0), (7.0, 90.0, 30.0)]))
+def test_the_results_are_those_of_a_check_at_every_scan(steps: list[str], limits: tuple[float, float, float]) -> None:
+    one, other = make(), make()
+    rare, frequent = Client(), Client()
+    pairs = [
+        (one, one.open(rare, Timeouts(*limits, STALL_SECONDS))),
+        (other, other.open(frequent, Timeouts(*limits, 0.0))),
+    ]
+    try:
+        begun = False
+        for step in steps:
+            scans = {"scan": 1, "quiet": 7, "silence": 30}.get(step, 0)
+            for _ in range(scans or 1):
+                for upstream, connection in pairs:
+                    if scans:
+                        upstream.scan()
+                    elif step == "pause":
+                        connection.pause()
+                    elif step == "resume":
+                        connection.resume()
+                    elif connection.sink is not None and not connection._paused:
+                        read(connection, chunked(b"x") if begun else stream_head())
+                assert rare.seen == frequent.seen
+            begun = begun or step == "read"
+    finally:
+        for upstream, _ in pairs:
+            upstream.loop.close()
+
+
+def test_a_steady_stream_is_rarely_checked(upstream: Upstream) -> None:
+    connections = [upstream.open(Client(), Timeouts(60.0, 60.0, 600.0, STALL_SECONDS)) for _ in range(MANY)]
+    for connection in connections:
+        read(connection, stream_head())
+    with patch.object(
+        UpstreamConnection, "on_deadline", autospec=True, side_effect=UpstreamConnection.on_deadline
+    ) as check:
+        for _ in range(40):
+            for connection in connections:
+                read(connection, chunked(b"x"))
+            upstream.scan()
+    assert check.call_count <= 3 * MANY
+
+
+def test_an_idle_connection_is_not_watched(upstream: Upstream) -> None:
+    connection = upstream.open(Client(), Timeouts(60.0, 60.0, 600.0, STALL_SECONDS))
+    with patch.object(Client, "on_end"):
+        read(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    for _ in range(80):
+        upstream.scan()
+    assert not upstream.pool._watched
