@@ -14,6 +14,8 @@ BY_LANGUAGE = {
     "README.zh-CN.md",
     "docs/clients.md",
     "docs/clients.zh-CN.md",
+    "docs/quick-start.md",
+    "docs/quick-start.zh-CN.md",
     "docs/images/dashboard.png",
     "docs/images/dashboard-zh.png",
 }
