@@ -19,6 +19,7 @@ from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import listen_addresses
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
+from ztoapi.config.prices import Price, price_of
 from ztoapi.errors import ApiError
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.completions import CompletionsHandler
@@ -34,6 +35,7 @@ from ztoapi.handlers.passthrough import PassthroughHandler, add_passthrough
 from ztoapi.handlers.responses import ResponsesHandler, responses_errors
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.handlers.stored_responses import StoredResponsesHandler
+from ztoapi.handlers.usage import UsageHandler
 from ztoapi.limits.model import Scope
 from ztoapi.limits.scopes import Scopes
 from ztoapi.limits.shared_limits import LimitsMemory, LocalLimiter, SharedLimits
@@ -120,7 +122,8 @@ class Application:
         self._tracer = tracer
         self._messages = messages
         readers = [reader.add for reader in (access_log, tracer) if reader is not None]
-        self.recorder = BoardRecorder(self._slot, [route.public for route in config.routes], readers)
+        models = [route.public for route in config.routes]
+        self.recorder = BoardRecorder(self._slot, models, readers, self._price_of)
         self.context = self._make_context(loop, config, server_tls)
         upstream = config.upstream
         tls = partial(client_tls, upstream)
@@ -139,9 +142,11 @@ class Application:
         self._redis: RedisLimiter | None = None
         cache = self.response_cache = make_response_cache(config, loop)
         self._response_store = make_response_store(config, loop)
-        catalogue = Catalogue(config.models)
+        catalogue = self._catalogue = Catalogue(config.models)
         bodies = self.large_bodies = LargeBodies(loop)
-        relays = ChatRelays(config, upstreams, self.client, bodies, control, self.context.next_id, clock, catalogue)
+        relays = self._relays = ChatRelays(
+            config, upstreams, self.client, bodies, control, self.context.next_id, clock, catalogue
+        )
         limits = self.rate_limits = self._make_rate_limits(config, limiter, relays)
         addresses = listen_addresses(config.server)
         operators = [address for address in addresses if address.admin]
@@ -156,6 +161,11 @@ class Application:
         self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue, relays.find))
         self._add_pages(config)
         self.sampler = self._watch(config, resets or CredentialResets())
+
+    def _price_of(self, model: str) -> Price | None:
+        """Returns the price of a public model; None if it is unknown."""
+        route, upstream = self._relays.find(model)
+        return price_of(self._catalogue.find(route.upstream, upstream.platform.dialect))
 
     def _add_chat_apis(self, relays: ChatRelays, completions: Completions) -> None:
         """Adds the routes of the APIs whose requests become chat requests."""
@@ -246,6 +256,8 @@ class Application:
         credentials = CredentialsHandler(board, sampler.refresh, clock, watch)
         routes.add("/admin/credentials", {"GET": credentials.handle_list}, Group.ADMIN)
         routes.add("/admin/credentials/reset", {"POST": credentials.handle_reset}, Group.ADMIN)
+        usage = UsageHandler(self._history, sampler.refresh, clock)
+        routes.add("/admin/usage", {"GET": usage.handle}, Group.ADMIN)
         if config.dashboard_enabled:
             dashboard = DashboardHandler(
                 board, sampler.refresh, clock, lambda: context.draining, self._history, context.loop

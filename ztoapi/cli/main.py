@@ -204,6 +204,19 @@ def _add_credentials_arguments(parser: CommandParser) -> None:
     names.add_argument("--all", action="store_true", help="all credentials")
 
 
+def _add_usage_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--url", default=None, help="origin of the gateway [default: the configured one]")
+    days = parser.add_argument_group("selection")
+    days.add_argument("--from", default=None, metavar="DAY", help="first day (UTC) [default: 29 days before the last]")
+    days.add_argument("--to", default=None, metavar="DAY", help="last day (UTC) [default: today]")
+    days.add_argument("--key", default=None, metavar="NAME", help="only this client key")
+    days.add_argument("-m", "--model", default=None, help="only this model")
+    days.add_argument("--by", default=None, metavar="LABELS", help="rows by these labels [default: day,key,model]")
+    add_json_flag(parser)
+    parser.add_argument("--csv", action="store_true", help="print CSV")
+    add_config_flag(parser)
+
+
 def _add_connect_arguments(parser: CommandParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the client; without it, list the clients")
     parser.add_argument("--url", default=None, help="URL of the gateway [default: the configured one]")
@@ -353,6 +366,11 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         "show the upstream credentials of a running gateway, or reset them",
         _add_credentials_arguments,
         ("credentials", "credentials reset zai-1"),
+    ),
+    "usage": _Command(
+        "show tokens and cost by day, client key and model",
+        _add_usage_arguments,
+        ("usage --by key --from 2026-11-01", "usage --csv > usage.csv"),
     ),
     "connect": _Command(
         "print the settings of a client, such as claude or codex, or start it",

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.config.prices import NANOS_PER_DOLLAR
 from ztoapi.errors import Ending
 from ztoapi.telemetry.record import RequestRecord
 
@@ -50,6 +51,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     cache: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cost_usd: float | None = None
     ttft_ms: float | None = None
     overhead_ms: float | None = None
     error_code: str | None = None
@@ -115,6 +117,7 @@ def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLi
                 record.cache,
                 None if usage is None else usage.prompt_tokens,
                 None if usage is None else usage.completion_tokens,
+                None if record.cost is None else record.cost / NANOS_PER_DOLLAR,
                 None if first is None or whole is None or not record.stream else (first - whole) * 1e6 // 1.0 / 1e3,
                 None if overhead is None else overhead * 1e6 // 1.0 / 1e3,
                 None if code is None else code[:_NAME_CHARACTERS],

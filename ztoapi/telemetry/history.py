@@ -7,6 +7,7 @@ live worker with the lowest number does, in a separate thread, and each worker w
 may share a file.
 """
 
+import datetime
 import logging
 import mmap
 import os
@@ -23,8 +24,9 @@ import msgspec
 from ztoapi.structures.histogram import quantile
 from ztoapi.telemetry.board import Labels, MetricsBoard, Row
 from ztoapi.telemetry.checks import Check, passed_or_warn
-from ztoapi.telemetry.layout import GAP_EDGES_SECONDS, MODELS, TTFT_EDGES_SECONDS, WORD_BYTES, Cell, ModelCell
+from ztoapi.telemetry.layout import GAP_EDGES_SECONDS, KEYS, MODELS, TTFT_EDGES_SECONDS, WORD_BYTES, Cell, ModelCell
 from ztoapi.telemetry.samples import Sample
+from ztoapi.telemetry.usage import UsageRow, make_tables, read_usage, save_usage
 
 __all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "no_history"]
 
@@ -94,6 +96,7 @@ class History:
         self._clock = clock
         self.gateway = gateway or token_hex(8)
         self._saved: dict[Labels, Row] = {}
+        self._saved_usage: dict[Labels, Row] = {}
         self._saved_at = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -110,6 +113,7 @@ class History:
             version = _format(database)
             if version != _FORMAT:
                 raise ValueError(f"it has format {version}, but this version of ztoapi uses format {_FORMAT}")
+            make_tables(database)
 
     def start(self, worker: int) -> None:
         """Starts saving the counts of all workers, unless a worker with a number lower than ``worker`` is alive."""
@@ -153,15 +157,20 @@ class History:
         with self._open() as database, _transaction(database):
             # Read inside the transaction: otherwise another process may have saved newer counts.
             now = self._clock()
-            totals = self._totals()
+            totals, usage = self._totals(), self._board.rows(KEYS)
             stored = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self.gateway,)).fetchone()
             if stored is not None:
                 saved_at, before = stored[0], dict(_decode_totals(stored[1]))
+                # The file is of an earlier version if it has no usage.
+                usage_before: dict[Labels, Row] = {}
             else:
                 # The file is new, and counts of an old one must not be added to this hour. A process that did not make
                 # the last save does not have its contents, and skips the counts of the last few seconds.
-                saved_at, before = now, self._saved if self._saver[0] in (0, os.getpid()) else totals
+                own = self._saver[0] in (0, os.getpid())
+                saved_at, before = now, self._saved if own else totals
+                usage_before = self._saved_usage if own else usage
             hour = _floor(max(saved_at, now - _SAVE_SECONDS), _HOUR)
+            day = datetime.datetime.fromtimestamp(hour, datetime.UTC).date()
             for labels, row in totals.items():
                 saved = before.get(labels)
                 if row != saved:
@@ -174,9 +183,10 @@ class History:
             database.execute(
                 "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)", (self.gateway, now, _encode([*totals.items()]))
             )
+            save_usage(database, self.gateway, day, usage, usage_before)
             database.execute("DELETE FROM hours WHERE start < ?", (_first_day(now),))
             database.execute("DELETE FROM gateways WHERE seen < ?", (_first_day(now),))
-        self._saved, self._saved_at = totals, now
+        self._saved, self._saved_usage, self._saved_at = totals, usage, now
         self._saver[0] = os.getpid()
 
     def _totals(self) -> dict[Labels, Row]:
@@ -199,6 +209,11 @@ class History:
         first_hour = _floor(now, _HOUR) - (HISTORY_HOURS - 1) * _HOUR
         hours = _buckets((row for row in rows if row[0] >= first_hour), _HOUR, now)
         return {"kept": True, "hours": hours, "days": _buckets(rows, _DAY, now)}
+
+    def read_usage(self, first: datetime.date, last: datetime.date) -> list[UsageRow]:
+        """Returns the usage of the days from ``first`` to ``last``. Raises sqlite3.Error."""
+        with self._open() as database:
+            return list(read_usage(database, first, last))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -234,6 +249,7 @@ def _prepare(database: sqlite3.Connection) -> None:
         if not _format(database):
             for statement in _SCHEMA.split(";"):
                 database.execute(statement)
+            make_tables(database)
 
 
 @contextmanager

@@ -177,7 +177,12 @@ class KeyCell:
     """Requests denied by a rate limit of the gateway."""
     INPUT: Final = 2
     OUTPUT: Final = 3
-    COUNT: Final = 4
+    CACHED: Final = 4
+    COST: Final = 5
+    """In nano-dollars."""
+    UNPRICED: Final = 6
+    """Requests with tokens whose model has no price."""
+    COUNT: Final = 7
 
 
 class SecondCell:
@@ -235,8 +240,8 @@ ERRORS: Final = MetricTable(PLATFORMS.end, ("platform", "code"), 256, 1)
 SAMPLES: Final = MetricTable(ERRORS.end, ("metric", "first", "second"), 4096, 1, (0,))
 """Values that are sampled once a second rather than counted for each request; ``first`` and ``second`` are label
 values. A credential takes eight rows, so five hundred credentials fit."""
-KEYS: Final = MetricTable(SAMPLES.end, ("key",), 256, KeyCell.COUNT)
-"""Client keys, by name."""
+KEYS: Final = MetricTable(SAMPLES.end, ("key", "model", "platform"), 2048, KeyCell.COUNT)
+"""Client keys, by name; requests without a key have an empty one."""
 TABLES: Final = (CODES, OWN_CODES, ROUTES, MODELS, PLATFORMS, ERRORS, SAMPLES, KEYS)
 
 

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from ztoapi import __version__
 from ztoapi.telemetry.board import Labels, MetricsBoard, Row, add_rows
-from ztoapi.telemetry.layout import MODELS, Cell, MetricTable
+from ztoapi.telemetry.layout import KEYS, MODELS, Cell, MetricTable
 from ztoapi.telemetry.metrics import (
     COUNTED,
     CellCounter,
@@ -78,6 +78,8 @@ class BoardCollector(Collector):
         if table is MODELS:
             # A request that reached no upstream has no platform, and possibly no model: it has no series.
             return {labels: row for labels, row in rows.items() if all(labels)}
+        if table is KEYS:
+            return {labels: row for labels, row in rows.items() if labels[0]}
         return rows
 
     def _single(self, metric: CellCounter | CellGauge | CellHistogram) -> Metric:

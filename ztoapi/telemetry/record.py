@@ -67,6 +67,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     event_bytes: int | None = None
     """Size of an event of a stream, as its first piece has them."""
     usage: Usage | None = None
+    cost: int | None = None
+    """Cost in nano-dollars; None if the model has no price. Set when the request is counted."""
     error_code: str | None = None
     upstream_code: str | None = None
     cache: str | None = None

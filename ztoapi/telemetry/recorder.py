@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from ztoapi.config.prices import Price, PriceOf
 from ztoapi.dialects.reader import Count, Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import Slot
@@ -41,7 +42,7 @@ from ztoapi.telemetry.layout import (
 )
 from ztoapi.telemetry.record import Recorder, RequestRecord
 
-__all__ = ["BATCH_RECORDS", "BoardRecorder"]
+__all__ = ["BATCH_RECORDS", "BoardRecorder", "cached_tokens"]
 
 BATCH_RECORDS: Final = 50
 """Records that are counted together. The event loop stands still meanwhile, for about 0.1 ms."""
@@ -85,12 +86,14 @@ class _Rows(NamedTuple):
     platform: "_Ints | None"
     platform_sums: _Floats
     key: "_Ints | None"
+    price: Price | None
     error: "_Ints | None"
 
 
 class BoardRecorder(Recorder):
     """``models`` are the configured models. Any other model gets a label once an upstream has served it; before that,
-    and if there is no room, it counts as "other". ``readers`` are called with every batch of records."""
+    and if there is no room, it counts as "other". ``readers`` are called with every batch of records. ``price_of``
+    returns the price of a model."""
 
     __slots__ = (
         "_begun",
@@ -99,6 +102,7 @@ class BoardRecorder(Recorder):
         "_gaps",
         "_ints",
         "_model_names",
+        "_price_of",
         "_readers",
         "_rows",
         "_slot",
@@ -111,8 +115,10 @@ class BoardRecorder(Recorder):
         slot: Slot,
         models: Iterable[str] = (),
         readers: Iterable[Callable[[Sequence[RequestRecord]], None]] = (),
+        price_of: PriceOf | None = None,
     ) -> None:
         super().__init__()
+        self._price_of = price_of
         self._readers = tuple(readers)
         self._slot = slot
         self._ints = slot.ints
@@ -209,10 +215,10 @@ class BoardRecorder(Recorder):
         key = rows.key
         if key is not None:
             key[KeyCell.REQUESTS] += number
-            key[KeyCell.INPUT] += inputs
-            key[KeyCell.OUTPUT] += outputs
             if ending is Ending.RATE_LIMITED:
                 key[KeyCell.DENIED] += number
+        if usages:
+            self._count_usage(rows, records, usages, inputs, outputs)
         model = rows.model
         if model is not None:
             sums = rows.model_sums
@@ -224,13 +230,34 @@ class BoardRecorder(Recorder):
                 model[ModelCell.INPUT] += inputs
                 model[ModelCell.OUTPUT] += outputs
                 for usage in usages:
-                    if usage.prompt_tokens_details or usage.completion_tokens_details:
-                        _count_details(model, usage)
+                    if usage.completion_tokens_details:
+                        model[ModelCell.REASONING] += _reasoning_tokens(usage)
             self._count_streams(model, sums, records)
         if rows.platform is not None:
             self._count_upstream(rows.platform, rows.platform_sums, ending, records)
         if rows.error is not None:
             rows.error[0] += sum(record.whole is not None for record in records)
+
+    def _count_usage(
+        self, rows: _Rows, records: Iterable[RequestRecord], usages: Sequence[Usage], inputs: int, outputs: int
+    ) -> None:
+        """Counts the tokens and the cost of requests by key. The access log has the cost of each request."""
+        price, key, model = rows.price, rows.key, rows.model
+        cached = [cached_tokens(usage) if usage.prompt_tokens_details else 0 for usage in usages]
+        if price is not None and self._readers:
+            used = (record for record in records if record.usage is not None)
+            for record, usage, in_cache in zip(used, usages, cached, strict=True):
+                record.cost = price.cost(usage.prompt_tokens, in_cache, usage.completion_tokens)
+        if key is not None:
+            key[KeyCell.INPUT] += inputs
+            key[KeyCell.OUTPUT] += outputs
+            key[KeyCell.CACHED] += sum(cached)
+            if price is not None:
+                key[KeyCell.COST] += price.cost(inputs, sum(cached), outputs)
+            else:
+                key[KeyCell.UNPRICED] += sum(usage.prompt_tokens + usage.completion_tokens > 0 for usage in usages)
+        if model is not None:
+            model[ModelCell.CACHED] += sum(cached)
 
     def _count_streams(self, model: _Ints, sums: _Floats, records: list[RequestRecord]) -> None:
         streams = [record for record in records if record.first_byte is not None]
@@ -273,19 +300,22 @@ class BoardRecorder(Recorder):
         method = record.method if record.method in _METHODS else OTHER
         code, _ = slot.row(OWN_CODES if monitoring else CODES, (route, method, str(record.status)))
         duration, duration_sum = slot.row(ROUTES, (route,))
-        model_row, model_sums, key = None, self._floats, None
+        model_row, model_sums, key, price = None, self._floats, None, None
         if not monitoring:
             model = record.served_model or record.model
             name = self._label(model, record) if model is not None else ""
             model_row, model_sums = slot.row(MODELS, (name, record.platform or ""))
-            if record.key is not None:
-                key, _ = slot.row(KEYS, (record.key,))
+            if record.key is not None or model is not None:
+                key, _ = slot.row(KEYS, (record.key or "", name, record.platform or ""))
+                price = self._price_of(model) if model is not None and self._price_of is not None else None
         platform_row, platform_sums, error = None, self._floats, None
         if record.platform is not None:
             platform_row, platform_sums = slot.row(PLATFORMS, (record.platform,))
             if record.error_code is not None and record.ending is not Ending.RATE_LIMITED:
                 error, _ = slot.row(ERRORS, (record.platform, record.upstream_code or record.error_code))
-        rows = _Rows(code, duration, duration_sum, model_row, model_sums, platform_row, platform_sums, key, error)
+        rows = _Rows(
+            code, duration, duration_sum, model_row, model_sums, platform_row, platform_sums, key, price, error
+        )
         self._rows[labels] = rows
         return rows
 
@@ -322,14 +352,19 @@ def _spread(ints: _Ints, floats: _Floats, cell: int, edges: Sequence[float], val
             ints[cell + 1 + place] += number
 
 
-def _count_details(model: "memoryview[int]", usage: Usage) -> None:
+def cached_tokens(usage: Usage) -> int:
+    """Returns the tokens of the prompt that the upstream had in its cache."""
     try:
-        if usage.prompt_tokens_details:
-            prompt = msgspec.json.decode(usage.prompt_tokens_details, type=_PromptDetails | None)
-            model[ModelCell.CACHED] += 0 if prompt is None else prompt.cached_tokens or 0
-        if usage.completion_tokens_details:
-            completion = msgspec.json.decode(usage.completion_tokens_details, type=_CompletionDetails | None)
-            model[ModelCell.REASONING] += 0 if completion is None else completion.reasoning_tokens or 0
+        prompt = msgspec.json.decode(usage.prompt_tokens_details or b"null", type=_PromptDetails | None)
     except msgspec.ValidationError:
         # The details come from the upstream and may have any shape.
-        pass
+        return 0
+    return 0 if prompt is None else prompt.cached_tokens or 0
+
+
+def _reasoning_tokens(usage: Usage) -> int:
+    try:
+        completion = msgspec.json.decode(usage.completion_tokens_details or b"null", type=_CompletionDetails | None)
+    except msgspec.ValidationError:
+        return 0
+    return 0 if completion is None else completion.reasoning_tokens or 0

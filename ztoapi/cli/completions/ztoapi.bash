@@ -7,7 +7,7 @@
 
 _shtab_ztoapi_credentials_subparsers=(reset)
 _shtab_ztoapi_keys_subparsers=(create list show rotate revoke)
-_shtab_ztoapi_subparsers=(serve reload upgrade simulate demo check models load init schema bench top credentials connect keys completion)
+_shtab_ztoapi_subparsers=(serve reload upgrade simulate demo check models load init schema bench top credentials usage connect keys completion)
 
 _shtab_ztoapi_serve_option_strings=(-h --help -c --config --platform-id -u --upstream-url -m --model-name -k --key-file --think-mode --access-log -H --host -p --port -l --listen --fd -w --workers --drain-seconds --transport)
 _shtab_ztoapi_reload_option_strings=(-h --help -c --config --platform-id -u --upstream-url -m --model-name -k --key-file --think-mode --access-log -H --host -p --port -l --listen --fd -w --workers --drain-seconds --transport)
@@ -23,6 +23,7 @@ _shtab_ztoapi_bench_option_strings=(-h --help -c --config --json --url --upstrea
 _shtab_ztoapi_top_option_strings=(-h --help -c --config --json --url -1 --once)
 _shtab_ztoapi_credentials_reset_option_strings=(-h --help --url --json -c --config --all)
 _shtab_ztoapi_credentials_option_strings=(-h --help --url --json -c --config)
+_shtab_ztoapi_usage_option_strings=(-h --help --url --from --to --key -m --model --by --json --csv -c --config)
 _shtab_ztoapi_connect_option_strings=(-h --help --url --key -m --model --api --run --json -c --config)
 _shtab_ztoapi_keys_create_option_strings=(-h --help -k --key-file -c --config --name --models --priority --expires --requests-per-second --requests-per-minute --burst --tokens-per-minute --bandwidth-bytes-per-second --max-concurrency)
 _shtab_ztoapi_keys_list_option_strings=(-h --help -k --key-file -c --config --json)
@@ -67,6 +68,8 @@ _shtab_ztoapi_credentials_reset__c_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_credentials_reset___config_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_credentials__c_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_credentials___config_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_usage__c_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_usage___config_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_connect__c_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_connect___config_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_create__k_COMPGEN=_shtab_compgen_files
@@ -110,7 +113,7 @@ _shtab_ztoapi_credentials_pos_0_choices=(reset)
 _shtab_ztoapi_connect___api_choices=(chat messages responses)
 _shtab_ztoapi_keys_pos_0_choices=(create list show rotate revoke)
 _shtab_ztoapi_completion_pos_0_choices=(bash zsh fish)
-_shtab_ztoapi_pos_0_choices=(serve reload upgrade simulate demo check models load init schema bench top credentials connect keys completion)
+_shtab_ztoapi_pos_0_choices=(serve reload upgrade simulate demo check models load init schema bench top credentials usage connect keys completion)
 
 _shtab_ztoapi_serve__h_nargs=0
 _shtab_ztoapi_serve___help_nargs=0
@@ -156,6 +159,10 @@ _shtab_ztoapi_credentials_pos_0_nargs=A...
 _shtab_ztoapi_credentials__h_nargs=0
 _shtab_ztoapi_credentials___help_nargs=0
 _shtab_ztoapi_credentials___json_nargs=0
+_shtab_ztoapi_usage__h_nargs=0
+_shtab_ztoapi_usage___help_nargs=0
+_shtab_ztoapi_usage___json_nargs=0
+_shtab_ztoapi_usage___csv_nargs=0
 _shtab_ztoapi_connect__h_nargs=0
 _shtab_ztoapi_connect___help_nargs=0
 _shtab_ztoapi_connect___run_nargs=0

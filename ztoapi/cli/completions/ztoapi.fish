@@ -50,8 +50,8 @@ function _shtab_ztoapi_using
   test "$_shtab_ztoapi_cmdpath" = "$argv"
 end
 
-set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' connect keys 'keys create' 'keys list' 'keys show' 'keys rotate' 'keys revoke' completion
-set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --concurrency --config --drain-seconds --events-per-write --expires --fd --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --sim-port --think-mode --time --tokens --tokens-per-minute --transport --ttft-ms --upstream --upstream-url --url --users --workers -H -c -j -k -l -m -n -p -t -u -w
+set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' usage connect keys 'keys create' 'keys list' 'keys show' 'keys rotate' 'keys revoke' completion
+set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --by --concurrency --config --drain-seconds --events-per-write --expires --fd --from --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --sim-port --think-mode --time --to --tokens --tokens-per-minute --transport --ttft-ms --upstream --upstream-url --url --users --workers -H -c -j -k -l -m -n -p -t -u -w
 
 complete -c ztoapi -e
 complete -c ztoapi -f
@@ -204,6 +204,17 @@ complete -c ztoapi -n '_shtab_ztoapi_using credentials reset' -l url -x -d 'orig
 complete -c ztoapi -n '_shtab_ztoapi_using credentials reset' -l json -d 'print JSON'
 complete -c ztoapi -n '_shtab_ztoapi_using credentials reset' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
 complete -c ztoapi -n '_shtab_ztoapi_using credentials reset' -l all -d 'all credentials'
+complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a usage -d 'Show tokens and cost by day, client key and model.'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -s h -l help -d 'show this help message and exit'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -l url -x -d 'origin of the gateway [default: the configured one]'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -l from -x -d 'first day (UTC) [default: 29 days before the last]'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -l to -x -d 'last day (UTC) [default: today]'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -l key -x -d 'only this client key'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -s m -l model -x -d 'only this model'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -l by -x -d 'rows by these labels [default: day,key,model]'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -l json -d 'print JSON'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -l csv -d 'print CSV'
+complete -c ztoapi -n '_shtab_ztoapi_using usage' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
 complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a connect -d 'Print the settings of a client, such as claude or codex, or start it.'
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -l url -x -d 'URL of the gateway [default: the configured one]'

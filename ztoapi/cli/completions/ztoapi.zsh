@@ -26,6 +26,7 @@ _shtab_ztoapi_commands() {
     simulate:'Run a simulated upstream: Z.ai, its web chat, zread.ai.'
     top:'Watch a running gateway; reads the admin key from ADMIN_KEY.'
     upgrade:'Have a running gateway become the installed version.'
+    usage:'Show tokens and cost by day, client key and model.'
   )
   _describe 'ztoapi commands' _commands
 }
@@ -366,6 +367,22 @@ _shtab_ztoapi_upgrade_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_ztoapi_upgrade_defaults_added=0
 
+_shtab_ztoapi_usage_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--url[origin of the gateway \[default\: the configured one\]]:url:"
+  "--from[first day (UTC) \[default\: 29 days before the last\]]:DAY:"
+  "--to[last day (UTC) \[default\: today\]]:DAY:"
+  "--key[only this client key]:NAME:"
+  {-m,--model}"[only this model]:model:"
+  "--by[rows by these labels \[default\: day,key,model\]]:LABELS:"
+  "--json[print JSON]"
+  "--csv[print CSV]"
+  {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ztoapi_usage_defaults_added=0
+
 
 _shtab_ztoapi() {
   local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->ztoapi'
@@ -401,6 +418,7 @@ _shtab_ztoapi() {
         simulate) _arguments -C -s $_shtab_ztoapi_simulate_options ;;
         top) _arguments -C -s $_shtab_ztoapi_top_options ;;
         upgrade) _arguments -C -s $_shtab_ztoapi_upgrade_options ;;
+        usage) _arguments -C -s $_shtab_ztoapi_usage_options ;;
       esac
   esac
 }

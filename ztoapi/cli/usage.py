@@ -1,0 +1,77 @@
+"""``ztoapi usage``: tokens and cost by day, client key and model, from a running gateway."""
+
+import argparse
+import asyncio
+import sys
+from typing import Final
+from urllib.parse import urlencode
+
+import httpx
+import msgspec
+
+from ztoapi.cli.admin import GatewayError, ask, decoded, open_client
+from ztoapi.cli.table import print_table
+from ztoapi.cli.top_frame import clean
+
+__all__ = ["run"]
+
+_QUERY: Final = ("from", "to", "key", "model", "by")
+_HEADINGS: Final = {
+    "day": "DAY",
+    "key": "KEY",
+    "model": "MODEL",
+    "requests": "REQUESTS",
+    "denied": "DENIED",
+    "input_tokens": "INPUT",
+    "cached_tokens": "CACHED",
+    "output_tokens": "OUTPUT",
+    "cost_usd": "COST (USD)",
+}
+_LABELS: Final = 3
+"""The first headings; the others are sums."""
+
+
+class _Page(msgspec.Struct):
+    kept: bool
+    usage: list[dict[str, str | int | float | None]]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the usage. Returns 0, or 1 if the gateway has not sent it. Raises ConfigError."""
+    client, _ = open_client(args)
+    try:
+        asyncio.run(_run(client, args))
+    except GatewayError as error:
+        print(f"ztoapi usage: {clean(str(error))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
+    values = vars(args)
+    query = {name: values[name] for name in _QUERY if values[name] is not None}
+    if args.csv:
+        query["format"] = "csv"
+    async with client:
+        content = await ask(client, f"/admin/usage?{urlencode(query)}")
+    if args.csv:
+        sys.stdout.write(content.decode("utf-8").replace("\r\n", "\n"))
+        return
+    if args.json:
+        sys.stdout.write(msgspec.json.format(content, indent=2).decode("utf-8") + "\n")
+        return
+    page = decoded(content, _Page)
+    if not page.kept:
+        raise GatewayError("the gateway keeps no history: set history_file")
+    labels = [name for name in (args.by or "day,key,model").split(",") if name in _HEADINGS]
+    columns = [*labels, *list(_HEADINGS)[_LABELS:]]
+    print_table([_HEADINGS[name] for name in columns], ([_cell(row, name) for name in columns] for row in page.usage))
+
+
+def _cell(row: dict[str, str | int | float | None], name: str) -> str:
+    value = row.get(name)
+    if name == "cost_usd" and isinstance(value, int | float):
+        # Without a price there is no cost; with some it is too low.
+        mark = "+" if row.get("unpriced_requests") else ""
+        return f"{value:.6f}{mark}"
+    return "-" if value is None else clean(f"{value}")
