@@ -122,8 +122,7 @@ class Application:
         self._tracer = tracer
         self._messages = messages
         readers = [reader.add for reader in (access_log, tracer) if reader is not None]
-        models = [route.public for route in config.routes]
-        self.recorder = BoardRecorder(self._slot, models, readers, self._price_of)
+        self.recorder = BoardRecorder(self._slot, [route.public for route in config.routes], readers, self._price_of)
         self.context = self._make_context(loop, config, server_tls)
         upstream = config.upstream
         tls = partial(client_tls, upstream)

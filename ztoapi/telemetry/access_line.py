@@ -92,7 +92,6 @@ def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLi
         model = record.model
         served = record.served_model
         path = record.path
-        code = record.error_code
         method = record.method
         lines.append(
             AccessLine(
@@ -120,7 +119,7 @@ def make_lines(records: Iterable[RequestRecord], offset: float) -> list[AccessLi
                 None if record.cost is None else record.cost / NANOS_PER_DOLLAR,
                 None if first is None or whole is None or not record.stream else (first - whole) * 1e6 // 1.0 / 1e3,
                 None if overhead is None else overhead * 1e6 // 1.0 / 1e3,
-                None if code is None else code[:_NAME_CHARACTERS],
+                record.error_code and record.error_code[:_NAME_CHARACTERS],
                 record.trace_id,
                 None if agent is None else agent.decode("utf-8", "backslashreplace"),
                 record.peer,
