@@ -147,11 +147,8 @@ class Application:
             config, upstreams, self.client, bodies, control, self.context.next_id, clock, catalogue
         )
         limits = self.rate_limits = self._make_rate_limits(config, limiter, relays)
-        addresses = listen_addresses(config.server)
-        operators = [address for address in addresses if address.admin]
-        self._separate = bool(operators)
-        loopback = all(address.local for address in operators or addresses)
-        self._admin = AdminGate(config.admin_key, self.wrong_keys, loopback=loopback)
+        self._separate = any(address.admin for address in listen_addresses(config.server))
+        self._admin = self._make_admin_gate(config)
         if limit := config.server.worker_max_memory_bytes:
             self.context.deadlines.add(MemoryGuard(limit, partial(resident_bytes, os.getpid()), self.admission.shed))
         self._cors = Cors(config.cors_origins, open=not keys.required)
@@ -160,6 +157,12 @@ class Application:
         self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue, relays.find))
         self._add_pages(config)
         self.sampler = self._watch(config, resets or CredentialResets())
+
+    def _make_admin_gate(self, config: Config) -> AdminGate:
+        addresses = listen_addresses(config.server)
+        operators = [address for address in addresses if address.admin]
+        loopback = all(address.local for address in operators or addresses)
+        return AdminGate(config.admin_key, self.wrong_keys, loopback=loopback)
 
     def _price_of(self, model: str) -> Price | None:
         """Returns the price of a public model; None if it is unknown."""
