@@ -16,6 +16,7 @@ import httpx
 from ztoapi.apis.messages.errors import error_response as messages_errors
 from ztoapi.cache.response_cache import make_response_cache
 from ztoapi.config.catalogue import Catalogue
+from ztoapi.config.host import open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import listen_addresses
 from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
@@ -474,7 +475,7 @@ def _admission(
 ) -> Admission:
     return Admission(
         loop,
-        max_in_flight=server.max_in_flight,
+        max_in_flight=server.in_flight_limit(open_files()),
         queued=server.max_queued,
         seconds=server.queue_seconds,
         is_urgent=is_urgent,

@@ -60,11 +60,13 @@ def test_check_shows_only_what_is_set(
     (tmp_path / "ztoapi.toml").chmod(0o600)
     monkeypatch.setenv("DEFAULT_KEY", "abc")
     monkeypatch.setenv("MODEL_PLATFORM_MAP", '{"fast": {"upstream": "glm-4.5-air"}}')
+    monkeypatch.setattr("ztoapi.cli.check.raise_open_files", lambda: 1000)
     assert main(["check", "--port", "1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "the configuration is valid",
         "",
         "listen: 127.0.0.1:1",
+        "requests in flight: up to 387 in a worker, which may open 1000 files",
         "models:",
         "  glm-5.3 -> zai:glm-5.3 at https://api.z.ai/api/paas/v4/chat/completions",
         "    if unavailable: fast",

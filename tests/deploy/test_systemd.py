@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.deploy.tools import DEPLOY, run
 from tests.processes.gateway_process import GatewayProcess
-from ztoapi.config.model import ServerConfig
+from ztoapi.config.model import MAX_IN_FLIGHT, ServerConfig
 
 PACKAGE = "Debian package systemd"
 UNIT = DEPLOY / "systemd/ztoapi.service"
@@ -67,7 +67,7 @@ def test_it_waits_longer_for_the_end_than_the_gateway_drains() -> None:
 
 def test_it_allows_the_files_that_a_worker_may_need() -> None:
     (files,) = lines("LimitNOFILE")
-    assert int(files) > 4 * ServerConfig().max_in_flight
+    assert ServerConfig().in_flight_limit(int(files)) == MAX_IN_FLIGHT
 
 
 def test_a_worker_killed_for_its_memory_does_not_stop_the_others() -> None:

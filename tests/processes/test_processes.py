@@ -172,13 +172,20 @@ class FewFiles(GatewayProcess):
 
 def test_the_limit_of_open_files_is_raised_and_a_shortage_is_logged(simulator: Stack) -> None:
     upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
-    process = FewFiles(UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", WORKERS="2")
+    process = FewFiles(UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0", WORKERS="2", ZTOAPI_MAX_IN_FLIGHT="2048")
     with process:
         assert "a worker may need 5220 open files" in process.output
         assert "server.max_in_flight = 2048" in process.output
         for pid in process.children():
             limits = Path(f"/proc/{pid}/limits").read_text()
             assert re.search(r"Max open files +1000 +1000 ", limits)
+
+
+def test_the_requests_in_flight_follow_the_limit_on_open_files(simulator: Stack) -> None:
+    upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
+    with FewFiles(UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0") as process:
+        assert "with up to 387 requests in flight" in process.output
+        assert "open files" not in process.output
 
 
 def test_enough_open_files_are_not_spoken_of(simulator: Stack) -> None:

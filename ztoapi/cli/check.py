@@ -88,6 +88,8 @@ def _summary(loaded: Loaded) -> Iterator[str]:
     """Yields the addresses, the destination of each model, the credentials, the keys, and the values that are set."""
     config = loaded.config
     yield f"\nlisten: {', '.join(map(str, listen_addresses(config.server)))}"
+    files = raise_open_files()
+    yield f"requests in flight: up to {config.server.in_flight_limit(files)} in a worker, which may open {files} files"
     yield from _models(config)
     yield "credentials:"
     for platform in config.platforms:

@@ -22,11 +22,11 @@ from ztoapi.app import Application, limits_words, make_shared_limits
 from ztoapi.cli.options import host_fault, listening_faults, load_config
 from ztoapi.cli.status import StatusFile, state_directory
 from ztoapi.config.certificates import server_tls
-from ztoapi.config.host import raise_open_files
+from ztoapi.config.host import open_files, raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import Listen, listen_addresses
 from ztoapi.config.load import Loaded
-from ztoapi.config.model import Config, ServerConfig
+from ztoapi.config.model import OTHER_FILES, Config, ServerConfig
 from ztoapi.errors import ConfigError
 from ztoapi.limits.shared_limits import KeptLimits, LimitsMemory, SharedLimits
 from ztoapi.relay.resets import CredentialResets
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["available", "run", "set_up_logging", "shortage_of_files"]
 
 _log = logging.getLogger(__name__)
-_OTHER_FILES = 100
-"""Listening sockets, descriptors of the event loop, log files and idle client connections, with a reserve."""
 _MORE_WORKERS = 4
 """Workers beyond the configured ones: those that SIGTTIN adds, and those of a later configuration."""
 _FIRST_SYSTEMD_DESCRIPTOR = 3
@@ -75,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 def shortage_of_files(config: Config, limit: int) -> str | None:
     """Returns a warning if a worker may need more open files than ``limit``."""
     server = config.server
-    needed = 2 * server.max_in_flight + server.max_queued + config.upstream.max_idle_connections + _OTHER_FILES
-    if limit >= needed:
+    needed = 2 * server.max_in_flight + server.max_queued + config.upstream.max_idle_connections + OTHER_FILES
+    if limit >= needed or not server.max_in_flight:
         return None
     return (
         f"a worker may need {needed} open files (two per request of server.max_in_flight = {server.max_in_flight}, "
@@ -474,7 +472,9 @@ def _banner(config: Config, keys: KeyRing, listeners: Listeners) -> str:
     dashboard = f"; dashboard {operators[0]}/dashboard" if config.dashboard_enabled else ""
     access = "API key required" if keys.required else "no API key required (loopback only)"
     urls = ", ".join(origin if origin.startswith("unix:") else f"{origin}/v1" for origin in origins)
-    workers = f"{config.server.workers} worker(s)"
+    workers = (
+        f"{config.server.workers} worker(s) with up to {config.server.in_flight_limit(open_files())} requests in flight"
+    )
     return f"ztoapi {__version__} on {urls}, {workers}, {access}; upstream {upstreams}{dashboard}"
 
 

@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 from typing import Final
 
-__all__ = ["is_loopback", "raise_open_files", "usable_cores"]
+__all__ = ["is_loopback", "open_files", "raise_open_files", "usable_cores"]
 
 _MANY_FILES: Final = 1048576
 """Requested if the hard limit is infinite: the default maximum of Linux for a process (fs.nr_open)."""
@@ -22,6 +22,11 @@ def usable_cores(root: Path = Path("/")) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [cores, *(quota for group in _control_groups(root) if (quota := _quota(group)) is not None)]
     return max(1, int(min(quotas)))
+
+
+def open_files() -> int:
+    """Returns the limit on open files (RLIMIT_NOFILE) of this process."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def raise_open_files() -> int:

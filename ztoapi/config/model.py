@@ -23,6 +23,8 @@ from ztoapi.wire.limits import Limits
 
 __all__ = [
     "DEFAULT_MODEL",
+    "MAX_IN_FLIGHT",
+    "OTHER_FILES",
     "CacheConfig",
     "ClaudeConfig",
     "ClientKey",
@@ -354,6 +356,14 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
         return self.expires is not None and now >= self.expires.timestamp()
 
 
+MAX_IN_FLIGHT: Final = 16384
+"""Requests in flight of a worker by default, if its limit on open files allows. So many streams of a model take 130 MB
+and, at a chunk a second each, a third of a core."""
+OTHER_FILES: Final = 100
+"""Open files of a worker beside those of requests: listening sockets, descriptors of the event loop, log files and idle
+connections, with a reserve."""
+
+
 class ServerConfig(Limits, frozen=True, kw_only=True):
     """The client side: ``[server]``. Includes the options of :class:`~ztoapi.wire.limits.Limits`."""
 
@@ -418,8 +428,13 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
         int, Range(1, 65535, "connections"), Option("Accept queue of the listening socket, for each worker.")
     ] = 2048
     max_in_flight: Annotated[
-        int, Range(1, 1_000_000, "requests"), Option("Requests in flight in one worker; further requests are queued.")
-    ] = 2048
+        int,
+        Range(0, 1_000_000, "requests"),
+        Option(
+            "Requests in flight in one worker; further requests are queued. 0: as many as the limit on open files "
+            f"allows, at most {MAX_IN_FLIGHT}."
+        ),
+    ] = 0
     max_queued: Annotated[
         int,
         Range(0, 1_000_000, "requests"),
@@ -478,6 +493,12 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
         bool,
         Option("Send keepalive comments also before the upstream responds. The response status is then always 200."),
     ] = False
+
+    def in_flight_limit(self, open_files: int) -> int:
+        """Returns the largest number of requests in flight in a worker that may have ``open_files``: two for each
+        request, after those that :class:`~ztoapi.server.connection_limits.ConnectionLimits` keeps free."""
+        fitting = (open_files - open_files // 8 - OTHER_FILES) // 2
+        return self.max_in_flight or max(1, min(fitting, MAX_IN_FLIGHT))
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
