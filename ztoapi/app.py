@@ -249,7 +249,6 @@ class Application:
             self._records_in_flight,
             tick=TICK_SECONDS,
             clock=clock,
-            is_monitoring=routes.is_monitoring,
         )
         context.deadlines.add(sampler)
         metrics = MetricsHandler(board, sampler.refresh, clock)

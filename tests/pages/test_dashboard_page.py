@@ -37,9 +37,11 @@ def gateway() -> Iterator[Stack]:
         yield stack
 
 
-def ask(stack: Stack, *, model: str = "glm-4.6", agent: str = "tester/1") -> None:
+def ask(stack: Stack, *, model: str = "glm-4.6", agent: str = "tester/1", key: str = "wrong") -> None:
+    """A key is only needed where one is configured."""
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "hello"}]}
-    httpx.post(f"{stack.base_url}/chat/completions", json=body, headers={"user-agent": agent})
+    headers = {"user-agent": agent, "authorization": f"Bearer {key}"}
+    httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers)
 
 
 def wait_until_live(page: Page) -> None:
@@ -78,6 +80,50 @@ def test_charts_and_figures_move_under_load(browser: Browser) -> None:
         expect(page.locator("#latency tbody tr").first).not_to_contain_text("\N{EN DASH}")
         before = plot(page, "Requests per second").locator(".line").first.get_attribute("d")
         expect(plot(page, "Requests per second").locator(".line").first).not_to_have_attribute("d", before or "")
+
+
+def test_wrong_keys_are_no_errors(browser: Browser) -> None:
+    with Stack(API_KEYS="right") as stack, open_page(browser, f"{stack.url}/dashboard") as page:
+        wait_until_live(page)
+        for _ in range(5):
+            ask(stack)
+        errors, refused = page.locator("#now-errors"), page.locator("#now-refused")
+        expect(refused.locator("b")).to_have_text("5")
+        expect(refused).to_have_attribute("data-mood", "warn")
+        expect(errors.locator("b")).to_have_text("0")
+        expect(errors.locator("small")).to_have_text("0 failed \N{MIDDLE DOT} 0 cancelled")
+        expect(errors).to_have_attribute("data-mood", "")
+        expect(page.locator("#latency tbody tr").nth(2).locator(".c-p50")).to_have_text("\N{EN DASH}")
+        expect(rows(page).first.locator(".c-status .badge")).to_have_class(re.compile(r"\bwarn\b"))
+        ask(stack, key="right", model="glm-4.6:fault=500")
+        expect(errors).to_have_attribute("data-mood", "bad")
+        expect(errors.locator("b")).to_have_text("100")
+
+
+def milliseconds(text: str) -> float:
+    number, unit = text.split("\N{NARROW NO-BREAK SPACE}")
+    return float(number) * {"ms": 1.0, "s": 1000.0}[unit]
+
+
+def test_figures_are_those_of_the_requests(browser: Browser) -> None:
+    """With 20 ms to the first token: median, 95th percentile and maximum, beside those of the list of requests."""
+    with (
+        Stack(options=Options(ttft_ms=20.0, itl_ms=1.0)) as stack,
+        open_page(browser, f"{stack.url}/dashboard") as page,
+    ):
+        wait_until_live(page)
+        for _ in range(40):
+            ask(stack)
+        expect(page.locator("#now-rate small")).to_have_text("40 in all")
+        # Ten seconds after the last request the figures include all.
+        expect(page.locator("#now-rate b")).to_have_text("0")
+        for row, field in ((0, "time_to_first_token"), (2, "duration")):
+            listed = httpx.get(f"{stack.url}/dashboard/requests?page_size=100").json()["requests"]
+            times = sorted(one[field] * 1000 for one in listed)
+            assert len(times) == 40
+            cells = page.locator("#latency tbody tr").nth(row)
+            for cell, true in ((".c-p50", times[19]), (".c-p95", times[37]), (".c-maximum", times[39])):
+                assert milliseconds(cells.locator(cell).inner_text()) == pytest.approx(true, rel=0.05)
 
 
 def test_cache_limits_and_credentials_are_shown(browser: Browser) -> None:
@@ -382,7 +428,7 @@ def test_hours_and_days_are_shown(browser: Browser, gateway: Stack, tmp_path: Pa
         requests.focus()
         page.keyboard.press("End")
         page.keyboard.press("ArrowLeft")
-        expect(requests).to_have_attribute("aria-valuetext", re.compile("all 110, cancelled 0, failed 11$"))
+        expect(requests).to_have_attribute("aria-valuetext", re.compile("all 110, cancelled 0, refused 0, failed 11$"))
         page.keyboard.press("Escape")
         history.scroll_into_view_if_needed()
         keep(page, "dashboard-history")

@@ -23,8 +23,7 @@ from ztoapi.telemetry.layout import (
     OTHER,
     OWN_CODES,
     SAMPLES,
-    SECOND_SUMS,
-    SECOND_WORDS,
+    SECOND_BYTES,
     SECONDS,
     TABLES,
     Cell,
@@ -209,7 +208,7 @@ def note(slot: Slot, stop: multiprocessing.synchronize.Event) -> None:
     turn = 0
     while not stop.is_set():
         turn = turn % 9 + 1
-        slot.write_second(turn * SECONDS, [turn] * (SECOND_WORDS - 1), [(place, float(turn)) for place in SECOND_SUMS])
+        slot.write_second(turn * SECONDS, [turn] * 5, [float(turn)] * 8, bytes([turn]) * SECOND_BYTES)
 
 
 def test_seconds_are_never_torn() -> None:
@@ -223,8 +222,8 @@ def test_seconds_are_never_torn() -> None:
         seen = set()
         for look in range(1_000_000):
             turn, slot = look % 9 + 1, look % 2
-            for at, row, sums in board.slot(slot).seconds(turn * SECONDS, 1):
-                assert {at // SECONDS, *row[1 : SECOND_SUMS[0]], *sums} == {turn}, "torn"
+            for at, row, sums, counts in board.slot(slot).seconds(turn * SECONDS, 1):
+                assert {at // SECONDS, *row, *sums, *counts} == {turn}, "torn"
                 seen.add((turn, slot))
             if look >= 20_000 and len(seen) == 18:
                 break
@@ -323,10 +322,10 @@ def test_seconds_are_kept_for_five_minutes() -> None:
     slot = board.slot(0)
     start = int(NOW)
     for number in range(SECONDS + 10):
-        slot.write_second(start + number, [number] * (SECOND_WORDS - 1), [(SECOND_SUMS[0], 0.25)])
+        slot.write_second(start + number, [number] * 5, [0.25] * 8, bytes(SECOND_BYTES))
     kept = list(slot.seconds(start + SECONDS + 9, SECONDS))
-    assert [at for at, _, _ in kept] == list(range(start + 10, start + SECONDS + 10))
-    assert kept[0][1][1] == 10
+    assert [at for at, *_ in kept] == list(range(start + 10, start + SECONDS + 10))
+    assert kept[0][1][0] == 10
     assert kept[0][2][0] == 0.25
     assert list(slot.seconds(start + 2 * SECONDS + 100, SECONDS)) == []
 

@@ -33,7 +33,8 @@ def test_stats() -> None:
         stack.record(5)
         stats = httpx.get(f"{stack.url}/dashboard/stats").json()
     requests = stats["requests"]
-    assert (requests["total"], requests["succeeded"], requests["failed"], requests["in_flight"]) == (4, 3, 1, 0)
+    assert (requests["total"], requests["succeeded"], requests["failed"], requests["in_flight"]) == (4, 3, 0, 0)
+    assert (requests["refused"], requests["error_rate"]) == (1, 0.0)
     assert stats["status"] == {"200": 3, "404": 1}
     assert stats["stream_ends"] == {"done": 3}
     assert stats["models"][0]["model"] == "glm-4.6"
@@ -67,7 +68,7 @@ def test_seconds_show_in_the_series_and_the_quantiles() -> None:
             from ztoapi.telemetry.layout import SecondCell
 
             now = int(stack.application.context.wall_clock())
-            return any(row[SecondCell.REQUESTS] for _, row, _ in number.seconds(now, 60))
+            return any(row[SecondCell.REQUESTS - 1] for _, row, _, _ in number.seconds(now, 60))
 
         stack.wait_for(noted)
         stats = httpx.get(f"{stack.url}/dashboard/stats").json()

@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from tests.stack import Stack
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import HISTORY_DAYS, HISTORY_HOURS, History
-from ztoapi.telemetry.layout import MODELS, TTFT_EDGES_SECONDS, Cell, ModelCell
+from ztoapi.telemetry.layout import LIVE_EDGES_SECONDS, MODELS, Cell, ModelCell
 
 NOW = 1_795_392_000.0 + 9 * 3600.0
 HOUR, DAY = 3600, 86400
@@ -107,21 +108,49 @@ def test_the_figures_of_a_bucket(path: Path, clock: Clock) -> None:
     count(board, 2)
     count(board, 1, model="glm-4.5")
     ints, _ = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
-    place = ModelCell.TTFT + 1 + TTFT_EDGES_SECONDS.index(0.5)
+    place = ModelCell.TTFT + 1 + bisect_left(LIVE_EDGES_SECONDS, 0.4)
     ints[place] += 1
     history.save()
     ints[place] += 1
     ints[ModelCell.GAPS - 1] += 2
     ints[ModelCell.CANCELLED] += 1
+    ints[ModelCell.REFUSED] += 1
     history.save()
     buckets = history.read()["hours"]
     assert isinstance(buckets, list)
     (bucket,) = buckets
     assert (bucket["requests"], bucket["cancelled"], bucket["output_tokens"]) == (3, 1, 30)
-    assert bucket["average_seconds"] == 0.5
-    assert bucket["time_to_first_token"] == {"p50": 0.5, "p95": 80.0, "p99": 80.0}
+    assert (bucket["average_seconds"], bucket["refused"]) == (1.5, 1)
+    times = bucket["time_to_first_token"]
+    assert times["p50"] == pytest.approx(0.4, rel=0.032)
+    assert times["p95"] == times["p99"] == 1024.0
     assert bucket["inter_token"] == {"p50": None, "p95": None, "p99": None}
     assert [(one["model"], one["requests"]) for one in bucket["models"]] == [("glm-4.5", 1), ("glm-4.6", 2)]
+
+
+def test_a_file_of_an_earlier_version_is_read_and_continued(path: Path, clock: Clock) -> None:
+    """Its counts have the upper edges of wide buckets, and there is no table of refused requests."""
+    board = MetricsBoard()
+    history = opened(path, board, clock)
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE refusals")
+        database.execute(
+            "INSERT INTO hours VALUES (?, 'glm-4.6', 'zai', 4, 0, 0, 0, 0, 0, 0, 2.0, ?, '{}')",
+            (NOW, '{"0.02":3,"inf":1}'),
+        )
+    opened(path, board, clock)
+    before = history.read()["hours"]
+    count(board, 1)
+    ints, _ = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
+    ints[ModelCell.REFUSED] += 1
+    ints[ModelCell.TTFT + 1 + bisect_left(LIVE_EDGES_SECONDS, 0.3)] += 6
+    history.save()
+    after = history.read()["hours"]
+    assert isinstance(before, list) and isinstance(after, list)
+    assert before[0]["time_to_first_token"] == {"p50": 0.015, "p95": 80.0, "p99": 80.0}
+    assert (before[0]["requests"], before[0]["refused"], before[0]["average_seconds"]) == (4, 0, 0.5)
+    assert (after[0]["requests"], after[0]["refused"]) == (5, 1)
+    assert after[0]["time_to_first_token"]["p50"] == pytest.approx(0.3, rel=0.032)
 
 
 def test_requests_lost_with_a_worker_have_failed(path: Path, clock: Clock) -> None:

@@ -424,7 +424,7 @@ def _make_history(loaded: Loaded, telemetry: MetricsBoard, kept: tuple[str, str]
     path = _history_file(config, os.environ)
     if path is None:
         return None
-    gateway = kept[1] if kept is not None and kept[0] == str(path) else None
+    gateway = kept[1] if kept is not None and kept[0] == str(path) and telemetry.continues else None
     history = History(path, telemetry, ServerContext.wall_clock, gateway)
     try:
         history.create()

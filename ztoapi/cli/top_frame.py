@@ -114,7 +114,8 @@ def _summary(figures: Figures, width: int) -> list[Line]:
     limits = figures.rate_limits
     failed = Line(
         f"{'errors':<{_LABEL_WIDTH}}{requests.error_rate:.1%} of the last minute   {_count(requests.failed)} failed   "
-        f"{_count(requests.cancelled)} cancelled   {_count(limits.denied)} over a limit",
+        f"{_count(requests.refused)} refused   {_count(requests.cancelled)} cancelled   "
+        f"{_count(limits.denied)} over a limit",
         "bad" if requests.error_rate else "",
     )
     latencies = (

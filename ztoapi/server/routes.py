@@ -118,11 +118,6 @@ class Routes(Generic[T]):
     def __iter__(self) -> Iterator[Route[T]]:
         return iter((*self._by_path.values(), *self._parametrised))
 
-    def is_monitoring(self, template: str) -> bool:
-        """Returns whether requests for the route are excluded from traffic statistics."""
-        route = self._by_path.get(template)
-        return route is not None and route.monitoring
-
     def add(
         self,
         template: str,

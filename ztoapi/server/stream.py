@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from ztoapi.errors import ApiError, Ending
-from ztoapi.telemetry.layout import GAP_EDGES_SECONDS
+from ztoapi.telemetry.layout import LIVE_EDGES_SECONDS
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.framing import CHUNK, LAST_CHUNK, chunk
 
@@ -96,7 +96,7 @@ class ResponseStream:
         gaps = self._gaps
         if gaps is not None:
             now = monotonic()
-            gaps[bisect_left(GAP_EDGES_SECONDS, now - self.last_write)] += 1  # type: ignore[operator] # set with _gaps
+            gaps[bisect_left(LIVE_EDGES_SECONDS, now - self.last_write)] += 1  # type: ignore[operator] # set with _gaps
             self.last_write = now
         elif self._owner.record.first_byte is None:
             self._begin_pieces(data)

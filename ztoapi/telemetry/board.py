@@ -18,6 +18,7 @@ import msgspec
 
 from ztoapi.telemetry.layout import (
     CODES,
+    HISTOGRAM_WORDS,
     LABEL_BYTES,
     LABEL_VALUE_BYTES,
     LABEL_WORDS,
@@ -26,7 +27,7 @@ from ztoapi.telemetry.layout import (
     LIVE_IN_FLIGHT,
     OTHER,
     SAMPLES,
-    SECOND_SUMS,
+    SECOND_BYTES,
     SECOND_WORDS,
     SECONDS,
     SECONDS_START,
@@ -34,6 +35,7 @@ from ztoapi.telemetry.layout import (
     WORD_BYTES,
     Cell,
     MetricTable,
+    SecondCell,
     layout_digest,
 )
 from ztoapi.telemetry.samples import SAMPLED, SampleKind, merged
@@ -84,6 +86,8 @@ class MetricsBoard:
         self.supervisor = os.getpid()
         if kept is not None and (kept.slots, kept.layout) != (count, layout_digest()):
             kept = None
+        self.continues = kept is not None
+        """Whether the counts are those of a previous program."""
         self.count = count
         self._shared = SharedMemory(count * SLOT_WORDS * WORD_BYTES, name, None if kept is None else kept.memory)
         memory = self._shared.mapping
@@ -117,11 +121,11 @@ class MetricsBoard:
     def total_seconds(self, cell: int) -> float:
         return sum(slot.floats[cell] for slot in self.slots)
 
-    def histogram(self, cell: int, size: int) -> Row:
+    def histogram(self, cell: int) -> Row:
         """Returns the sum and the counts of a histogram among the single cells."""
-        total: Row = [0.0] * size
+        total: Row = [0.0] * HISTOGRAM_WORDS
         for slot in self.slots:
-            total = [a + b for a, b in zip(total, slot.histogram(cell, size), strict=True)]
+            total = [a + b for a, b in zip(total, slot.histogram(cell), strict=True)]
         return total
 
     def in_flight(self) -> int:
@@ -219,14 +223,17 @@ class Slot:
         at = (table.start + 1 + place * table.row_words) * WORD_BYTES
         return tuple(bytes(self._bytes[at : at + LABEL_BYTES]).rstrip(b"\0").decode("utf-8").split(_SEPARATOR))
 
-    def write_second(self, at: int, ints: Sequence[int], sums: Sequence[tuple[int, float]]) -> None:
-        """Writes the counts of the second that begins at ``at`` (Unix seconds); ``sums`` pairs cells and doubles."""
+    def write_second(self, at: int, numbers: Sequence[int], doubles: Sequence[float], counts: bytes) -> None:
+        """Writes the second that begins at ``at`` (Unix seconds): the cells between the stamp and SUMS, the sums and
+        maxima of the histograms, and their counts."""
         start = SECONDS_START + at % SECONDS * SECOND_WORDS
         self.ints[start] = 0
-        for place, value in enumerate(ints, 1):
-            self.ints[start + place] = value
-        for place, total in sums:
-            self.floats[start + place] = total
+        for place, number in enumerate(numbers, start + 1):
+            self.ints[place] = number
+        for place, double in enumerate(doubles, start + SecondCell.SUMS):
+            self.floats[place] = double
+        at_byte = (start + SecondCell.COUNTS) * WORD_BYTES
+        self._bytes[at_byte : at_byte + SECOND_BYTES] = counts
         self.ints[start] = at
 
     def write_record(self, place: int, encoded: bytes) -> None:
@@ -250,9 +257,9 @@ class Slot:
                 row[double] = self.floats[at + double]
             yield self._labels(table, place), row
 
-    def histogram(self, cell: int, size: int) -> Row:
+    def histogram(self, cell: int) -> Row:
         """Returns the sum and the counts of a histogram among the single cells."""
-        return [self.floats[cell], *self.ints[cell + 1 : cell + size]]
+        return [self.floats[cell], *self.ints[cell + 1 : cell + HISTOGRAM_WORDS]]
 
     def in_flight(self) -> int:
         """Returns the number of requests that have begun and not ended, without monitoring requests."""
@@ -288,16 +295,16 @@ class Slot:
         """Returns the positions of the valid records of requests in flight."""
         return range(min(self.ints[Cell.LIVE_SHOWN], LIVE_IN_FLIGHT))
 
-    def seconds(self, newest: int, count: int) -> Iterator[tuple[int, list[int], list[float]]]:
-        """Yields those of the ``count`` seconds up to ``newest`` (Unix seconds) that were written: the second, its
-        words with 0 in place of the histograms' sums, and these sums."""
+    def seconds(self, newest: int, count: int) -> Iterator[tuple[int, list[int], list[float], bytes]]:
+        """Yields those of the ``count`` seconds up to ``newest`` (Unix seconds) that were written: the second, and the
+        arguments of ``write_second``."""
         for at in range(newest - count + 1, newest + 1):
             start = SECONDS_START + at % SECONDS * SECOND_WORDS
             if self.ints[start] != at:
                 continue
-            row = self.ints[start : start + SECOND_WORDS].tolist()
-            sums = [self.floats[start + place] for place in SECOND_SUMS]
-            for place in SECOND_SUMS:
-                row[place] = 0
+            numbers = self.ints[start + 1 : start + SecondCell.SUMS].tolist()
+            doubles = list(self.floats[start + SecondCell.SUMS : start + SecondCell.COUNTS])
+            at_byte = (start + SecondCell.COUNTS) * WORD_BYTES
+            counts = bytes(self._bytes[at_byte : at_byte + SECOND_BYTES])
             if self.ints[start] == at:
-                yield at, row, sums
+                yield at, numbers, doubles, counts

@@ -32,7 +32,8 @@ __all__ = [
 
 
 class RequestFigures(msgspec.Struct):
-    """Counts since the start, without monitoring requests; rates over the last seconds."""
+    """Counts since the start, without monitoring requests; rates over the last seconds. ``error_rate`` is the share of
+    failures in the last minute, without refused requests."""
 
     total: int
     succeeded: int
@@ -44,10 +45,11 @@ class RequestFigures(msgspec.Struct):
     connections: int
     per_second: float
     error_rate: float
+    refused: int = 0
 
 
 class LatencyFigures(msgspec.Struct):
-    """A distribution over the window of :class:`Figures`."""
+    """A distribution over the window of :class:`Figures`, in seconds."""
 
     average: float | None
     maximum: float | None
@@ -80,6 +82,7 @@ class ModelFigures(msgspec.Struct):
     requests: int
     failed: int
     output_tokens: int
+    refused: int = 0
 
 
 class RateLimitFigures(msgspec.Struct):
@@ -194,6 +197,7 @@ class SeriesFigures(msgspec.Struct):
     inter_token_p99: list[float | None]
     duration_p50: list[float | None]
     duration_p99: list[float | None]
+    refused: list[int] = []
 
 
 class Figures(msgspec.Struct):
@@ -241,6 +245,8 @@ class LiveRequest(msgspec.Struct, kw_only=True, gc=False):
     user_agent: str | None
     status: int
     ending: str | None
+    outcome: str | None = None
+    """``answered``, ``failed``, ``refused`` or ``cancelled``; None while the request is in flight."""
     phase: str
     stream: bool
     attempts: int

@@ -13,7 +13,7 @@ import mmap
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -21,10 +21,19 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.structures.histogram import quantile
+from ztoapi.structures.histogram import quantiles
 from ztoapi.telemetry.board import Labels, MetricsBoard, Row
 from ztoapi.telemetry.checks import Check, passed_or_warn
-from ztoapi.telemetry.layout import GAP_EDGES_SECONDS, KEYS, MODELS, TTFT_EDGES_SECONDS, WORD_BYTES, Cell, ModelCell
+from ztoapi.telemetry.layout import (
+    GAP_EDGES_SECONDS,
+    KEYS,
+    LIVE_VALUES_SECONDS,
+    MODELS,
+    TTFT_EDGES_SECONDS,
+    WORD_BYTES,
+    Cell,
+    ModelCell,
+)
 from ztoapi.telemetry.samples import Sample
 from ztoapi.telemetry.usage import UsageRow, make_tables, read_usage, save_usage
 
@@ -55,8 +64,11 @@ _HISTOGRAMS: Final = {
     "time_to_first_token": (ModelCell.TTFT + 1, TTFT_EDGES_SECONDS),
     "inter_token": (ModelCell.GAPS + 1, GAP_EDGES_SECONDS),
 }
-"""Columns with a JSON object of bucket edges and counts: position of the counts in the row, and the edges."""
+"""Columns with a JSON object of values and counts: position of the counts in the row. Earlier versions wrote the upper
+edges of wide buckets instead of values: the edges that they used."""
 _ABOVE: Final = "inf"
+"""The upper edge of the highest bucket of earlier versions."""
+_KEYS: Final = tuple(map(repr, LIVE_VALUES_SECONDS))
 _COLUMNS: Final = (*_SUMS, *_HISTOGRAMS)
 
 _SCHEMA: Final = f"""
@@ -69,10 +81,24 @@ _SCHEMA: Final = f"""
     CREATE TABLE gateways (id TEXT PRIMARY KEY, seen REAL NOT NULL, totals BLOB NOT NULL) WITHOUT ROWID;
     PRAGMA user_version = {_FORMAT};
 """
+_REFUSALS: Final = """
+    CREATE TABLE IF NOT EXISTS refusals (
+        start INTEGER NOT NULL, model TEXT NOT NULL, platform TEXT NOT NULL, refused INTEGER NOT NULL,
+        PRIMARY KEY (start, model, platform)
+    ) WITHOUT ROWID
+"""
+"""Refused requests. A table of its own, because earlier versions may still write to the others."""
 _ADD: Final = f"""
     INSERT INTO hours VALUES ({", ".join("?" * (3 + len(_COLUMNS)))}) ON CONFLICT DO UPDATE SET
     {", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)},
     {", ".join(f"{name} = excluded.{name}" for name in _HISTOGRAMS)}
+"""
+_REFUSE: Final = (
+    "INSERT INTO refusals VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET refused = refused + excluded.refused"
+)
+_READ: Final = f"""
+    SELECT start, model, platform, {", ".join(_COLUMNS)}, COALESCE(refused, 0)
+    FROM hours LEFT JOIN refusals USING (start, model, platform) WHERE start >= ? ORDER BY start
 """
 
 _log = logging.getLogger(__name__)
@@ -114,6 +140,7 @@ class History:
             if version != _FORMAT:
                 raise ValueError(f"it has format {version}, but this version of ztoapi uses format {_FORMAT}")
             make_tables(database)
+            database.execute(_REFUSALS)
 
     def start(self, worker: int) -> None:
         """Starts saving the counts of all workers, unless a worker with a number lower than ``worker`` is alive."""
@@ -185,6 +212,7 @@ class History:
             )
             save_usage(database, self.gateway, day, usage, usage_before)
             database.execute("DELETE FROM hours WHERE start < ?", (_first_day(now),))
+            database.execute("DELETE FROM refusals WHERE start < ?", (_first_day(now),))
             database.execute("DELETE FROM gateways WHERE seen < ?", (_first_day(now),))
         self._saved, self._saved_usage, self._saved_at = totals, usage, now
         self._saver[0] = os.getpid()
@@ -203,9 +231,7 @@ class History:
         """Returns hours and days up to now, from the first with data. Raises sqlite3.Error."""
         now = self._clock()
         with self._open() as database:
-            rows = database.execute(
-                "SELECT * FROM hours WHERE start >= ? ORDER BY start", (_first_day(now),)
-            ).fetchall()
+            rows = database.execute(_READ, (_first_day(now),)).fetchall()
         first_hour = _floor(now, _HOUR) - (HISTORY_HOURS - 1) * _HOUR
         hours = _buckets((row for row in rows if row[0] >= first_hour), _HOUR, now)
         return {"kept": True, "hours": hours, "days": _buckets(rows, _DAY, now)}
@@ -247,7 +273,7 @@ def _prepare(database: sqlite3.Connection) -> None:
     """Creates the tables, unless another process has."""
     with _transaction(database):
         if not _format(database):
-            for statement in _SCHEMA.split(";"):
+            for statement in (*_SCHEMA.split(";"), _REFUSALS):
                 database.execute(statement)
             make_tables(database)
 
@@ -270,13 +296,15 @@ def _add(database: sqlite3.Connection, hour: int, labels: Labels, row: Row) -> N
         (hour, *labels),
     ).fetchone() or ("{}", "{}")
     histograms = []
-    for text, (start, edges) in zip(stored, _HISTOGRAMS.values(), strict=True):
+    for text, (start, _) in zip(stored, _HISTOGRAMS.values(), strict=True):
         counts = _decode_counts(text)
-        for edge, count in zip((*map(str, edges), _ABOVE), row[start:], strict=False):
+        for value, count in zip(_KEYS, row[start:], strict=False):
             if count:
-                counts[edge] = counts.get(edge, 0) + int(count)
+                counts[value] = counts.get(value, 0) + int(count)
         histograms.append(_encode(counts).decode("ascii"))
     database.execute(_ADD, (hour, *labels, *row[: len(_SUMS)], *histograms))
+    if row[ModelCell.REFUSED]:
+        database.execute(_REFUSE, (hour, *labels, int(row[ModelCell.REFUSED])))
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -288,29 +316,40 @@ class _Sums:
     def __init__(self) -> None:
         self._sums: list[float] = [0] * len(_SUMS)
         self._histograms: tuple[_Counts, ...] = ({}, {})
+        self._refused = 0
 
     def add(self, row: tuple[float | str, ...]) -> None:
         self._sums = [a + float(b) for a, b in zip(self._sums, row[3:], strict=False)]
-        for counts, text in zip(self._histograms, row[3 + len(_SUMS) :], strict=True):
+        self._refused += int(row[-1])
+        for counts, text in zip(self._histograms, row[3 + len(_SUMS) : -1], strict=True):
             for edge, count in _decode_counts(str(text)).items():
                 counts[edge] = counts.get(edge, 0) + count
 
     def figures(self) -> Json:
         *numbers, seconds = self._sums
         figures: Json = {name: int(number) for name, number in zip(_SUMS, numbers, strict=False)}
-        figures["average_seconds"] = seconds / numbers[0] if numbers[0] else None
+        figures["refused"] = self._refused
+        requests, failed, cancelled = numbers[:3]
+        answered = requests - failed - cancelled - self._refused
+        figures["average_seconds"] = seconds / answered if answered > 0 else None
         for (name, (_, edges)), counts in zip(_HISTOGRAMS.items(), self._histograms, strict=True):
             figures[name] = _quantiles(edges, counts)
         return figures
 
 
-def _quantiles(edges: Iterable[float], counts: Mapping[str, int]) -> Json:
-    """Returns quantiles. Parts of ``counts`` may have been saved with other edges."""
-    above = counts.get(_ABOVE, 0)
-    by_edge = {float(edge): count for edge, count in counts.items() if edge != _ABOVE}
-    every = sorted({*edges, *by_edge})
-    ordered = [*(by_edge.get(edge, 0) for edge in every), above]
-    return {f"p{share}": quantile(every, ordered, share / 100) for share in (50, 95, 99)}
+def _quantiles(edges: Sequence[float], counts: Mapping[str, int]) -> Json:
+    """Returns quantiles. ``edges`` are those of earlier versions: the middle of a bucket stands for it."""
+    middle_of = {
+        **{repr(high): (low + high) / 2 for low, high in zip((0.0, *edges), edges, strict=False)},
+        _ABOVE: edges[-1],
+    }
+    by_value: dict[float, int] = {}
+    for key, count in counts.items():
+        value = middle_of.get(key) or float(key)
+        by_value[value] = by_value.get(value, 0) + count
+    values = sorted(by_value)
+    p50, p95, p99 = quantiles(values, [by_value[value] for value in values], 0.5, 0.95, 0.99)
+    return {"p50": p50, "p95": p95, "p99": p99}
 
 
 def _buckets(rows: Iterable[tuple[float | str, ...]], size: int, now: float) -> list[Json]:

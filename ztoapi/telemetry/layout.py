@@ -1,17 +1,19 @@
 """The memory layout of a worker's slot on the metrics board. All positions are computed here, once.
 
 A slot is an array of 64-bit words: first the single cells, then the tables. A table allocates a row when a combination
-of label values first occurs; its last row counts the combinations that find no free row. A histogram takes one word for
-the sum (a double) and one word for each bucket, the last of which counts values above the highest edge.
+of label values first occurs; its last row counts the combinations that find no free row.
+
+All histograms have the buckets of LIVE_EDGES_SECONDS. A histogram takes one word for the sum (a double) and one for
+each bucket. The edges of the metrics are among them, so a scrape adds buckets up, and nothing is counted twice.
 
 Cells are attributes of plain classes rather than members of enumerations, which take twice the time to look up.
 """
 
 import hashlib
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from ztoapi.errors import Ending
+from ztoapi.structures.histogram import log_linear, middles
 from ztoapi.telemetry.figures import LiveRequest
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "ERRORS",
     "FINISHED_START",
     "GAP_EDGES_SECONDS",
+    "HISTOGRAM_WORDS",
     "IN_FLIGHT_START",
     "KEYS",
     "LABEL_BYTES",
@@ -28,8 +31,10 @@ __all__ = [
     "LABEL_WORDS",
     "LAG_EDGES_SECONDS",
     "LIVE_BYTES",
+    "LIVE_EDGES_SECONDS",
     "LIVE_FINISHED",
     "LIVE_IN_FLIGHT",
+    "LIVE_VALUES_SECONDS",
     "LIVE_WORDS",
     "MODELS",
     "OTHER",
@@ -40,8 +45,9 @@ __all__ = [
     "SAMPLES",
     "SECONDS",
     "SECONDS_START",
+    "SECOND_BUCKETS",
+    "SECOND_BYTES",
     "SECOND_HISTOGRAMS",
-    "SECOND_SUMS",
     "SECOND_WORDS",
     "SLOT_WORDS",
     "TABLES",
@@ -82,6 +88,24 @@ OVERHEAD_EDGES_SECONDS: Final = (
 LAG_EDGES_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """From the resolution of uvloop's timers to a delay that every client notices."""
 
+LIVE_EDGES_SECONDS: Final = tuple(
+    sorted(
+        {
+            *log_linear(-17, 10),
+            *DURATION_EDGES_SECONDS,
+            *TTFT_EDGES_SECONDS,
+            *GAP_EDGES_SECONDS,
+            *OVERHEAD_EDGES_SECONDS,
+            *LAG_EDGES_SECONDS,
+        }
+    )
+)
+"""From 8 us, below any overhead, to 1024 s, above the time limit of a whole response. A quantile is wrong by at most
+3.2 %."""
+LIVE_VALUES_SECONDS: Final = tuple(middles(LIVE_EDGES_SECONDS))
+"""The value of each bucket."""
+HISTOGRAM_WORDS: Final = len(LIVE_EDGES_SECONDS) + 2
+
 LABEL_VALUE_BYTES: Final = 72
 """Longer label values are cut. The longest model names in use have about 60 bytes."""
 LABEL_WORDS: Final = 28
@@ -98,11 +122,6 @@ SECONDS: Final = 300
 """Seconds that are kept individually: five minutes, the window of the rates and quantiles."""
 
 ENDINGS: Final = tuple(Ending)
-
-
-def _histogram(edges: Sequence[float]) -> int:
-    """Words of a histogram."""
-    return len(edges) + 2
 
 
 class Cell:
@@ -132,8 +151,8 @@ class Cell:
     LIVE_SHOWN: Final = 12
     """Valid records of requests in flight."""
     OVERHEAD: Final = 13
-    LAG: Final = OVERHEAD + _histogram(OVERHEAD_EDGES_SECONDS)
-    BEAT: Final = LAG + _histogram(LAG_EDGES_SECONDS)
+    LAG: Final = OVERHEAD + HISTOGRAM_WORDS
+    BEAT: Final = LAG + HISTOGRAM_WORDS
     """Time of the worker's last deadline scan, on the monotonic clock (a double)."""
     COUNT: Final = BEAT + 1
 
@@ -143,17 +162,21 @@ class ModelCell:
 
     REQUESTS: Final = 0
     FAILED: Final = 1
+    """Failures of an upstream or of the gateway."""
     CANCELLED: Final = 2
-    """Requests whose client disconnected."""
+    """Requests whose client disconnected, or did not read."""
     INPUT: Final = 3
     OUTPUT: Final = 4
     CACHED: Final = 5
     REASONING: Final = 6
     SECONDS: Final = 7
-    """Sum of the request durations (a double)."""
-    TTFT: Final = 8
-    GAPS: Final = TTFT + _histogram(TTFT_EDGES_SECONDS)
-    COUNT: Final = GAPS + _histogram(GAP_EDGES_SECONDS)
+    """Sum of the durations of answered requests (a double)."""
+    REFUSED: Final = 8
+    """Requests that were refused because of the client."""
+    ANSWERED: Final = 9
+    TTFT: Final = 10
+    GAPS: Final = TTFT + HISTOGRAM_WORDS
+    COUNT: Final = GAPS + HISTOGRAM_WORDS
 
 
 class PlatformCell:
@@ -166,7 +189,7 @@ class PlatformCell:
     ENDS: Final = 4
     """One cell for each ending, in the order of ENDINGS."""
     DURATION: Final = ENDS + len(ENDINGS)
-    COUNT: Final = DURATION + _histogram(DURATION_EDGES_SECONDS)
+    COUNT: Final = DURATION + HISTOGRAM_WORDS
 
 
 class KeyCell:
@@ -186,23 +209,30 @@ class KeyCell:
 
 
 class SecondCell:
-    """The cells of one second. Its histograms are in the order of SECOND_HISTOGRAMS."""
+    """The cells of one second."""
 
     STAMP: Final = 0
     """The second in Unix time; 0 while the row is being written."""
     REQUESTS: Final = 1
     FAILED: Final = 2
-    STREAMS: Final = 3
-    OUTPUT: Final = 4
-    HISTOGRAMS: Final = 5
+    REFUSED: Final = 3
+    STREAMS: Final = 4
+    OUTPUT: Final = 5
+    SUMS: Final = 6
+    """The sums of the histograms (doubles), in the order of SECOND_HISTOGRAMS."""
+    MAXIMA: Final = SUMS + 4
+    """Their highest values (doubles)."""
+    COUNTS: Final = MAXIMA + 4
+    """The counts of their buckets, four of 16 bits in a word."""
 
 
-SECOND_HISTOGRAMS: Final = {
-    "duration": DURATION_EDGES_SECONDS,
-    "time_to_first_token": TTFT_EDGES_SECONDS,
-    "inter_token": GAP_EDGES_SECONDS,
-    "overhead": OVERHEAD_EDGES_SECONDS,
-}
+SECOND_HISTOGRAMS: Final = ("duration", "time_to_first_token", "inter_token", "overhead")
+SECOND_BUCKETS: Final = HISTOGRAM_WORDS - 1 + (HISTOGRAM_WORDS - 1) % 2
+"""Buckets of each histogram, rounded up to an even number."""
+SECOND_BYTES: Final = 2 * SECOND_BUCKETS * len(SECOND_HISTOGRAMS)
+"""The counts of all histograms."""
+SECOND_WORDS: Final = SecondCell.COUNTS + SECOND_BYTES // WORD_BYTES
+"""One page of memory."""
 
 
 class MetricTable(NamedTuple):
@@ -227,7 +257,7 @@ class MetricTable(NamedTuple):
 CODES: Final = MetricTable(Cell.COUNT, ("route", "method", "code"), 256, 1)
 OWN_CODES: Final = MetricTable(CODES.end, CODES.labels, 256, 1)
 """The same for monitoring requests. A shared table could run out of rows, and its last row would mix both kinds."""
-ROUTES: Final = MetricTable(OWN_CODES.end, ("route",), 64, _histogram(DURATION_EDGES_SECONDS), (0,))
+ROUTES: Final = MetricTable(OWN_CODES.end, ("route",), 64, HISTOGRAM_WORDS, (0,))
 MODELS: Final = MetricTable(
     ROUTES.end,
     ("model", "platform"),
@@ -245,23 +275,17 @@ KEYS: Final = MetricTable(SAMPLES.end, ("key", "model", "platform"), 2048, KeyCe
 TABLES: Final = (CODES, OWN_CODES, ROUTES, MODELS, PLATFORMS, ERRORS, SAMPLES, KEYS)
 
 
-SECOND_WORDS: Final = SecondCell.HISTOGRAMS + sum(_histogram(edges) for edges in SECOND_HISTOGRAMS.values())
-SECOND_SUMS: Final = tuple(
-    SecondCell.HISTOGRAMS + sum(_histogram(edges) for edges in list(SECOND_HISTOGRAMS.values())[:number])
-    for number in range(len(SECOND_HISTOGRAMS))
-)
-"""Starts of the histograms within a second: the cells of their sums, which are doubles."""
 LIVE_WORDS: Final = LIVE_BYTES // WORD_BYTES
 
 SECONDS_START: Final = KEYS.end
 FINISHED_START: Final = SECONDS_START + SECONDS * SECOND_WORDS
 IN_FLIGHT_START: Final = FINISHED_START + LIVE_FINISHED * LIVE_WORDS
 SLOT_WORDS: Final = IN_FLIGHT_START + LIVE_IN_FLIGHT * LIVE_WORDS
-"""About 2.2 MB. Pages that are never touched take no memory."""
+"""About 5 MB. Pages that are never touched take no memory."""
 
 
 def layout_digest() -> str:
     """Identifies the layout: another version of the program continues the counts of this one if it has the same."""
     cells = [(name, place) for name, place in vars(Cell).items() if name.isupper()]
-    parts = (SLOT_WORDS, cells, TABLES, SECOND_HISTOGRAMS, ENDINGS, LiveRequest.__struct_fields__)
+    parts = (SLOT_WORDS, cells, TABLES, LIVE_EDGES_SECONDS, SECOND_HISTOGRAMS, ENDINGS, LiveRequest.__struct_fields__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

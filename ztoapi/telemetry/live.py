@@ -20,7 +20,7 @@ from ztoapi.telemetry.layout import (
     WORD_BYTES,
     Cell,
 )
-from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.record import Outcome, RequestRecord
 
 __all__ = ["LOST", "MAX_PER_SCAN", "LiveRecord", "read_live", "reclaim", "write_finished", "write_in_flight"]
 
@@ -50,6 +50,7 @@ def _make(record: RequestRecord, offset: float, now: float) -> LiveRecord:
     """``offset`` converts monotonic to Unix seconds; ``now`` is monotonic."""
     fields = {name: getattr(record, name) for name in _COPIED}
     ending = record.ending
+    outcome = record.outcome
     usage = record.usage
     agent = record.user_agent
     fields |= {
@@ -58,6 +59,7 @@ def _make(record: RequestRecord, offset: float, now: float) -> LiveRecord:
         "model": record.served_model or record.model,
         "user_agent": None if agent is None else agent.decode("utf-8", "replace"),
         "ending": None if ending is None else ending.value,
+        "outcome": None if outcome is None else outcome.value,
         "phase": "done" if ending is not None else "streaming" if record.first_byte is not None else "waiting",
         "input_tokens": None if usage is None else usage.prompt_tokens,
         "output_tokens": None if usage is None else usage.completion_tokens,
@@ -111,6 +113,7 @@ def reclaim(board: MetricsBoard, number: int, now: float, *, crashed: bool = Tru
         live = _decode(encoded)
         live.phase = "done"
         live.ending = LOST
+        live.outcome = Outcome.FAILED.value
         live.duration = max(now - live.started, 0.0)
         number = ints[Cell.LIVE_WRITTEN]
         slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _pack(live))

@@ -48,7 +48,7 @@ class CellGauge(NamedTuple):
 
 
 class CellHistogram(NamedTuple):
-    """A histogram without labels."""
+    """A histogram without labels. ``edges`` are some of LIVE_EDGES_SECONDS."""
 
     name: str
     help: str
@@ -72,7 +72,7 @@ class RowCounter(NamedTuple):
 
 
 class RowHistogram(NamedTuple):
-    """A histogram for each row of ``table``."""
+    """A histogram for each row of ``table``. ``edges`` are some of LIVE_EDGES_SECONDS."""
 
     name: str
     help: str
@@ -91,6 +91,19 @@ COUNTED: Final[Sequence[CountedMetric]] = (
         ROUTES,
         0,
         DURATION_EDGES_SECONDS,
+    ),
+    RowCounter(
+        "ztoapi_requests",
+        "Requests of clients that have ended, by outcome.",
+        (MODELS,),
+        (),
+        {
+            "answered": ModelCell.ANSWERED,
+            "failed": ModelCell.FAILED,
+            "refused": ModelCell.REFUSED,
+            "cancelled": ModelCell.CANCELLED,
+        },
+        "outcome",
     ),
     CellGauge("ztoapi_streams_in_flight", "Streamed responses that have begun and not ended.", Cell.STREAMS),
     CellCounter("ztoapi_requests_lost", "Requests that were in flight in a worker that died.", Cell.LOST),

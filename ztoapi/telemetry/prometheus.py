@@ -16,8 +16,9 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ztoapi import __version__
+from ztoapi.structures.histogram import folded
 from ztoapi.telemetry.board import Labels, MetricsBoard, Row, add_rows
-from ztoapi.telemetry.layout import KEYS, MODELS, Cell, MetricTable
+from ztoapi.telemetry.layout import HISTOGRAM_WORDS, KEYS, LIVE_EDGES_SECONDS, MODELS, Cell, MetricTable
 from ztoapi.telemetry.metrics import (
     COUNTED,
     CellCounter,
@@ -65,7 +66,7 @@ class BoardCollector(Collector):
         for metric in COUNTED:
             match metric:
                 case RowCounter():
-                    yield _row_counter(metric, [rows(table) for table in metric.tables])
+                    yield _row_counter(metric, [rows(table, named=metric.labels != ()) for table in metric.tables])
                 case RowHistogram():
                     yield _row_histogram(metric, rows(metric.table))
                 case _:
@@ -73,9 +74,9 @@ class BoardCollector(Collector):
         yield from self._sampled()
         yield from self._processes()
 
-    def _rows(self, table: MetricTable) -> dict[Labels, Row]:
+    def _rows(self, table: MetricTable, *, named: bool = True) -> dict[Labels, Row]:
         rows = self._board.rows(table)
-        if table is MODELS:
+        if table is MODELS and named:
             # A request that reached no upstream has no platform, and possibly no model: it has no series.
             return {labels: row for labels, row in rows.items() if all(labels)}
         if table is KEYS:
@@ -84,7 +85,7 @@ class BoardCollector(Collector):
 
     def _single(self, metric: CellCounter | CellGauge | CellHistogram) -> Metric:
         if isinstance(metric, CellHistogram):
-            row = self._board.histogram(metric.cell, len(metric.edges) + 2)
+            row = self._board.histogram(metric.cell)
             return _histogram(metric.name, metric.help, (), metric.edges, [((), row)])
         family = CounterMetricFamily if isinstance(metric, CellCounter) else GaugeMetricFamily
         return family(metric.name, metric.help, self._board.total(metric.cell))
@@ -144,7 +145,7 @@ def _row_counter(metric: RowCounter, tables: Iterable[dict[Labels, Row]]) -> Cou
 
 
 def _row_histogram(metric: RowHistogram, rows: dict[Labels, Row]) -> HistogramMetricFamily:
-    end = metric.cell + len(metric.edges) + 2
+    end = metric.cell + HISTOGRAM_WORDS
     cells = ((labels, row[metric.cell : end]) for labels, row in rows.items())
     return _histogram(metric.name, metric.help, metric.table.labels, metric.edges, cells)
 
@@ -155,5 +156,6 @@ def _histogram(
     family = HistogramMetricFamily(name, text, labels=labels)
     bounds = [*(repr(edge) for edge in edges), "+Inf"]
     for values, row in rows:
-        family.add_metric(values, list(zip(bounds, itertools.accumulate(row[1:]), strict=True)), row[0])
+        counts = folded(edges, LIVE_EDGES_SECONDS, row[1:])
+        family.add_metric(values, list(zip(bounds, itertools.accumulate(counts), strict=True)), row[0])
     return family

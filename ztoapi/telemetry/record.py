@@ -1,5 +1,6 @@
 """The record of a request. It is filled while the request runs, and submitted once when the request ends."""
 
+import enum
 from collections import deque
 from time import monotonic
 from typing import Final, NamedTuple
@@ -10,11 +11,37 @@ from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.layout import OTHER
 
-__all__ = ["USER_AGENT_BYTES", "Recorder", "RequestRecord", "Spans"]
+__all__ = ["USER_AGENT_BYTES", "Outcome", "Recorder", "RequestRecord", "Spans"]
 
 USER_AGENT_BYTES: Final = 120
 RECENT_RECORDS: Final = 1000
 """Records kept in memory: several pages of the dashboard, about 1 MB."""
+
+
+class Outcome(enum.Enum):
+    """The one division of requests that have ended, for all figures, metrics, alerts and pages."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    """An upstream or the gateway has failed."""
+    REFUSED = "refused"
+    """The gateway or an upstream has refused the request because of the client: its key, its limits, or the request."""
+    CANCELLED = "cancelled"
+    """The client has left, or did not read the response."""
+
+
+_OUTCOMES: Final = {
+    Ending.DONE: Outcome.ANSWERED,
+    Ending.CLIENT_ERROR: Outcome.REFUSED,
+    Ending.RATE_LIMITED: Outcome.REFUSED,
+    Ending.REJECTED: Outcome.REFUSED,
+    Ending.CLIENT_DISCONNECT: Outcome.CANCELLED,
+    Ending.SLOW_CLIENT: Outcome.CANCELLED,
+}
+"""By the ending; all others are failures. Statuses from 500 on are failures too, with any ending but that of a client
+that has left."""
+_REQUESTS_FAULT: Final = frozenset((400, 404, 405, 413, 415, 422))
+"""Statuses of an upstream that blame the request. With others, such as 401 and 429, it refuses the gateway."""
 
 
 class Spans(NamedTuple):
@@ -114,6 +141,20 @@ class RequestRecord(msgspec.Struct, gc=False):
         return f"<{self.method} {self.path} {self.status} {self.ending and self.ending.value} x{self.attempts}>"
 
     @property
+    def outcome(self) -> Outcome | None:
+        """None if the request has not ended."""
+        if self.ending is None:
+            return None
+        outcome = _OUTCOMES.get(self.ending, Outcome.FAILED)
+        if outcome is Outcome.CANCELLED:
+            return outcome
+        if self.status >= 500:
+            return Outcome.FAILED
+        if outcome is not Outcome.REFUSED and self.status in _REQUESTS_FAULT:
+            return Outcome.REFUSED
+        return Outcome.FAILED if outcome is Outcome.ANSWERED and self.status >= 400 else outcome
+
+    @property
     def time_to_first_token(self) -> float | None:
         """Seconds from the complete request to the first event of a stream; None without either."""
         if self.whole is None or self.first_byte is None or not self.stream:
@@ -136,7 +177,7 @@ class Recorder:
 
     def begin_stream(self, record: RequestRecord) -> list[int] | None:
         """Called at the first event of a stream. Returns the counts of the gaps between its chunks, one for each bucket
-        of GAP_EDGES_SECONDS, or None if they are not counted."""
+        of LIVE_EDGES_SECONDS, or None if they are not counted."""
         return None
 
     def stall(self, record: RequestRecord, *, upstream: bool) -> None:

@@ -8,10 +8,7 @@ batch takes about 100. A worker that is killed loses the counts of the current t
 There is no lock: a worker writes only its own slot.
 """
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
@@ -23,24 +20,22 @@ from ztoapi.errors import Ending
 from ztoapi.telemetry.board import Slot
 from ztoapi.telemetry.layout import (
     CODES,
-    DURATION_EDGES_SECONDS,
     ENDINGS,
     ERRORS,
-    GAP_EDGES_SECONDS,
+    HISTOGRAM_WORDS,
     KEYS,
     MODELS,
     OTHER,
-    OVERHEAD_EDGES_SECONDS,
     OWN_CODES,
     PLATFORMS,
     ROUTES,
-    TTFT_EDGES_SECONDS,
     Cell,
     KeyCell,
     ModelCell,
     PlatformCell,
 )
-from ztoapi.telemetry.record import Recorder, RequestRecord
+from ztoapi.telemetry.record import Outcome, Recorder, RequestRecord
+from ztoapi.telemetry.seconds import DURATION, OVERHEAD, TIME_TO_FIRST_TOKEN, Second, buckets_of
 
 __all__ = ["BATCH_RECORDS", "BoardRecorder", "cached_tokens"]
 
@@ -105,6 +100,7 @@ class BoardRecorder(Recorder):
         "_price_of",
         "_readers",
         "_rows",
+        "_second",
         "_slot",
         "_streams",
         "_waiting",
@@ -131,6 +127,8 @@ class BoardRecorder(Recorder):
         """Requests that have begun and are not counted."""
         self._streams = 0
         """Streamed responses in flight, and those that have ended and are not counted."""
+        self._second = Second()
+        """The requests that were counted since the last call of ``take_second``."""
         self._gaps: dict[tuple[str | None, str], list[int]] = {}
         """By the model and platform of a record: an entry of ``_gap_cells``."""
         self._gap_cells: dict[tuple[str, str], tuple[list[int], _Ints]] = {}
@@ -169,11 +167,16 @@ class BoardRecorder(Recorder):
         self._count_waiting()
         for gaps, cells in self._gap_cells.values():
             if any(gaps):
-                for place, number in enumerate(gaps):
-                    if number:
-                        cells[place] += number
+                buckets = {place: number for place, number in enumerate(gaps) if number}
+                _add(cells, 0, buckets)
+                self._second.add_gaps(buckets)
                 # In place, because streams hold the list.
                 gaps[:] = bytes(len(gaps))
+
+    def take_second(self) -> Second:
+        """Returns the requests that were counted since the last call."""
+        second, self._second = self._second, Second()
+        return second
 
     def _count_waiting(self) -> None:
         ints = self._ints
@@ -207,7 +210,7 @@ class BoardRecorder(Recorder):
         number = len(records)
         rows.code[0] += number
         durations = [record.finished - record.started for record in records]  # type: ignore[operator] # they have ended
-        _spread(rows.route, rows.route_sum, 0, DURATION_EDGES_SECONDS, durations)
+        buckets = _spread(rows.route, rows.route_sum, 0, durations)
         ints[Cell.BYTES_IN] += sum(map(_bytes_in_of, records))
         ints[Cell.BYTES_OUT] += sum(map(_bytes_out_of, records))
         usages = [record.usage for record in records if record.usage is not None]
@@ -221,18 +224,15 @@ class BoardRecorder(Recorder):
             self._count_usage(rows, records, usages, inputs, outputs)
         model = rows.model
         if model is not None:
-            sums = rows.model_sums
-            model[ModelCell.REQUESTS] += number
-            sums[ModelCell.SECONDS] += sum(durations)
-            if ending is not Ending.DONE:
-                model[ModelCell.CANCELLED if ending is Ending.CLIENT_DISCONNECT else ModelCell.FAILED] += number
+            self._count_outcome(model, rows.model_sums, first.outcome, durations, buckets)
             if usages:
                 model[ModelCell.INPUT] += inputs
                 model[ModelCell.OUTPUT] += outputs
+                self._second.output += outputs
                 for usage in usages:
                     if usage.completion_tokens_details:
                         model[ModelCell.REASONING] += _reasoning_tokens(usage)
-            self._count_streams(model, sums, records)
+            self._count_streams(model, rows.model_sums, records)
         if rows.platform is not None:
             self._count_upstream(rows.platform, rows.platform_sums, ending, records)
         if rows.error is not None:
@@ -259,16 +259,44 @@ class BoardRecorder(Recorder):
         if model is not None:
             model[ModelCell.CACHED] += sum(cached)
 
+    def _count_outcome(
+        self,
+        model: _Ints,
+        sums: _Floats,
+        outcome: Outcome | None,
+        durations: Sequence[float],
+        buckets: Mapping[int, int],
+    ) -> None:
+        number = len(durations)
+        second = self._second
+        second.requests += number
+        model[ModelCell.REQUESTS] += number
+        match outcome:
+            case Outcome.ANSWERED:
+                model[ModelCell.ANSWERED] += number
+                sums[ModelCell.SECONDS] += sum(durations)
+                second.add(DURATION, durations, buckets)
+            case Outcome.FAILED:
+                model[ModelCell.FAILED] += number
+                second.failed += number
+            case Outcome.REFUSED:
+                model[ModelCell.REFUSED] += number
+                second.refused += number
+            case _:
+                model[ModelCell.CANCELLED] += number
+
     def _count_streams(self, model: _Ints, sums: _Floats, records: list[RequestRecord]) -> None:
         streams = [record for record in records if record.first_byte is not None]
         if streams:
             self._streams -= len(streams)
             whole = [record for record in streams if record.whole is not None]
             waits = [record.first_byte - record.whole for record in whole]  # type: ignore[operator]
-            _spread(model, sums, ModelCell.TTFT, TTFT_EDGES_SECONDS, waits)
+            self._second.add(TIME_TO_FIRST_TOKEN, waits, _spread(model, sums, ModelCell.TTFT, waits))
             # The sum of all gaps of a stream is the time from its first write to its last.
             spans = [record.last_write - record.first_byte for record in whole if record.last_write is not None]  # type: ignore[operator]
-            sums[ModelCell.GAPS] += sum(spans)
+            seconds = sum(spans)
+            sums[ModelCell.GAPS] += seconds
+            self._second.add_gap_seconds(seconds)
 
     def _count_upstream(self, platform: _Ints, sums: _Floats, ending: Ending, records: list[RequestRecord]) -> None:
         platform[PlatformCell.ENDS + ENDINGS.index(ending)] += len(records)
@@ -281,13 +309,13 @@ class BoardRecorder(Recorder):
             for record in records
             if record.sent is not None
         ]
-        _spread(platform, sums, PlatformCell.DURATION, DURATION_EDGES_SECONDS, durations)
+        _spread(platform, sums, PlatformCell.DURATION, durations)
         overheads = [
             record.overhead + record.finished - record.complete  # type: ignore[operator] # they have ended
             for record in records
             if record.overhead is not None and record.complete is not None
         ]
-        _spread(self._ints, self._floats, Cell.OVERHEAD, OVERHEAD_EDGES_SECONDS, overheads)
+        self._second.add(OVERHEAD, overheads, _spread(self._ints, self._floats, Cell.OVERHEAD, overheads))
 
     # -- the rows of a group ----------------------------------------------------------------------------------------
 
@@ -326,7 +354,7 @@ class BoardRecorder(Recorder):
         found = self._gap_cells.get(labels)
         if found is None:
             row, _ = self._slot.row(MODELS, labels)
-            cells = row[ModelCell.GAPS + 1 : ModelCell.GAPS + len(GAP_EDGES_SECONDS) + 2]
+            cells = row[ModelCell.GAPS + 1 : ModelCell.GAPS + HISTOGRAM_WORDS]
             found = self._gap_cells[labels] = [0] * len(cells), cells
         self._gaps[(model, platform)] = found[0]
         return found[0]
@@ -344,12 +372,19 @@ class BoardRecorder(Recorder):
         return model
 
 
-def _spread(ints: _Ints, floats: _Floats, cell: int, edges: Sequence[float], values: Sequence[float]) -> None:
-    """Adds ``values`` to the histogram at ``cell``."""
-    if values:
-        floats[cell] += sum(values)
-        for place, number in Counter(map(bisect_left, repeat(edges), values)).items():
-            ints[cell + 1 + place] += number
+def _spread(ints: _Ints, floats: _Floats, cell: int, values: Sequence[float]) -> Mapping[int, int]:
+    """Adds ``values`` to the histogram at ``cell``. Returns the number of them in each bucket."""
+    if not values:
+        return {}
+    buckets = buckets_of(values)
+    floats[cell] += sum(values)
+    _add(ints, cell + 1, buckets)
+    return buckets
+
+
+def _add(ints: _Ints, start: int, buckets: Mapping[int, int]) -> None:
+    for place, number in buckets.items():
+        ints[start + place] += number
 
 
 def cached_tokens(usage: Usage) -> int:

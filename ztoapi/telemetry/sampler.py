@@ -10,19 +10,10 @@ from typing import Final
 
 from ztoapi.telemetry.board import Slot
 from ztoapi.telemetry.layout import (
-    DURATION_EDGES_SECONDS,
-    GAP_EDGES_SECONDS,
-    LAG_EDGES_SECONDS,
+    LIVE_EDGES_SECONDS,
     LIVE_IN_FLIGHT,
-    MODELS,
-    OVERHEAD_EDGES_SECONDS,
-    ROUTES,
     SAMPLES,
-    SECOND_SUMS,
-    TTFT_EDGES_SECONDS,
     Cell,
-    ModelCell,
-    SecondCell,
 )
 from ztoapi.telemetry.live import MAX_PER_SCAN, write_finished, write_in_flight
 from ztoapi.telemetry.record import RequestRecord
@@ -33,16 +24,11 @@ __all__ = ["Sampler"]
 
 _STEP_SECONDS: Final = 0.1
 """A larger difference means that the clock was set; a smaller one is the time between reading two clocks."""
-_DURATION_SIZE: Final = len(DURATION_EDGES_SECONDS) + 2
-_TTFT_END: Final = ModelCell.TTFT + len(TTFT_EDGES_SECONDS) + 2
-_OVERHEAD_SIZE: Final = len(OVERHEAD_EDGES_SECONDS) + 2
-_GAPS_END: Final = ModelCell.GAPS + len(GAP_EDGES_SECONDS) + 2
 
 
 class Sampler:
     """``tick`` is the interval of the scan in seconds; ``in_flight`` returns the records of requests in flight;
-    ``clock`` returns Unix seconds; the durations exclude routes for which ``is_monitoring`` returns True. The deadlines
-    call it at each scan."""
+    ``clock`` returns Unix seconds. The deadlines call it at each scan."""
 
     deadline = 0.0
 
@@ -55,10 +41,8 @@ class Sampler:
         *,
         tick: float,
         clock: Callable[[], float],
-        is_monitoring: Callable[[str], bool],
     ) -> None:
         self._slot = slot
-        self._is_monitoring = is_monitoring
         self._recorder = recorder
         self._sources = sources
         self._in_flight = in_flight
@@ -68,7 +52,6 @@ class Sampler:
         self._flushed = 0
         self._last_tick: float | None = None
         self._second = int(clock())
-        self._before = self._counts()
         self._cpu_before = time.process_time()
         self._cpu_at = time.monotonic()
         self._bases: dict[tuple[str, str, str], float] = {}
@@ -77,7 +60,7 @@ class Sampler:
         at = time.monotonic()
         if self._last_tick is not None:
             lag = max(at - self._last_tick - self._tick, 0.0)
-            self._slot.ints[Cell.LAG + 1 + bisect_left(LAG_EDGES_SECONDS, lag)] += 1
+            self._slot.ints[Cell.LAG + 1 + bisect_left(LIVE_EDGES_SECONDS, lag)] += 1
             self._slot.floats[Cell.LAG] += lag
         self._last_tick = self._slot.floats[Cell.BEAT] = at
         self._recorder.publish()
@@ -128,33 +111,7 @@ class Sampler:
         floats[Cell.CPU_SECONDS] = cpu
         floats[Cell.CPU_SHARE] = (cpu - self._cpu_before) / max(at - self._cpu_at, 0.001)
         self._cpu_before, self._cpu_at = cpu, at
-        now = self._counts()
-        (numbers, sums), (old_numbers, old_sums) = now, self._before
-        self._before = now
-        ints = [a - b for a, b in zip(numbers, old_numbers, strict=True)]
-        ints[SecondCell.STREAMS - 1] = self._slot.ints[Cell.STREAMS]
-        self._slot.write_second(second, ints, [(p, a - b) for p, a, b in zip(SECOND_SUMS, sums, old_sums, strict=True)])
-
-    def _counts(self) -> tuple[list[int], list[float]]:
-        """Returns the words of a second after the stamp, counted since the start, with 0 for the sums of its
-        histograms; and these sums."""
-        slot = self._slot
-        requests = failed = output = 0
-        ttft: list[float] = [0] * (len(TTFT_EDGES_SECONDS) + 2)
-        gaps: list[float] = [0] * (len(GAP_EDGES_SECONDS) + 2)
-        duration: list[float] = [0] * _DURATION_SIZE
-        for _, row in slot.rows(MODELS):
-            requests += int(row[ModelCell.REQUESTS])
-            failed += int(row[ModelCell.FAILED])
-            output += int(row[ModelCell.OUTPUT])
-            ttft = [a + b for a, b in zip(ttft, row[ModelCell.TTFT : _TTFT_END], strict=True)]
-            gaps = [a + b for a, b in zip(gaps, row[ModelCell.GAPS : _GAPS_END], strict=True)]
-        for (route,), row in slot.rows(ROUTES):
-            if not self._is_monitoring(route):
-                duration = [a + b for a, b in zip(duration, row, strict=True)]
-        overhead = slot.histogram(Cell.OVERHEAD, _OVERHEAD_SIZE)
-        histograms = (duration, ttft, gaps, overhead)
-        ints = [requests, failed, 0, output]
-        for histogram in histograms:
-            ints += [0, *(int(count) for count in histogram[1:])]
-        return ints, [histogram[0] for histogram in histograms]
+        counted = self._recorder.take_second()
+        streams = self._slot.ints[Cell.STREAMS]
+        numbers = (counted.requests, counted.failed, counted.refused, streams, counted.output)
+        self._slot.write_second(second, numbers, counted.doubles, counted.bytes())

@@ -15,7 +15,8 @@ const SPANS = {
 const CHARTS = [
   ["requests", count, {
     requests: (one) => [one.requests, one.requests],
-    cancelled: (one) => [one.cancelled, one.cancelled + one.failed],
+    cancelled: (one) => [one.cancelled, one.cancelled + one.refused + one.failed],
+    refused: (one) => [one.refused, one.refused + one.failed],
     failed: (one) => [one.failed, one.failed],
   }],
   ["tokens", count, {

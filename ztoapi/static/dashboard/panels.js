@@ -8,6 +8,8 @@ import { name, say } from "./language.js";
 import { Bars, badge, Table } from "./table.js";
 
 const WINDOW = 300; // seconds in the charts, as many as the gateway keeps
+const MINUTE = 60; // seconds
+const BY_CLIENT = new Set(["client_disconnect", "slow_client", "client_error", "rate_limited"]); // endings
 const MUCH_CPU = 0.9; // share of a core above which the worker is the bottleneck
 const MANY_ERRORS = 0.05;
 const SOME_ERRORS = 0.01;
@@ -18,7 +20,7 @@ const minutes = () => [4, 3, 2, 1, 0].map((count) =>
 const perSecond = (value) => amount(value);
 
 const CHARTS = [
-  ["requests", perSecond, { requests: "requests", failed: "failed" }, 2],
+  ["requests", perSecond, { requests: "requests", refused: "refused", failed: "failed" }, 2],
   ["streams", count, { streams: "streams" }, 4],
   ["tokens", count, { output: "output_tokens" }, 10],
   ["ttft", duration, { p99: "ttft_p99", p50: "ttft_p50" }, 0],
@@ -58,7 +60,7 @@ export class Panels {
       key: code, name: code, value, text: count(value), mood: code >= "500" ? "bad" : code >= "400" ? "warn" : "good",
     })));
     this.ends.show(sorted(stats.stream_ends).map(([word, value]) => ({
-      key: word, name: name("ending", word), value, text: count(value), mood: word === "done" ? "good" : word === "client_disconnect" ? "warn" : "bad",
+      key: word, name: name("ending", word), value, text: count(value), mood: word === "done" ? "good" : BY_CLIENT.has(word) ? "warn" : "bad",
     })));
     this.errors.show(sorted(stats.upstream.errors).map(([code, value]) => ({ key: code, name: code, value, text: count(value), mood: "bad" })));
     this.credentials.show(stats.credentials.map((one) => ({ ...one, now: stats.now })));
@@ -67,11 +69,14 @@ export class Panels {
     this.limits.forEach((one) => one.show(stats));
   }
 
-  figures({ requests, time_to_first_token: first, overhead, tokens }) {
+  figures({ requests, time_to_first_token: first, overhead, tokens, series }) {
     figure("rate", amount(requests.per_second), "req/s", say("now.rate.more", { total: brief(requests.total) }));
     figure("flight", count(requests.in_flight), "", say("now.flight.more", { streams: count(requests.streams), waiting: count(requests.waiting) }));
     figure("errors", ...percent(requests.error_rate).split("\u202f"), say("now.errors.more", { failed: brief(requests.failed), cancelled: brief(requests.cancelled) }));
     byId("now-errors").dataset.mood = requests.error_rate >= MANY_ERRORS ? "bad" : requests.error_rate >= SOME_ERRORS ? "warn" : "";
+    const refused = series.refused.slice(-MINUTE).reduce((sum, value) => sum + value, 0);
+    figure("refused", count(refused), "", say("now.refused.more", { total: brief(requests.refused) }));
+    byId("now-refused").dataset.mood = refused ? "warn" : "";
     figure("ttft", ...durationParts(first.p50), say("now.p99", { value: duration(first.p99) }));
     figure("tokens", amount(tokens.output_per_second), "tok/s", say("now.tokens.more", { input: brief(tokens.input), output: brief(tokens.output) }));
     figure("overhead", ...durationParts(overhead.p50), say("now.p99", { value: duration(overhead.p99) }));
@@ -171,6 +176,7 @@ const MODELS = [
   { head: "col.model", class: "cut", text: (one) => one.model },
   { head: "col.requests", class: "number", text: (one) => count(one.requests) },
   { head: "col.failed", class: "number", text: (one) => count(one.failed) },
+  { head: "col.refused", class: "number c-more", text: (one) => count(one.refused) },
   { head: "col.output", class: "number", text: (one) => count(one.output_tokens) },
 ];
 

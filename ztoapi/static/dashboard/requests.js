@@ -11,14 +11,13 @@ const AGAIN_MS = 2000; // interval for fetching pages that the event stream does
 const TYPING_MS = 250;
 const MODELS = 100; // more would be too many to choose from
 
-const FAILED = new Set(["upstream_error", "upstream_timeout", "truncated", "internal_error", "worker_died"]);
 const ENDINGS = ["done", "client_error", "rejected", "rate_limited", "upstream_error", "upstream_timeout", "truncated",
   "client_disconnect", "slow_client", "shutdown", "internal_error", "worker_died"];
 
 const SPARED = new Set(["hit", "shared"]); // cache results without an upstream request
 
 const keyOf = (record) => `${record.id} ${record.started}`;
-const statusMood = (record) => (record.status >= 500 ? "bad" : record.status >= 400 ? "warn" : record.status ? "good" : null);
+const statusMood = (record) => (record.status >= 400 ? (record.outcome === "failed" ? "bad" : "warn") : record.status ? "good" : null);
 const orNone = (text) => (text === null || text === "" ? NONE : text);
 
 /** Returns the phase of a running request, or the ending of a finished one, with its colour. */
@@ -27,7 +26,7 @@ function outcome(record) {
   // Without an upstream request a short time has another meaning.
   const cached = SPARED.has(record.cache) ? ` · ${name("cache", record.cache)}` : "";
   if (record.ending === "done") return [name("ending", "done") + cached, "good"];
-  return [name("ending", record.ending), FAILED.has(record.ending) ? "bad" : "warn"];
+  return [name("ending", record.ending), record.outcome === "failed" ? "bad" : "warn"];
 }
 
 function tokens(record) {

@@ -1,0 +1,67 @@
+"""Requests that are counted in a batch have the same counts as those that are counted one by one."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ztoapi.dialects.reader import Usage
+from ztoapi.errors import Ending
+from ztoapi.telemetry.board import MetricsBoard
+from ztoapi.telemetry.layout import TABLES, Cell
+from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.recorder import BATCH_RECORDS, BoardRecorder
+
+# Sums of such times are exact in any order.
+TIMES = st.integers(0, 2**20).map(lambda number: number / 1024)
+NONE_OR_TIMES = st.none() | TIMES
+NAMES = st.sampled_from([None, "glm-4.6", "GLM-4.6", "glm-4.5", "x"])
+COUNTS = st.integers(0, 10**6)
+RECORDS = st.builds(
+    RequestRecord,
+    request_id=st.just("id"),
+    method=st.sampled_from(["GET", "POST", "BREW"]),
+    path=st.just("/"),
+    started=st.just(0.0),
+    route=st.sampled_from(["/v1/chat/completions", "/v1/models"]),
+    whole=NONE_OR_TIMES,
+    sent=NONE_OR_TIMES,
+    overhead=NONE_OR_TIMES,
+    complete=NONE_OR_TIMES,
+    first_byte=NONE_OR_TIMES,
+    last_write=NONE_OR_TIMES,
+    finished=TIMES,
+    status=st.sampled_from([200, 400, 429, 500]),
+    ending=st.sampled_from(Ending),
+    model=NAMES,
+    served_model=NAMES,
+    platform=st.sampled_from([None, "zai", "openai"]),
+    attempts=st.integers(0, 3),
+    bytes_in=COUNTS,
+    bytes_out=COUNTS,
+    usage=st.none() | st.builds(Usage, prompt_tokens=COUNTS, completion_tokens=COUNTS),
+    error_code=st.sampled_from([None, "a", "b"]),
+    upstream_code=st.sampled_from([None, "1210"]),
+    key=st.sampled_from([None, "alice", "bob"]),
+)
+
+
+def counted(records: list[RequestRecord], *, alone: bool) -> tuple[object, ...]:
+    board = MetricsBoard()
+    # A model that is not configured has its label from the batch on in which it is first served.
+    recorder = BoardRecorder(board.slot(0), ["glm-4.6", "glm-4.5", "x"])
+    for record in records:
+        recorder.begin(record)
+        if record.first_byte is not None:
+            recorder.begin_stream(record)
+        recorder.submit(record)
+        if alone:
+            recorder.publish()
+    recorder.publish()
+    second = recorder.take_second()
+    cells = (board.slot(0).ints[: Cell.COUNT].tolist(), [board.rows(table) for table in TABLES])
+    numbers = (second.requests, second.failed, second.refused, second.output)
+    return *cells, *numbers, second.doubles, second.bytes()
+
+
+@given(st.lists(RECORDS, max_size=2 * BATCH_RECORDS))
+def test_a_batch_counts_like_its_requests_one_by_one(records: list[RequestRecord]) -> None:
+    assert counted(records, alone=False) == counted(records, alone=True)
