@@ -50,6 +50,7 @@ class Admission:
         self._timer: asyncio.TimerHandle | None = None
         # Bound once and not per request.
         self._finished: Callable[[Exchange], None] = self._finish
+        self._only_finished = (self._finished,)
 
     @property
     def waiting(self) -> int:
@@ -72,7 +73,8 @@ class Admission:
             return _overloaded("the gateway uses too much memory")
         if self.in_flight < self._max_in_flight:
             self.in_flight += 1
-            exchange.on_finish(self._finished)
+            # The same as on_finish, which is a call of its own for every request.
+            exchange.callbacks = (self._finished, *exchange.callbacks) if exchange.callbacks else self._only_finished
             return None
         queue = self._urgent if self._is_urgent(exchange) else self._waiting
         if self.waiting >= self._queued and not (queue is self._urgent and self._displace()):

@@ -192,8 +192,8 @@ class Exchange(msgspec.Struct, eq=False):
     _stream: ResponseStream | None = None
     _full_since: float | None = None
     _task: asyncio.Task[None] | None = None
-    _on_finish: "tuple[Callable[[Exchange], None], ...]" = ()
-    """The callbacks, the latest first. A tuple costs no memory block of its own, unlike a list."""
+    callbacks: "tuple[Callable[[Exchange], None], ...]" = ()
+    """The callbacks of :meth:`on_finish`, the latest first. A tuple costs no memory block of its own, unlike a list."""
 
     # The other one would show the headers, and so the key.
     __repr__ = object.__repr__
@@ -217,7 +217,7 @@ class Exchange(msgspec.Struct, eq=False):
     def on_finish(self, callback: "Callable[[Exchange], None]") -> None:
         """Calls ``callback`` once, when the exchange is finished. Later callbacks are called first."""
         # Half as expensive as an unpacking, and without a list in between.
-        self._on_finish = (callback,) + self._on_finish  # noqa: RUF005
+        self.callbacks = (callback,) + self.callbacks  # noqa: RUF005
 
     def start_body(self, body: RequestBody) -> None:
         """The handler receives ``body`` in parts. A response that begins before its end closes the connection."""
@@ -266,18 +266,21 @@ class Exchange(msgspec.Struct, eq=False):
             return
         connection = self._connection
         worker = connection.context
-        if worker.draining:
+        close = self._close or worker.draining
+        if close:
             self._close = True
-        close = self._close
-        if not (self.chunked or close):
+        elif not self.chunked:
             headers += b"connection: keep-alive\r\n"
+        size = len(body)
         headers = self.extra_headers + headers
-        data = fixed_head(status, content_type, len(body), worker.date, self.request_id.encode(), headers, close)
+        data = fixed_head(status, content_type, size, worker.date, self.request_id.encode(), headers, close)
+        if self.request.method != "HEAD":
+            data += body
         self.started = True
         record = self.record
         record.status = status
-        record.bytes_out = len(body)
-        worker.cork.write(connection.transport, data if self.request.method == "HEAD" else data + body)
+        record.bytes_out = size
+        worker.cork.write(connection.transport, data)
         self.finish(ending)
 
     @property
@@ -470,12 +473,12 @@ class Exchange(msgspec.Struct, eq=False):
         record.finished = monotonic()
         if self._full_since is not None:
             self._end_stall()
-        for callback in self._on_finish:
+        for callback in self.callbacks:
             try:
                 callback(self)
             except Exception:  # noqa: BLE001 - it is logged, and the other callbacks still run
                 _log.exception("request %s: a resource could not be released", self.request_id)
-        self._on_finish = ()
+        self.callbacks = ()
         self.on_gone = self.on_pause = self.on_resume = self.pace = None
         try:
             self.recorder.submit(record)

@@ -294,6 +294,7 @@ class HTTPProtocol(asyncio.Protocol):
         if exchange.body is not None:
             self._pass_on_body(exchange, exchange.body)
         elif self._wire.state is _READ:
+            self._enter(BUSY)
             self._dispatch(exchange)
         else:
             self._extend_body_deadline()
@@ -422,6 +423,7 @@ class HTTPProtocol(asyncio.Protocol):
     def proceed(self, exchange: Exchange) -> None:
         """The exchange is admitted: reads the body, or calls the handler if the body is complete."""
         if self._wire.state is not _UNREAD:
+            self._enter(BUSY)
             self._dispatch(exchange)
             # A large read may have paused it, and nothing resumes it while the request waits.
             self._resume_reading()
@@ -515,8 +517,7 @@ class HTTPProtocol(asyncio.Protocol):
         self.deadline = min(self._body_deadline, idle)
 
     def _dispatch(self, exchange: Exchange) -> None:
-        if self._phase is not BUSY:
-            self._enter(BUSY)
+        """Calls the handler. The connection is BUSY."""
         exchange.request.body = body = self._wire.body
         record = exchange.record
         record.whole = monotonic()

@@ -58,19 +58,22 @@ class KnownHead:
     """A parsed head, split at the digits of its Content-Length if it has one. It becomes that of each request that
     matches it: clients often send the same length again."""
 
-    __slots__ = ("_after", "_before", "_digits", "_head", "_max_body_bytes", "_start", "_stop", "end", "key")
+    __slots__ = ("_after", "_before", "_digits", "_max_body_bytes", "_start", "_stop", "data", "end", "head", "key")
 
     def __init__(self, cut: Cut, head: RequestHead, max_body_bytes: int) -> None:
         self._before, self._digits, self._after = cut
         self.key = (self._before, self._after)
-        self._head = head
+        self.head = head
+        """The head of the last match."""
+        self.data = b"".join(cut)
+        """Its bytes."""
         self._max_body_bytes = max_body_bytes
         self._start = len(self._before)
         """Offset of the digits."""
         self._stop = self._start + len(self._digits)
         """Offset of the first byte after the digits."""
         self.end = self._stop + len(self._after)
-        """Length of the head that :meth:`match` has returned last."""
+        """Its length."""
 
     def match(self, buffer: bytes) -> RequestHead | None:
         """Returns the head if ``buffer`` begins with it. A body that is too long is left to the parser."""
@@ -87,14 +90,15 @@ class KnownHead:
                 return None
         digits = buffer[start:stop]
         if digits == self._digits:
-            return self._head
+            return self.head
         if not digits.isdigit() or (length := int(digits)) > self._max_body_bytes:
             return None
         self._digits = digits
         self._stop = stop
         self.end = stop + len(after)
-        self._head = self._head.with_length(digits, length)
-        return self._head
+        self.data = buffer[: self.end]
+        self.head = self.head.with_length(digits, length)
+        return self.head
 
 
 class HeadMemory:

@@ -89,15 +89,18 @@ class ServerWire:
         """Returns the head of a request whose head is known and whose body is whole, if ``data`` is one request and no
         more; otherwise None, and nothing has changed.
 
-        Equals ``receive_data`` and ``next_head``, with 60 opcodes and 2 calls less.
+        Equals ``receive_data`` and ``next_head``, with 90 opcodes and 3 calls less.
         """
         known = self._known
         if known is None or self.held:
             return None
-        head = known.match(data)
-        if head is None:
-            return None
         end = known.end
+        if data[:end] == known.data:
+            head = known.head
+        elif (matched := known.match(data)) is None:
+            return None
+        else:
+            head, end = matched, known.end
         if len(data) - end != head.content_length:
             return None
         self.body = data[end:]
