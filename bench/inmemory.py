@@ -150,8 +150,7 @@ class Gateway:
         self.application.context.date = b"Mon, 23 Nov 2026 12:00:00 GMT"
         self.client = CountingTransport()
         self.upstream = CountingTransport()
-        self._protocol = HTTPProtocol(self.application.context)
-        self._protocol.connection_made(self.client)
+        self.connect()
         client = self.application.client
         assert isinstance(client, NativeClient)
         pool = client.pool
@@ -165,6 +164,15 @@ class Gateway:
     def receive_request(self, data: bytes) -> None:
         """Feeds ``data`` from the client."""
         self._protocol.data_received(data)
+
+    def connect(self) -> None:
+        """Opens another connection of a client."""
+        self._protocol = HTTPProtocol(self.application.context)
+        self._protocol.connection_made(self.client)
+
+    def disconnect(self) -> None:
+        """Ends it."""
+        self._protocol.connection_lost(None)
 
     def end_turn(self) -> None:
         """Runs the callbacks that wait for the end of the turn of the event loop."""

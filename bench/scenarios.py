@@ -85,6 +85,21 @@ def _unary(
     return _sure(step, gateway, b" 200 OK"), totals
 
 
+def _unary_over_new_connection() -> tuple[Step, Totals]:
+    """The client opens a connection for each request, with a head that the worker knows."""
+    gateway, totals = _gateway("openai")
+    question = request(stream=False, prompt="x" * _KILOBYTE_CHARACTERS).replace(b": keep-alive", b": close")
+    response = whole_response("x" * _KILOBYTE_CHARACTERS)
+
+    def step() -> None:
+        gateway.connect()
+        gateway.receive_request(question)
+        gateway.receive_response(response)
+        gateway.disconnect()
+
+    return _sure(step, gateway, b" 200 OK"), totals
+
+
 def _unary_under_load() -> tuple[Step, Totals]:
     """Both writes wait for the end of their turn."""
     gateway, totals = _gateway("openai")
@@ -152,6 +167,7 @@ SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
     ),
     "openai-unary-1kb": lambda: _unary(_KILOBYTE_CHARACTERS, "openai"),
     "openai-unary-1kb-under-load": _unary_under_load,
+    "openai-unary-1kb-new-connection": _unary_over_new_connection,
     "zai-chunk": lambda: _one_read("zai", 1),
     "zai-burst-of-8": lambda: _one_read("zai", 8),
     "zai-start-and-end": lambda: _whole_stream("zai"),

@@ -242,6 +242,16 @@ def test_a_head_is_read_alike_whatever_the_worker_remembers(head: bytes, before:
     assert read(head + body, [], memory) == read(head + body, [])
 
 
+def test_another_connection_does_not_parse_a_shared_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = HeadMemory(LIMITS)
+    first = read(HEAD % 2 + b"ab", [], memory)
+    monkeypatch.setattr("ztoapi.wire.server.parse_head", None)
+    assert read(HEAD % 2 + b"ab", [], memory) == first
+    assert read(HEAD % 10 + b"abcdefghij", [], memory)[0][0].body == b"abcdefghij"
+    with pytest.raises(TypeError):
+        read(HEAD % 2 + b"ab", [], HeadMemory(LIMITS))
+
+
 def shared(memory: HeadMemory, number: int) -> KnownHead | None:
     """Finds a head that differs from those of other numbers."""
     return memory.find(cut_head(HEAD.replace(b"Bearer k", b"Bearer %d" % number) % 5))
@@ -259,7 +269,7 @@ def test_the_memory_of_a_worker_is_bounded_and_keeps_what_is_used() -> None:
     for number in range(4 * MEMORY_HEADS):
         share(memory, number)
         assert shared(memory, 0) is not None
-        assert len(memory) <= 2 * MEMORY_HEADS
+        assert memory.size <= 2 * MEMORY_HEADS
     assert shared(memory, 1) is None
 
 
@@ -272,7 +282,7 @@ def test_a_head_that_is_not_used_is_dropped() -> None:
         memory.expire(period * PERIOD_SECONDS)
         assert shared(memory, 2) is not None
     assert shared(memory, 1) is None
-    assert len(memory) == 1
+    assert memory.size == 1
 
 
 def test_other_keys_empty_the_memory() -> None:

@@ -116,7 +116,9 @@ class HeadMemory:
         self._until = 0.0
         self._generation = 0
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """The number of heads."""
         return len(self._recent.keys() | self._older.keys())
 
     def make(self, cut: Cut | None, head: RequestHead) -> KnownHead | None:

@@ -74,7 +74,7 @@ class ServerWire:
     ) -> None:
         self._limits = limits
         self._is_unbounded = is_unbounded
-        self._memory = memory or HeadMemory(limits, is_unbounded)
+        self._memory = HeadMemory(limits, is_unbounded) if memory is None else memory
         self._known: KnownHead | None = None
         """The last head."""
         self.held: bytes = b""
