@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .errors import CannotLoadError, GateError
+from .growth import Profile, flame_graph, grown
 from .measure import Counts, Key, Measurement, Tools, measure
 from .report import Outcome, read_baseline, save_baseline
 from .subject import Subject
@@ -43,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Raises GateError if an output file cannot be written, before a minute of counting."""
-    for option in ("save", "json", "markdown"):
-        file: Path | None = getattr(args, option)
+    for option in ("save", "json", "markdown", "flame-graph"):
+        file: Path | None = getattr(args, option.replace("-", "_"))
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             raise GateError(f"--{option}: {file} cannot be written; use an existing folder")
 
@@ -76,7 +77,23 @@ def _compare(args: argparse.Namespace) -> Outcome:
         former, against = base.counts, commit[:_COMMIT_CHARACTERS]
     budgets = Budgets.read(subject.budgets, key.interpreter) if subject.budgets else Budgets()
     cells = judge(head.counts, former, budgets.of(subject.names), limit)
-    return Outcome(key, against, cells, tools.notes, base.errors if base else {})
+    grew: dict[str, list[str]] = {}
+    failed = list(dict.fromkeys(cell.scenario for cell in cells if cell.verdict.fails))
+    if base is not None:
+        compared = [name for name in failed if name in base.profiles]
+        grew = {name: lines for name in compared if (lines := grown(base.profiles[name], head.profiles[name]))}
+    if args.flame_graph and head.profiles:
+        _draw(args.flame_graph, failed, base, head)
+    return Outcome(key, against, cells, tools.notes, base.errors if base else {}, grew)
+
+
+def _draw(path: Path, failed: Sequence[str], base: Measurement | None, head: Measurement) -> None:
+    """Writes the flame graphs of the scenarios that fail, or of all: an SVG of the first one, or a page of them."""
+    names = [name for name in head.profiles if name in failed] or list(head.profiles)
+    former = base.profiles if base else {}
+    graphs = [flame_graph(name, former.get(name, Profile()), head.profiles[name]) for name in names]
+    page = f"<!doctype html><meta charset=utf-8><title>Regression gate</title>{''.join(graphs)}"
+    path.write_text(graphs[0] if path.suffix == ".svg" else page, "utf-8")
 
 
 def _base(subject: Subject, reference: str) -> str | None:
@@ -121,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="write the table, e.g. for a pull-request comment"
+    )
+    parser.add_argument(
+        "--flame-graph", type=Path, metavar="FILE", help="draw the difference in opcodes: .svg or .html"
     )
     return parser
 

@@ -20,19 +20,23 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 WARM_UP_STEPS = 300
 """Enough for the interpreter to specialise (at most 64 calls in 3.13) and for caches to fill."""
 STEPS = 100
 """Number of steps to average over, so that occasional work has its share."""
 
+_SMALL_SHARE = 0.001
 _STARTUP = frozenset(sys.modules)
 
+T = TypeVar("T")
 Step = Callable[[], object]
 Totals = Callable[[], Mapping[str, int]]
 Setup = Callable[[], Step | tuple[Step, Totals]]
 Result = dict[str, Any]
+Node = list[Any]
+"""A function in a call stack: place, instructions without those of its calls, entries, and children by code."""
 
 
 def load(path: Path) -> Mapping[str, Setup]:
@@ -78,55 +82,111 @@ def forked(task: Callable[..., Result], *arguments: object) -> tuple[int, Result
     return pid, json.loads(text) if text else {"error": "its process died"}
 
 
-def count_opcodes(step: Step, times: int, tree: str) -> tuple[int, int]:
-    """Returns the numbers of Python instructions executed and of frames entered in the files of ``tree``, for ``times``
-    steps. Work in C is not included. A frame is entered by a call, and by each resumption of a generator or coroutine.
-    """
-    opcodes = calls = 0
+class Frames:
+    """Counts Python instructions by call stack. A node is ``[place, instructions, entries, children]``."""
+
+    def __init__(self, tree: str) -> None:
+        self.tree = tree
+        self.root: Node = ["", 0, 0, {}]
+        self._stack = [self.root]
+
+    def enter(self, code: CodeType) -> None:
+        """Begins a frame: a call, or the resumption of a generator or coroutine."""
+        children = self._stack[-1][3]
+        node = children.get(code)
+        if node is None:
+            node = children[code] = [self._place(code), 0, 0, {}]
+        node[2] += 1
+        self._stack.append(node)
+
+    def leave(self) -> None:
+        """Ends a frame. The frames that were open at the start are not on the stack."""
+        if len(self._stack) > 1:
+            self._stack.pop()
+
+    def tick(self) -> None:
+        self._stack[-1][1] += 1
+
+    def _place(self, code: CodeType) -> str:
+        """Returns file and function. Files of the measured packages have their path in the tree, others two names."""
+        path, name = code.co_filename, getattr(code, "co_qualname", code.co_name)
+        if path.startswith(self.tree):
+            return f"{path.removeprefix(self.tree)}:{name}"
+        return f"<{'/'.join(path.rsplit(os.sep, 2)[-2:])}>:{name}"
+
+
+def count_opcodes(step: Step, times: int, tree: str) -> Frames:
+    """Counts the Python instructions that ``times`` steps execute; work in C is not included."""
+    frames = Frames(tree)
     if sys.version_info >= (3, 12):
         monitoring, tool, events = sys.monitoring, sys.monitoring.PROFILER_ID, sys.monitoring.events
 
-        def on_instruction(_code: object, _offset: int) -> None:
-            nonlocal opcodes
-            opcodes += 1
+        def on_entry(code: CodeType, *_: object) -> None:
+            frames.enter(code)
 
-        def on_entry(code: CodeType, _offset: int) -> None:
-            nonlocal calls
-            calls += code.co_filename.startswith(tree)
+        def on_end(*_: object) -> None:
+            frames.leave()
 
+        def on_instruction(*_: object) -> None:
+            frames.tick()
+
+        callbacks = {
+            events.INSTRUCTION: on_instruction,
+            **dict.fromkeys((events.PY_START, events.PY_RESUME, events.PY_THROW), on_entry),
+            **dict.fromkeys((events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND), on_end),
+        }
         monitoring.use_tool_id(tool, "gate")
-        monitoring.register_callback(tool, events.INSTRUCTION, on_instruction)
-        monitoring.register_callback(tool, events.PY_START, on_entry)
-        monitoring.register_callback(tool, events.PY_RESUME, on_entry)
-        monitoring.set_events(tool, events.INSTRUCTION | events.PY_START | events.PY_RESUME)
+        for event, callback in callbacks.items():
+            monitoring.register_callback(tool, event, callback)
+        monitoring.set_events(tool, sum(callbacks))
         repeat(step, times)
         monitoring.set_events(tool, 0)
         monitoring.free_tool_id(tool)
     else:
 
         def on_event(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
-            nonlocal opcodes, calls
             if event == "call":
                 frame.f_trace_opcodes = True
                 frame.f_trace_lines = False
-                calls += frame.f_code.co_filename.startswith(tree)
+                frames.enter(frame.f_code)
             elif event == "opcode":
-                opcodes += 1
+                frames.tick()
+            elif event == "return":
+                frames.leave()
             return on_event
 
         sys.settrace(on_event)
         repeat(step, times)
         sys.settrace(None)
-    return opcodes, calls
+    return frames
 
 
 def opcodes(setup: Setup, directory: Path) -> Result:
+    """Returns opcodes and calls per step, and the ``stacks`` that they belong to."""
     step, _ = prepare(setup)
     tree = f"{directory}{os.sep}"
-    none = count_opcodes(step, 0, tree)
-    many = count_opcodes(step, STEPS, tree)
-    names = ("opcodes", "calls")
-    return {"counts": {name: (many[i] - none[i]) / STEPS for i, name in enumerate(names)}}
+    none = _nodes(count_opcodes(step, 0, tree).root)
+    frames = count_opcodes(step, STEPS, tree)
+    many = _nodes(frames.root)
+    executed = sum(node[1] for node in many) - sum(node[1] for node in none)
+    calls = sum(node[2] for node in many if not node[0].startswith("<"))
+    counts = {"opcodes": executed / STEPS, "calls": calls / STEPS}
+    return {"counts": counts, "stacks": _per_step(_step_node(frames.root))}
+
+
+def _nodes(node: Node) -> list[Node]:
+    """Returns the node and all below."""
+    return [node, *(below for child in node[3].values() for below in _nodes(child))]
+
+
+def _step_node(root: Node) -> Node:
+    """Returns the node of this file's loop, whose children are the steps; the root if steps are no Python functions."""
+    return next((node for node in root[3].values() if node[0].endswith(":repeat")), root)
+
+
+def _per_step(node: Node) -> list[Any]:
+    place, executed, entries, children = node
+    return [place, executed / STEPS, entries / STEPS, [_per_step(child) for child in children.values()]]
 
 
 def blocks(setup: Setup) -> Result:
@@ -165,8 +225,12 @@ def instructions(setup: Setup, directory: Path) -> Result:
     for _, result in processes:
         if result:
             return result
-    none, many = (_summary(directory / f"cachegrind.{pid}") for pid, _ in processes)
-    return {"counts": {"instructions": (many - none) / STEPS}}
+    none, many = (_functions(directory / f"cachegrind.{pid}") for pid, _ in processes)
+    growth = {name: (count - none.get(name, 0)) / STEPS for name, count in many.items()}
+    total = (sum(many.values()) - sum(none.values())) / STEPS
+    # Of thousands of functions of the interpreter a change concerns those with a share of the work.
+    most = {name: count for name, count in growth.items() if count > _SMALL_SHARE * total}
+    return {"counts": {"instructions": total}, "functions": most}
 
 
 def run(setup: Setup, times: int) -> Result:
@@ -175,14 +239,99 @@ def run(setup: Setup, times: int) -> Result:
     return {}
 
 
-def _summary(path: Path) -> int:
-    line = next(line for line in path.read_text().splitlines() if line.startswith("summary:"))
-    return int(line.split()[1])
+def _functions(path: Path) -> dict[str, int]:
+    """Returns the instructions of each C function in a file of cachegrind."""
+    counts: dict[str, int] = {}
+    name = ""
+    for line in path.read_text("utf-8", "replace").splitlines():
+        if line.startswith("fn="):
+            name = line[3:]
+        elif line[:1].isdigit():
+            counts[name] = counts.get(name, 0) + int(line.split()[1])
+    return counts
+
+
+def count(mode: str, setup: Setup, directory: Path) -> Result:
+    """Returns the counts of one scenario."""
+    if mode == "instructions":
+        return instructions(setup, directory)
+    first, second = forked(opcodes, setup, directory)[1], forked(blocks, setup)[1]
+    return first | second | {"counts": first.get("counts", {}) | second.get("counts", {})}
+
+
+class Benchmark:
+    """The fixture ``benchmark`` of pytest-benchmark and pytest-codspeed: counts the function that it is called with."""
+
+    def __init__(self, measured: Callable[[Setup], None]) -> None:
+        self._measured = measured
+        self.extra_info: dict[str, Any] = {}
+        self.group: str | None = None
+
+    def __call__(self, function: Callable[..., T], *args: object, **kwargs: object) -> T:
+        self._measured(lambda: lambda: function(*args, **kwargs))
+        return function(*args, **kwargs)
+
+    def pedantic(
+        self,
+        target: Callable[..., T],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+        setup: Callable[[], tuple[tuple[object, ...], Mapping[str, object]] | None] | None = None,
+        **_: object,
+    ) -> T:
+        """Counts ``target``; with a ``setup``, both, because each step needs one."""
+
+        def step() -> T:
+            made = setup() if setup is not None else None
+            chosen, named = made if made is not None else (args, kwargs or {})
+            return target(*chosen, **named)
+
+        self._measured(lambda: step)
+        return step()
+
+
+def count_tests(path: Path, mode: str, directory: Path, names: list[str]) -> dict[str, Result]:
+    """Counts the tests below ``path`` that use the fixture ``benchmark``. Names choose them as pytest's ``-k`` does."""
+    import pytest
+
+    results: dict[str, Result] = {}
+
+    class Plugin:
+        @pytest.fixture
+        def benchmark(self, request: pytest.FixtureRequest) -> Benchmark:
+            name = request.node.nodeid.rpartition("/")[2]
+
+            def measured(setup: Setup) -> None:
+                results[name] = count(mode, setup, directory)
+
+            return Benchmark(measured)
+
+    without = [
+        word
+        for name in ("benchmark", "codspeed", "cacheprovider", "xdist", "randomly")
+        for word in ("-p", f"no:{name}")
+    ]
+    chosen = ["-k", " or ".join(names)] if names else []
+    arguments = ["-q", "--no-header", "-o", "addopts=--import-mode=importlib", "-o", "pythonpath=", *without, *chosen]
+    status = pytest.main([str(path), *arguments], plugins=[Plugin()])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise RuntimeError(f"the tests below {path.name} fail: run pytest {path}")
+    if not results:
+        raise LookupError(f"no test below {path.name} uses the fixture benchmark")
+    return results
 
 
 def main() -> None:
     mode, file, output, *names = sys.argv[1:]
     gc.disable()
+    directory = Path(output).parent
+    if Path(file).is_dir() or Path(file).name.startswith("test_"):
+        try:
+            report: Result = {"scenarios": count_tests(Path(file), mode, directory, names)}
+        except Exception as error:  # noqa: BLE001 - the tests are the user's; their error is reported
+            report = {"error": f"{type(error).__name__}: {error}"}
+        Path(output).write_text(json.dumps(report))
+        return
     try:
         scenarios = load(Path(file))
         unknown = [name for name in names if name not in scenarios]
@@ -190,17 +339,9 @@ def main() -> None:
             raise LookupError(f"unknown scenario: {', '.join(unknown)}; scenarios: {', '.join(scenarios)}")
         chosen = {name: scenarios[name] for name in names or scenarios}
     except Exception as error:  # noqa: BLE001 - the file is the user's; its error is reported
-        report: Result = {"error": f"{type(error).__name__}: {error}"}
+        report = {"error": f"{type(error).__name__}: {error}"}
     else:
-        results: dict[str, Result] = {}
-        for name, setup in chosen.items():
-            if mode == "instructions":
-                results[name] = instructions(setup, Path(output).parent)
-            else:
-                first, second = forked(opcodes, setup, Path(output).parent)[1], forked(blocks, setup)[1]
-                counts = first.get("counts", {}) | second.get("counts", {})
-                results[name] = first | second | {"counts": counts}
-        report = {"scenarios": results}
+        report = {"scenarios": {name: count(mode, setup, directory) for name, setup in chosen.items()}}
     Path(output).write_text(json.dumps(report))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CannotLoadError, GateError
+from .growth import Profile
 from .subject import Subject
 
 __all__ = ["Counts", "Key", "Measurement", "Tools", "measure"]
@@ -98,11 +99,13 @@ class Key:
 
 @dataclass(frozen=True)
 class Measurement:
-    """``errors`` maps scenarios that could not be counted to the reason; ``files`` maps modules to their files."""
+    """``errors`` maps scenarios that could not be counted to the reason; ``files`` maps modules to their files;
+    ``profiles`` has the functions of each scenario."""
 
     counts: Counts
     errors: Mapping[str, str]
     files: Mapping[str, str | None]
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
 
 def measure(tree: Path, subject: Subject, tools: Tools) -> Measurement:
@@ -128,8 +131,12 @@ def measure(tree: Path, subject: Subject, tools: Tools) -> Measurement:
             counts = result.get("counts", {}) | results[name].get("counts", {})
             results[name] |= result | {"counts": counts}
     errors = {name: result["error"] for name, result in results.items() if "error" in result}
+    whole = {name: result for name, result in results.items() if name not in errors}
     return Measurement(
-        {name: result["counts"] for name, result in results.items() if name not in errors}, errors, files
+        {name: result["counts"] for name, result in whole.items()},
+        errors,
+        files,
+        {name: Profile(result["stacks"], result.get("functions", {})) for name, result in whole.items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Outcome:
     cells: Sequence[Cell]
     notes: Sequence[str]
     uncounted: Mapping[str, str]
+    growth: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The functions that have grown most, by failing scenario."""
 
     @property
     def failures(self) -> list[str]:
@@ -39,6 +41,8 @@ class Outcome:
         lines = [f"{verdict} ({against})", ""]
         if self.failures:
             lines += [*(f"- {failure}" for failure in self.failures), ""]
+        for scenario, functions in self.growth.items():
+            lines += [f"Functions of {scenario} that grew most:", "", *(f"- `{line}`" for line in functions), ""]
         lines += [*self._table(), ""]
         lines += [f"- {name} is new, base cannot run it: {reason}" for name, reason in self.uncounted.items()]
         lines += [f"- {note}" for note in self.notes]
@@ -80,6 +84,7 @@ class Outcome:
             "key": asdict(self.key),
             "scenarios": scenarios,
             "failures": self.failures,
+            "growth": {name: list(lines) for name, lines in self.growth.items()},
             "uncounted": dict(self.uncounted),
             "notes": list(self.notes),
         }

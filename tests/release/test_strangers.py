@@ -121,3 +121,32 @@ def test_the_page_of_locust_offers_every_user(installed: Path, tmp_path: Path, s
     run(installed, tmp_path, "-m", "locust", "-f", file, "ChatCaller", *options)
     listed = run(installed, tmp_path, "-m", "locust", "-f", file, "--list")
     assert {"CodingAgent", "KeyedTenant", "MessagesCaller", "ResponsesCaller", "SteadyCaller"} <= set(listed.split())
+
+
+def test_the_gate_counts_the_benchmarks_of_a_project(tmp_path: Path) -> None:
+    """Installed, first result, and the first failure understood."""
+    build = [sys.executable, "-B", "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT / "bench/gate", capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("bench_gate-*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    project = tmp_path / "project"
+    (project / "benchmarks").mkdir(parents=True)
+    (project / "counted.py").write_text("def total(numbers):\n    return sum(numbers)\n")
+    test = "from counted import total\n\n\ndef test_total(benchmark):\n    assert benchmark(total, range(9)) == 36\n"
+    (project / "benchmarks" / "test_total.py").write_text(test)
+    (project / "pyproject.toml").write_text('[tool.bench-gate]\nscenarios = "benchmarks"\npackages = ["counted.py"]\n')
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-qm", "1"],
+    ):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    gate = ["-m", "bench_gate", "--no-instructions", "--base", "HEAD"]
+    assert "passed" in run(tmp_path / "site", project, *gate)
+    (project / "counted.py").write_text("def total(numbers):\n    return sum(1 * n for n in numbers)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    failed = subprocess.run(
+        [sys.executable, *gate], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 1
+    assert "counted.py:total.<locals>.<genexpr>" in failed.stdout

@@ -1,0 +1,96 @@
+"""The gate names the functions that grew, and takes benchmarks of pytest as scenarios."""
+
+import re
+
+import pytest
+
+from bench.gate.growth import Profile, flame_graph, grown
+from tests.gate.conftest import Project
+
+SOURCE = "src/counted/__init__.py"
+WORK = """\
+def work(numbers):
+    return sum(map(double, numbers)) + len(text())
+
+def double(number):
+    return number * 2
+
+def text():
+    return "abc".upper()
+"""
+SLOWER = WORK.replace("return number * 2", "return number + number - 0")
+BENCHMARKS = """\
+import pytest
+from counted import work
+
+@pytest.fixture
+def numbers():
+    return list(range(50))
+
+def test_work(benchmark, numbers):
+    assert benchmark(work, numbers) == 2 * sum(numbers) + 3
+
+def test_prepared(benchmark):
+    assert benchmark.pedantic(work, setup=lambda: (([1, 2],), {}), rounds=10) == 9
+
+def test_without_benchmark():
+    pass
+"""
+
+
+def test_the_function_that_grew_is_named_first(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign.write(SOURCE, WORK)
+    foreign.commit()
+    foreign.write(SOURCE, SLOWER)
+    outcome = foreign.outcome("--flame-graph", "difference.svg")
+    assert not outcome["passed"]
+    assert outcome["growth"]["doubling"][0].startswith("counted/__init__.py:double: opcodes ")
+    assert len(outcome["growth"]["doubling"]) == 1
+    printed = capsys.readouterr().out
+    assert "Functions of doubling that grew most:" in printed
+    drawn = (foreign.root / "difference.svg").read_text()
+    reds = re.findall(r"<title>([^:]*:[^:]*): [^/]*</title><rect [^>]*fill=\"rgb\(245,(?!235)", drawn)
+    assert "counted/__init__.py:double" in reds
+    assert "counted/__init__.py:text" not in reds
+
+
+def test_a_function_called_more_often_is_named_with_its_calls(foreign: Project) -> None:
+    foreign.write(SOURCE, WORK)
+    foreign.commit()
+    foreign.write(SOURCE, WORK.replace("len(text())", "sum(len(text()) for _ in range(9)) - 24"))
+    lines = foreign.outcome()["growth"]["doubling"]
+    assert [line for line in lines if ":text: " in line and line.endswith(", calls 1 -> 9")]
+
+
+def test_benchmarks_of_pytest_are_scenarios(foreign: Project) -> None:
+    foreign.write(SOURCE, WORK)
+    foreign.commit()
+    foreign.write(SOURCE, SLOWER)
+    foreign.write("perf/test_work.py", BENCHMARKS)
+    foreign.write("pytest.ini", "[pytest]\naddopts = --benchmark-disable-gc\n")
+    outcome = foreign.outcome("--scenarios", "perf/test_work.py")
+    assert set(outcome["scenarios"]) == {"test_work.py::test_work", "test_work.py::test_prepared"}
+    assert outcome["scenarios"]["test_work.py::test_work"]["opcodes"]["verdict"] == "regressed"
+    assert outcome["growth"]["test_work.py::test_work"][0].startswith("counted/__init__.py:double: ")
+    chosen = foreign.outcome("--scenarios", "perf", "prepared")
+    assert set(chosen["scenarios"]) == {"test_work.py::test_prepared"}
+
+
+def test_a_benchmark_that_fails_is_no_pass(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign.write("perf/test_work.py", BENCHMARKS.replace("== 9", "== 8"))
+    assert foreign.gate("--scenarios", "perf/test_work.py") == 2
+    assert "run pytest" in capsys.readouterr().err
+
+
+def test_c_functions_are_named_if_instructions_are_counted() -> None:
+    base = Profile(functions={"a": 100.0, "b": 5.0})
+    head = Profile(functions={"a": 130.0, "b": 5.0, "c": 7.0})
+    assert grown(base, head) == [
+        "C function a: instructions 100 -> 130 (+30)",
+        "C function c: instructions 0 -> 7 (+7)",
+    ]
+
+
+def test_names_are_escaped_in_the_graph() -> None:
+    graph = flame_graph("a&b", Profile(), Profile(["", 0, 1, [["m.py:f.<locals>.<lambda>", 10, 1, []]]]))
+    assert "a&amp;b" in graph and "&lt;lambda&gt;" in graph and "<lambda>" not in graph
