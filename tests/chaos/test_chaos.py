@@ -27,7 +27,9 @@ CLIENTS: Final = 20
 WORKERS: Final = 2
 PAUSE_SECONDS: Final = 1.0
 """Between two disturbances."""
-DESCRIPTOR_SLACK: Final = 4
+SUPERVISOR_DESCRIPTORS: Final = 4
+"""Growth that is no leak: files that are open for a moment. Workers have an upstream connection for each client,
+too."""
 MEMORY_SLACK_BYTES: Final = 48 << 20
 MODELS: Final = [
     "glm-4.6:tokens=20:itl=10",
@@ -222,8 +224,9 @@ def test_streams_are_whole_or_visibly_broken(tmp_path: Path) -> None:
             # A request that a killed worker has not read is cut off without being counted.
             assert clients.sent - clients.outcomes["cut"] <= counted + lost <= clients.sent
             assert found["ztoapi_streams_in_flight"] == found["ztoapi_requests_in_flight"] == 0
-            for (few, small), (many, large) in zip(before, after, strict=True):
-                assert many <= few + DESCRIPTOR_SLACK
+            slack = (SUPERVISOR_DESCRIPTORS, *[SUPERVISOR_DESCRIPTORS + CLIENTS] * WORKERS)
+            for (few, small), (many, large), growth in zip(before, after, slack, strict=True):
+                assert many <= few + growth
                 assert large <= small + MEMORY_SLACK_BYTES
             process.kill(signal.SIGTERM)
             assert process.wait() == 0
