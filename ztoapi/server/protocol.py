@@ -116,6 +116,12 @@ class HTTPProtocol(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
+    # Set where their phase begins.
+    _body_deadline: float
+    _body_paused_at: float
+    _expect_continue: bool
+    _lingered: int
+    _stalled_bytes: int
 
     def __init__(
         self, context: ServerContext, forwarded: tuple[str, int] | None = None, *, admin: bool = False
@@ -132,19 +138,15 @@ class HTTPProtocol(asyncio.Protocol):
         self.write_paused = False
         self._wire = ServerWire(context.limits, context.routes.is_streamed, context.heads)
         self._exchange: Exchange | None = None
-        self._expect_continue = False
         self._phase = IDLE
         self._advancing = False
-        self._body_deadline = self._body_paused_at = NEVER
         self._half_closed = False
-        self._lingered = 0
         self._read_paused = False
         self._resting = False
         """Whether this connection has done its work for this turn of the loop."""
         self._counted_address: str | None = None
         self._buffered = 0
         """Bytes that count in the worker's buffer budget."""
-        self._stalled_bytes = 0
 
     def __repr__(self) -> str:
         return f"<HTTPProtocol {self.peer} {self._phase.name}>"
@@ -173,18 +175,20 @@ class HTTPProtocol(asyncio.Protocol):
         if isinstance(peer, tuple):
             self.client = peer_address(peer[0])
             self.peer = authority(self.client, peer[1])
-        self.proxied = is_in(self.client, self.context.trusted_proxies)
+        context = self.context
+        if context.trusted_proxies:
+            self.proxied = is_in(self.client, context.trusted_proxies)
         if not self.proxied:
             self._counted_address = self.client
         sock = transport.get_extra_info("socket")
         descriptor = -1 if sock is None else sock.fileno()
-        refusal = self.context.connection_limits.admit(self._counted_address, descriptor)
-        self.context.connections.add(self)
-        self.context.deadlines.add(self)
-        self.deadline = self.context.loop.time() + self.context.limits.head_timeout_seconds
+        refusal = context.connection_limits.admit(self._counted_address, descriptor)
+        context.connections.add(self)
+        context.deadlines.add(self)
+        self.deadline = context.loop.time() + context.limits.head_timeout_seconds
         if refusal is not None:
             self._refuse(refusal)
-            if self.context.connection_limits.scarce(descriptor):
+            if context.connection_limits.scarce(descriptor):
                 # No descriptor is left for lingering.
                 self._close()
 
@@ -193,8 +197,9 @@ class HTTPProtocol(asyncio.Protocol):
         self.context.connection_limits.leave(self._counted_address)
         self.context.deadlines.discard(self)
         self.deadline = NEVER
-        self._wire.discard()
-        self._count_buffers()
+        if not self._phase.last:
+            self._wire.discard()
+            self._count_buffers()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone()
@@ -570,7 +575,8 @@ class HTTPProtocol(asyncio.Protocol):
     def _close(self) -> None:
         self._enter(CLOSING)
         self._wire.discard()
-        self._count_buffers()
+        if self._buffered:
+            self._count_buffers()
         self.context.cork.flush(self.transport)
         self._stalled_bytes = self.transport.get_write_buffer_size()
         self.transport.close()
@@ -587,6 +593,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _linger(self) -> None:
         self._enter(LINGER)
+        self._lingered = 0
         self._wire.discard()
         self._count_buffers()
         if not self.transport.is_closing():
