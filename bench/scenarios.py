@@ -96,6 +96,7 @@ def _unary_over_new_connection() -> tuple[Step, Totals]:
         gateway.receive_request(question)
         gateway.receive_response(response)
         gateway.disconnect()
+        gateway.end_turn()
 
     return _sure(step, gateway, b" 200 OK"), totals
 

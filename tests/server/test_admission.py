@@ -29,6 +29,8 @@ class Overloaded:
         )
 
     def ask(self, data: bytes = GET) -> Connection:
+        # In a turn of its own: a turn takes up few first requests.
+        self.worker.loop.turn()
         connection = self.worker.connect()
         connection.send(data)
         return connection

@@ -1,13 +1,16 @@
 """The work of one connection in one turn of the event loop is bounded, whatever its client sends."""
 
 import contextlib
+from collections import Counter
 
 import pytest
 
 from tests.server.conftest import MakeServing, MakeWorker, Worker
 from tests.support.clock import Connection
+from tests.support.serving import Client
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.first_requests import TURN_FIRST_REQUESTS
 from ztoapi.wire.limits import TURN_BULK_BYTES, TURN_FRAMING_BYTES, TURN_REQUESTS
 
 GET = b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -144,3 +147,60 @@ def test_another_connection_has_its_turn_in_the_midst_of_a_flood(make_serving: M
         for _ in range(2000):
             assert flooding.answer().status == 200
     assert order.index("/other") <= 4 * TURN_REQUESTS
+
+
+@pytest.mark.parametrize("connections", [TURN_FIRST_REQUESTS, 100])
+def test_the_first_requests_of_connections_are_spread_over_turns(make_serving: MakeServing, connections: int) -> None:
+    """Otherwise the streams of others would stand still for as long as all of them take."""
+    turn = 0
+    served: list[int] = []
+
+    def respond(exchange: Exchange) -> None:
+        served.append(turn)
+        exchange.respond(200, exchange.request.path.encode())
+
+    serving = make_serving(respond)
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        if len(served) < 2 * connections:
+            serving.loop.call_soon(count)
+
+    clients: list[Client] = []
+
+    def connect() -> None:
+        # In a callback, so that the loop finds all of them at its next poll.
+        for number in range(connections):
+            clients.append(serving.client())
+            clients[-1].get(f"/{number}")
+        count()
+
+    serving.run(connect)
+    for number, client in enumerate(clients):
+        assert client.answer().body == f"/{number}".encode()
+    turns = Counter(served).values()
+    assert max(turns) <= TURN_FIRST_REQUESTS
+    assert len(turns) >= connections / TURN_FIRST_REQUESTS
+    for client in clients:
+        client.get("/next")
+        assert client.answer().body == b"/next"
+        client.close()
+
+
+def test_a_client_that_leaves_before_its_first_request_is_taken_up(make_serving: MakeServing) -> None:
+    serving = make_serving(lambda exchange: exchange.respond(200, b"x"))
+    clients: list[Client] = []
+
+    def connect() -> None:
+        for _ in range(3 * TURN_FIRST_REQUESTS):
+            clients.append(serving.client())
+            clients[-1].get("/")
+        for client in clients[::2]:
+            client.reset()
+
+    serving.run(connect)
+    for client in clients[1::2]:
+        assert client.answer().body == b"x"
+        client.close()
+    serving.wait_for(lambda: not serving.context.connections)

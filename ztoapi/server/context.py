@@ -14,6 +14,7 @@ from ztoapi.errors import ApiError
 from ztoapi.server.buffers import BufferBudget
 from ztoapi.server.connection_limits import ConnectionLimits
 from ztoapi.server.exchange import Connection, Exchange, Tracer
+from ztoapi.server.first_requests import FirstRequests
 from ztoapi.server.routes import Routes
 from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import Deadlines
@@ -75,6 +76,7 @@ class ServerContext:
         self.recorder = recorder or Recorder()
         self.deadlines = deadlines or Deadlines()
         self.cork = Cork(loop.call_soon)
+        self.first_requests = FirstRequests(loop.call_soon)
         self.heads = HeadMemory(self.limits, self.routes.is_streamed)
         self.tracer = tracer
         self.trusted_proxies = trusted_proxies

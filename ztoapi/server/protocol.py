@@ -2,7 +2,8 @@
 
 Phases, each with its own deadline, which the worker's scan checks. Received bytes do not extend it, except in BODY::
 
-    IDLE     waits for a request: closed without a response
+    NEW      waits for its first request: closed without a response
+    IDLE     waits for another request: closed without a response
     HEAD     a head has begun: 408
     QUEUED   a request waits to be admitted: no deadline here, the queue has one
     BODY     a body is arriving: 408 after the total time, or after too long a pause. A body that is passed on in parts
@@ -16,7 +17,8 @@ or may have left. Both look the same, so the connection is probed: an interim re
 has begun, makes the kernel of a client that has left reset the connection. HTTP/1.0 has no interim responses, so such
 clients are assumed to be present.
 
-A connection does a bounded amount of work in one turn of the event loop: it takes up ``TURN_REQUESTS``, decodes
+A worker takes up a bounded number of first requests of connections in one turn of the event loop (``FirstRequests``).
+A connection does a bounded amount of work in one turn: it takes up ``TURN_REQUESTS``, decodes
 ``TURN_FRAMING_BYTES`` of chunk framing, and reads more than ``TURN_BULK_BYTES`` only once. Then it rests: reading
 pauses, and the work continues in the next turn, after the other connections.
 """
@@ -69,6 +71,7 @@ class Phase:
     """Whether the timeout also holds while the socket is full, because the connection is about to end."""
 
 
+NEW: Final = Phase("NEW", attrgetter("head_timeout_seconds"))
 IDLE: Final = Phase("IDLE", attrgetter("keepalive_timeout_seconds"))
 HEAD: Final = Phase("HEAD", attrgetter("head_timeout_seconds"))
 QUEUED: Final = Phase("QUEUED", None, reads=False)
@@ -77,7 +80,8 @@ BUSY: Final = Phase("BUSY", None)
 LINGER: Final = Phase("LINGER", attrgetter("linger_seconds"), last=True)
 CLOSING: Final = Phase("CLOSING", attrgetter("write_stall_timeout_seconds"), reads=False, last=True)
 _NOT_DISPATCHED: Final = (HEAD, QUEUED, BODY)
-_BETWEEN_REQUESTS: Final = (IDLE, HEAD)
+_WAITING: Final = (NEW, IDLE)
+_BETWEEN_REQUESTS: Final = (*_WAITING, HEAD)
 # Globals, because every request reads them: a member of an enumeration takes 300 machine instructions, a global 15.
 _UNREAD: Final = State.BODY
 _READ: Final = State.COMPLETE
@@ -138,7 +142,7 @@ class HTTPProtocol(asyncio.Protocol):
         self.write_paused = False
         self._wire = ServerWire(context.limits, context.routes.is_streamed, context.heads)
         self._exchange: Exchange | None = None
-        self._phase = IDLE
+        self._phase = NEW
         self._advancing = False
         self._half_closed = False
         self._read_paused = False
@@ -164,7 +168,7 @@ class HTTPProtocol(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether the connection waits for a request, of which no byte has arrived."""
-        return self._phase is IDLE and not self._wire.held and not self.write_paused
+        return self._phase in _WAITING and not self._wire.held and not self.write_paused
 
     # -- called by the transport -----------------------------------------------------------------------------------
 
@@ -207,6 +211,14 @@ class HTTPProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         phase = self._phase
         wire = self._wire
+        if phase is NEW:
+            phase = self._phase = IDLE
+            if not self.context.first_requests.take(self._next_turn):
+                wire.receive_data(data)
+                self._resting = True
+                self._pause_reading()
+                self._settle(len(data))
+                return
         if phase is IDLE:
             head = None if self.write_paused else wire.take_request(data)
             if head is not None:
