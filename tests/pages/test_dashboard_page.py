@@ -1,5 +1,7 @@
 """/dashboard in a real browser, in front of a gateway that serves real requests."""
 
+import csv
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -186,6 +188,106 @@ def test_requests_are_filtered_and_paged(browser: Browser) -> None:
             # A filtered page stays up to date, too.
             ask(stack)
             expect(page.locator("#range")).to_have_text(shown(1, 20, 24))
+
+
+def test_counters_lead_to_the_requests_behind_them(browser: Browser) -> None:
+    with Stack(API_KEYS="wrong|other", UPSTREAM_MAX_TRIES="1") as stack:
+        for _ in range(3):
+            ask(stack)
+        ask(stack, model="glm-4.5:fault=500", key="other")
+        ask(stack, model="glm-4.5:fault=1210")
+        ask(stack, key="unknown")
+        with open_page(browser, f"{stack.url}/dashboard") as page:
+            wait_until_live(page)
+            page.locator("#now-errors a").click()
+            expect(rows(page)).to_have_count(1)
+            expect(page).to_have_url(re.compile(r"\?outcome=failed$"))
+            page.locator("#now-refused a").click()
+            expect(rows(page)).to_have_count(2)
+            page.locator("#statuses").get_by_role("link", name="401").click()
+            expect(rows(page)).to_have_count(1)
+            page.locator("#errors").get_by_role("link", name="1210").click()
+            expect(rows(page)).to_contain_text("glm-4.5:fault=1210")
+            page.locator("#ends").get_by_role("link", name="done").click()
+            expect(rows(page)).to_have_count(3)
+            page.locator("#models").get_by_role("link", name="glm-4.6").click()
+            expect(page.get_by_role("combobox", name="Model")).to_have_value("glm-4.6")
+            expect(rows(page)).to_have_count(3)
+            page.locator("#credentials").get_by_role("link", name="zai / zai-1").click()
+            expect(rows(page)).to_have_count(5)
+            page.get_by_role("combobox", name="Key").select_option("api-key-2")
+            expect(rows(page)).to_have_count(1)
+            address = page.url
+        with open_page(browser, address) as page:
+            expect(rows(page)).to_have_count(1)
+            expect(page.get_by_role("combobox", name="Key")).to_have_value("api-key-2")
+            expect(page.get_by_role("combobox", name="Credential")).to_have_value("zai-1")
+            page.get_by_role("button", name="Clear").click()
+            expect(page).to_have_url(re.compile(r"/dashboard$"))
+            expect(rows(page)).to_have_count(6)
+
+
+def test_requests_are_saved_as_a_file(browser: Browser) -> None:
+    with Stack() as stack:
+        ask(stack, agent='=cmd|"x"')
+        for _ in range(3):
+            ask(stack)
+        with open_page(browser, f"{stack.url}/dashboard?q=cmd") as page:
+            expect(rows(page)).to_have_count(1)
+            with page.expect_download() as saved:
+                page.get_by_role("button", name="Save as CSV").click()
+            table = list(csv.DictReader(saved.value.path().read_text().splitlines()))
+            assert [(one["model"], one["outcome"], one["user_agent"]) for one in table] == [
+                ("glm-4.6", "answered", '\'=cmd|"x"')
+            ]
+            page.get_by_role("button", name="Clear").click()
+            expect(rows(page)).to_have_count(4)
+            with page.expect_download() as saved:
+                page.get_by_role("button", name="Save as JSON").click()
+            assert saved.value.suggested_filename == "requests.json"
+            assert [one["status"] for one in json.loads(saved.value.path().read_text())] == [200] * 4
+
+
+def test_the_details_have_the_message_and_the_times(browser: Browser) -> None:
+    with Stack(options=Options(ttft_ms=40.0, itl_ms=1.0)) as stack:
+        ask(stack)
+        ask(stack, model="glm-4.6:fault=1210")
+        with open_page(browser, f"{stack.url}/dashboard") as page:
+            wait_until_live(page)
+            rows(page).nth(1).click()
+            parts = page.locator("#waterfall li")
+            expect(parts.locator("span")).to_have_text(
+                ["request received", "sent upstream", "first token", "stream", "end"]
+            )
+            assert milliseconds(parts.nth(2).locator("b").inner_text()) >= 38
+            expect(page.locator("#detail-message")).to_be_hidden()
+            page.keyboard.press("Escape")
+            rows(page).first.click()
+            shown = httpx.get(f"{stack.url}/dashboard/requests").json()["requests"][0]
+            expect(page.locator("#detail-message")).to_have_text(shown["error_message"])
+            assert shown["error_message"]
+
+
+def test_a_credential_is_reset(browser: Browser) -> None:
+    with (
+        Stack(UPSTREAM_TOKEN="sim-token:fault=1000") as stack,
+        open_page(browser, f"{stack.url}/dashboard") as page,
+    ):
+        wait_until_live(page)
+        row = page.locator("#credentials tbody tr")
+        expect(row).to_contain_text("in use")
+        expect(row.get_by_role("button")).to_be_hidden()
+        ask(stack)
+        expect(row).to_contain_text("refused")
+        button = row.get_by_role("button", name="Reset zai/zai-1")
+        page.once("dialog", lambda dialog: dialog.dismiss())
+        button.click()
+        expect(row).to_contain_text("refused")
+        page.once("dialog", lambda dialog: dialog.accept())
+        button.click()
+        expect(page.locator("#said")).to_have_text("zai/zai-1 is back in service")
+        expect(row).to_contain_text("in use")
+        expect(button).to_be_hidden()
 
 
 def test_a_request_is_opened_and_closed_by_keyboard(browser: Browser, gateway: Stack) -> None:

@@ -124,13 +124,14 @@ def test_the_largest_live_record_has_room() -> None:
         LONGEST, LONGEST, LONGEST, 1e300, whole=1.0, first_byte=2.5, finished=1e300, status=599, ending=Ending.DONE,
         model=LONGEST, served_model=LONGEST, platform=LONGEST, credential=LONGEST, stream=True, attempts=1 << 60,
         bytes_in=1 << 60, bytes_out=1 << 60, error_code=LONGEST, key=LONGEST, client=LONGEST,
-        user_agent=LONGEST.encode(), cache="bypass",
+        user_agent=LONGEST.encode(), cache="bypass", error_message=LONGEST, upstream_code=LONGEST, sent=1.5,
+        complete=1e300,
     )  # fmt: skip
     write_finished(board.slot(0), [one], 0.0)
     (shown,) = read_live(board)
     assert shown.path == "\N{SNOWMAN}" * 40
     one.request_id = one.method = one.model = one.served_model = one.platform = one.credential = "short"
-    one.error_code = one.key = one.client = None
+    one.error_code = one.key = one.client = one.error_message = one.upstream_code = None
     one.user_agent, one.path = None, "/" + "x" * 800
     write_finished(board.slot(0), [one], 0.0)
     assert one.path in [record.path for record in read_live(board)], "cut without need"
@@ -140,7 +141,7 @@ def test_a_lost_record_of_any_length_leaves_its_neighbour_alone() -> None:
     """The record of a dead worker is longer than that of a live one: a record that just had room has none any more."""
     board = MetricsBoard()
     slot = board.slot(0)
-    for written, length in enumerate(range(600, 1000)):
+    for written, length in enumerate(range(1060, 1500)):
         one = record(1, ended=False)
         one.path = "x" * length
         write_in_flight(slot, [one], 0.0, 500.0)
@@ -268,7 +269,7 @@ def test_a_dead_worker_leaves_its_counts() -> None:
     slot.row(SAMPLES, ("ztoapi_client_connections", "", ""))[1][0] = 7.0
     slot.row(SAMPLES, ("ztoapi_admission_refused", "", ""))[1][0] = 3.0
     write_in_flight(slot, [record(1, ended=False), record(2, ended=False)], 0.0, 1.0)
-    slot.ints[FINISHED_START + 128 * 5] = 7
+    slot.ints[FINISHED_START + LIVE_WORDS * 5] = 7
     reclaim(board, 0, NOW)
     assert board.in_flight() == 0
     assert (board.total(Cell.LOST), board.total(Cell.RESTARTS), board.total(Cell.STREAMS)) == (2, 1, 0)

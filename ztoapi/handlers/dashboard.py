@@ -25,7 +25,8 @@ _PAGE_SIZE: Final = 20
 _MAX_PAGE_SIZE: Final = 500
 _MAX_PAGE: Final = 1_000_000
 _NO_STORE: Final = b"cache-control: no-store\r\n"
-_FILTERS: Final = ("model", "ending", "key", "path")
+_FILTERS: Final = ("model", "ending", "outcome", "key", "path", "platform", "credential", "error")
+"""Parameters that must be equal to the field of the same name; ``error`` to either of the two error codes."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -168,8 +169,10 @@ def _read_query(exchange: Exchange) -> _RequestQuery:
 
 def _matches(record: LiveRecord, query: _RequestQuery) -> bool:
     """A status may be a code (429) or a class (4xx)."""
-    if any((getattr(record, name) or "") != value for name, value in query.equal):
-        return False
+    for name, value in query.equal:
+        fields = ("upstream_code", "error_code") if name == "error" else (name,)
+        if value not in [getattr(record, field) or "" for field in fields]:
+            return False
     status = str(record.status)
     if query.status and query.status not in (status, f"{status[0]}xx"):
         return False

@@ -20,7 +20,7 @@ from ztoapi.server.routes import Route, Routes
 from ztoapi.server.stream import STALL_SECONDS, ResponseStream
 from ztoapi.structures.cork import Cork
 from ztoapi.telemetry.layout import OTHER
-from ztoapi.telemetry.record import USER_AGENT_BYTES, Recorder, RequestRecord
+from ztoapi.telemetry.record import MESSAGE_CHARACTERS, USER_AGENT_BYTES, Recorder, RequestRecord
 from ztoapi.wire.address import Network, forwarded_client, forwarded_hops
 from ztoapi.wire.framing import fixed_head, relayed_head, stream_head, valid_request_id
 from ztoapi.wire.request import RequestHead
@@ -294,6 +294,7 @@ class Exchange(msgspec.Struct, eq=False):
         if self.finished or self.gone:
             return
         self.record.error_code = error.code
+        self.record.error_message = error.message[:MESSAGE_CHARACTERS]
         if not self.started:
             request = self.request
             errors = self._connection.context.routes.errors_for(self.route, request.path, request.headers)

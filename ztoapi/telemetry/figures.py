@@ -247,6 +247,17 @@ class LiveRequest(msgspec.Struct, kw_only=True, gc=False):
     ending: str | None
     outcome: str | None = None
     """``answered``, ``failed``, ``refused`` or ``cancelled``; None while the request is in flight."""
+    error_message: str | None = None
+    """The error's message for the client."""
+    upstream_code: str | None = None
+    received_after: float | None = None
+    """Seconds from the start until the whole request had arrived and was admitted."""
+    sent_after: float | None = None
+    """Seconds from the start until the last attempt was sent upstream."""
+    first_after: float | None = None
+    """Seconds from the start to the first event of a stream."""
+    complete_after: float | None = None
+    """Seconds from the start until the upstream response was complete."""
     phase: str
     stream: bool
     attempts: int

@@ -112,7 +112,7 @@ LABEL_WORDS: Final = 28
 LABEL_BYTES: Final = LABEL_WORDS * WORD_BYTES
 """Three values and their separators."""
 
-LIVE_BYTES: Final = 1024
+LIVE_BYTES: Final = 1536
 """One live record with its stamp and length. :mod:`ztoapi.telemetry.live` cuts texts to fit."""
 LIVE_FINISHED: Final = 500
 """Finished requests that each worker keeps: a few pages of the dashboard."""

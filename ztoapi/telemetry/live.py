@@ -32,8 +32,9 @@ _ROOM_BYTES: Final = LIVE_BYTES - 2 * WORD_BYTES
 _TEXT_BYTES: Final = {
     "id": 120, "method": 16, "path": 120, "model": 64, "platform": 32, "credential": 64, "key": 64, "client": 48,
     "peer": 56, "user_agent": 120, "error_code": 48,
+    "upstream_code": 48, "error_message": 240,
 }  # fmt: skip
-"""The lengths to which texts are cut if a record does not fit. With the numbers this is less than 1,000 bytes."""
+"""The lengths to which texts are cut if a record does not fit. With the numbers this is less than 1,500 bytes."""
 
 
 class LiveRecord(LiveRequest, array_like=True, gc=False):
@@ -63,9 +64,17 @@ def _make(record: RequestRecord, offset: float, now: float) -> LiveRecord:
         "phase": "done" if ending is not None else "streaming" if record.first_byte is not None else "waiting",
         "input_tokens": None if usage is None else usage.prompt_tokens,
         "output_tokens": None if usage is None else usage.completion_tokens,
+        "received_after": _after(record.started, record.whole),
+        "sent_after": _after(record.started, record.sent),
+        "first_after": _after(record.started, record.first_byte),
+        "complete_after": _after(record.started, record.complete),
         "duration": max((record.finished or now) - record.started, 0.0),
     }
     return LiveRecord(**fields)
+
+
+def _after(started: float, at: float | None) -> float | None:
+    return None if at is None else at - started
 
 
 def _pack(live: LiveRecord) -> bytes:

@@ -11,9 +11,10 @@ from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.layout import OTHER
 
-__all__ = ["USER_AGENT_BYTES", "Outcome", "Recorder", "RequestRecord", "Spans"]
+__all__ = ["MESSAGE_CHARACTERS", "USER_AGENT_BYTES", "Outcome", "Recorder", "RequestRecord", "Spans"]
 
 USER_AGENT_BYTES: Final = 120
+MESSAGE_CHARACTERS: Final = 240
 RECENT_RECORDS: Final = 1000
 """Records kept in memory: several pages of the dashboard, about 1 MB."""
 
@@ -97,6 +98,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     cost: int | None = None
     """Cost in nano-dollars; None if the model has no price. Set when the request is counted."""
     error_code: str | None = None
+    error_message: str | None = None
+    """The error's message for the client, cut at :data:`MESSAGE_CHARACTERS`. Operators see it; it is not logged."""
     upstream_code: str | None = None
     cache: str | None = None
     """Result of the response cache: ``hit``, ``miss``, ``shared`` (with a request in flight) or ``bypass``; None

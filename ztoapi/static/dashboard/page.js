@@ -34,7 +34,7 @@ function draw() {
 function receive(event, value) {
   if (event === "stats") {
     stats = value;
-    requests.offer(value.models);
+    requests.offer(value);
     draw();
   } else if (event === "requests") {
     requests.take(value);

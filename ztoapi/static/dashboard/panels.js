@@ -5,6 +5,7 @@ import { Chart, Cursor } from "./charts.js";
 import { byId, el, setText } from "./dom.js";
 import { NONE, amount, brief, bytes, clock, count, duration, durationParts, percent, span } from "./format.js";
 import { name, say } from "./language.js";
+import { link } from "./links.js";
 import { Bars, badge, Table } from "./table.js";
 
 const WINDOW = 300; // seconds in the charts, as many as the gateway keeps
@@ -57,12 +58,12 @@ export class Panels {
     this.drawCharts(stats);
     this.latency.show(["time_to_first_token", "inter_token", "duration", "overhead"].map((word) => ({ name: word, ...stats[word] })));
     this.statuses.show(Object.entries(stats.status).map(([code, value]) => ({
-      key: code, name: code, value, text: count(value), mood: code >= "500" ? "bad" : code >= "400" ? "warn" : "good",
+      key: code, name: code, value, text: count(value), filters: { status: code }, mood: code >= "500" ? "bad" : code >= "400" ? "warn" : "good",
     })));
     this.ends.show(sorted(stats.stream_ends).map(([word, value]) => ({
-      key: word, name: name("ending", word), value, text: count(value), mood: word === "done" ? "good" : BY_CLIENT.has(word) ? "warn" : "bad",
+      key: word, name: name("ending", word), value, text: count(value), filters: { ending: word }, mood: word === "done" ? "good" : BY_CLIENT.has(word) ? "warn" : "bad",
     })));
-    this.errors.show(sorted(stats.upstream.errors).map(([code, value]) => ({ key: code, name: code, value, text: count(value), mood: "bad" })));
+    this.errors.show(sorted(stats.upstream.errors).map(([code, value]) => ({ key: code, name: code, value, text: count(value), filters: { error: code }, mood: "bad" })));
     this.credentials.show(stats.credentials.map((one) => ({ ...one, now: stats.now })));
     this.workers.show(stats.workers);
     this.models.show(stats.models);
@@ -100,9 +101,13 @@ function put(id, part) {
   return part;
 }
 
+/** A figure, and the requests behind it, if there are any to show. */
+const BEHIND = { errors: { outcome: "failed" }, refused: { outcome: "refused" }, rate: {} };
+
 function figure(id, value, unit, more) {
   const box = byId(`now-${id}`);
-  setText(box.querySelector("b"), value);
+  if (id in BEHIND) link(box.querySelector("b"), value, BEHIND[id]);
+  else setText(box.querySelector("b"), value);
   setText(box.querySelector("i"), unit ?? "");
   setText(box.querySelector("small"), more);
 }
@@ -140,7 +145,8 @@ function reset(cell, one) {
 }
 
 const CREDENTIALS = [
-  { head: "col.credential", class: "cut", text: (one) => `${one.platform} / ${one.credential}` },
+  { head: "col.credential", class: "cut", show: (cell, one) =>
+    link(cell, `${one.platform} / ${one.credential}`, { platform: one.platform, credential: one.credential }) },
   { head: "col.state", class: "c-state", show: (cell, one) => badge(cell, stateText(one), STATE_MOODS[one.state] ?? "") },
   { head: "col.in_flight", class: "number c-more", text: (one) => count(one.in_flight) },
   { head: "col.requests", class: "number", text: (one) => count(one.requests) },
@@ -173,10 +179,10 @@ const WORKERS = [
 ];
 
 const MODELS = [
-  { head: "col.model", class: "cut", text: (one) => one.model },
+  { head: "col.model", class: "cut", show: (cell, one) => link(cell, one.model, { model: one.model }) },
   { head: "col.requests", class: "number", text: (one) => count(one.requests) },
-  { head: "col.failed", class: "number", text: (one) => count(one.failed) },
-  { head: "col.refused", class: "number c-more", text: (one) => count(one.refused) },
+  { head: "col.failed", class: "number", show: (cell, one) => link(cell, count(one.failed), { model: one.model, outcome: "failed" }) },
+  { head: "col.refused", class: "number c-more", show: (cell, one) => link(cell, count(one.refused), { model: one.model, outcome: "refused" }) },
   { head: "col.output", class: "number", text: (one) => count(one.output_tokens) },
 ];
 

@@ -4,12 +4,18 @@ import { ask } from "./access.js";
 import { byId, el, setText } from "./dom.js";
 import { NONE, amount, bytes, clock, count, duration, moment } from "./format.js";
 import { name, say } from "./language.js";
+import { save } from "./export.js";
+import { onLink, readAddress, writeAddress } from "./links.js";
 import { badge, Table } from "./table.js";
+import { Waterfall } from "./waterfall.js";
 
 const PAGE_SIZE = 20; // as in the event stream
 const AGAIN_MS = 2000; // interval for fetching pages that the event stream does not contain
 const TYPING_MS = 250;
-const MODELS = 100; // more would be too many to choose from
+const CHOICES = 100; // more would be too many to choose from
+const EXPORTED = 500; // requests in one page of an export, the most that the gateway returns
+const OUTCOMES = ["answered", "failed", "refused", "cancelled"];
+const OFFERED = ["model", "key", "platform", "credential", "error"]; // filters whose choices come from the data
 
 const ENDINGS = ["done", "client_error", "rejected", "rate_limited", "upstream_error", "upstream_timeout", "truncated",
   "client_disconnect", "slow_client", "shutdown", "internal_error", "worker_died"];
@@ -67,6 +73,7 @@ const DETAILS = {
   status: (one) => (one.status ? String(one.status) : NONE),
   ending: (one) => outcome(one)[0],
   error_code: (one) => orNone(one.error_code),
+  upstream_code: (one) => orNone(one.upstream_code),
   model: (one) => orNone(one.model),
   platform: (one) => orNone(one.platform),
   credential: (one) => orNone(one.credential),
@@ -92,7 +99,8 @@ export class Requests {
     this.page = 1;
     this.found = { requests: [], total: 0 };
     this.opened = null;
-    this.models = new Set();
+    this.choices = new Map(OFFERED.map((field) => [field, new Set()]));
+    this.waterfall = new Waterfall(byId("waterfall"));
     this.asking = null;
     this.paused = false;
     this.table = new Table({
@@ -116,6 +124,12 @@ export class Requests {
     // A click outside the box targets the element around it.
     byId("detail").addEventListener("click", (event) => event.target === byId("detail") && byId("detail").close());
     this.addOptions(byId("filter-ending"), ENDINGS, (word) => name("ending", word));
+    this.addOptions(byId("filter-outcome"), OUTCOMES, (word) => name("outcome", word));
+    for (const form of ["csv", "json"]) byId(`export-${form}`).addEventListener("click", () => this.export(form));
+    onLink((filters) => this.choose(filters));
+    const { page = "1", ...filters } = readAddress();
+    this.page = Math.max(Number.parseInt(page, 10) || 1, 1);
+    this.fill(filters);
     setInterval(() => this.isLive() || this.paused || document.hidden || this.fetch(), AGAIN_MS);
   }
 
@@ -146,6 +160,7 @@ export class Requests {
     const held = !turned && this.isHeld();
     byId("held").classList.toggle("unheld", !held);
     this.follow(found);
+    this.offerFrom(found.requests);
     if (held) return;
     this.found = found;
     this.draw();
@@ -164,6 +179,7 @@ export class Requests {
     byId("older").disabled = first + requests.length >= total;
     byId("clear").disabled = this.filters().length === 0;
     this.nameOptions(byId("filter-ending"), (word) => name("ending", word));
+    this.nameOptions(byId("filter-outcome"), (word) => name("outcome", word));
     if (this.opened) this.detail(this.opened); // the language may have changed
   }
 
@@ -185,6 +201,7 @@ export class Requests {
   async turn(page) {
     clearTimeout(this.typing);
     this.page = Math.max(page, 1);
+    writeAddress(this.filters(), this.page);
     if (this.isLive() && this.newest && !this.paused) this.receive(this.newest, { turned: true });
     else await this.fetch({ turned: true });
     if (this.filters().length) this.announce(say("said.found", { count: count(this.found.total) }));
@@ -209,12 +226,58 @@ export class Requests {
 
   // -- the filters -----------------------------------------------------------------------------------------------
 
-  /** Fills in the models of the statistics, without "other". */
-  offer(models) {
-    const fresh = models.map((one) => one.model).filter((model) => model !== "other" && !this.models.has(model));
-    const room = fresh.slice(0, MODELS - this.models.size);
-    room.forEach((model) => this.models.add(model));
-    this.addOptions(byId("filter-model"), room, (model) => model);
+  /** Fills in the models and credentials of the statistics, without "other". */
+  offer({ models, credentials, upstream }) {
+    this.addChoices("model", models.map((one) => one.model).filter((model) => model !== "other"));
+    this.addChoices("platform", credentials.map((one) => one.platform));
+    this.addChoices("credential", credentials.map((one) => one.credential));
+    this.addChoices("error", Object.keys(upstream.errors));
+  }
+
+  /** Fills in the keys, of which there are no statistics. */
+  offerFrom(records) {
+    this.addChoices("key", records.map((one) => one.key).filter((key) => key));
+  }
+
+  addChoices(field, values) {
+    const known = this.choices.get(field);
+    const room = [...new Set(values)].filter((value) => !known.has(value)).slice(0, Math.max(CHOICES - known.size, 0));
+    room.forEach((value) => known.add(value));
+    this.addOptions(byId(`filter-${field}`), room, (value) => value);
+  }
+
+  /** Sets the filters to exactly these; the value of one may be new. */
+  fill(filters) {
+    for (const control of this.form.elements) if (control.name) control.value = "";
+    for (const [field, value] of Object.entries(filters)) {
+      const control = this.form.elements[field];
+      if (!control) continue;
+      if (control.options && ![...control.options].some((option) => option.value === value)) {
+        this.choices.get(field)?.add(value);
+        this.addOptions(control, [value], (text) => text);
+      }
+      control.value = value;
+    }
+  }
+
+  /** Shows the requests behind a counter. */
+  choose(filters) {
+    this.fill(filters);
+    this.turn(1);
+    byId("requests-title").scrollIntoView({ block: "start" });
+    this.form.elements.q.focus({ preventScroll: true });
+  }
+
+  async export(form) {
+    const found = [];
+    for (let page = 1, total = 1; found.length < total; page += 1) {
+      const part = await this.look([...this.filters(), ["page", page], ["page_size", EXPORTED]]).catch(() => null);
+      if (!part?.requests.length) break;
+      found.push(...part.requests);
+      total = part.total;
+    }
+    save(found, form);
+    this.announce(say("export.done", { count: count(found.length) }));
   }
 
   addOptions(select, values, nameOf) {
@@ -235,5 +298,8 @@ export class Requests {
   detail(record) {
     this.opened = record;
     for (const [key, value] of this.details) setText(value, DETAILS[key](record));
+    setText(byId("detail-message"), record.error_message ?? "");
+    byId("detail-message").hidden = !record.error_message;
+    this.waterfall.show(record);
   }
 }

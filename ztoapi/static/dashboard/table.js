@@ -2,6 +2,7 @@
 
 import { el, setText } from "./dom.js";
 import { say } from "./language.js";
+import { link } from "./links.js";
 
 const ROWS = 8; // that fit without scrolling
 
@@ -79,13 +80,13 @@ export class Bars {
     this.element = el("div", { class: "table", role: "group", "data-label": label, "aria-label": say(label) }, this.list, this.empty);
   }
 
-  /** `items` have a `key`, a `name`, a `value`, its `text`, and optionally a `mood`: good, warn, bad. */
+  /** `items` have a `key`, a `name`, a `value`, its `text`, the `filters` of its requests, and optionally a `mood`. */
   show(items) {
     const max = Math.max(1, ...items.map((item) => item.value));
     reconcile(this.list, this.nodes, items, (item) => item.key,
       () => el("li", {}, el("span"), el("b"), el("i", { "aria-hidden": "true" })),
       (node, item) => {
-        setText(node.children[0], item.name);
+        link(node.children[0], item.name, item.filters);
         setText(node.children[1], item.text);
         node.children[2].className = item.mood ?? "";
         node.children[2].style.transform = `scaleX(${(item.value / max).toFixed(4)})`;
