@@ -26,6 +26,7 @@ _TICK_SECONDS = 0.001
 """Step of telemetry's clock at each reading, so that durations are always the same."""
 _PROMPT_CHARACTERS = 300_000
 """A long conversation or the code of a repository, which agents send with every turn."""
+_EVENTS = 64
 _KILOBYTE_CHARACTERS = 800
 """With the JSON around it, about 1 KB."""
 _MANY_IN_FLIGHT = 8
@@ -141,6 +142,19 @@ def _whole_stream(dialect: DialectName) -> tuple[Step, Totals]:
     return _sure(step, gateway, b"[DONE]"), totals
 
 
+def _stream_in_one_read(dialect: DialectName) -> tuple[Step, Totals]:
+    """The gateway is slower than an upstream that sends a whole response at once."""
+    gateway, totals = _gateway(dialect)
+    question = request(stream=True)
+    response = stream_head() + chunked(zai_event(" word")) * _EVENTS + chunked(zai_end()) + b"0\r\n\r\n"
+
+    def step() -> None:
+        gateway.receive_request(question)
+        gateway.receive_response(response)
+
+    return _sure(step, gateway, b"[DONE]"), totals
+
+
 def _new_head() -> Step:
     """Alternates between two heads, because a connection caches its last head."""
     wire = ServerWire(Limits())
@@ -172,11 +186,13 @@ SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
     "zai-chunk": lambda: _one_read("zai", 1),
     "zai-burst-of-8": lambda: _one_read("zai", 8),
     "zai-start-and-end": lambda: _whole_stream("zai"),
+    "zai-stream-of-64-in-one-read": lambda: _stream_in_one_read("zai"),
     "messages-chunk": lambda: _one_read("zai", 1, _MESSAGES, b'"text":" word"'),
     "responses-chunk": lambda: _one_read("zai", 1, _RESPONSES, b'"delta":" word"'),
     "openai-chunk": lambda: _one_read("openai", 1),
     "openai-burst-of-8": lambda: _one_read("openai", 8),
     "openai-start-and-end": lambda: _whole_stream("openai"),
+    "openai-stream-of-64-in-one-read": lambda: _stream_in_one_read("openai"),
     "new-head": _new_head,
     "auth-refusal": _refusal,
 }

@@ -15,15 +15,15 @@ from tests.gate.conftest import Project
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = 6
 CHUNK = """
-_write = ResponseStream.write_framed
+_take = ResponseStream.take_chunk
 
 
-def _costly_write(self, data):
+def _costly_take(self, read):
     {}
-    _write(self, data)
+    return _take(self, read)
 
 
-ResponseStream.write_framed = _costly_write
+ResponseStream.take_chunk = _costly_take
 """
 
 

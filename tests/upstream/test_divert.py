@@ -1,6 +1,7 @@
 """Reads with their framing are offered only where a chunk begins, and only while an answer is under way."""
 
 import asyncio
+from unittest.mock import patch
 
 from bench.inmemory import CountingTransport, chunked, stream_head
 from ztoapi.errors import UpstreamError
@@ -51,9 +52,9 @@ def test_reads_are_offered_where_a_chunk_begins_until_the_answer_is_over() -> No
     answer(stream_head() + chunked(b"first"))
     offered: list[bytes] = []
 
-    def take(read: bytes) -> bool:
+    def take(read: bytes) -> bytes:
         offered.append(read)
-        return read == chunked(b"taken")
+        return read.removeprefix(chunked(b"taken"))
 
     connection.offer_raw_reads(take)
     cut = chunked(b"cut " + chunked(b"taken"))
@@ -63,6 +64,16 @@ def test_reads_are_offered_where_a_chunk_begins_until_the_answer_is_over() -> No
     assert said.ends == 1
 
     connection.send("POST", b"", b"", said, Timeouts(1.0, 1.0, 1.0))
+    offered.clear()
+    said.payload = b""
+    with patch.object(said, "on_head", lambda _: connection.offer_raw_reads(take)):
+        answer(stream_head() + chunked(b"taken") + chunked(b"left"), chunked(b"taken") + b"0\r\n\r\n")
+    assert offered == [chunked(b"taken") + chunked(b"left"), chunked(b"taken") + b"0\r\n\r\n"]
+    assert said.payload == b"left"
+    assert said.ends == 2
+    offered.clear()
+
+    connection.send("POST", b"", b"", said, Timeouts(1.0, 1.0, 1.0))
     answer(stream_head(), chunked(b"taken"))
-    assert said.payload.endswith(b"taken") and len(offered) == 5
+    assert said.payload.endswith(b"taken") and not offered
     loop.close()

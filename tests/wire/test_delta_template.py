@@ -51,11 +51,36 @@ def payload_of(raw: bytes) -> bytes | None:
 @given(read=st.lists(chunks, max_size=5).map(b"".join), template=st.sampled_from(TEMPLATES), cut=st.integers(0, 12))
 def test_what_comes_out_is_what_the_payload_becomes(read: bytes, template: DeltaTemplate, cut: int) -> None:
     read = read[: len(read) - cut] if cut < 4 else read
-    out = template.apply_to_chunks(read)
-    if out is not None:
-        payload = payload_of(read)
+    out, rest = template.take_chunks(read)
+    taken = read.removesuffix(rest)
+    assert taken + rest == read and bool(out) == bool(taken)
+    if out:
+        payload = payload_of(taken)
         assert payload is not None
         assert payload_of(out) == template.apply(payload)
+    one = template.take_chunk(read)
+    if one is not None:
+        assert (out, rest) == (one, b"")
+
+
+@given(
+    plain=st.lists(deltas.filter(lambda delta: not delta.startswith((b"\n", b"\r")) and len(delta) < 999), max_size=5),
+    others=st.lists(chunks, max_size=3),
+    template=st.sampled_from(TEMPLATES[::2]),
+)
+def test_all_plain_chunks_at_the_beginning_are_taken(
+    plain: list[bytes], others: list[bytes], template: DeltaTemplate
+) -> None:
+    following = b"".join(others)
+    read = b"".join(chunked(HEAD + delta + TAIL) for delta in plain)
+    out, rest = template.take_chunks(read + following)
+    again, last = template.take_chunks(following)
+    if again or (plain and TAIL + b"\r\n" in following):
+        # They are taken together, or not all are found plain.
+        return
+    assert rest == following
+    assert payload_of(out) == (template.apply(b"".join(HEAD + delta + TAIL for delta in plain)) if plain else b"")
+    assert last == following
 
 
 NAMED_HEAD = b"event: x.delta\ndata: {"
@@ -78,8 +103,10 @@ def test_events_with_names(named: list[bytes], cut: int) -> None:
         assert all(name == "x.delta" and data[:1] == b"{" for name, data in split_events(block))
     read = b"".join(map(chunked, named))
     read = read[: len(read) - cut] if cut < 4 else read
-    if NAMED.apply_to_chunks(read) is not None:
-        payload = payload_of(read)
+    out, rest = NAMED.take_chunks(read)
+    assert out + rest == read
+    if out:
+        payload = payload_of(out)
         assert payload is not None
         assert NAMED.apply(payload) == payload
 
@@ -89,15 +116,15 @@ def test_events_with_names_are_taken(count: int) -> None:
     events = [NAMED_HEAD + b'"a":%d}\n\n' % 10**number for number in range(count)]
     assert NAMED.apply(b"".join(events)) is not None
     read = b"".join(map(chunked, events))
-    assert NAMED.apply_to_chunks(read) is read
+    assert NAMED.take_chunks(read) == (read, b"")
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_plain_events_in_chunks_of_their_own_are_taken(template: DeltaTemplate, count: int) -> None:
     read = b"".join(chunked(HEAD + b'{"content":"%d"},' % 10**number + TAIL) for number in range(count))
-    out = template.apply_to_chunks(read)
-    assert out is not None
+    out, rest = template.take_chunks(read)
+    assert out and not rest
     assert (out is read) == (template is not TEMPLATES[2])
 
 

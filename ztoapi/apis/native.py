@@ -171,6 +171,12 @@ class NativeReader:
         """Whether the event ``name`` is a piece of content."""
         raise NotImplementedError
 
+    def expect(self, start: bytes) -> DeltaTemplate | None:
+        return self.template
+
+    def begin(self) -> None:
+        self._started = True
+
     def feed(self, block: bytes) -> bytes:
         out: list[bytes] = []
         for part in parts(block):

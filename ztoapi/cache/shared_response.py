@@ -19,6 +19,7 @@ from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Request
 from ztoapi.telemetry.record import RequestRecord
+from ztoapi.wire.chunked import ChunkDecoder
 
 __all__ = ["Callbacks", "MarkedDownstream", "SharedResponse", "Subscriber", "mark"]
 
@@ -140,7 +141,6 @@ class SharedResponse:
         "trace",
     )
 
-    framed = None
     """The recording has no chunk framing: it is sent to clients of HTTP/1.0 and 1.1."""
 
     def __init__(
@@ -284,6 +284,12 @@ class SharedResponse:
                 subscriber.downstream.stream.write(payload)
         if not self.recording:
             self.update_flow()
+
+    def write_chunks(self, chunks: bytes) -> None:
+        self.write(ChunkDecoder().decode(chunks))
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
     def end(self, payload: bytes = b"") -> None:
         self.started = True

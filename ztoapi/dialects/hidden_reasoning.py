@@ -34,6 +34,12 @@ class HiddenReasoningReader:
         self.template: DeltaTemplate | None = None
         """Always None: a template would pass reasoning on."""
 
+    def expect(self, start: bytes) -> DeltaTemplate | None:
+        return self.template
+
+    def begin(self) -> None:
+        pass
+
     def feed(self, block: bytes) -> bytes:
         if _KEY in block:
             block = b"".join(_without_reasoning(part) for part in parts(block))

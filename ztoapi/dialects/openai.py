@@ -186,6 +186,12 @@ class OpenAIReader:
         self.done = False
         self.error: UpstreamError | None = None
 
+    def expect(self, start: bytes) -> DeltaTemplate | None:
+        return None if self._held else self.template or self._guess_template(start)
+
+    def begin(self) -> None:
+        self._started = True
+
     def feed(self, block: bytes) -> bytes:
         if self._started:
             return self._feed(block)

@@ -57,6 +57,15 @@ class Reader(Protocol):
     template: DeltaTemplate | None
     """The template of the stream's plain events, once known. A block that ``template.apply`` accepts skips ``feed``."""
 
+    def expect(self, start: bytes) -> DeltaTemplate | None:
+        """Returns the template, or the one that the stream has if it is like the upstream's last one. ``start`` begins
+        with the next event."""
+        ...
+
+    def begin(self) -> None:
+        """An event of the template has been sent without ``feed``."""
+        ...
+
     def feed(self, block: bytes) -> bytes:
         """Translates ``block``: one or more whole events, each with its blank line."""
         ...

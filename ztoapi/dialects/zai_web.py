@@ -228,6 +228,12 @@ class WebReader:
         """The number of events that caused the message to be reread from its start."""
         return self._snapshot.reparses
 
+    def expect(self, start: bytes) -> DeltaTemplate | None:
+        return self.template
+
+    def begin(self) -> None:
+        pass
+
     def feed(self, block: bytes) -> bytes:
         out: list[bytes] = []
         for name, payload in events(block):

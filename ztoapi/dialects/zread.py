@@ -52,6 +52,12 @@ class ZreadReader:
         self.error: UpstreamError | None = None
         self.template: DeltaTemplate | None = None
 
+    def expect(self, start: bytes) -> DeltaTemplate | None:
+        return self.template
+
+    def begin(self) -> None:
+        pass
+
     def feed(self, block: bytes) -> bytes:
         out: list[bytes] = []
         for name, payload in events(block):

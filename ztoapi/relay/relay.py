@@ -6,7 +6,6 @@ decided here; ``retries.py`` decides about further attempts.
 """
 
 import enum
-from collections.abc import Callable
 from typing import Final
 
 from ztoapi.dialects.reader import Reader, Usage
@@ -19,6 +18,7 @@ from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
 from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.downstream import Downstream
+from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.bounds import ERROR_BYTES
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
@@ -58,7 +58,6 @@ class Relay(Attempts[Downstream], Sink):
         "_client",
         "_collector",
         "_committed",
-        "_framed",
         "_head",
         "_kept_alive",
         "_mode",
@@ -73,7 +72,6 @@ class Relay(Attempts[Downstream], Sink):
 
     takes_whole = True
 
-    _framed: Callable[[bytes], None]
     _reader: Reader
     _head: ResponseHead
     _parts: list[bytes]
@@ -187,6 +185,8 @@ class Relay(Attempts[Downstream], Sink):
             self._failed(unexpected_coding(presentable(head.coding)[:_CODING_CHARACTERS]))
         else:
             self._mode = _BODY
+            if head.chunked and self._stream and self._translation.streams and self._call is not None:
+                self._call.offer_raw_reads(self._take_chunks)
 
     def on_data(self, payload: bytes) -> None:
         blocks = self._blocks
@@ -198,25 +198,22 @@ class Relay(Attempts[Downstream], Sink):
             return
         template = self._reader.template
         if template is not None and blocks.ring is None and self._collector is None:
-            # Nearly every read of a stream: whole events with a delta and nothing else.
+            # Whole events with a delta and nothing else, of an upstream whose framing the relay does not see.
             out = template.apply(payload)
             if out is not None:
                 if not self._committed:
                     self._start_stream()
-                stream = self._downstream.stream
-                stream.write(out)
-                framed = stream.framed
-                if framed is not None and self._call is not None:
-                    self._framed = framed
-                    self._call.offer_raw_reads(self._pass_on)
+                self._downstream.stream.write(out)
                 return
         try:
-            block = blocks.feed(payload)
+            block = blocks.feed(payload) if payload else b""
         except RingOverflow:
             self._hang_up()
             self._failed(too_large("event", Failure.LARGE_EVENT, f"{self._options.max_event_bytes} bytes"))
             return
         if not block:
+            if self._committed:
+                self._downstream.stream.flush()
             return
         reader = self._reader
         out = reader.feed(block)
@@ -231,6 +228,8 @@ class Relay(Attempts[Downstream], Sink):
             if not self._committed:
                 self._start_stream()
             self._downstream.stream.write(out)
+        elif self._committed:
+            self._downstream.stream.flush()
 
     def _begin(self, payload: bytes) -> None:
         """Chooses the way to read a successful response, by its first bytes."""
@@ -269,16 +268,51 @@ class Relay(Attempts[Downstream], Sink):
         if start:
             self.on_data(start)
 
-    def _pass_on(self, read: bytes) -> bool:
-        """Forwards a read with its chunk framing, if all of its events are plain deltas: the fastest path."""
+    def _take_chunks(self, read: bytes) -> bytes:
+        """Forwards the plain deltas that a read begins with in their chunks, and returns the rest: the fastest path."""
         blocks = self._blocks
-        template = self._reader.template
-        if blocks is None or blocks.ring is not None or template is None:
-            return False
-        out = template.apply_to_chunks(read)
-        if out is not None:
-            self._framed(out)
-        return out is not None
+        if blocks is None:
+            at = read.find(b"\n") + 1
+            if self._mode is not _BODY or self._parts or read[at : at + 5] != b"data:":
+                return read
+            self._read_events(b"")
+            blocks = self._blocks
+            template = self._reader.expect(read[at:])
+        else:
+            template = self._reader.template
+        if template is None or blocks is None or blocks.ring is not None:
+            return read
+        out, rest = template.take_chunks(read)
+        downstream = self._downstream
+        exchange = downstream if isinstance(downstream, Exchange) and downstream.chunked else None
+        if not out or (rest and exchange is None):
+            return read
+        blocks.begun = True
+        self._reader.begin()
+        if not self._committed:
+            self._start_stream()
+        if exchange is None:
+            downstream.stream.write_chunks(out)
+            if self._call is not None:
+                self._call.offer_raw_reads(self._take_chunk)
+        elif rest:
+            exchange.stream.hold(out)
+        else:
+            stream = exchange.stream
+            stream.write_framed(out)
+            if stream.template is not template and self._call is not None:
+                self._call.offer_raw_reads(stream.expect(template, self._take_chunks))
+        return rest
+
+    def _take_chunk(self, read: bytes) -> bytes:
+        """Same as ``_take_chunks``, for the stream of another API than chat: nearly every read is one chunk."""
+        blocks, template = self._blocks, self._reader.template
+        if blocks is not None and blocks.ring is None and template is not None:
+            out = template.take_chunk(read)
+            if out is not None:
+                self._downstream.stream.write_chunks(out)
+                return b""
+        return self._take_chunks(read)
 
     def on_end(self) -> None:
         mode = self._mode

@@ -53,7 +53,7 @@ class TranslatedResponse(ExchangeResponse):
         elif out:
             self._exchange.stream.write(out)
 
-    def framed(self, chunks: bytes) -> None:
+    def write_chunks(self, chunks: bytes) -> None:
         """Translates whole HTTP chunks of whole chat events."""
         size = len(chunks)
         line = CHUNK_LINES[size] if size < len(CHUNK_LINES) else b""
@@ -62,6 +62,9 @@ class TranslatedResponse(ExchangeResponse):
             self.write(chunks[len(line) : -2])
         else:
             self.write(ChunkDecoder().decode(chunks))
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
     def end(self, payload: bytes = b"") -> None:
         """Ends the stream, with an error unless the response is complete."""

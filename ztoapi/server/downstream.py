@@ -14,11 +14,13 @@ __all__ = ["Downstream", "DownstreamStream"]
 class DownstreamStream(Protocol):
     """A :class:`~ztoapi.server.stream.ResponseStream`, or the stream of a response that several clients share."""
 
-    @property
-    def framed(self) -> Callable[[bytes], None] | None:
-        """Writes whole HTTP chunks; None if the stream cannot take them."""
+    def write_chunks(self, chunks: bytes) -> None:
+        """Writes whole HTTP chunks of whole events."""
 
     def write(self, payload: bytes) -> None: ...
+
+    def flush(self) -> None:
+        """Sends what waits to be sent with the next piece."""
 
     def end(self, payload: bytes = b"") -> None: ...
 

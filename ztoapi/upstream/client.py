@@ -59,7 +59,7 @@ class UpstreamCall(Protocol):
     def write(self, part: bytes | bytearray, *, last: bool) -> None:
         """Sends a part of the body of a request with an upload, once that is writable."""
 
-    def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
+    def offer_raw_reads(self, take: Callable[[bytes], bytes]) -> None:
         """See :meth:`UpstreamConnection.offer_raw_reads`. A transport without access to the framing offers nothing."""
 
     def finish(self) -> None:
@@ -198,7 +198,7 @@ class NativeCall(msgspec.Struct, eq=False):
             part = (chunk(part) if part else b"") + (LAST_CHUNK if last else b"")
         connection.write_body(part, last=last)
 
-    def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
+    def offer_raw_reads(self, take: Callable[[bytes], bytes]) -> None:
         connection = self._own_connection()
         if connection is not None:
             connection.offer_raw_reads(take)

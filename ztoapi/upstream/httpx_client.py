@@ -127,7 +127,7 @@ class HttpxCall:
         if self._upload is not None and self._sink is not None:
             self._upload.write(part, last=last)
 
-    def offer_raw_reads(self, take: Callable[[bytes], bool]) -> None:
+    def offer_raw_reads(self, take: Callable[[bytes], bytes]) -> None:
         """httpx removes the framing."""
 
     def _hand_over(self, sink: Sink, seconds: float) -> None:

@@ -29,6 +29,7 @@ CHUNK_SIZES: Final = [b"%x" % size for size in range(1024)]
 """The usual notation of sizes: a look-up costs a third of formatting. Most events are smaller than this."""
 _SIZE_LINES: Final = [b"%x\r\n" % (size + 1) for size in range(1023)]
 """Size lines by the length of a line; the chunk contains this line and a blank one."""
+_END: Final = b"\r\n0\r\n\r\n"
 _LAST_LINES: Final = [b"0\r\n", b"\r\n"]
 _LONGEST_CHUNK: Final = 1100
 """Bytes, framing included, up to which a chunk's size line is looked up: events are smaller."""
@@ -77,6 +78,12 @@ class ChunkDecoder:
             count = len(payload) - 2
             if 0 < count < len(CHUNK_SIZES) and size == CHUNK_SIZES[count] and payload[-2:] == b"\r\n":
                 return payload[:-2]
+            count -= 5
+            if 0 < count < len(CHUNK_SIZES) and size == CHUNK_SIZES[count] and payload[-7:] == _END:
+                # One whole chunk, and the end of the body.
+                self._left = _DONE
+                self.done = True
+                return payload[:-7]
             events = self._decode_events(data)
             if events is not None:
                 return events

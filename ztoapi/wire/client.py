@@ -176,6 +176,7 @@ class ClientWire:
             self._complete(self.rest)
         elif head.chunked:
             self._chunks = ChunkDecoder()
+            self.between_chunks = True
         elif head.content_length is None:
             self.keep_alive = False
         elif head.content_length:

@@ -19,11 +19,12 @@ _LF: Final = 10
 class EventBlocks:
     """One stream: payload in, blocks of whole events out. A partial event waits in a ring of ``rings``."""
 
-    __slots__ = ("_begun", "_rings", "ring")
+    __slots__ = ("_rings", "begun", "ring")
 
     def __init__(self, rings: Rings) -> None:
         self._rings = rings
-        self._begun = False
+        self.begun = False
+        """Whether a block has been returned, or sent past this object."""
         self.ring: Ring | None = None
         """The ring with a partial event; None without one."""
 
@@ -35,17 +36,17 @@ class EventBlocks:
         ring = self.ring
         if ring is None:
             if payload.endswith(b"\n\n"):
-                return payload if self._begun else self._begin(payload)
+                return payload if self.begun else self._begin(payload)
             ring = self.ring = self._rings.borrow()
         ring.append(payload)
         block = _take_events(ring)
         if not ring.tail:
             self.close()
-        return block if self._begun or not block else self._begin(block)
+        return block if self.begun or not block else self._begin(block)
 
     def _begin(self, block: bytes) -> bytes:
         """Returns the first block, without a byte order mark."""
-        self._begun = True
+        self.begun = True
         return block.removeprefix(BYTE_ORDER_MARK)
 
     def close(self) -> None:
