@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from unittest.mock import patch
 
 from bench.inmemory import Gateway, api_request, chunked, request, stream_head, whole_response, zai_end, zai_event
-from ztoapi.config.model import LimitsConfig, TrafficLimits
+from ztoapi.config.model import KeyBudgets, LimitsConfig, TrafficLimits
 from ztoapi.dialects.registry import DialectName
 from ztoapi.wire.limits import Limits
 from ztoapi.wire.server import ServerWire
@@ -34,6 +34,7 @@ _MANY_IN_FLIGHT = 8
 _WIDE = TrafficLimits(
     requests_per_second=10**6, requests_per_minute=10**8, tokens_per_minute=10**9, max_concurrency=1000
 )
+_BUDGET = KeyBudgets(tokens_per_month=10**12)
 
 _CHAT = request(stream=True)
 _MESSAGES = api_request(
@@ -180,6 +181,7 @@ SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
     "unary-1kb-all-limits": lambda: _unary(
         _KILOBYTE_CHARACTERS, limits=LimitsConfig(everybody=_WIDE, key=_WIDE, model=_WIDE, address=_WIDE)
     ),
+    "unary-1kb-budget": lambda: _unary(_KILOBYTE_CHARACTERS, limits=LimitsConfig(budget=_BUDGET)),
     "openai-unary-1kb": lambda: _unary(_KILOBYTE_CHARACTERS, "openai"),
     "openai-unary-1kb-under-load": _unary_under_load,
     "openai-unary-1kb-new-connection": _unary_over_new_connection,

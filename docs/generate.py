@@ -191,7 +191,7 @@ def schema() -> str:
     return json.dumps(make_schema(), indent=2) + "\n"
 
 
-TABLES = ("server", "upstream", "limits", "limits.key", "cache", "responses", "claude")
+TABLES = ("server", "upstream", "limits", "limits.key", "limits.budget", "cache", "responses", "claude")
 """The tables in the order of ``configuration.md``; the other tables under ``limits`` are like ``limits.key``."""
 
 EXAMPLE_HEAD = """#:schema ./docs/ztoapi.schema.json
@@ -219,6 +219,7 @@ EXAMPLE_SCOPES = {
     "limits.key": "Each client key; a key of the key file may have its own limits.",
     "limits.model": "Each model.",
     "limits.address": "Each client address; IPv6 addresses by their first 64 bits.",
+    "limits.budget": "Each client key, by day and month (UTC); a key of the key file may have its own budgets.",
 }
 EXAMPLE_TABLES = """
 # Models that replace an unavailable model, in this order.

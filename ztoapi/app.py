@@ -19,7 +19,7 @@ from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.host import open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import listen_addresses
-from ztoapi.config.model import Config, Platform, ServerConfig, UpstreamConfig
+from ztoapi.config.model import Config, KeyBudgets, Platform, ServerConfig, UpstreamConfig
 from ztoapi.config.prices import Price, price_of
 from ztoapi.errors import ApiError
 from ztoapi.handlers.chat import ChatHandler
@@ -37,6 +37,7 @@ from ztoapi.handlers.responses import ResponsesHandler, responses_errors
 from ztoapi.handlers.static import STATIC, FileHandler, Page
 from ztoapi.handlers.stored_responses import StoredResponsesHandler
 from ztoapi.handlers.usage import UsageHandler
+from ztoapi.limits.budgets import BudgetLedger, BudgetMemory
 from ztoapi.limits.model import Scope
 from ztoapi.limits.scopes import Scopes
 from ztoapi.limits.shared_limits import LimitsMemory, LocalLimiter, SharedLimits
@@ -47,6 +48,7 @@ from ztoapi.middleware.coding import check_coding
 from ztoapi.middleware.cors import Cors
 from ztoapi.middleware.memory import MemoryGuard
 from ztoapi.profiling.handler import ProfilingHandler
+from ztoapi.relay.budgets import Budgets
 from ztoapi.relay.caps import PlatformCaps, cap_scopes
 from ztoapi.relay.chat import ChatRelays
 from ztoapi.relay.completions import Completions
@@ -80,10 +82,11 @@ from ztoapi.upstream.transport import ClientTransport
 from ztoapi.wire.address import read_network
 
 if TYPE_CHECKING:
+    from ztoapi.limits.redis_budgets import RedisBudgets
     from ztoapi.limits.redis_limiter import RedisLimiter
     from ztoapi.telemetry.tracing import SpanTracer
 
-__all__ = ["Application", "limits_words", "make_shared_limits"]
+__all__ = ["Application", "has_keys_with_budgets", "limits_words", "make_shared_limits"]
 
 _log = logging.getLogger(__name__)
 _API: Final = Group.API
@@ -113,6 +116,7 @@ class Application:
         messages: MessageLog | None = None,
         server_tls: ssl.SSLContext | None = None,
         resets: CredentialResets | None = None,
+        budgets: BudgetMemory | None = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
@@ -125,13 +129,7 @@ class Application:
         readers = [reader.add for reader in (access_log, tracer) if reader is not None]
         self.recorder = BoardRecorder(self._slot, [route.public for route in config.routes], readers, self._price_of)
         self.context = self._make_context(loop, config, server_tls)
-        upstream = config.upstream
-        tls = partial(client_tls, upstream)
-        self.client: Client = (
-            NativeClient(loop, upstream, self.context.deadlines, tls=tls, cork=self.context.cork)
-            if upstream.transport == "native"
-            else HttpxClient(loop, upstream, tls=tls())
-        )
+        self.client = self._make_client(loop, config.upstream)
         self._control = control = _control_client(self.client, config.upstream)
         clock = self.context.wall_clock
         limiter = limiter or _local_limiter(config)
@@ -140,6 +138,8 @@ class Application:
         auth = self._auth = Auth(keys, clock, self.wrong_keys)
         self.admission = self.context.cork.load = _admission(config.server, loop, auth.is_urgent)
         self._redis: RedisLimiter | None = None
+        self._shared_budgets: RedisBudgets | None = None
+        self._budgets = budgets
         cache = self.response_cache = make_response_cache(config, loop)
         self._response_store = make_response_store(config, loop)
         catalogue = self._catalogue = Catalogue(config.models)
@@ -158,6 +158,12 @@ class Application:
         self._add_models(ModelsHandler(config, upstreams, control, clock, auth.key_of, catalogue, relays.find))
         self._add_pages(config)
         self.sampler = self._watch(config, resets or CredentialResets())
+
+    def _make_client(self, loop: asyncio.AbstractEventLoop, upstream: UpstreamConfig) -> Client:
+        tls = partial(client_tls, upstream)
+        if upstream.transport == "native":
+            return NativeClient(loop, upstream, self.context.deadlines, tls=tls, cork=self.context.cork)
+        return HttpxClient(loop, upstream, tls=tls())
 
     def _make_admin_gate(self, config: Config) -> AdminGate:
         addresses = listen_addresses(config.server)
@@ -286,11 +292,20 @@ class Application:
 
     def _make_rate_limits(self, config: Config, limiter: LocalLimiter | None, relays: ChatRelays) -> RateLimits | None:
         scopes = Scopes(config.limits)
-        if limiter is None or (not scopes.all() and config.key_file is None):
+        if limiter is None or not (scopes.all() or has_keys_with_budgets(config)):
             return None
         if config.limits.redis_url is not None:
             self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, limiter, config)
-        return RateLimits(config, scopes, self._redis or limiter, lambda model: relays.find(model)[0])
+        budgets = self._make_budgets(config) if has_keys_with_budgets(config) else None
+        return RateLimits(config, scopes, self._redis or limiter, lambda model: relays.find(model)[0], budgets)
+
+    def _make_budgets(self, config: Config) -> Budgets:
+        clock = self.context.wall_clock
+        ledger = BudgetLedger(self._budgets or BudgetMemory(), self._slot.number, clock)
+        self.context.deadlines.add(ledger)
+        if config.limits.redis_url is not None:
+            self._shared_budgets = _redis_budgets(config.limits.redis_url.reveal(), ledger, clock, config)
+        return Budgets(ledger, config.limits.budget, self._price_of, clock, self._shared_budgets)
 
     async def start(self) -> None:
         """Starts the parts that use the network or a thread. Called before the first request."""
@@ -300,6 +315,8 @@ class Application:
             self._access_log.start()
         if self._redis is not None:
             await self._redis.start()
+        if self._shared_budgets is not None:
+            await self._shared_budgets.start()
         if self.response_cache is not None:
             await self.response_cache.start()
         if self._response_store is not None:
@@ -318,6 +335,8 @@ class Application:
     def _last_steps(self) -> Iterator[Callable[[], Awaitable[object]]]:
         if self._redis is not None:
             yield self._redis.close
+        if self._shared_budgets is not None:
+            yield self._shared_budgets.close
         if self.response_cache is not None:
             yield self.response_cache.close
         if self._response_store is not None:
@@ -432,6 +451,11 @@ class Application:
         return checks
 
 
+def has_keys_with_budgets(config: Config) -> bool:
+    """Whether client keys may have budgets: those of the key file may get them at any time."""
+    return config.key_file is not None or config.limits.budget != KeyBudgets()
+
+
 def make_shared_limits(config: Config, workers: int = 1, memory: LimitsMemory | None = None) -> SharedLimits:
     """Creates the limits that all workers share; call it before the fork. ``memory`` continues earlier limits."""
     return SharedLimits(_scopes(config), workers, machines=config.limits.gateways, memory=memory)
@@ -461,7 +485,7 @@ def _control_client(client: Client, upstream: UpstreamConfig) -> httpx.AsyncClie
 
 def _local_limiter(config: Config) -> LocalLimiter | None:
     """Returns the limiter of a single worker; None if nothing is limited."""
-    counts = Scopes(config.limits).all() or config.key_file is not None or cap_scopes(config.platforms)
+    counts = Scopes(config.limits).all() or has_keys_with_budgets(config) or cap_scopes(config.platforms)
     return make_shared_limits(config).limiter(0) if counts else None
 
 
@@ -486,3 +510,10 @@ def _redis_limiter(url: str, scopes: Scopes, limiter: LocalLimiter, config: Conf
     from ztoapi.limits.redis_limiter import RedisLimiter
 
     return RedisLimiter(url, tuple(scopes.all()), limiter, on_store_error=config.limits.on_store_error)
+
+
+def _redis_budgets(url: str, ledger: BudgetLedger, clock: Callable[[], float], config: Config) -> "RedisBudgets":
+    from ztoapi.limits.redis_budgets import RedisBudgets
+
+    limits = config.limits
+    return RedisBudgets(url, ledger, clock, limits.gateways, limits.on_store_error)

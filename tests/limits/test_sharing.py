@@ -1,41 +1,23 @@
 """Several workers on one shared: exact to the last unit, and whole after any of them is killed."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import TypeVar
-
 from tests.limits import sharing
+from tests.limits.programs import run
 from ztoapi.structures.bucket import SECOND_NS
-
-T = TypeVar("T")
-
-
-def run(experiment: str, kind: type[T]) -> T:
-    command = [sys.executable, "-m", "tests.limits.sharing", experiment]
-    result = subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=50, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    outcome = json.loads(result.stdout)
-    assert isinstance(outcome, kind)
-    return outcome
 
 
 def test_two_workers_never_take_the_last_unit_both() -> None:
-    outcome = run("the_last_unit", dict)
+    outcome = run("sharing", "the_last_unit", dict)
     assert outcome["granted"] == sharing.BURST
     assert outcome["tokens"] == 2 * sharing.BURST
     assert outcome["streams"] == 0
 
 
 def test_two_workers_never_open_the_last_stream_both() -> None:
-    assert sum(run("the_last_stream", list)) == sharing.MOST_STREAMS
+    assert sum(run("sharing", "the_last_stream", list)) == sharing.MOST_STREAMS
 
 
 def test_no_window_sees_more_than_rate_and_burst_over_all_workers() -> None:
-    moments = run("the_real_clock", list)
+    moments = run("sharing", "the_real_clock", list)
     assert len(moments) > 100
     # The most that any window ending here holds beyond what the rate brought in it.
     beyond = 0.0
@@ -47,7 +29,7 @@ def test_no_window_sees_more_than_rate_and_burst_over_all_workers() -> None:
 
 
 def test_workers_killed_at_any_moment_leave_a_whole_board() -> None:
-    outcome = run("killed_anywhere", dict)
+    outcome = run("sharing", "killed_anywhere", dict)
     assert outcome["streams"] == 0
     # A worker that dies has at most one request on the books that it had not counted yet.
     kills = sharing.KILLS + sharing.WORKERS
@@ -55,4 +37,4 @@ def test_workers_killed_at_any_moment_leave_a_whole_board() -> None:
 
 
 def test_the_lock_of_a_killed_worker_is_free_and_its_streams_come_back() -> None:
-    assert run("killed_with_the_lock", dict) == {"before": 2, "reclaimed": 1, "finished": 0}
+    assert run("sharing", "killed_with_the_lock", dict) == {"before": 2, "reclaimed": 1, "finished": 0}

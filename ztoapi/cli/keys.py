@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from ztoapi.cli.table import print_table
 from ztoapi.config.keyfile import (
     add_key,
     find_key,
+    read_budgets,
     read_expiry,
     read_key_file,
     read_limits,
@@ -27,7 +28,7 @@ from ztoapi.config.keyfile import (
 )
 from ztoapi.config.keys import NewKey, new_key
 from ztoapi.config.load import find_key_file
-from ztoapi.config.model import ClientKey
+from ztoapi.config.model import ClientKey, KeyBudgets, TrafficLimits
 from ztoapi.config.sources import Problems, Setting
 from ztoapi.errors import ConfigError
 from ztoapi.server.context import ServerContext
@@ -90,7 +91,7 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
     models = read_models(settings["models"], problems) if "models" in settings else ()
     expires = _expiry(settings["expires"], now, problems) if "expires" in settings else None
     priority = read_priority(settings["priority"], problems) if "priority" in settings else None
-    limits: dict[str, object] = msgspec.to_builtins(read_limits(settings, problems))
+    limits = _limits(read_limits(settings, problems), read_budgets(settings, problems))
     if problems.lines:
         raise ConfigError(tuple(problems.lines))
     key = new_key()
@@ -132,16 +133,16 @@ def _list(args: argparse.Namespace, keys: Sequence[ClientKey], now: datetime.dat
 
 def _show(args: argparse.Namespace, key: ClientKey, now: datetime.datetime) -> None:
     if args.json:
-        print(json.dumps(_entry(key, now), indent=2))
+        print(json.dumps({**_entry(key, now), "priority": key.priority}, indent=2))
         return
-    print_table(("FIELD", "VALUE"), [*zip(_HEADINGS[:-1], _row(key, now), strict=False), *_limits(key)])
+    rows = [*zip(_HEADINGS[:-1], _row(key, now), strict=False), ("PRIORITY", key.priority)]
+    rows += [(name, str(value)) for name, value in _limits(key.limits, key.budgets).items()]
+    print_table(("FIELD", "VALUE"), rows)
 
 
-def _limits(key: ClientKey) -> Iterator[tuple[str, str]]:
-    yield "PRIORITY", key.priority
-    limits: dict[str, object] = msgspec.to_builtins(key.limits)
-    for name, value in limits.items():
-        yield name, str(value)
+def _limits(limits: TrafficLimits, budgets: KeyBudgets) -> dict[str, object]:
+    """Returns the limits and budgets that are set."""
+    return {**msgspec.to_builtins(limits), **msgspec.to_builtins(budgets)}
 
 
 def _entry(key: ClientKey, now: datetime.datetime) -> dict[str, object]:
@@ -151,13 +152,12 @@ def _entry(key: ClientKey, now: datetime.datetime) -> dict[str, object]:
         "state": _state(key, now),
         "models": key.models or None,
         "expires": None if key.expires is None else key.expires.isoformat(),
-        "priority": key.priority,
-        "limits": msgspec.to_builtins(key.limits),
+        "limits": _limits(key.limits, key.budgets),
     }
 
 
 def _row(key: ClientKey, now: datetime.datetime) -> Sequence[str]:
-    limits: dict[str, int] = msgspec.to_builtins(key.limits)
+    limits = _limits(key.limits, key.budgets)
     return (
         key.name,
         str(key.id),

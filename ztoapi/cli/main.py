@@ -236,7 +236,7 @@ def _add_connect_arguments(parser: CommandParser) -> None:
 
 
 def _add_keys_arguments(parser: CommandParser) -> None:
-    from ztoapi.config.model import TrafficLimits
+    from ztoapi.config.model import KeyBudgets, TrafficLimits
     from ztoapi.config.options import options_of
 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", prog="ztoapi keys", title="actions")
@@ -246,7 +246,7 @@ def _add_keys_arguments(parser: CommandParser) -> None:
         "create a key, print it once, and add its hash to the key file",
         (
             "keys create ci --key-file keys.toml",
-            "keys create team-a --expires 90d --tokens-per-minute 200k",
+            "keys create team-a --expires 90d --tokens-per-day 2M --usd-per-month 50",
         ),
     )
     listing = _add_parser(actions, "list", "list the keys of the key file", ("keys list --key-file keys.toml",))
@@ -270,8 +270,8 @@ def _add_keys_arguments(parser: CommandParser) -> None:
     create.add_argument(
         "--expires", default=None, metavar="WHEN", help="90d, 12h, 4w, or a date such as 2027-01-31; default: never"
     )
-    limits = create.add_argument_group("limits")
-    for option in options_of(TrafficLimits):
+    limits = create.add_argument_group("limits and budgets")
+    for option in (*options_of(TrafficLimits), *options_of(KeyBudgets)):
         limits.add_argument(
             f"--{option.name.replace('_', '-')}", default=None, metavar="N", help=option.option.help.replace("`", "")
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from ztoapi import __version__
-from ztoapi.app import Application, limits_words, make_shared_limits
+from ztoapi.app import Application, has_keys_with_budgets, limits_words, make_shared_limits
 from ztoapi.cli.options import host_fault, listening_faults, load_config
 from ztoapi.cli.status import StatusFile, state_directory
 from ztoapi.config.certificates import server_tls
@@ -26,8 +26,9 @@ from ztoapi.config.host import open_files, raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import Listen, listen_addresses
 from ztoapi.config.load import Loaded
-from ztoapi.config.model import OTHER_FILES, Config, ServerConfig
+from ztoapi.config.model import OTHER_FILES, Config, KeyBudgets, ServerConfig
 from ztoapi.errors import ConfigError
+from ztoapi.limits.budgets import BudgetMemory
 from ztoapi.limits.shared_limits import KeptLimits, LimitsMemory, SharedLimits
 from ztoapi.relay.resets import CredentialResets
 from ztoapi.server.context import ServerContext
@@ -129,7 +130,8 @@ class Gateway:
         self._resets = CredentialResets()
         history = _make_history(loaded, self._board, None if kept is None else kept.history)
         self._status = StatusFile(self._listeners[-1].port or config.server.port, 0 if kept is None else kept.status)
-        self._state = self._before = _State(loaded, KeyRing(config), sink, limits, history, certificates, tls)
+        budgets = _make_budgets(loaded, self.slots, history)
+        self._state = self._before = _State(loaded, KeyRing(config), sink, limits, history, certificates, tls, budgets)
         self._mixed = False
         """Whether workers of several configurations run, because a reload has failed."""
 
@@ -202,6 +204,7 @@ class Gateway:
             self._messages,
             state.tls,
             self._resets,
+            state.budgets,
         )
 
     def grow(self) -> Duty:
@@ -257,12 +260,15 @@ class Gateway:
         history = state.history
         if new.history_file != old.history_file:
             history = _make_history(loaded, self._board, None)
+        budgets = state.budgets
+        if budgets is None or history is not state.history:
+            budgets = _make_budgets(loaded, self.slots, history)
         tls = _make_tls(new)
         self._listen(loaded)
         self._warn(new)
         self.reload_in_place()
         self._before = state
-        self._state = _State(loaded, KeyRing(new), sink, limits, history, certificates, tls)
+        self._state = _State(loaded, KeyRing(new), sink, limits, history, certificates, tls, budgets)
         self._mixed = False
         logging.getLogger().setLevel(_level(debug=new.debug))
         self._status.move(self._listeners[-1].port or new.server.port)
@@ -297,6 +303,8 @@ class Gateway:
     def ended(self, slot: int, *, crashed: bool) -> None:
         reclaim(self._board, slot, ServerContext.wall_clock(), crashed=crashed)
         self._state.limits.reclaim(slot)
+        if self._state.budgets is not None:
+            self._state.budgets.reclaim(slot)
 
     def beat(self, slot: int) -> float:
         return self._board.slot(slot).floats[Cell.BEAT]
@@ -331,6 +339,7 @@ class _State(NamedTuple):
     certificates: bytes
     """A digest of the files."""
     tls: ssl.SSLContext | None
+    budgets: BudgetMemory | None
 
 
 def _remove(path: str) -> None:
@@ -436,6 +445,27 @@ def _make_history(loaded: Loaded, telemetry: MetricsBoard, kept: tuple[str, str]
         print(f"warning: {problem}; continuing without a history", file=sys.stderr)
         return None
     return history
+
+
+def _make_budgets(loaded: Loaded, slots: int, history: History | None) -> BudgetMemory | None:
+    """Opens the counters of budgets, in a file beside the history. Raises ConfigError if the file beside a configured
+    history is unusable; beside the default one this only causes a warning."""
+    config = loaded.config
+    if not has_keys_with_budgets(config):
+        return None
+    if history is not None:
+        path = history.path.with_suffix(".budgets")
+        try:
+            return BudgetMemory(slots, path)
+        except (OSError, ValueError) as error:
+            option = loaded.sources.get("history_file", "history_file (default)")
+            problem = f"{option}: {path} cannot be used ({error}): remove it, or name another history"
+            if config.history_file != _AUTO:
+                raise ConfigError((problem,)) from error
+            print(f"warning: {problem}", file=sys.stderr)
+    if any(key.budgets != KeyBudgets() for key in config.keys) or config.limits.budget != KeyBudgets():
+        print("warning: without a history file budgets start anew when the gateway is restarted", file=sys.stderr)
+    return BudgetMemory(slots)
 
 
 def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from ztoapi.config.model import ClientKey, Secret, TrafficLimits
+from ztoapi.config.model import ClientKey, KeyBudgets, Secret, TrafficLimits
 from ztoapi.config.options import options_of
 from ztoapi.config.sources import Problems, Setting
 from ztoapi.config.spelling import did_you_mean
@@ -36,6 +36,7 @@ from ztoapi.errors import ConfigError
 __all__ = [
     "add_key",
     "find_key",
+    "read_budgets",
     "read_expiry",
     "read_key_file",
     "read_limits",
@@ -46,7 +47,11 @@ __all__ = [
     "revoke_key",
 ]
 
-_FIELDS: Final = ("id", "hash", "models", "expires", "revoked", "priority", *TrafficLimits.__struct_fields__)
+_FIELDS: Final = (
+    *("id", "hash", "models", "expires", "revoked", "priority"),
+    *TrafficLimits.__struct_fields__,
+    *KeyBudgets.__struct_fields__,
+)
 _PRIORITIES: Final = ("normal", "high")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -203,14 +208,25 @@ def read_priority(setting: Setting, problems: Problems) -> str:
 
 def read_limits(fields: Mapping[str, Setting], problems: Problems) -> TrafficLimits:
     """Returns the limits among ``fields``."""
-    values: dict[str, typing.Any] = {
-        option.name: convert(fields[option.name], option, problems)
-        for option in options_of(TrafficLimits)
-        if option.name in fields
-    }
+    values = _values(TrafficLimits, fields, problems)
     if "burst" in fields and not {"requests_per_second", "requests_per_minute"} & fields.keys():
         problems.add(fields["burst"].where, "requires requests_per_second or requests_per_minute")
     return TrafficLimits(**values)
+
+
+def read_budgets(fields: Mapping[str, Setting], problems: Problems) -> KeyBudgets:
+    """Returns the budgets among ``fields``."""
+    return KeyBudgets(**_values(KeyBudgets, fields, problems))
+
+
+def _values(
+    kind: type[TrafficLimits | KeyBudgets], fields: Mapping[str, Setting], problems: Problems
+) -> dict[str, typing.Any]:
+    return {
+        option.name: convert(fields[option.name], option, problems)
+        for option in options_of(kind)
+        if option.name in fields
+    }
 
 
 def _read(text: str, path: Path, problems: Problems) -> tuple[ClientKey, ...]:
@@ -273,6 +289,7 @@ def _read_key(name: str, place: str, fields: Mapping[str, Setting], problems: Pr
         revoked=revoked is not None and revoked.value is True,
         priority=read_priority(fields["priority"], problems) if "priority" in fields else _PRIORITIES[0],
         limits=read_limits(fields, problems),
+        budgets=read_budgets(fields, problems),
     )
 
 

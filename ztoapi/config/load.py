@@ -18,6 +18,7 @@ from ztoapi.config.model import (
     ClaudeConfig,
     ClientKey,
     Config,
+    KeyBudgets,
     LimitsConfig,
     PlatformSettings,
     ResponsesConfig,
@@ -166,6 +167,7 @@ def _limits(values: _Values) -> LimitsConfig:
             values.problems.add(
                 values.origin(f"limits.{scope}.burst"), "requires requests_per_second or requests_per_minute"
             )
+    values.tables["limits"]["budget"] = KeyBudgets(**values.tables["limits.budget"])
     return LimitsConfig(**values.tables["limits"])
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "ClientKey",
     "Config",
     "Credential",
+    "KeyBudgets",
     "LimitsConfig",
     "ModelFacts",
     "ModelRoute",
@@ -50,6 +51,8 @@ Amount = Annotated[int, Range(1, 100_000_000)]
 Count = Annotated[int, Range(1, 1_000_000)]
 Tokens = Annotated[int, Range(1, 1_000_000_000, TOKENS)]
 TokenRate = Annotated[int, Range(1, 100_000_000, TOKENS)]
+TokenBudget = Annotated[int, Range(1, 1_000_000_000_000, TOKENS)]
+Dollars = Annotated[float, Range(0, 1_000_000, "US dollars", exclusive=True)]
 Price = Annotated[float, Range(0, 1_000_000, "US dollars")]
 
 DEFAULT_MODEL: Final = "glm-5.3"
@@ -327,6 +330,23 @@ class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     ] = None
 
 
+class KeyBudgets(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Budgets of a client key: ``[limits.budget]`` is that of each key without its own. None is unlimited."""
+
+    tokens_per_day: Annotated[
+        TokenBudget | None, Option("Prompt and completion tokens per day (UTC).", example="2M")
+    ] = None
+    tokens_per_month: Annotated[
+        TokenBudget | None, Option("Prompt and completion tokens per month (UTC).", example="50M")
+    ] = None
+    usd_per_day: Annotated[
+        Dollars | None, Option("US dollars per day (UTC), by the prices of the models.", example=5.0)
+    ] = None
+    usd_per_month: Annotated[
+        Dollars | None, Option("US dollars per month (UTC), by the prices of the models.", example=100.0)
+    ] = None
+
+
 class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     """A client key without its secret: its name, and what requests with it may use."""
 
@@ -345,6 +365,8 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
     """``high``: its requests leave the admission queue before others."""
     limits: TrafficLimits = TrafficLimits()
     """Limits of this key; ``[limits.key]`` applies to those that are None."""
+    budgets: KeyBudgets = KeyBudgets()
+    """Budgets of this key; ``[limits.budget]`` applies to those that are None."""
 
     def allows(self, model: str) -> bool:
         """Returns whether the key may use ``model``; case is ignored."""
@@ -605,6 +627,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Each model."""
     address: TrafficLimits = TrafficLimits()
     """Each client address; an IPv6 address by its first 64 bits."""
+    budget: KeyBudgets = KeyBudgets()
+    """Each client key, by day and month."""
 
 
 class CacheConfig(msgspec.Struct, frozen=True, kw_only=True):

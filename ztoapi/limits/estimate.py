@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-__all__ = ["LimitedRequest", "estimate", "sent_tokens"]
+__all__ = ["LimitedRequest", "completion_estimate", "estimate", "sent_tokens"]
 
 _BYTES_PER_TOKEN: Final = 4
 """OpenAI's rule of thumb for English. Chinese has three bytes per character and about two characters per token."""
@@ -66,6 +66,11 @@ def estimate(request: LimitedRequest) -> int:
     elif "max_tokens" in names or "max_completion_tokens" in names or "max_output_tokens" in names:
         completion = _completion_tokens(request)
     return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + completion
+
+
+def completion_estimate(request: LimitedRequest) -> int:
+    """Returns the part of the estimate that is the longest completion."""
+    return _completion_tokens(request) if request.generates else 0
 
 
 def sent_tokens(size: int, event_bytes: int | None) -> int:

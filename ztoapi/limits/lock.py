@@ -17,11 +17,15 @@ __all__ = ["ProcessLock"]
 
 
 class ProcessLock:
-    """Create it before the fork and use it after. Not reentrant. ``descriptor`` is the lock of a previous program."""
+    """Create it before the fork and use it after. Not reentrant. ``descriptor`` is that of a file, or of the lock of a
+    previous program; it stays open."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        self._file = tempfile.TemporaryFile() if descriptor is None else open(descriptor, "r+b")
-        self._number = self._file.fileno()
+        if descriptor is None:
+            # The object keeps the file open.
+            self._file = tempfile.TemporaryFile()
+            descriptor = self._file.fileno()
+        self._number = descriptor
         os.set_inheritable(self._number, False)
 
     def pass_on(self) -> int:

@@ -14,6 +14,7 @@ from ztoapi.limits.estimate import LimitedRequest, estimate, sent_tokens
 from ztoapi.limits.fields import describe, go_duration, ietf_fields, openai_fields
 from ztoapi.limits.model import Descriptors, InFlightLimit, Limiter, RateLimit, Rejection, Reservation, Scope, Unit
 from ztoapi.limits.scopes import Scopes
+from ztoapi.relay.budgets import Budgets
 from ztoapi.server.exchange import CLIENT_CLOSED, Exchange
 from ztoapi.structures.bucket import SECOND_NS
 from ztoapi.telemetry.samples import Sample
@@ -36,9 +37,19 @@ A request larger than a whole token bucket takes a full bucket and leaves a debt
 class RateLimits:
     """The rate limits of requests. ``denied`` counts rejections by limit, ``granted`` the admitted requests.
 
-    ``route_of`` finds the route of a model. Names of Claude's with the same route share the limit of its model."""
+    ``route_of`` finds the route of a model. Names of Claude's with the same route share the limit of its model.
+    ``budgets`` are None if they are not configured."""
 
-    def __init__(self, config: Config, scopes: Scopes, limiter: Limiter, route_of: Callable[[str], ModelRoute]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        scopes: Scopes,
+        limiter: Limiter,
+        route_of: Callable[[str], ModelRoute],
+        budgets: Budgets | None = None,
+    ) -> None:
+        self._budgets = budgets
+        self._is_limited = bool(scopes.all()) or config.key_file is not None
         self._scopes = scopes
         self._limiter = limiter
         self._route_of = route_of
@@ -63,6 +74,10 @@ class RateLimits:
 
         Raises ApiError: 429, or 503 if the store is unreachable and the policy is "deny".
         """
+        if self._budgets is not None and key is not None and not self._budgets.enter(exchange, key, request):
+            return False
+        if not self._is_limited:
+            return True
         _, descriptors, max_tokens, paced = self._limits_of(exchange, key, request.model)
         if not descriptors:
             return True
@@ -74,10 +89,15 @@ class RateLimits:
 
     async def wait_to_enter(self, exchange: Exchange, key: ClientKey | None, request: LimitedRequest) -> None:
         """Same as :meth:`enter`; may wait for the network."""
+        if self._budgets is not None and key is not None:
+            await self._budgets.wait_to_enter(exchange, key, request)
         _, descriptors, max_tokens, paced = self._limits_of(exchange, key, request.model)
-        decision = await self._limiter.wait_to_reserve(
-            descriptors, min(estimate(request), max_tokens) if max_tokens else 0
-        )
+        if not descriptors:
+            return
+        tokens = min(estimate(request), max_tokens) if max_tokens else 0
+        decision = self._limiter.reserve(descriptors, tokens)
+        if decision is None:
+            decision = await self._limiter.wait_to_reserve(descriptors, tokens)
         self._take(exchange, decision, paced, request.generates)
 
     async def enter_later(

@@ -51,7 +51,7 @@ function _shtab_ztoapi_using
 end
 
 set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' usage connect keys 'keys create' 'keys list' 'keys show' 'keys rotate' 'keys revoke' completion
-set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --by --concurrency --config --drain-seconds --events-per-write --expires --fd --from --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --sim-port --think-mode --time --to --tokens --tokens-per-minute --transport --ttft-ms --upstream --upstream-url --url --users --workers -H -c -j -k -l -m -n -p -t -u -w
+set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --by --concurrency --config --drain-seconds --events-per-write --expires --fd --from --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --sim-port --think-mode --time --to --tokens --tokens-per-day --tokens-per-minute --tokens-per-month --transport --ttft-ms --upstream --upstream-url --url --usd-per-day --usd-per-month --users --workers -H -c -j -k -l -m -n -p -t -u -w
 
 complete -c ztoapi -e
 complete -c ztoapi -f
@@ -240,6 +240,10 @@ complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l burst -x -d 'Requests
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l tokens-per-minute -x -d 'Prompt and completion tokens per minute.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l bandwidth-bytes-per-second -x -d 'Bytes of streamed responses per second.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l max-concurrency -x -d 'Requests in flight at the same time.'
+complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l tokens-per-day -x -d 'Prompt and completion tokens per day (UTC).'
+complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l tokens-per-month -x -d 'Prompt and completion tokens per month (UTC).'
+complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l usd-per-day -x -d 'US dollars per day (UTC), by the prices of the models.'
+complete -c ztoapi -n '_shtab_ztoapi_using keys create' -l usd-per-month -x -d 'US dollars per month (UTC), by the prices of the models.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a list -d 'List the keys of the key file.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys list' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys list' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'

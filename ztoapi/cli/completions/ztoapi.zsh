@@ -183,6 +183,10 @@ _shtab_ztoapi_keys_create_options=(
   "--tokens-per-minute[Prompt and completion tokens per minute.]:N:"
   "--bandwidth-bytes-per-second[Bytes of streamed responses per second.]:N:"
   "--max-concurrency[Requests in flight at the same time.]:N:"
+  "--tokens-per-day[Prompt and completion tokens per day (UTC).]:N:"
+  "--tokens-per-month[Prompt and completion tokens per month (UTC).]:N:"
+  "--usd-per-day[US dollars per day (UTC), by the prices of the models.]:N:"
+  "--usd-per-month[US dollars per month (UTC), by the prices of the models.]:N:"
   ":name of the key\'s owner, for logs and metrics:"
 )
 

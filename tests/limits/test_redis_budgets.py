@@ -1,0 +1,148 @@
+"""Budgets of several gateways with a real redis-server."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.limits.redis_server import RedisServer
+from tests.support.waiting import until
+from ztoapi.config.model import KeyBudgets
+from ztoapi.limits.budgets import BudgetLedger, BudgetMemory, Charge, Exhausted, budgets_of
+from ztoapi.limits.model import OnStoreError
+from ztoapi.limits.redis_budgets import RedisBudgets
+
+NOW = 1_795_435_200.0
+DAY = 86400
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gateway:
+    """One gateway that shares the budget of the key ``alice``."""
+
+    def __init__(self, url: str, clock: Clock, gateways: int, policy: OnStoreError, **budgets: float) -> None:
+        self.ledger = BudgetLedger(BudgetMemory(), 0, clock)
+        self.store = RedisBudgets(url, self.ledger, clock, gateways, policy, timeout_seconds=5.0)
+        self.budgets = budgets_of(KeyBudgets(**budgets), KeyBudgets())  # type: ignore[arg-type]
+        self.account = self.ledger.account("alice", self.store.shares(self.budgets))
+
+    async def charge(self, tokens: int, nanos: int = 0) -> Charge | Exhausted | None:
+        return await self.store.charge(self.account, self.budgets, tokens, nanos)
+
+    async def use(self, tokens: int, estimate: int = 1) -> bool:
+        """Whether a request that uses so many tokens is admitted."""
+        charge = await self.charge(estimate)
+        if isinstance(charge, Charge):
+            self.store.settle(charge, tokens, 0)
+            await self.store.flush()
+        return isinstance(charge, Charge)
+
+
+def run(
+    server: RedisServer,
+    use: Callable[[list[Gateway], Clock], Awaitable[None]],
+    *,
+    gateways: int = 2,
+    policy: OnStoreError = "local",
+    **budgets: float,
+) -> None:
+    async def main() -> None:
+        clock = Clock()
+        all_of_them = [Gateway(server.url, clock, gateways, policy, **budgets) for _ in range(gateways)]
+        for gateway in all_of_them:
+            await gateway.store.start()
+        try:
+            await use(all_of_them, clock)
+        finally:
+            for gateway in all_of_them:
+                await gateway.store.close()
+
+    asyncio.run(main())
+
+
+def test_gateways_share_a_budget_to_the_last_token(server: RedisServer) -> None:
+    async def use(gateways: list[Gateway], clock: Clock) -> None:
+        async def drain(gateway: Gateway) -> int:
+            granted = 0
+            while True:
+                charge = await gateway.charge(1)
+                if isinstance(charge, Charge):
+                    granted += 1
+                    gateway.store.settle(charge, 1, 0)
+                elif isinstance(charge, Exhausted) and not charge.in_flight:
+                    return granted
+                await gateway.store.flush()
+
+        assert sum(await asyncio.gather(*map(drain, gateways))) == 200
+
+    run(server, use, gateways=3, tokens_per_day=200)
+
+
+def test_estimates_count_and_are_settled(server: RedisServer) -> None:
+    async def use(gateways: list[Gateway], clock: Clock) -> None:
+        one, other = gateways
+        charge = await one.charge(100, 5)
+        assert isinstance(charge, Charge)
+        refusal = await other.charge(1)
+        assert isinstance(refusal, Exhausted)
+        assert (refusal.budget.name, refusal.in_flight) == ("tokens_per_day", True)
+        one.store.settle(charge, 40, 5)
+        await one.store.flush()
+        assert await other.use(60)
+        refusal = await one.charge(1)
+        assert isinstance(refusal, Exhausted)
+        assert not refusal.in_flight
+        clock.now += DAY
+        assert await one.use(1)
+
+    run(server, use, tokens_per_day=100, usd_per_month=1.0)
+
+
+def test_money_and_months(server: RedisServer) -> None:
+    async def use(gateways: list[Gateway], clock: Clock) -> None:
+        one, other = gateways
+        charge = await one.charge(1, 1)
+        assert isinstance(charge, Charge)
+        one.store.settle(charge, 1, 10**9)
+        await one.store.flush()
+        clock.now += DAY
+        refusal = await other.charge(1, 1)
+        assert isinstance(refusal, Exhausted)
+        assert refusal.budget.name == "usd_per_month"
+
+    run(server, use, usd_per_month=1.0)
+
+
+@pytest.mark.parametrize("policy", ["local", "deny"])
+def test_without_the_store_a_gateway_has_its_share_or_refuses(server: RedisServer, policy: OnStoreError) -> None:
+    async def use(gateways: list[Gateway], clock: Clock) -> None:
+        one, other = gateways
+        assert await one.use(10)
+        server.kill()
+        assert [await one.use(10) for _ in range(5)] == ([True] * 4 + [False] if policy == "local" else [False] * 5)
+        if policy == "deny":
+            assert await one.charge(1) is None
+            assert await other.charge(1) is None
+        else:
+            assert await other.use(0)
+        server.start()
+        for gateway in gateways:
+            await until(lambda gateway=gateway: gateway.store.up)  # type: ignore[misc]
+        await one.store.flush()
+        # The restarted server has forgotten the first ten; the rest was sent when it was back.
+        assert [await other.use(1, 1) for _ in range(70)].count(True) == (60 if policy == "local" else 70)
+
+    run(server, use, policy=policy, tokens_per_day=100)

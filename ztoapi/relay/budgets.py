@@ -1,0 +1,176 @@
+"""Applies the budgets of client keys to requests (see ``ztoapi/limits/budgets.py``).
+
+A request is charged its estimate when its body has been read, before the rate limits: a request that they refuse gets
+the charge back. It is settled when it ends.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ztoapi.config.model import ClientKey, KeyBudgets
+from ztoapi.config.prices import NANOS_PER_DOLLAR, PriceOf
+from ztoapi.errors import ApiError, Ending
+from ztoapi.limits.budgets import Account, Budget, BudgetLedger, Charge, Exhausted, budgets_of, next_period
+from ztoapi.limits.estimate import LimitedRequest, completion_estimate, estimate, sent_tokens
+from ztoapi.server.exchange import CLIENT_CLOSED, Exchange
+from ztoapi.telemetry.recorder import cached_tokens
+
+if TYPE_CHECKING:
+    from ztoapi.limits.redis_budgets import RedisBudgets
+
+__all__ = ["Budgets"]
+
+_IN_FLIGHT_WAIT_SECONDS = 1.0
+"""Retry-After while the rest of a budget is charged for requests in flight: their end cannot be predicted."""
+_NO_RETRY = b"x-should-retry: false\r\n"
+"""OpenAI's and Anthropic's SDKs obey it: they would repeat the request twice otherwise."""
+
+
+class Budgets:
+    """The budgets of requests. ``default`` applies to keys without a budget of their own; ``price_of`` returns the
+    price of a model; ``shared`` holds the counters of several gateways, if there are any."""
+
+    def __init__(
+        self,
+        ledger: BudgetLedger,
+        default: KeyBudgets,
+        price_of: PriceOf,
+        clock: Callable[[], float],
+        shared: "RedisBudgets | None",
+    ) -> None:
+        self._ledger = ledger
+        self._default = default
+        self._price_of = price_of
+        self._clock = clock
+        self._shared = shared
+        self._accounts: dict[str, tuple[ClientKey, Account | None]] = {}
+
+    def enter(self, exchange: Exchange, key: ClientKey, request: LimitedRequest) -> bool:
+        """Decides at once. Returns False if the decision needs the common store; call :meth:`wait_to_enter` then.
+
+        Raises ApiError if a budget is used up.
+        """
+        cached = self._accounts.get(key.name)
+        account = cached[1] if cached is not None and cached[0] is key else self._find(key)
+        if account is None:
+            return True
+        if self._shared is not None:
+            return False
+        tokens = estimate(request)
+        nanos = self._cost_estimate(request, tokens) if account.by_money else 0
+        charge = self._ledger.charge(account, tokens, nanos)
+        if isinstance(charge, Exhausted):
+            raise self._error(exchange, charge)
+        exchange.on_finish(partial(self._settle, charge, request.generates))
+        return True
+
+    async def wait_to_enter(self, exchange: Exchange, key: ClientKey, request: LimitedRequest) -> None:
+        """Decides with the common store. Raises ApiError."""
+        shared = self._shared
+        cached = self._accounts[key.name]
+        account = cached[1]
+        if account is None or shared is None:
+            return
+        tokens = estimate(request)
+        nanos = self._cost_estimate(request, tokens) if account.by_money else 0
+        charge = await shared.charge(account, budgets_of(key.budgets, self._default), tokens, nanos)
+        if charge is None:
+            raise ApiError(
+                "the gateway cannot count tokens at the moment: try again later",
+                status=503,
+                type="server_error",
+                code="limits_unavailable",
+                retry_after=_IN_FLIGHT_WAIT_SECONDS,
+                ending=Ending.REJECTED,
+            )
+        if isinstance(charge, Exhausted):
+            raise self._error(exchange, charge)
+        exchange.on_finish(partial(self._settle, charge, request.generates))
+
+    def _find(self, key: ClientKey) -> Account | None:
+        budgets = budgets_of(key.budgets, self._default)
+        if self._shared is not None:
+            budgets = self._shared.shares(budgets)
+        account = self._ledger.account(key.name, budgets) if budgets else None
+        # A reload creates new key objects, which may have other budgets.
+        self._accounts[key.name] = key, account
+        return account
+
+    def _cost_estimate(self, request: LimitedRequest, tokens: int) -> int:
+        """Returns the cost of the estimate in nano-dollars. Raises ApiError without a price."""
+        price = self._price_of(request.model) if request.model else None
+        if price is None:
+            name = f"the model {request.model!r}" if request.model else "this path"
+            raise ApiError(
+                f"{name} has no price, and this API key has a budget in US dollars: use a model that /v1/models lists "
+                'with prices, or set input_price and output_price in [models."NAME"]',
+                status=403,
+                type="invalid_request_error",
+                code="model_not_priced",
+                param="model",
+            )
+        completion = completion_estimate(request)
+        return price.cost(tokens - completion, 0, completion)
+
+    def _error(self, exchange: Exchange, exhausted: Exhausted) -> ApiError:
+        budget = exhausted.budget
+        if exhausted.in_flight:
+            return ApiError(
+                f"the rest of this API key's budget of {_describe(budget)} is reserved for its requests in flight: "
+                "try again when one of them has ended",
+                status=429,
+                type="tokens",
+                code="rate_limit_exceeded",
+                retry_after=_IN_FLIGHT_WAIT_SECONDS,
+                ending=Ending.RATE_LIMITED,
+            )
+        now = self._clock()
+        reset = next_period(budget, now)
+        exchange.extra_headers += _NO_RETRY
+        return ApiError(
+            f"this API key has used up its budget of {_describe(budget)}: it starts anew at {reset:%Y-%m-%dT%H:%M:%SZ}",
+            status=429,
+            type="insufficient_quota",
+            code="insufficient_quota",
+            retry_after=reset.timestamp() - now,
+            ending=Ending.RATE_LIMITED,
+        )
+
+    def _settle(self, charge: Charge, generates: bool, exchange: Exchange) -> None:
+        tokens, nanos = self._used(charge, generates, exchange)
+        if self._shared is None:
+            self._ledger.settle(charge, tokens, nanos)
+        else:
+            self._shared.settle(charge, tokens, nanos)
+
+    def _used(self, charge: Charge, generates: bool, exchange: Exchange) -> tuple[int, int]:
+        """Returns the tokens and the cost of a request that has ended, as far as they are known."""
+        record = exchange.record
+        usage = record.usage
+        if usage is not None:
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            if not charge.account.by_money:
+                return max(tokens, 0), 0
+            price = self._price_of(record.served_model or record.model or "")
+            if price is None:
+                # A fallback without a price.
+                return max(tokens, 0), charge.nanos
+            return max(tokens, 0), price.cost(usage.prompt_tokens, cached_tokens(usage), usage.completion_tokens)
+        if record.status == 200 and generates:
+            # A client that leaves early is charged for what it was sent; upstreams do not report that amount.
+            sent = sent_tokens(record.bytes_out, record.event_bytes if record.stream else None)
+            if sent > charge.tokens:
+                return sent, charge.nanos * sent // max(charge.tokens, 1)
+            return charge.tokens, charge.nanos
+        if 200 <= record.status < 300 or (record.status == CLIENT_CLOSED and record.attempts):
+            return charge.tokens, charge.nanos
+        # A failed request without usage is assumed to have used nothing.
+        return 0, 0
+
+
+def _describe(budget: Budget) -> str:
+    period = "a month" if budget.monthly else "a day"
+    if budget.by_money:
+        return f"{budget.limit / NANOS_PER_DOLLAR:.2f} US dollars {period}"
+    return f"{budget.limit} tokens {period}"
