@@ -1,6 +1,7 @@
 """The first steps of a user with nothing but the built wheel, from an empty folder."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -9,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 
 from tests.deploy.tools import ROOT
@@ -73,14 +75,54 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+def environment_of(installed: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def run(installed: Path, folder: Path, *command: str | Path) -> str:
     """Returns the output of a command, which must succeed."""
-    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
     result = subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment_of(installed),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def test_a_gateway_runs_and_names_the_missing_key(installed: Path, tmp_path: Path) -> None:
+    """Installed, first result, and the first failure understood."""
+    command = [sys.executable, "-u", "-m", "ztoapi"]
+    demo = subprocess.Popen(
+        [*command, "demo", "--port", "0"],
+        cwd=tmp_path,
+        env=environment_of(installed),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stdout is not None
+    try:
+        lines = iter(demo.stdout.readline, "")
+        url = next(found[1] for line in lines if (found := re.search(r"(http://127\.0\.0\.1:\d+)/v1/chat", line)))
+        body = {"model": "glm-5.3", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+        response = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30)
+        assert response.text.endswith("data: [DONE]\n\n")
+    finally:
+        demo.terminate()
+        demo.communicate()
+    refused = subprocess.run(
+        [*command, "serve", "--host", "0.0.0.0"],
+        cwd=tmp_path,
+        env=environment_of(installed),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "DEFAULT_KEY" in refused.stderr
 
 
 def test_the_scenarios_import_nothing_of_the_repository(installed: Path) -> None:
@@ -144,7 +186,7 @@ def test_the_gate_counts_the_benchmarks_of_a_project(tmp_path: Path) -> None:
     gate = ["-m", "bench_gate", "--no-instructions", "--base", "HEAD"]
     assert "passed" in run(tmp_path / "site", project, *gate)
     (project / "counted.py").write_text("def total(numbers):\n    return sum(1 * n for n in numbers)\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    environment = environment_of(tmp_path / "site")
     failed = subprocess.run(
         [sys.executable, *gate], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
