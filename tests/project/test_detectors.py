@@ -42,8 +42,8 @@ MAX_FUNCTION_LINES = 60
 ROOT_FILES = {
     ".ci", ".env.example", ".git", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
     "CODE_OF_CONDUCT.md", "CONTRIBUTING.md",
-    "LICENSE", "README.md", "README.zh-CN.md", "SECURITY.md", "bench", "deploy", "docs", "loadtests", "mkdocs.yml",
-    "pyproject.toml", "tests", "tox.ini", "ztoapi", "ztoapi.example.toml",
+    "LICENSE", "README.md", "README.zh-CN.md", "SECURITY.md", "bench", "changelog.d", "deploy", "docs", "loadtests",
+    "mkdocs.yml", "pyproject.toml", "tests", "tox.ini", "ztoapi", "ztoapi.example.toml",
 }  # fmt: skip
 BANNED_NAMES = {"utils", "util", "helpers", "common", "manager", "misc"}
 
