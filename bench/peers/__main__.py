@@ -251,11 +251,12 @@ def _notes(versions: dict[str, str], rounds: int, seconds: float, workers: int) 
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
     optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    build = "built with profile-guided optimization" if optimized else "built without optimizations"
+    # Debian's build is optimized without this option; its date tells it from others.
+    build = sys.version.partition(" [")[0] + (", --enable-optimizations" if optimized else "")
     count = "one worker" if workers == 1 else f"{workers} workers"
     return [
-        f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()} "
-        f"({build}), {time.strftime('%F')}; {count}, {rounds} rounds of {seconds:g} s.",
+        f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {build}, "
+        f"{time.strftime('%F')}; {count}, {rounds} rounds of {seconds:g} s.",
         "; ".join(f"{name}: {version}" for name, version in versions.items()) + ".",
     ]
 
