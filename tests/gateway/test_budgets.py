@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.keys.files import add
+from tests.limits.redis_server import RedisServer
 from tests.stack import Stack
 from ztoapi.server.context import ServerContext
 
@@ -209,3 +210,23 @@ def test_use_up_is_recorded_as_a_refusal(gateway: Gateway) -> None:
     use_up(gateway, key)
     metrics = httpx.get(f"{gateway.stack.url}/metrics").text
     assert 'ztoapi_key_requests_denied_total{key="alice"} 1.0' in metrics
+
+
+def test_gateways_share_budgets_in_redis(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "keys.toml"
+    key = add(path, "alice", tokens_per_day=100)
+    with RedisServer(tmp_path) as server:
+        stacks = [Stack(ZTOAPI_KEY_FILE=str(path), REDIS_URL=server.url, ZTOAPI_GATEWAYS="2") for _ in range(2)]
+        with stacks[0], stacks[1]:
+            gateways = [Gateway(stack, path, clock) for stack in stacks]
+            each = tokens_of(gateways[0].post(key))
+            served = 1
+            for number in range(20):
+                gateway = gateways[number % 2]
+                response = gateway.post(key)
+                while response.status_code == 429 and response.json()["error"]["code"] == "rate_limit_exceeded":
+                    # The settlement of the last request is on its way.
+                    response = gateway.post(key)
+                served += response.status_code == 200
+            assert served == -(-100 // each)
+            assert error(gateways[0].post(key))[2] == error(gateways[1].post(key))[2] == "insufficient_quota"

@@ -21,6 +21,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from ztoapi.config.model import KeyBudgets
 from ztoapi.config.prices import NANOS_PER_DOLLAR
 from ztoapi.limits.buckets import Words
@@ -54,6 +56,8 @@ _MONTH: Final = 4
 _TOKENS: Final = 1
 _MONEY: Final = 2
 _VALUES: Final = 6
+_ALL: Final = -1
+"""Not the position of a counter."""
 _MONTHS: Final = 12
 _SECONDS_PER_DAY: Final = 86400
 _EPOCH_ORDINAL: Final = 719163
@@ -94,8 +98,8 @@ class Account:
         self.counters = tuple((at + budget.place, budget.limit, budget.by_money) for budget in self.budgets)
 
 
-class Charge(NamedTuple):
-    """What a request in flight has been charged."""
+class Charge(msgspec.Struct, frozen=True):
+    """The estimates that a request in flight has been charged."""
 
     account: Account
     tokens: int
@@ -212,24 +216,31 @@ class BudgetLedger:
             return self._charge(account, tokens, nanos)
 
     def _charge(self, account: Account, tokens: int, nanos: int) -> Charge | Exhausted:
-        words = self._words
-        for at, limit, _ in account.counters:
-            if words[at] >= limit:
+        words, reserved = self._words, self._reserved
+        # One pass, because nearly every request is admitted.
+        for at, limit, by_money in account.counters:
+            used = words[at]
+            if used >= limit:
+                self._add(account, -tokens, -nanos, until=at)
                 return self._exhausted(account)
-        self._take(account, tokens, nanos)
+            amount = nanos if by_money else tokens
+            words[at] = used + amount
+            reserved[at] += amount
         return Charge(account, tokens, nanos, self._day)
 
-    def _take(self, account: Account, tokens: int, nanos: int) -> None:
-        words, reserved = self._words, self._reserved
+    def _add(self, account: Account, tokens: int, nanos: int, until: int = _ALL) -> None:
+        """Charges the counters before ``until``, without a look at their limits."""
         for at, _, by_money in account.counters:
+            if at == until:
+                return
             amount = nanos if by_money else tokens
-            words[at] += amount
-            reserved[at] += amount
+            self._words[at] += amount
+            self._reserved[at] += amount
 
     def add(self, account: Account, tokens: int, nanos: int) -> Charge:
         """Charges a request that was admitted elsewhere."""
         with self._lock:
-            self._take(account, tokens, nanos)
+            self._add(account, tokens, nanos)
         return Charge(account, tokens, nanos, self._day)
 
     def _exhausted(self, account: Account) -> Exhausted:

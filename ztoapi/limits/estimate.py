@@ -46,6 +46,7 @@ class LimitedRequest(Protocol):
 
 
 _COMPLETION_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_LIMITING_FIELDS: Final = frozenset(_COMPLETION_LIMITS)
 
 
 def estimate(request: LimitedRequest) -> int:
@@ -63,7 +64,7 @@ def estimate(request: LimitedRequest) -> int:
     # Most requests have none of these fields, and a call costs as much as the rest of this function.
     if not request.generates:
         completion = 0
-    elif "max_tokens" in names or "max_completion_tokens" in names or "max_output_tokens" in names:
+    elif not _LIMITING_FIELDS.isdisjoint(names):
         completion = _completion_tokens(request)
     return size // _BYTES_PER_TOKEN + pictures * _TOKENS_PER_PICTURE + completion
 

@@ -138,6 +138,12 @@ class Budgets:
         )
 
     def _settle(self, charge: Charge, generates: bool, exchange: Exchange) -> None:
+        usage = exchange.record.usage
+        if usage is not None and self._shared is None and not charge.account.by_money:
+            # Most requests.
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            self._ledger.settle(charge, tokens if tokens > 0 else 0, 0)
+            return
         tokens, nanos = self._used(charge, generates, exchange)
         if self._shared is None:
             self._ledger.settle(charge, tokens, nanos)
