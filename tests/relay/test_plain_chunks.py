@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from bench.inmemory import Gateway, api_request, chunked, request, stream_head
 from tests.support.pieces import cut, cut_points
 from ztoapi.dialects.registry import DialectName
+from ztoapi.relay.relay import Relay
 from ztoapi.server.stream import ResponseStream
 from ztoapi.telemetry.record import RequestRecord
-from ztoapi.upstream.client import NativeCall
 from ztoapi.wire.chunked import ChunkDecoder
 
 QUESTIONS = {
@@ -109,9 +109,9 @@ def answer(gateway: Gateway, question: bytes, reads: list[bytes], *, short: bool
     written: list[bytes] = []
     recorder = gateway.application.recorder
     before = recorder.total
-    offer = NativeCall.offer_raw_reads if short else lambda *_: None
+    take = Relay._take_chunks if short else lambda _, read: read
     with (
-        patch.object(NativeCall, "offer_raw_reads", offer),
+        patch.object(Relay, "_take_chunks", take),
         patch.object(gateway.client, "write", lambda data: written.append(bytes(data))),
     ):
         gateway.receive_request(question)
@@ -200,7 +200,7 @@ def test_a_chunk_alone_takes_the_short_way() -> None:
     gateway = Gateway("openai")
     start, end = SPELLINGS[0]
     gateway.receive_request(request(stream=True))
-    for _ in range(2):
+    for _ in range(3):
         gateway.receive_response((stream_head() if not gateway.client.writes else b"") + chunked(start + b"a" + end))
     with patch.object(ResponseStream, "write_framed", side_effect=AssertionError):
         gateway.receive_response(chunked(start + b"b" + end))

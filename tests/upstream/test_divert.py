@@ -66,7 +66,7 @@ def test_reads_are_offered_where_a_chunk_begins_until_the_answer_is_over() -> No
     connection.send("POST", b"", b"", said, Timeouts(1.0, 1.0, 1.0))
     offered.clear()
     said.payload = b""
-    with patch.object(said, "on_head", lambda _: connection.offer_raw_reads(take)):
+    with patch.object(said, "on_head", lambda _: take):
         answer(stream_head() + chunked(b"taken") + chunked(b"left"), chunked(b"taken") + b"0\r\n\r\n")
     assert offered == [chunked(b"taken") + chunked(b"left"), chunked(b"taken") + b"0\r\n\r\n"]
     assert said.payload == b"left"

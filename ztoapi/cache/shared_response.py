@@ -288,6 +288,9 @@ class SharedResponse:
     def write_chunks(self, chunks: bytes) -> None:
         self.write(ChunkDecoder().decode(chunks))
 
+    def hold(self, data: bytes) -> None:
+        self.write_chunks(data)
+
     def flush(self) -> None:
         """Nothing waits."""
 

@@ -223,24 +223,22 @@ class OpenAIReader:
     def _guess_template(self, block: bytes) -> DeltaTemplate | None:
         """Returns the template of the upstream's last stream with the head of this one, if ``block`` begins like a
         plain event."""
-        template = self._templates.get((self._rewrite.empty, self._include_usage))
-        if template is None or self._choice_count != 1:
-            return None
-        start = 6 if block.startswith(b"data: {") else 5
+        rewrite = self._rewrite
+        template = self._templates.get((rewrite.empty, self._include_usage))
         at = block.find(DELTA)
-        prefix = block[start:at]
-        if at < 0 or block[:5] != b"data:" or _LF in prefix:
+        if template is None or at < 0 or self._choice_count != 1:
             return None
-        if prefix.find(b'"usage"') >= 0 or prefix.find(b'"error"') >= 0:
+        head = block[: at + len(DELTA)]
+        if head[:5] != b"data:" or _LF in head or head.find(b'"usage"') >= 0 or head.find(b'"error"') >= 0:
             return None
-        try:
-            if self._rewrite.empty:
-                head = new_head = block[: at + len(DELTA)]
-            else:
-                head, new_head = self._heads(block[:start], prefix, DELTA)
-            template = template.with_head(head, new_head)
-        except (msgspec.DecodeError, RecursionError):
-            return None
+        if not rewrite.empty:
+            start = 6 if head[:7] == b"data: {" else 5
+            try:
+                template = template.with_head(*self._heads(head[:start], head[start:at], DELTA))
+            except (msgspec.DecodeError, RecursionError):
+                return None
+        elif head != template.head:
+            template = template.with_head(head, head)
         self.template = template
         return template
 

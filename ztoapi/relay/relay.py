@@ -22,7 +22,7 @@ from ztoapi.server.exchange import Exchange
 from ztoapi.upstream.bounds import ERROR_BYTES
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
-from ztoapi.upstream.sink import Sink
+from ztoapi.upstream.sink import Sink, Take
 from ztoapi.wire.buffer import RingOverflow
 from ztoapi.wire.client import ResponseHead
 from ztoapi.wire.sse import EventBlocks
@@ -58,6 +58,7 @@ class Relay(Attempts[Downstream], Sink):
         "_client",
         "_collector",
         "_committed",
+        "_first_chunks",
         "_head",
         "_kept_alive",
         "_mode",
@@ -107,6 +108,8 @@ class Relay(Attempts[Downstream], Sink):
         self._collector: EventCollector | None = None
         self._mode = _OVER
         self._committed = False
+        self._first_chunks = b""
+        """Plain chunks at the beginning of the response that wait for the rest of their read."""
         """Whether part of the response has been sent to the client, so that no other attempt can replace this one.
         Keepalive comments are no part of a response."""
         self._kept_alive = 0.0
@@ -173,7 +176,7 @@ class Relay(Attempts[Downstream], Sink):
 
     # -- called by the upstream call ----------------------------------------------------------------------------------
 
-    def on_head(self, head: ResponseHead) -> None:
+    def on_head(self, head: ResponseHead) -> Take | None:
         self._head = head
         self._parts = []
         self._size = 0
@@ -185,8 +188,9 @@ class Relay(Attempts[Downstream], Sink):
             self._failed(unexpected_coding(presentable(head.coding)[:_CODING_CHARACTERS]))
         else:
             self._mode = _BODY
-            if head.chunked and self._stream and self._translation.streams and self._call is not None:
-                self._call.offer_raw_reads(self._take_chunks)
+            if self._stream and self._translation.streams:
+                return self._take_chunks
+        return None
 
     def on_data(self, payload: bytes) -> None:
         blocks = self._blocks
@@ -202,6 +206,8 @@ class Relay(Attempts[Downstream], Sink):
             out = template.apply(payload)
             if out is not None:
                 if not self._committed:
+                    self._reader.begin()
+                    blocks.begun = True
                     self._start_stream()
                 self._downstream.stream.write(out)
                 return
@@ -212,8 +218,7 @@ class Relay(Attempts[Downstream], Sink):
             self._failed(too_large("event", Failure.LARGE_EVENT, f"{self._options.max_event_bytes} bytes"))
             return
         if not block:
-            if self._committed:
-                self._downstream.stream.flush()
+            self._flush()
             return
         reader = self._reader
         out = reader.feed(block)
@@ -228,7 +233,14 @@ class Relay(Attempts[Downstream], Sink):
             if not self._committed:
                 self._start_stream()
             self._downstream.stream.write(out)
-        elif self._committed:
+        else:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Sends the chunks that have waited for the rest of their read."""
+        if self._first_chunks:
+            self._start_stream()
+        if self._committed:
             self._downstream.stream.flush()
 
     def _begin(self, payload: bytes) -> None:
@@ -264,6 +276,7 @@ class Relay(Attempts[Downstream], Sink):
         self._reader = translation.reader()
         self._collector = None if translation.streams and self._stream else translation.collector()
         self._blocks = EventBlocks(self._options.rings)
+        self._first_chunks = b""
         self._mode = _EVENTS
         if start:
             self.on_data(start)
@@ -289,18 +302,23 @@ class Relay(Attempts[Downstream], Sink):
             return read
         blocks.begun = True
         self._reader.begin()
-        if not self._committed:
+        is_first = not self._committed
+        if is_first and rest:
+            # The rest may be an error after which the request is repeated.
+            self._first_chunks = out
+            return rest
+        if is_first:
             self._start_stream()
         if exchange is None:
             downstream.stream.write_chunks(out)
-            if self._call is not None:
+            if self._call is not None and not is_first:
                 self._call.offer_raw_reads(self._take_chunk)
         elif rest:
             exchange.stream.hold(out)
         else:
             stream = exchange.stream
             stream.write_framed(out)
-            if stream.template is not template and self._call is not None:
+            if not is_first and stream.template is not template and self._call is not None:
                 self._call.offer_raw_reads(stream.expect(template, self._take_chunks))
         return rest
 
@@ -364,8 +382,16 @@ class Relay(Attempts[Downstream], Sink):
         self._committed = True
         assert self._lease is not None
         self._upstream.pool.responded(self._lease, self._downstream.loop.time())
-        if not self._downstream.streaming:
-            self._downstream.start_stream()
+        self._open_stream()
+
+    def _open_stream(self) -> None:
+        """Begins the client's response if it has not begun, with the chunks that wait for the rest of their read."""
+        downstream = self._downstream
+        if not downstream.streaming:
+            downstream.start_stream()
+        if self._first_chunks:
+            downstream.stream.hold(self._first_chunks)
+            self._first_chunks = b""
 
     # -- endings ------------------------------------------------------------------------------------------------------
 
@@ -426,8 +452,7 @@ class Relay(Attempts[Downstream], Sink):
             downstream.respond(200, body)
         else:
             self._complete()
-            if not downstream.streaming:
-                downstream.start_stream()
+            self._open_stream()
             self._detach()
             downstream.stream.end(out)
         if call is not None:
@@ -487,6 +512,7 @@ class Relay(Attempts[Downstream], Sink):
         if amended:
             self._retries_begun().amended = True
             self._drop()
+            self._first_chunks = b""
             self._retry_timer = downstream.loop.call_soon(self._retry, error)
             return
         downstream.record.upstream_code = error.upstream_code
@@ -494,6 +520,7 @@ class Relay(Attempts[Downstream], Sink):
         if not self._committed and error.elsewhere:
             delay = retries.delay(error)
             if delay is not None:
+                self._first_chunks = b""
                 self._retry_timer = downstream.loop.call_later(delay, self._retry, error)
                 return
         self._give_up(error, out)
@@ -504,9 +531,8 @@ class Relay(Attempts[Downstream], Sink):
         self._detach()
         if self._on_failure is not None and not self._committed and self._on_failure(error):
             return
-        if out and self._collector is None:
-            if not downstream.streaming:
-                downstream.start_stream()
+        if (out or self._first_chunks) and self._collector is None:
+            self._open_stream()
             downstream.stream.write(out)
         downstream.fail(error)
 

@@ -63,6 +63,9 @@ class TranslatedResponse(ExchangeResponse):
         else:
             self.write(ChunkDecoder().decode(chunks))
 
+    def hold(self, data: bytes) -> None:
+        self.write_chunks(data)
+
     def flush(self) -> None:
         """Nothing waits."""
 

@@ -19,6 +19,9 @@ class DownstreamStream(Protocol):
 
     def write(self, payload: bytes) -> None: ...
 
+    def hold(self, data: bytes) -> None:
+        """Sends whole HTTP chunks in one write with the next piece, or at ``flush``."""
+
     def flush(self) -> None:
         """Sends what waits to be sent with the next piece."""
 

@@ -14,6 +14,9 @@ from ztoapi.upstream.connection import CHECK_SECONDS, CHECKS_PER_SECOND, Upstrea
 
 __all__ = ["Origin", "Pool", "PoolStatistics"]
 
+_GOLDEN_RATIO: Final = 0.618
+"""Its multiples are spread evenly between the integers, however many there are."""
+_SPREAD: Final = 0.8
 _SCAN_TIMES: Final = int(CHECK_SECONDS * CHECKS_PER_SECOND) + 2
 """Scans whose times are kept: those since the last check of any connection."""
 
@@ -90,6 +93,7 @@ class Pool:
         """Adds a new connection, which is in use."""
         self._opened += 1
         self._origins[connection] = origin
+        connection.first_check = 1.0 - _SPREAD * (self._opened * _GOLDEN_RATIO % 1.0)
 
     def connection_released(self, connection: UpstreamConnection) -> None:
         """The response is complete: the connection becomes idle."""
@@ -117,7 +121,8 @@ class Pool:
     def scanned_at(self, number: int) -> float:
         """Returns the time of the scan with this number, or of the oldest known one."""
         times = self._scan_times
-        return times[max(number - self.scans - 1, -len(times))]
+        back = self.scans - number + 1
+        return times[-back] if back <= len(times) else times[0]
 
     def on_deadline(self, now: float) -> None:
         self.scans += 1

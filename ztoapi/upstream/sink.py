@@ -5,13 +5,18 @@ event loop would take it for a broken connection, the deadline scan would stop, 
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 from ztoapi.errors import Failure, UpstreamError
 from ztoapi.upstream.failures import internal
 from ztoapi.wire.client import ResponseHead
 
-__all__ = ["Sink", "log_failure", "report_end", "report_error"]
+__all__ = ["Sink", "Take", "log_failure", "report_end", "report_error"]
+
+
+Take = Callable[[bytes], bytes]
+"""Takes whole chunks at the beginning of a read, and returns the rest."""
 
 
 class Sink(Protocol):
@@ -25,7 +30,9 @@ class Sink(Protocol):
     takes_whole: ClassVar[bool] = False
     """Whether :meth:`on_whole` takes the place of the first three callbacks where a whole response is in one read."""
 
-    def on_head(self, head: ResponseHead) -> None: ...
+    def on_head(self, head: ResponseHead) -> Take | None:
+        """Returns the function that takes reads of the body with their framing, if there is one: see
+        :meth:`UpstreamCall.offer_raw_reads`."""
 
     def on_data(self, payload: bytes) -> None: ...
 

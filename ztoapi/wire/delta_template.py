@@ -88,14 +88,16 @@ class DeltaTemplate:
         The read is split at the ends of chunks. Each piece must begin with the size line of a chunk of its length,
         followed by the head. The loops are calls of ``map``: 64 chunks take a third of the instructions of a loop.
         """
-        out = self.take_chunk(read)
-        if out is not None:
-            return out, b""
         pieces = read.split(self.chunk_end)
         count = len(pieces) - 1
+        if not count:
+            return b"", read
         rest = pieces.pop()
+        if count == 1 and not rest:
+            out = self.take_chunk(read)
+            return (b"", read) if out is None else (out, b"")
         sizes = list(map(add, map(len, pieces), repeat(len(self.chunk_end))))
-        if not count or max(sizes) >= len(CHUNK_LINES):
+        if max(sizes) >= len(CHUNK_LINES):
             return b"", read
         lines = list(map(CHUNK_LINES.__getitem__, sizes))
         starts = list(map(add, lines, repeat(self.head)))
