@@ -358,11 +358,9 @@ class Application:
             return fault
         notes = exchange.notes
         if notes.generation == self.keys.generation and not self.wrong_keys.addresses:
-            # They have admitted a request with this head: 160 opcodes and 10 calls less.
-            exchange.handler = notes.handler
-            exchange.extra_headers = notes.extra_headers
-            exchange.record.key = notes.key
+            # They have admitted a request with this head: 170 opcodes and 10 calls less.
             return self.admission.check(exchange)
+        exchange.forget_notes()
         route = notes.route
         if route is None or route.group is _API:
             if exchange.request.method == "OPTIONS":
@@ -382,6 +380,7 @@ class Application:
         group = Group.PUBLIC if exchange.route is None else exchange.route.group
         if group is Group.PUBLIC or exchange.for_operators == (group is Group.ADMIN):
             return None
+        exchange.forget_notes()
         place = "another address (admin in server.listen)" if group is Group.ADMIN else "an address without admin"
         return ApiError(
             f"{exchange.request.path} is served at {place}", status=404, type="invalid_request_error", code="not_found"

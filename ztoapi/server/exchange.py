@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import msgspec
 
@@ -112,8 +112,8 @@ class HeadNotes(msgspec.Struct):
     """What follows from a request head alone. A remembered head keeps its notes, so that a client's next request with
     the same head needs no lookup: a request of 1 KB takes 200 opcodes less.
 
-    ``handler``, ``extra_headers`` and ``key`` are the results of the gates for a request that they have admitted. They
-    hold while the keys have the generation ``generation``; -1 is none.
+    ``handler``, ``extra_headers`` and ``key`` are the results of the gates for a request that they have admitted. An
+    exchange begins with them. They hold while the keys have the generation ``generation``; -1 is none.
     """
 
     route: "Route[Exchange] | None"
@@ -189,7 +189,8 @@ class Exchange(msgspec.Struct, eq=False):
     on_gone: Callable[[], None] | None = None
     on_pause: Callable[[], None] | None = None
     on_resume: Callable[[], None] | None = None
-    _stream: ResponseStream | None = None
+    stream: ResponseStream = cast("ResponseStream", None)
+    """The body of the response; set while ``streaming``. A property would be a call for each chunk."""
     _full_since: float | None = None
     _task: asyncio.Task[None] | None = None
     callbacks: "tuple[Callable[[Exchange], None], ...]" = ()
@@ -202,12 +203,6 @@ class Exchange(msgspec.Struct, eq=False):
     def route(self) -> "Route[Exchange] | None":
         """The route of the path; None for an unknown path."""
         return self.notes.route
-
-    @property
-    def stream(self) -> ResponseStream:
-        """The body of the response, while ``streaming``."""
-        assert self._stream is not None, "no stream has begun"
-        return self._stream
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -234,6 +229,12 @@ class Exchange(msgspec.Struct, eq=False):
     def close_after(self) -> None:
         """Closes the connection after this response."""
         self._close = True
+
+    def forget_notes(self) -> None:
+        """Starts without what the gates have found for an earlier request with the same head."""
+        self.handler = _no_handler
+        self.extra_headers = b""
+        self.record.key = None
 
     def keep_notes(self, generation: int) -> None:
         """Notes what the gates have found. It must depend on the head alone, and on the keys of ``generation``."""
@@ -347,7 +348,7 @@ class Exchange(msgspec.Struct, eq=False):
         if connection.context.cork.waiting:
             # A stream writes past the cork.
             connection.context.cork.flush(transport)
-        stream = self._stream = ResponseStream(self, head, transport.write)
+        stream = self.stream = ResponseStream(self, head, transport.write)
         if self.finished or self.gone:
             stream.close()
             return stream
@@ -511,6 +512,7 @@ def open_exchange(connection: Connection, head: RequestHead) -> Exchange:
         loop.time(),
         notes.template,
         notes.monitoring,
+        key=notes.key,
         client=client,
         peer=connection.peer,
         user_agent=notes.user_agent,
@@ -527,6 +529,8 @@ def open_exchange(connection: Connection, head: RequestHead) -> Exchange:
         not head.keep_alive,
         http11,
         connection.write_paused,
+        notes.handler,
+        notes.extra_headers,
     )
     if worker.tracer is not None:
         if not notes.monitoring:

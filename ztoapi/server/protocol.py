@@ -211,14 +211,6 @@ class HTTPProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         phase = self._phase
         wire = self._wire
-        if phase is NEW:
-            phase = self._phase = IDLE
-            if not self.context.first_requests.take(self._next_turn):
-                wire.receive_data(data)
-                self._resting = True
-                self._pause_reading()
-                self._settle(len(data))
-                return
         if phase is IDLE:
             head = None if self.write_paused else wire.take_request(data)
             if head is not None:
@@ -227,6 +219,9 @@ class HTTPProtocol(asyncio.Protocol):
                 if len(data) > UNCOUNTED_BYTES:
                     self._settle(len(data))
                 return
+        elif phase is NEW:
+            self._first_data_received(data)
+            return
         elif phase is LINGER:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
@@ -242,6 +237,16 @@ class HTTPProtocol(asyncio.Protocol):
         elif self._exchange is None:
             self._advance()
         if wire.held or phase is BODY or len(data) > UNCOUNTED_BYTES:
+            self._settle(len(data))
+
+    def _first_data_received(self, data: bytes) -> None:
+        self._phase = IDLE
+        if self.context.first_requests.take(self._next_turn):
+            self.data_received(data)
+        else:
+            self._wire.receive_data(data)
+            self._resting = True
+            self._pause_reading()
             self._settle(len(data))
 
     def _settle(self, received: int) -> None:
