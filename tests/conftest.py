@@ -40,6 +40,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(PROCESSES_PER_CORE * len(os.sched_getaffinity(0)), MOST_PROCESSES)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Load tests take a while and need locust, wrk and hey: they run with ``pytest -m load`` only."""
+    if "load" in (config.option.markexpr or ""):
+        return
+    skip = pytest.mark.skip(reason="run pytest -m load")
+    for item in items:
+        if item.get_closest_marker("load") is not None:
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _single_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Replaces the certificate authorities of httpx by one that has signed nothing.

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .errors import CannotLoadError, GateError
-from .growth import Profile, flame_graph, grown
+from .growth import flame_graph, grown
 from .measure import Counts, Key, Measurement, Tools, measure
 from .report import Outcome, read_baseline, save_baseline
 from .subject import Subject
@@ -91,7 +91,8 @@ def _draw(path: Path, failed: Sequence[str], base: Measurement | None, head: Mea
     """Writes the flame graphs of the scenarios that fail, or of all: an SVG of the first one, or a page of them."""
     names = [name for name in head.profiles if name in failed] or list(head.profiles)
     former = base.profiles if base else {}
-    graphs = [flame_graph(name, former.get(name, Profile()), head.profiles[name]) for name in names]
+    # A scenario that base does not have is drawn without a difference.
+    graphs = [flame_graph(name, former.get(name, head.profiles[name]), head.profiles[name]) for name in names]
     page = f"<!doctype html><meta charset=utf-8><title>Regression gate</title>{''.join(graphs)}"
     path.write_text(graphs[0] if path.suffix == ".svg" else page, "utf-8")
 

@@ -54,6 +54,13 @@ def test_the_function_that_grew_is_named_first(foreign: Project, capsys: pytest.
     assert "counted/__init__.py:text" not in reds
 
 
+def test_without_a_base_there_is_no_difference_to_draw(foreign: Project) -> None:
+    foreign.outcome("--base", "none", "--flame-graph", "all.html")
+    drawn = (foreign.root / "all.html").read_text()
+    assert "counted/__init__.py:work" in drawn
+    assert "rgb(245," not in drawn
+
+
 def test_a_function_called_more_often_is_named_with_its_calls(foreign: Project) -> None:
     foreign.write(SOURCE, WORK)
     foreign.commit()
