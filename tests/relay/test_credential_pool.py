@@ -4,6 +4,8 @@ import math
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.relay.requests_in_flight import Room, lent
 from ztoapi.errors import Fault
@@ -361,3 +363,40 @@ def test_a_reset_ends_the_waits_of_models_and_their_doubling() -> None:
         pool.fail(lent(pool.acquire(now, "m")), now, Fault.THROTTLED)
     pool.reset(0)
     assert pool.fail(lent(pool.acquire(10.0, "m")), 10.0, Fault.THROTTLED) == COOLDOWNS[Fault.THROTTLED].first
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["acquire", "responded", "complete", "drop", "fail", "wait"]), st.integers(0, 4)),
+    max_size=40,
+)
+FAULTS = [Fault.OVERLOADED, Fault.THROTTLED, Fault.REFUSED, Fault.UPSTREAM, Fault.REQUEST]
+
+
+@given(STEPS)
+def test_the_only_credential_is_lent_as_by_a_choice(steps: list[tuple[str, int]]) -> None:
+    alone, chosen = CredentialPool([("one", 2.0)]), CredentialPool([("one", 2.0)])
+    chosen._alone = None
+    leases: list[tuple[CredentialLease, CredentialLease]] = []
+    now = 0.0
+    for step, number in steps:
+        now += 0.3
+        if step == "wait":
+            now += 20.0 * number
+        elif step == "acquire":
+            one, other = (pool.acquire(now, f"m{number % 2}", (0,) * (number % 2)) for pool in (alone, chosen))
+            assert type(one) is type(other)
+            if isinstance(one, CredentialLease) and isinstance(other, CredentialLease):
+                assert (one.name, one.number) == (other.name, other.number)
+                leases.append((one, other))
+        elif leases:
+            pair = leases[number % len(leases)]
+            if step != "responded":
+                leases.remove(pair)
+            for pool, lease in zip((alone, chosen), pair, strict=True):
+                if step == "fail":
+                    pool.fail(lease, now, FAULTS[number])
+                elif step == "responded":
+                    pool.responded(lease, now)
+                else:
+                    getattr(pool, step)(lease)
+        assert alone.statistics(now) == chosen.statistics(now)

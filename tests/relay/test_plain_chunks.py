@@ -9,16 +9,19 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.inmemory import Gateway, api_request, chunked, request, stream_head
 from tests.support.pieces import cut, cut_points
+from tests.wire.test_delta_template import TEMPLATES
+from tests.wire.test_delta_template import chunks as CHUNKS
 from ztoapi.dialects.registry import DialectName
 from ztoapi.relay.relay import Relay
 from ztoapi.server.stream import ResponseStream
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.wire.chunked import ChunkDecoder
+from ztoapi.wire.delta_template import DeltaTemplate
 
 QUESTIONS = {
     "chat": request(stream=True),
@@ -64,6 +67,8 @@ OTHERS = st.sampled_from(
 )
 
 
+PLAIN = SPELLINGS[0][0] + b"word" + SPELLINGS[0][1]
+LOST = HEAD + b'"delta":{},"finish_reason":"network_error"}]}\n\n'
 OTHER_ID = SPELLINGS[0][0].replace(b'"id":"1"', b'"id":"2"') + b"other" + SPELLINGS[0][1]
 
 
@@ -128,6 +133,9 @@ def answer(gateway: Gateway, question: bytes, reads: list[bytes], *, short: bool
 
 
 @settings(max_examples=300)
+# A stream without an end, and an error that a second attempt may cure, behind the first chunk.
+@example("openai", "messages", chunked(PLAIN) + b"0\r\n\r\n", [], True, False)
+@example("openai", "chat", chunked(PLAIN) + chunked(LOST) + b"0\r\n\r\n", [], True, False)
 @given(
     st.sampled_from(["openai", "zai"]),
     st.sampled_from(sorted(QUESTIONS)),
@@ -206,3 +214,39 @@ def test_a_chunk_alone_takes_the_short_way() -> None:
         gateway.receive_response(chunked(start + b"b" + end))
     assert gateway.client.last == chunked(start + b"b" + end)
     gateway.close()
+
+
+class Owner:
+    """The exchange of a stream whose gaps are counted."""
+
+    def __init__(self) -> None:
+        self.chunked = self.started = True
+        self.pace = self.on_pause = None
+        self.record = RequestRecord("1", "POST", "/", 0.0)
+        self.recorder = self
+
+    def begin_stream(self, record: RequestRecord) -> list[int]:
+        return [0] * 100
+
+
+@given(read=st.lists(CHUNKS, max_size=2).map(b"".join), template=st.sampled_from(TEMPLATES))
+def test_a_stream_takes_the_chunks_that_a_template_takes(read: bytes, template: DeltaTemplate) -> None:
+    written: list[bytes] = []
+    stream = ResponseStream(Owner(), b"", written.append)  # type: ignore[arg-type] # as far as a stream needs it
+    stream.write_framed(b"first")
+    sent = stream.sent
+    others: list[bytes] = []
+
+    def otherwise(read: bytes) -> bytes:
+        others.append(read)
+        return b"rest"
+
+    take = stream.expect(template, otherwise)
+    rest = take(read)
+    out = template.take_chunk(read)
+    if out is None:
+        assert (others, rest, written, stream.sent) == ([read], b"rest", [b"first"], sent)
+    else:
+        assert (others, rest, written, stream.sent) == ([], b"", [b"first", out], sent + len(out))
+    stream.close()
+    assert take(read) == read
