@@ -208,6 +208,16 @@ def test_interim_answers_are_skipped_up_to_a_number(interim: int) -> None:
             assert Answer(pieces).head.status == 200
 
 
+def test_the_interim_responses_of_one_request_do_not_count_for_the_next() -> None:
+    wire = ClientWire(ResponseHeads())
+    for _ in range(MAX_INFORMATIONAL + 1):
+        assert wire.find_head(b"HTTP/1.1 100 Continue\r\n\r\n") is None
+        # The body is whole in the read of the head, so the connection does not start the wire anew.
+        head = wire.find_head(HEAD % b"content-length: 2\r\n" + b"ok")
+        assert head is not None
+        assert len(wire.rest) == head.whole_bytes
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_head_may_not_grow_without_bound(closed: bool) -> None:
     line = b"x: " + b"y" * 1000 + b"\r\n"

@@ -151,7 +151,8 @@ class ClientWire:
                 raise ProtocolError(502, f"the response head is larger than {MAX_HEAD_BYTES} bytes")
             if end < 0:
                 self._held = held[start:] if start else held
-                self._searched = len(self._held)
+                # Not 0 after an interim response: a later part of the response leaves the fast path.
+                self._searched = len(self._held) or 1
                 if self._searched >= 5 and not self._held.startswith(b"HTTP/"):
                     raise ProtocolError(502, "the response is not HTTP/1.1")
                 return None
