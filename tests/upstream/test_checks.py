@@ -125,6 +125,39 @@ def test_the_results_are_those_of_a_check_at_every_scan(steps: list[str], limits
             upstream.loop.close()
 
 
+@pytest.mark.parametrize("idle", [0.0, STALL_SECONDS], ids=["every scan", "when due"])
+def test_short_pauses_of_the_client_hardly_extend_the_total_time(upstream: Upstream, idle: float) -> None:
+    client = Client()
+    connection = upstream.open(client, Timeouts(60.0, 60.0, 30.0, idle))
+    read(connection, stream_head())
+    begin = upstream.loop.now
+    pauses = 0
+    while not client.errors:
+        for scan in range(16):
+            if connection.sink is not None:
+                read(connection, chunked(b"x"))
+                if scan == 15:
+                    pauses += 1
+                    connection.pause()
+            upstream.scan()
+        connection.resume()
+    assert client.errors == ["the upstream's response took longer than 30 s"]
+    assert upstream.loop.now - begin <= 30.0 + (pauses + 16) * SCAN_SECONDS
+
+
+@pytest.mark.parametrize("before", [0, 5, 30], ids=["at once", "after a check", "after a stall"])
+@pytest.mark.parametrize("idle", [0.0, STALL_SECONDS], ids=["every scan", "when due"])
+def test_a_time_between_bytes_below_that_of_a_stall_is_kept(upstream: Upstream, idle: float, before: int) -> None:
+    client = Client()
+    connection = upstream.open(client, Timeouts(60.0, 1.0, 600.0, idle))
+    for _ in range(before):
+        upstream.scan()
+    read(connection, stream_head())
+    for _ in range(6):
+        upstream.scan()
+    assert client.errors == ["the upstream sent nothing for 1 s"]
+
+
 def test_a_steady_stream_is_rarely_checked(upstream: Upstream) -> None:
     connections = [upstream.open(Client(), Timeouts(60.0, 60.0, 600.0, STALL_SECONDS)) for _ in range(MANY)]
     for connection in connections:

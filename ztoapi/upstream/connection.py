@@ -94,16 +94,18 @@ class Timeouts:
     """Seconds for one request: until the first byte of the response, between two reads, in total; and without any byte
     until the sink is notified."""
 
-    __slots__ = ("between_bytes", "first_byte", "idle", "silence", "soonest", "total")
+    __slots__ = ("between_bytes", "check", "first_byte", "idle", "silence", "soonest", "total")
 
     def __init__(self, first_byte: float, between_bytes: float, total: float, idle: float = 0.0) -> None:
         self.first_byte = first_byte
         self.between_bytes = between_bytes
         self.total = total
         self.idle = idle
-        self.soonest = min(first_byte, total, idle, CHECK_SECONDS)
+        self.check = min(between_bytes, CHECK_SECONDS)
+        """Longest time between two checks: a response that begins after a check may be silent from then on."""
+        self.soonest = min(first_byte, total, idle, self.check)
         """Seconds from the request until the first of them may be due."""
-        self.silence = min(between_bytes, idle, CHECK_SECONDS)
+        self.silence = min(idle, self.check)
         """Seconds from a read until the first of them may be due."""
 
 
@@ -185,7 +187,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._read_after = _NOT_READ
         """The number of scans before the last read of the current response."""
         self._last_activity = 0.0
-        """Time of the first scan after the last read, or before that of the request."""
+        """Time of the first scan after the last read, or before that of the request; while paused, of the last check or
+        of the pause."""
         self._sent_at = 0.0
         self._started = 0.0
         """Start of the total time, without the time in which the client was slow."""
@@ -265,6 +268,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Stops reading, because the client is slow."""
         if not self._paused:
             self._paused = True
+            # The time since the last check, up to CHECK_SECONDS, is the upstream's.
+            self._last_activity = self.loop.time()
             self._check_at(0.0)
             if not self._resting:
                 self.transport.pause_reading()
@@ -536,7 +541,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._reported = is_long
                 self._report_idle(sink, silent)
         if not self._reported:
-            self.deadline = min(limit, total, last + timeouts.idle, now + CHECK_SECONDS)
+            self.deadline = min(limit, total, last + timeouts.idle, now + timeouts.check)
 
     def _check_upload(self, now: float, timeouts: Timeouts) -> None:
         """Checks the timeouts while the body is being written: the upstream must accept bytes of it."""
