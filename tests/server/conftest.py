@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -85,9 +86,13 @@ def _servers(loop: str, *, corked: bool) -> Iterator[MakeServing]:
     with contextlib.ExitStack() as stack:
 
         def make(
-            dispatch: Handler | None = None, *, admit: Admit | None = None, limits: Limits | None = None
+            dispatch: Handler | None = None,
+            *,
+            admit: Admit | None = None,
+            limits: Limits | None = None,
+            tls: ssl.SSLContext | None = None,
         ) -> Serving:
-            serving = Serving(dispatch, admit=admit, limits=limits, loop_factory=factory)
+            serving = Serving(dispatch, admit=admit, limits=limits, tls=tls, loop_factory=factory)
             if corked:
                 serving.context.cork.load = Busy()
             return stack.enter_context(serving)

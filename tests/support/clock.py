@@ -115,6 +115,9 @@ class FakeTransport(asyncio.Transport):
         if self._closing and not self.queued:
             self._lose()
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.write_closed = True
 

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import queue
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,6 +14,7 @@ from typing import NamedTuple, Self, TypeVar
 import uvloop
 
 from tests.support.waiting import WAIT_SECONDS, until
+from ztoapi.config.listen import Listen
 from ztoapi.errors import ApiError
 from ztoapi.server.context import Admit, ServerContext, Verdict, admit_all
 from ztoapi.server.exchange import Exchange
@@ -62,6 +64,7 @@ class Serving:
         *,
         admit: Admit | None = None,
         limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     ) -> None:
         self._held: queue.Queue[Exchange] = queue.Queue()
@@ -74,6 +77,7 @@ class Serving:
             gated(dispatch or self._held.put, admit),
             limits=limits,
             recorder=self.recorder,
+            tls=tls,
         )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
@@ -92,7 +96,9 @@ class Serving:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.server = Server(self.context, bind("127.0.0.1", 0, backlog=128))
+        listening = bind("127.0.0.1", 0, backlog=128)
+        listening.address = Listen(tls=self.context.tls is not None)
+        self.server = Server(self.context, listening)
         self.loop.run_until_complete(self.server.start())
         self._ready.set()
         self.loop.run_forever()

@@ -9,7 +9,8 @@ Phases, each with its own deadline, which the worker's scan checks. Received byt
     BODY     a body is arriving: 408 after the total time, or after too long a pause. A body that is passed on in parts
              has the total time for each ``max_body_bytes``, and time in which its receiver is slow does not count
     BUSY     a request is in flight: no deadline here, the handler has its own; a full socket has the stall timeout
-    LINGER   an error has been sent and the sending side is closed: further bytes are read and dropped
+    LINGER   an error has been sent and the sending side is closed, except over TLS, where the event loop cannot close
+             one side: further bytes are read and dropped
     CLOSING  the last response is being sent: aborted if the client stops reading
 
 A client that half-closes (FIN after its request) may only have stopped sending, which is legal (RFC 9112 section 9.6),
@@ -372,9 +373,10 @@ class HTTPProtocol(asyncio.Protocol):
         elif self._phase is HEAD or self._phase is BODY:
             part = "head" if self._phase is HEAD else "body"
             self._refuse(_broken(ProtocolError(408, f"the request {part} did not arrive in time")))
-        elif self._phase is LINGER:
+        elif self._phase is LINGER and self.transport.can_write_eof():
             self.transport.abort()
         else:
+            # Over TLS a lingering connection has not sent its end yet.
             self._close()
 
     def _enter(self, phase: Phase) -> None:
@@ -618,7 +620,8 @@ class HTTPProtocol(asyncio.Protocol):
                 self._read_paused = False
                 self.transport.resume_reading()
             self.context.cork.flush(self.transport)
-            self.transport.write_eof()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
 
     def _check_stall(self, now: float) -> None:
         queued = self.transport.get_write_buffer_size()
