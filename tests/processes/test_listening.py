@@ -1,5 +1,7 @@
 """Where processes listen, and what they print where they cannot."""
 
+import re
+
 import httpx
 import pytest
 
@@ -22,6 +24,8 @@ def test_a_second_gateway_on_the_port_is_refused(simulator: Stack, first: str, s
         output = other.rest()
         assert f"PORT (environment): cannot listen on 127.0.0.1:{process.port}: Address already in use; " in output
         assert "choose another port with --port N or PORT=N" in output
+        owner = re.search(r"; end process (\d+), '[^']*ztoapi serve", output)
+        assert owner is not None and int(owner[1]) in (process.pid, *process.children())
         other.__exit__(None, None, None)
         assert httpx.get(f"{process.url}/livez").status_code == 200
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -85,8 +86,18 @@ def listening_faults(host_option: str, port_option: str, remedy: str) -> "Iterat
         if (fault := _fault_of_host(error)) is not None:
             raise ConfigError((f"{host_option}: {fault}",)) from error
         cause = _PORT_CAUSES.get(error.errno or 0, "")
+        if error.errno == errno.EADDRINUSE and (owner := _owner(error.strerror or "")):
+            cause = f"end {owner}, or "
         text = f"{port_option}: {error.strerror}; {cause}choose another port with {remedy} (0: any free port)"
         raise OSError(error.errno, text) from error
+
+
+def _owner(fault: str) -> str:
+    """Returns the process that has the port in an error of listening; empty if it is not known."""
+    from ztoapi.cli.port_owner import owner_of_port
+
+    address = re.match(r"cannot listen on \S+:([0-9]+): ", fault)
+    return owner_of_port(int(address[1])) if address is not None else ""
 
 
 def host_fault(host: str) -> str | None:
