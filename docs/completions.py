@@ -22,7 +22,7 @@ def completions() -> dict[str, str]:
         for action in command._actions:
             if action.metavar == "FILE":
                 action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's own attribute
-            elif action.choices is None and action.option_strings and action.dest in choices:
+            elif action.choices is None and action.nargs != 0 and action.option_strings and action.dest in choices:
                 action.choices = choices[action.dest]
     return {f"ztoapi.{shell}": _script(parser, shell) for shell in SHELLS}
 

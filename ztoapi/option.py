@@ -31,6 +31,8 @@ class Flag(NamedTuple):
     group: str
     metavar: str
     short: str | None = None
+    values: tuple[tuple[str, str, str], ...] = ()
+    """Flags without a value that stand for one: the short flag, the long flag and the value."""
 
 
 class Option(NamedTuple):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ztoapi.cli.terminal import keys_of
-from ztoapi.cli.top_frame import View, clean, cut, render
+from ztoapi.cli.top_frame import View, render
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.figures import (
     CredentialFigures,
@@ -19,6 +19,7 @@ from ztoapi.telemetry.figures import (
     WorkerFigures,
 )
 from ztoapi.telemetry.stats import make_figures
+from ztoapi.telemetry.terminal_text import clean, cut
 
 
 def figures(*, workers: int = 1, credentials: int = 1) -> Figures:

@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import logging
+import os
 import tempfile
 from pathlib import Path
 
 from ztoapi.app import Application
+from ztoapi.cli.logs import access_log, set_up_logging
 from ztoapi.cli.options import listen
-from ztoapi.cli.serve import set_up_logging
 from ztoapi.config.model import DEFAULT_MODEL, Config, Credential, ModelRoute, Platform, Secret, ServerConfig
 from ztoapi.handlers.index import IndexHandler
 from ztoapi.server.context import ServerContext
@@ -19,6 +21,7 @@ from ztoapi.simulator.app import Options, Simulator
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.live import reclaim
+from ztoapi.telemetry.log_file import LogFile
 
 __all__ = ["demo_config", "run"]
 
@@ -30,7 +33,10 @@ _DRAIN_SECONDS = 2.0
 
 def run(args: argparse.Namespace) -> int:
     """Runs both until Ctrl-C; returns the exit code. Raises OSError if a port is not available."""
-    set_up_logging(debug=False)
+    terminal = os.isatty(1)
+    messages = set_up_logging(logging.INFO, "console" if terminal else "text", 1 if terminal else 2)
+    # Programs that start the demonstration need no rows.
+    sink = LogFile("stdout") if terminal else None
     gateway_sockets, simulator_sockets = _listen({"--port": args.port, "--sim-port": args.sim_port})
     simulator_port, port = simulator_sockets[0].getsockname()[1], gateway_sockets[0].getsockname()[1]
     options = Options(
@@ -47,7 +53,10 @@ def run(args: argparse.Namespace) -> int:
 
         def make_gateway(loop: asyncio.AbstractEventLoop, slot: int) -> Application:
             config = demo_config(port, simulator_port)
-            application = Application(config, loop, telemetry=board, slot=slot, history=history)
+            log = None if sink is None else access_log(config, sink, messages)
+            application = Application(
+                config, loop, telemetry=board, slot=slot, history=history, access_log=log, messages=messages
+            )
             index = IndexHandler(pages=True, demo_upstream=config.platforms[0].base_url)
             application.context.routes.add("/", {"GET": index.handle}, Group.PUBLIC)
             return application

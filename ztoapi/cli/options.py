@@ -140,13 +140,17 @@ def add_option_flags(parser: argparse.ArgumentParser) -> None:
         if (flag := option.option.flag) is not None:
             if flag.group not in groups:
                 groups[flag.group] = parser.add_argument_group(flag.group)
-            groups[flag.group].add_argument(
+            group = groups[flag.group]
+            group.add_argument(
                 *filter(None, (flag.short, option.flag)),
                 default=None,
                 action="append" if option.default == () else "store",
                 metavar=flag.metavar,
                 help=_help(option),
             )
+            for *spellings, value in flag.values:
+                help = f"short for {option.flag} {value}"
+                group.add_argument(*spellings, dest=option.name, action="store_const", const=value, help=help)
 
 
 def _help(option: "Declared") -> str:

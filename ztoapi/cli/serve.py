@@ -9,7 +9,6 @@ import os
 import signal
 import sqlite3
 import ssl
-import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 
 from ztoapi import __version__
 from ztoapi.app import Application, has_keys_with_budgets, limits_words, make_shared_limits
+from ztoapi.cli.logs import access_log, level_of, message_form, set_form, set_up_logging
 from ztoapi.cli.options import host_fault, listening_faults, load_config
 from ztoapi.cli.status import StatusFile, state_directory
 from ztoapi.config.certificates import server_tls
@@ -36,19 +36,17 @@ from ztoapi.server.sockets import KeptSocket, Listeners
 from ztoapi.server.upgrade import inherit
 from ztoapi.server.workers import Duty, Plan, Reloaded
 from ztoapi.server.workers import run as run_workers
-from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import KeptBoard, MetricsBoard
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
 from ztoapi.telemetry.log_file import LogFile
-from ztoapi.telemetry.messages import MessageLog
 from ztoapi.wire.address import authority
 
 if TYPE_CHECKING:
     from ztoapi.telemetry.tracing import SpanTracer
 
-__all__ = ["available", "run", "set_up_logging", "shortage_of_files"]
+__all__ = ["available", "run", "shortage_of_files"]
 
 _log = logging.getLogger(__name__)
 _MORE_WORKERS = 4
@@ -110,7 +108,8 @@ class Gateway:
         self._args = args
         loaded = available(load_config(args, host_fault=host_fault))
         config = loaded.config
-        self._messages = set_up_logging(debug=config.debug)
+        form, descriptor = message_form(config)
+        self._messages = set_up_logging(level_of(config), form, descriptor)
         self._warn(config)
         self._listeners = (
             [] if kept is None else [Listeners.adopt(kept.addresses, kept.listeners, backlog=config.server.backlog)]
@@ -145,15 +144,19 @@ class Gateway:
         return {path for listeners in self._listeners for path in listeners.paths}
 
     def announce(self) -> None:
-        """Prints the banner."""
-        self._messages.write(_banner(self._state.loaded.config, self._state.keys, self._listeners[-1]))
+        """Logs the addresses; the console shows them in a block."""
+        config = self._state.loaded.config
+        if message_form(config)[0] != "console":
+            _log.info("%s", _banner(config, self._state.keys, self._listeners[-1]))
+        elif _log.isEnabledFor(logging.INFO):
+            self._messages.write(_block(config, self._state.keys, self._listeners[-1]))
 
     def _warn(self, config: Config) -> None:
         for warning in config.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            _log.warning("%s", warning)
         shortage = shortage_of_files(config, raise_open_files())
         if shortage is not None:
-            print(f"warning: {shortage}", file=sys.stderr)
+            _log.warning("%s", shortage)
 
     def _listen(self, loaded: Loaded) -> None:
         """Makes the last listeners those of the configuration."""
@@ -183,11 +186,7 @@ class Gateway:
     def _make_application(self, state: "_State", loop: asyncio.AbstractEventLoop, slot: int) -> Application:
         """Returns the gateway of the worker in ``slot``. Called in the worker."""
         config = state.loaded.config
-        log = None
-        if state.sink is not None:
-            form = config.access_log_format
-            text = form == "text" or (form == "auto" and state.sink.terminal)
-            log = AccessLog(state.sink, ServerContext.wall_clock, text=text)
+        log = None if state.sink is None else access_log(config, state.sink, self._messages)
         tracer = None
         if config.otlp_endpoint is not None:
             tracer = _tracer_class()(config.otlp_endpoint, config.platforms, ServerContext.wall_clock)
@@ -270,7 +269,8 @@ class Gateway:
         self._before = state
         self._state = _State(loaded, KeyRing(new), sink, limits, history, certificates, tls, budgets)
         self._mixed = False
-        logging.getLogger().setLevel(_level(debug=new.debug))
+        logging.getLogger().setLevel(level_of(new))
+        set_form(self._messages, message_form(new)[0])
         self._status.move(self._listeners[-1].port or new.server.port)
         return Reloaded(signal.SIGHUP, roll=True)
 
@@ -281,7 +281,7 @@ class Gateway:
         self._state = self._before
         self._mixed = True
         self._state.keys.reload()
-        logging.getLogger().setLevel(_level(debug=self._state.loaded.config.debug))
+        logging.getLogger().setLevel(level_of(self._state.loaded.config))
 
     def _reopen(self) -> bool:
         """Opens the access log anew if it is a file. Returns whether it has been opened."""
@@ -442,7 +442,7 @@ def _make_history(loaded: Loaded, telemetry: MetricsBoard, kept: tuple[str, str]
         problem = f"{option}: {path} cannot be used ({error}): name another file, or none"
         if config.history_file != _AUTO:
             raise ConfigError((problem,)) from error
-        print(f"warning: {problem}; continuing without a history", file=sys.stderr)
+        _log.warning("%s; continuing without a history", problem)
         return None
     return history
 
@@ -478,23 +478,6 @@ def _history_file(config: Config, environ: Mapping[str, str]) -> Path | None:
     return None if directory is None else directory / f"history-{port}.db"
 
 
-def set_up_logging(*, debug: bool) -> MessageLog:
-    """Sends log messages to standard error. Requests are logged separately, in the access log."""
-    messages = MessageLog()
-    logging.basicConfig(
-        level=_level(debug=debug),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[messages],
-    )
-    # httpx logs the URL of every request at INFO.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    return messages
-
-
-def _level(*, debug: bool) -> int:
-    return logging.DEBUG if debug else logging.INFO
-
-
 def _banner(config: Config, keys: KeyRing, listeners: Listeners) -> str:
     upstreams = ", ".join(f"{platform.id} ({platform.base_url})" for platform in config.platforms)
     origins = [origin for address, origin in _origins(listeners) if not address.admin]
@@ -506,6 +489,28 @@ def _banner(config: Config, keys: KeyRing, listeners: Listeners) -> str:
         f"{config.server.workers} worker(s) with up to {config.server.in_flight_limit(open_files())} requests in flight"
     )
     return f"ztoapi {__version__} on {urls}, {workers}, {access}; upstream {upstreams}{dashboard}"
+
+
+def _block(config: Config, keys: KeyRing, listeners: Listeners) -> str:
+    """Returns the block that the console shows at the start."""
+    clients = [origin for address, origin in _origins(listeners) if not address.admin]
+    operators = [origin for address, origin in _origins(listeners) if address.admin] or clients
+    urls = {platform.id: platform.base_url for platform in config.platforms}
+    main = config.routes[0]
+    models = f"{main.public} > {main.platform} ({urls[main.platform]})"
+    counts = ", ".join(f"{len(platform.credentials)} of {platform.id}" for platform in config.platforms)
+    count = sum(not key.revoked for key in config.keys) + len(config.api_keys) + (config.default_key is not None)
+    rows = [("base URL", f"{origin}/v1") for origin in clients if not origin.startswith("unix:")]
+    rows += [("socket", origin) for origin in clients if origin.startswith("unix:")]
+    if config.dashboard_enabled:
+        rows.append(("dashboard", f"{operators[0]}/dashboard"))
+    rows.append(("models", f"{models}, and {len(config.routes) - 1} more" if len(config.routes) > 1 else models))
+    rows.append(("credentials", counts))
+    rows.append(("keys", str(count) if keys.required else "none required, because only this host can connect"))
+    rows.append(("warnings", f"{len(config.warnings)}, see above" if config.warnings else "none"))
+    lines = "\n".join(f"  {name:<13}{value}" for name, value in rows)
+    title = f"ztoapi {__version__}, process {os.getpid()}, {config.server.workers} worker(s)"
+    return f"\n{title}\n\n{lines}\n\nPress Ctrl-C to stop. Requests:\n"
 
 
 def _origins(listeners: Listeners) -> list[tuple[Listen, str]]:

@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import logging
+import os
 from functools import partial
 
+from ztoapi.cli.logs import set_up_logging
 from ztoapi.cli.options import listen
-from ztoapi.cli.serve import set_up_logging
 from ztoapi.server.workers import Duty, FixedService, Plan
 from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
@@ -21,7 +23,7 @@ _DRAIN_SECONDS = 2.0
 
 def run(args: argparse.Namespace) -> int:
     """Serves until stopped; returns the exit code. Raises OSError if it cannot listen, ConfigError for a bad option."""
-    set_up_logging(debug=False)
+    set_up_logging(logging.INFO, "console" if os.isatty(2) else "text")
     options = _options(args)
     # Created before the fork, because all workers share it.
     board = SharedCounts(args.workers)

@@ -15,8 +15,9 @@ import httpx
 
 from ztoapi.cli.admin import GatewayError, ask, decoded, open_client
 from ztoapi.cli.terminal import Terminal
-from ztoapi.cli.top_frame import View, clean, render
+from ztoapi.cli.top_frame import View, render
 from ztoapi.telemetry.figures import Figures, RequestsPage
+from ztoapi.telemetry.terminal_text import clean
 
 __all__ = ["run"]
 

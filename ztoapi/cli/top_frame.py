@@ -5,7 +5,6 @@ control the terminal, and is cut to the width of the terminal.
 """
 
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -17,12 +16,11 @@ from ztoapi.telemetry.figures import (
     RequestsPage,
     WorkerFigures,
 )
+from ztoapi.telemetry.terminal_text import clean, cut
 
-__all__ = ["Line", "View", "clean", "cut", "render"]
+__all__ = ["Line", "View", "render"]
 
 _BARS: Final = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
-_UNKNOWN: Final = "\ufffd"
-"""Replaces characters that are not printable."""
 _LABEL_WIDTH: Final = 16
 _LIST_SHARE: Final = 5
 """A list of workers or credentials takes at most a fifth of the lines."""
@@ -53,31 +51,6 @@ class _Column(NamedTuple):
 
     title: str
     width: int
-
-
-def clean(text: str) -> str:
-    """Returns ``text`` with control characters, and those that change the writing direction, replaced."""
-    return "".join(letter if letter.isprintable() else _UNKNOWN for letter in text)
-
-
-def _columns(letter: str) -> int:
-    if unicodedata.combining(letter) or unicodedata.category(letter) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1
-
-
-def cut(text: str, width: int) -> str:
-    """Returns ``text``, cleaned, in exactly ``width`` columns of a terminal."""
-    used = 0
-    kept = list[str]()
-    for letter in clean(text):
-        columns = _columns(letter)
-        # Hundreds of combining accents on one letter would cover the lines above.
-        if used + columns > width or (not columns and len(kept) > 2 * width):
-            break
-        used += columns
-        kept.append(letter)
-    return "".join(kept) + " " * (width - used)
 
 
 def render(

@@ -762,11 +762,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "stdout"
     access_log_format: Annotated[
-        Literal["auto", "json", "text"],
+        Literal["auto", "json", "text", "console"],
         Option(
-            "Format of the access log. `auto` is text on a terminal, otherwise JSON.", env="ZTOAPI_ACCESS_LOG_FORMAT"
+            "Format of the access log and of messages. `console` is for reading: one row for each request, with local "
+            "time and colours. `auto` is `console` on a terminal, otherwise JSON.",
+            env="ZTOAPI_ACCESS_LOG_FORMAT",
+            flag=Flag("keys and logs", "FORMAT"),
         ),
     ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Option(
+            "Least level of messages. From `warning` on, the console leaves out requests that have succeeded.",
+            env="ZTOAPI_LOG_LEVEL",
+            flag=Flag(
+                "keys and logs",
+                "LEVEL",
+                values=(("-q", "--quiet", "warning"), ("-v", "--verbose", "debug")),
+            ),
+        ),
+    ] = "info"
     otlp_endpoint: Annotated[
         str | None,
         Option(
@@ -777,7 +792,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             example="http://localhost:4318",
         ),
     ] = None
-    debug: Annotated[bool, Option("Log more. Tokens and bodies are never logged.", env="DEBUG_MODE")] = False
+    debug: Annotated[
+        bool, Option("Log messages of all levels. Tokens and bodies are never logged.", env="DEBUG_MODE")
+    ] = False
     cors_origins: Annotated[
         tuple[str, ...],
         Option(

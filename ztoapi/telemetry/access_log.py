@@ -10,9 +10,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, cast
 
-from ztoapi.telemetry.access_line import AccessLine, json_lines, make_lines, text_lines
+from ztoapi.telemetry.access_line import json_lines, make_lines, text_lines
+from ztoapi.telemetry.console import ConsoleEntry, ConsoleLines, ConsoleMessage
 from ztoapi.telemetry.log_file import LogFile
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.samples import Sample
@@ -28,20 +29,38 @@ PAUSE_SECONDS: Final = 0.001
 the thread takes it again for a whole batch, until the queue is empty."""
 _MANY_RECORDS: Final = WAITING_RECORDS // 2
 """With more queued records there is no pause: the log must keep up with the requests."""
+MESSAGE_SECONDS: Final = 0.3
+"""How long a message on the console waits for the requests that have ended before it: longer than one tick."""
 CLOSE_SECONDS: Final = 2.0
 """How long a worker that stops waits for the remaining lines."""
 
 _log = logging.getLogger(__name__)
 
 
-class AccessLog:
-    """Writes lines as ``text`` or JSON to ``sink``; ``clock`` returns Unix seconds."""
+_Encode = Callable[[list[ConsoleEntry], float], bytes]
 
-    def __init__(self, sink: LogFile, clock: Callable[[], float], *, text: bool) -> None:
+
+def _json(entries: list[ConsoleEntry], offset: float) -> bytes:
+    # Only the console has messages among its lines.
+    return json_lines(make_lines(cast("list[RequestRecord]", entries), offset))
+
+
+def _text(entries: list[ConsoleEntry], offset: float) -> bytes:
+    return text_lines(make_lines(cast("list[RequestRecord]", entries), offset))
+
+
+class AccessLog:
+    """Writes lines as ``text``, for the ``console`` or as JSON to ``sink``; ``clock`` returns Unix seconds."""
+
+    def __init__(
+        self, sink: LogFile, clock: Callable[[], float], *, text: bool = False, console: ConsoleLines | None = None
+    ) -> None:
         self._sink = sink
         self._clock = clock
-        self._encode: Callable[[list[AccessLine]], bytes] = text_lines if text else json_lines
-        self._waiting: deque[RequestRecord] = deque()
+        self._encode: _Encode = console or (_text if text else _json)
+        self._messages = 0
+        """Messages in the queue."""
+        self._waiting: deque[ConsoleEntry] = deque()
         self._wake = threading.Event()
         self._closing = False
         self._refused = 0
@@ -67,6 +86,16 @@ class AccessLog:
         self._refused += max(len(records) - room, 0)
         self._wake.set()
 
+    def add_message(self, text: str) -> bool:
+        """Queues a message for operators, which the console shows among the requests. Returns whether it has been
+        taken."""
+        if self._closing or len(self._waiting) >= WAITING_RECORDS:
+            return False
+        self._waiting.append(ConsoleMessage(monotonic(), text))
+        self._messages += 1
+        self._wake.set()
+        return True
+
     def close(self) -> None:
         """Writes the remaining lines; blocks for up to :data:`CLOSE_SECONDS`."""
         self._closing = True
@@ -84,6 +113,9 @@ class AccessLog:
         while not closing:
             self._wake.wait()
             self._wake.clear()
+            if self._messages and not self._closing:
+                # Requests that have ended before the message arrive up to one tick later.
+                time.sleep(MESSAGE_SECONDS)
             # Read before the queue is emptied, so that records queued before the end are written.
             closing = self._closing
             while self._waiting:
@@ -92,11 +124,12 @@ class AccessLog:
                     time.sleep(PAUSE_SECONDS)
 
     def _write_batch(self) -> None:
-        count = min(len(self._waiting), BATCH_RECORDS)
+        count = len(self._waiting) if self._messages else min(len(self._waiting), BATCH_RECORDS)
+        self._messages = 0
         offset = self._clock() - monotonic()
         records = [self._waiting.popleft() for _ in range(count)]
         try:
-            lines = self._encode(make_lines(records, offset))
+            lines = self._encode(records, offset)
             self._lost += lines.count(b"\n", self._sink.write(lines))
         except Exception:  # noqa: BLE001 - the last frame of the thread, which must continue; the error is logged
             self._lost += count

@@ -37,6 +37,10 @@ class LogFile:
         return f"<LogFile {self.path or self._fd}>"
 
     @property
+    def descriptor(self) -> int:
+        return self._fd
+
+    @property
     def terminal(self) -> bool:
         return os.isatty(self._fd)
 

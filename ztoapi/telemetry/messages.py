@@ -1,21 +1,23 @@
-"""Messages for operators, written to standard error beside the event loop.
+"""Messages for operators, written beside the event loop.
 
-A thread writes: a standard error that takes nothing (a full pipe, a stopped terminal) stops no request and no signal.
+A thread writes: a descriptor that takes nothing (a full pipe, a stopped terminal) stops no request and no signal.
 The queue is bounded; messages that find no room in it, and those that cannot be written, are counted.
 """
 
+import json
 import logging
 import os
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ztoapi.telemetry.descriptors import write_some
 from ztoapi.telemetry.samples import Sample
 
-__all__ = ["MessageLog"]
+__all__ = ["JsonFormatter", "MessageLog"]
 
 WAITING_MESSAGES: Final = 1000
 """More than anyone reads, and about 200 KB."""
@@ -23,21 +25,43 @@ FLUSH_SECONDS: Final = 1.0
 """Time at the end of a process for messages that are still waiting."""
 
 
+class JsonFormatter(logging.Formatter):
+    """Formats a message as one JSON object, with the time as in the access log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        whole, fraction = divmod(record.created, 1)
+        fields: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(whole)) + f"{int(fraction * 1000):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "pid": record.process,
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
 class MessageLog(logging.Handler):
     """Writes to ``descriptor``. Each process has a thread of its own, which its first message starts."""
 
     def __init__(self, descriptor: int = 2) -> None:
         super().__init__()
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self.dropped = 0
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
+        self._add: Callable[[str], bool] | None = None
         # A fork copies neither the thread nor a consistent state of the queue.
         self._waiting: queue.Queue[bytes] = queue.Queue(WAITING_MESSAGES)
         self._thread: threading.Thread | None = None
         self.dropped = 0
+
+    def divert(self, add: Callable[[str], bool]) -> None:
+        """Passes messages of this process on to ``add``, which returns whether it has taken one."""
+        self._add = add
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -49,6 +73,8 @@ class MessageLog(logging.Handler):
 
     def write(self, text: str) -> None:
         """Puts one message into the queue."""
+        if self._add is not None and self._add(text):
+            return
         try:
             self._waiting.put_nowait(text.encode("utf-8", "backslashreplace") + b"\n")
         except queue.Full:
@@ -86,4 +112,4 @@ class MessageLog(logging.Handler):
     def _write_whole(self, message: bytes) -> None:
         rest = memoryview(message)
         while rest:
-            rest = rest[write_some(self._descriptor, rest) :]
+            rest = rest[write_some(self.descriptor, rest) :]

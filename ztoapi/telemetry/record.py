@@ -99,7 +99,8 @@ class RequestRecord(msgspec.Struct, gc=False):
     """Cost in nano-dollars; None if the model has no price. Set when the request is counted."""
     error_code: str | None = None
     error_message: str | None = None
-    """The error's message for the client, cut at :data:`MESSAGE_CHARACTERS`. Operators see it; it is not logged."""
+    """The error's message for the client, cut at :data:`MESSAGE_CHARACTERS`. Operators see it; only the console
+    has it among the logs."""
     upstream_code: str | None = None
     cache: str | None = None
     """Result of the response cache: ``hit``, ``miss``, ``shared`` (with a request in flight) or ``bypass``; None
