@@ -1,6 +1,8 @@
 """``ztoapi bench`` against a real gateway in front of the simulator."""
 
+import io
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,6 +185,67 @@ def test_a_wrong_key_is_reported_with_its_status(
 def test_a_wrong_address_is_named(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_refused_first_request_ends_the_measurement(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_KEY", "wrong")
+    with Stack(options=Options(ttft_ms=1, itl_ms=1, tokens=8), DEFAULT_KEY="right") as other:
+        assert bench(other) == 1
+        assert other.stats()["requests"] == 0
+    assert "at the first request: status 401" in capsys.readouterr().out
+
+
+def test_the_distributions_are_drawn(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench(stack) == 0
+    shown = capsys.readouterr().out
+    for title in ("latency, ms: o direct, x gateway", "first token, ms: o direct, x gateway"):
+        plot = shown.partition(title)[2].splitlines()[1:13]
+        assert [line[:5] for line in plot][:2] == [" 100%", "  99%"]
+        assert all("*" in line or ("o" in line and "x" in line) for line in plot)
+
+
+def test_a_report_is_saved_and_compared(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench(stack, "--save", "before.json") == 0
+    saved = json.loads((tmp_path / "before.json").read_text())
+    saved["latency"]["added_ms"]["p50"] += 1000
+    saved["first_token"] = None
+    (tmp_path / "before.json").write_text(json.dumps(saved))
+    capsys.readouterr()
+    assert bench(stack, "--compare", "before.json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3] == "compared with before.json"
+    assert re.fullmatch(r"latency, added, p50: [0-9.]+ ms before, [0-9.-]+ ms now: faster \(noise .*\)", lines[-2])
+    assert lines[-1] == "first token: not measured in both"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "file not found: write it with --save"), ("[]", "is not a report of --save")]
+)
+def test_a_report_that_cannot_be_compared(
+    content: str | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "before.json").write_text(content)
+    assert main(["bench", "--compare", "before.json"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_tokens_of_another_host_need_consent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ["bench", "--url", "http://127.0.0.1:1", "--upstream", "http://203.0.113.1/v1", "--requests", "2"]
+    assert main(where) == 2
+    assert "--yes: required, because the requests may cost up to 448 tokens" in capsys.readouterr().err
+    for answer, code in (("n\n", 2), ("", 2), ("Y\n", 1)):
+        terminal = io.StringIO(answer)
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", terminal)
+        assert main(where) == code
+        error = capsys.readouterr().err
+        assert "Continue? [y/N]" in error
+        assert ("nothing was sent" in error) is (code == 2)
 
 
 @pytest.mark.parametrize("option", ["--requests", "--concurrency", "--max-tokens"])

@@ -5,18 +5,23 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import ssl
 import sys
+from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from ztoapi.cli.options import load_config, own_origin
+from ztoapi.config.host import is_loopback
 from ztoapi.config.model import Config
 from ztoapi.dialects.registry import DIALECTS
 from ztoapi.errors import ConfigError
-from ztoapi.measure.figures import Comparison
-from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, MeasurementPlan, UnreachableError
+from ztoapi.measure.report import SavedReport, difference, report_text
+from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, MeasurementPlan, RefusedError, UnreachableError
 from ztoapi.measure.timed_request import Arm
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.client import NativeClient
@@ -27,6 +32,7 @@ _KEY: Final = "BENCH_KEY"
 _UPSTREAM_KEY: Final = "BENCH_UPSTREAM_KEY"
 """Keys come from the environment, because every user of the machine can read command lines."""
 _BAR: Final = 30
+_MAX_COLUMNS: Final = 100
 _TIMEOUT_SECONDS: Final = 10.0
 _REMEDIES: Final = {
     GATEWAY: "start it with `ztoapi serve` or `ztoapi demo`, or name another gateway with --url",
@@ -36,6 +42,7 @@ _REMEDIES: Final = {
 
 def run(args: argparse.Namespace) -> int:
     """Measures and prints; returns 0 if every request succeeded, else 1, 130 after Ctrl-C. Raises ConfigError."""
+    earlier = None if args.compare is None else _read(args.compare)
     config = load_config(args).config
     plan = _plan(args, config)
     show = sys.stderr.isatty()
@@ -43,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         f"{plan.total + 2} requests of at most {plan.max_tokens} tokens, half of them directly to {plan.arms[0].url}",
         file=sys.stderr,
     )
+    if not args.yes and any(not is_loopback(urlsplit(arm.url).hostname or "") for arm in plan.arms):
+        _confirm(plan)
     measurement = Measurement(plan, _draw if show else None)
     interrupted = False
     try:
@@ -50,14 +59,51 @@ def run(args: argparse.Namespace) -> int:
     except UnreachableError as error:
         print(f"ztoapi bench: {error} ({error.arm.url}); {_REMEDIES[error.arm.name]}", file=sys.stderr)
         return 1
+    except RefusedError as error:
+        print(f"FAILED {error.arm.name} ({error.arm.url}), at the first request: {error}. Nothing was measured")
+        return 1
     except KeyboardInterrupt:
         interrupted = True
     if show:
         print(file=sys.stderr)
-    print(json.dumps(measurement.report(), indent=2) if args.json else _text(measurement))
+    _print(measurement, args, earlier)
     if interrupted:
         return 130
     return 1 if any(measurement.faults.values()) else 0
+
+
+def _confirm(plan: MeasurementPlan) -> None:
+    """Asks before requests go to another host, where they may cost tokens. Raises ConfigError without consent."""
+    tokens = (plan.total + 2) * plan.max_tokens
+    if not sys.stdin.isatty():
+        raise ConfigError((f"--yes: required, because the requests may cost up to {tokens} tokens of responses",))
+    print(f"They may cost up to {tokens} tokens of responses. Continue? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ConfigError(("nothing was sent; --yes leaves the question out",))
+
+
+def _print(measurement: Measurement, args: argparse.Namespace, earlier: SavedReport | None) -> None:
+    report = measurement.report()
+    if args.save is not None:
+        args.save.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    if args.json:
+        print(json.dumps(report, indent=2))
+        return
+    width = min(shutil.get_terminal_size().columns, _MAX_COLUMNS)
+    print(report_text(measurement, width))
+    if earlier is not None:
+        now = msgspec.convert(report, SavedReport)
+        print("\n".join(("", f"compared with {args.compare}", *difference(earlier, now))))
+
+
+def _read(path: Path) -> SavedReport:
+    """Reads a report of ``--save``. Raises ConfigError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SavedReport)
+    except FileNotFoundError:
+        raise ConfigError((f"--compare: {path}: file not found: write it with --save",)) from None
+    except msgspec.DecodeError as error:
+        raise ConfigError((f"--compare: {path} is not a report of --save: {error}",)) from error
 
 
 async def _measure(measurement: Measurement, config: Config) -> None:
@@ -135,38 +181,3 @@ def _chat(url: str) -> str:
 def _draw(done: int, total: int) -> None:
     full = _BAR * done // total
     print(f"\r[{'#' * full}{'.' * (_BAR - full)}] {done}/{total}", end="", file=sys.stderr, flush=True)
-
-
-def _text(measurement: Measurement) -> str:
-    lines = [f"{'ms':<26}{'p50':>9}{'p90':>9}{'p99':>9}"]
-    for title, comparison in (("latency", measurement.latency), ("first token", measurement.first_token)):
-        lines += _compared(title, comparison)
-    lines.append("")
-    lines.append(f"{'streams at once':<26}{'direct':>12}{'gateway':>12}")
-    direct, gateway = measurement.streams(DIRECT), measurement.streams(GATEWAY)
-    for name, title in _ROWS.items():
-        cells = ("-" if figures is None else f"{figures[name]:.2f}" for figures in (direct, gateway))
-        lines.append(f"{title:<26}" + "".join(f"{cell:>12}" for cell in cells))
-    for name, faults in measurement.faults.items():
-        url = measurement.urls[name]
-        lines += [f"FAILED {name} ({url}), {count} times: {fault}" for fault, count in faults.items()]
-    return "\n".join(lines)
-
-
-_ROWS: Final = {
-    "streams_per_second": "streams/s",
-    "deltas_per_second": "deltas/s",
-    "gap_mean_ms": "between deltas, mean, ms",
-    "gap_p99_ms": "between deltas, p99, ms",
-    "jitter_ms": "jitter, ms",
-}
-
-
-def _compared(title: str, comparison: Comparison | None) -> list[str]:
-    if comparison is None:
-        return [f"{title}: not measured"]
-    rows = (("direct", comparison.direct_ms), ("gateway", comparison.gateway_ms), ("added", comparison.added_ms))
-    lines = [f"{f'{title}, {name}':<26}" + "".join(f"{value:>9.2f}" for value in values) for name, values in rows]
-    if not comparison.significant:
-        lines.append(f"  the medians differ by less than the noise, {comparison.noise_ms:.2f} ms: use more --requests")
-    return lines

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from ztoapi import __version__
@@ -181,6 +182,10 @@ def _add_bench_arguments(parser: CommandParser) -> None:
         ("-t", "--max-tokens", 32, "largest response in tokens"),
     ):
         load.add_argument(short, name, type=_count, default=default, metavar="N", help=f"{help} [default: {default}]")
+    load.add_argument("-y", "--yes", action="store_true", help="send requests to other hosts without a question")
+    reports = parser.add_argument_group("reports")
+    reports.add_argument("--save", type=Path, default=None, metavar="FILE", help="write the report, as JSON")
+    reports.add_argument("--compare", type=Path, default=None, metavar="FILE", help="compare with a saved report")
 
 
 def _add_top_arguments(parser: CommandParser) -> None:
@@ -355,7 +360,7 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "bench": _Command(
         "measure the latency that a running gateway adds to its upstream",
         _add_bench_arguments,
-        ("bench", "bench --requests 200 --concurrency 32 --json"),
+        ("bench --save before.json", "bench --requests 200 --concurrency 32 --compare before.json"),
     ),
     "top": _Command(
         "watch a running gateway; reads the admin key from ADMIN_KEY",

@@ -12,7 +12,7 @@ from ztoapi.measure.figures import Comparison, compare, spread
 from ztoapi.measure.timed_request import Arm, Timing, body_of, time_request
 from ztoapi.upstream.client import NativeClient
 
-__all__ = ["DIRECT", "GATEWAY", "Measurement", "MeasurementPlan", "UnreachableError"]
+__all__ = ["DIRECT", "GATEWAY", "Measurement", "MeasurementPlan", "RefusedError", "UnreachableError"]
 
 _TIMEOUT_SECONDS: Final = 120.0
 """The time limit of one request: longer than any short response takes."""
@@ -22,6 +22,14 @@ GATEWAY: Final = "gateway"
 
 class UnreachableError(ZtoapiError):
     """No connection to ``arm``."""
+
+    def __init__(self, arm: Arm, fault: str) -> None:
+        super().__init__(fault)
+        self.arm = arm
+
+
+class RefusedError(ZtoapiError):
+    """The first request to ``arm`` has failed, so that no further one is sent."""
 
     def __init__(self, arm: Arm, fault: str) -> None:
         super().__init__(fault)
@@ -58,12 +66,15 @@ class Measurement:
         self.faults: dict[str, Counter[str]] = {DIRECT: Counter(), GATEWAY: Counter()}
 
     async def run(self, client: NativeClient) -> None:
-        """Takes all samples. Raises UnreachableError if the first request to an arm gets no connection."""
+        """Takes all samples. Raises UnreachableError if the first request to an arm gets no connection, RefusedError if
+        it fails otherwise."""
         plan = self._plan
         for arm in reversed(plan.arms):
             timing = await self._ask(client, arm, stream=False)
             if timing.unreachable:
                 raise UnreachableError(arm, timing.fault)
+            if timing.fault:
+                raise RefusedError(arm, timing.fault)
         for stream in (False, True):
             for number in range(plan.requests):
                 # The arms alternate in going first, so that a drift of the machine affects both.
@@ -122,6 +133,11 @@ class Measurement:
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._plan.total)
+
+    @property
+    def samples(self) -> dict[str, dict[str, list[float]]]:
+        """The times in seconds, by measurement and arm."""
+        return {"latency": self._unary, "first_token": self._first}
 
     @property
     def latency(self) -> Comparison | None:

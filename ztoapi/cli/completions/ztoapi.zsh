@@ -67,6 +67,9 @@ _shtab_ztoapi_bench_options=(
   {-n,--requests}"[requests of each kind to each of the two \[default\: 20\]]:N:"
   {-j,--concurrency}"[concurrent streams in the last part \[default\: 8\]]:N:"
   {-t,--max-tokens}"[largest response in tokens \[default\: 32\]]:N:"
+  {-y,--yes}"[send requests to other hosts without a question]"
+  "--save[write the report, as JSON]:FILE:_files"
+  "--compare[compare with a saved report]:FILE:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
