@@ -79,6 +79,7 @@ from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.httpx_client import HttpxClient
 from ztoapi.upstream.tls import client_tls
 from ztoapi.upstream.transport import ClientTransport
+from ztoapi.upstream.tunnel import environment_proxy
 from ztoapi.wire.address import read_network
 
 if TYPE_CHECKING:
@@ -162,7 +163,9 @@ class Application:
     def _make_client(self, loop: asyncio.AbstractEventLoop, upstream: UpstreamConfig) -> Client:
         tls = partial(client_tls, upstream)
         if upstream.transport == "native":
-            return NativeClient(loop, upstream, self.context.deadlines, tls=tls, cork=self.context.cork)
+            return NativeClient(
+                loop, upstream, self.context.deadlines, tls=tls, cork=self.context.cork, proxy_of=environment_proxy
+            )
         return HttpxClient(loop, upstream, tls=tls())
 
     def _make_admin_gate(self, config: Config) -> AdminGate:

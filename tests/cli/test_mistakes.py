@@ -14,7 +14,10 @@ PLACEHOLDER = (
     "a token is the placeholder of an example: set your own, of Z.ai from https://z.ai/manage-apikey/apikey-list"
 )
 CONDA = "is a kind of computer (conda sets it), not an address, and is ignored"
-DIRECT = "(environment): the native transport connects to https://api.z.ai/api/paas/v4 directly: use --transport httpx"
+DIRECT = (
+    "(environment): the native transport uses http:// proxies only, and connects to https://api.z.ai/api/paas/v4 "
+    "directly: use --transport httpx"
+)
 
 
 class Mistake(NamedTuple):
@@ -58,8 +61,8 @@ MISTAKES = [
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}),
     Mistake(ERROR, "pip install 'ztoapi[otel]'", {}, toml="otlp_endpoint = 'http://127.0.0.1:4318'"),
     Mistake(ERROR, "pip install 'ztoapi[otel]'", {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"),
-    Mistake(WARNING, f"HTTPS_PROXY {DIRECT}", {"HTTPS_PROXY": "http://127.0.0.1:3128"}),
-    Mistake(WARNING, f"all_proxy {DIRECT}", {"all_proxy": "http://127.0.0.1:3128", "NO_PROXY": "localhost,z.ai:80"}),
+    Mistake(WARNING, f"HTTPS_PROXY {DIRECT}", {"HTTPS_PROXY": "https://127.0.0.1:3128"}),
+    Mistake(WARNING, f"all_proxy {DIRECT}", {"all_proxy": "socks5://127.0.0.1:1", "NO_PROXY": "localhost,z.ai:80"}),
     Mistake(
         WARNING,
         "ZAI_TOKEN (environment): no request uses this token of the platform zai: the default platform is openai "
@@ -102,10 +105,11 @@ def test_a_mistake_is_named(
 @pytest.mark.parametrize(
     ("environ", "dotenv"),
     [
-        ({"ZAI_TOKEN": "0123abcd.wxyz", "NO_PROXY": ".z.ai", "HTTPS_PROXY": "http://127.0.0.1:3128"}, ""),
-        ({"ZAI_TOKEN": "yours3cret", "NO_PROXY": "*", "ALL_PROXY": "http://127.0.0.1:3128"}, ""),
-        ({"ZAI_TOKEN": "t", "HTTP_PROXY": "http://127.0.0.1:3128"}, ""),
-        ({"UPSTREAM_URL": "http://127.0.0.1:8000", "http_proxy": "http://127.0.0.1:3128"}, ""),
+        ({"ZAI_TOKEN": "0123abcd.wxyz", "NO_PROXY": ".z.ai", "HTTPS_PROXY": "socks5://127.0.0.1:3128"}, ""),
+        ({"ZAI_TOKEN": "yours3cret", "NO_PROXY": "*", "ALL_PROXY": "socks5://127.0.0.1:3128"}, ""),
+        ({"ZAI_TOKEN": "t", "HTTPS_PROXY": "http://127.0.0.1:3128"}, ""),
+        ({"ZAI_TOKEN": "t", "HTTPS_PROXY": "127.0.0.1:3128", "ALL_PROXY": "socks5://127.0.0.1:1"}, ""),
+        ({"UPSTREAM_URL": "http://127.0.0.1:8000", "http_proxy": "socks5://127.0.0.1:3128"}, ""),
         ({"UPSTREAM_URL": "http://127.0.0.1:8000/v1beta", "ZTOAPI_TRANSPORT": "httpx"}, ""),
         ({"ZAI_TOKEN": "t", "HOST": "127.0.0.1"}, "PATH=/bin\nPOSTGRES_URL=p\nCOMPOSE_PROJECT_NAME=x\nSECRET=${A}"),
         ({"ZAI_TOKEN": "t", "DEFALT_KEY": "of another program"}, ""),

@@ -129,7 +129,7 @@ def test_every_flag_of_an_option_is_listed_and_set(capsys: pytest.CaptureFixture
         main(["serve", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     values = {"workers": "2", "platform_id": "zread", "transport": "httpx", "think_mode": "raw", "host": "::1"}
-    values["listen"] = "127.0.0.1:1"
+    values |= {"listen": "127.0.0.1:1", "log_level": "debug", "access_log_format": "json"}
     flagged = [option for option in config_options() if option.flag is not None]
     assert [option.flag for option in flagged if str(option.flag) not in text] == []
     assert "TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090." in text

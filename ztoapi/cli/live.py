@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from ztoapi.config.model import Config, Credential, Platform
-from ztoapi.config.proxies import proxy_of
+from ztoapi.config.proxies import Proxy, proxy_of
 from ztoapi.dialects.reports import presentable
 from ztoapi.upstream.tls import client_tls
 
@@ -88,34 +88,46 @@ class LiveCheck:
 
     def steps(self) -> Iterator[Step]:
         """Yields the steps as they are done."""
-        with self.client() as client:
-            for platform in self._config.platforms:
-                yield from self._platform(platform, client)
+        for platform in self._config.platforms:
+            yield from self._platform(platform)
 
-    def client(self) -> httpx.Client:
-        """Returns a client that uses proxies if the configured transport does."""
-        proxies = self._config.upstream.transport == "httpx"
-        return httpx.Client(verify=self._tls, trust_env=proxies, timeout=self._timeout)
+    def client(self, platform: Platform) -> httpx.Client:
+        """Returns a client that uses the proxy that the configured transport uses."""
+        proxy = self._proxy(platform)
+        return httpx.Client(
+            verify=self._tls,
+            proxy=None if proxy is None else proxy.url,
+            trust_env=False,
+            timeout=self._timeout,
+        )
 
-    def _platform(self, platform: Platform, client: httpx.Client) -> Iterator[Step]:
-        url = urllib.parse.urlsplit(platform.base_url)
+    def _proxy(self, platform: Platform) -> Proxy | None:
         proxy = proxy_of(platform.chat_url, self._environ)
-        if proxy is not None and self._config.upstream.transport == "httpx":
-            yield Step("ok", f"{platform.id} proxy", f"{proxy.variable}, so names and connections are the proxy's")
-        else:
-            reached = False
-            for step in self._connection(platform.id, url):
-                yield step
-                reached = step.state != "FAILED"
-            if not reached:
-                return
-        for credential in platform.credentials:
-            yield from self._credential(platform, credential, client)
+        usable = proxy is not None and (proxy.tunnels or self._config.upstream.transport == "httpx")
+        return proxy if usable else None
+
+    def _platform(self, platform: Platform) -> Iterator[Step]:
+        proxy = self._proxy(platform)
+        reached = False
+        for step in self._connection(platform.id, urllib.parse.urlsplit(platform.base_url), proxy):
+            yield step
+            reached = step.state != "FAILED"
+        if not reached:
+            return
         if not platform.credentials:
             yield Step("FAILED", platform.id, f"no token: set {platform.id.upper()}_TOKEN")
+        with self.client(platform) as client:
+            for credential in platform.credentials:
+                yield from self._credential(platform, credential, client)
 
-    def _connection(self, name: str, url: urllib.parse.SplitResult) -> Iterator[Step]:
+    def _connection(self, name: str, url: urllib.parse.SplitResult, proxy: Proxy | None) -> Iterator[Step]:
+        """Tests the connection; to a proxy only up to TCP, because the request for the models needs the rest."""
         host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        if proxy is not None:
+            host, port = proxy.address
+            yield Step(
+                "ok", f"{name} proxy", f"{proxy.variable}: {host}:{port}, which resolves the name of the upstream"
+            )
         start = time.monotonic()
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -134,7 +146,7 @@ class LiveCheck:
             return
         with connection:
             yield Step("ok", f"{name} TCP", f"{connection.getpeername()[0]}:{port}{_took(start)}")
-            if url.scheme == "https":
+            if url.scheme == "https" and proxy is None:
                 yield self._encrypted(name, host, connection)
 
     def _encrypted(self, name: str, host: str, connection: socket.socket) -> Step:

@@ -33,18 +33,19 @@ def run(args: argparse.Namespace) -> int:
 def _print_lists(config: Config, *, as_json: bool) -> int:
     lists: dict[str, tuple[str, ...]] = {}
     complete = True
-    with LiveCheck(config, os.environ, ServerContext.wall_clock).client() as client:
-        for platform in config.platforms:
-            if platform.models_url is None or not platform.credentials:
-                continue
-            try:
+    check = LiveCheck(config, os.environ, ServerContext.wall_clock)
+    for platform in config.platforms:
+        if platform.models_url is None or not platform.credentials:
+            continue
+        try:
+            with check.client(platform) as client:
                 listed = list_models(client, platform.models_url, platform.credentials[0])
-            except httpx.HTTPError as error:
-                listed = ListedModels(fault=str(error) or type(error).__name__)
-            lists[platform.id] = listed.models
-            if listed.fault:
-                complete = False
-                print(f"ztoapi models: {platform.models_url}: {listed.fault}", file=sys.stderr)
+        except httpx.HTTPError as error:
+            listed = ListedModels(fault=str(error) or type(error).__name__)
+        lists[platform.id] = listed.models
+        if listed.fault:
+            complete = False
+            print(f"ztoapi models: {platform.models_url}: {listed.fault}", file=sys.stderr)
     if as_json:
         print(json.dumps(lists, indent=2))
     else:

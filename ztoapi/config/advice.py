@@ -23,10 +23,11 @@ def advice(
     for platform in routing.platforms:
         yield from _unused_tokens(platform, routing, origins)
         yield from _missing_version(platform, origins)
-        if upstream.transport == "native" and (proxy := proxy_of(platform.chat_url, environ)) is not None:
+        proxy = proxy_of(platform.chat_url, environ)
+        if upstream.transport == "native" and proxy is not None and not proxy.tunnels:
             yield (
-                f"{proxy.variable} (environment): the native transport connects to {platform.base_url} directly: use "
-                "--transport httpx for the proxy, or exclude the host with NO_PROXY"
+                f"{proxy.variable} (environment): the native transport uses http:// proxies only, and connects to "
+                f"{platform.base_url} directly: use --transport httpx for the proxy, or exclude the host with NO_PROXY"
             )
 
 

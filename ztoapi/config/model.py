@@ -529,8 +529,8 @@ class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     transport: Annotated[
         Literal["native", "httpx"],
         Option(
-            "HTTP client for upstreams. `httpx` supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten "
-            "times the CPU.",
+            "HTTP client for upstreams. `native` tunnels through an http:// proxy of HTTPS_PROXY, HTTP_PROXY or "
+            "ALL_PROXY; `httpx` supports other proxies too, and uses about ten times the CPU.",
             flag=Flag("upstream and models", "CLIENT"),
         ),
     ] = "native"

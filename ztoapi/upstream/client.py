@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from ztoapi.config.model import UpstreamConfig
+from ztoapi.config.proxies import Proxy
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import Deadlines
@@ -25,6 +26,7 @@ from ztoapi.upstream.failures import closing, connect_failed, connect_timeout, i
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.upstream.resolver import Address, Resolver
 from ztoapi.upstream.sink import Sink, log_failure, report_error
+from ztoapi.upstream.tunnel import open_tunnel
 from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ResponseHeads
 from ztoapi.wire.framing import LAST_CHUNK, chunk
@@ -85,7 +87,8 @@ class Client(Protocol):
 
 
 class NativeClient:
-    """The client over the gateway's own connections. ``tls`` creates the TLS settings for the first TLS origin."""
+    """The client over the gateway's own connections. ``tls`` creates the TLS settings for the first TLS origin.
+    ``proxy_of`` returns the proxy that tunnels the connections to an origin."""
 
     def __init__(
         self,
@@ -95,9 +98,11 @@ class NativeClient:
         *,
         tls: Callable[[], ssl.SSLContext],
         cork: Cork | None = None,
+        proxy_of: Callable[[Origin], Proxy | None] | None = None,
     ) -> None:
         self.loop = loop
         self.config = config
+        self.proxy_of = proxy_of or (lambda _: None)
         self.pool = Pool(
             deadlines,
             max_idle=config.max_idle_connections,
@@ -254,12 +259,16 @@ class NativeCall(msgspec.Struct, eq=False):
         origin = self._request.origin
         seconds = client.config.connect_timeout_seconds
         names = client.names
+        proxy = client.proxy_of(origin)
+        host, port = (origin.host, origin.port) if proxy is None else proxy.address
         address: Address | None = None
         try:
             async with asyncio.timeout(seconds):
                 tls = client.tls_context() if origin.tls else None
-                addresses = await names.resolve(origin.host, origin.port)
+                addresses = await names.resolve(host, port)
                 sock, address = await connect(client.loop, addresses, seconds)
+                if proxy is not None:
+                    await open_tunnel(client.loop, sock, origin, proxy)
                 _, connection = await client.loop.create_connection(
                     lambda: UpstreamConnection(client.loop, client.pool, client.read_buffer, client.heads, client.cork),
                     sock=sock,
@@ -267,12 +276,12 @@ class NativeCall(msgspec.Struct, eq=False):
                     server_hostname=None if tls is None else origin.host,
                 )
         except TimeoutError as error:
-            names.failed(origin.host, origin.port, address)
+            names.failed(host, port, address)
             raise connect_timeout(origin.authority, seconds, error) from error
         except (OSError, UnicodeError) as error:
-            names.failed(origin.host, origin.port, address)
+            names.failed(host, port, address)
             raise connect_failed(origin.authority, error) from error
-        names.connected(origin.host, origin.port, address)
+        names.connected(host, port, address)
         if client.closed:
             connection.transport.abort()
             raise closing()

@@ -25,6 +25,7 @@ __all__ = [
     "no_byte_in_time",
     "took_too_long",
     "truncated",
+    "tunnel_refused",
 ]
 
 _LOCAL_SHORTAGES: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -59,6 +60,13 @@ def connect_timeout(authority: str, seconds: float, cause: BaseException) -> Ups
     error = UpstreamError(message, Failure.CONNECT_TIMEOUT)
     error.__cause__ = cause
     return error
+
+
+def tunnel_refused(authority: str, variable: str, status: int | None) -> UpstreamError:
+    """Returns the error for a proxy of ``variable`` that opens no tunnel to ``authority``."""
+    reason = "its response is not HTTP" if status is None else f"status {status}"
+    message = f"cannot connect to the upstream {authority}: the proxy of {variable} refuses the tunnel: {reason}"
+    return UpstreamError(message, Failure.UNREACHABLE)
 
 
 def no_byte_in_time(seconds: float) -> UpstreamError:

@@ -1,7 +1,7 @@
 """``--transport httpx``: the same interface over plain httpx.
 
-A request takes about ten times the CPU of the native client's, but proxies are supported (HTTP_PROXY, HTTPS_PROXY,
-ALL_PROXY). https://www.python-httpx.org
+A request takes about ten times the CPU of the native client's, but all kinds of proxies are supported (HTTP_PROXY,
+HTTPS_PROXY, ALL_PROXY). https://www.python-httpx.org
 
 The bytes of a response pass :mod:`ztoapi.upstream.httpx_streams` first, so that both transports refuse the same
 responses. Four things are missing: ``on_idle`` (so there are no keepalive comments), the second attempt on a reused

@@ -97,7 +97,7 @@ _shtab_ztoapi_check_options=(
   "--fd[Listening socket of the parent process, instead of host and port. Must be a whole number from 0 to 1048576. \[env\: ZTOAPI_FD\]]:N:"
   {-w,--workers}"[Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default\: 1. \[env\: ZTOAPI_WORKERS or WORKERS\]]:N:"
   "--drain-seconds[Time for requests in flight to finish after SIGTERM\; 0 aborts them at once. Must be a number from 0 to 86400. Default\: 30.0. \[env\: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS\]]:SECONDS:"
-  "--transport[HTTP client for upstreams. httpx supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
+  "--transport[HTTP client for upstreams. native tunnels through an http\:\/\/ proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY\; httpx supports other proxies too, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -280,7 +280,7 @@ _shtab_ztoapi_models_options=(
   "--fd[Listening socket of the parent process, instead of host and port. Must be a whole number from 0 to 1048576. \[env\: ZTOAPI_FD\]]:N:"
   {-w,--workers}"[Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default\: 1. \[env\: ZTOAPI_WORKERS or WORKERS\]]:N:"
   "--drain-seconds[Time for requests in flight to finish after SIGTERM\; 0 aborts them at once. Must be a number from 0 to 86400. Default\: 30.0. \[env\: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS\]]:SECONDS:"
-  "--transport[HTTP client for upstreams. httpx supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
+  "--transport[HTTP client for upstreams. native tunnels through an http\:\/\/ proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY\; httpx supports other proxies too, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -305,7 +305,7 @@ _shtab_ztoapi_reload_options=(
   "--fd[Listening socket of the parent process, instead of host and port. Must be a whole number from 0 to 1048576. \[env\: ZTOAPI_FD\]]:N:"
   {-w,--workers}"[Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default\: 1. \[env\: ZTOAPI_WORKERS or WORKERS\]]:N:"
   "--drain-seconds[Time for requests in flight to finish after SIGTERM\; 0 aborts them at once. Must be a number from 0 to 86400. Default\: 30.0. \[env\: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS\]]:SECONDS:"
-  "--transport[HTTP client for upstreams. httpx supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
+  "--transport[HTTP client for upstreams. native tunnels through an http\:\/\/ proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY\; httpx supports other proxies too, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -337,7 +337,7 @@ _shtab_ztoapi_serve_options=(
   "--fd[Listening socket of the parent process, instead of host and port. Must be a whole number from 0 to 1048576. \[env\: ZTOAPI_FD\]]:N:"
   {-w,--workers}"[Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default\: 1. \[env\: ZTOAPI_WORKERS or WORKERS\]]:N:"
   "--drain-seconds[Time for requests in flight to finish after SIGTERM\; 0 aborts them at once. Must be a number from 0 to 86400. Default\: 30.0. \[env\: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS\]]:SECONDS:"
-  "--transport[HTTP client for upstreams. httpx supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
+  "--transport[HTTP client for upstreams. native tunnels through an http\:\/\/ proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY\; httpx supports other proxies too, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -388,7 +388,7 @@ _shtab_ztoapi_upgrade_options=(
   "--fd[Listening socket of the parent process, instead of host and port. Must be a whole number from 0 to 1048576. \[env\: ZTOAPI_FD\]]:N:"
   {-w,--workers}"[Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default\: 1. \[env\: ZTOAPI_WORKERS or WORKERS\]]:N:"
   "--drain-seconds[Time for requests in flight to finish after SIGTERM\; 0 aborts them at once. Must be a number from 0 to 86400. Default\: 30.0. \[env\: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS\]]:SECONDS:"
-  "--transport[HTTP client for upstreams. httpx supports HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
+  "--transport[HTTP client for upstreams. native tunnels through an http\:\/\/ proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY\; httpx supports other proxies too, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
 )
 
 # guard to ensure default positional specs are added only once per session
