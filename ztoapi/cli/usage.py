@@ -11,7 +11,7 @@ import msgspec
 
 from ztoapi.cli.admin import GatewayError, ask, decoded, open_client
 from ztoapi.cli.table import print_table
-from ztoapi.cli.top_frame import clean
+from ztoapi.telemetry.terminal_text import clean
 
 __all__ = ["run"]
 
