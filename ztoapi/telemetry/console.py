@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ztoapi.errors import Ending
-from ztoapi.telemetry.record import RequestRecord
+from ztoapi.telemetry.record import Outcome, RequestRecord
 from ztoapi.telemetry.terminal_text import clean, cut
 
 __all__ = ["ConsoleEntry", "ConsoleFormatter", "ConsoleLines", "ConsoleMessage"]
@@ -42,13 +42,13 @@ _MIN_COLUMNS: Final = 40
 _FIXED_COLUMNS: Final = 9 + 4 + _API_COLUMNS + 1 + _MODE_COLUMNS + 1
 """Time, status, API and mode, with the blanks between them."""
 _FIGURE_COLUMNS: Final = 2 * (_TIME_COLUMNS + 1) + _TOKEN_COLUMNS + 1
-_BAD_STATUS: Final = 500
-_REFUSED_STATUS: Final = 400
-_BAD_ENDINGS: Final = frozenset(
-    (Ending.UPSTREAM_ERROR, Ending.UPSTREAM_TIMEOUT, Ending.TRUNCATED, Ending.INTERNAL_ERROR)
-)
-_LEFT: Final = frozenset((Ending.CLIENT_DISCONNECT, Ending.SLOW_CLIENT))
 _GREEN, _YELLOW, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
+_OUTCOMES: Final = {
+    Outcome.ANSWERED: _GREEN,
+    Outcome.REFUSED: _YELLOW,
+    Outcome.FAILED: _RED,
+    Outcome.CANCELLED: _DIM,
+}
 _LEVELS: Final = {
     "DEBUG": _DIM,
     "INFO": "",
@@ -122,11 +122,8 @@ def _finished(entry: ConsoleEntry) -> float:
 
 
 def _style(record: RequestRecord) -> str:
-    if record.ending in _LEFT:
-        return _DIM
-    if record.status >= _BAD_STATUS or (record.status < _REFUSED_STATUS and record.ending in _BAD_ENDINGS):
-        return _RED
-    return _YELLOW if record.status >= _REFUSED_STATUS or record.ending is not Ending.DONE else _GREEN
+    assert record.outcome is not None
+    return _OUTCOMES[record.outcome]
 
 
 def _rest(record: RequestRecord, width: int) -> str:
