@@ -117,6 +117,51 @@ def test_requests_scroll(gateway: Stack) -> None:
         screen.wait_for(lambda text: "agent-5" in text)
 
 
+def test_models_and_keys_take_the_place_of_workers(gateway: Stack) -> None:
+    for model in ("glm-4.6", "glm-4.6", "glm-4.5"):
+        ask(gateway, model)
+    with Screen("--url", gateway.url, ADMIN_KEY="admin") as screen:
+        screen.wait_for(lambda text: "3 so far" in text and f"{gateway.url}/v1 (OpenAI)   {gateway.url} (Anth" in text)
+        screen.press("m")
+        screen.wait_for(lambda text: "KEY (requests below)" in text and "LAG p99" not in text)
+        screen.wait_for(lambda text: re.search(r"^- +3 +0 +0 +\d+ *$", text, re.M))
+        screen.wait_for(lambda text: re.search(r"^\S+ +[123] +0 +0 +\d+ *$", text, re.M))
+        screen.press("m")
+        screen.wait_for(lambda text: "LAG p99" in text)
+
+
+def test_requests_are_filtered_by_text(gateway: Stack) -> None:
+    for number in range(3):
+        ask(gateway, agent=b"agent-%d" % number)
+    with Screen("--url", gateway.url, ADMIN_KEY="admin") as screen:
+        screen.wait_for(lambda text: "agent-2" in text and "agent-1" in text)
+        screen.press("/AGENTT\x7f-1q")
+        screen.wait_for(lambda text: "filter: AGENT-1q_" in text)
+        screen.press("\x7f\r")
+        screen.wait_for(lambda text: "1 with 'AGENT-1'" in text and "agent-1" in text and "agent-2" not in text)
+        screen.press("/")
+        screen.wait_for(lambda text: "filter: AGENT-1_" in text)
+        screen.press("x\x1b")
+        screen.wait_for(lambda text: "1 with 'AGENT-1'" in text)
+
+
+def test_requests_are_sorted_and_shown_in_detail(gateway: Stack) -> None:
+    ask(gateway, "glm-4.6:tokens=500:itl=0", b"agent-long")
+    ask(gateway, "glm-4.6:tokens=5", b"agent-short")
+    with Screen("--url", gateway.url, ADMIN_KEY="admin") as screen:
+        screen.wait_for(lambda text: "agent-long" in text and text.index("agent-long") > text.index("agent-short"))
+        screen.press("sss")
+        screen.wait_for(lambda text: "s sort: tokens" in text)
+        screen.wait_for(lambda text: text.index("agent-long") < text.index("agent-short"))
+        screen.press("\r")
+        screen.wait_for(lambda text: re.search(r"^user agent +agent-long *$", text, re.M))
+        screen.wait_for(lambda text: re.search(r"^time to first token +[\d.]+ m?s *$", text, re.M))
+        screen.press(DOWN)
+        screen.wait_for(lambda text: re.search(r"^user agent +agent-short *$", text, re.M))
+        screen.press("\r")
+        screen.wait_for(lambda text: "USER AGENT" in text)
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(60, 12), (200, 60), (20, 4), (1, 1)])
 def test_it_follows_the_terminals_size(gateway: Stack, columns: int, lines: int) -> None:
     ask(gateway)

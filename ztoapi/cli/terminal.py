@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from ztoapi.cli.top_frame import Line
 
-__all__ = ["Terminal", "keys_of"]
+__all__ = ["Terminal", "keys_of", "next_key"]
 
 _ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 """Switches to the alternate screen; hides the cursor; turns line wrapping off."""
@@ -38,6 +38,11 @@ _KEYS: Final = {
     "g": "home",
     "q": "quit",
     "p": "pause",
+    "m": "tables",
+    "s": "sort",
+    "/": "filter",
+    "\r": "details",
+    "\n": "details",
 }
 _READ_BYTES: Final = 1024
 
@@ -88,10 +93,9 @@ class Terminal:
         styled = (f"{self._styles[style]}{text}{_PLAIN}{_CLEAR_LINE}" for text, style in lines)
         self._write(_HOME + "\r\n".join(styled) + _CLEAR_BELOW)
 
-    def read_keys(self) -> list[str]:
-        """Returns the keys that were pressed; "quit" at the end of the input."""
-        data = os.read(self._input, _READ_BYTES)
-        return keys_of(data.decode("utf-8", "replace")) if data else ["quit"]
+    def read(self) -> str:
+        """Returns the input as the terminal has sent it; empty at its end."""
+        return os.read(self._input, _READ_BYTES).decode("utf-8", "replace")
 
     def _write(self, text: str) -> None:
         data = memoryview(text.encode(self._encoding, "replace"))
@@ -103,8 +107,13 @@ def keys_of(text: str) -> list[str]:
     """Returns the names of the keys in ``text``, as sent by a terminal; other input is ignored."""
     names: list[str] = []
     while text:
-        sequence = next((prefix for prefix in _KEYS if text.startswith(prefix)), text[0])
-        if sequence in _KEYS:
-            names.append(_KEYS[sequence])
-        text = text[len(sequence) :]
+        name, text = next_key(text)
+        if name:
+            names.append(name)
     return names
+
+
+def next_key(text: str) -> tuple[str, str]:
+    """Returns the name of the first key in ``text``, which is not empty, and the rest; an unknown key has no name."""
+    sequence = next((prefix for prefix in _KEYS if text.startswith(prefix)), text[0])
+    return _KEYS.get(sequence, ""), text[len(sequence) :]

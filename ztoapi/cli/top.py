@@ -9,13 +9,16 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Final
+from urllib.parse import quote
 
 import httpx
+import msgspec
 
 from ztoapi.cli.admin import GatewayError, ask, decoded, open_client
-from ztoapi.cli.terminal import Terminal
-from ztoapi.cli.top_frame import View, render
+from ztoapi.cli.terminal import Terminal, next_key
+from ztoapi.cli.top_frame import ORDERS, TABLES, View, ordered, render
 from ztoapi.telemetry.figures import Figures, RequestsPage
 from ztoapi.telemetry.terminal_text import clean
 
@@ -63,10 +66,10 @@ async def _print_once(client: httpx.AsyncClient, url: str, *, as_json: bool) -> 
     return 0
 
 
-async def _fetch(client: httpx.AsyncClient, rows: int) -> tuple[Figures, RequestsPage]:
-    """Raises GatewayError."""
+async def _fetch(client: httpx.AsyncClient, rows: int, text: str = "") -> tuple[Figures, RequestsPage]:
+    """Returns the figures, and the newest requests that have ``text`` in a field. Raises GatewayError."""
     figures = await ask(client, "/dashboard/stats")
-    page = await ask(client, f"/dashboard/requests?page_size={rows}")
+    page = await ask(client, f"/dashboard/requests?page_size={rows}&q={quote(text)}")
     return decoded(figures, Figures), decoded(page, RequestsPage)
 
 
@@ -114,27 +117,60 @@ class _Top:
             await asyncio.sleep(_SECONDS)
 
     async def _refresh(self) -> None:
-        lines = self._terminal.size()[1]
+        view, lines = self._view, self._terminal.size()[1]
+        # Another order needs all rows.
+        rows = view.first + lines + _ROWS_AHEAD if view.order == ORDERS[0] else _MAX_ROWS
         try:
-            figures, page = await _fetch(self._client, min(self._view.first + lines + _ROWS_AHEAD, _MAX_ROWS))
+            figures, page = await _fetch(self._client, min(rows, _MAX_ROWS), view.filter)
         except GatewayError as error:
             self._view = self._view._replace(problem=f"{error}; retrying")
             return
-        # The view may have been paused during the fetch.
-        if not self._view.paused:
+        # The view may have been paused, or have another filter, since the fetch has begun.
+        if not self._view.paused and self._view.filter == view.filter:
             self._figures = figures
             self._page = page
             self._view = self._view._replace(problem="")
 
     def _press(self) -> None:
-        for key in self._terminal.read_keys():
-            if key == "quit":
-                self._stop.set()
-            elif key == "pause":
-                self._view = self._view._replace(paused=not self._view.paused)
+        text = self._terminal.read()
+        if not text:
+            self._stop.set()
+        while text:
+            if self._view.typed is not None:
+                self._type(text[0], self._view.typed)
+                text = text[1:]
             else:
-                self._scroll(key)
+                key, text = next_key(text)
+                self._act(key)
         self._draw()
+
+    def _act(self, key: str) -> None:
+        view = self._view
+        if key == "quit":
+            self._stop.set()
+        elif key == "pause":
+            self._view = view._replace(paused=not view.paused)
+        elif key == "tables":
+            self._view = view._replace(tables=_after(TABLES, view.tables))
+        elif key == "sort":
+            self._view = view._replace(order=_after(ORDERS, view.order), first=0)
+        elif key == "filter":
+            self._view = view._replace(typed=view.filter)
+        elif key == "details":
+            self._view = view._replace(details=not view.details)
+        elif key:
+            self._scroll(key)
+
+    def _type(self, letter: str, typed: str) -> None:
+        """Changes the filter: Enter applies it, Escape keeps the one before."""
+        if letter in "\r\n":
+            self._view = self._view._replace(filter=typed, typed=None, first=0)
+        elif letter == "\x1b":
+            self._view = self._view._replace(typed=None)
+        elif letter in "\x7f\b":
+            self._view = self._view._replace(typed=typed[:-1])
+        elif letter.isprintable():
+            self._view = self._view._replace(typed=typed + letter)
 
     def _scroll(self, key: str) -> None:
         half = max(self._terminal.size()[1] // 2, 1)
@@ -144,4 +180,12 @@ class _Top:
 
     def _draw(self) -> None:
         columns, lines = self._terminal.size()
-        self._terminal.draw(render(self._figures, self._page, self._view, columns, lines))
+        page = self._page
+        if page is not None:
+            page = msgspec.structs.replace(page, requests=ordered(page.requests, self._view.order))
+        self._terminal.draw(render(self._figures, page, self._view, columns, lines))
+
+
+def _after(values: Sequence[str], value: str) -> str:
+    """Returns the value after ``value``, the first one after the last."""
+    return values[(values.index(value) + 1) % len(values)]

@@ -5,20 +5,23 @@ control the terminal, and is cut to the width of the terminal.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
+
+import msgspec
 
 from ztoapi.telemetry.figures import (
     CredentialFigures,
     Figures,
     LatencyFigures,
     LiveRequest,
+    ModelFigures,
     RequestsPage,
     WorkerFigures,
 )
 from ztoapi.telemetry.terminal_text import clean, cut
 
-__all__ = ["Line", "View", "render"]
+__all__ = ["ORDERS", "TABLES", "Line", "View", "ordered", "render"]
 
 _BARS: Final = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 _LABEL_WIDTH: Final = 16
@@ -27,6 +30,10 @@ _LIST_SHARE: Final = 5
 _MIN_LISTED: Final = 2
 _CACHED: Final = frozenset(("hit", "shared"))
 """Cache results of requests that were not sent upstream."""
+
+
+TABLES: Final = ("workers and credentials", "models and keys")
+ORDERS: Final = ("newest", "slowest", "first token", "tokens")
 
 
 class Line(NamedTuple):
@@ -44,6 +51,16 @@ class View(NamedTuple):
     first: int = 0
     """Number of requests scrolled past."""
     problem: str = ""
+    tables: str = TABLES[0]
+    """One of :data:`TABLES`."""
+    order: str = ORDERS[0]
+    """One of :data:`ORDERS`."""
+    filter: str = ""
+    """Text that the requests have in a field."""
+    typed: str | None = None
+    """The filter while it is typed."""
+    details: bool = False
+    """Whether the first visible request is shown with all its fields, instead of everything else."""
 
 
 class _Column(NamedTuple):
@@ -60,13 +77,20 @@ def render(
     lines = [_title(figures, view)]
     if view.problem:
         lines.append(Line(view.problem, "bad"))
-    if figures is not None and page is not None:
+    if page is not None and view.details and page.requests[view.first :]:
+        lines += _details(page.requests[view.first])
+    elif figures is not None and page is not None:
         listed = None if height is None else max(height // _LIST_SHARE, _MIN_LISTED)
+        lines.append(Line(f"{'base URLs':<{_LABEL_WIDTH}}{view.url}/v1 (OpenAI)   {view.url} (Anthropic)"))
         lines += _summary(figures, width)
-        lines += _list(_WORKERS, [_worker_row(worker) for worker in figures.workers], listed)
-        rows = [_credential_row(credential, figures.now) for credential in figures.credentials]
-        lines += _list(_CREDENTIALS, rows, listed)
-        lines += _requests(page, view)
+        if height is None or view.tables == TABLES[0]:
+            lines += _list(_WORKERS, [_worker_row(worker) for worker in figures.workers], listed)
+            rows = [_credential_row(credential, figures.now) for credential in figures.credentials]
+            lines += _list(_CREDENTIALS, rows, listed)
+        if height is None or view.tables == TABLES[1]:
+            lines += _list(_MODELS, [_model_row(model) for model in figures.models], listed)
+            lines += _list(_CLIENTS, _key_rows(page.requests), listed)
+        lines += _requests(page, view, hints=height is not None)
     if height is not None:
         lines = lines[: height - 1]
         lines += [Line("")] * (height - 1 - len(lines))
@@ -151,6 +175,20 @@ _CREDENTIALS: Final = (
     _Column("FAILED", -8),
     _Column("LATENCY", -9),
 )
+_MODELS: Final = (
+    _Column("MODEL", 30),
+    _Column("REQUESTS", -10),
+    _Column("FAILED", -8),
+    _Column("REFUSED", -9),
+    _Column("TOKENS", -10),
+)
+_CLIENTS: Final = (
+    _Column("KEY (requests below)", 30),
+    _Column("REQUESTS", -10),
+    _Column("FAILED", -8),
+    _Column("REFUSED", -9),
+    _Column("TOKENS", -10),
+)
 _REQUESTS: Final = (
     _Column("STARTED", 10),
     _Column("STATUS", 8),
@@ -208,11 +246,58 @@ def _credential_row(credential: CredentialFigures, now: float) -> list[str]:
     ]
 
 
-def _requests(page: RequestsPage, view: View) -> list[Line]:
+def _model_row(model: ModelFigures) -> list[str]:
+    return [model.model, *map(_count, (model.requests, model.failed, model.refused, model.output_tokens))]
+
+
+def _key_rows(requests: Sequence[LiveRequest]) -> list[list[str]]:
+    """Returns a row for each client key, the busiest first."""
+    groups: dict[str, list[LiveRequest]] = {}
+    for request in requests:
+        groups.setdefault(request.key or "-", []).append(request)
+    rows = []
+    for name, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        outcomes = [request.outcome for request in group]
+        tokens = sum(request.output_tokens or 0 for request in group)
+        counts = (len(group), outcomes.count("failed"), outcomes.count("refused"), tokens)
+        rows.append([name, *map(_count, counts)])
+    return rows
+
+
+def ordered(requests: Sequence[LiveRequest], order: str) -> list[LiveRequest]:
+    """Returns the requests in one of the :data:`ORDERS`; the gateway sends the newest first."""
+    keys: dict[str, Callable[[LiveRequest], float]] = {
+        "slowest": lambda request: -request.duration,
+        "first token": lambda request: -(request.time_to_first_token or 0.0),
+        "tokens": lambda request: -(request.output_tokens or 0),
+    }
+    return sorted(requests, key=keys[order]) if order in keys else list(requests)
+
+
+def _requests(page: RequestsPage, view: View, *, hints: bool) -> list[Line]:
     rows = page.requests[view.first :]
+    place = f"requests from {view.first + 1} of {page.total}   " if view.first else ""
+    if view.filter:
+        place += f"{page.total} with {view.filter!r}   "
+    if view.typed is not None:
+        place = f"filter: {view.typed}_"
+    elif hints:
+        other = TABLES[1 - TABLES.index(view.tables)]
+        place += f"m {other}   s sort: {view.order}   / filter   enter details"
     heading = _row(_REQUESTS, [column.title for column in _REQUESTS])
-    place = f"requests from {view.first + 1} of {page.total}" if view.first else ""
-    return [Line(place), Line(heading, "heading"), *(Line(_request_row(request), _style(request)) for request in rows)]
+    listed = (Line(_request_row(request), _style(request)) for request in rows)
+    return [Line(place.rstrip(), "dim" if place else ""), Line(heading, "heading"), *listed]
+
+
+def _details(request: LiveRequest) -> Iterator[Line]:
+    """Yields the fields of a request that have a value."""
+    yield Line(f"request {request.id}   (Enter: the list)", "heading")
+    seconds = {"duration", "time_to_first_token"}
+    for name, value in msgspec.structs.asdict(request).items():
+        if value is None or name == "id":
+            continue
+        text = _seconds(value) if name in seconds else _clock(value) if name == "started" else str(value)
+        yield Line(f"{name.replace('_', ' '):<22}{text}")
 
 
 def _style(request: LiveRequest) -> str:
