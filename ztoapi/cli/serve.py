@@ -462,9 +462,9 @@ def _make_budgets(loaded: Loaded, slots: int, history: History | None) -> Budget
             problem = f"{option}: {path} cannot be used ({error}): remove it, or name another history"
             if config.history_file != _AUTO:
                 raise ConfigError((problem,)) from error
-            print(f"warning: {problem}", file=sys.stderr)
+            _log.warning("%s", problem)
     if any(key.budgets != KeyBudgets() for key in config.keys) or config.limits.budget != KeyBudgets():
-        print("warning: without a history file budgets start anew when the gateway is restarted", file=sys.stderr)
+        _log.warning("without a history file budgets start anew when the gateway is restarted")
     return BudgetMemory(slots)
 
 

@@ -51,7 +51,7 @@ function _shtab_ztoapi_using
 end
 
 set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' usage connect keys 'keys create' 'keys list' 'keys show' 'keys rotate' 'keys revoke' completion
-set -g _shtab_ztoapi_opts_with_value --access-log --api --api-key --bandwidth-bytes-per-second --burst --by --concurrency --config --drain-seconds --events-per-write --expires --fd --from --host --itl-ms --key --key-file --listen --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --sim-port --think-mode --time --to --tokens --tokens-per-day --tokens-per-minute --tokens-per-month --transport --ttft-ms --upstream --upstream-url --url --usd-per-day --usd-per-month --users --workers -H -c -j -k -l -m -n -p -t -u -w
+set -g _shtab_ztoapi_opts_with_value --access-log --access-log-format --api --api-key --bandwidth-bytes-per-second --burst --by --compare --concurrency --config --drain-seconds --events-per-write --expires --fd --from --host --itl-ms --key --key-file --listen --log-level --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --save --sim-port --think-mode --time --to --tokens --tokens-per-day --tokens-per-minute --tokens-per-month --transport --ttft-ms --upstream --upstream-url --url --usd-per-day --usd-per-month --users --workers -H -c -j -k -l -m -n -p -t -u -w
 
 complete -c ztoapi -e
 complete -c ztoapi -f
@@ -67,6 +67,10 @@ complete -c ztoapi -n '_shtab_ztoapi_using serve' -s m -l model-name -x -d 'Main
 complete -c ztoapi -n '_shtab_ztoapi_using serve' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'File of client keys written by ztoapi keys. Changes take effect within 2 seconds. [env: ZTOAPI_KEY_FILE]'
 complete -c ztoapi -n '_shtab_ztoapi_using serve' -l think-mode -xka "strip think raw reasoning" -d 'Presentation of reasoning from the web chat. Must be one of strip, think, raw, reasoning. Default: reasoning. [env: THINK_TAGS_MODE]'
 complete -c ztoapi -n '_shtab_ztoapi_using serve' -l access-log -xka "(__fish_complete_path (commandline -ct))" -d 'Destination of the access log: stdout, stderr, a file (reopened on SIGHUP) or off. Default: stdout. [env: ZTOAPI_ACCESS_LOG]'
+complete -c ztoapi -n '_shtab_ztoapi_using serve' -l access-log-format -xka "auto json text console" -d 'Format of the access log and of messages. console is for reading: one row for each request, with local time and colours. auto is console on a terminal, otherwise JSON. Must be one of auto, json, text, console. Default: auto. [env: ZTOAPI_ACCESS_LOG_FORMAT]'
+complete -c ztoapi -n '_shtab_ztoapi_using serve' -l log-level -xka "debug info warning error" -d 'Least level of messages. From warning on, the console leaves out requests that have succeeded. Must be one of debug, info, warning, error. Default: info. [env: ZTOAPI_LOG_LEVEL]'
+complete -c ztoapi -n '_shtab_ztoapi_using serve' -s q -l quiet -d 'short for --log-level warning'
+complete -c ztoapi -n '_shtab_ztoapi_using serve' -s v -l verbose -d 'short for --log-level debug'
 complete -c ztoapi -n '_shtab_ztoapi_using serve' -s H -l host -x -d 'Address or name to listen on; of a name, all of its addresses. Any but loopback requires a client key. Default: 127.0.0.1. [env: ZTOAPI_HOST or HOST]'
 complete -c ztoapi -n '_shtab_ztoapi_using serve' -s p -l port -x -d 'TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090. [env: ZTOAPI_PORT or PORT]'
 complete -c ztoapi -n '_shtab_ztoapi_using serve' -s l -l listen -x -d 'Addresses to listen on instead of host and port: HOST:PORT, [IPV6]:PORT, unix:/PATH or fd:N, each with any of the words tls, proxy, admin and mode=0660. [env: ZTOAPI_LISTEN]'
@@ -83,6 +87,10 @@ complete -c ztoapi -n '_shtab_ztoapi_using reload' -s m -l model-name -x -d 'Mai
 complete -c ztoapi -n '_shtab_ztoapi_using reload' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'File of client keys written by ztoapi keys. Changes take effect within 2 seconds. [env: ZTOAPI_KEY_FILE]'
 complete -c ztoapi -n '_shtab_ztoapi_using reload' -l think-mode -xka "strip think raw reasoning" -d 'Presentation of reasoning from the web chat. Must be one of strip, think, raw, reasoning. Default: reasoning. [env: THINK_TAGS_MODE]'
 complete -c ztoapi -n '_shtab_ztoapi_using reload' -l access-log -xka "(__fish_complete_path (commandline -ct))" -d 'Destination of the access log: stdout, stderr, a file (reopened on SIGHUP) or off. Default: stdout. [env: ZTOAPI_ACCESS_LOG]'
+complete -c ztoapi -n '_shtab_ztoapi_using reload' -l access-log-format -xka "auto json text console" -d 'Format of the access log and of messages. console is for reading: one row for each request, with local time and colours. auto is console on a terminal, otherwise JSON. Must be one of auto, json, text, console. Default: auto. [env: ZTOAPI_ACCESS_LOG_FORMAT]'
+complete -c ztoapi -n '_shtab_ztoapi_using reload' -l log-level -xka "debug info warning error" -d 'Least level of messages. From warning on, the console leaves out requests that have succeeded. Must be one of debug, info, warning, error. Default: info. [env: ZTOAPI_LOG_LEVEL]'
+complete -c ztoapi -n '_shtab_ztoapi_using reload' -s q -l quiet -d 'short for --log-level warning'
+complete -c ztoapi -n '_shtab_ztoapi_using reload' -s v -l verbose -d 'short for --log-level debug'
 complete -c ztoapi -n '_shtab_ztoapi_using reload' -s H -l host -x -d 'Address or name to listen on; of a name, all of its addresses. Any but loopback requires a client key. Default: 127.0.0.1. [env: ZTOAPI_HOST or HOST]'
 complete -c ztoapi -n '_shtab_ztoapi_using reload' -s p -l port -x -d 'TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090. [env: ZTOAPI_PORT or PORT]'
 complete -c ztoapi -n '_shtab_ztoapi_using reload' -s l -l listen -x -d 'Addresses to listen on instead of host and port: HOST:PORT, [IPV6]:PORT, unix:/PATH or fd:N, each with any of the words tls, proxy, admin and mode=0660. [env: ZTOAPI_LISTEN]'
@@ -99,6 +107,10 @@ complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -s m -l model-name -x -d 'Ma
 complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'File of client keys written by ztoapi keys. Changes take effect within 2 seconds. [env: ZTOAPI_KEY_FILE]'
 complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -l think-mode -xka "strip think raw reasoning" -d 'Presentation of reasoning from the web chat. Must be one of strip, think, raw, reasoning. Default: reasoning. [env: THINK_TAGS_MODE]'
 complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -l access-log -xka "(__fish_complete_path (commandline -ct))" -d 'Destination of the access log: stdout, stderr, a file (reopened on SIGHUP) or off. Default: stdout. [env: ZTOAPI_ACCESS_LOG]'
+complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -l access-log-format -xka "auto json text console" -d 'Format of the access log and of messages. console is for reading: one row for each request, with local time and colours. auto is console on a terminal, otherwise JSON. Must be one of auto, json, text, console. Default: auto. [env: ZTOAPI_ACCESS_LOG_FORMAT]'
+complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -l log-level -xka "debug info warning error" -d 'Least level of messages. From warning on, the console leaves out requests that have succeeded. Must be one of debug, info, warning, error. Default: info. [env: ZTOAPI_LOG_LEVEL]'
+complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -s q -l quiet -d 'short for --log-level warning'
+complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -s v -l verbose -d 'short for --log-level debug'
 complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -s H -l host -x -d 'Address or name to listen on; of a name, all of its addresses. Any but loopback requires a client key. Default: 127.0.0.1. [env: ZTOAPI_HOST or HOST]'
 complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -s p -l port -x -d 'TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090. [env: ZTOAPI_PORT or PORT]'
 complete -c ztoapi -n '_shtab_ztoapi_using upgrade' -s l -l listen -x -d 'Addresses to listen on instead of host and port: HOST:PORT, [IPV6]:PORT, unix:/PATH or fd:N, each with any of the words tls, proxy, admin and mode=0660. [env: ZTOAPI_LISTEN]'
@@ -136,6 +148,10 @@ complete -c ztoapi -n '_shtab_ztoapi_using check' -s m -l model-name -x -d 'Main
 complete -c ztoapi -n '_shtab_ztoapi_using check' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'File of client keys written by ztoapi keys. Changes take effect within 2 seconds. [env: ZTOAPI_KEY_FILE]'
 complete -c ztoapi -n '_shtab_ztoapi_using check' -l think-mode -xka "strip think raw reasoning" -d 'Presentation of reasoning from the web chat. Must be one of strip, think, raw, reasoning. Default: reasoning. [env: THINK_TAGS_MODE]'
 complete -c ztoapi -n '_shtab_ztoapi_using check' -l access-log -xka "(__fish_complete_path (commandline -ct))" -d 'Destination of the access log: stdout, stderr, a file (reopened on SIGHUP) or off. Default: stdout. [env: ZTOAPI_ACCESS_LOG]'
+complete -c ztoapi -n '_shtab_ztoapi_using check' -l access-log-format -xka "auto json text console" -d 'Format of the access log and of messages. console is for reading: one row for each request, with local time and colours. auto is console on a terminal, otherwise JSON. Must be one of auto, json, text, console. Default: auto. [env: ZTOAPI_ACCESS_LOG_FORMAT]'
+complete -c ztoapi -n '_shtab_ztoapi_using check' -l log-level -xka "debug info warning error" -d 'Least level of messages. From warning on, the console leaves out requests that have succeeded. Must be one of debug, info, warning, error. Default: info. [env: ZTOAPI_LOG_LEVEL]'
+complete -c ztoapi -n '_shtab_ztoapi_using check' -s q -l quiet -d 'short for --log-level warning'
+complete -c ztoapi -n '_shtab_ztoapi_using check' -s v -l verbose -d 'short for --log-level debug'
 complete -c ztoapi -n '_shtab_ztoapi_using check' -s H -l host -x -d 'Address or name to listen on; of a name, all of its addresses. Any but loopback requires a client key. Default: 127.0.0.1. [env: ZTOAPI_HOST or HOST]'
 complete -c ztoapi -n '_shtab_ztoapi_using check' -s p -l port -x -d 'TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090. [env: ZTOAPI_PORT or PORT]'
 complete -c ztoapi -n '_shtab_ztoapi_using check' -s l -l listen -x -d 'Addresses to listen on instead of host and port: HOST:PORT, [IPV6]:PORT, unix:/PATH or fd:N, each with any of the words tls, proxy, admin and mode=0660. [env: ZTOAPI_LISTEN]'
@@ -154,6 +170,10 @@ complete -c ztoapi -n '_shtab_ztoapi_using models' -s m -l model-name -x -d 'Mai
 complete -c ztoapi -n '_shtab_ztoapi_using models' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'File of client keys written by ztoapi keys. Changes take effect within 2 seconds. [env: ZTOAPI_KEY_FILE]'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -l think-mode -xka "strip think raw reasoning" -d 'Presentation of reasoning from the web chat. Must be one of strip, think, raw, reasoning. Default: reasoning. [env: THINK_TAGS_MODE]'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -l access-log -xka "(__fish_complete_path (commandline -ct))" -d 'Destination of the access log: stdout, stderr, a file (reopened on SIGHUP) or off. Default: stdout. [env: ZTOAPI_ACCESS_LOG]'
+complete -c ztoapi -n '_shtab_ztoapi_using models' -l access-log-format -xka "auto json text console" -d 'Format of the access log and of messages. console is for reading: one row for each request, with local time and colours. auto is console on a terminal, otherwise JSON. Must be one of auto, json, text, console. Default: auto. [env: ZTOAPI_ACCESS_LOG_FORMAT]'
+complete -c ztoapi -n '_shtab_ztoapi_using models' -l log-level -xka "debug info warning error" -d 'Least level of messages. From warning on, the console leaves out requests that have succeeded. Must be one of debug, info, warning, error. Default: info. [env: ZTOAPI_LOG_LEVEL]'
+complete -c ztoapi -n '_shtab_ztoapi_using models' -s q -l quiet -d 'short for --log-level warning'
+complete -c ztoapi -n '_shtab_ztoapi_using models' -s v -l verbose -d 'short for --log-level debug'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -s H -l host -x -d 'Address or name to listen on; of a name, all of its addresses. Any but loopback requires a client key. Default: 127.0.0.1. [env: ZTOAPI_HOST or HOST]'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -s p -l port -x -d 'TCP port; 0 picks a free port. Must be a whole number from 0 to 65535. Default: 9090. [env: ZTOAPI_PORT or PORT]'
 complete -c ztoapi -n '_shtab_ztoapi_using models' -s l -l listen -x -d 'Addresses to listen on instead of host and port: HOST:PORT, [IPV6]:PORT, unix:/PATH or fd:N, each with any of the words tls, proxy, admin and mode=0660. [env: ZTOAPI_LISTEN]'
@@ -187,6 +207,9 @@ complete -c ztoapi -n '_shtab_ztoapi_using bench' -s m -l model -x -d 'model of 
 complete -c ztoapi -n '_shtab_ztoapi_using bench' -s n -l requests -x -d 'requests of each kind to each of the two [default: 20]'
 complete -c ztoapi -n '_shtab_ztoapi_using bench' -s j -l concurrency -x -d 'concurrent streams in the last part [default: 8]'
 complete -c ztoapi -n '_shtab_ztoapi_using bench' -s t -l max-tokens -x -d 'largest response in tokens [default: 32]'
+complete -c ztoapi -n '_shtab_ztoapi_using bench' -s y -l yes -d 'send requests to other hosts without a question'
+complete -c ztoapi -n '_shtab_ztoapi_using bench' -l save -xka "(__fish_complete_path (commandline -ct))" -d 'write the report, as JSON'
+complete -c ztoapi -n '_shtab_ztoapi_using bench' -l compare -xka "(__fish_complete_path (commandline -ct))" -d 'compare with a saved report'
 complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a top -d 'Watch a running gateway; reads the admin key from ADMIN_KEY.'
 complete -c ztoapi -n '_shtab_ztoapi_using top' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using top' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
