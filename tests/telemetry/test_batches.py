@@ -58,8 +58,7 @@ def counted(records: list[RequestRecord], *, alone: bool) -> tuple[object, ...]:
     recorder.publish()
     second = recorder.take_second()
     cells = (board.slot(0).ints[: Cell.COUNT].tolist(), [board.rows(table) for table in TABLES])
-    numbers = (second.requests, second.failed, second.refused, second.output)
-    return *cells, *numbers, second.doubles, second.bytes()
+    return *cells, second.numbers, second.doubles, second.bytes()
 
 
 @given(st.lists(RECORDS, max_size=2 * BATCH_RECORDS))

@@ -33,6 +33,7 @@ from ztoapi.telemetry.layout import (
     KeyCell,
     ModelCell,
     PlatformCell,
+    SecondCell,
 )
 from ztoapi.telemetry.record import Outcome, Recorder, RequestRecord
 from ztoapi.telemetry.seconds import DURATION, OVERHEAD, TIME_TO_FIRST_TOKEN, Second, buckets_of
@@ -228,7 +229,7 @@ class BoardRecorder(Recorder):
             if usages:
                 model[ModelCell.INPUT] += inputs
                 model[ModelCell.OUTPUT] += outputs
-                self._second.output += outputs
+                self._second.count(SecondCell.OUTPUT, outputs)
                 for usage in usages:
                     if usage.completion_tokens_details:
                         model[ModelCell.REASONING] += _reasoning_tokens(usage)
@@ -269,7 +270,7 @@ class BoardRecorder(Recorder):
     ) -> None:
         number = len(durations)
         second = self._second
-        second.requests += number
+        second.count(SecondCell.REQUESTS, number)
         model[ModelCell.REQUESTS] += number
         match outcome:
             case Outcome.ANSWERED:
@@ -278,10 +279,10 @@ class BoardRecorder(Recorder):
                 second.add(DURATION, durations, buckets)
             case Outcome.FAILED:
                 model[ModelCell.FAILED] += number
-                second.failed += number
+                second.count(SecondCell.FAILED, number)
             case Outcome.REFUSED:
                 model[ModelCell.REFUSED] += number
-                second.refused += number
+                second.count(SecondCell.REFUSED, number)
             case _:
                 model[ModelCell.CANCELLED] += number
 

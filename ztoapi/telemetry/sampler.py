@@ -14,6 +14,7 @@ from ztoapi.telemetry.layout import (
     LIVE_IN_FLIGHT,
     SAMPLES,
     Cell,
+    SecondCell,
 )
 from ztoapi.telemetry.live import MAX_PER_SCAN, write_finished, write_in_flight
 from ztoapi.telemetry.record import RequestRecord
@@ -112,6 +113,5 @@ class Sampler:
         floats[Cell.CPU_SHARE] = (cpu - self._cpu_before) / max(at - self._cpu_at, 0.001)
         self._cpu_before, self._cpu_at = cpu, at
         counted = self._recorder.take_second()
-        streams = self._slot.ints[Cell.STREAMS]
-        numbers = (counted.requests, counted.failed, counted.refused, streams, counted.output)
-        self._slot.write_second(second, numbers, counted.doubles, counted.bytes())
+        counted.count(SecondCell.STREAMS, self._slot.ints[Cell.STREAMS])
+        self._slot.write_second(second, counted.numbers, counted.doubles, counted.bytes())

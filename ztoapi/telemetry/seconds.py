@@ -16,11 +16,14 @@ from ztoapi.telemetry.layout import (
     LIVE_VALUES_SECONDS,
     SECOND_BUCKETS,
     SECOND_HISTOGRAMS,
+    WORD_BYTES,
+    SecondCell,
 )
 
 __all__ = ["DURATION", "INTER_TOKEN", "OVERHEAD", "TIME_TO_FIRST_TOKEN", "Second", "buckets_of", "counts_of", "widened"]
 
 DURATION, TIME_TO_FIRST_TOKEN, INTER_TOKEN, OVERHEAD = range(len(SECOND_HISTOGRAMS))
+_MAXIMA: Final = SecondCell.MAXIMA - SecondCell.SUMS
 _MAX_COUNT: Final = 0xFFFF
 """Of one bucket in one second. More would count as this many."""
 _FIELD_BITS: Final = 32
@@ -52,46 +55,41 @@ def counts_of(sums: int) -> list[int]:
 
 
 class Second:
-    """Counts a second. Each of the lists has one item for each histogram."""
+    """Counts a second. ``numbers`` are the cells between the stamp and SUMS; ``doubles`` are the sums of the histograms
+    and their maxima. Arrays instead of lists: they hold no objects of the interpreter."""
 
-    __slots__ = ("_counts", "_maxima", "_sums", "failed", "output", "refused", "requests")
+    __slots__ = ("_counts", "doubles", "numbers")
 
     def __init__(self) -> None:
-        self.requests = self.failed = self.refused = self.output = 0
-        self._counts: list[dict[int, int]] = [{} for _ in SECOND_HISTOGRAMS]
-        self._sums = [0.0] * len(SECOND_HISTOGRAMS)
-        self._maxima = [0.0] * len(SECOND_HISTOGRAMS)
+        self.numbers = array("q", bytes(WORD_BYTES * (SecondCell.SUMS - 1)))
+        self.doubles = array("d", bytes(WORD_BYTES * (SecondCell.COUNTS - SecondCell.SUMS)))
+        self._counts = array("q", bytes(WORD_BYTES * SECOND_BUCKETS * len(SECOND_HISTOGRAMS)))
+
+    def count(self, cell: int, number: int) -> None:
+        """Adds ``number`` to a cell of SecondCell."""
+        self.numbers[cell - 1] += number
 
     def add(self, histogram: int, values: Sequence[float], buckets: Mapping[int, int]) -> None:
         """Adds ``values``, whose buckets are known."""
         if values:
-            self._sums[histogram] += sum(values)
-            self._maxima[histogram] = max(self._maxima[histogram], max(values))
-            self._add(histogram, buckets)
+            self.doubles[histogram] += sum(values)
+            self._add(histogram, buckets, max(values))
 
     def add_gaps(self, buckets: Mapping[int, int]) -> None:
         """Adds gaps between chunks, of which only the buckets are known."""
-        self._maxima[INTER_TOKEN] = max(self._maxima[INTER_TOKEN], LIVE_VALUES_SECONDS[max(buckets)])
-        self._add(INTER_TOKEN, buckets)
+        self._add(INTER_TOKEN, buckets, LIVE_VALUES_SECONDS[max(buckets)])
 
     def add_gap_seconds(self, seconds: float) -> None:
         """Adds to the sum of the gaps between chunks."""
-        self._sums[INTER_TOKEN] += seconds
+        self.doubles[INTER_TOKEN] += seconds
 
-    def _add(self, histogram: int, buckets: Mapping[int, int]) -> None:
-        counts = self._counts[histogram]
+    def _add(self, histogram: int, buckets: Mapping[int, int], highest: float) -> None:
+        place = _MAXIMA + histogram
+        self.doubles[place] = max(self.doubles[place], highest)
+        start = histogram * SECOND_BUCKETS
         for bucket, number in buckets.items():
-            counts[bucket] = counts.get(bucket, 0) + number
-
-    @property
-    def doubles(self) -> list[float]:
-        """The sums, then the maxima."""
-        return [*self._sums, *self._maxima]
+            self._counts[start + bucket] += number
 
     def bytes(self) -> bytes:
         """Returns the counts of all histograms."""
-        fields = array("H", bytes(2 * SECOND_BUCKETS * len(SECOND_HISTOGRAMS)))
-        for histogram, counts in enumerate(self._counts):
-            for bucket, number in counts.items():
-                fields[histogram * SECOND_BUCKETS + bucket] = min(number, _MAX_COUNT)
-        return fields.tobytes()
+        return array("H", map(min, self._counts, repeat(_MAX_COUNT))).tobytes()
