@@ -10,8 +10,7 @@ from tests.support.clock import Connection
 from tests.support.serving import Client
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.exchange import Exchange
-from ztoapi.server.first_requests import TURN_FIRST_REQUESTS
-from ztoapi.wire.limits import TURN_BULK_BYTES, TURN_FRAMING_BYTES, TURN_REQUESTS
+from ztoapi.wire.limits import TURN_BULK_BYTES, TURN_FIRST_REQUESTS, TURN_FRAMING_BYTES, TURN_REQUESTS
 
 GET = b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n"
 CHUNKED = b"POST /%b HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -7,12 +7,10 @@ stand still until all of them have been taken up: 14 to 22 ms for 200.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
-__all__ = ["TURN_FIRST_REQUESTS", "FirstRequests"]
+from ztoapi.wire.limits import TURN_FIRST_REQUESTS
 
-TURN_FIRST_REQUESTS: Final = 32
-"""First requests in one turn of the event loop: 2 to 4 ms."""
+__all__ = ["FirstRequests"]
 
 
 class FirstRequests:
