@@ -172,6 +172,21 @@ def test_a_steady_stream_is_rarely_checked(upstream: Upstream) -> None:
     assert check.call_count <= 3 * MANY
 
 
+def test_the_silence_of_one_request_is_none_of_the_next(upstream: Upstream) -> None:
+    first, second = Client(), Client()
+    connection = upstream.open(first, Timeouts(60.0, 60.0, 600.0, STALL_SECONDS))
+    for _ in range(24):
+        upstream.scan()
+    assert first.stalls == 1
+    with patch.object(Client, "on_end"):
+        read(connection, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    connection.send("POST", b"", b"", second, Timeouts(60.0, 60.0, 600.0, STALL_SECONDS))
+    with patch.object(Client, "on_idle", side_effect=AssertionError):
+        for _ in range(12):
+            upstream.scan()
+    assert second.seen == (0, 0, [])
+
+
 def test_an_idle_connection_is_not_watched(upstream: Upstream) -> None:
     connection = upstream.open(Client(), Timeouts(60.0, 60.0, 600.0, STALL_SECONDS))
     with patch.object(Client, "on_end"):

@@ -577,6 +577,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._held = b""
         if self._paused:
             self.resume()
+        self._resumed = self._reported = False
         transport = self.transport
         if self._upload is not None or transport.get_write_buffer_size() or transport in self._cork.waiting:
             # A response before the whole request was read, such as an early refusal: the upstream may never read the
