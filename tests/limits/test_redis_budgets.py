@@ -1,7 +1,7 @@
 """Budgets of several gateways with a real redis-server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,36 @@ def test_estimates_count_and_are_settled(server: RedisServer) -> None:
         assert await one.use(1)
 
     run(server, use, tokens_per_day=100, usd_per_month=1.0)
+
+
+def test_a_client_that_leaves_before_the_decision_is_charged_nothing(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(gateways: list[Gateway], clock: Clock) -> None:
+        one, other = gateways
+        script, charged, left = one.store._script, asyncio.Event(), asyncio.Event()
+
+        async def call(keys: Sequence[str], args: Sequence[int | str]) -> object:
+            result = await script(keys=keys, args=args)
+            charged.set()
+            await left.wait()
+            return result
+
+        monkeypatch.setattr(one.store, "_script", call)
+        request = asyncio.ensure_future(one.charge(100))
+        await charged.wait()
+        request.cancel()
+        await asyncio.wait([request])
+        left.set()
+        for _ in range(100):
+            await one.store.flush()
+            if await other.use(0):
+                break
+        else:
+            raise AssertionError
+        assert one.ledger.used(one.account) == {"tokens_per_day": 0}
+
+    run(server, use, tokens_per_day=100)
 
 
 def test_money_and_months(server: RedisServer) -> None:

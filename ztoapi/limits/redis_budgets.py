@@ -109,6 +109,21 @@ class RedisBudgets:
     ) -> Charge | Exhausted | None:
         """Admits a request with these estimates, or refuses it; None if the store is unreachable and the policy is
         "deny". ``budgets`` are the common ones, ``account`` has this gateway's shares."""
+        decision = asyncio.ensure_future(self._decide(account, budgets, tokens, nanos))
+        try:
+            return await asyncio.shield(decision)
+        except asyncio.CancelledError:
+            # The client has left. The store may have charged the request, and the charge has no other owner.
+            decision.add_done_callback(self._give_back)
+            raise
+
+    def _give_back(self, decision: "asyncio.Future[Charge | Exhausted | None]") -> None:
+        if not decision.cancelled() and isinstance(charge := decision.result(), Charge):
+            self.settle(charge, 0, 0)
+
+    async def _decide(
+        self, account: Account, budgets: tuple[Budget, ...], tokens: int, nanos: int
+    ) -> Charge | Exhausted | None:
         if self._health.up:
             loop = asyncio.get_running_loop()
             late = loop.time() + self._timeout + _STALL_SECONDS
