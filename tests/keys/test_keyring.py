@@ -173,6 +173,23 @@ def test_a_broken_file_is_reported_once_and_read_when_it_is_good_again(
     assert (name(keys, alice), name(keys, bob)) == ("alice", "bob")
 
 
+def test_workers_read_the_file_again_after_a_broken_one(path: Path) -> None:
+    """A worker reads the file later than its supervisor, and may have found the broken one in place of a revocation."""
+    alice = add(path, "alice")
+    supervisor, worker = ring(path), ring(path)
+    revoke_key(path, "alice")
+    assert [supervisor.watch(), supervisor.watch()] == [False, True]
+    revoked = path.read_text()
+    path.write_text("[alice\n")
+    assert not worker.reload()
+    assert [supervisor.watch(), supervisor.watch()] == [False, False]
+    path.write_text(revoked)
+    assert [supervisor.watch(), supervisor.watch()] == [False, True]
+    assert worker.reload()
+    key = worker.find(alice.encode())
+    assert key is not None and key.revoked
+
+
 def test_a_file_behind_a_link_is_watched(path: Path, tmp_path: Path) -> None:
     """As Kubernetes mounts secrets: a link changes its target."""
     for directory in ("first", "second"):

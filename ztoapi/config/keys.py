@@ -75,6 +75,8 @@ class KeyRing:
         self._path = config.key_file
         self._seen: _Version | None = None
         self._read: _Version | None = None
+        self._keys: tuple[ClientKey, ...] | None = None
+        """Those of the file; None if it was invalid at the last look."""
         self.reported: list[str] = []
         """Problems of the last reload, which :meth:`watch` does not log again."""
         self._salt = secrets.token_bytes(_SALT_BYTES)
@@ -127,7 +129,11 @@ class KeyRing:
             return False
         self._read = self._seen
         keys = self._valid_keys(self._path)
-        if keys is None or keys == self._keys:
+        if keys is None:
+            # A worker may have read this file in place of the one before: the next valid one counts as changed.
+            self._keys = None
+            return False
+        if keys == self._keys:
             return False
         self._take_over(keys, self._path)
         return True
