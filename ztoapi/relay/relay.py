@@ -108,10 +108,10 @@ class Relay(Attempts[Downstream], Sink):
         self._collector: EventCollector | None = None
         self._mode = _OVER
         self._committed = False
-        self._first_chunks = b""
-        """Plain chunks at the beginning of the response that wait for the rest of their read."""
         """Whether part of the response has been sent to the client, so that no other attempt can replace this one.
         Keepalive comments are no part of a response."""
+        self._first_chunks = b""
+        """Plain chunks at the beginning of the response that wait for the rest of their read."""
         self._kept_alive = 0.0
 
     def start(self) -> None:
