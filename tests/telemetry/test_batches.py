@@ -1,12 +1,14 @@
 """Requests that are counted in a batch have the same counts as those that are counted one by one."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.dialects.reader import Usage
+from ztoapi.config.prices import Price
+from ztoapi.dialects.reader import MAX_TOKENS, Count, Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import MetricsBoard
-from ztoapi.telemetry.layout import TABLES, Cell
+from ztoapi.telemetry.layout import KEYS, TABLES, Cell, KeyCell
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BATCH_RECORDS, BoardRecorder
 
@@ -64,3 +66,17 @@ def counted(records: list[RequestRecord], *, alone: bool) -> tuple[object, ...]:
 @given(st.lists(RECORDS, max_size=2 * BATCH_RECORDS))
 def test_a_batch_counts_like_its_requests_one_by_one(records: list[RequestRecord]) -> None:
     assert counted(records, alone=False) == counted(records, alone=True)
+
+
+def test_counts_and_costs_of_senseless_usages_fit_their_cells() -> None:
+    board = MetricsBoard()
+    recorder = BoardRecorder(board.slot(0), ["glm-4.6"], price_of=lambda _: Price(15_000.0, 15_000.0, 15_000.0))
+    most = msgspec.json.decode(b"%d" % MAX_TOKENS, type=Count)
+    for _ in range(10_000):
+        record = RequestRecord("id", "POST", "/", 0.0, finished=1.0, status=200, ending=Ending.DONE, model="glm-4.6")
+        record.usage = Usage(prompt_tokens=most, completion_tokens=most)
+        recorder.submit(record)
+    recorder.publish()
+    (row,) = board.rows(KEYS).values()
+    assert row[KeyCell.INPUT] == row[KeyCell.OUTPUT] == 10_000 * most
+    assert row[KeyCell.COST] == 2 * 15_000 * 10_000 * most

@@ -13,12 +13,12 @@ import msgspec
 from ztoapi.errors import UpstreamError
 from ztoapi.wire.delta_template import DeltaTemplate
 
-__all__ = ["Count", "Reader", "Usage"]
+__all__ = ["MAX_TOKENS", "Count", "Reader", "Usage"]
 
-_MAX_TOKENS: Final = 10**12
-"""Larger counts make a usage invalid. No response has a thousandth of it, and the sum of a million such counts fits the
-64 bits of a counter."""
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=-_MAX_TOKENS, le=_MAX_TOKENS)]
+MAX_TOKENS: Final = 10**9
+"""Larger counts make a usage invalid. No response has a hundredth of it, and the cost of a hundred thousand such
+responses, at 15 dollars a million tokens, fits the 64 bits of a counter of nano-dollars."""
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=-MAX_TOKENS, le=MAX_TOKENS)]
 """A number of tokens, as the upstream reports it."""
 
 
