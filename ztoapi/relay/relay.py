@@ -300,14 +300,14 @@ class Relay(Attempts[Downstream], Sink):
         exchange = downstream if isinstance(downstream, Exchange) and downstream.chunked else None
         if not out or (rest and exchange is None):
             return read
-        blocks.begun = True
-        self._reader.begin()
         is_first = not self._committed
-        if is_first and rest:
-            # The rest may be an error after which the request is repeated.
-            self._first_chunks = out
-            return rest
         if is_first:
+            blocks.begun = True
+            self._reader.begin()
+            if rest:
+                # The rest may be an error after which the request is repeated.
+                self._first_chunks = out
+                return rest
             self._start_stream()
         if exchange is None:
             downstream.stream.write_chunks(out)

@@ -117,15 +117,16 @@ class DeltaTemplate:
         # Each chunk has four line feeds and two carriage returns in its framing and tail, so no delta contains one.
         if chunks.count(b"\n") != (4 + self.head_lines) * count or chunks.count(b"\r") != 2 * count:
             return b"", read
-        if self.between is None and not self.absent:
+        if self.between is None:
+            for key in self.absent:
+                if chunks.find(key) >= 0:
+                    return b"", read
             return chunks, rest
         deltas = list(map(bytes.removeprefix, pieces, starts))
         together = b"\n".join(deltas)
         for key in self.absent:
             if together.find(key) >= 0:
                 return b"", read
-        if self.between is None:
-            return chunks, rest
         size = len(together) + (count - 1) * (len(self.between) - 1) + self.added
         return b"%x\r\n%b%b%b\r\n" % (size, self.new_head, self.between.join(deltas), self.new_tail), rest
 
