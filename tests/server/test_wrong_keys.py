@@ -58,6 +58,20 @@ def test_a_key_that_was_right_before_stays_valid() -> None:
     assert code(keys.right("192.0.2.1", "bob")) == THROTTLED
 
 
+def test_an_address_is_forgotten_an_hour_after_its_last_wrong_key() -> None:
+    keys, clock = make()
+    for address in ("192.0.2.1", "192.0.2.2"):
+        keys.wrong(address)
+        clock.now += 1800 * SECOND
+    assert keys.right("192.0.2.3", "alice") is None
+    assert [*keys.addresses] == ["192.0.2.1", "192.0.2.2"]
+    clock.now += 1801 * SECOND
+    for left in (["192.0.2.2"], []):
+        clock.now += 60 * SECOND if left else 1800 * SECOND
+        assert keys.right("192.0.2.3", "alice") is None
+        assert [*keys.addresses] == left
+
+
 def test_addresses_are_bounded() -> None:
     keys, _ = make(1)
     for number in range(10_001):

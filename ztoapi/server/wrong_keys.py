@@ -21,6 +21,9 @@ _ADDRESSES: Final = 10_000
 _KEYS: Final = 1000
 """Right keys that are remembered for one address."""
 _PERIOD_NS: Final = 60 * SECOND_NS
+_KEPT_NS: Final = 3600 * SECOND_NS
+"""Time after which a quiet address is forgotten. While one is counted, every request takes the long way through the
+gates."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +57,13 @@ class WrongKeys:
 
     def right(self, client: str | None, name: str) -> ApiError | None:
         """A right key was sent. Returns the refusal if the address has sent too many wrong ones."""
-        address = self.addresses.get(limited_part(client or "")) if self.addresses else None
+        addresses = self.addresses
+        if not addresses:
+            return None
+        quietest = next(iter(addresses))
+        if addresses[quietest].tat + _KEPT_NS < self._now():
+            del addresses[quietest]
+        address = addresses.get(limited_part(client or ""))
         if address is None or name in address.names:
             return None
         if address.refusing and (refusal := self._refusal(address, self._now())):
