@@ -22,7 +22,7 @@ DOCUMENT = json.loads(FILE.read_text("utf-8"))
 OPERATIONS = {
     operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
 }
-PAGES = {"/", "/docs", "/openapi.json"}
+PAGES = {"/", "/chat", "/docs", "/openapi.json"}
 OPERATORS = ("/metrics", "/dashboard", "/debug", "/admin")
 """The operators' paths are not part of the clients' API: docs/monitoring.md and docs/profiling.md describe them."""
 OF_OPERATORS = ("simulator", "profiling")

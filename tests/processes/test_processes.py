@@ -6,6 +6,7 @@ import re
 import select
 import signal
 import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -195,9 +196,12 @@ def test_enough_open_files_are_not_spoken_of(simulator: Stack) -> None:
 
 def test_workers_share_one_limit(simulator: Stack) -> None:
     with gateway(simulator, WORKERS="2", ZTOAPI_GLOBAL_REQUESTS_PER_MINUTE="20") as process:
+        started = time.monotonic()
         answers = [httpx.post(f"{process.url}/v1/chat/completions", json=QUICK) for _ in range(40)]
+        # One more is admitted in three seconds.
+        refilled = (time.monotonic() - started) / 3
         assert len({answer.headers["x-request-id"][:16] for answer in answers}) == 2
-        assert [answer.status_code for answer in answers].count(200) == 20
+        assert 20 <= [answer.status_code for answer in answers].count(200) <= 20 + refilled
 
 
 def test_what_a_dead_worker_had_in_hand_comes_back(simulator: Stack) -> None:
