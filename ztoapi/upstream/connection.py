@@ -611,6 +611,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 def _share_bytes(data: bytes) -> int:
     """Returns how many bytes of ``data`` are for one turn of the loop."""
     end = len(data)
+    # A line has two line ends at most. Splitting takes half of the time of counting two bytes, which is a tenth of that
+    # of a stream in one read.
+    if 2 * len(data.splitlines()) <= TURN_LINE_ENDS:
+        return end
     while end > SPARSE_READ_BYTES and data.count(b"\n", 0, end) + data.count(b"\r", 0, end) > TURN_LINE_ENDS:
         end //= 2
     return end

@@ -113,20 +113,16 @@ class DeltaTemplate:
                 return b"", read
             del pieces[count:], starts[count:]
             rest = read[sum(sizes[:count]) :]
-        chunks = read[: len(read) - len(rest)] if rest else read
-        # Each chunk has four line feeds and two carriage returns in its framing and tail, so no delta contains one.
-        if chunks.count(b"\n") != (4 + self.head_lines) * count or chunks.count(b"\r") != 2 * count:
-            return b"", read
-        if self.between is None:
-            for key in self.absent:
-                if chunks.find(key) >= 0:
-                    return b"", read
-            return chunks, rest
         deltas = list(map(bytes.removeprefix, pieces, starts))
-        together = b"\n".join(deltas)
+        # A search for one byte takes a fortieth of the time of counting it, which goes byte by byte.
+        together = b"\0".join(deltas)
+        if together.find(b"\n") >= 0 or together.find(b"\r") >= 0 or _CR in self.head:
+            return b"", read
         for key in self.absent:
             if together.find(key) >= 0:
                 return b"", read
+        if self.between is None:
+            return read[: len(read) - len(rest)] if rest else read, rest
         size = len(together) + (count - 1) * (len(self.between) - 1) + self.added
         return b"%x\r\n%b%b%b\r\n" % (size, self.new_head, self.between.join(deltas), self.new_tail), rest
 
