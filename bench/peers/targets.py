@@ -126,7 +126,8 @@ def _ztoapi(transport: str, tree: Path = ROOT) -> Callable[[Place], Start]:
     def start(place: Place) -> Start:
         options = ["--port", str(place.port), "--transport", transport, "--workers", str(place.workers)]
         return Start(
-            [place.program, "-m", "ztoapi", "serve", *options],
+            # Without -P the package in the current directory would come before that of the tree.
+            [place.program, "-P", "-m", "ztoapi", "serve", *options],
             {
                 "PYTHONPATH": str(tree),
                 "ZTOAPI_MAX_IN_FLIGHT": "20000",
