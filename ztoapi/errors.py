@@ -2,6 +2,7 @@
 
 ZtoapiError
   ConfigError       the configuration is invalid; holds every problem
+    UsageError      the arguments of a command are invalid
   ProtocolError     the bytes on a client connection break HTTP; the connection closes after the response
   ApiError          a request cannot be served; holds the error object for the client
     UpstreamError   the upstream is the reason; holds the consequences for retries and credentials
@@ -21,6 +22,7 @@ __all__ = [
     "Fault",
     "ProtocolError",
     "UpstreamError",
+    "UsageError",
     "ZtoapiError",
     "empty_response",
     "malformed",
@@ -161,6 +163,10 @@ class ConfigError(ZtoapiError):
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class UsageError(ConfigError):
+    """The arguments of a command cannot be used. The command line prints it without mention of the configuration."""
 
 
 class ProtocolError(ZtoapiError):

@@ -188,3 +188,6 @@ def test_the_models_of_the_upstreams(capsys: pytest.CaptureFixture[str], monkeyp
         monkeypatch.setattr(os, "environ", environ | {"UPSTREAM_TOKEN": "wrong"})
         assert main(["models", "--live"]) == 1
         assert "/v1/models: status 401: " in capsys.readouterr().err
+    monkeypatch.setattr(os, "environ", {})
+    assert main(["models", "--live"]) == 1
+    assert capsys.readouterr() == ("", "no token for the platform zai: set ZAI_TOKEN\n")

@@ -236,7 +236,7 @@ def test_the_key_is_the_only_one_in_clear_text(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["cluade"], "cluade: unknown client; did you mean claude?"),
+        (["cluade"], "ztoapi connect: unknown client cluade; did you mean claude?"),
         (["claude", "--api", "chat"], "--api: Claude Code has only messages"),
         (["claude", "--url", "gw.example.com"], "--url: 'gw.example.com' is not an http or https URL"),
         (["claude", "--url", "http://h/?a=1"], "--url: 'http://h/?a=1' is not an http or https URL"),

@@ -60,6 +60,23 @@ def test_a_misspelt_word_gets_a_suggestion(command: str, words: str, capsys: pyt
     assert words in error_of(command, capsys)
 
 
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("load stedy", "ztoapi load: unknown scenario stedy; did you mean steady?"),
+        ("usage --url htp://x", "ztoapi usage: --url: 'htp://x' is not an http or https URL"),
+        ("bench --url htp://x", "ztoapi bench: --url: 'htp://x' is not an http or https URL"),
+        ("keys create ci --expires soon --key-file k", "ztoapi keys: --expires (command line): must be a duration"),
+        ("usage --json --csv", "argument --csv: not allowed with argument --json"),
+    ],
+)
+def test_a_wrong_argument_is_not_a_fault_of_the_configuration(
+    command: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = error_of(command, capsys)
+    assert problem in error and "configuration" not in error
+
+
 @pytest.mark.parametrize("command", ["", "serv", "keys", "keys lost", "keys create"])
 def test_the_help_is_named(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--help` shows the usage" in error_of(command, capsys)

@@ -202,7 +202,7 @@ def test_a_link_to_the_file_stays_one(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "expected"),
     [
-        (f"[a]\n{ENTRY}", "b", "NAME: no key of this name"),
+        (f"[a]\n{ENTRY}", "b", "no key of this name"),
         (f"[a]\n{ENTRY}burst = 1\n", "a", "a.burst"),
         (f"[a]\n{ENTRY}revoked = false\n", "a", "edit it by hand"),
         ("a = { id = '000000000000', hash = 'blake2b:" + "0" * 32 + ":" + "0" * 64 + "' }\n", "a", "edit it by hand"),

@@ -32,6 +32,7 @@ def test_a_key_is_printed_once_alone_and_works(path: Path, capsys: pytest.Captur
     shown = capsys.readouterr()
     (text,) = shown.out.splitlines()
     assert text not in shown.err
+    assert f"A gateway that runs with --key-file {path} loads it within 2 seconds." in shown.err
     assert text not in path.read_text()
     assert text[20:] not in path.read_text()
     key = KeyRing(load({}, environ=os.environ, directory=Path.cwd()).config).find(text.encode())
@@ -71,7 +72,7 @@ def test_all_that_is_wrong_comes_at_once_and_nothing_is_written(path: Path, caps
     assert main(["keys", "create", "--name", "a b", "--models", ",", "--expires", "soon", "--burst", "x"]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert [line.strip().partition(":")[0] for line in shown.err.splitlines()[1:]] == [
+    assert [line.removeprefix("ztoapi keys: ").partition(":")[0] for line in shown.err.splitlines()] == [
         "--name (command line)",
         "--models (command line)",
         "--expires (command line)",
@@ -140,7 +141,7 @@ def test_a_key_is_created_by_its_name(path: Path, capsys: pytest.CaptureFixture[
     assert main(["keys", "create", "a b"]) == 2
     assert "NAME (command line): must be 1 to 64 letters" in capsys.readouterr().err
     assert main(["keys", "create", "alice"]) == 2
-    assert "NAME: alice is the name of an active key" in capsys.readouterr().err
+    assert "ztoapi keys: alice is the name of an active key" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["keys", "create", "carol", "--name", "dave"])
     assert list(read(path)) == ["alice", "bob"]
@@ -160,6 +161,7 @@ def test_a_key_is_rotated_in_place(path: Path, capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr()
     (new,) = shown.out.splitlines()
     assert new not in shown.err + path.read_text()
+    assert "loads it within 2 seconds; the old secret stops working then." in shown.err
     changed = [line for line in path.read_text().splitlines() if line not in before]
     assert [line.partition(" ")[0] for line in changed] == ["id", "hash"]
     assert len(path.read_text().splitlines()) == len(before)
@@ -174,7 +176,7 @@ def test_a_key_is_rotated_in_place(path: Path, capsys: pytest.CaptureFixture[str
 def test_a_key_that_does_not_exist(action: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["keys", "create", "alice"])
     assert main(["keys", action, "alcie"]) == 2
-    assert "no key of this name" in (message := capsys.readouterr().err)
+    assert "ztoapi keys: no key of this name" in (message := capsys.readouterr().err)
     assert "did you mean alice?" in message
 
 
@@ -183,7 +185,7 @@ def test_a_revoked_key_is_not_rotated(path: Path, capsys: pytest.CaptureFixture[
     main(["keys", "revoke", "alice"])
     text = path.read_text()
     assert main(["keys", "rotate", "alice"]) == 2
-    assert "NAME: alice is revoked: create a key of another name" in capsys.readouterr().err
+    assert "ztoapi keys: alice is revoked: create a key of another name" in capsys.readouterr().err
     assert path.read_text() == text
 
 
@@ -219,7 +221,7 @@ def test_a_key_is_revoked_by_its_name(path: Path, capsys: pytest.CaptureFixture[
     assert main(["keys", "revoke", "alice"]) == 0
     assert "was already revoked" in capsys.readouterr().err
     assert main(["keys", "revoke", "alcie"]) == 2
-    assert "no key of this name" in (message := capsys.readouterr().err)
+    assert "ztoapi keys: no key of this name" in (message := capsys.readouterr().err)
     assert "did you mean alice?" in message
     assert main(["keys", "revoke", "zebra"]) == 2
     assert "ztoapi keys list" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import msgspec
 
 from ztoapi.cli.options import load_config, own_origin
 from ztoapi.config.host import is_loopback
-from ztoapi.errors import ConfigError
+from ztoapi.errors import UsageError
 
 __all__ = ["GatewayError", "ask", "decoded", "open_client"]
 
@@ -44,9 +44,9 @@ def open_client(args: argparse.Namespace) -> tuple[httpx.AsyncClient, str]:
         direct = dict.fromkeys(_SCHEMES) if args.url is None or is_loopback(host) else None
         client = httpx.AsyncClient(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, mounts=direct)
     except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigError((f"--url: {error}",)) from error
+        raise UsageError((f"--url: {error}",)) from error
     if client.base_url.scheme not in ("http", "https") or not client.base_url.host:
-        raise ConfigError((f"--url: {url!r} is not an http or https URL",))
+        raise UsageError((f"--url: {url!r} is not an http or https URL",))
     return client, url
 
 

@@ -19,7 +19,7 @@ from ztoapi.cli.options import load_config, own_origin
 from ztoapi.config.host import is_loopback
 from ztoapi.config.model import Config
 from ztoapi.dialects.registry import DIALECTS
-from ztoapi.errors import ConfigError
+from ztoapi.errors import UsageError
 from ztoapi.measure.report import SavedReport, difference, report_text
 from ztoapi.measure.run import DIRECT, GATEWAY, Measurement, MeasurementPlan, RefusedError, UnreachableError
 from ztoapi.measure.timed_request import Arm
@@ -76,10 +76,10 @@ def _confirm(plan: MeasurementPlan) -> None:
     """Asks before requests go to another host, where they may cost tokens. Raises ConfigError without consent."""
     tokens = (plan.total + 2) * plan.max_tokens
     if not sys.stdin.isatty():
-        raise ConfigError((f"--yes: required, because the requests may cost up to {tokens} tokens of responses",))
+        raise UsageError((f"--yes: required, because the requests may cost up to {tokens} tokens of responses",))
     print(f"They may cost up to {tokens} tokens of responses. Continue? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ConfigError(("nothing was sent; --yes leaves the question out",))
+        raise UsageError(("nothing was sent; --yes leaves the question out",))
 
 
 def _print(measurement: Measurement, args: argparse.Namespace, earlier: SavedReport | None) -> None:
@@ -101,9 +101,9 @@ def _read(path: Path) -> SavedReport:
     try:
         return msgspec.json.decode(path.read_bytes(), type=SavedReport)
     except FileNotFoundError:
-        raise ConfigError((f"--compare: {path}: file not found: write it with --save",)) from None
+        raise UsageError((f"--compare: {path}: file not found: write it with --save",)) from None
     except msgspec.DecodeError as error:
-        raise ConfigError((f"--compare: {path} is not a report of --save: {error}",)) from error
+        raise UsageError((f"--compare: {path} is not a report of --save: {error}",)) from error
 
 
 async def _measure(measurement: Measurement, config: Config) -> None:
@@ -126,9 +126,9 @@ def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
     if upstream is None:
         platform = next((platform for platform in config.platforms if platform.id == config.default_platform), None)
         if platform is None:
-            raise ConfigError(("--upstream: required, because no upstream is configured: set its base URL",))
+            raise UsageError(("--upstream: required, because no upstream is configured: set its base URL",))
         if not DIALECTS[platform.dialect].openai_format:
-            raise ConfigError(
+            raise UsageError(
                 (f"--upstream: {platform.id} does not use OpenAI's format and cannot be measured: set another URL",)
             )
         upstream = platform.chat_url
@@ -136,17 +136,17 @@ def _plan(args: argparse.Namespace, config: Config) -> MeasurementPlan:
         upstream_key = upstream_key or next(tokens, None)
         if upstream_key is None and not DIALECTS[platform.dialect].token_optional:
             variable = f"{platform.id.upper()}_TOKEN"
-            raise ConfigError(
+            raise UsageError(
                 (f"{variable} (not set): required to measure {upstream}: set it, or name an upstream with --upstream",)
             )
     try:
         gateway = Arm(GATEWAY, _chat(url), key)
     except ValueError as error:
-        raise ConfigError((f"--url: {error}",)) from error
+        raise UsageError((f"--url: {error}",)) from error
     try:
         direct = Arm(DIRECT, _chat(upstream), upstream_key)
     except ValueError as error:
-        raise ConfigError((f"--upstream: {error}",)) from error
+        raise UsageError((f"--upstream: {error}",)) from error
     return MeasurementPlan(direct, gateway, model, args.requests, args.concurrency, args.max_tokens)
 
 
@@ -159,7 +159,7 @@ def _demo_upstream(url: str, config: Config) -> str | None:
         with httpx.Client(trust_env=False, verify=_tls(config), timeout=_TIMEOUT_SECONDS) as client:
             demo = client.get(index).json().get("demo_upstream")
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise ConfigError((f"--url: {url!r} is not an http or https URL",)) from error
+        raise UsageError((f"--url: {url!r} is not an http or https URL",)) from error
     except httpx.TransportError as error:
         raise OSError(
             errno.ECONNREFUSED, f"no response from the gateway {url}: {error}; {_REMEDIES[GATEWAY]}"

@@ -22,7 +22,7 @@ from ztoapi.config.model import Config, ModelFacts
 from ztoapi.config.routes import RouteTable
 from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.values import secret_fault
-from ztoapi.errors import ConfigError
+from ztoapi.errors import UsageError
 
 __all__ = ["run"]
 
@@ -50,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
     client = clients().get(args.name)
     if client is None:
         hint = did_you_mean(args.name, clients())
-        raise ConfigError((f"{args.name}: unknown client{hint}; `ztoapi connect` lists them",))
+        raise UsageError((f"unknown client {args.name}{hint}; `ztoapi connect` lists them",))
     api: Api = args.api or client.apis[0]
     if api not in client.apis:
-        raise ConfigError((f"--api: {client.title} has only {', '.join(client.apis)}",))
+        raise UsageError((f"--api: {client.title} has only {', '.join(client.apis)}",))
     if args.arguments and not args.run:
-        raise ConfigError(("--: arguments for the client require --run",))
+        raise UsageError(("--: arguments for the client require --run",))
     config = load_config(args).config
     access = _access(args, api, config)
     if args.run:
@@ -78,7 +78,7 @@ def _access(args: argparse.Namespace, api: Api, config: Config) -> GatewayAccess
     url = own_origin(config) if args.url is None else _url(args.url)
     key = _configured_key(config) if args.key is None else args.key
     if (fault := secret_fault(key)) is not None:
-        raise ConfigError((f"--key: {fault}",))
+        raise UsageError((f"--key: {fault}",))
     names = [route.public for route in config.routes]
     if args.model is not None:
         names = [args.model, *(name for name in names if name.lower() != args.model.lower())]
@@ -100,7 +100,7 @@ def _url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or not text.isascii() or not text.isprintable() or " " in text:
-        raise ConfigError((f"--url: {text!r} is not an http or https URL",))
+        raise UsageError((f"--url: {text!r} is not an http or https URL",))
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
@@ -123,11 +123,11 @@ def _models(names: Iterable[str], routes: RouteTable, config: Config) -> Iterato
 def _start(name: str, client: ClientDescription, access: GatewayAccess, arguments: Sequence[str]) -> int:
     """Starts the client and returns its exit code. Raises ConfigError."""
     if access.key == _PLACEHOLDER:
-        raise ConfigError((f"--key: required; {_HINT}",))
+        raise UsageError((f"--key: required; {_HINT}",))
     with tempfile.TemporaryDirectory(prefix="ztoapi-") as directory:
         client_settings = isolated_settings(name, access, directory)
         if client_settings is None:
-            raise ConfigError((f"--run: {client.title} cannot be started with settings of its own",))
+            raise UsageError((f"--run: {client.title} cannot be started with settings of its own",))
         for file in client_settings.files:
             Path(file.path).write_text(file.text, "utf-8")
         if shutil.which(client_settings.commands[-1][0]) is None:

@@ -30,12 +30,11 @@ from ztoapi.config.keys import NewKey, new_key
 from ztoapi.config.load import find_key_file
 from ztoapi.config.model import ClientKey, KeyBudgets, TrafficLimits
 from ztoapi.config.sources import Problems, Setting
-from ztoapi.errors import ConfigError
+from ztoapi.errors import ConfigError, UsageError
 from ztoapi.server.context import ServerContext
 
 __all__ = ["run"]
 
-_WATCHED: Final = "A running gateway loads it within 2 seconds."
 _HEADINGS: Final = ("NAME", "ID", "STATE", "MODELS", "EXPIRES", "LIMITS")
 _TIME_FROM_NOW = re.compile(r"([0-9]{1,4})([hdw])")
 _HOURS: Final = {"h": 1, "d": 24, "w": 168}
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         _act(args, path, where)
     except OSError as error:
         problem = f"{where}: {error.filename or path}: {error.strerror}: name a file in a directory that you may write"
-        raise ConfigError((problem,)) from error
+        raise UsageError((problem,)) from error
     return 0
 
 
@@ -93,7 +92,7 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
     priority = read_priority(settings["priority"], problems) if "priority" in settings else None
     limits = _limits(read_limits(settings, problems), read_budgets(settings, problems))
     if problems.lines:
-        raise ConfigError(tuple(problems.lines))
+        raise UsageError(tuple(problems.lines))
     key = new_key()
     entry: dict[str, object] = {"id": key.id, "hash": key.hash}
     if models:
@@ -103,23 +102,27 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
     if priority is not None:
         entry["priority"] = priority
     add_key(path, name, {**entry, **limits})
-    _print_key(key, name, path)
+    _print_key(key, name, path, f"{_loaded(path)}.")
 
 
 def _rotate(args: argparse.Namespace, path: Path) -> None:
     key = new_key()
     replace_key(path, args.name, {"id": key.id, "hash": key.hash})
-    _print_key(key, args.name, path)
+    _print_key(key, args.name, path, f"{_loaded(path)}; the old secret stops working then.")
 
 
-def _print_key(key: NewKey, name: str, path: Path) -> None:
+def _loaded(path: Path) -> str:
+    return f"A gateway that runs with --key-file {path} loads it within 2 seconds"
+
+
+def _print_key(key: NewKey, name: str, path: Path, effect: str) -> None:
     print(key.text, flush=True)
-    print(f"The key of {name} is printed only once; {path} contains its hash. {_WATCHED}", file=sys.stderr)
+    print(f"The key of {name} is printed only once; {path} contains its hash. {effect}", file=sys.stderr)
 
 
 def _revoke(args: argparse.Namespace, path: Path) -> None:
     if revoke_key(path, args.name):
-        print(f"Revoked {args.name} in {path}. {_WATCHED}", file=sys.stderr)
+        print(f"Revoked {args.name} in {path}. {_loaded(path)}.", file=sys.stderr)
     else:
         print(f"{args.name} was already revoked.", file=sys.stderr)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ztoapi.config.spelling import did_you_mean
-from ztoapi.errors import ConfigError
+from ztoapi.errors import UsageError
 
 __all__ = ["run"]
 
@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.name not in _SCENARIOS:
         hint = did_you_mean(args.name, _SCENARIOS)
-        raise ConfigError((f"{args.name}: unknown scenario{hint}; `ztoapi load` lists them",))
+        raise UsageError((f"unknown scenario {args.name}{hint}; `ztoapi load` lists them",))
     if importlib.util.find_spec("locust") is None:
-        raise ConfigError(("locust is not installed; run `pip install 'ztoapi[load]'`",))
+        raise UsageError(("locust is not installed; run `pip install 'ztoapi[load]'`",))
     command = [sys.executable, "-m", "locust", "-f", str(folder / f"{args.name}.py"), *_arguments(args)]
     if args.key is not None:
         # Every user of the machine can read the command line, which exists as long as the run.

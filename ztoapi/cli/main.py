@@ -11,7 +11,7 @@ from ztoapi import __version__
 from ztoapi.cli.options import add_config_flag, add_json_flag, add_option_flags
 from ztoapi.cli.parser import CommandParser
 from ztoapi.cli.process import fill_standard_streams, hold_signals
-from ztoapi.errors import ConfigError
+from ztoapi.errors import ConfigError, UsageError
 
 __all__ = ["SHELLS", "main", "make_parser"]
 
@@ -39,6 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = importlib.import_module(f"ztoapi.cli.{args.command}").run
     try:
         return run(args)
+    except UsageError as error:
+        for problem in error.problems:
+            print(f"ztoapi {args.command}: {problem}", file=sys.stderr)
+        return 2
     except ConfigError as error:
         print("invalid configuration:", file=sys.stderr)
         for problem in error.problems:
@@ -217,8 +221,9 @@ def _add_usage_arguments(parser: CommandParser) -> None:
     days.add_argument("--key", default=None, metavar="NAME", help="only this client key")
     days.add_argument("-m", "--model", default=None, help="only this model")
     days.add_argument("--by", default=None, metavar="LABELS", help="rows by these labels [default: day,key,model]")
-    add_json_flag(parser)
-    parser.add_argument("--csv", action="store_true", help="print CSV")
+    formats = parser.add_mutually_exclusive_group()
+    add_json_flag(formats)
+    formats.add_argument("--csv", action="store_true", help="print CSV")
     add_config_flag(parser)
 
 

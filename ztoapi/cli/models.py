@@ -35,7 +35,11 @@ def _print_lists(config: Config, *, as_json: bool) -> int:
     complete = True
     check = LiveCheck(config, os.environ, ServerContext.wall_clock)
     for platform in config.platforms:
-        if platform.models_url is None or not platform.credentials:
+        if platform.models_url is None:
+            continue
+        if not platform.credentials:
+            complete = False
+            print(f"no token for the platform {platform.id}: set {platform.id.upper()}_TOKEN", file=sys.stderr)
             continue
         try:
             with check.client(platform) as client:

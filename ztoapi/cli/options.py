@@ -125,7 +125,7 @@ def add_config_flag(parser: argparse.ArgumentParser, *, default: str | None = No
     parser.add_argument("-c", "--config", type=Path, default=default, metavar="FILE", help=help)
 
 
-def add_json_flag(parser: argparse.ArgumentParser, *, default: object = False) -> None:
+def add_json_flag(parser: argparse._ActionsContainer, *, default: object = False) -> None:
     """Adds ``--json``."""
     parser.add_argument("--json", action="store_true", default=default, help="print JSON")
 

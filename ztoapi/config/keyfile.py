@@ -31,7 +31,7 @@ from ztoapi.config.sources import Problems, Setting
 from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.tomlfile import line_numbers
 from ztoapi.config.values import convert, read_list
-from ztoapi.errors import ConfigError
+from ztoapi.errors import ConfigError, UsageError
 
 __all__ = [
     "add_key",
@@ -104,8 +104,8 @@ def add_key(path: Path, name: str, entry: Mapping[str, object]) -> None:
                 line = line_numbers(text).get(name)
                 remedy = "delete its table to free the name" if key.revoked else "revoke that key"
                 state = "a revoked" if key.revoked else "an active"
-                raise ConfigError(
-                    (f"NAME: {name} is the name of {state} key ({path} line {line}): choose another, or {remedy}",)
+                raise UsageError(
+                    (f"{name} is the name of {state} key ({path} line {line}): choose another, or {remedy}",)
                 )
         lines = [f"[{name if _BARE.fullmatch(name) else json.dumps(name)}]"]
         lines += [f"{field} = {_toml(value)}" for field, value in entry.items()]
@@ -118,7 +118,7 @@ def find_key(path: Path, keys: Iterable[ClientKey], name: str) -> ClientKey:
     by_name = {key.name: key for key in keys}
     if name not in by_name:
         hint = did_you_mean(name, by_name) or "; run `ztoapi keys list`"
-        raise ConfigError((f"NAME: no key of this name in {path}{hint}",))
+        raise UsageError((f"no key of this name in {path}{hint}",))
     return by_name[name]
 
 
@@ -127,7 +127,7 @@ def replace_key(path: Path, name: str, secrets: Mapping[str, str]) -> None:
     with _locked(path):
         text, keys = _current(path)
         if find_key(path, keys, name).revoked:
-            raise ConfigError((f"NAME: {name} is revoked: create a key of another name, or delete its table",))
+            raise UsageError((f"{name} is revoked: create a key of another name, or delete its table",))
         document = _document(text)
         entry = document[name]
         assert isinstance(entry, dict)
