@@ -31,6 +31,7 @@ def test_serve_begins_with_a_block_and_shows_requests(simulator: Stack, columns:
             r"^\d\d:\d\d:\d\d WARNING +HOST \(environment\): x86_64",
             r"^ztoapi \S+, process \d+, 1 worker\(s\)$",
             r"^  dashboard +http://127\.0\.0\.1:\d+/dashboard$",
+            r"^  chat +http://127\.0\.0\.1:\d+/chat$",
             r"^  models +glm-5\.3 > zai \(http",
             r"^  credentials +1 of zai$",
             r"^  keys +1$",

@@ -155,6 +155,8 @@ def test_demo_runs_and_ends_on_ctrl_c() -> None:
         process.wait_for_output(r"(Press Ctrl-C to stop both)")
         dashboard = process.wait_for_output(r"dashboard +(http.+)\n")
         assert httpx.get(dashboard).headers["content-type"].startswith("text/html")
+        chat = process.wait_for_output(r"chat +(http.+)\n")
+        assert httpx.get(chat).headers["content-type"].startswith("text/html")
         command = process.wait_for_output(r"(curl -N .+)\n")
         assert process.url in command
         answer = httpx.post(f"{process.url}/v1/chat/completions", json={**BODY, "model": "glm-4.6"})

@@ -113,6 +113,7 @@ def _text(port: int, simulator_port: int) -> str:
 
   gateway     http://{_HOST}:{port}/v1
   dashboard   http://{_HOST}:{port}/dashboard
+  chat        http://{_HOST}:{port}/chat
   simulator   http://{_HOST}:{simulator_port}/sim/stats
 
 Try it:

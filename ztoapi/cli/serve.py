@@ -482,13 +482,15 @@ def _banner(config: Config, keys: KeyRing, listeners: Listeners) -> str:
     upstreams = ", ".join(f"{platform.id} ({platform.base_url})" for platform in config.platforms)
     origins = [origin for address, origin in _origins(listeners) if not address.admin]
     operators = [origin for address, origin in _origins(listeners) if address.admin] or origins
-    dashboard = f"; dashboard {operators[0]}/dashboard" if config.dashboard_enabled else ""
+    pages = f"; dashboard {operators[0]}/dashboard" if config.dashboard_enabled else ""
+    if config.dashboard_enabled and origins and not origins[0].startswith("unix:"):
+        pages += f"; chat {origins[0]}/chat"
     access = "API key required" if keys.required else "no API key required (loopback only)"
     urls = ", ".join(origin if origin.startswith("unix:") else f"{origin}/v1" for origin in origins)
     workers = (
         f"{config.server.workers} worker(s) with up to {config.server.in_flight_limit(open_files())} requests in flight"
     )
-    return f"ztoapi {__version__} on {urls}, {workers}, {access}; upstream {upstreams}{dashboard}"
+    return f"ztoapi {__version__} on {urls}, {workers}, {access}; upstream {upstreams}{pages}"
 
 
 def _block(config: Config, keys: KeyRing, listeners: Listeners) -> str:
@@ -504,6 +506,7 @@ def _block(config: Config, keys: KeyRing, listeners: Listeners) -> str:
     rows += [("socket", origin) for origin in clients if origin.startswith("unix:")]
     if config.dashboard_enabled:
         rows.append(("dashboard", f"{operators[0]}/dashboard"))
+        rows += [("chat", f"{origin}/chat") for origin in clients[:1] if not origin.startswith("unix:")]
     rows.append(("models", f"{models}, and {len(config.routes) - 1} more" if len(config.routes) > 1 else models))
     rows.append(("credentials", counts))
     rows.append(("keys", str(count) if keys.required else "none required, because only this host can connect"))
