@@ -63,7 +63,9 @@ def test_an_error_has_its_code_and_its_message() -> None:
     assert "401 messages  whole" in row
     assert row.endswith("invalid_api_key: the client key is not valid")
     (row,) = rows(refused(), width=80)
-    assert row.endswith("invalid_api_key: the client key is not va") and len(row) == 80
+    assert row.endswith(" invalid_api_key: the clie…") and len(row) == 80
+    (good,) = rows(make_record(**STREAM), width=80)
+    assert row.index("invalid_api_key") == good.index("1.50s") + len("1.50s ")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 A request is one row within the width of the terminal:
 
     21:30:07 200 chat      stream glm-5.3 > zai-1    1.23s  250ms     9 > 120 alice
-    21:30:09 401 messages  whole  -  0.4ms invalid_api_key: the client key is not valid
+    21:30:09 401 messages  whole  -                0.4ms invalid_api_key: the client key is not valid
 """
 
 import logging
@@ -35,8 +35,6 @@ _MIN_TARGET_COLUMNS: Final = 14
 _MAX_TARGET_COLUMNS: Final = 40
 _KEY_COLUMNS: Final = 8
 """Reserved for the name of the key, which may be longer if there is room."""
-_WIDE_COLUMNS: Final = 120
-"""From this width on the errors stand in a column; before, they need the room."""
 _MIN_COLUMNS: Final = 40
 """Narrower terminals wrap the lines."""
 _FIXED_COLUMNS: Final = 9 + 4 + _API_COLUMNS + 1 + _MODE_COLUMNS + 1
@@ -139,8 +137,7 @@ def _rest(record: RequestRecord, width: int) -> str:
         parts += [cut(_target(record), columns), duration, f"{first:>{_TIME_COLUMNS}}"]
         parts += [f"{_tokens(record):>{_TOKEN_COLUMNS}}", record.key or ""]
     else:
-        target = _target(record)
-        parts += [cut(target, columns) if width >= _WIDE_COLUMNS else clean(target), duration, _reason(record)]
+        parts += [cut(_target(record), columns), duration, _reason(record)]
         if record.key is not None:
             parts.append(f"[{record.key}]")
     return " ".join(parts)

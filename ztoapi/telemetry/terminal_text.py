@@ -10,6 +10,8 @@ __all__ = ["clean", "columns_of", "cut", "has_colour"]
 _UNKNOWN: Final = "\ufffd"
 """Replaces characters that are not printable."""
 
+_ELLIPSIS: Final = "\u2026"
+
 
 def clean(text: str) -> str:
     """Returns ``text`` with control characters, and those that change the writing direction, replaced."""
@@ -24,13 +26,17 @@ def columns_of(letter: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Returns ``text``, cleaned, in exactly ``width`` columns of a terminal."""
+    """Returns ``text``, cleaned, in exactly ``width`` columns of a terminal. A text that is cut has an ellipsis."""
     used = 0
     kept = list[str]()
     for letter in clean(text):
         columns = columns_of(letter)
         # Hundreds of combining accents on one letter would cover the lines above.
         if used + columns > width or (not columns and len(kept) > 2 * width):
+            while kept and used >= width:
+                used -= columns_of(kept.pop())
+            kept.append(_ELLIPSIS[:width])
+            used += 1
             break
         used += columns
         kept.append(letter)
