@@ -82,6 +82,24 @@ def test_check_shows_only_what_is_set(
     ]
 
 
+def test_check_without_a_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out.endswith("\nset: nothing\n")
+
+
+def test_init_ends_with_the_next_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "ztoapi.example.toml").exists()
+    assert "copy ztoapi.example.toml to ztoapi.toml" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_an_optional_action_has_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["credentials", "--help"])
+    assert capsys.readouterr().out.startswith("usage: ztoapi credentials [ACTION] [options]")
+
+
 def test_check_gives_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--json", "--workers", "2"]) == 0
     shown = json.loads(capsys.readouterr().out)

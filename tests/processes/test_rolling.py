@@ -180,6 +180,7 @@ def test_a_command_without_a_running_gateway(config: Path, simulator: Stack) -> 
         done = command("reload", process, config.parent, config)
     assert done.returncode == 1
     assert f"no gateway of this user runs on port {process.port}" in done.stderr
+    assert "`ztoapi demo` writes no status file" in done.stderr
 
 
 def test_more_and_fewer_workers(simulator: Stack, config: Path) -> None:

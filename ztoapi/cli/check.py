@@ -99,8 +99,13 @@ def _summary(loaded: Loaded) -> Iterator[str]:
         if not platform.credentials:
             yield f"  {platform.id}: none"
     yield from _keys(loaded)
-    yield "set:"
-    for path, value in _rows(msgspec.to_builtins(config, enc_hook=fingerprint)):
+    lines = list(_set(loaded))
+    yield "set:" if lines else "set: nothing"
+    yield from lines
+
+
+def _set(loaded: Loaded) -> Iterator[str]:
+    for path, value in _rows(msgspec.to_builtins(loaded.config, enc_hook=fingerprint)):
         if path.partition(".")[0] not in _NAMED and (source := _source(path, loaded.sources)) != "default":
             yield f"  {path} = {json.dumps(value)}  # {source}"
 

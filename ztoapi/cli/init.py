@@ -17,6 +17,7 @@ def run(args: argparse.Namespace) -> int:
         for file in files:
             if "__pycache__" not in file.parts:
                 _write(file, Path(args.directory, name, file.relative_to(source)))
+    print("Next: copy ztoapi.example.toml to ztoapi.toml, edit it, and run `ztoapi check`.")
     return 0
 
 

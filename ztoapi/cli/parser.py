@@ -32,7 +32,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         prefix: str | None,
     ) -> str:
         positional = [action for action in actions if not action.option_strings]
-        words = [f"[{action.metavar}]" if action.nargs == "?" else str(action.metavar) for action in positional]
+        words = [f"[{action.metavar}]" if not action.required else str(action.metavar) for action in positional]
         return super()._format_usage(" ".join(("%(prog)s", *words, "[options]")), actions, groups, prefix)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:

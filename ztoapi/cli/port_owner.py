@@ -20,11 +20,16 @@ def owner_of_port(port: int, proc: Path = Path("/proc")) -> str:
             files = (os.readlink(descriptor) for descriptor in (process / "fd").iterdir())
             if any(file in inodes for file in files):
                 command = (process / "cmdline").read_text("utf-8", "replace").replace("\0", " ").strip()
-                return f"process {process.name}, {command[:_COMMAND_CHARACTERS]!r}"
+                return f"process {process.name}, {_shortened(command)!r}"
         except OSError:
             # It has ended, or belongs to another user.
             continue
     return ""
+
+
+def _shortened(command: str) -> str:
+    """Returns the end of the command line, which has the program of an interpreter and its arguments."""
+    return command if len(command) <= _COMMAND_CHARACTERS else f"...{command[-_COMMAND_CHARACTERS:]}"
 
 
 def _listeners(port: int, proc: Path) -> Iterator[str]:

@@ -32,6 +32,7 @@ def send(args: argparse.Namespace, number: signal.Signals) -> int:
         place = "it writes no status file without STATE_DIRECTORY, XDG_STATE_HOME or HOME" if path is None else path
         remedy = f"start it with `ztoapi serve`, name its port with --port, or send {number.name} to its process"
         print(f"ztoapi: no gateway of this user runs on port {port} ({place}): {remedy}", file=sys.stderr)
+        print("`ztoapi demo` writes no status file: it cannot be reloaded or upgraded", file=sys.stderr)
         return 1
     os.kill(before.pid, number)
     status = _wait(port, before.number)
