@@ -26,6 +26,8 @@ TOOLS = [
     }
 ]
 APIS = ["chat", "messages", "responses"]
+WAYS = [("chat", True), ("chat", False), ("messages", True), ("responses", False)]
+"""APIs, and whether the response is a stream: each reader once; conversations have all."""
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +91,7 @@ def test_a_conversation(browser: Browser, stack: Stack, api: str, stream: bool) 
         expect(turns(page)).to_have_count(0)
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("api", "stream"), WAYS)
 def test_tool_calls_and_their_results(browser: Browser, stack: Stack, api: str, stream: bool) -> None:
     with open_page(browser, f"{stack.url}/chat") as page:
         wait_until_ready(page)
@@ -195,8 +196,7 @@ def test_the_copied_command_runs(browser: Browser, stack: Stack, api: str) -> No
         assert done.stdout.startswith(("data:", "event:"))
 
 
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("api", "stream"), WAYS)
 def test_the_copied_program_runs(browser: Browser, stack: Stack, api: str, stream: bool) -> None:
     with open_page(browser, f"{stack.url}/chat") as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
