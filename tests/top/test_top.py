@@ -169,8 +169,9 @@ def test_it_follows_the_terminals_size(gateway: Stack, columns: int, lines: int)
         screen.wait_for(lambda text: "1 so far" in text)
         screen.resize(columns, lines)
         screen.kill(signal.SIGWINCH)
-        last = "q quit   p pause   up/down, page up/down, home: requests"[:columns].rstrip()
-        first = "" if lines == 1 else gateway.url[:columns]
+        keys = "q quit   p pause   up/down, page up/down, home: requests"
+        last = keys if len(keys) <= columns else f"{keys[: columns - 1]}…"
+        first = "" if lines == 1 else gateway.url[: columns - 1]
         screen.wait_for(lambda _: screen.lines[-1] == last and screen.lines[0].startswith(first))
         screen.press("q")
         assert screen.end() == 0
