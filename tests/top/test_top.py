@@ -73,13 +73,14 @@ def test_nothing_of_a_client_reaches_the_terminal_but_text(gateway: Stack) -> No
     with Screen("--url", gateway.url, ADMIN_KEY="admin") as screen:
         ask(gateway, HOSTILE, b"agent\xc2\x9b2J\xff\x9d0;x")
         screen.wait_for(lambda text: "1 so far" in text and "agent" in text)
+        screen.press("q")
+        assert screen.end() == 0
+        # Whole, and not cut within an escape sequence.
         shown = screen.received.decode("utf-8")
         assert "owned" in shown
         # All that is left of escape sequences are our own.
         ours = r"\x1b\[(?:\?1049[hl]|\?25[hl]|\?7[hl]|H|K|J|[0127]m|31m)"
         assert set(re.findall(r"[\x00-\x1f\x7f-\x9f\u2028\u202e]", re.sub(ours, "", shown))) <= {"\r", "\n"}
-        screen.press("q")
-        assert screen.end() == 0
     printed = once("--url", gateway.url, ADMIN_KEY="admin").stdout
     assert "owned" in printed
     assert set(re.findall(r"[\x00-\x1f\x7f-\x9f\u2028\u202e]", printed)) == {"\n"}
