@@ -34,7 +34,6 @@ class DeltaTemplate:
         "chunk_end",
         "delta_stop",
         "head",
-        "head_lines",
         "new_head",
         "new_tail",
         "tail",
@@ -42,7 +41,6 @@ class DeltaTemplate:
 
     def __init__(self, head: bytes, new_head: bytes, tail: bytes, new_tail: bytes, absent: tuple[bytes, ...]) -> None:
         self.head = head
-        self.head_lines = head.count(b"\n")
         self.new_head = new_head
         self.tail = tail
         self.new_tail = new_tail
@@ -147,10 +145,9 @@ class DeltaTemplate:
             return b"%b%b%b" % (self.new_head, block[size:-tail_bytes], self.new_tail)
         parts = block.split(self.tail)
         del parts[-1]
-        lines = self.head_lines * len(parts)
-        if b"".join(parts).count(b"\n") != lines or [part[:size] for part in parts].count(self.head) != len(parts):
+        deltas = [part[size:] for part in parts]
+        if b"".join(deltas).find(b"\n") >= 0 or [part[:size] for part in parts].count(self.head) != len(parts):
             return None
         if self.between is None:
             return block
-        deltas = self.between.join([part[size:] for part in parts])
-        return b"%b%b%b" % (self.new_head, deltas, self.new_tail)
+        return b"%b%b%b" % (self.new_head, self.between.join(deltas), self.new_tail)
