@@ -1,6 +1,9 @@
 """Requests of commands to a running gateway, at the paths for operators."""
 
 import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import httpx
@@ -9,8 +12,9 @@ import msgspec
 from ztoapi.cli.options import load_config, own_origin
 from ztoapi.config.host import is_loopback
 from ztoapi.errors import UsageError
+from ztoapi.telemetry.terminal_text import clean
 
-__all__ = ["GatewayError", "ask", "decoded", "open_client"]
+__all__ = ["GatewayError", "ask", "call_gateway", "decoded", "open_client"]
 
 T = TypeVar("T")
 
@@ -48,6 +52,25 @@ def open_client(args: argparse.Namespace) -> tuple[httpx.AsyncClient, str]:
     if client.base_url.scheme not in ("http", "https") or not client.base_url.host:
         raise UsageError((f"--url: {url!r} is not an http or https URL",))
     return client, url
+
+
+def call_gateway(
+    command: str, args: argparse.Namespace, work: Callable[[httpx.AsyncClient, argparse.Namespace], Awaitable[None]]
+) -> int:
+    """Calls ``work`` with a client for the gateway. Returns 0, or 1 after printing a GatewayError. Raises
+    ConfigError."""
+    client, _ = open_client(args)
+    try:
+        asyncio.run(_close_after(client, work(client, args)))
+    except GatewayError as error:
+        print(f"ztoapi {command}: {clean(str(error))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _close_after(client: httpx.AsyncClient, work: Awaitable[None]) -> None:
+    async with client:
+        await work
 
 
 async def ask(client: httpx.AsyncClient, path: str, body: bytes | None = None) -> bytes:

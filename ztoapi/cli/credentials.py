@@ -1,15 +1,13 @@
 """``ztoapi credentials``: shows the upstream credentials of a running gateway, and puts them back into service."""
 
 import argparse
-import asyncio
 import json
-import sys
 from typing import Final
 
 import httpx
 import msgspec
 
-from ztoapi.cli.admin import GatewayError, ask, decoded, open_client
+from ztoapi.cli.admin import ask, call_gateway, decoded
 from ztoapi.cli.table import print_table
 from ztoapi.server.context import ServerContext
 from ztoapi.telemetry.figures import CredentialFigures, CredentialsPage, ResetRequest, ResetResponse
@@ -25,21 +23,7 @@ _FAILING: Final = "circuit open"
 
 def run(args: argparse.Namespace) -> int:
     """Shows or resets credentials. Returns 0, or 1 if the gateway has not done it. Raises ConfigError."""
-    client, _ = open_client(args)
-    try:
-        asyncio.run(_run(client, args))
-    except GatewayError as error:
-        print(f"ztoapi credentials: {clean(str(error))}", file=sys.stderr)
-        return 1
-    return 0
-
-
-async def _run(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
-    async with client:
-        if args.action == "reset":
-            await _reset(client, args)
-        else:
-            await _show(client, args)
+    return call_gateway("credentials", args, _reset if args.action == "reset" else _show)
 
 
 async def _show(client: httpx.AsyncClient, args: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """``ztoapi usage``: tokens and cost by day, client key and model, from a running gateway."""
 
 import argparse
-import asyncio
 import sys
 from typing import Final
 from urllib.parse import urlencode
@@ -9,7 +8,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 
-from ztoapi.cli.admin import GatewayError, ask, decoded, open_client
+from ztoapi.cli.admin import GatewayError, ask, call_gateway, decoded
 from ztoapi.cli.table import print_table
 from ztoapi.telemetry.terminal_text import clean
 
@@ -38,22 +37,15 @@ class _Page(msgspec.Struct):
 
 def run(args: argparse.Namespace) -> int:
     """Prints the usage. Returns 0, or 1 if the gateway has not sent it. Raises ConfigError."""
-    client, _ = open_client(args)
-    try:
-        asyncio.run(_run(client, args))
-    except GatewayError as error:
-        print(f"ztoapi usage: {clean(str(error))}", file=sys.stderr)
-        return 1
-    return 0
+    return call_gateway("usage", args, _show)
 
 
-async def _run(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
+async def _show(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
     values = vars(args)
     query = {name: values[name] for name in _QUERY if values[name] is not None}
     if args.csv:
         query["format"] = "csv"
-    async with client:
-        content = await ask(client, f"/admin/usage?{urlencode(query)}")
+    content = await ask(client, f"/admin/usage?{urlencode(query)}")
     if args.csv:
         sys.stdout.write(content.decode("utf-8").replace("\r\n", "\n"))
         return
