@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.errors import ApiError, Ending
+from ztoapi.errors import ApiError
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.query import read_query, whole_number
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.figures import LiveRequest, RequestsPage
-from ztoapi.telemetry.history import History, no_history
+from ztoapi.telemetry.history import History, history_unavailable, no_history
 from ztoapi.telemetry.live import LiveRecord, read_live
 from ztoapi.telemetry.stats import make_figures
 
@@ -119,13 +119,7 @@ class DashboardHandler:
         try:
             return _encode(self._history.read())
         except sqlite3.Error as error:
-            return ApiError(
-                f"the history cannot be read: {error}",
-                status=503,
-                type="server_error",
-                code="history_unavailable",
-                ending=Ending.INTERNAL_ERROR,
-            )
+            return history_unavailable(error)
 
     async def _newest(self) -> tuple[bytes, bytes]:
         """Returns the events of this second, made once for all open pages: the stats and the newest requests."""

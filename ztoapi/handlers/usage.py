@@ -11,10 +11,10 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.errors import ApiError, Ending
+from ztoapi.errors import ApiError
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.query import read_query
-from ztoapi.telemetry.history import History
+from ztoapi.telemetry.history import History, history_unavailable
 from ztoapi.telemetry.usage import USAGE_DAYS, UsageRow
 
 __all__ = ["UsageHandler"]
@@ -79,13 +79,7 @@ class UsageHandler:
         try:
             rows = self._history.read_usage(query.first, query.last)
         except sqlite3.Error as error:
-            return ApiError(
-                f"the history cannot be read: {error}",
-                status=503,
-                type="server_error",
-                code="history_unavailable",
-                ending=Ending.INTERNAL_ERROR,
-            )
+            return history_unavailable(error)
         return _added_up(
             [row for row in rows if query.key in (None, row.key or "") and query.model in (None, row.model or "")],
             query.labels,

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.errors import ApiError, Ending
 from ztoapi.structures.histogram import quantiles
 from ztoapi.telemetry.board import Labels, MetricsBoard, Row
 from ztoapi.telemetry.checks import Check, passed_or_warn
@@ -37,7 +38,7 @@ from ztoapi.telemetry.layout import (
 from ztoapi.telemetry.samples import Sample
 from ztoapi.telemetry.usage import UsageRow, make_tables, read_usage, save_usage
 
-__all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "no_history"]
+__all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "history_unavailable", "no_history"]
 
 Json = dict[str, object]
 
@@ -262,6 +263,17 @@ class History:
 def no_history() -> Json:
     """Returns the response without a history."""
     return {"kept": False, "hours": [], "days": []}
+
+
+def history_unavailable(error: sqlite3.Error) -> ApiError:
+    """Returns the error for a file that cannot be read."""
+    return ApiError(
+        f"the history cannot be read: {error}",
+        status=503,
+        type="server_error",
+        code="history_unavailable",
+        ending=Ending.INTERNAL_ERROR,
+    )
 
 
 def _format(database: sqlite3.Connection) -> int:
