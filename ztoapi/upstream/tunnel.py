@@ -10,6 +10,7 @@ from typing import Final
 from ztoapi.config.proxies import Proxy, proxy_of
 from ztoapi.upstream.failures import tunnel_refused
 from ztoapi.upstream.pool import Origin
+from ztoapi.wire.address import authority
 
 __all__ = ["environment_proxy", "open_tunnel"]
 
@@ -28,8 +29,8 @@ def environment_proxy(origin: Origin) -> Proxy | None:
 async def open_tunnel(loop: asyncio.AbstractEventLoop, sock: socket.socket, origin: Origin, proxy: Proxy) -> None:
     """Makes ``sock``, which is connected to ``proxy``, a connection to ``origin``. Closes it in case of an exception:
     UpstreamError if the proxy refuses, OSError if the connection ends."""
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"Host: {host}:{origin.port}"]
+    target = authority(origin.host, origin.port)
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.authorization is not None:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
     try:
