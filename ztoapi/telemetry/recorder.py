@@ -10,7 +10,7 @@ There is no lock: a worker writes only its own slot.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -65,6 +65,8 @@ class _PromptDetails(msgspec.Struct):
 class _CompletionDetails(msgspec.Struct):
     reasoning_tokens: Count | None = None
 
+
+T = TypeVar("T")
 
 _Ints: TypeAlias = "memoryview[int]"
 _Floats: TypeAlias = "memoryview[float]"
@@ -390,17 +392,18 @@ def _add(ints: _Ints, start: int, buckets: Mapping[int, int]) -> None:
 
 def cached_tokens(usage: Usage) -> int:
     """Returns the tokens of the prompt that the upstream had in its cache."""
-    try:
-        prompt = msgspec.json.decode(usage.prompt_tokens_details or b"null", type=_PromptDetails | None)
-    except msgspec.ValidationError:
-        # The details come from the upstream and may have any shape.
-        return 0
+    prompt = _read_details(usage.prompt_tokens_details, _PromptDetails)
     return 0 if prompt is None else prompt.cached_tokens or 0
 
 
 def _reasoning_tokens(usage: Usage) -> int:
-    try:
-        completion = msgspec.json.decode(usage.completion_tokens_details or b"null", type=_CompletionDetails | None)
-    except msgspec.ValidationError:
-        return 0
+    completion = _read_details(usage.completion_tokens_details, _CompletionDetails)
     return 0 if completion is None else completion.reasoning_tokens or 0
+
+
+def _read_details(details: msgspec.Raw | msgspec.UnsetType, kind: type[T]) -> T | None:
+    """Returns the details of a usage; None if there are none. They come from the upstream and may have any shape."""
+    try:
+        return msgspec.json.decode(details or b"null", type=kind | None)
+    except msgspec.ValidationError:
+        return None
