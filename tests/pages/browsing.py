@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize
 
-__all__ = ["DESKTOP", "PHONE", "keep", "open_page"]
+__all__ = ["DESKTOP", "PHONE", "check_texts", "keep", "open_page"]
 
 DESKTOP: ViewportSize = {"width": 1360, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 780}
@@ -37,6 +37,24 @@ def open_page(
     yield page
     context.close()
     assert [one for one in wrong if expected is None or not re.search(expected, one)] == []
+
+
+def check_texts(page: Page, name: str) -> None:
+    """Both languages of the page at ``/name`` have the same keys, with the same values put in; and every key that the
+    page uses exists."""
+    tables: list[dict[str, str]] = page.evaluate(
+        f"Promise.all([import('/{name}/english.js'), import('/{name}/chinese.js')])"
+        ".then(([one, other]) => [one.english, other.chinese])"
+    )
+    used: list[str] = page.evaluate(
+        "[...document.querySelectorAll('[data-text], [data-label], [data-hint]')].flatMap("
+        "node => [node.dataset.text, node.dataset.label, node.dataset.hint]).filter(Boolean)"
+    )
+    english, chinese = tables
+    assert english.keys() == chinese.keys()
+    for key, text in english.items():
+        assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", chinese[key])), key
+    assert set(used) <= english.keys()
 
 
 def keep(page: Page, name: str, *, whole: bool = False) -> None:

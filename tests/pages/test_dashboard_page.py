@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.pages.browsing import PHONE, keep, open_page
+from tests.pages.browsing import PHONE, check_texts, keep, open_page
 from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
 from ztoapi.server.listener import Server
@@ -471,21 +471,8 @@ def test_it_has_chinese_texts(browser: Browser, gateway: Stack) -> None:
 
 
 def test_both_languages_have_all_texts(browser: Browser, gateway: Stack) -> None:
-    """The same keys, with the same values put in; and every key that the page uses exists."""
     with open_page(browser, f"{gateway.url}/dashboard") as page:
-        tables: list[dict[str, str]] = page.evaluate(
-            "Promise.all([import('/dashboard/english.js'), import('/dashboard/chinese.js')])"
-            ".then(([one, other]) => [one.english, other.chinese])"
-        )
-        used: list[str] = page.evaluate(
-            "[...document.querySelectorAll('[data-text], [data-label], [data-hint]')].flatMap("
-            "node => [node.dataset.text, node.dataset.label, node.dataset.hint]).filter(Boolean)"
-        )
-    english, chinese = tables
-    assert english.keys() == chinese.keys()
-    for key, text in english.items():
-        assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", chinese[key])), key
-    assert set(used) <= english.keys()
+        check_texts(page, "dashboard")
 
 
 @pytest.mark.parametrize("dark", [False, True])

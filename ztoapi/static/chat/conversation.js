@@ -1,13 +1,10 @@
 // Sends a conversation and reads the response: the deltas go to the turn as they arrive.
 
 import { APIS, ApiFailure } from "./apis.js";
+import { authorization } from "./authorization.js";
 import { EventParser } from "./events.js";
 
 export const here = new URL(".", location.href).href.replace(/\/$/, "");
-
-/** Header fields hold bytes, and fetch() refuses other characters; encoded, the gateway can report a wrong key. */
-const bytesOf = (text) => String.fromCharCode(...new TextEncoder().encode(text));
-const authorization = (key) => (key ? { authorization: `Bearer ${bytesOf(key)}` } : {});
 
 async function failure(response) {
   const body = await response.json().catch(() => null);

@@ -3,7 +3,8 @@
 import { LANGUAGES } from "./code.js";
 import { fetchModels, newTurn, respond } from "./conversation.js";
 import { byId, el, setText } from "./dom.js";
-import { say, switchLanguage, translate } from "./language.js";
+import { watchHeader } from "./header.js";
+import { say, translate } from "./language.js";
 import { TurnView } from "./view.js";
 
 const KEPT = "ztoapi-client-key";
@@ -190,18 +191,7 @@ function startNew() {
 
 // -- wiring ----------------------------------------------------------------------------------------------------------
 
-const theme = byId("theme");
-const showTheme = (name) => {
-  theme.dataset.text = `theme.${name}`;
-  setText(theme, say(theme.dataset.text));
-};
-
-showTheme(window.ztoapiTheme.get());
-theme.addEventListener("click", () => showTheme(window.ztoapiTheme.next()));
-byId("language").addEventListener("click", () => {
-  switchLanguage();
-  translate();
-  byId("language").lang = byId("language").textContent === "English" ? "en" : "zh-CN";
+watchHeader(() => {
   showKeyState(...keyState);
   for (const view of views) view.draw();
 });

@@ -1,5 +1,6 @@
 // The admin key: kept for this tab, sent with every request; the page prompts for it when the gateway requires it.
 
+import { authorization } from "./authorization.js";
 import { byId, setText } from "./dom.js";
 import { translate } from "./language.js";
 
@@ -24,13 +25,10 @@ function keep(value) {
   } catch { /* it holds for this page only */ }
 }
 
-/** Header fields hold bytes, and fetch() refuses other characters; encoded, the gateway can report a wrong key. */
-const bytesOf = (text) => String.fromCharCode(...new TextEncoder().encode(text));
-
 /** fetch() with the key, if there is one. */
 export function ask(url, options = {}) {
   const key = read();
-  return fetch(url, key === null ? options : { ...options, headers: { authorization: `Bearer ${bytesOf(key)}` } });
+  return fetch(url, key === null ? options : { ...options, headers: authorization(key) });
 }
 
 /** Shows the form for the refusal `response`. After 403 no key would help, and the message names the remedy. */

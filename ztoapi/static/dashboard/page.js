@@ -2,8 +2,9 @@
 
 import { ask, hideForm, showForm, watchForm } from "./access.js";
 import { byId, setText } from "./dom.js";
+import { watchHeader } from "./header.js";
 import { History } from "./history.js";
-import { say, switchLanguage, translate } from "./language.js";
+import { say, translate } from "./language.js";
 import { Panels } from "./panels.js";
 import { Requests } from "./requests.js";
 import { EventStream } from "./stream.js";
@@ -87,19 +88,8 @@ function pause() {
   }
 }
 
-const theme = byId("theme");
-const showTheme = (name) => {
-  theme.dataset.text = `theme.${name}`;
-  setText(theme, say(theme.dataset.text));
-};
-
-showTheme(window.ztoapiTheme.get());
-theme.addEventListener("click", () => showTheme(window.ztoapiTheme.next()));
 byId("pause").addEventListener("click", pause);
-byId("language").addEventListener("click", () => {
-  switchLanguage();
-  translate();
-  byId("language").lang = byId("language").textContent === "English" ? "en" : "zh-CN";
+watchHeader(() => {
   showState();
   requests.draw();
   history.draw();
