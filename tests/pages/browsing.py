@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize
 
-__all__ = ["DESKTOP", "PHONE", "check_texts", "keep", "open_page"]
+__all__ = ["DESKTOP", "PHONE", "assert_texts_are_complete", "keep", "open_page"]
 
 DESKTOP: ViewportSize = {"width": 1360, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 780}
@@ -39,7 +39,7 @@ def open_page(
     assert [one for one in wrong if expected is None or not re.search(expected, one)] == []
 
 
-def check_texts(page: Page, name: str) -> None:
+def assert_texts_are_complete(page: Page, name: str) -> None:
     """Both languages of the page at ``/name`` have the same keys, with the same values put in; and every key that the
     page uses exists."""
     tables: list[dict[str, str]] = page.evaluate(

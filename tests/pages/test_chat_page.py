@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.pages.browsing import PHONE, check_texts, keep, open_page
+from tests.pages.browsing import PHONE, assert_texts_are_complete, keep, open_page
 from tests.pages.conftest import KEY
 from tests.stack import Stack
 from ztoapi.errors import Ending
@@ -224,7 +224,7 @@ def test_it_has_chinese_texts(browser: Browser, stack: Stack) -> None:
         page.get_by_role("button", name="发送", exact=True).click()
         expect(turns(page).nth(1).locator("footer")).to_contain_text("token")
         keep(page, "chat-chinese", whole=True)
-        check_texts(page, "chat")
+        assert_texts_are_complete(page, "chat")
         page.get_by_role("button", name="English").click()
         expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
 

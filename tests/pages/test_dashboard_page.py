@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.pages.browsing import PHONE, check_texts, keep, open_page
+from tests.pages.browsing import PHONE, assert_texts_are_complete, keep, open_page
 from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
 from ztoapi.server.listener import Server
@@ -472,7 +472,7 @@ def test_it_has_chinese_texts(browser: Browser, gateway: Stack) -> None:
 
 def test_both_languages_have_all_texts(browser: Browser, gateway: Stack) -> None:
     with open_page(browser, f"{gateway.url}/dashboard") as page:
-        check_texts(page, "dashboard")
+        assert_texts_are_complete(page, "dashboard")
 
 
 @pytest.mark.parametrize("dark", [False, True])
