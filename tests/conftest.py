@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import ssl
 import sys
 from collections.abc import Iterator
 
@@ -16,6 +17,13 @@ PROCESSES_PER_CORE = 2
 """Tests wait half of the time, for example for the start of a process or for Chromium."""
 MOST_PROCESSES = 8
 """Each process imports all tests, which takes some seconds, so more processes would gain little."""
+
+SEPARATE = {
+    "load": "pytest -m load",
+    "clients": "pytest -m clients tests/clients",
+    "chaos": "pytest -m chaos",
+}
+"""Markers of tests that take minutes. Load tests need locust, wrk and hey, clients gigabytes, and chaos both cores."""
 
 # Compiled modules are kept, also if the environment says otherwise. This process and each one that a test starts would
 # compile all that they import.
@@ -41,13 +49,34 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Load tests take a while and need locust, wrk and hey: they run with ``pytest -m load`` only."""
-    if "load" in (config.option.markexpr or ""):
-        return
-    skip = pytest.mark.skip(reason="run pytest -m load")
-    for item in items:
-        if item.get_closest_marker("load") is not None:
-            item.add_marker(skip)
+    """Skips the tests that run only if the command names their marker."""
+    for name, command in SEPARATE.items():
+        if name in (config.option.markexpr or ""):
+            continue
+        skip = pytest.mark.skip(reason=f"run {command}")
+        for item in items:
+            if item.get_closest_marker(name) is not None:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    """A certificate authority, for ``server_tls`` and ``trusting``."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server_tls(ca: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def trusting(ca: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    return context
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,16 +14,6 @@ import pytest
 _found: list[Any] = []
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the matrix, which installs gigabytes, unless the command names its marker."""
-    if "clients" in (config.option.markexpr or ""):
-        return
-    skip = pytest.mark.skip(reason="run pytest -m clients tests/clients")
-    for item in items:
-        if item.get_closest_marker("clients") is not None:
-            item.add_marker(skip)
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep the outcome of a check; the process that controls the others receives all reports."""
     if report.when == "teardown":

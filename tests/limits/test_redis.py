@@ -3,8 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -20,12 +19,6 @@ HOUR_NS = 3600 * SECOND_NS
 GATEWAYS = 3
 PATIENCE_SECONDS = 10.0
 """A busy machine takes its time, which is not what most of these tests are about."""
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
-        yield server
 
 
 def hourly(name: str, requests: int, *, tokens: int = 10**6, streams: int = 10**6) -> Scope:

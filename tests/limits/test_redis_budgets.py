@@ -1,8 +1,7 @@
 """Budgets of several gateways with a real redis-server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -15,12 +14,6 @@ from ztoapi.limits.redis_budgets import RedisBudgets
 
 NOW = 1_795_435_200.0
 DAY = 86400
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path) as server:
-        yield server
 
 
 class Clock:

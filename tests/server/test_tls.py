@@ -3,32 +3,12 @@
 import ssl
 
 import pytest
-import trustme
 
 from tests.server.conftest import MakeServing
 from ztoapi.wire.limits import Limits
 
 LARGE = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999\r\n\r\n"
 MORE = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\nmore"
-
-
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def server_tls(ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def trusting(ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    ca.configure_trust(context)
-    return context
 
 
 @pytest.mark.parametrize(("data", "status"), [(LARGE, 413), (b"nonsense\r\n\r\n", 400), (MORE, 200)])

@@ -36,25 +36,6 @@ pytestmark = pytest.mark.anyio
 MakeClient = Callable[[ssl.SSLContext], Client]
 
 
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def server_tls(ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    ca.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def trusting(ca: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    ca.configure_trust(context)
-    return context
-
-
 @pytest.fixture(params=["native", "httpx"])
 async def make_client(request: pytest.FixtureRequest, anyio_backend: object) -> AsyncIterator[MakeClient]:
     clients: list[Client] = []
