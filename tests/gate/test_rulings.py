@@ -33,6 +33,18 @@ def test_the_limit(base: float, expected: Verdict) -> None:
     assert calls.verdict is Verdict.NEW
 
 
+@pytest.mark.parametrize(
+    ("base", "head", "expected"),
+    [
+        (0.0, 0.01, Verdict.SAME), (0.0, 0.03, Verdict.REGRESSED), (0.5, 0.51, Verdict.SAME), (0.02, 0.0, Verdict.SAME),
+        (0.03, 0.0, Verdict.IMPROVED),
+    ],
+)  # fmt: skip
+def test_the_limit_of_a_count_below_one_is_a_share_of_one(base: float, head: float, expected: Verdict) -> None:
+    (kept,) = judge({"doubling": {"kept": head}}, {"doubling": {"kept": base}}, Budgets(), 0.02)
+    assert kept.verdict is expected
+
+
 def test_a_scenario_that_is_gone_is_reported() -> None:
     cells = judge(COUNTS, {**COUNTS, "halving": {"opcodes": 1.0}}, Budgets(), 0.02)
     assert [(cell.scenario, cell.verdict) for cell in cells[2:]] == [("halving", Verdict.GONE)]
