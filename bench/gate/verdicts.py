@@ -146,8 +146,8 @@ def _verdict(base: float | None, head: float | None, budget: float | None, limit
         return Verdict.OVER_BUDGET if head > budget else Verdict.UNDER_BUDGET
     if base is None:
         return Verdict.NEW
-    # Of a count below one per step, the limit is a share of one. Such a count is of events that do not occur in each step,
-    # such as the growth of a hash table, and where the table is in memory decides in which of the steps it grows.
+    # Of a count below one per step, the limit is a share of one. Such events do not occur in each step: a hash table
+    # grows, and where its keys are in memory decides in which step.
     allowed = limit * max(base, 1)
     if head > base + allowed:
         return Verdict.REGRESSED
