@@ -81,7 +81,7 @@ def test_a_client_that_resets_in_the_turn_of_its_response_harms_no_other(service
 
 
 def end(exchange: Exchange) -> None:
-    exchange._connection.drain()
+    exchange._connection.close_idle()
 
 
 def abort(exchange: Exchange) -> None:

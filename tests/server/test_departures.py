@@ -327,6 +327,36 @@ def test_an_idle_client_is_closed_without_a_word(make_serving: MakeServing) -> N
         assert client.rest() == b""
 
 
+def the_deadline(connection: HTTPProtocol) -> None:
+    connection.on_deadline(connection.deadline)
+
+
+def the_drain(connection: HTTPProtocol) -> None:
+    connection.close_idle()
+
+
+@pytest.mark.parametrize("close", [the_deadline, the_drain])
+@pytest.mark.parametrize("used", [True, False], ids=["used", "new"])
+def test_a_request_that_the_loop_has_not_read_yet_is_served(
+    make_serving: MakeServing, close: Callable[[HTTPProtocol], None], used: bool
+) -> None:
+    serving = make_serving(lambda exchange: exchange.respond(200, b"ok"))
+    with serving.client() as client:
+        if used:
+            client.get("/1")
+            assert client.answer().body == b"ok"
+        serving.wait_for(lambda: len(serving.context.connections) == 1)
+
+        def send_and_close() -> None:
+            client.get("/2")
+            close(connection_of(serving))
+
+        serving.run(send_and_close)
+        assert client.answer().body == b"ok"
+        serving.run(lambda: close(connection_of(serving)))
+        assert client.rest() == b""
+
+
 LENGTH = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nx"
 CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nx"
 

@@ -124,11 +124,9 @@ class ConnectionLimits:
             self._search_after = now + _SEARCH_SECONDS
             return 0
         count = max(1, min(_MAX_EVICTED, len(self._connections) // _EVICTED_PART))
-        closed = heapq.nsmallest(count, old, attrgetter("deadline"))
-        for connection in closed:
-            connection.drain()
-        self.evicted += len(closed)
-        return len(closed)
+        closed = sum(connection.close_idle() for connection in heapq.nsmallest(count, old, attrgetter("deadline")))
+        self.evicted += closed
+        return closed
 
     def _warn(self, shortage: str, evicted: int) -> None:
         now = self._now()

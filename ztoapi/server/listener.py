@@ -99,7 +99,7 @@ class Server:
                 break
             if context.loop.time() >= quiet:
                 for connection in list(context.connections):
-                    connection.drain()
+                    connection.close_idle()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(at_once.wait(), _DRAIN_POLL_SECONDS)
         error = shutting_down()

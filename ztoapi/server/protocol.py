@@ -25,7 +25,9 @@ pauses, and the work continues in the next turn, after the other connections.
 """
 
 import asyncio
+import fcntl
 import socket
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -375,6 +377,8 @@ class HTTPProtocol(asyncio.Protocol):
             self._refuse(_broken(ProtocolError(408, f"the request {part} did not arrive in time")))
         elif self._phase is LINGER and self.transport.can_write_eof():
             self.transport.abort()
+        elif self._phase in _WAITING:
+            self.close_idle()
         else:
             # Over TLS a lingering connection has not sent its end yet.
             self._close()
@@ -581,10 +585,20 @@ class HTTPProtocol(asyncio.Protocol):
             if self._half_closed or self._wire.held:
                 self._advance()
 
-    def drain(self) -> None:
-        """Closes the connection if it is idle."""
-        if self.idle:
-            self._close()
+    def close_idle(self) -> bool:
+        """Closes the connection if it is idle. Returns whether it was.
+
+        A connection is not idle if the socket holds bytes that the loop has not read yet: a close would reset the
+        connection, and the request would be lost.
+        """
+        if not self.idle or self._has_unread_bytes():
+            return False
+        self._close()
+        return True
+
+    def _has_unread_bytes(self) -> bool:
+        sock = self.transport.get_extra_info("socket")
+        return sock is not None and any(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
 
     def stop(self, error: ApiError) -> None:
         """The drain time is over: ends the request in flight with ``error``."""
