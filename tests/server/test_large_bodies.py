@@ -1,6 +1,5 @@
 """The work on large bodies runs beside the event loop: one piece at a time, and for clients that are still there."""
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
@@ -141,12 +140,13 @@ def test_work_that_fails_for_nobody_is_forgotten(service: Service) -> None:
     assert service.serving.problems == []
 
 
-async def _end(bodies: LargeBodies) -> None:
-    work = asyncio.ensure_future(bodies.run(lambda: threading.current_thread().name))
-    assert (await work).startswith("large-bodies")
+async def _end(bodies: LargeBodies) -> threading.Thread:
+    thread = await bodies.run(threading.current_thread)
+    assert thread.is_alive()
     await bodies.close()
+    return thread
 
 
 def test_the_end_waits_for_the_work(service: Service) -> None:
-    service.serving.await_(_end(LargeBodies(service.serving.loop)))
-    assert not any(thread.name.startswith("large-bodies") for thread in threading.enumerate())
+    thread = service.serving.await_(_end(LargeBodies(service.serving.loop)))
+    assert not thread.is_alive()

@@ -141,10 +141,23 @@ def _start(name: str, client: ClientDescription, access: GatewayAccess, argument
 
 def _run_to_the_end(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs the program in the foreground: the terminal sends it Ctrl-C, and it receives a SIGTERM of this process."""
+    running: list[subprocess.Popen[bytes]] = []
+    terminated = False
+
+    def terminate(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
+        for process in running:
+            process.terminate()
+
     # Unlike SIG_IGN, the program does not inherit a handler.
     signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, terminate)
     with subprocess.Popen(command, env=environment) as process:
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        running.append(process)
+        # The signal may have come while the program was being started.
+        if terminated:
+            process.terminate()
         code = process.wait()
     return code if code >= 0 else _SIGNALLED - code
 
