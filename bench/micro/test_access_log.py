@@ -30,7 +30,7 @@ def test_on_the_path(benchmark: BenchmarkFixture) -> None:
     # The queue is not consumed here; a bounded one keeps accepting records.
     log._waiting = deque(maxlen=BATCH_RECORDS)
     note(benchmark, "access log, on the path", requests=1)
-    benchmark(log.add, record())
+    benchmark(log.add, [record()])
 
 
 def test_json_lines(benchmark: BenchmarkFixture) -> None:

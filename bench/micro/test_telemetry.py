@@ -38,6 +38,14 @@ def recorder(board: MetricsBoard, *, counted: bool) -> Recorder:
     return BoardRecorder(board.slot(0), ["glm-4.6"]) if counted else Recorder()
 
 
+def board_of_a_request() -> MetricsBoard:
+    board = MetricsBoard()
+    recording = BoardRecorder(board.slot(0), ["glm-4.6"])
+    recording.submit(record(stream=True))
+    recording.publish()
+    return board
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("counted", [False, True], ids=["not-counted", "counted"])
 def test_a_request(benchmark: BenchmarkFixture, counted: bool, stream: bool) -> None:
@@ -100,15 +108,13 @@ def test_scan_of_requests_in_flight(benchmark: BenchmarkFixture) -> None:
 
 
 def test_scrape(benchmark: BenchmarkFixture) -> None:
-    board = MetricsBoard()
-    recorder(board, counted=True).submit(record(stream=True))
+    board = board_of_a_request()
     note(benchmark, "telemetry: readers", workers=1)
     text, _ = benchmark(render, board, "text/plain", compress=False)
     assert b"ztoapi_tokens_total" in text
 
 
 def test_stats(benchmark: BenchmarkFixture) -> None:
-    board = MetricsBoard()
-    recorder(board, counted=True).submit(record(stream=True))
+    board = board_of_a_request()
     note(benchmark, "telemetry: readers", workers=1)
     assert benchmark(make_figures, board, NOW).models
