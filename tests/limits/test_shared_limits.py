@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.limits.pieces import StillClock, requests, streams, tokens
 from ztoapi.limits.compiled import CompiledLimits, InFlightCounter
+from ztoapi.limits.fields import openai_fields
 from ztoapi.limits.model import IN_FLIGHT_WAIT_NS, Descriptors, InFlightLimit, RateLimit, Rejection, Scope, Unit
 from ztoapi.limits.shared_limits import LocalLimiter, LocalReservation, SharedLimits
 from ztoapi.limits.table import CHANGES, RowTable
@@ -263,6 +264,31 @@ def test_in_flight_returns_to_zero_in_every_case(history: list[tuple[str, int, i
         reservation.finish(used)
     clock.now += 60 * SECOND_NS
     assert standing(limits, ALICE) == standing(limits, BOB) == [5, 4, 100, 3, 150]
+
+
+RATES = (Rate(4, SECOND_NS), Rate(60, 60 * SECOND_NS, 9), Rate(7, SECOND_NS), Rate(10_007, SECOND_NS, 40))
+"""Two with ticks of a nanosecond, one with shorter ticks, and one that is not exact."""
+
+
+@given(
+    st.sampled_from(RATES),
+    st.sampled_from((None, *RATES)),
+    st.lists(st.tuples(st.integers(0, SECOND_NS), st.integers(0, 9)), max_size=20),
+)
+def test_header_lines_are_those_of_the_states(
+    requests: Rate, tokens: Rate | None, history: list[tuple[int, int]]
+) -> None:
+    rates = {Unit.REQUESTS: requests} if tokens is None else {Unit.REQUESTS: requests, Unit.TOKENS: tokens}
+    scope = Scope("key", tuple(RateLimit(unit.value, unit, rate) for unit, rate in rates.items()), 8)
+    limits, clock = limiter(scope)
+    reserve = limits.reserver(((scope, "alice"),))
+    for later, estimate in history:
+        clock.now += later
+        answer = reserve(estimate)
+        if isinstance(answer, LocalReservation):
+            statuses = [answer.status(unit) for unit in rates]
+            assert answer.fields() == openai_fields([status for status in statuses if status is not None])
+            answer.finish()
 
 
 def test_a_board_reports_its_defect() -> None:

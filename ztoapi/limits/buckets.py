@@ -4,6 +4,7 @@
 values. A gateway runs them for each request, with about a dozen buckets; one method call per bucket took twice as long.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -29,7 +30,7 @@ class BucketPlace(NamedTuple):
 class Buckets:
     """The buckets at ``places``, which are distinct. Times are nanoseconds."""
 
-    __slots__ = ("_by_token", "_clocks", "_max_tokens")
+    __slots__ = ("_clocks", "_max_tokens", "_rates", "by_token")
 
     def __init__(self, places: Sequence[BucketPlace]) -> None:
         clocks: dict[tuple[int, int], tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]] = {}
@@ -41,12 +42,14 @@ class Buckets:
                 by_request.append((at, rate.unit_ticks, rate.burst_ticks - rate.unit_ticks))
         # Most rates use the same clock, so its time is computed once.
         self._clocks = [(*fraction, *places_of_clock) for fraction, places_of_clock in clocks.items()]
-        self._by_token = [(at, rate.unit_ticks, rate) for at, rate, by_token in places if by_token]
-        self._max_tokens = min((rate.burst for _, _, rate in self._by_token), default=None)
+        self._rates = [(at, rate) for at, rate, by_token in places if by_token]
+        self.by_token = [(at, rate.unit_ticks) for at, rate in self._rates]
+        """The indexes and the units of the buckets of tokens."""
+        self._max_tokens = min((rate.burst for _, rate in self._rates), default=sys.maxsize)
 
     def take(self, words: Words, now: int, tokens: int) -> bool:
         """Takes for one request with ``tokens``. Returns False, and takes nothing, if a bucket has too few units."""
-        if self._max_tokens is not None and tokens > self._max_tokens:
+        if tokens > self._max_tokens:
             return False
         for numerator, denominator, by_request, by_token in self._clocks:
             ticks = start = now * numerator
@@ -90,9 +93,9 @@ class Buckets:
     def settle(self, words: Words, now: int, difference: int) -> None:
         """Charges ``difference`` tokens beyond those taken. A refund (negative) does not depend on ``now``."""
         if difference > 0:
-            for at, _, rate in self._by_token:
+            for at, rate in self._rates:
                 words[at] = rate.charge(words[at], now, difference)
             return
-        for at, unit, _ in self._by_token:
+        for at, unit in self.by_token:
             tat = words[at] + difference * unit
             words[at] = tat if tat > FULL else FULL

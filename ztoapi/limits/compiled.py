@@ -97,12 +97,13 @@ class CompiledLimits:
 
     ``places`` are the indexes of this worker's in-flight counts. ``header_buckets`` are the limits on requests and on
     tokens with the smallest burst, which appear in response headers: to find those with the least remaining would cost
-    more than the decision. ``rates`` and ``template`` (OpenAI's header lines) belong to ``header_buckets``.
+    more than the decision. ``template`` are their header lines, as OpenAI has them. ``nanosecond_pair`` are the unit
+    and the burst of each in nanoseconds, if there are two whose ticks are nanoseconds.
     """
 
     __slots__ = (
         "_buckets", "_changes", "_counters", "_header_places", "_levels", "_slot", "_taken", "_words", "_workers",
-        "bandwidths", "header_buckets", "piece", "places", "rates", "settles", "template",
+        "bandwidths", "header_buckets", "nanosecond_pair", "piece", "places", "settles", "template",
     )  # fmt: skip
 
     def __init__(self, words: Words, workers: int, slot: int) -> None:
@@ -117,7 +118,7 @@ class CompiledLimits:
         self.settles = False
         """Whether the number of tokens used has to be settled."""
         self.header_buckets: list[RateBucket] = []
-        self.rates: tuple[Rate | None, Rate | None] = None, None
+        self.nanosecond_pair: tuple[int, int, int, int] | None = None
         self.template = b""
         # The following are set when the rows have been found.
         self._changes = _NEVER
@@ -139,8 +140,12 @@ class CompiledLimits:
         if unit not in smallest or bucket.rate.burst < smallest[unit].rate.burst:
             smallest[unit] = bucket
         self.header_buckets = list(smallest.values())
-        first, second, *_ = [*(bucket.rate for bucket in self.header_buckets), None, None]
-        self.rates = first, second
+        rates = [each.rate for each in self.header_buckets]
+        if len(rates) == 2 and all(rate.in_nanoseconds for rate in rates):
+            first, second = rates
+            self.nanosecond_pair = first.unit_ticks, first.burst_ticks, second.unit_ticks, second.burst_ticks
+        else:
+            self.nanosecond_pair = None
         self.template = b"".join(openai_template(bucket.limit) for bucket in self.header_buckets)
 
     def add_counter(self, counter: InFlightCounter) -> None:
@@ -157,7 +162,7 @@ class CompiledLimits:
             return None
         for own, max_requests in self._levels:
             own_count = words[own]
-            if (own_count if alone else self._in_flight(own)) >= max_requests:
+            if own_count >= max_requests or (not alone and self._in_flight(own) >= max_requests):
                 for before in self.places[: self.places.index(own)]:
                     words[before] -= 1
                 self._taken.give_back(words, now, tokens)

@@ -4,6 +4,7 @@
 """
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -151,6 +152,10 @@ class Limiter(Protocol):
         Returns None if the decision needs the network; call :meth:`wait_to_reserve` then. Only a limiter with a common
         store returns None.
         """
+        ...
+
+    def reserver(self, descriptors: Descriptors) -> Callable[[int], Reservation | Rejection | None]:
+        """Returns a function that does :meth:`reserve` for ``descriptors``. Keep it for the next requests."""
         ...
 
     async def wait_to_reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection:

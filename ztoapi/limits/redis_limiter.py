@@ -17,6 +17,8 @@ probes the store twice a second and resumes after a successful probe.
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from ztoapi.limits.compiled import tightest
@@ -184,6 +186,9 @@ class RedisLimiter:
                 self._schedule(lease)
         self._decided_here += 1
         return RedisReservation(self, local, compiled.leases, tokens, self._statuses(compiled.leases, now))
+
+    def reserver(self, descriptors: Descriptors) -> Callable[[int], Reservation | Rejection | None]:
+        return partial(self.reserve, descriptors)
 
     async def wait_to_reserve(self, descriptors: Descriptors, tokens: int = 0) -> Reservation | Rejection:
         if not self._health.up:

@@ -50,8 +50,8 @@ class Completions:
         self._key_of = key_of
         self._limits = limits
         self._cache = cache
-        self._sends_at_once = limits is None and cache is None and not config.fallbacks
-        """Whether nothing but the models of a key comes before a request is sent."""
+        self._sends_at_once = cache is None and not config.fallbacks
+        """Whether nothing comes between the limits and the relay."""
 
     @property
     def max_response_bytes(self) -> int:
@@ -77,13 +77,16 @@ class Completions:
             return
         if key is not None and key.models:
             request = self._permitted(request, key)
-        if self._sends_at_once:
-            self._relays.send(request, downstream, stream, session, ())
-        elif self._limits is None or self._limits.enter(exchange, key, request):
-            self._begin(exchange, request, key, downstream, stream, session)
+        limits = self._limits
+        if limits is None or limits.enter(exchange, key, request):
+            if self._sends_at_once:
+                # Most gateways: 35 opcodes less than _begin.
+                self._relays.send(request, downstream, stream, session, ())
+            else:
+                self._begin(exchange, request, key, downstream, stream, session)
         else:
             begin = partial(self._begin, exchange, request, key, downstream, stream, session)
-            exchange.spawn(self._limits.enter_later(exchange, key, request, begin))
+            exchange.spawn(limits.enter_later(exchange, key, request, begin))
 
     async def _serve_large(
         self,

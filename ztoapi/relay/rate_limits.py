@@ -6,7 +6,7 @@ body has been read, because it depends on the model and on the number of tokens.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 
 from ztoapi.config.model import ClientKey, Config, ModelRoute
 from ztoapi.errors import ApiError, Ending
@@ -28,10 +28,20 @@ _MIN_PIECE_BYTES: Final = 512
 """About two events: pacing reads of less than one event costs more than it smooths."""
 _UNITS: Final = (Unit.REQUESTS, Unit.TOKENS)
 _NAMES: Final = {"global": "the gateway", "key": "this API key", "model": "this model", "address": "this address"}
-_RequestLimits: TypeAlias = tuple[ClientKey | None, Descriptors, int, bool]
-"""The client's key, the descriptors, the smallest burst of the token limits, and whether there is a bandwidth limit.
 
-A request larger than a whole token bucket takes a full bucket and leaves a debt; otherwise it could never be served."""
+
+class _RequestLimits(NamedTuple):
+    """The limits of a request with this client ``key``."""
+
+    key: ClientKey | None
+    descriptors: Descriptors
+    reserve: Callable[[int], Reservation | Rejection | None] | None
+    """Reserves for a number of tokens; None without limits."""
+    max_tokens: int
+    """The smallest burst of the token limits, 0 without one. A request larger than a whole token bucket takes a full
+    bucket and leaves a debt; otherwise it could never be served."""
+    paced: bool
+    """Whether there is a bandwidth limit."""
 
 
 class RateLimits:
@@ -78,10 +88,17 @@ class RateLimits:
             return False
         if not self._is_limited:
             return True
-        _, descriptors, max_tokens, paced = self._limits_of(exchange, key, request.model)
-        if not descriptors:
+        record = exchange.record
+        address = record.client or "" if self._by_address else ""
+        limits = self._cached.get((record.key, request.model, address))
+        # A reload creates new key objects, which may have other limits.
+        if limits is None or limits.key is not key:
+            limits = self._limits_of(key, record.key, request.model, address)
+        _, _, reserve, max_tokens, paced = limits
+        if reserve is None:
             return True
-        decision = self._limiter.reserve(descriptors, min(estimate(request), max_tokens) if max_tokens else 0)
+        tokens = estimate(request) if max_tokens else 0
+        decision = reserve(tokens if tokens < max_tokens else max_tokens)
         if decision is None:
             return False
         self._take(exchange, decision, paced, request.generates)
@@ -91,11 +108,13 @@ class RateLimits:
         """Same as :meth:`enter`; may wait for the network."""
         if self._budgets is not None and key is not None:
             await self._budgets.wait_to_enter(exchange, key, request)
-        _, descriptors, max_tokens, paced = self._limits_of(exchange, key, request.model)
-        if not descriptors:
+        record = exchange.record
+        address = record.client or "" if self._by_address else ""
+        _, descriptors, reserve, max_tokens, paced = self._limits_of(key, record.key, request.model, address)
+        if reserve is None:
             return
         tokens = min(estimate(request), max_tokens) if max_tokens else 0
-        decision = self._limiter.reserve(descriptors, tokens)
+        decision = reserve(tokens)
         if decision is None:
             decision = await self._limiter.wait_to_reserve(descriptors, tokens)
         self._take(exchange, decision, paced, request.generates)
@@ -107,12 +126,9 @@ class RateLimits:
         await self.wait_to_enter(exchange, key, request)
         begin()
 
-    def _limits_of(self, exchange: Exchange, key: ClientKey | None, model: str) -> _RequestLimits:
-        address = exchange.record.client or "" if self._by_address else ""
-        cache_key = (exchange.record.key, model, address)
-        cached = self._cached.get(cache_key)
-        # A reload creates new key objects, which may have other limits.
-        if cached is not None and cached[0] is key:
+    def _limits_of(self, key: ClientKey | None, name: str | None, model: str, address: str) -> _RequestLimits:
+        cached = self._cached.get((name, model, address))
+        if cached is not None and cached.key is key:
             return cached
         if len(self._cached) >= _MAX_CACHED:
             self._cached.clear()
@@ -120,8 +136,10 @@ class RateLimits:
         rates = [limit for scope, _ in descriptors for limit in scope.limits if isinstance(limit, RateLimit)]
         bursts = [self._limiter.burst(limit) for limit in rates if limit.unit is Unit.TOKENS]
         paced = any(limit.unit is Unit.BANDWIDTH for limit in rates)
-        request_limits = self._cached[cache_key] = key, descriptors, min(bursts, default=0), paced
-        return request_limits
+        reserve = self._limiter.reserver(descriptors) if descriptors else None
+        limits = _RequestLimits(key, descriptors, reserve, min(bursts, default=0), paced)
+        self._cached[name, model, address] = limits
+        return limits
 
     def _make_descriptors(self, key: ClientKey | None, model: str, address: str) -> Descriptors:
         scopes = self._scopes
@@ -142,14 +160,13 @@ class RateLimits:
         return tuple(descriptors)
 
     def _take(self, exchange: Exchange, decision: Reservation | Rejection, paced: bool, generates: bool) -> None:
-        exchange.extra_headers += (
-            openai_fields(decision.statuses) if isinstance(decision, Rejection) else decision.fields()
-        )
         if self._ietf:
             statuses = [status for unit in _UNITS if (status := decision.status(unit)) is not None]
             exchange.extra_headers += ietf_fields(statuses)
         if isinstance(decision, Rejection):
+            exchange.extra_headers += openai_fields(decision.statuses)
             raise self._error(decision)
+        exchange.extra_headers += decision.fields()
         self.granted += 1
         exchange.on_finish(partial(_settle if generates else _settle_input, decision))
         if paced:

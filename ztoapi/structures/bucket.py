@@ -40,7 +40,9 @@ class Rate:
     A rate is immutable and stores no TAT: its methods take and return TATs. Raises ValueError for invalid values.
     """
 
-    __slots__ = ("burst", "burst_ticks", "denominator", "limit", "numerator", "period_ns", "unit_ticks")
+    __slots__ = (
+        "burst", "burst_ticks", "denominator", "in_nanoseconds", "limit", "numerator", "period_ns", "unit_ticks",
+    )  # fmt: skip
 
     def __init__(self, limit: int, period_ns: int, burst: int | None = None) -> None:
         self.limit = limit
@@ -60,6 +62,8 @@ class Rate:
         # Ticks for each nanosecond, as a fraction; where the ticks are exact the denominator is 1.
         common = gcd(limit * self.unit_ticks, period_ns)
         self.numerator, self.denominator = limit * self.unit_ticks // common, period_ns // common
+        self.in_nanoseconds = self.numerator == self.denominator
+        """Whether a tick is a nanosecond."""
 
     def __repr__(self) -> str:
         return f"Rate({self.limit}, {self.period_ns}, {self.burst})"
@@ -99,13 +103,15 @@ class Rate:
 
     def state(self, tat: int, now: int) -> tuple[int, int]:
         """Returns :meth:`remaining` and :meth:`reset` together."""
-        numerator, denominator = self.numerator, self.denominator
-        # Every response contains it, and dividing large integers is slow.
-        ahead = tat - (now * numerator if denominator == 1 else self._ceiling(now))
+        # Every response contains it, and most ticks are nanoseconds: 30 opcodes, 50 with the long way.
+        if self.in_nanoseconds:
+            ahead = reset = tat - now
+        else:
+            ahead = tat - self._ceiling(now)
+            reset = self._moment(tat) - now
         if ahead <= 0:
             return self.burst, 0
-        remaining = (self.burst_ticks - ahead) // self.unit_ticks if ahead < self.burst_ticks else 0
-        return remaining, ahead if numerator == denominator else self._moment(tat) - now
+        return (self.burst_ticks - ahead) // self.unit_ticks if ahead < self.burst_ticks else 0, reset
 
     def idle(self, tat: int, now: int) -> bool:
         """Returns whether the bucket is full, and therefore equal to a new one."""
