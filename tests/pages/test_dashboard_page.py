@@ -140,9 +140,9 @@ def test_cache_limits_and_credentials_are_shown(browser: Browser) -> None:
         expect(limits.locator("div:has(> h3:text('Response cache')) dt:visible")).to_have_text(
             ["Hits", "Misses", "Shared", "Bypassed", "Size"]
         )
-        expect(page.locator("#credentials tbody tr")).to_contain_text("in use")
+        expect(page.locator("#credentials tbody tr .c-state")).to_contain_text("ok")
         ask(stack)
-        expect(page.locator("#credentials tbody tr")).to_contain_text("refused")
+        expect(page.locator("#credentials tbody tr")).to_contain_text("disabled")
         expect(page.locator("#credentials tbody tr")).to_contain_text("left")
         expect(limits.locator("div:has(> dt:text('Bypassed')) dd")).to_have_text("1")
         ask(stack)
@@ -275,18 +275,18 @@ def test_a_credential_is_reset(browser: Browser) -> None:
     ):
         wait_until_live(page)
         row = page.locator("#credentials tbody tr")
-        expect(row).to_contain_text("in use")
+        expect(row.locator(".c-state")).to_contain_text("ok")
         expect(row.get_by_role("button")).to_be_hidden()
         ask(stack)
-        expect(row).to_contain_text("refused")
+        expect(row).to_contain_text("disabled")
         button = row.get_by_role("button", name="Reset zai/zai-1")
         page.once("dialog", lambda dialog: dialog.dismiss())
         button.click()
-        expect(row).to_contain_text("refused")
+        expect(row).to_contain_text("disabled")
         page.once("dialog", lambda dialog: dialog.accept())
         button.click()
         expect(page.locator("#said")).to_have_text("zai/zai-1 is back in service")
-        expect(row).to_contain_text("in use")
+        expect(row.locator(".c-state")).to_contain_text("ok")
         expect(button).to_be_hidden()
 
 

@@ -57,7 +57,7 @@ def test_a_reset_reaches_all_workers(process: GatewayProcess) -> None:
     shown = run(process).stdout.splitlines()
     assert shown[0].split("  ")[0] == "CREDENTIAL"
     assert [line.split("  ")[0] for line in shown[1:]] == ["zai/zai-1", "zai/zai-2", "zai/zai-3"]
-    assert "resting for 5 min" in shown[1] or "resting for 4 min" in shown[1]
+    assert "cooling for 5 min (quota)" in shown[1] or "cooling for 4 min (quota)" in shown[1]
     assert "quota, " in shown[2]
     reset = run(process, "reset", "zai-1")
     assert (reset.returncode, reset.stdout) == (0, "zai/zai-1 is back in service\n")

@@ -35,7 +35,7 @@ def figures(*, workers: int = 1, credentials: int = 1) -> Figures:
         WorkerFigures(number, 100 + number, True, 0.5, 42_000_000, 30, 2, 0.0012) for number in range(workers)
     ]
     shown.credentials = [
-        CredentialFigures("zai", f"c{number}", "cooling", 1, 5, 2, 0.2, 1_800_000_061.0)
+        CredentialFigures("zai", f"c{number}", "cooling", 1, 5, 2, 0.2, 1_800_000_061.0, "quota")
         for number in range(credentials)
     ]
     shown.series.requests = [0, 1, 8, 4]
@@ -119,7 +119,7 @@ def test_figures() -> None:
     shown = "\n".join(texts(160, None, page_of(request())))
     for part in ("12.3k so far", "12.5% of the last minute", "7 over a limit", "1.23M in", "42 MB", "up 25h00m"):
         assert part in shown
-    assert "cooling for 1m01s" in shown
+    assert "cooling for 1m01s (quota)" in shown
     assert "\u2581\u2582\u2588\u2585 max 8" in shown
     assert "1.00 ms   1.50 s  99.00 s    2m00s" in shown
 
@@ -129,6 +129,21 @@ def test_figures() -> None:
 )
 def test_responses_from_the_cache_are_marked(cache: str, shown: str) -> None:
     assert shown in texts(160, None, page_of(request(cache=cache)))[-1]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (80, ["STARTED", "STATUS", "MODEL", "KEY", "FIRST", "TOOK", "TOKENS"]),
+        (100, ["STARTED", "STATUS", "ENDING", "MODEL", "KEY", "FIRST", "TOOK", "TOKENS"]),
+        (120, ["STARTED", "STATUS", "ENDING", "MODEL", "KEY", "FIRST", "TOOK", "TOKENS", "CLIENT"]),
+        (160, ["STARTED", "STATUS", "ENDING", "MODEL", "KEY", "FIRST", "TOOK", "TOKENS", "CLIENT", "USER", "AGENT"]),
+    ],
+)
+def test_a_narrow_terminal_has_fewer_columns_and_none_that_is_cut(width: int, shown: list[str]) -> None:
+    lines = texts(width, 40, page_of(request(user_agent="a" * 30)))
+    assert next(line.split() for line in lines if line.startswith("STARTED")) == shown
+    assert [line for line in lines if line.rstrip().endswith("\u2026")] == []
 
 
 def test_long_lists_leave_room_for_requests() -> None:

@@ -16,9 +16,6 @@ from ztoapi.telemetry.terminal_text import clean
 __all__ = ["run"]
 
 _HEADINGS: Final = ("CREDENTIAL", "STATE", "IN FLIGHT", "REQUESTS", "FAILED", "LAST FAILURE")
-_STATES: Final = {"ok": "ready", "cooling": "resting", "disabled": "refused"}
-_FAILING: Final = "circuit open"
-"""The state of a credential that rests because the upstream fails."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,15 +47,9 @@ def _row(each: CredentialFigures, now: float) -> tuple[str, ...]:
     last = "-"
     if each.last_fault is not None and each.last_failed is not None:
         last = f"{each.last_fault}, {_span(now - each.last_failed)} ago"
-    cells = (f"{each.platform}/{each.credential}", _state(each, now), each.in_flight, each.requests, each.failed, last)
+    state = each.state_text(_span((each.until or now) - now))
+    cells = (f"{each.platform}/{each.credential}", state, each.in_flight, each.requests, each.failed, last)
     return tuple(clean(str(cell)) for cell in cells)
-
-
-def _state(each: CredentialFigures, now: float) -> str:
-    state = _FAILING if each.state == "cooling" and each.fault == "upstream" else _STATES.get(each.state, each.state)
-    if each.until is not None:
-        state += f" for {_span(each.until - now)}"
-    return f"{state}, but not for {each.models} model(s)" if each.models and each.state == "ok" else state
 
 
 def _span(seconds: float) -> str:

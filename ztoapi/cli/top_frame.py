@@ -28,6 +28,7 @@ _LABEL_WIDTH: Final = 16
 _LIST_SHARE: Final = 5
 """A list of workers or credentials takes at most a fifth of the lines."""
 _MIN_LISTED: Final = 2
+_GAP: Final = "   "
 _CACHED: Final = frozenset(("hit", "shared"))
 """Cache results of requests that were not sent upstream."""
 
@@ -64,10 +65,12 @@ class View(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """A negative ``width`` aligns the cells to the right."""
+    """A negative ``width`` aligns the cells to the right. ``rank`` is 0 for columns that are always shown; of the
+    others a narrow terminal leaves out the one with the highest first."""
 
     title: str
     width: int
+    rank: int = 0
 
 
 def render(
@@ -81,16 +84,16 @@ def render(
         lines += _details(page.requests[view.first])
     elif figures is not None and page is not None:
         listed = None if height is None else max(height // _LIST_SHARE, _MIN_LISTED)
-        lines.append(Line(f"{'base URLs':<{_LABEL_WIDTH}}{view.url}/v1 (OpenAI)   {view.url} (Anthropic)"))
+        lines.append(Line(_labelled("base URLs", (f"{view.url}/v1 (OpenAI)", f"{view.url} (Anthropic)"), width)))
         lines += _summary(figures, width)
         if height is None or view.tables == TABLES[0]:
-            lines += _list(_WORKERS, [_worker_row(worker) for worker in figures.workers], listed)
+            lines += _list(_WORKERS, [_worker_row(worker) for worker in figures.workers], width, listed)
             rows = [_credential_row(credential, figures.now) for credential in figures.credentials]
-            lines += _list(_CREDENTIALS, rows, listed)
+            lines += _list(_CREDENTIALS, rows, width, listed)
         if height is None or view.tables == TABLES[1]:
-            lines += _list(_MODELS, [_model_row(model) for model in figures.models], listed)
-            lines += _list(_CLIENTS, _key_rows(page.requests), listed)
-        lines += _requests(page, view, hints=height is not None)
+            lines += _list(_MODELS, [_model_row(model) for model in figures.models], width, listed)
+            lines += _list(_CLIENTS, _key_rows(page.requests), width, listed)
+        lines += _requests(page, view, width, hints=height is not None)
     if height is not None:
         lines = lines[: height - 1]
         lines += [Line("")] * (height - 1 - len(lines))
@@ -109,11 +112,20 @@ def _summary(figures: Figures, width: int) -> list[Line]:
     requests = figures.requests
     tokens = figures.tokens
     limits = figures.rate_limits
-    failed = Line(
-        f"{'errors':<{_LABEL_WIDTH}}{requests.error_rate:.1%} of the last minute   {_count(requests.failed)} failed   "
-        f"{_count(requests.refused)} refused   {_count(requests.cancelled)} cancelled   "
+    failed = (
+        f"{requests.error_rate:.1%} of the last minute",
+        f"{_count(requests.failed)} failed",
+        f"{_count(requests.refused)} refused",
         f"{_count(limits.denied)} over a limit",
-        "bad" if requests.error_rate else "",
+        f"{_count(requests.cancelled)} cancelled",
+    )
+    served = (
+        f"{requests.per_second:.1f}/s",
+        f"{_count(requests.total)} so far",
+        f"{_count(requests.in_flight)} in flight",
+        f"{_count(requests.streams)} streams",
+        f"{_count(requests.waiting)} waiting",
+        f"{_count(requests.connections)} connections",
     )
     latencies = (
         ("duration", figures.duration),
@@ -122,12 +134,8 @@ def _summary(figures: Figures, width: int) -> list[Line]:
         ("gateway's own", figures.overhead),
     )
     return [
-        Line(
-            f"{'requests':<{_LABEL_WIDTH}}{requests.per_second:.1f}/s   {_count(requests.total)} so far   "
-            f"{_count(requests.in_flight)} in flight   {_count(requests.streams)} streams   "
-            f"{_count(requests.waiting)} waiting   {_count(requests.connections)} connections"
-        ),
-        failed,
+        Line(_labelled("requests", served, width)),
+        Line(_labelled("errors", failed, width), "bad" if requests.error_rate else ""),
         Line(
             f"{'tokens':<{_LABEL_WIDTH}}{tokens.output_per_second:.1f}/s   {_count(tokens.input)} in   "
             f"{_count(tokens.output)} out"
@@ -138,6 +146,16 @@ def _summary(figures: Figures, width: int) -> list[Line]:
         Line(f"{f'last {figures.window}':<{_LABEL_WIDTH}}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}", "heading"),
         *(Line(f"{name:<{_LABEL_WIDTH}}{_times(latency)}") for name, latency in latencies),
     ]
+
+
+def _labelled(label: str, parts: Sequence[str], width: int) -> str:
+    """Returns those of ``parts``, the most important ones first, that have room in ``width`` columns."""
+    line = f"{label:<{_LABEL_WIDTH}}{parts[0]}"
+    for part in parts[1:]:
+        if len(line) + len(_GAP) + len(part) > width:
+            break
+        line += f"{_GAP}{part}"
+    return line
 
 
 def _spark(values: Sequence[float], width: int) -> str:
@@ -169,11 +187,11 @@ _WORKERS: Final = (
 )
 _CREDENTIALS: Final = (
     _Column("CREDENTIAL", 26),
-    _Column("STATE", 18),
-    _Column("IN FLIGHT", -10),
-    _Column("REQUESTS", -10),
+    _Column("STATE", 28),
+    _Column("IN FLIGHT", -10, 2),
+    _Column("REQUESTS", -10, 1),
     _Column("FAILED", -8),
-    _Column("LATENCY", -9),
+    _Column("LATENCY", -9, 3),
 )
 _MODELS: Final = (
     _Column("MODEL", 30),
@@ -192,33 +210,47 @@ _CLIENTS: Final = (
 _REQUESTS: Final = (
     _Column("STARTED", 10),
     _Column("STATUS", 8),
-    _Column("ENDING", 19),
+    _Column("ENDING", 19, 2),
     _Column("MODEL", 20),
-    _Column("KEY", 14),
+    _Column("KEY", 14, 1),
     _Column("FIRST", -8),
     _Column("TOOK", -8),
     _Column("TOKENS", -8),
-    _Column("  CLIENT", 22),
-    _Column("USER AGENT", 40),
+    _Column("  CLIENT", 22, 3),
+    _Column("USER AGENT", 20, 4),
 )
 
 
-def _list(columns: Sequence[_Column], rows: Sequence[Sequence[str]], max_lines: int | None) -> list[Line]:
+def _list(columns: Sequence[_Column], rows: Sequence[Sequence[str]], width: int, max_lines: int | None) -> list[Line]:
     visible = rows if max_lines is None or len(rows) <= max_lines else rows[: max_lines - 1]
-    lines = [Line(""), Line(_row(columns, [column.title for column in columns]), "heading")]
-    lines += [Line(_row(columns, row)) for row in visible]
+    lines = [Line(""), Line(_row(columns, [column.title for column in columns], width), "heading")]
+    lines += [Line(_row(columns, row, width)) for row in visible]
     if len(visible) < len(rows):
         lines.append(Line(f"and {len(rows) - len(visible)} more", "dim"))
     return lines
 
 
-def _row(columns: Iterable[_Column], cells: Iterable[str]) -> str:
-    return "".join(map(_cell, columns, cells))
+def _row(columns: Sequence[_Column], cells: Iterable[str], width: int) -> str:
+    shown = _fitting(columns, width)
+    return "".join(_cell(column, text) for column, text in zip(columns, cells, strict=True) if column in shown)
+
+
+def _fitting(columns: Sequence[_Column], width: int) -> list[_Column]:
+    """Returns the columns without those that have no room in ``width``, the ones with the highest rank first."""
+    shown = list(columns)
+    for column in sorted(columns, key=lambda column: -column.rank):
+        if not column.rank or sum(abs(one.width) for one in shown) <= width:
+            break
+        shown.remove(column)
+    return shown
 
 
 def _cell(column: _Column, text: str) -> str:
     if column.width < 0:
         return clean(text).rjust(-column.width)
+    if column == _REQUESTS[-1]:
+        # It takes the rest of the line.
+        return text
     return cut(text, column.width - 1) + " "
 
 
@@ -235,10 +267,9 @@ def _worker_row(worker: WorkerFigures) -> list[str]:
 
 
 def _credential_row(credential: CredentialFigures, now: float) -> list[str]:
-    wait = "" if credential.until is None else f" for {_age(credential.until - now)}"
     return [
         f"{credential.platform}/{credential.credential}",
-        f"{credential.state}{wait}",
+        credential.state_text(_age((credential.until or now) - now)),
         str(credential.in_flight),
         _count(credential.requests),
         _count(credential.failed),
@@ -274,7 +305,7 @@ def ordered(requests: Sequence[LiveRequest], order: str) -> list[LiveRequest]:
     return sorted(requests, key=keys[order]) if order in keys else list(requests)
 
 
-def _requests(page: RequestsPage, view: View, *, hints: bool) -> list[Line]:
+def _requests(page: RequestsPage, view: View, width: int, *, hints: bool) -> list[Line]:
     rows = page.requests[view.first :]
     place = f"requests from {view.first + 1} of {page.total}   " if view.first else ""
     if view.filter:
@@ -284,8 +315,8 @@ def _requests(page: RequestsPage, view: View, *, hints: bool) -> list[Line]:
     elif hints:
         other = TABLES[1 - TABLES.index(view.tables)]
         place += f"m {other}   s sort: {view.order}   / filter   enter details"
-    heading = _row(_REQUESTS, [column.title for column in _REQUESTS])
-    listed = (Line(_request_row(request), _style(request)) for request in rows)
+    heading = _row(_REQUESTS, [column.title for column in _REQUESTS], width)
+    listed = (Line(_row(_REQUESTS, _request_row(request), width), _style(request)) for request in rows)
     return [Line(place.rstrip(), "dim" if place else ""), Line(heading, "heading"), *listed]
 
 
@@ -309,8 +340,8 @@ def _outcome(request: LiveRequest) -> str:
     return f"{outcome} ({request.cache})" if request.cache in _CACHED else outcome
 
 
-def _request_row(request: LiveRequest) -> str:
-    cells = (
+def _request_row(request: LiveRequest) -> tuple[str, ...]:
+    return (
         _clock(request.started),
         str(request.status or "-"),
         _outcome(request),
@@ -322,7 +353,6 @@ def _request_row(request: LiveRequest) -> str:
         f"  {request.client or '-'}",
         request.user_agent or "-",
     )
-    return _row(_REQUESTS, cells)
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ class Upstream:
         elif not usable:
             output = "every credential is out of use"
         else:
-            output = None if usable == total else f"{total - usable} of {total} credentials rest, or are refused"
+            output = None if usable == total else f"{total - usable} of {total} credentials are cooling or disabled"
         return Check("pass" if output is None else "warn" if usable else "fail", usable, "credentials", output)
 
     def samples(self) -> Iterator[Sample]:
@@ -290,8 +290,8 @@ _REASONS = {
     Fault.QUOTA: "with its quota used up",
     Fault.THROTTLED: "throttled by the upstream",
     Fault.EXCLUDED: "without access to it",
-    Fault.OVERLOADED: "resting while the upstream is overloaded",
-    Fault.UPSTREAM: "resting while the upstream fails",
+    Fault.OVERLOADED: "cooling while the upstream is overloaded",
+    Fault.UPSTREAM: "cooling while the upstream fails",
 }
 
 

@@ -127,6 +127,14 @@ class CredentialFigures(msgspec.Struct):
     last_fault: str | None = None
     last_failed: float | None = None
 
+    def state_text(self, wait: str) -> str:
+        """Returns the state in the words of the metrics, with its cause, as in ``cooling for 5 min (quota)``. ``wait``
+        is the rest of the cooldown."""
+        text = self.state if self.until is None else f"{self.state} for {wait}"
+        if self.fault is not None and self.state != "ok":
+            text += f" ({self.fault})"
+        return f"{text}, but not for {self.models} model(s)" if self.models and self.state == "ok" else text
+
 
 class CredentialsPage(msgspec.Struct):
     """``/admin/credentials``."""
