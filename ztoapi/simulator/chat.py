@@ -213,7 +213,7 @@ class SimulatedResponse:
             return iter([word + " " for word in text.split(" ")[:-1]] + [text.rpartition(" ")[2]])
         requested = self._body.response_format
         if requested is None or requested.type not in ("json_object", "json_schema"):
-            return answer_words(self._plan, self.tokens)
+            return answer_words(self._plan, self.tokens, whole=not self._cut)
         schema = requested.json_schema.schema if requested.json_schema is not None else None
         if schema is None:
             schema = _schema_in(self._body.messages)

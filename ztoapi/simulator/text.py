@@ -14,8 +14,11 @@ __all__ = ["answer_words", "framed", "json_words", "reasoning_words"]
 
 _ANSWER: Final = (
     "Gateways that stream well do little: they take what has come, look only where they must, and pass it on. "
-    "What they keep is bounded, what they drop is counted, and what breaks is said aloud. "
+    "What they keep is bounded, what breaks is reported, and what waits has a deadline. "
 ).split(" ")
+_END: Final = ("and ", "so ", "on.")
+_SHORTEST_SENTENCE: Final = 8
+"""Tokens below which a text has no end of its own."""
 _REASONING: Final = "The user wants an answer.\nKeep it short, and say it in plain words. ".split(" ")
 _HUGE_BYTES: Final = 1_000_000
 """Default size of the huge event: larger than any read, smaller than any sensible limit."""
@@ -23,9 +26,11 @@ _HUGE_BYTES: Final = 1_000_000
 _encode = msgspec.json.Encoder().encode
 
 
-def answer_words(plan: ResponsePlan, tokens: int) -> Iterator[str]:
-    """Yields ``tokens`` pieces of text."""
+def answer_words(plan: ResponsePlan, tokens: int, *, whole: bool) -> Iterator[str]:
+    """Yields ``tokens`` pieces of text. A ``whole`` one ends with a full stop, one that a limit cuts does not."""
     words = _words(plan, _ANSWER, tokens)
+    if whole and tokens >= _SHORTEST_SENTENCE and not (plan.stamp or plan.size):
+        words = itertools.chain(itertools.islice(words, tokens - len(_END)), _END)
     if plan.fault == "huge" and tokens:
         yield from itertools.islice(words, tokens // 2)
         yield "h" * (plan.size or _HUGE_BYTES) + next(words)
@@ -48,7 +53,7 @@ def _words(plan: ResponsePlan, text: list[str], tokens: int) -> Iterator[str]:
 
 def json_words(plan: ResponsePlan, tokens: int, schema: dict[str, object] | None) -> Iterator[str]:
     """Returns the pieces of one JSON object, which fits ``schema`` if there is one."""
-    value: object = {"answer": "".join(answer_words(plan, max(tokens - 2, 1))).strip(), "ok": True}
+    value: object = {"answer": "".join(answer_words(plan, max(tokens - 2, 1), whole=True)).strip(), "ok": True}
     text = _encode(value if schema is None else sample(schema)).decode("utf-8")
     return (text[at : at + 8] for at in range(0, len(text), 8))
 

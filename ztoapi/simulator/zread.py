@@ -78,7 +78,7 @@ def _events(call: SimulatedCall) -> Iterator[bytes]:
     text = []
     for word in reasoning_words(plan, plan.thinking_tokens):
         yield _event("answer", {"id": "m1", "text": "", "reasoning_content": word})
-    for word in answer_words(plan, plan.tokens):
+    for word in answer_words(plan, plan.tokens, whole=True):
         text.append(word)
         yield _event("answer", {"id": "m1", "text": word, "reasoning_content": ""})
     yield _event("round_finish", {"id": "m1", "text": "".join(text)})
