@@ -45,3 +45,17 @@ def test_an_earlier_port_is_forgotten_after_the_change_was_reported(tmp_path: Pa
     assert [find_status(port)[1] is None for port in (9091, 9092)] == [True, False]
     file.remove()
     assert [*(tmp_path / "ztoapi").iterdir()] == []
+
+
+def test_files_of_gateways_that_have_ended_are_removed(tmp_path: Path) -> None:
+    for port in (9090, 9091, 9092):
+        StatusFile(port, 0).write("started", ok=True)
+    killed, elsewhere = (tmp_path / "ztoapi" / f"status-{port}.json" for port in (9091, 9092))
+    status = json.loads(killed.read_text())
+    killed.write_text(json.dumps(status | {"started": status["started"] - 1}))
+    # The process of another container has an id of its own.
+    elsewhere.write_text(json.dumps(status | {"started": status["started"] - 1, "namespace": "pid:[1]"}))
+    (tmp_path / "ztoapi" / "status-9093.json").write_text("half a fi")
+    StatusFile.remove_stale()
+    left = sorted(path.name for path in (tmp_path / "ztoapi").iterdir())
+    assert left == ["status-9090.json", "status-9092.json", "status-9093.json"]

@@ -128,6 +128,7 @@ class Gateway:
         limits = make_shared_limits(config, self.slots, memory)
         self._resets = CredentialResets()
         history = _make_history(loaded, self._board, None if kept is None else kept.history)
+        StatusFile.remove_stale()
         self._status = StatusFile(self._listeners[-1].port or config.server.port, 0 if kept is None else kept.status)
         budgets = _make_budgets(loaded, self.slots, history)
         self._state = self._before = _State(loaded, KeyRing(config), sink, limits, history, certificates, tls, budgets)

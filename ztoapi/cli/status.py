@@ -27,6 +27,8 @@ class Status(msgspec.Struct, frozen=True):
     number: int
     ok: bool
     outcome: str
+    namespace: str = ""
+    """The namespace of the process id, which distinguishes the containers that share a directory."""
 
 
 class StatusFile:
@@ -38,6 +40,16 @@ class StatusFile:
         self._earlier: dict[int, bool] = {}
         """Earlier ports, with whether the outcome of the change was reported under them."""
 
+    @staticmethod
+    def remove_stale() -> None:
+        """Removes the files of gateways that have ended without doing so."""
+        directory = state_directory(os.environ)
+        for path in [] if directory is None else directory.glob("status-*.json"):
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                status = msgspec.json.decode(path.read_bytes(), type=Status)
+                if status.namespace == _namespace() and not _is_alive(status):
+                    path.unlink()
+
     def move(self, port: int) -> None:
         """The gateway changes to ``port``. A command that has begun with the earlier one finds the outcome there."""
         if port != self._port:
@@ -48,7 +60,7 @@ class StatusFile:
         """Replaces the file. Without a directory for it there is none: only the commands that wait for it need it."""
         self.number += 1
         pid = os.getpid()
-        status = Status(pid, _start_of(pid), __version__, self.number, ok, outcome)
+        status = Status(pid, _start_of(pid), __version__, self.number, ok, outcome, _namespace())
         self._forget([port for port, reported in self._earlier.items() if reported])
         for port in (self._port, *self._earlier):
             _replace(port, msgspec.json.encode(status))
@@ -86,13 +98,26 @@ def find_status(port: int) -> tuple[Path | None, Status | None]:
     path = _path(port, os.environ)
     try:
         status = None if path is None else msgspec.json.decode(path.read_bytes(), type=Status)
-        if status is not None:
-            os.kill(status.pid, 0)
-            if _start_of(status.pid) != status.started:
-                return path, None
     except (OSError, msgspec.DecodeError):
         return path, None
-    return path, status
+    return path, status if status is not None and _is_alive(status) else None
+
+
+def _is_alive(status: Status) -> bool:
+    """Returns whether the process is that of the gateway, and this user may send it signals."""
+    try:
+        os.kill(status.pid, 0)
+        return _start_of(status.pid) == status.started
+    except OSError:
+        return False
+
+
+def _namespace() -> str:
+    """Returns the id of this process's namespace; empty if the system has none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _start_of(pid: int) -> int:
