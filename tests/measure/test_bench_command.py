@@ -54,6 +54,11 @@ def test_both_get_the_same_requests_and_all_are_counted(capsys: pytest.CaptureFi
         assert streams["deltas_per_second"] > streams["streams_per_second"] > 0
         assert streams["gap_p99_ms"] >= streams["gap_mean_ms"] > 0
     assert "#" not in printed.err
+    assert [line.partition(" ")[2] for line in printed.err.splitlines()[1:]] == [
+        "whole responses, one at a time",
+        "streams, one at a time",
+        "3 streams at once",
+    ]
 
 
 def test_the_table_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +75,7 @@ def test_the_table_names_every_figure(capsys: pytest.CaptureFixture[str]) -> Non
     ):
         assert row in table
     assert "FAILED" not in table
+    assert "p99 of 4 requests is their maximum: use --requests 100 or more" in table
 
 
 def test_truncated_streams_are_failures_with_their_reason(capsys: pytest.CaptureFixture[str]) -> None:

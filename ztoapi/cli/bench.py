@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.yes and any(not is_loopback(urlsplit(arm.url).hostname or "") for arm in plan.arms):
         _confirm(plan)
-    measurement = Measurement(plan, _draw if show else None)
+    measurement = Measurement(plan, _draw if show else _Lines())
     interrupted = False
     try:
         asyncio.run(_measure(measurement, config))
@@ -178,6 +178,19 @@ def _chat(url: str) -> str:
     return url if url.endswith("/chat/completions") else url.rstrip("/") + "/chat/completions"
 
 
-def _draw(done: int, total: int) -> None:
+def _draw(part: str, done: int, total: int) -> None:
     full = _BAR * done // total
-    print(f"\r[{'#' * full}{'.' * (_BAR - full)}] {done}/{total}", end="", file=sys.stderr, flush=True)
+    bar = f"[{'#' * full}{'.' * (_BAR - full)}] {done}/{total} {part}"
+    print(f"\r{bar}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class _Lines:
+    """Shows the progress without a terminal: a line for each part."""
+
+    def __init__(self) -> None:
+        self._part = ""
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        if part != self._part:
+            self._part = part
+            print(f"{done}/{total} {part}", file=sys.stderr, flush=True)

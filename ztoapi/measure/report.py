@@ -19,6 +19,8 @@ _ROWS: Final = {
     "gap_p99_ms": "between deltas, p99, ms",
     "jitter_ms": "jitter, ms",
 }
+_PER_P99: Final = 100
+"""Requests from which on the 99th percentile is not the maximum."""
 _TITLES: Final = {"latency": "latency", "first_token": "first token"}
 
 
@@ -40,6 +42,9 @@ def report_text(measurement: Measurement, width: int) -> str:
     lines = [f"{'ms':<26}{'p50':>9}{'p90':>9}{'p99':>9}"]
     for title, comparison in (("latency", measurement.latency), ("first token", measurement.first_token)):
         lines += _compared(title, comparison)
+    fewest = min(len(times) for arms in measurement.samples.values() for times in arms.values())
+    if 0 < fewest < _PER_P99:
+        lines.append(f"p99 of {fewest} requests is their maximum: use --requests {_PER_P99} or more")
     lines.append("")
     lines.append(f"{'streams at once':<26}{'direct':>12}{'gateway':>12}")
     direct, gateway = measurement.streams(DIRECT), measurement.streams(GATEWAY)
@@ -60,6 +65,8 @@ def _compared(title: str, comparison: Comparison | None) -> list[str]:
         return [f"{title}: not measured"]
     rows = (("direct", comparison.direct_ms), ("gateway", comparison.gateway_ms), ("added", comparison.added_ms))
     lines = [f"{f'{title}, {name}':<26}" + "".join(f"{value:>9.2f}" for value in values) for name, values in rows]
+    if sorted(comparison.added_ms) != list(comparison.added_ms):
+        lines.append("  added is the difference of the percentiles of the two, so it may fall from p50 to p99")
     if not comparison.significant:
         noise = f"{comparison.noise_ms:.2f} ms"
         lines.append(f"  within noise: the medians differ by less than the noise, {noise}: use more --requests")

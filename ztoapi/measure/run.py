@@ -55,7 +55,9 @@ class MeasurementPlan:
 class Measurement:
     """Takes the samples. ``report`` may be called at any time, also after an interruption."""
 
-    def __init__(self, plan: MeasurementPlan, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(self, plan: MeasurementPlan, progress: Callable[[str, int, int], None]) -> None:
+        """``progress`` is called at the start of each part, and after each request, with the part, the number of
+        requests that are done, and their total."""
         self._plan = plan
         self._progress = progress
         self._done = 0
@@ -75,12 +77,13 @@ class Measurement:
                 raise UnreachableError(arm, timing.fault)
             if timing.fault:
                 raise RefusedError(arm, timing.fault)
-        for stream in (False, True):
+        for stream, part in ((False, "whole responses, one at a time"), (True, "streams, one at a time")):
+            self._progress(part, self._done, plan.total)
             for number in range(plan.requests):
                 # The arms alternate in going first, so that a drift of the machine affects both.
                 for arm in plan.arms if number % 2 else reversed(plan.arms):
                     timing = await self._ask(client, arm, stream=stream)
-                    self._step()
+                    self._step(part)
                     if timing.fault:
                         continue
                     if not stream:
@@ -89,6 +92,8 @@ class Measurement:
                         self._first[arm.name].append(timing.first_seconds)
         direct, gateway = plan.arms
         half = plan.requests // 2
+        part = f"{plan.concurrency} streams at once"
+        self._progress(part, self._done, plan.total)
         # Two rounds each, in an order that makes a slow drift of the machine affect both.
         for arm, count in (
             (direct, half),
@@ -96,9 +101,9 @@ class Measurement:
             (gateway, plan.requests - half),
             (direct, plan.requests - half),
         ):
-            await self._many(client, arm, count)
+            await self._many(client, arm, count, part)
 
-    async def _many(self, client: NativeClient, arm: Arm, count: int) -> None:
+    async def _many(self, client: NativeClient, arm: Arm, count: int, part: str) -> None:
         remaining = count
 
         async def send_in_turn() -> None:
@@ -106,7 +111,7 @@ class Measurement:
             while remaining:
                 remaining -= 1
                 timing = await self._ask(client, arm, stream=True)
-                self._step()
+                self._step(part)
                 if not timing.fault:
                     self._streams[arm.name].append(timing)
 
@@ -129,10 +134,9 @@ class Measurement:
     def urls(self) -> dict[str, str]:
         return {arm.name: arm.url for arm in self._plan.arms}
 
-    def _step(self) -> None:
+    def _step(self, part: str) -> None:
         self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, self._plan.total)
+        self._progress(part, self._done, self._plan.total)
 
     @property
     def samples(self) -> dict[str, dict[str, list[float]]]:
