@@ -1,5 +1,6 @@
 """Records the times of a run for the page of ``--report``, and writes it at the end."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,10 @@ class Course:
             f"Target: {environment.host}",
             f"Requests: {total.num_requests}, of which {total.num_failures} failed",
         )
-        Path(report).write_text(page(self._timeline, facts), "utf-8")
+        path = Path(report).resolve()
+        path.write_text(page(self._timeline, facts), "utf-8")
+        sys.stdout.write(f"Report: {path}\n")
+        sys.stdout.flush()
 
 
 course = Course()

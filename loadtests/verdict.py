@@ -1,10 +1,14 @@
 """Prints the throughput of all streams at the end of a run, and checks the thresholds of ``--thresholds``.
 
+The table that locust prints has no column for what ``tokens/s`` and ``truncation`` report, so their rows, full of
+zeros, are left out of it unless a response was truncated. Files have all rows.
+
 The process with all results does this: the only one, or the master. Exit codes: 0; 1 for failures without thresholds; 2
 for an invalid thresholds file; 3 for a broken threshold.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from typing import Final
@@ -23,7 +27,13 @@ from loadtests.thresholds import Breach, Run, judge, load
 __all__ = ["measured"]
 
 _BROKEN: Final = 3
+_ZEROS: Final = re.compile(r"SSE +(tokens/s|truncation)( \[.*\])? +\d+ +0\(0\.00%\)")
+"""The rows of the printed table that are left out."""
 _log = logging.getLogger(__name__)
+
+
+def _hide_zeros(**_: object) -> None:
+    logging.getLogger("locust.stats_logger").addFilter(lambda record: not _ZEROS.match(record.getMessage()))
 
 
 def _check_thresholds(environment: Environment, **_: object) -> None:
@@ -92,5 +102,6 @@ def _write(line: str) -> None:
     sys.stdout.flush()
 
 
+listen(events.init, _hide_zeros)
 listen(events.init, _check_thresholds)
 listen(events.quitting, _conclude)
