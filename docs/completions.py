@@ -6,7 +6,10 @@ from typing import Final
 
 import shtab
 
+from ztoapi.cli.load import SCENARIOS
 from ztoapi.cli.main import SHELLS, make_parser
+from ztoapi.clients.table import clients
+from ztoapi.config.keyfile import PRIORITIES
 from ztoapi.config.options import config_options, literals
 
 __all__ = ["DIRECTORY", "completions"]
@@ -18,10 +21,18 @@ def completions() -> dict[str, str]:
     """Returns the text of each file in :data:`DIRECTORY`, by its name."""
     parser = make_parser()
     choices = {option.name: literals(option.type) for option in config_options() if literals(option.type)}
+    # The parser takes any word for these, so that a wrong one gets the command's own error.
+    words = {
+        ("ztoapi load", "name"): list(SCENARIOS),
+        ("ztoapi connect", "name"): list(clients()),
+        ("ztoapi keys create", "priority"): list(PRIORITIES),
+    }
     for command in parser.parsers():
         for action in command._actions:
             if action.metavar == "FILE":
                 action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's own attribute
+            elif (command.prog, action.dest) in words:
+                action.choices = words[command.prog, action.dest]
             elif action.choices is None and action.nargs != 0 and action.option_strings and action.dest in choices:
                 action.choices = choices[action.dest]
     return {f"ztoapi.{shell}": _script(parser, shell) for shell in SHELLS}

@@ -38,6 +38,10 @@ def test_each_shell_has_the_commands_and_options(shell: str, capsys: pytest.Capt
         ("ztoapi keys cr", "create"),
         ("ztoapi keys create --exp", "--expires"),
         ("ztoapi check --config zto", "ztoapi.toml"),
+        ("ztoapi load ste", "steady"),
+        ("ztoapi connect cod", "codex"),
+        ("ztoapi keys create ci --priority h", "high"),
+        ("ztoapi serve --log-level w", "warning"),
     ],
 )
 def test_bash_completes(words: str, completed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import signal
 import httpx
 import pytest
 
-from tests.processes.gateway_process import gateway
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.processes.terminal_process import TerminalProcess
 from tests.stack import BASES, Stack
 
@@ -100,3 +100,12 @@ def test_the_level_of_messages(simulator: Stack) -> None:
         assert '"level": "info"' not in process.rest()
     finally:
         process.__exit__(None, None, None)
+
+
+def test_the_demonstration_without_a_terminal_writes_json() -> None:
+    with GatewayProcess("demo", "--port", "0") as process:
+        process.wait_for_output(r"gateway (http://127\.0\.0\.1:\d+/v1)")
+        process.kill(signal.SIGTERM)
+        process.wait()
+        process.output += process.rest()
+    assert {json.loads(line)["level"] for line in process.output.splitlines()} == {"info"}

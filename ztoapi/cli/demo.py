@@ -25,6 +25,8 @@ from ztoapi.telemetry.log_file import LogFile
 
 __all__ = ["demo_config", "run"]
 
+_log = logging.getLogger(__name__)
+
 _HOST = "127.0.0.1"
 _BACKLOG = 2048
 _DRAIN_SECONDS = 2.0
@@ -34,7 +36,8 @@ _DRAIN_SECONDS = 2.0
 def run(args: argparse.Namespace) -> int:
     """Runs both until Ctrl-C; returns the exit code. Raises OSError if a port is not available."""
     terminal = os.isatty(1)
-    messages = set_up_logging(logging.INFO, "console" if terminal else "text", 1 if terminal else 2)
+    # Without a terminal everything is JSON, so that `ztoapi demo | jq .` can read it.
+    messages = set_up_logging(logging.INFO, "console" if terminal else "json", 1)
     # Programs that start the demonstration need no rows.
     sink = LogFile("stdout") if terminal else None
     gateway_sockets, simulator_sockets = _listen({"--port": args.port, "--sim-port": args.sim_port})
@@ -45,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
 
     def make_simulator(loop: asyncio.AbstractEventLoop, _: int) -> Simulator:
         return Simulator(options, loop)
+
+    def announce() -> None:
+        if terminal:
+            messages.write(_text(port, simulator_port))
+        else:
+            _log.info("%s", _line(port, simulator_port))
 
     board = MetricsBoard(2)
     with tempfile.TemporaryDirectory(prefix="ztoapi-demo-") as directory:
@@ -66,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
                 Plan([Duty(simulator_sockets, make_simulator), Duty(gateway_sockets, make_gateway)], _DRAIN_SECONDS),
                 lambda slot: reclaim(board, slot, ServerContext.wall_clock()),
             ),
-            started=lambda: print(_text(port, simulator_port), flush=True),
+            started=announce,
         )
 
 
@@ -107,14 +116,29 @@ def demo_config(port: int, simulator_port: int) -> Config:
     )
 
 
+def _addresses(port: int, simulator_port: int) -> dict[str, str]:
+    gateway = f"http://{_HOST}:{port}"
+    return {
+        "gateway": f"{gateway}/v1",
+        "dashboard": f"{gateway}/dashboard",
+        "chat": f"{gateway}/chat",
+        "simulator": f"http://{_HOST}:{simulator_port}/sim/stats",
+    }
+
+
+def _line(port: int, simulator_port: int) -> str:
+    """Returns the addresses as one message."""
+    named = ", ".join(f"{name} {url}" for name, url in _addresses(port, simulator_port).items())
+    return f"ztoapi demo: {named}; send requests to http://{_HOST}:{port}/v1/chat/completions"
+
+
 def _text(port: int, simulator_port: int) -> str:
+    """Returns the block that a terminal shows."""
     body = f'{{"model":"{DEFAULT_MODEL}","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
+    rows = "\n".join(f"  {name:<12}{url}" for name, url in _addresses(port, simulator_port).items())
     return f"""ztoapi demo: a gateway in front of a simulated Z.ai
 
-  gateway     http://{_HOST}:{port}/v1
-  dashboard   http://{_HOST}:{port}/dashboard
-  chat        http://{_HOST}:{port}/chat
-  simulator   http://{_HOST}:{simulator_port}/sim/stats
+{rows}
 
 Try it:
 

@@ -10,10 +10,10 @@ from typing import Final
 from ztoapi.config.spelling import did_you_mean
 from ztoapi.errors import UsageError
 
-__all__ = ["run"]
+__all__ = ["SCENARIOS", "run"]
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
-_SCENARIOS: Final = {
+SCENARIOS: Final = {
     "steady": "a constant rate of requests",
     "ramp": "a rate that rises from 1 a second",
     "spike": "ten times the rate for a fifth of the time",
@@ -38,12 +38,12 @@ def run(args: argparse.Namespace) -> int:
         print(folder)
         return 0
     if args.name is None:
-        width = max(map(len, _SCENARIOS))
-        for name, text in _SCENARIOS.items():
+        width = max(map(len, SCENARIOS))
+        for name, text in SCENARIOS.items():
             print(f"{name:<{width}}  {text}")
         return 0
-    if args.name not in _SCENARIOS:
-        hint = did_you_mean(args.name, _SCENARIOS)
+    if args.name not in SCENARIOS:
+        hint = did_you_mean(args.name, SCENARIOS)
         raise UsageError((f"unknown scenario {args.name}{hint}; `ztoapi load` lists them",))
     if importlib.util.find_spec("locust") is None:
         raise UsageError(("locust is not installed; run `pip install 'ztoapi[load]'`",))

@@ -139,6 +139,12 @@ def _add_models_arguments(parser: CommandParser) -> None:
     _add_report_arguments(parser)
 
 
+def _add_control_arguments(parser: CommandParser) -> None:
+    """Adds the options that find the running gateway. Those of ``serve`` are taken too, because a configuration may be
+    invalid without them."""
+    add_option_flags(parser, shown=lambda option: option.key in ("server.port", "server.listen"))
+
+
 def _add_simulate_arguments(parser: CommandParser) -> None:
     group = parser.add_argument_group("listening and workers")
     group.add_argument("-H", "--host", default="127.0.0.1", metavar="ADDRESS", help="address [default: 127.0.0.1]")
@@ -332,10 +338,14 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         ("serve --port 9090 --workers auto", "serve --listen '0.0.0.0:443 tls' --config /etc/ztoapi/ztoapi.toml"),
     ),
     "reload": _Command(
-        "have a running gateway take over the configuration", add_option_flags, ("reload", "reload --port 9090")
+        "have a running gateway take over the configuration",
+        _add_control_arguments,
+        ("reload", "reload --port 9090"),
     ),
     "upgrade": _Command(
-        "have a running gateway become the installed version", add_option_flags, ("upgrade", "upgrade --port 9090")
+        "have a running gateway become the installed version",
+        _add_control_arguments,
+        ("upgrade", "upgrade --port 9090"),
     ),
     "simulate": _Command(
         "run a simulated upstream: Z.ai, its web chat, zread.ai",

@@ -130,8 +130,9 @@ def add_json_flag(parser: argparse._ActionsContainer, *, default: object = False
     parser.add_argument("--json", action="store_true", default=default, help="print JSON")
 
 
-def add_option_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--config`` and the flags of options, in groups."""
+def add_option_flags(parser: argparse.ArgumentParser, *, shown: "Callable[[Declared], bool] | None" = None) -> None:
+    """Adds ``--config`` and the flags of options, in groups. The help has those options that are ``shown``: all by
+    default."""
     from ztoapi.config.options import config_options
 
     add_config_flag(parser)
@@ -141,15 +142,16 @@ def add_option_flags(parser: argparse.ArgumentParser) -> None:
             if flag.group not in groups:
                 groups[flag.group] = parser.add_argument_group(flag.group)
             group = groups[flag.group]
+            visible = shown is None or shown(option)
             group.add_argument(
                 *filter(None, (flag.short, option.flag)),
                 default=None,
                 action="append" if option.default == () else "store",
                 metavar=flag.metavar,
-                help=_help(option),
+                help=_help(option) if visible else argparse.SUPPRESS,
             )
             for *spellings, value in flag.values:
-                help = f"short for {option.flag} {value}"
+                help = f"short for {option.flag} {value}" if visible else argparse.SUPPRESS
                 group.add_argument(*spellings, dest=option.name, action="store_const", const=value, help=help)
 
 

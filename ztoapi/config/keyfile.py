@@ -34,6 +34,7 @@ from ztoapi.config.values import convert, read_list
 from ztoapi.errors import ConfigError, UsageError
 
 __all__ = [
+    "PRIORITIES",
     "add_key",
     "find_key",
     "read_budgets",
@@ -52,7 +53,7 @@ _FIELDS: Final = (
     *TrafficLimits.__struct_fields__,
     *KeyBudgets.__struct_fields__,
 )
-_PRIORITIES: Final = ("normal", "high")
+PRIORITIES: Final = ("normal", "high")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _RESERVED = re.compile(r"default|api-key-[0-9]+")
@@ -200,9 +201,9 @@ def read_expiry(setting: Setting, problems: Problems) -> datetime.datetime | Non
 
 def read_priority(setting: Setting, problems: Problems) -> str:
     """Returns the priority; ``normal`` after a problem."""
-    if setting.value not in _PRIORITIES:
-        problems.add(setting.where, f"must be {' or '.join(_PRIORITIES)}")
-        return _PRIORITIES[0]
+    if setting.value not in PRIORITIES:
+        problems.add(setting.where, f"must be {' or '.join(PRIORITIES)}")
+        return PRIORITIES[0]
     return str(setting.value)
 
 
@@ -287,7 +288,7 @@ def _read_key(name: str, place: str, fields: Mapping[str, Setting], problems: Pr
         models=read_models(fields["models"], problems) if "models" in fields else (),
         expires=read_expiry(fields["expires"], problems) if "expires" in fields else None,
         revoked=revoked is not None and revoked.value is True,
-        priority=read_priority(fields["priority"], problems) if "priority" in fields else _PRIORITIES[0],
+        priority=read_priority(fields["priority"], problems) if "priority" in fields else PRIORITIES[0],
         limits=read_limits(fields, problems),
         budgets=read_budgets(fields, problems),
     )

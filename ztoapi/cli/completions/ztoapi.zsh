@@ -120,7 +120,7 @@ _shtab_ztoapi_connect_options=(
   "--run[start the client, with temporary files\; arguments after -- are its own]"
   "--json[print JSON]"
   {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
-  ":the client\; without it, list the clients:"
+  ":the client\; without it, list the clients:(claude codex opencode kilo cline qwen-code pi continue aider llm openwebui librechat cursor zed sdk openai-python openai-node anthropic-python anthropic-node claude-agent-sdk ai-sdk langchain litellm pydantic-ai instructor openai-agents openai-agents-js llama-index zai-sdk)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -182,7 +182,7 @@ _shtab_ztoapi_keys_create_options=(
   {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
   "--name[the same as an option]:NAME:"
   "--models[allowed models, such as glm-5.3,glm-4.5\*\; default\: all]:models:"
-  "--priority[high\: its requests leave the admission queue first\; default\: normal]:priority:"
+  "--priority[high\: its requests leave the admission queue first\; default\: normal]:priority:(normal high)"
   "--expires[90d, 12h, 4w, or a date such as 2027-01-31\; default\: never]:WHEN:"
   "--requests-per-second[Requests per second.]:N:"
   "--requests-per-minute[Requests per minute.]:N:"
@@ -253,7 +253,7 @@ _shtab_ztoapi_load_options=(
   {-t,--time}"[such as 30s, 5m \[default\: 30s\]]:TIME:"
   "--web[start locust\'s web page, to choose users and watch]"
   "--report[write a page with charts of the token times]:FILE:_files"
-  ":the scenario\; without it, list the scenarios:"
+  ":the scenario\; without it, list the scenarios:(steady ramp spike soak mixed slow_readers disconnect_storm tenants agent overload all)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -289,23 +289,8 @@ _shtab_ztoapi_models_defaults_added=0
 _shtab_ztoapi_reload_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
-  "--platform-id[Default platform. If unset, inferred from the host of upstream_url. Must be one of zai, zai_web, zread, openai. \[env\: PLATFORM_ID\]]:NAME:(zai zai_web zread openai)"
-  {-u,--upstream-url}"[Base URL or chat URL of the default platform. \[env\: UPSTREAM_URL\]]:URL:"
-  {-m,--model-name}"[Main model, listed first. Default\: glm-5.3. \[env\: MODEL_NAME\]]:MODEL:"
-  {-k,--key-file}"[File of client keys written by ztoapi keys. Changes take effect within 2 seconds. \[env\: ZTOAPI_KEY_FILE\]]:FILE:_files"
-  "--think-mode[Presentation of reasoning from the web chat. Must be one of strip, think, raw, reasoning. Default\: reasoning. \[env\: THINK_TAGS_MODE\]]:MODE:(strip think raw reasoning)"
-  "--access-log[Destination of the access log\: stdout, stderr, a file (reopened on SIGHUP) or off. Default\: stdout. \[env\: ZTOAPI_ACCESS_LOG\]]:FILE:_files"
-  "--access-log-format[Format of the access log and of messages. console is for reading\: one row for each request, with local time and colours. auto is console on a terminal, otherwise JSON. Must be one of auto, json, text, console. Default\: auto. \[env\: ZTOAPI_ACCESS_LOG_FORMAT\]]:FORMAT:(auto json text console)"
-  "--log-level[Least level of messages. From warning on, the console leaves out requests that have succeeded. Must be one of debug, info, warning, error. Default\: info. \[env\: ZTOAPI_LOG_LEVEL\]]:LEVEL:(debug info warning error)"
-  {-q,--quiet}"[short for --log-level warning]"
-  {-v,--verbose}"[short for --log-level debug]"
-  {-H,--host}"[Address or name to listen on\; of a name, all of its addresses. Any but loopback requires a client key. Default\: 127.0.0.1. \[env\: ZTOAPI_HOST or HOST\]]:ADDRESS:"
   {-p,--port}"[TCP port\; 0 picks a free port. Must be a whole number from 0 to 65535. Default\: 9090. \[env\: ZTOAPI_PORT or PORT\]]:PORT:"
   "*"{-l,--listen}"[Addresses to listen on instead of host and port\: HOST\:PORT, \[IPV6\]\:PORT, unix\:\/PATH or fd\:N, each with any of the words tls, proxy, admin and mode\=0660. \[env\: ZTOAPI_LISTEN\]]:ADDRESS:"
-  "--fd[Listening socket of the parent process, instead of host and port. Must be a whole number from 0 to 1048576. \[env\: ZTOAPI_FD\]]:N:"
-  {-w,--workers}"[Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default\: 1. \[env\: ZTOAPI_WORKERS or WORKERS\]]:N:"
-  "--drain-seconds[Time for requests in flight to finish after SIGTERM\; 0 aborts them at once. Must be a number from 0 to 86400. Default\: 30.0. \[env\: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS\]]:SECONDS:"
-  "--transport[HTTP client for upstreams. native tunnels through an http\:\/\/ proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY\; httpx supports other proxies too, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -372,23 +357,8 @@ _shtab_ztoapi_top_defaults_added=0
 _shtab_ztoapi_upgrade_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
-  "--platform-id[Default platform. If unset, inferred from the host of upstream_url. Must be one of zai, zai_web, zread, openai. \[env\: PLATFORM_ID\]]:NAME:(zai zai_web zread openai)"
-  {-u,--upstream-url}"[Base URL or chat URL of the default platform. \[env\: UPSTREAM_URL\]]:URL:"
-  {-m,--model-name}"[Main model, listed first. Default\: glm-5.3. \[env\: MODEL_NAME\]]:MODEL:"
-  {-k,--key-file}"[File of client keys written by ztoapi keys. Changes take effect within 2 seconds. \[env\: ZTOAPI_KEY_FILE\]]:FILE:_files"
-  "--think-mode[Presentation of reasoning from the web chat. Must be one of strip, think, raw, reasoning. Default\: reasoning. \[env\: THINK_TAGS_MODE\]]:MODE:(strip think raw reasoning)"
-  "--access-log[Destination of the access log\: stdout, stderr, a file (reopened on SIGHUP) or off. Default\: stdout. \[env\: ZTOAPI_ACCESS_LOG\]]:FILE:_files"
-  "--access-log-format[Format of the access log and of messages. console is for reading\: one row for each request, with local time and colours. auto is console on a terminal, otherwise JSON. Must be one of auto, json, text, console. Default\: auto. \[env\: ZTOAPI_ACCESS_LOG_FORMAT\]]:FORMAT:(auto json text console)"
-  "--log-level[Least level of messages. From warning on, the console leaves out requests that have succeeded. Must be one of debug, info, warning, error. Default\: info. \[env\: ZTOAPI_LOG_LEVEL\]]:LEVEL:(debug info warning error)"
-  {-q,--quiet}"[short for --log-level warning]"
-  {-v,--verbose}"[short for --log-level debug]"
-  {-H,--host}"[Address or name to listen on\; of a name, all of its addresses. Any but loopback requires a client key. Default\: 127.0.0.1. \[env\: ZTOAPI_HOST or HOST\]]:ADDRESS:"
   {-p,--port}"[TCP port\; 0 picks a free port. Must be a whole number from 0 to 65535. Default\: 9090. \[env\: ZTOAPI_PORT or PORT\]]:PORT:"
   "*"{-l,--listen}"[Addresses to listen on instead of host and port\: HOST\:PORT, \[IPV6\]\:PORT, unix\:\/PATH or fd\:N, each with any of the words tls, proxy, admin and mode\=0660. \[env\: ZTOAPI_LISTEN\]]:ADDRESS:"
-  "--fd[Listening socket of the parent process, instead of host and port. Must be a whole number from 0 to 1048576. \[env\: ZTOAPI_FD\]]:N:"
-  {-w,--workers}"[Worker processes. Must be a whole number from 1 to 1024, or auto (one per usable core). Default\: 1. \[env\: ZTOAPI_WORKERS or WORKERS\]]:N:"
-  "--drain-seconds[Time for requests in flight to finish after SIGTERM\; 0 aborts them at once. Must be a number from 0 to 86400. Default\: 30.0. \[env\: ZTOAPI_DRAIN_SECONDS or DRAIN_SECONDS\]]:SECONDS:"
-  "--transport[HTTP client for upstreams. native tunnels through an http\:\/\/ proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY\; httpx supports other proxies too, and uses about ten times the CPU. Must be one of native, httpx. Default\: native. \[env\: ZTOAPI_TRANSPORT\]]:CLIENT:(native httpx)"
 )
 
 # guard to ensure default positional specs are added only once per session
