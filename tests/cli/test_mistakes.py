@@ -42,11 +42,16 @@ MISTAKES = [
     Mistake(ERROR, "ZAI_TOEKN (.env line 2): unknown option; did you mean ZAI_TOKEN?", {}, "A=b\nZAI_TOEKN=t"),
     Mistake(ERROR, "UPSTREM_ULR (.env line 1): unknown option; did you mean UPSTREAM_URL?", {}, "UPSTREM_ULR=u"),
     Mistake(ERROR, "PROT (.env line 1): unknown option; did you mean PORT?", {}, "PROT=1"),
-    Mistake(ERROR, "port (ztoapi.toml line 1): unknown option", {}, toml="port = 1"),
-    Mistake(ERROR, "ZAI_TOKEN (environment): ${TOKEN} is not expanded", {"ZAI_TOKEN": "${TOKEN}"}),
-    Mistake(ERROR, "ZAI_TOKEN (.env line 2): ${TOKEN} is not expanded", {}, "TOKEN=t\nZAI_TOKEN=${TOKEN}"),
+    Mistake(ERROR, "port (ztoapi.toml line 1): unknown option; did you mean server.port?", {}, toml="port = 1"),
+    Mistake(ERROR, "upstream.port (ztoapi.toml line 2): unknown option; did you mean server.port?", {},
+            toml="[upstream]\nport = 1"),
+    Mistake(ERROR, "did you mean limits.global.burst or limits.key.burst or", {}, toml="burst = 1"),
+    Mistake(ERROR, "${TOKEN} is not expanded: write the value itself, or let the shell", {"ZAI_TOKEN": "${TOKEN}"}),
+    Mistake(ERROR, "ZAI_TOKEN (.env line 2): ${TOKEN} is not expanded: write the value itself, or remove the line and "
+            "set ZAI_TOKEN in the environment", {}, "TOKEN=t\nZAI_TOKEN=${TOKEN}"),
     Mistake(ERROR, "UPSTREAM_URL (.env line 1): ${HOST} is not", {}, "UPSTREAM_URL=http://${HOST:-a}/v1"),
-    Mistake(ERROR, "zai_tokens (ztoapi.toml line 1): ${A} is not expanded", {}, toml="zai_tokens = ['b', '${A}']"),
+    Mistake(ERROR, "zai_tokens (ztoapi.toml line 1): ${A} is not expanded: write the value itself, or remove the line "
+            "and set ZAI_TOKENS in the environment", {}, toml="zai_tokens = ['b', '${A}']"),
     Mistake(
         ERROR,
         "ztoapi.toml line 2): ${ZAI} is not expanded: write the value itself",

@@ -114,7 +114,7 @@ class Sources:
             if key in self._tables:
                 problems.add(setting.where, f"must be a table: write [{key}] and its options below")
             elif key not in self._options:
-                problems.add(setting.where, f"unknown option{did_you_mean(key, [*self._options, *self._tables])}")
+                problems.add(setting.where, f"unknown option{self._hint(key)}")
         known = {name for option in self._options.values() for name in option.variables}
         own = {name for name in known if name.startswith("ZTOAPI_")}
         for number, layer in enumerate(self._layers):
@@ -126,6 +126,14 @@ class Sources:
                 elif number > 0 and (meant := misspelt(name, known)) is not None:
                     problems.add(setting.where, f"unknown option; did you mean {meant}?")
 
+    def _hint(self, key: str) -> str:
+        """Returns the options with the name of ``key`` in other tables, or else the one that it may misspell."""
+        name = key.rpartition(".")[2]
+        others = [option.key for option in self._options.values() if option.name == name]
+        if others:
+            return f"; did you mean {' or '.join(others)}?"
+        return did_you_mean(key, [*self._options, *self._tables])
+
     def check_references(self, problems: Problems) -> None:
         """Reports values that refer to a variable: no source expands ``${NAME}``."""
         known = {name for option in self._options.values() for name in option.variables}
@@ -136,7 +144,16 @@ class Sources:
                 for path, text in _texts(name, setting.value):
                     if (reference := _REFERENCE.search(text)) is not None:
                         where = setting.part(path).where if layer is self._toml else setting.where
-                        problems.add(where, f"{reference[0]}}} is not expanded: write the value itself")
+                        remedy = self._remedy(name, layer)
+                        problems.add(where, f"{reference[0]}}} is not expanded: write the value itself{remedy}")
+
+    def _remedy(self, name: str, layer: Mapping[str, Setting]) -> str:
+        """Returns another way to set the option ``name`` than a reference in ``layer``."""
+        if layer is self._layers[0]:
+            return ", or let the shell expand it (double quotes)"
+        option = self._options.get(name)
+        variables = (name,) if option is None and layer is not self._toml else option.variables if option else ()
+        return f", or remove the line and set {variables[-1]} in the environment" if variables else ""
 
 
 def _texts(path: str, value: object) -> Iterator[tuple[str, str]]:
