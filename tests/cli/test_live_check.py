@@ -4,6 +4,7 @@ import datetime
 import email.utils
 import json
 import os
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -146,6 +147,8 @@ def test_certificates(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
         steps = live(capsys, monkeypatch, 0, UPSTREAM_URL=f"https://127.0.0.1:{long}/v1", **trusted)
         assert steps["openai TLS"][0] == "ok" and "TLSv1.3, issued by trustme" in steps["openai TLS"][1]
         assert steps["openai/openai-1"][0] == "ok"
+        chain = r"; chain: trustme v\S+ \(until \d{4}-\d\d-\d\d\) < trustme v\S+ \(until \d{4}-\d\d-\d\d\)$"
+        assert re.search(chain, steps["openai TLS"][1]), steps["openai TLS"]
         steps = live(capsys, monkeypatch, 0, UPSTREAM_URL=f"https://127.0.0.1:{short}/v1", **trusted)
         assert steps["openai TLS"][0] == "warning" and "valid for 5 days" in steps["openai TLS"][1]
         unverified = {"ZTOAPI_TLS_VERIFY": "false"}

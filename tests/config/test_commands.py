@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.tools import ROOT
 from ztoapi.cli.main import main
 from ztoapi.config.options import config_options
 
@@ -86,6 +87,27 @@ def test_check_without_a_setting(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr(os, "environ", {})
     assert main(["check"]) == 0
     assert capsys.readouterr().out.endswith("\nset: nothing\n")
+
+
+def test_check_of_the_example_file_shows_nothing_but_what_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = (ROOT / "ztoapi.example.toml").read_text("utf-8")
+    (tmp_path / "ztoapi.toml").write_text(example)
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out.endswith("\nset: nothing\n")
+    (tmp_path / "ztoapi.toml").write_text(example.replace("backlog = ", "backlog = 1"))
+    assert main(["check"]) == 0
+    shown = capsys.readouterr().out.partition("\nset:\n")[2].splitlines()
+    assert [line.split()[0] for line in shown] == ["server.backlog"]
+
+
+@pytest.mark.parametrize("command", ["reload", "upgrade"])
+def test_help_has_the_options_that_matter(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    flags = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert flags == {"--help", "--config", "--port", "--listen"}
 
 
 def test_init_ends_with_the_next_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,8 +105,12 @@ def _summary(loaded: Loaded) -> Iterator[str]:
 
 
 def _set(loaded: Loaded) -> Iterator[str]:
+    """Yields the values that differ from the defaults. The example file sets every option to its default."""
+    defaults = dict(_rows(msgspec.to_builtins(Config())))
     for path, value in _rows(msgspec.to_builtins(loaded.config, enc_hook=fingerprint)):
-        if path.partition(".")[0] not in _NAMED and (source := _source(path, loaded.sources)) != "default":
+        if path.partition(".")[0] in _NAMED or (source := _source(path, loaded.sources)) == "default":
+            continue
+        if path not in defaults or value != defaults[path]:
             yield f"  {path} = {json.dumps(value)}  # {source}"
 
 

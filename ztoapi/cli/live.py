@@ -10,7 +10,7 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 import httpx
 import msgspec
@@ -154,6 +154,7 @@ class LiveCheck:
         try:
             with self._tls.wrap_socket(connection, server_hostname=host) as encrypted:
                 version, certificate = encrypted.version(), encrypted.getpeercert() or {}
+                chain = _chain(encrypted)
         except ssl.SSLCertVerificationError as error:
             remedy = "set upstream.ca_file to the authority of the server, or correct the clock or the host name"
             return Step("FAILED", f"{name} TLS", f"the certificate is refused: {error.verify_message}: {remedy}")
@@ -163,7 +164,7 @@ class LiveCheck:
             return Step("warning", f"{name} TLS", f"{version}, the certificate is not verified (upstream.tls_verify)")
         end = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
         days = int((end - self._clock()) // 86400)
-        text = f"{version}, issued by {_common_name(certificate['issuer'])}, valid for {days} days{_took(start)}"
+        text = f"{version}, issued by {_common_name(certificate['issuer'])}, valid for {days} days{_took(start)}{chain}"
         return Step("warning" if days < _MIN_DAYS else "ok", f"{name} TLS", text)
 
     def _credential(self, platform: Platform, credential: Credential, client: httpx.Client) -> Iterator[Step]:
@@ -215,12 +216,43 @@ class LiveCheck:
             yield Step("warning", f"{name} clock", text)
 
 
+class _Certificate(Protocol):
+    def get_info(self) -> Mapping[str, object]: ...
+
+
+class _Tls(Protocol):
+    def get_verified_chain(self) -> Sequence[_Certificate]: ...
+
+
+def _chain(connection: ssl.SSLSocket) -> str:
+    """Returns the subjects of the certificates up to the trusted one, each with the day on which it expires."""
+    # Python has a public method only since 3.13, and it returns the bytes of the certificates.
+    tls: _Tls = connection._sslobj  # type: ignore[attr-defined]
+    certificates = [one.get_info() for one in tls.get_verified_chain()]
+    links = (f"{_subject(one['subject'])} (until {_day(str(one['notAfter']))})" for one in certificates)
+    return f"; chain: {' < '.join(links)}"
+
+
+def _day(text: str) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(ssl.cert_time_to_seconds(text)))
+
+
 def _took(start: float) -> str:
     return f" ({(time.monotonic() - start) * 1000:.0f} ms)"
 
 
 def _common_name(name: object) -> str:
     """Returns the organization or the common name of a name in a certificate."""
+    fields = _fields(name)
+    return fields.get("organizationName") or fields.get("commonName") or "an unnamed authority"
+
+
+def _subject(name: object) -> str:
+    """Returns the common name or the organization of a name in a certificate."""
+    fields = _fields(name)
+    return fields.get("commonName") or fields.get("organizationName") or "no name"
+
+
+def _fields(name: object) -> dict[str, str]:
     assert isinstance(name, tuple)
-    fields = dict(field for part in name for field in part)
-    return str(fields.get("organizationName") or fields.get("commonName") or "an unnamed authority")
+    return {key: str(value) for part in name for key, value in part}
