@@ -1,6 +1,7 @@
 """Requests that are counted in a batch have the same counts as those that are counted one by one."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,7 +9,7 @@ from ztoapi.config.prices import Price
 from ztoapi.dialects.reader import MAX_TOKENS, Count, Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import MetricsBoard
-from ztoapi.telemetry.layout import KEYS, TABLES, Cell, KeyCell
+from ztoapi.telemetry.layout import CODES, KEYS, TABLES, Cell, KeyCell
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.telemetry.recorder import BATCH_RECORDS, BoardRecorder
 
@@ -51,7 +52,7 @@ def counted(records: list[RequestRecord], *, alone: bool) -> tuple[object, ...]:
     # A model that is not configured has its label from the batch on in which it is first served.
     recorder = BoardRecorder(board.slot(0), ["glm-4.6", "glm-4.5", "x"])
     for record in records:
-        recorder.begin(record)
+        recorder.begun += not record.monitoring
         if record.first_byte is not None:
             recorder.begin_stream(record)
         recorder.submit(record)
@@ -80,3 +81,14 @@ def test_counts_and_costs_of_senseless_usages_fit_their_cells() -> None:
     (row,) = board.rows(KEYS).values()
     assert row[KeyCell.INPUT] == row[KeyCell.OUTPUT] == 10_000 * most
     assert row[KeyCell.COST] == 2 * 15_000 * 10_000 * most
+
+
+def test_a_group_that_cannot_be_counted_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    board = MetricsBoard()
+    recorder = BoardRecorder(board.slot(0), ["glm-4.6"])
+    for status, finished in ((200, None), (404, 1.0)):
+        record = RequestRecord("id", "POST", "/", 0.0, finished=finished, status=status, ending=Ending.DONE)
+        recorder.submit(record)
+    recorder.publish()
+    assert {labels[-1]: row[0] for labels, row in board.rows(CODES).items()}["404"] == 1
+    assert caplog.messages == ["1 finished requests could not be counted"]

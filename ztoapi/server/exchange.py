@@ -161,8 +161,8 @@ class Exchange(msgspec.Struct, eq=False):
     request_id: str
     record: RequestRecord
     notes: HeadNotes
+    worker: Worker
     loop: asyncio.AbstractEventLoop
-    recorder: Recorder
     _close: bool
     chunked: bool
     """Whether a stream goes out in HTTP chunks."""
@@ -203,6 +203,10 @@ class Exchange(msgspec.Struct, eq=False):
     def route(self) -> "Route[Exchange] | None":
         """The route of the path; None for an unknown path."""
         return self.notes.route
+
+    @property
+    def recorder(self) -> Recorder:
+        return self.worker.recorder
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -265,12 +269,9 @@ class Exchange(msgspec.Struct, eq=False):
         """Sends a whole response in one write. ``headers`` are raw lines, each ended by CRLF."""
         if self.finished or self.gone:
             return
-        connection = self._connection
-        worker = connection.context
-        close = self._close or worker.draining
-        if close:
-            self._close = True
-        elif not self.chunked:
+        worker = self.worker
+        close = self._close = self._close or worker.draining
+        if not (close or self.chunked):
             headers += b"connection: keep-alive\r\n"
         size = len(body)
         headers = self.extra_headers + headers
@@ -281,7 +282,7 @@ class Exchange(msgspec.Struct, eq=False):
         record = self.record
         record.status = status
         record.bytes_out = size
-        worker.cork.write(connection.transport, data)
+        worker.cork.write(self._connection.transport, data)
         self.finish(ending)
 
     @property
@@ -298,7 +299,7 @@ class Exchange(msgspec.Struct, eq=False):
         self.record.error_message = error.message[:MESSAGE_CHARACTERS]
         if not self.started:
             request = self.request
-            errors = self._connection.context.routes.errors_for(self.route, request.path, request.headers)
+            errors = self.worker.routes.errors_for(self.route, request.path, request.headers)
             status, headers, body = errors(error, self.request_id)
             self.respond(status, body, headers=headers, ending=error.ending)
             return
@@ -308,7 +309,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def start_stream(self, *, content_type: bytes = _EVENT_STREAM, headers: bytes = b"") -> ResponseStream:
         """Begins a streamed response. Its head goes out in one write with the first piece."""
-        worker = self._connection.context
+        worker = self.worker
         self._close = self._close or worker.draining or not self.chunked
         head = stream_head(
             content_type,
@@ -327,10 +328,10 @@ class Exchange(msgspec.Struct, eq=False):
         """Begins a response that is passed on with the header lines ``fields``. ``framed`` is whether its end is known
         from them, or from the status and the method."""
         self.chunked = self.chunked and not framed
-        close = self._close = self._close or self._connection.context.draining or not (framed or self.chunked)
+        worker = self.worker
+        close = self._close = self._close or worker.draining or not (framed or self.chunked)
         if not (close or self.request.http11):
             fields += b"connection: keep-alive\r\n"
-        worker = self._connection.context
         head = relayed_head(
             status,
             fields,
@@ -343,11 +344,11 @@ class Exchange(msgspec.Struct, eq=False):
         return self._open(head, status)
 
     def _open(self, head: bytes, status: int) -> ResponseStream:
-        connection = self._connection
-        transport = connection.transport
-        if connection.context.cork.waiting:
+        transport = self._connection.transport
+        cork = self.worker.cork
+        if cork.waiting:
             # A stream writes past the cork.
-            connection.context.cork.flush(transport)
+            cork.flush(transport)
         stream = self.stream = ResponseStream(self, head, transport.write)
         if self.finished or self.gone:
             stream.close()
@@ -392,7 +393,7 @@ class Exchange(msgspec.Struct, eq=False):
         """The socket is no longer full, or the exchange is finished."""
         since, self._full_since = self._full_since, None
         if self.streaming and since is not None and self.loop.time() - since >= STALL_SECONDS:
-            self.recorder.stall(self.record, upstream=False)
+            self.worker.recorder.stall(self.record, upstream=False)
 
     def abort(self, ending: Ending = Ending.TRUNCATED) -> None:
         """Closes the connection without the end of the response: the client sees a truncated one."""
@@ -481,9 +482,9 @@ class Exchange(msgspec.Struct, eq=False):
             except Exception:  # noqa: BLE001 - it is logged, and the other callbacks still run
                 _log.exception("request %s: a resource could not be released", self.request_id)
         self.callbacks = ()
-        self.on_gone = self.on_pause = self.on_resume = self.pace = None
+        self.on_gone = self.on_pause = self.on_resume = None
         try:
-            self.recorder.submit(record)
+            self.worker.recorder.submit(record)
         except Exception:  # noqa: BLE001 - it is logged, and the connection still serves the next request
             _log.exception("request %s could not be recorded", self.request_id)
         self._connection.exchange_finished(self, self._close)
@@ -501,7 +502,6 @@ def open_exchange(connection: Connection, head: RequestHead) -> Exchange:
         notes = head.notes = _read_notes(head, worker.routes)
     id = notes.request_id or worker.next_id()
     loop = worker.loop
-    recorder = worker.recorder
     method = head.method
     path = head.path
     http11 = head.http11
@@ -517,15 +517,16 @@ def open_exchange(connection: Connection, head: RequestHead) -> Exchange:
         peer=connection.peer,
         user_agent=notes.user_agent,
     )
-    recorder.begin(record)
+    if not notes.monitoring:
+        worker.recorder.begun += 1
     exchange = Exchange(
         connection,
         Request(method, path, head.query, head.headers, http11),
         id,
         record,
         notes,
+        worker,
         loop,
-        recorder,
         not head.keep_alive,
         http11,
         connection.write_paused,

@@ -170,14 +170,13 @@ class Recorder:
     """Takes each record once and keeps the last :data:`RECENT_RECORDS`. The subclass
     :class:`ztoapi.telemetry.recorder.BoardRecorder` counts them."""
 
-    __slots__ = ("recent", "total")
+    __slots__ = ("begun", "recent", "total")
 
     def __init__(self) -> None:
+        self.begun = 0
+        """The requests that have begun and are not counted, without monitoring requests. The server increments it."""
         self.recent: deque[RequestRecord] = deque(maxlen=RECENT_RECORDS)
         self.total = 0
-
-    def begin(self, record: RequestRecord) -> None:
-        """Called when a request begins."""
 
     def begin_stream(self, record: RequestRecord) -> list[int] | None:
         """Called at the first event of a stream. Returns the counts of the gaps between its chunks, one for each bucket

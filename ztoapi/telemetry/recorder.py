@@ -8,8 +8,11 @@ batch takes about 100. A worker that is killed loses the counts of the current t
 There is no lock: a worker writes only its own slot.
 """
 
+import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import attrgetter
+from itertools import repeat
+from operator import add, attrgetter, gt, sub
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -40,6 +43,7 @@ from ztoapi.telemetry.seconds import DURATION, OVERHEAD, TIME_TO_FIRST_TOKEN, Se
 
 __all__ = ["BATCH_RECORDS", "BoardRecorder", "cached_tokens"]
 
+_log = logging.getLogger(__name__)
 BATCH_RECORDS: Final = 50
 """Records that are counted together. The event loop stands still meanwhile, for about 0.1 ms."""
 
@@ -51,6 +55,9 @@ _group_of = attrgetter(
     "route", "method", "status", "served_model", "model", "platform", "key", "ending", "error_code", "upstream_code"
 )
 """Records with equal values are counted together."""
+_started_of = attrgetter("started")
+_finished_of = attrgetter("finished")
+_usage_of = attrgetter("usage")
 _bytes_in_of = attrgetter("bytes_in")
 _bytes_out_of = attrgetter("bytes_out")
 _attempts_of = attrgetter("attempts")
@@ -94,7 +101,6 @@ class BoardRecorder(Recorder):
     returns the price of a model."""
 
     __slots__ = (
-        "_begun",
         "_floats",
         "_gap_cells",
         "_gaps",
@@ -126,8 +132,6 @@ class BoardRecorder(Recorder):
         self._rows: dict[tuple[object, ...], _Rows] = {}
         self._waiting: list[RequestRecord] = []
         """Requests that have ended and are not counted."""
-        self._begun = 0
-        """Requests that have begun and are not counted."""
         self._streams = 0
         """Streamed responses in flight, and those that have ended and are not counted."""
         self._second = Second()
@@ -136,10 +140,6 @@ class BoardRecorder(Recorder):
         """By the model and platform of a record: an entry of ``_gap_cells``."""
         self._gap_cells: dict[tuple[str, str], tuple[list[int], _Ints]] = {}
         """By the labels of a row: the gaps between chunks that are not on the board, by bucket, and their cells."""
-
-    def begin(self, record: RequestRecord) -> None:
-        if not record.monitoring:
-            self._begun += 1
 
     def begin_stream(self, record: RequestRecord) -> list[int] | None:
         if record.monitoring:
@@ -185,18 +185,17 @@ class BoardRecorder(Recorder):
         ints = self._ints
         # Before the requests that have ended: a worker that is killed in between has more requests in flight, and not
         # fewer than none.
-        begun, self._begun = self._begun, 0
+        begun, self.begun = self.begun, 0
         ints[Cell.STARTED] += begun
         records, self._waiting = self._waiting, []
-        groups: dict[tuple[object, ...], list[RequestRecord]] = {}
+        groups: defaultdict[tuple[object, ...], list[RequestRecord]] = defaultdict(list)
         for labels, record in zip(map(_group_of, records), records, strict=True):
-            group = groups.get(labels)
-            if group is None:
-                groups[labels] = [record]
-            else:
-                group.append(record)
+            groups[labels].append(record)
         for labels, group in groups.items():
-            self._count(labels, group)
+            try:
+                self._count(labels, group)
+            except Exception:  # noqa: BLE001 - it is logged, and the other groups are counted
+                _log.exception("%d finished requests could not be counted", len(group))
         ints[Cell.STREAMS] = self._streams
         if records:
             for read in self._readers:
@@ -212,11 +211,11 @@ class BoardRecorder(Recorder):
         rows = self._rows.get(labels) or self._find(labels, first)
         number = len(records)
         rows.code[0] += number
-        durations = [record.finished - record.started for record in records]  # type: ignore[operator] # they have ended
+        durations = list(map(sub, map(_finished_of, records), map(_started_of, records)))
         buckets = _spread(rows.route, rows.route_sum, 0, durations)
         ints[Cell.BYTES_IN] += sum(map(_bytes_in_of, records))
         ints[Cell.BYTES_OUT] += sum(map(_bytes_out_of, records))
-        usages = [record.usage for record in records if record.usage is not None]
+        usages: list[Usage] = list(filter(None, map(_usage_of, records)))
         inputs, outputs = sum(map(_input_of, usages)), sum(map(_output_of, usages))
         key = rows.key
         if key is not None:
@@ -258,7 +257,8 @@ class BoardRecorder(Recorder):
             if price is not None:
                 key[KeyCell.COST] += price.cost(inputs, sum(cached), outputs)
             else:
-                key[KeyCell.UNPRICED] += sum(usage.prompt_tokens + usage.completion_tokens > 0 for usage in usages)
+                totals = map(add, map(_input_of, usages), map(_output_of, usages))
+                key[KeyCell.UNPRICED] += sum(map(gt, totals, repeat(0)))
         if model is not None:
             model[ModelCell.CACHED] += sum(cached)
 
@@ -289,7 +289,8 @@ class BoardRecorder(Recorder):
                 model[ModelCell.CANCELLED] += number
 
     def _count_streams(self, model: _Ints, sums: _Floats, records: list[RequestRecord]) -> None:
-        streams = [record for record in records if record.first_byte is not None]
+        # Most batches of whole responses have no stream beside them.
+        streams = [record for record in records if record.first_byte is not None] if self._streams else None
         if streams:
             self._streams -= len(streams)
             whole = [record for record in streams if record.whole is not None]
