@@ -14,7 +14,7 @@ from tests.upstream.test_pool import ClockLoop
 from ztoapi.errors import UpstreamError
 from ztoapi.server.stream import STALL_SECONDS
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.upstream.connection import Timeouts, UpstreamConnection
+from ztoapi.upstream.connection import Timeouts, UpstreamConnection, make_read_buffer
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.upstream.sink import Sink
 from ztoapi.wire.client import ResponseHead, ResponseHeads
@@ -68,7 +68,7 @@ class Upstream(NamedTuple):
     pool: Pool
 
     def open(self, client: Client, timeouts: Timeouts) -> UpstreamConnection:
-        connection = UpstreamConnection(self.loop, self.pool, memoryview(bytearray(4096)), ResponseHeads())
+        connection = UpstreamConnection(self.loop, self.pool, make_read_buffer(), ResponseHeads())
         connection.connection_made(CountingTransport())
         self.pool.opened(Origin(False, "127.0.0.1", 1), connection)
         connection.send("POST", b"", b"", client, timeouts)

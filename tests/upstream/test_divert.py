@@ -6,7 +6,7 @@ from unittest.mock import patch
 from bench.inmemory import CountingTransport, chunked, stream_head
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.upstream.connection import Timeouts, UpstreamConnection
+from ztoapi.upstream.connection import Timeouts, UpstreamConnection, make_read_buffer
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.upstream.sink import Sink
 from ztoapi.wire.client import ResponseHead, ResponseHeads
@@ -38,7 +38,7 @@ class Said(Sink):
 def test_reads_are_offered_where_a_chunk_begins_until_the_answer_is_over() -> None:
     loop = asyncio.new_event_loop()
     pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
-    connection = UpstreamConnection(loop, pool, memoryview(bytearray(4096)), ResponseHeads())
+    connection = UpstreamConnection(loop, pool, make_read_buffer(), ResponseHeads())
     connection.connection_made(CountingTransport())
     pool.opened(Origin(False, "127.0.0.1", 1), connection)
 

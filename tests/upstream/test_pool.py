@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.upstream.scripted import OK, Heard, Silent, read
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.upstream.connection import CHECKS_PER_SECOND, Timeouts, UpstreamConnection
+from ztoapi.upstream.connection import CHECKS_PER_SECOND, Timeouts, UpstreamConnection, make_read_buffer
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.wire.client import ResponseHeads
 
@@ -82,7 +82,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert connection is None
             self.closing += [item.connection for item in self.idle if item.origin == origin]
             self.idle = [item for item in self.idle if item.origin != origin]
-            connection = UpstreamConnection(self.loop, self.pool, memoryview(bytearray(1000)), ResponseHeads())
+            connection = UpstreamConnection(self.loop, self.pool, make_read_buffer(), ResponseHeads())
             Silent(connection)
             self.pool.opened(origin, connection)
             self.opened += 1

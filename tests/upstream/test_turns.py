@@ -8,7 +8,7 @@ import pytest
 from tests.upstream.scripted import Silent, read
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
-from ztoapi.upstream.connection import Timeouts, UpstreamConnection
+from ztoapi.upstream.connection import Timeouts, UpstreamConnection, make_read_buffer
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.upstream.sink import Sink
 from ztoapi.wire.chunked import ChunkDecoder
@@ -72,9 +72,7 @@ class Busy:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
-        self.connection = UpstreamConnection(
-            self.loop, self.pool, memoryview(bytearray(READ_BUFFER_BYTES)), ResponseHeads()
-        )
+        self.connection = UpstreamConnection(self.loop, self.pool, make_read_buffer(), ResponseHeads())
         self.transport = Switched(self.connection)
         self.pool.opened(Origin(False, "127.0.0.1", 1), self.connection)
         self.sink = Counting()
@@ -224,7 +222,7 @@ def test_a_full_read_is_the_last_in_its_turn_of_the_loop() -> None:
         loop.run_forever()
 
     pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
-    connection = UpstreamConnection(loop, pool, memoryview(bytearray(READ_BUFFER_BYTES)), ResponseHeads())
+    connection = UpstreamConnection(loop, pool, make_read_buffer(), ResponseHeads())
     transport = Switched(connection)
     pool.opened(Origin(False, "127.0.0.1", 1), connection)
     sink = Counting()

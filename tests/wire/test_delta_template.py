@@ -21,6 +21,7 @@ TEMPLATES = [
     DeltaTemplate(
         HEAD, b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":', TAIL, b'"logprobs":null,' + TAIL, ()
     ),
+    DeltaTemplate(HEAD, HEAD, TAIL, TAIL, (b'"usage"', b'"logprobs"')),
 ]
 FINISH = HEAD + b'{},"finish_reason":"stop"}]}\n\n'
 

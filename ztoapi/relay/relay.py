@@ -533,7 +533,10 @@ class Relay(Attempts[Downstream], Sink):
             return
         if (out or self._first_chunks) and self._collector is None:
             self._open_stream()
-            downstream.stream.write(out)
+            if out:
+                downstream.stream.write(out)
+            else:
+                downstream.stream.flush()
         downstream.fail(error)
 
     def _stop_reading(self) -> None:

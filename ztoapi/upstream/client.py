@@ -21,7 +21,7 @@ from ztoapi.structures.deadlines import Deadlines
 from ztoapi.telemetry.samples import Sample
 from ztoapi.upstream.bounds import REST_SECONDS, Rest
 from ztoapi.upstream.connect import connect
-from ztoapi.upstream.connection import Timeouts, UpstreamConnection
+from ztoapi.upstream.connection import Timeouts, UpstreamConnection, make_read_buffer
 from ztoapi.upstream.failures import closing, connect_failed, connect_timeout, internal
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.upstream.resolver import Address, Resolver
@@ -30,7 +30,6 @@ from ztoapi.upstream.tunnel import open_tunnel
 from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ResponseHeads
 from ztoapi.wire.framing import LAST_CHUNK, chunk
-from ztoapi.wire.limits import READ_BUFFER_BYTES
 
 __all__ = ["Client", "NativeClient", "UpstreamCall", "UpstreamRequest"]
 
@@ -113,7 +112,7 @@ class NativeClient:
             config.first_byte_timeout_seconds, config.between_bytes_timeout_seconds, config.total_timeout_seconds
         )
         self.names = Resolver(loop.getaddrinfo, loop.time)
-        self.read_buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self.read_buffer = make_read_buffer()
         self.heads = ResponseHeads()
         self.cork = cork or Cork(loop.call_soon)
         self._make_tls = tls

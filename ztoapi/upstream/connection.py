@@ -13,6 +13,7 @@ once) or *busy* with one request.
 
 import asyncio
 import fcntl
+import mmap
 import socket
 import struct
 import sys
@@ -33,7 +34,7 @@ from ztoapi.upstream.failures import (
     took_too_long,
     truncated,
 )
-from ztoapi.upstream.sink import Sink, Take, log_failure, report_end, report_error
+from ztoapi.upstream.sink import TAKE_NOTHING, Sink, Take, log_failure, report_end, report_error
 from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ClientWire, ResponseHeads
 from ztoapi.wire.limits import (
@@ -45,7 +46,15 @@ from ztoapi.wire.limits import (
     TURN_LINE_ENDS,
 )
 
-__all__ = ["CHECKS_PER_SECOND", "CHECK_SECONDS", "Owner", "Resend", "Timeouts", "UpstreamConnection"]
+__all__ = [
+    "CHECKS_PER_SECOND",
+    "CHECK_SECONDS",
+    "Owner",
+    "Resend",
+    "Timeouts",
+    "UpstreamConnection",
+    "make_read_buffer",
+]
 
 JOIN_BYTES: Final = 16384
 """Largest body that is joined to the head for one write; larger ones are not copied."""
@@ -111,10 +120,11 @@ class Timeouts:
 
 # Over 250 lines: a request and its response share the timeouts, and end together.
 class UpstreamConnection(asyncio.BufferedProtocol):
-    """See the module docstring. ``owner`` is the pool; ``requests`` counts the requests sent over it."""
+    """See the module docstring. ``owner`` is the pool; ``requests`` counts the requests sent over it; ``read_buffer``
+    is one of :func:`make_read_buffer`."""
 
     __slots__ = (
-        "_buffer",
+        "_bytes",
         "_call",
         "_cork",
         "_held",
@@ -127,6 +137,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         "_resting",
         "_resumed",
         "_room",
+        "_room_of_all",
         "_sent_at",
         "_started",
         "_take",
@@ -158,8 +169,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     ) -> None:
         self.loop = loop
         self._cork = cork or Cork(loop.call_soon)
-        self._buffer = read_buffer
-        self._room = read_buffer
+        assert isinstance(read_buffer.obj, mmap.mmap)
+        self._bytes = read_buffer.obj
+        self._room = self._room_of_all = read_buffer
         self._max_bytes = 0
         self.owner = owner
         self.sink: Sink | None = None
@@ -193,8 +205,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._started = 0.0
         """Start of the total time, without the time in which the client was slow."""
         self._timeouts: Timeouts | None = None
-        self._offered: Take | None = None
-        self._take: Take | None = None
+        self._offered: Take = TAKE_NOTHING
+        self._take: Take = TAKE_NOTHING
         """Takes the next read, if that begins with a chunk."""
         self._call: Resend | None = None
         self._upload: Upload | None = None
@@ -224,7 +236,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._call = call
         if max_bytes != self._max_bytes:
             self._max_bytes = max_bytes
-            self._room = self._buffer[:max_bytes] if max_bytes else self._buffer
+            self._room = self._room_of_all[:max_bytes] if max_bytes else self._room_of_all
         self.requests += 1
         self._read_after = _NOT_READ
         self._timeouts = timeouts
@@ -294,7 +306,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def hand_over(self, sink: Sink, seconds: float) -> None:
         """Passes the rest of this response to ``sink``; it has ``seconds`` to end, else an error follows."""
         self.sink = sink
-        self._take = self._offered = None
+        self._take = self._offered = TAKE_NOTHING
         timeouts = self._timeouts
         assert timeouts is not None
         self._timeouts = Timeouts(timeouts.first_byte, timeouts.between_bytes, seconds, timeouts.idle)
@@ -304,15 +316,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def cut(self) -> None:
         """Ends this response here, as if it were complete, and closes the connection."""
-        sink, self.sink, self._upload = self.sink, None, None
-        self._take = self._offered = self._call = None
-        self.transport.abort()
+        sink = self.sink
+        self.cancel()
         if sink is not None:
             report_end(self.loop, sink)
 
     def cancel(self) -> None:
         """Closes the connection at once, which makes the upstream stop."""
-        self.sink = self._take = self._offered = self._call = self._upload = None
+        self.sink = self._call = self._upload = None
+        self._take = self._offered = TAKE_NOTHING
         self.transport.abort()
 
     # -- called by the transport --------------------------------------------------------------------------------------
@@ -328,23 +340,19 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = self._buffer[:nbytes].tobytes()
-        if nbytes > SPARSE_READ_BYTES:
-            data = self._share(data)
+        data = self._bytes[:nbytes]
         self._read_after = self.owner.scans
-        take = self._take
-        if take is not None:
-            # Nearly every read of a stream ends here.
-            try:
-                rest = take(data)
-            except Exception as error:  # noqa: BLE001 - the last frame: the loop would close the connection
-                if self.sink is not None:
-                    self._sink_failed(self.sink, error)
-                return
-            if not rest:
-                return
-        else:
-            rest = data
+        if nbytes == READ_BUFFER_BYTES:
+            self._rest()
+        try:
+            rest = self._take(data)
+        except Exception as error:  # noqa: BLE001 - the last frame: the loop would close the connection
+            if self.sink is not None:
+                self._sink_failed(self.sink, error)
+            return
+        if not rest:
+            # Nearly every read of a stream.
+            return
         sink = self.sink
         if sink is None:
             # Bytes without a request must not become part of the next response.
@@ -399,29 +407,34 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Reads a part of the body; ``taken`` is whether the sink has taken the beginning of the read."""
         wire = self._wire
         if not wire.complete:
+            if len(data) > SPARSE_READ_BYTES:
+                data = self._share(data)
             payload = wire.read_body(data)
-            self._take = self._offered if wire.between_chunks else None
+            self._take = self._offered if wire.between_chunks else TAKE_NOTHING
             if payload or taken:
                 sink.on_data(payload)
         if wire.complete and self.sink is sink:
             self._complete(sink, wire.keep_alive)
 
     def _share(self, data: bytes) -> bytes:
-        """Returns the part of a read that is for this turn of the loop. If it is not the whole read, or the read has
-        filled the buffer, reading is paused until the next turn.
-
-        uvloop reads up to 32 times from an upstream that sends fast before any other connection has its turn.
-        """
+        """Returns the part of a read that is for this turn of the loop. If it is not the whole read, reading is paused
+        until the next turn. What the sink has taken needs no bound: 32 KiB of plain chunks take 0.1 ms."""
         end = _share_bytes(data)
-        if end < len(data):
-            self._held = data[end:]
-        elif len(data) < READ_BUFFER_BYTES:
+        if end == len(data):
             return data
+        self._held = data[end:]
+        self._rest()
+        return data[:end]
+
+    def _rest(self) -> None:
+        """Pauses reading until the next turn of the loop. uvloop reads up to 32 times from an upstream that sends fast
+        before any other connection has its turn."""
+        if self._resting:
+            return
         if not self._paused:
             self.transport.pause_reading()
         self._resting = True
         self.loop.call_soon(self._next_turn)
-        return data[:end]
 
     def _next_turn(self) -> None:
         if self._held and not self._paused and not self.transport.is_closing():
@@ -438,7 +451,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         held = self._held
         end = _share_bytes(held)
         self._held = held[end:]
-        self._buffer[:end] = held[:end]
+        self._bytes[:end] = held[:end]
         self.buffer_updated(end)
 
     def eof_received(self) -> None:
@@ -571,7 +584,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _release(self, keep_alive: bool) -> None:
         """The response is complete: the connection becomes idle, or closes."""
-        self.sink = self._take = self._offered = self._call = None
+        self.sink = self._call = None
+        self._take = self._offered = TAKE_NOTHING
         surplus = self._held
         if surplus:
             self._held = b""
@@ -596,7 +610,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _report(self, error: UpstreamError) -> None:
         sink, self.sink, self._upload = self.sink, None, None
         call, self._call = self._call, None
-        self._take = self._offered = None
+        self._take = self._offered = TAKE_NOTHING
         if sink is not None and not (self.undelivered and call is not None and call.resend()):
             report_error(self.loop, sink, error)
 
@@ -606,6 +620,12 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         current = self.sink or sink
         self.cancel()
         report_error(self.loop, current, internal())
+
+
+def make_read_buffer() -> memoryview:
+    """Returns the buffer of the connections of a worker. A slice of an ``mmap`` is a bytes object, in one step: a read
+    takes 0.1 us less than with the slice of a memoryview that is converted."""
+    return memoryview(mmap.mmap(-1, READ_BUFFER_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def _share_bytes(data: bytes) -> int:

@@ -6,17 +6,19 @@ event loop would take it for a broken connection, the deadline scan would stop, 
 
 import asyncio
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from ztoapi.errors import Failure, UpstreamError
 from ztoapi.upstream.failures import internal
 from ztoapi.wire.client import ResponseHead
 
-__all__ = ["Sink", "Take", "log_failure", "report_end", "report_error"]
+__all__ = ["TAKE_NOTHING", "Sink", "Take", "log_failure", "report_end", "report_error"]
 
 
 Take = Callable[[bytes], bytes]
 """Takes whole chunks at the beginning of a read, and returns the rest."""
+TAKE_NOTHING: Final[Take] = bytes.__bytes__
+"""Returns the read. A function in C, which costs a stream less than a comparison with None before each call."""
 
 
 class Sink(Protocol):

@@ -8,10 +8,12 @@ import re
 from io import BytesIO
 from typing import Final
 
+import msgspec
+
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.limits import CHUNK_LINE_BYTES, CHUNK_OVERHEAD_BYTES, TRAILER_BYTES
 
-__all__ = ["CHUNK_LINES", "CHUNK_SIZES", "ChunkDecoder"]
+__all__ = ["CHUNK_LINES", "ChunkDecoder"]
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
@@ -25,11 +27,11 @@ _TRAILER_LINE = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*+\r\n" % _TOKEN)
 _AFTER_DATA: Final = -1
 _TRAILER: Final = -2
 _DONE: Final = -3
-CHUNK_SIZES: Final = [b"%x" % size for size in range(1024)]
-"""The usual notation of sizes: a look-up costs a third of formatting. Most events are smaller than this."""
 _SIZE_LINES: Final = [b"%x\r\n" % (size + 1) for size in range(1023)]
-"""Size lines by the length of a line; the chunk contains this line and a blank one."""
+"""Size lines by the length of a line; the chunk contains this line and a blank one. A look-up costs a third of
+formatting, and most events are smaller than this."""
 _END: Final = b"\r\n0\r\n\r\n"
+_LAST_CHUNK_BYTES: Final = 5
 _LAST_LINES: Final = [b"0\r\n", b"\r\n"]
 _LONGEST_CHUNK: Final = 1100
 """Bytes, framing included, up to which a chunk's size line is looked up: events are smaller."""
@@ -48,22 +50,19 @@ CHUNK_LINES: Final = [_line_of_chunk(chunk_bytes) for chunk_bytes in range(_LONG
 read that begins with the line for its own length is one whole chunk: one look-up and one comparison."""
 
 
-class ChunkDecoder:
+class ChunkDecoder(msgspec.Struct, gc=False, eq=False):
     """Decodes one body. ``done`` becomes True after the last chunk and the trailer section; ``rest`` are the bytes
     after them."""
 
-    __slots__ = ("_held", "_left", "_overhead", "_payload", "_trailer", "done", "rest")
-
-    def __init__(self) -> None:
-        self._held = b""
-        """The beginning of an incomplete line."""
-        self._left = 0
-        """Bytes missing of the current chunk; or a negative code for another part of the body."""
-        self._overhead = 0
-        self._payload = 0
-        self._trailer = 0
-        self.done = False
-        self.rest = b""
+    _held: bytes = b""
+    """The beginning of an incomplete line."""
+    _left: int = 0
+    """Bytes missing of the current chunk; or a negative code for another part of the body."""
+    _overhead: int = 0
+    _payload: int = 0
+    _trailer: int = 0
+    done: bool = False
+    rest: bytes = b""
 
     @property
     def between(self) -> bool:
@@ -73,17 +72,19 @@ class ChunkDecoder:
     def decode(self, data: bytes) -> bytes:
         """Returns the payload in ``data``. Raises ProtocolError (400 or 431)."""
         if not self._left and not self._held:
-            # One whole chunk, the usual read of a stream whose upstream writes token by token.
-            size, _, payload = data.partition(b"\r\n")
-            count = len(payload) - 2
-            if 0 < count < len(CHUNK_SIZES) and size == CHUNK_SIZES[count] and payload[-2:] == b"\r\n":
-                return payload[:-2]
-            count -= 5
-            if 0 < count < len(CHUNK_SIZES) and size == CHUNK_SIZES[count] and payload[-7:] == _END:
-                # One whole chunk, and the end of the body.
-                self._left = _DONE
-                self.done = True
-                return payload[:-7]
+            # One whole chunk, the usual read of a stream whose upstream writes token by token, or one and the end of
+            # the body.
+            size = len(data)
+            last = data[-7:] == _END
+            if last:
+                size -= _LAST_CHUNK_BYTES
+            line = CHUNK_LINES[size] if size < _LONGEST_CHUNK else b""
+            start = len(line)
+            if line and data[:start] == line and data[size - 2 : size] == b"\r\n":
+                if last:
+                    self._left = _DONE
+                    self.done = True
+                return data[start : size - 2]
             events = self._decode_events(data)
             if events is not None:
                 return events

@@ -102,23 +102,24 @@ class ClientWire:
     def __init__(self, heads: ResponseHeads) -> None:
         self._heads = heads
         self._parse_once = heads.parse_once
+        self._informational = 0
+        self._held: bytes | bytearray = b""
+        """The beginning of a head."""
+        self._searched = 0
+        self.rest = b""
+        """Bytes after the head."""
+        self.keep_alive = False
         self.start("GET")
 
     def start(self, method: str) -> None:
-        """A request with ``method`` has been sent, so its response is next."""
+        """A request with ``method`` has been sent, so its response is next. The one before is complete."""
         self.head_request = method == "HEAD"
-        self._informational = 0
-        self._held: bytes | bytearray = b""
-        self._searched = 0
         self._chunks: ChunkDecoder | None = None
         self._left: int | None = None
         self.head: ResponseHead | None = None
-        self.rest = b""
-        """Bytes after the head."""
         self.between_chunks = False
         """Whether the next bytes are a chunk of the body. Whole chunks may be left out of ``read_body`` then."""
         self.complete = False
-        self.keep_alive = False
 
     def read_head(self, data: bytes) -> ResponseHead | None:
         """Returns the head once it is whole; before that None. Raises ProtocolError."""
@@ -190,9 +191,11 @@ class ClientWire:
         chunks = self._chunks
         if chunks is not None:
             payload = chunks.decode(data)
-            self.between_chunks = chunks.between
             if chunks.done:
+                self.between_chunks = False
                 self._complete(chunks.rest)
+            else:
+                self.between_chunks = chunks.between
             return payload
         left = self._left
         if left is None:

@@ -10,6 +10,8 @@ from itertools import repeat
 from operator import add, itemgetter
 from typing import Final
 
+import msgspec
+
 from ztoapi.wire.chunked import CHUNK_LINES
 
 __all__ = ["DeltaTemplate"]
@@ -20,41 +22,50 @@ _CR: Final = 13
 more than ``find``."""
 
 
-class DeltaTemplate:
+class DeltaTemplate(msgspec.Struct, gc=False, eq=False):
     """The bytes that all plain events share before and after the delta, with their replacements.
 
     ``absent`` are keys that must not occur in an event. The head is compared as well, because an ``error`` may precede
-    the choices.
+    the choices. The other fields are computed. A Struct, because C code makes its copy for the next stream.
     """
 
-    __slots__ = (
-        "absent",
-        "added",
-        "between",
-        "chunk_end",
-        "delta_stop",
-        "head",
-        "new_head",
-        "new_tail",
-        "tail",
-    )
+    head: bytes
+    new_head: bytes
+    tail: bytes
+    new_tail: bytes
+    absent: tuple[bytes, ...]
+    chunk_end: bytes = b""
+    delta_stop: int = 0
+    """The end of the delta in a chunk."""
+    added: int = 0
+    between: bytes | None = None
+    """The bytes between two deltas after the replacement; None if nothing changes."""
 
-    def __init__(self, head: bytes, new_head: bytes, tail: bytes, new_tail: bytes, absent: tuple[bytes, ...]) -> None:
-        self.head = head
-        self.new_head = new_head
-        self.tail = tail
-        self.new_tail = new_tail
-        self.absent = absent
-        self.chunk_end = tail + b"\r\n"
-        self.delta_stop = -len(tail) - 2
-        """The end of the delta in a chunk."""
-        self.added = len(new_head) + len(new_tail)
-        self.between = None if head == new_head and tail == new_tail else new_tail + new_head
-        """The bytes between two deltas after the replacement; None if nothing changes."""
+    def __post_init__(self) -> None:
+        self.chunk_end = self.tail + b"\r\n"
+        self.delta_stop = -len(self.chunk_end)
+        self._compare()
 
     def with_head(self, head: bytes, new_head: bytes) -> "DeltaTemplate":
         """Returns a copy for a stream with another head."""
-        return DeltaTemplate(head, new_head, self.tail, self.new_tail, self.absent)
+        copy: DeltaTemplate = self.__copy__()  # type: ignore[attr-defined] # of msgspec; copy.copy adds a frame
+        copy.head = head
+        copy.new_head = new_head
+        if self.between is not None or head is not new_head:
+            copy._compare()
+        return copy
+
+    def _compare(self) -> None:
+        same = self.head == self.new_head and self.tail == self.new_tail
+        self.added = len(self.new_head) + len(self.new_tail)
+        self.between = None if same else self.new_tail + self.new_head
+
+    @property
+    def absent_key(self) -> bytes | None:
+        """A key whose absence is enough for a delta without line ends; None if there are several."""
+        if len(self.absent) > 1:
+            return None
+        return self.absent[0] if self.absent else b"\n"
 
     def fits(self, event: bytes) -> bool:
         """Whether ``event``, one event with its blank line, matches."""
