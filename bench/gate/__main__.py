@@ -12,16 +12,16 @@ from pathlib import Path
 
 from .errors import CannotLoadError, GateError
 from .growth import flame_graph, grown
+from .history import Row, append, chart, conditions, read
 from .measure import Counts, Key, Measurement, Tools, measure
 from .report import Outcome, read_baseline, save_baseline
 from .subject import Subject
-from .trees import automatic_base, copy, resolve, worktree
+from .trees import COMMIT_CHARACTERS, automatic_base, copy, described, resolve, worktree
 from .verdicts import Budgets, judge, parse_limit
 
 __all__ = ["main"]
 
 _REGRESSION, _REFUSAL = 1, 2
-_COMMIT_CHARACTERS = 12
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         _check_files(args)
-        outcome = _compare(args)
+        outcome, row = _compare(args)
+        if args.history:
+            append(args.history, row)
+        if args.chart:
+            args.chart.write_text(chart(read(args.history)), "utf-8")
         print(outcome.markdown(), end="")
         if args.markdown:
             args.markdown.write_text(outcome.markdown(), "utf-8")
@@ -44,21 +48,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Raises GateError if an output file cannot be written, before a minute of counting."""
-    for option in ("save", "json", "markdown", "flame-graph"):
+    for option in ("save", "json", "markdown", "flame-graph", "history", "chart"):
         file: Path | None = getattr(args, option.replace("-", "_"))
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             raise GateError(f"--{option}: {file} cannot be written; use an existing folder")
+    if args.chart and not args.history:
+        raise GateError("--chart: draws the file of --history: name it")
+    if args.history and args.history.exists():
+        read(args.history)
 
 
-def _compare(args: argparse.Namespace) -> Outcome:
+def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
+    """Returns the result and its row in the history."""
     limit = parse_limit(args.limit)
     subject = Subject.read(Path.cwd(), args.scenarios, args.package, args.budgets, args.names)
-    commit = None if args.baseline else _base(subject, args.base)
+    base_commit = None if args.baseline else _base(subject, args.base)
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         directory = Path(name)
         tools = Tools.find(directory, instructions=not args.no_instructions)
         with ThreadPoolExecutor() as both:
-            base_run = both.submit(_measure_base, subject, commit, directory, tools) if commit else None
+            base_run = both.submit(_measure_base, subject, base_commit, directory, tools) if base_commit else None
             head_tree = copy(subject.root, subject.packages, directory / "head")
             head = measure(head_tree, subject, tools)
             base = base_run.result() if base_run else None
@@ -73,8 +82,8 @@ def _compare(args: argparse.Namespace) -> Outcome:
         stored = read_baseline(args.baseline, key)
         former = {name: counts for name, counts in stored.items() if not subject.names or name in subject.names}
         against = str(args.baseline)
-    elif base is not None and commit is not None:
-        former, against = base.counts, commit[:_COMMIT_CHARACTERS]
+    elif base is not None and base_commit is not None:
+        former, against = base.counts, base_commit[:COMMIT_CHARACTERS]
     budgets = Budgets.read(subject.budgets, key.interpreter) if subject.budgets else Budgets()
     cells = judge(head.counts, former, budgets.of(subject.names), limit)
     grew: dict[str, list[str]] = {}
@@ -84,7 +93,9 @@ def _compare(args: argparse.Namespace) -> Outcome:
         grew = {name: lines for name in compared if (lines := grown(base.profiles[name], head.profiles[name]))}
     if args.flame_graph and head.profiles:
         _draw(args.flame_graph, failed, base, head)
-    return Outcome(key, against, cells, tools.notes, base.errors if base else {}, grew)
+    outcome = Outcome(key, against, cells, tools.notes, base.errors if base else {}, grew)
+    commit, date = described(subject.root, subject.packages)
+    return outcome, Row(commit, date, not outcome.failures, conditions(key), head.counts)
 
 
 def _draw(path: Path, failed: Sequence[str], base: Measurement | None, head: Measurement) -> None:
@@ -140,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="write the table, e.g. for a pull-request comment"
     )
+    parser.add_argument("--history", type=Path, metavar="FILE", help="append the counts as a row")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the rows of --history as SVG")
     parser.add_argument(
         "--flame-graph", type=Path, metavar="FILE", help="draw the difference in opcodes: .svg or .html"
     )

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["automatic_base", "copy", "resolve", "worktree"]
+__all__ = ["COMMIT_CHARACTERS", "automatic_base", "copy", "described", "resolve", "worktree"]
 
+COMMIT_CHARACTERS = 12
 _MAIN_BRANCHES = ("origin/main", "origin/master", "main", "master")
 
 
@@ -43,6 +44,15 @@ def automatic_base(root: Path, packages: Sequence[str]) -> str | None:
         if base is not None and base != head:
             return base
     return head if _git(root, "status", "--porcelain", "--", *packages) else resolve(root, "HEAD~1")
+
+
+def described(root: Path, packages: Sequence[str]) -> tuple[str | None, str | None]:
+    """Returns the commit of the working tree, with ``+`` if ``packages`` are changed, and its date; or None twice."""
+    head = resolve(root, "HEAD")
+    if head is None:
+        return None, None
+    changed = "+" if _git(root, "status", "--porcelain", "--", *packages) else ""
+    return f"{head[:COMMIT_CHARACTERS]}{changed}", _git(root, "show", "-s", "--format=%cI", "HEAD")
 
 
 @contextmanager
