@@ -16,10 +16,11 @@ import pytest
 from tests.stack import Stack
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import HISTORY_DAYS, HISTORY_HOURS, History
-from ztoapi.telemetry.layout import LIVE_EDGES_SECONDS, MODELS, Cell, ModelCell
+from ztoapi.telemetry.layout import LIVE_EDGES_SECONDS, MODELS, PLATFORMS, Cell, ModelCell, PlatformCell
+from ztoapi.telemetry.steps import HOUR, MINUTES_KEPT, step_of
 
 NOW = 1_795_392_000.0 + 9 * 3600.0
-HOUR, DAY = 3600, 86400
+MINUTE, DAY = 60, 86400
 
 
 class Clock:
@@ -134,11 +135,16 @@ def test_a_file_of_an_earlier_version_is_read_and_continued(path: Path, clock: C
     history = opened(path, board, clock)
     with sqlite3.connect(path) as database:
         database.execute("DROP TABLE refusals")
+        database.execute("DROP TABLE steps")
+        database.execute("DROP TABLE step_totals")
         database.execute(
             "INSERT INTO hours VALUES (?, 'glm-4.6', 'zai', 4, 0, 0, 0, 0, 0, 0, 2.0, ?, '{}')",
             (NOW, '{"0.02":3,"inf":1}'),
         )
     opened(path, board, clock)
+    opened(path, board, clock)
+    (hour,) = columns(history, NOW - 2 * DAY, NOW + HOUR)
+    assert (hour["requests"], hour["average_seconds"]) == (4, 0.5)
     before = history.read()["hours"]
     count(board, 1)
     ints, _ = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
@@ -151,6 +157,63 @@ def test_a_file_of_an_earlier_version_is_read_and_continued(path: Path, clock: C
     assert (before[0]["requests"], before[0]["refused"], before[0]["average_seconds"]) == (4, 0, 0.5)
     assert (after[0]["requests"], after[0]["refused"]) == (5, 1)
     assert after[0]["time_to_first_token"]["p50"] == pytest.approx(0.3, rel=0.032)
+
+
+def columns(history: History, first: float, last: float) -> list[dict[str, object]]:
+    chart = history.read_chart(first, last)
+    found = chart["columns"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_charts_have_columns_of_minutes_hours_and_days(path: Path, clock: Clock) -> None:
+    board = MetricsBoard()
+    history = opened(path, board, clock)
+    ints, _ = board.slot(0).row(PLATFORMS, ("zai",))
+    for second, requests in ((10, 2), (70, 3), (HOUR + 10, 4)):
+        clock.now = NOW + second
+        count(board, requests)
+        count(board, 1, model="glm-4.5", failed=1)
+        ints[PlatformCell.DURATION + 1 + bisect_left(LIVE_EDGES_SECONDS, 0.4)] += requests
+        history.save()
+    minutes = columns(history, NOW, NOW + HOUR)
+    assert [(one["start"], one["requests"], one["failed"]) for one in minutes] == [(NOW, 3, 1), (NOW + MINUTE, 4, 1)]
+    duration = minutes[1]["duration"]
+    assert isinstance(duration, dict)
+    assert duration["p50"] == pytest.approx(0.4, rel=0.032)
+    assert duration["bands"] == {-3: 3}, "0.4 s is between 2**-1.5 and 2**-1"
+    hours = columns(history, NOW - 2 * DAY, NOW + 2 * HOUR)
+    assert [(one["start"], one["requests"]) for one in hours] == [(NOW, 7), (NOW + HOUR, 5)]
+    (day,) = columns(history, NOW - 20 * DAY, NOW + DAY)
+    assert (day["start"], day["requests"], day["output_tokens"]) == (NOW - 9 * HOUR, 12, 120)
+
+
+@pytest.mark.parametrize(
+    ("age", "length", "step"),
+    [
+        (HOUR, HOUR, MINUTE),
+        (DAY, DAY, 10 * MINUTE),
+        (DAY, 3 * HOUR, MINUTE),
+        (7 * DAY, 7 * DAY, HOUR),
+        (7 * DAY, HOUR, HOUR),
+        (30 * DAY, 30 * DAY, DAY),
+        (30 * DAY, 300 * DAY, DAY),
+    ],
+)
+def test_the_columns_of_a_chart_are_as_short_as_is_kept(age: int, length: int, step: int) -> None:
+    assert step_of(NOW - age, NOW - age + length, NOW) == step
+
+
+def test_minutes_are_kept_for_a_day_and_hours_for_a_month(path: Path, clock: Clock) -> None:
+    board = MetricsBoard()
+    history = opened(path, board, clock)
+    for later in (0, MINUTES_KEPT * MINUTE + MINUTE, HISTORY_DAYS * DAY):
+        clock.now = NOW + later
+        count(board)
+        history.save()
+        with sqlite3.connect(path) as database:
+            kept = database.execute("SELECT step, COUNT(*) FROM steps GROUP BY step ORDER BY step").fetchall()
+        assert kept == [(MINUTE, 1), (HOUR, 2 if later else 1)]
 
 
 def test_requests_lost_with_a_worker_have_failed(path: Path, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""Hourly counts in a SQLite file, so that the dashboard can show more than the lifetime of the process.
+"""Counts in a SQLite file, so that the dashboard can show more than the lifetime of the process.
 
 The counts on the board only grow. A save adds the growth since the last save to the current hour and, in the same
 transaction, stores the totals that have been added so far. The next save, in any process, continues from these totals.
@@ -36,9 +36,18 @@ from ztoapi.telemetry.layout import (
     ModelCell,
 )
 from ztoapi.telemetry.samples import Sample
+from ztoapi.telemetry.steps import (
+    HOUR,
+    delete_hours,
+    durations_of,
+    make_step_tables,
+    read_steps,
+    save_steps,
+    step_of,
+)
 from ztoapi.telemetry.usage import UsageRow, make_tables, read_usage, save_usage
 
-__all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "history_unavailable", "no_history"]
+__all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "history_unavailable", "no_chart", "no_history"]
 
 Json = dict[str, object]
 
@@ -46,8 +55,7 @@ HISTORY_HOURS: Final = 7 * 24
 """Hours that are shown individually, including the current one."""
 HISTORY_DAYS: Final = 30
 """Days (UTC) that are shown, including today. Hours are kept for the same time."""
-_HOUR: Final = 3600
-_DAY: Final = 24 * _HOUR
+_DAY: Final = 24 * HOUR
 _SAVE_SECONDS: Final = 10
 """Interval of saves, and the loss after a power failure or if all processes are killed at once. Saves are aligned to
 it, so that one falls on the end of every hour."""
@@ -124,6 +132,7 @@ class History:
         self.gateway = gateway or token_hex(8)
         self._saved: dict[Labels, Row] = {}
         self._saved_usage: dict[Labels, Row] = {}
+        self._saved_durations = [0] * len(LIVE_VALUES_SECONDS)
         self._saved_at = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -142,6 +151,8 @@ class History:
                 raise ValueError(f"it has format {version}, but this version of ztoapi uses format {_FORMAT}")
             make_tables(database)
             database.execute(_REFUSALS)
+            with _transaction(database):
+                make_step_tables(database)
 
     def start(self, worker: int) -> None:
         """Starts saving the counts of all workers, unless a worker with a number lower than ``worker`` is alive."""
@@ -186,36 +197,41 @@ class History:
             # Read inside the transaction: otherwise another process may have saved newer counts.
             now = self._clock()
             totals, usage = self._totals(), self._board.rows(KEYS)
+            durations = durations_of(self._board)
             stored = database.execute("SELECT seen, totals FROM gateways WHERE id = ?", (self.gateway,)).fetchone()
             if stored is not None:
                 saved_at, before = stored[0], dict(_decode_totals(stored[1]))
-                # The file is of an earlier version if it has no usage.
+                # The file is of an earlier version if it has no usage or no durations.
                 usage_before: dict[Labels, Row] = {}
+                durations_before = durations
             else:
                 # The file is new, and counts of an old one must not be added to this hour. A process that did not make
                 # the last save does not have its contents, and skips the counts of the last few seconds.
                 own = self._saver[0] in (0, os.getpid())
                 saved_at, before = now, self._saved if own else totals
                 usage_before = self._saved_usage if own else usage
-            hour = _floor(max(saved_at, now - _SAVE_SECONDS), _HOUR)
+                durations_before = self._saved_durations if own else durations
+            at = max(saved_at, now - _SAVE_SECONDS)
+            hour = _floor(at, HOUR)
             day = datetime.datetime.fromtimestamp(hour, datetime.UTC).date()
+            grown: list[float] = [0] * ModelCell.COUNT
             for labels, row in totals.items():
                 saved = before.get(labels)
                 if row != saved:
-                    _add(
-                        database,
-                        hour,
-                        labels,
-                        row if saved is None else [a - b for a, b in zip(row, saved, strict=True)],
-                    )
+                    new = row if saved is None else [a - b for a, b in zip(row, saved, strict=True)]
+                    _add(database, hour, labels, new)
+                    grown = [a + b for a, b in zip(grown, new, strict=True)]
             database.execute(
                 "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)", (self.gateway, now, _encode([*totals.items()]))
             )
             save_usage(database, self.gateway, day, usage, usage_before)
+            save_steps(database, self.gateway, at, grown, durations, durations_before)
+            delete_hours(database, _first_day(now))
             database.execute("DELETE FROM hours WHERE start < ?", (_first_day(now),))
             database.execute("DELETE FROM refusals WHERE start < ?", (_first_day(now),))
             database.execute("DELETE FROM gateways WHERE seen < ?", (_first_day(now),))
         self._saved, self._saved_usage, self._saved_at = totals, usage, now
+        self._saved_durations = durations
         self._saver[0] = os.getpid()
 
     def _totals(self) -> dict[Labels, Row]:
@@ -233,9 +249,15 @@ class History:
         now = self._clock()
         with self._open() as database:
             rows = database.execute(_READ, (_first_day(now),)).fetchall()
-        first_hour = _floor(now, _HOUR) - (HISTORY_HOURS - 1) * _HOUR
-        hours = _buckets((row for row in rows if row[0] >= first_hour), _HOUR, now)
+        first_hour = _floor(now, HOUR) - (HISTORY_HOURS - 1) * HOUR
+        hours = _buckets((row for row in rows if row[0] >= first_hour), HOUR, now)
         return {"kept": True, "hours": hours, "days": _buckets(rows, _DAY, now)}
+
+    def read_chart(self, first: float, last: float) -> Json:
+        """Returns the columns of charts from ``first`` to ``last`` (Unix seconds). Raises sqlite3.Error."""
+        step = step_of(first, last, self._clock())
+        with self._open() as database:
+            return {"kept": True, "step": step, "columns": read_steps(database, first, last, step)}
 
     def read_usage(self, first: datetime.date, last: datetime.date) -> list[UsageRow]:
         """Returns the usage of the days from ``first`` to ``last``. Raises sqlite3.Error."""
@@ -265,6 +287,11 @@ def no_history() -> Json:
     return {"kept": False, "hours": [], "days": []}
 
 
+def no_chart() -> Json:
+    """Returns the columns without a history."""
+    return {"kept": False, "step": HOUR, "columns": []}
+
+
 def history_unavailable(error: sqlite3.Error) -> ApiError:
     """Returns the error for a file that cannot be read."""
     return ApiError(
@@ -288,6 +315,7 @@ def _prepare(database: sqlite3.Connection) -> None:
             for statement in (*_SCHEMA.split(";"), _REFUSALS):
                 database.execute(statement)
             make_tables(database)
+            make_step_tables(database)
 
 
 @contextmanager

@@ -7,11 +7,21 @@ from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.figures import LatencyFigures, SeriesFigures
 from ztoapi.telemetry.layout import LIVE_VALUES_SECONDS, SECOND_HISTOGRAMS, SECONDS, SecondCell
 from ztoapi.telemetry.seconds import DURATION, INTER_TOKEN, TIME_TO_FIRST_TOKEN, counts_of, widened
+from ztoapi.telemetry.steps import distribution
 
-__all__ = ["Recent"]
+__all__ = ["COLUMN_SECONDS", "Recent"]
 
 _QUANTILE_SECONDS: Final = 10
 """The window of the quantiles in the series."""
+COLUMN_SECONDS: Final = 10
+"""The length of a column: 30 of them cover the window."""
+_COLUMN: Final = {
+    "requests": SecondCell.REQUESTS,
+    "failed": SecondCell.FAILED,
+    "refused": SecondCell.REFUSED,
+    "output_tokens": SecondCell.OUTPUT,
+}
+"""Fields of a column, and the cells that they add up."""
 _VALUES: Final = (*LIVE_VALUES_SECONDS, LIVE_VALUES_SECONDS[-1])
 """One more than there are, like SECOND_BUCKETS."""
 
@@ -75,6 +85,24 @@ class Recent:
             duration_p50=duration_p50,
             duration_p99=duration_p99,
         )
+
+    def columns(self, first: int, last: int) -> list[dict[str, object]]:
+        """Returns the figures of each ten seconds from ``first`` to ``last``, without empty ones."""
+        together: dict[int, list[int]] = {}
+        for at in self._seconds:
+            if first <= at < last:
+                together.setdefault(at - at % COLUMN_SECONDS, []).append(at)
+        return [
+            {
+                "start": start,
+                **{name: sum(self._number(at, cell) for at in seconds) for name, cell in _COLUMN.items()},
+                **{name: self._distribution(seconds, place) for place, name in enumerate(SECOND_HISTOGRAMS)},
+            }
+            for start, seconds in together.items()
+        ]
+
+    def _distribution(self, seconds: list[int], histogram: int) -> dict[str, object]:
+        return distribution(_VALUES, counts_of(sum(self._of(at, histogram) for at in seconds)))
 
     def _number(self, at: int, cell: int) -> int:
         numbers = self._numbers.get(at)
