@@ -5,23 +5,17 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.pages.browsing import PHONE, assert_texts_are_complete, keep, open_page
-from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
 from ztoapi.server.listener import Server
 from ztoapi.server.sockets import bind
 from ztoapi.simulator.app import Options
-from ztoapi.telemetry.board import MetricsBoard
-from ztoapi.telemetry.history import History
-from ztoapi.telemetry.layout import MODELS, ModelCell
 
-HOUR = 3600
 HOSTILE = "<img src=x onerror=alert(1)>"
 CUT_OFF = "ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY"
 """The messages of Chromium's console about a gateway that is away."""
@@ -499,52 +493,6 @@ def test_it_fits_a_phone(browser: Browser, gateway: Stack, language: str) -> Non
         expect(page.get_by_role("dialog")).to_be_visible()
         assert page.evaluate("document.querySelector('dialog').scrollWidth") <= PHONE["width"]
         keep(page, f"dashboard-phone-detail-{language[:2]}")
-
-
-def test_hours_and_days_are_shown(browser: Browser, gateway: Stack, tmp_path: Path) -> None:
-    path = tmp_path / "history.db"
-    now = int(gateway.call(unix_time(gateway)))
-    keep_hours(path, now)
-    upstream = f"http://127.0.0.1:{gateway.simulator_port}/api/paas/v4"
-    variables = {"PLATFORM_ID": "zai", "UPSTREAM_URL": upstream, "ZAI_TOKEN": "t", "PORT": "0"}
-    with (
-        GatewayProcess(**variables, ZTOAPI_HISTORY_FILE=str(path)) as process,
-        open_page(browser, f"{process.url}/dashboard") as page,
-    ):
-        history = page.get_by_role("region", name="History")
-        expect(history).to_be_visible()
-        requests = history.get_by_role("slider", name="Requests")
-        requests.focus()
-        page.keyboard.press("End")
-        page.keyboard.press("ArrowLeft")
-        expect(requests).to_have_attribute("aria-valuetext", re.compile("all 110, cancelled 0, refused 0, failed 11$"))
-        page.keyboard.press("Escape")
-        history.scroll_into_view_if_needed()
-        keep(page, "dashboard-history")
-        history.get_by_role("button", name="30 days").click()
-        expect(requests).to_have_attribute("aria-valuemax", "29")
-        expect(history.get_by_role("button", name="30 days")).to_have_attribute("aria-pressed", "true")
-
-
-async def unix_time(stack: Stack) -> float:
-    return stack.application.context.wall_clock()
-
-
-def keep_hours(path: Path, now: int) -> None:
-    """A history of ten days, in which the last hour but one had 110 requests."""
-    board, at = MetricsBoard(), now - 240 * HOUR
-    history = History(path, board, lambda: at)
-    history.create()
-    row, sums = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
-    for number in range(240):
-        at = now - (240 - number) * HOUR
-        requests = 110 if number == 239 else 40 + 7 * (number % 24)
-        row[ModelCell.REQUESTS] += requests
-        row[ModelCell.FAILED] += requests // 10
-        row[ModelCell.INPUT] += 90 * requests
-        row[ModelCell.OUTPUT] += 60 * requests
-        sums[ModelCell.SECONDS] += 1.5 * requests
-        history.save()
 
 
 def test_there_is_none_where_it_is_turned_off() -> None:

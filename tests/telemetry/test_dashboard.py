@@ -13,6 +13,7 @@ from tests.stack import Stack
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.simulator.app import Options
 from ztoapi.telemetry.board import MetricsBoard
+from ztoapi.telemetry.layout import SecondCell
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 OF_TIMES = {"average", "maximum", "p50", "p95", "p99"}
@@ -59,24 +60,38 @@ def test_live_records_have_the_result_of_the_cache() -> None:
     assert [one["cache"] for one in found] == ["bypass", "hit", "miss"]
 
 
+def wait_for_a_second(stack: Stack) -> None:
+    """Waits until a second with a request is written."""
+    slot = stack.application.telemetry.slot(0)
+
+    def written() -> bool:
+        now = int(stack.application.context.wall_clock())
+        return any(row[SecondCell.REQUESTS - 1] for _, row, _, _ in slot.seconds(now, 60))
+
+    stack.wait_for(written)
+
+
 def test_seconds_show_in_the_series_and_the_quantiles() -> None:
     with Stack() as stack:
         ask(stack, stream=True)
-        number = stack.application.telemetry.slot(0)
-
-        def noted() -> bool:
-            from ztoapi.telemetry.layout import SecondCell
-
-            now = int(stack.application.context.wall_clock())
-            return any(row[SecondCell.REQUESTS - 1] for _, row, _, _ in number.seconds(now, 60))
-
-        stack.wait_for(noted)
+        wait_for_a_second(stack)
         stats = httpx.get(f"{stack.url}/dashboard/stats").json()
     assert sum(stats["series"]["requests"]) == 1
     assert sum(stats["series"]["output_tokens"]) == stats["tokens"]["output"]
     assert 0 < stats["time_to_first_token"]["p50"] <= stats["time_to_first_token"]["maximum"]
     assert 0 < stats["duration"]["average"] < 10
     assert stats["overhead"]["p50"] > 0
+
+
+def test_the_last_minutes_have_columns_without_a_history() -> None:
+    with Stack() as stack:
+        ask(stack, stream=True)
+        now = int(stack.application.context.wall_clock())
+        wait_for_a_second(stack)
+        page = httpx.get(f"{stack.url}/dashboard/history?from={now - 240}&to={now + 60}").json()
+    assert (page["kept"], page["step"]) == (False, 10)
+    found = [column for column in page["columns"] if column["requests"]]
+    assert [(one["requests"], sum(one["time_to_first_token"]["bands"].values())) for one in found] == [(1, 1)]
 
 
 def test_a_page_of_requests() -> None:
@@ -102,6 +117,28 @@ def test_a_page_of_requests() -> None:
     assert one["peer"].startswith("127.0.0.1:")
     assert one["duration"] >= one["time_to_first_token"] > 0
     assert one["output_tokens"] > 0
+
+
+def test_requests_are_sorted_and_selected_by_time_and_attempts() -> None:
+    with Stack(UPSTREAM_MAX_TRIES="2") as stack:
+        for model in ("glm-4.6:tokens=3", "glm-4.6:tokens=9", "glm-4.6:tokens=6", "glm-4.6:fault=500"):
+            ask(stack, stream=True, model=model)
+        stack.record(4)
+
+        def found(**query: str | int) -> list[str]:
+            page = httpx.get(f"{stack.url}/dashboard/requests", params=query).json()
+            return [one["model"].partition(":")[2] for one in page["requests"]]
+
+        newest = httpx.get(f"{stack.url}/dashboard/requests").json()["requests"][0]
+        assert found(sort="-output_tokens") == ["tokens=9", "tokens=6", "tokens=3", "fault=500"]
+        assert found(sort="output_tokens") == ["tokens=3", "tokens=6", "tokens=9", "fault=500"], "unknown ones are last"
+        assert found(sort="started")[0] == "tokens=3"
+        assert found(attempts=2) == ["fault=500"]
+        assert found(outcome="in_flight") == []
+        start = int(newest["started"])
+        assert len(found(**{"from": start - 60, "to": start + 60})) == 4
+        assert found(**{"from": start + 60}) == found(to=start - 60) == []
+        assert httpx.get(f"{stack.url}/dashboard/requests?sort=size").json()["error"]["param"] == "sort"
 
 
 @pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=-1", "page=%D9%A3"])

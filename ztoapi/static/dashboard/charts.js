@@ -5,7 +5,7 @@ import { el, setText, svg } from "./dom.js";
 import { NONE } from "./format.js";
 import { name, say } from "./language.js";
 
-const HEIGHT = 100; // of the drawing, which is stretched to its box; lines keep their width
+export const HEIGHT = 100; // of the drawing, which is stretched to its box; lines keep their width
 const FAR = 30; // columns that Page Up and Page Down move by
 const RECENT = 10; // columns to search for the newest value
 
@@ -18,17 +18,32 @@ function ceiling(value) {
   return STEPS.map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
-/** The moment that all charts of a group point at: Unix seconds, or null for the newest. */
+/**
+ * The moment that all charts of a group point at: Unix seconds, or null for the newest; and the span that is being marked.
+ * `onSelect(from, to)` is called for a span, `onReset()` to return to the whole range.
+ */
 export class Cursor {
-  constructor() {
-    this.at = null;
-    this.charts = [];
+  constructor({ onSelect, onReset }) {
+    Object.assign(this, { at: null, marked: null, charts: [], onSelect, onReset });
   }
 
   point(at) {
     if (at === this.at) return;
     this.at = at;
     this.charts.forEach((chart) => chart.drawCursor());
+  }
+
+  /** Marks the columns from one to the other; null marks nothing. */
+  mark(span) {
+    this.marked = span;
+    this.charts.forEach((chart) => chart.drawMark());
+  }
+
+  /** Selects the marked columns, which are `step` seconds long. One column is no span. */
+  select(step) {
+    const span = this.marked;
+    this.mark(null);
+    if (span && span[0] !== span[1]) this.onSelect(Math.min(...span), Math.max(...span) + step);
   }
 }
 
@@ -40,18 +55,23 @@ export class Cursor {
 export class Chart {
   constructor({ title, series, format, when, ticks, cursor, bars = false, floor = 0 }) {
     Object.assign(this, { title, series, format, when, ticks, cursor, bars, floor, times: [], values: [] });
+    this.middleOf = bars ? 0.5 : 0; // of a column
     this.paths = series.map((one) => [svg("path", { class: `area ${one}` }), svg("path", { class: `line ${one}` })]);
     this.line = svg("path", { class: "cursor" });
+    this.mark = svg("path", { class: "mark" });
     this.grid = svg("path", { class: "grid" });
     this.svg = svg("svg", { viewBox: `0 0 1 ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-      this.grid, this.paths.flat(), this.line);
+      this.grid, this.paths.flat(), this.mark, this.line);
+    this.dragged = null; // the column where the pointer went down
     this.top = el("span", { class: "y" });
     this.middle = el("span", { class: "y middle" });
     this.empty = el("span", { class: "empty", "data-text": "chart.empty" }, say("chart.empty"));
     this.plot = el("div", {
       class: "plot", role: "slider", tabindex: "0", "aria-valuemin": "0",
-      pointermove: (event) => this.pointAt(event), pointerleave: () => this.cursor.point(null),
-      keydown: (event) => this.press(event), blur: () => this.cursor.point(null),
+      pointerdown: (event) => this.grab(event), pointermove: (event) => this.pointAt(event),
+      pointerup: () => this.release(), pointercancel: () => this.release({ keep: false }),
+      pointerleave: () => this.cursor.point(null), dblclick: () => this.cursor.onReset(),
+      keydown: (event) => this.press(event), blur: () => this.leave(),
     }, this.svg, this.top, this.middle, this.empty);
     this.shown = series.map(() => el("b"));
     this.names = series.map(() => el("span"));
@@ -60,7 +80,7 @@ export class Chart {
     this.legend = el("ul", { class: "legend" }, series.map((one, at) =>
       el("li", {}, el("i", { class: one }), series.length > 1 ? this.names[at] : null, this.shown[at])));
     this.axis = el("div", { class: `x quiet ${bars ? "of-bars" : ""}`, "aria-hidden": "true" });
-    this.element = el("figure", { class: "chart card" },
+    this.element = el("figure", { class: `chart card ${bars ? "columns" : ""}` },
       el("figcaption", {}, this.heading, this.time, this.legend), this.plot, this.axis);
     cursor.charts.push(this);
   }
@@ -86,6 +106,7 @@ export class Chart {
     setText(this.top, some ? this.format(this.scale) : "");
     setText(this.middle, some ? this.format(this.scale / 2) : "");
     this.axisTexts();
+    this.drawMark();
     this.drawCursor();
   }
 
@@ -104,8 +125,9 @@ export class Chart {
     for (let at = 0; at <= list.length; at += 1) {
       const value = at < list.length ? list[at] : null;
       if (value !== null) {
-        line += start < 0 ? `M${at} ${this.y(value)}h0` : `L${at} ${this.y(value)}`;
-        area += start < 0 ? `M${at} ${HEIGHT}V${this.y(value)}` : `L${at} ${this.y(value)}`;
+        const point = `${at + this.middleOf} ${this.y(value)}`;
+        line += start < 0 ? `M${point}h0` : `L${point}`;
+        area += start < 0 ? `M${at + this.middleOf} ${HEIGHT}V${this.y(value)}` : `L${point}`;
         if (start < 0) start = at;
       } else if (start >= 0) {
         area += `V${HEIGHT}Z`;
@@ -131,28 +153,77 @@ export class Chart {
 
   // -- the cursor ------------------------------------------------------------------------------------------------
 
-  column() {
-    if (this.cursor.at === null || !this.times.length) return null;
-    const first = this.times[0];
-    const step = this.times.length > 1 ? this.times[1] - first : 1;
-    return Math.min(Math.max(Math.round((this.cursor.at - first) / step), 0), this.times.length - 1);
+  /** Returns the length of a column in seconds. */
+  step() {
+    return this.times.length > 1 ? this.times[1] - this.times[0] : 1;
   }
 
-  pointAt(event) {
+  /** Returns the column of a time, at most the last one. */
+  columnOf(at) {
+    return Math.min(Math.max(Math.round((at - this.times[0]) / this.step()), 0), this.times.length - 1);
+  }
+
+  column() {
+    return this.cursor.at === null || !this.times.length ? null : this.columnOf(this.cursor.at);
+  }
+
+  timeOf(event) {
     const box = this.plot.getBoundingClientRect();
     const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
     const at = this.bars ? Math.floor(share * this.times.length) : Math.round(share * (this.times.length - 1));
-    this.cursor.point(this.times[Math.min(at, this.times.length - 1)] ?? null);
+    return this.times[Math.min(at, this.times.length - 1)] ?? null;
+  }
+
+  pointAt(event) {
+    const at = this.timeOf(event);
+    this.cursor.point(at);
+    if (this.dragged !== null && at !== null) this.cursor.mark([this.dragged, at]);
+  }
+
+  // -- selecting a span ------------------------------------------------------------------------------------------
+
+  grab(event) {
+    if (event.button) return;
+    this.dragged = this.timeOf(event);
+    this.plot.setPointerCapture(event.pointerId);
+  }
+
+  release({ keep = true } = {}) {
+    if (this.dragged === null) return;
+    this.dragged = null;
+    if (keep) this.cursor.select(this.step());
+    else this.cursor.mark(null);
+  }
+
+  leave() {
+    this.cursor.mark(null);
+    this.cursor.point(null);
   }
 
   press(event) {
     const last = this.times.length - 1;
     const now = this.column() ?? last;
     const moves = { ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, PageDown: now - FAR, PageUp: now + FAR, Home: 0, End: last };
-    if (event.key === "Escape") this.cursor.point(null);
-    else if (event.key in moves && last >= 0) this.cursor.point(this.times[Math.min(Math.max(moves[event.key], 0), last)]);
-    else return;
+    if (event.key === "Escape") {
+      // The page resets the span too.
+      this.leave();
+    } else if (event.key === "Enter" && this.cursor.marked) {
+      this.cursor.select(this.step());
+    } else if (event.key in moves && last >= 0) {
+      const at = this.times[Math.min(Math.max(moves[event.key], 0), last)];
+      this.cursor.mark(event.shiftKey ? [this.cursor.marked?.[0] ?? this.times[now], at] : null);
+      this.cursor.point(at);
+    } else {
+      return;
+    }
     event.preventDefault();
+  }
+
+  drawMark() {
+    const span = this.cursor.marked;
+    const [low, high] = span && this.times.length ? span.map((at) => this.columnOf(at)).sort((one, other) => one - other) : [0, 0];
+    const width = this.bars ? 1 : 0;
+    this.mark.setAttribute("d", span ? `M${low} 0H${high + width}V${HEIGHT}H${low}Z` : "");
   }
 
   /** Returns the value of a series at the cursor, else the newest. */
@@ -163,7 +234,7 @@ export class Chart {
 
   drawCursor() {
     const column = this.column();
-    const x = column === null ? 0 : this.bars ? column + 0.5 : column;
+    const x = column === null ? 0 : column + this.middleOf;
     this.line.setAttribute("d", column === null ? "" : `M${x} 0V${HEIGHT}`);
     const when = column === null ? "" : this.when(this.times[column]);
     setText(this.time, when);
@@ -178,8 +249,9 @@ export class Chart {
 
   /** Updates the text for screen readers, which do not announce each new second on a focused chart. */
   describe(when, texts, column) {
-    if (column === null && document.activeElement === this.plot && this.plot.hasAttribute("aria-valuetext")) return;
     const last = Math.max(this.times.length - 1, 0);
+    const same = this.plot.getAttribute("aria-valuemax") === String(last);
+    if (column === null && same && document.activeElement === this.plot) return;
     const values = this.series.map((one, at) => `${this.series.length > 1 ? `${name("series", one)} ` : ""}${texts[at] ?? NONE}`).join(", ");
     const summary = column === null ? say("chart.summary", { values, highest: this.format(this.highest ?? 0) }) : `${when}: ${values}`;
     this.plot.setAttribute("aria-label", say(this.title));

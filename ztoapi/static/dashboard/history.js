@@ -1,17 +1,14 @@
-// The history by hour or by day.
+// The charts of the history: bars and lines over minutes, hours or days, and the same as a table.
 
-import { ask } from "./access.js";
-import { Chart, Cursor } from "./charts.js";
-import { byId } from "./dom.js";
-import { count, date, day, dayDate, duration, hour } from "./format.js";
+import { Chart } from "./charts.js";
+import { count, duration, percent } from "./format.js";
+import { Table } from "./table.js";
+import { ticks, when } from "./ticks.js";
 
-const AGAIN_MS = 60000; // refresh interval
-const SPANS = {
-  hours: { step: 3600, columns: 168, when: hour, date, marked: (at) => new Date(at * 1000).getHours() === 0 },
-  days: { step: 86400, columns: 30, when: day, date: dayDate, marked: (at) => (at / 86400) % 5 === 0 },
-};
+/** Quantiles of a distribution; the first series is below the others. */
+const quantiles = (name) => ({ p99: (one) => one[name].p99, p50: (one) => one[name].p50 });
 
-/** The columns and bars of each hour or day; a bar has its parts in front of it. */
+/** The bars or lines of each column. A bar is its value and its height: it has its parts in front of it. */
 const CHARTS = [
   ["requests", count, {
     requests: (one) => [one.requests, one.requests],
@@ -23,58 +20,78 @@ const CHARTS = [
     input: (one) => [one.input_tokens, one.input_tokens + one.output_tokens],
     output: (one) => [one.output_tokens, one.output_tokens],
   }],
-  ["duration", duration, { average: (one) => [one.average_seconds, one.average_seconds] }],
+  ["failures", percent, { failed: (one) => failures(one) }, { floor: 0.01 }],
+  ["ttft", duration, quantiles("time_to_first_token")],
+  ["inter_token", duration, quantiles("inter_token")],
+  ["duration", duration, quantiles("duration")],
 ];
+const BARS = new Set(["requests", "tokens"]);
 
-export class History {
-  constructor() {
-    this.span = "hours";
-    this.found = null;
-    const cursor = new Cursor();
-    this.charts = CHARTS.map(([title, format, lists]) => ({
-      pairs: Object.values(lists),
+/** The share of failures, without refused requests. */
+function failures(one) {
+  const asked = one.requests - one.refused;
+  return asked > 0 ? Math.min(one.failed / asked, 1) : null;
+}
+
+export class HistoryCharts {
+  constructor(box, cursor) {
+    this.step = 1;
+    this.charts = CHARTS.map(([title, format, lists, { floor = 0 } = {}]) => ({
+      pick: Object.values(lists),
       chart: new Chart({
-        title: `history.${title}`, series: Object.keys(lists), format, cursor, bars: true,
-        when: (at) => SPANS[this.span].when(at), ticks: (times) => this.ticks(times),
+        title: `history.${title}`, series: Object.keys(lists), format, cursor, floor, bars: BARS.has(title),
+        when: (at) => when(at, this.step), ticks: (times) => ticks(times, this.step),
       }),
     }));
-    byId("history-charts").append(...this.charts.map(({ chart }) => chart.element));
-    for (const span of Object.keys(SPANS)) byId(`history-${span}`).addEventListener("click", () => this.choose(span));
-    setInterval(() => document.hidden || byId("history").hidden || this.fetch(), AGAIN_MS);
+    box.append(...this.charts.map(({ chart }) => chart.element));
   }
 
-  choose(span) {
-    this.span = span;
-    for (const one of Object.keys(SPANS)) byId(`history-${one}`).setAttribute("aria-pressed", String(one === span));
-    this.draw();
+  /** Draws `columns`, of which each is found by its time. */
+  show(times, columns, step) {
+    this.step = step;
+    const records = times.map((at) => columns.get(at));
+    for (const { chart, pick } of this.charts) {
+      const lists = (part) => pick.map((of) => records.map((one) => {
+        const value = one ? of(one) : null;
+        return Array.isArray(value) ? value[part] : value;
+      }));
+      chart.show(times, lists(0), lists(1));
+    }
+  }
+}
+
+const numbers = (names) => names.map((field) => ({
+  head: `column.${field}`, class: "number", text: (one) => count(one[field]),
+}));
+const times = (field, words) => words.map((word) => ({
+  head: `column.${field}.${word}`, class: "number", text: (one) => duration(one[field]?.[word]),
+}));
+
+const COLUMNS = [
+  { head: "column.start", class: "c-when", text: (one) => when(one.start, one.step) },
+  ...numbers(["requests", "failed", "refused", "cancelled", "input_tokens", "output_tokens"]),
+  ...times("time_to_first_token", ["p50", "p99"]),
+  ...times("inter_token", ["p50", "p99"]),
+  ...times("duration", ["p50", "p99"]),
+];
+
+/** The columns of the charts as a table, which is filled while it is open. */
+export class HistoryTable {
+  constructor(details) {
+    this.details = details;
+    this.records = [];
+    this.table = new Table({ label: "traffic.table", columns: COLUMNS, keyOf: (one) => one.start, none: "chart.empty" });
+    details.append(this.table.element);
+    details.addEventListener("toggle", () => this.draw());
   }
 
-  /** Returns the starts of days, except where the text would exceed the right edge. */
-  ticks(times) {
-    const { marked, date } = SPANS[this.span];
-    return times.map((at, column) => [column, at]).filter(([column, at]) => marked(at) && column < 0.92 * times.length)
-      .map(([column, at]) => [column, date(at)]);
-  }
-
-  /** Fetches the hours and days. Without a history on the gateway nothing changes. */
-  async fetch() {
-    const response = await ask("dashboard/history", { cache: "no-store" }).catch(() => null);
-    if (!response?.ok) return;
-    this.found = await response.json();
-    byId("history").hidden = !this.found.kept;
+  /** The newest first. */
+  show(columns, step) {
+    this.records = [...columns.values()].map((one) => ({ ...one, step })).reverse();
     this.draw();
   }
 
   draw() {
-    if (!this.found) return;
-    const { step, columns } = SPANS[this.span];
-    const buckets = new Map(this.found[this.span].map((one) => [one.start, one]));
-    const last = Math.max(...buckets.keys(), 0);
-    const times = buckets.size ? Array.from({ length: columns }, (_, at) => last - (columns - 1 - at) * step) : [];
-    const records = times.map((at) => buckets.get(at));
-    for (const { chart, pairs } of this.charts) {
-      const lists = (part) => pairs.map((pair) => records.map((one) => (one ? pair(one)[part] : null)));
-      chart.show(times, lists(0), lists(1));
-    }
+    if (this.details.open) this.table.show(this.records);
   }
 }

@@ -1,11 +1,14 @@
-// Links from counters to the requests behind them, and the state of the page in its address.
+// Links from counters to the requests behind them.
 
+import { addressWith, OF_REQUESTS } from "./address.js";
 import { el, setText } from "./dom.js";
 
 const SHOW = "show-requests";
 
-/** Returns the address of the page with these filters. */
-const address = (filters) => `?${new URLSearchParams(filters)}#requests-title`;
+/** Returns the parameters of exactly these filters. Counters count all times, so the span of the charts is reset. */
+const only = (filters) => ({
+  ...Object.fromEntries([...OF_REQUESTS, "from", "to"].map((name) => [name, null])), ...filters,
+});
 
 /** Shows `text` in `box` as a link to the requests that `filters` select; a page in another tab works too. */
 export function link(box, text, filters) {
@@ -15,7 +18,7 @@ export function link(box, text, filters) {
     box.replaceChildren(anchor);
   }
   anchor.filters = filters;
-  const href = address(filters);
+  const href = `${addressWith(only(filters))}#requests-title`;
   if (anchor.getAttribute("href") !== href) anchor.setAttribute("href", href);
   setText(anchor, text);
 }
@@ -23,19 +26,8 @@ export function link(box, text, filters) {
 function follow(event, anchor) {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  document.dispatchEvent(new CustomEvent(SHOW, { detail: anchor.filters }));
+  document.dispatchEvent(new CustomEvent(SHOW, { detail: only(anchor.filters) }));
 }
 
-/** Calls `show(filters)` when a link is followed. */
+/** Calls `show(parameters)` when a link is followed. */
 export const onLink = (show) => document.addEventListener(SHOW, (event) => show(event.detail));
-
-/** The filters and the page in the address. */
-export const readAddress = () => Object.fromEntries(new URLSearchParams(location.search));
-
-/** Puts filters and page into the address, so that it can be passed on. */
-export function writeAddress(filters, page) {
-  const query = new URLSearchParams(filters);
-  if (page > 1) query.set("page", page);
-  const text = String(query);
-  history.replaceState(null, "", text ? `?${text}` : location.pathname);
-}

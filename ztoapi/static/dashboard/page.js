@@ -3,11 +3,11 @@
 import { ask, hideForm, showForm, watchForm } from "./access.js";
 import { byId, setText } from "./dom.js";
 import { watchHeader } from "./header.js";
-import { History } from "./history.js";
 import { say, translate } from "./language.js";
 import { Panels } from "./panels.js";
 import { Requests } from "./requests.js";
 import { EventStream } from "./stream.js";
+import { Traffic } from "./traffic.js";
 
 translate();
 
@@ -20,7 +20,7 @@ let until = 0; // time of the next attempt, in milliseconds of the page's clock
 const announce = (text) => setText(byId("said"), text);
 const panels = new Panels();
 const requests = new Requests(announce);
-const history = new History();
+const traffic = new Traffic();
 
 /** Draws at most once per frame, and not at all while the page is hidden. */
 function draw() {
@@ -28,7 +28,9 @@ function draw() {
   drawing = true;
   requestAnimationFrame(() => {
     drawing = false;
-    if (stats) panels.show(stats);
+    if (!stats) return;
+    panels.show(stats);
+    traffic.show(stats);
   });
 }
 
@@ -66,7 +68,7 @@ function changed(next, more) {
   if (next === "refused") showForm(more);
   if (next === "live") {
     hideForm();
-    history.fetch();
+    requests.apply({ again: true });
   }
   showState();
 }
@@ -75,7 +77,7 @@ const stream = new EventStream("dashboard/events", { ask, onEvent: receive, onSt
 
 function pause() {
   paused = !paused;
-  requests.paused = paused;
+  requests.paused = traffic.paused = paused;
   byId("pause").setAttribute("aria-pressed", String(paused));
   byId("pause").dataset.text = paused ? "resume" : "pause";
   setText(byId("pause"), say(byId("pause").dataset.text));
@@ -92,7 +94,7 @@ byId("pause").addEventListener("click", pause);
 watchHeader(() => {
   showState();
   requests.draw();
-  history.draw();
+  traffic.translate();
   draw();
 });
 setInterval(() => state === "waiting" && showState(), 1000);

@@ -1,14 +1,12 @@
 // Everything that is drawn from the statistics, except the requests.
 
 import { ask } from "./access.js";
-import { Chart, Cursor } from "./charts.js";
 import { byId, el, setText } from "./dom.js";
-import { NONE, amount, brief, bytes, clock, count, duration, durationParts, percent, span } from "./format.js";
+import { NONE, amount, brief, bytes, count, duration, durationParts, percent, span } from "./format.js";
 import { name, say } from "./language.js";
 import { link } from "./links.js";
 import { Bars, badge, Table } from "./table.js";
 
-const WINDOW = 300; // seconds in the charts, as many as the gateway keeps
 const MINUTE = 60; // seconds
 const BY_CLIENT = new Set(["client_disconnect", "slow_client", "client_error", "rate_limited"]); // endings
 const MUCH_CPU = 0.9; // share of a core above which the worker is the bottleneck
@@ -16,29 +14,8 @@ const MANY_ERRORS = 0.05;
 const SOME_ERRORS = 0.01;
 const LATE = 0.1; // seconds of loop lag that clients notice
 
-const minutes = () => [4, 3, 2, 1, 0].map((count) =>
-  [WINDOW - 1 - 60 * count, count ? say("chart.minutes", { count }) : say("chart.now")]);
-const perSecond = (value) => amount(value);
-
-const CHARTS = [
-  ["requests", perSecond, { requests: "requests", refused: "refused", failed: "failed" }, 2],
-  ["streams", count, { streams: "streams" }, 4],
-  ["tokens", count, { output: "output_tokens" }, 10],
-  ["ttft", duration, { p99: "ttft_p99", p50: "ttft_p50" }, 0],
-  ["inter_token", duration, { p99: "inter_token_p99", p50: "inter_token_p50" }, 0],
-  ["duration", duration, { p99: "duration_p99", p50: "duration_p50" }, 0],
-];
-
 export class Panels {
   constructor() {
-    const cursor = new Cursor();
-    this.charts = CHARTS.map(([title, format, lists, floor]) => ({
-      lists: Object.values(lists),
-      chart: new Chart({
-        title: `chart.${title}`, series: Object.keys(lists), format, when: clock, ticks: minutes, cursor, floor,
-      }),
-    }));
-    byId("charts").append(...this.charts.map(({ chart }) => chart.element));
     this.latency = put("latency", new Table({ label: "latency", columns: LATENCY, keyOf: (row) => row.name, none: "chart.empty" }));
     this.credentials = put("credentials", new Table({ label: "credentials", columns: CREDENTIALS, keyOf: (one) => `${one.platform} ${one.credential}`, none: "none.credentials" }));
     this.workers = put("workers", new Table({ label: "workers", columns: WORKERS, keyOf: (one) => one.number, none: "none.workers" }));
@@ -55,7 +32,6 @@ export class Panels {
     byId("version").hidden = false;
     setText(byId("uptime"), say("uptime", { span: span(stats.uptime) }));
     this.figures(stats);
-    this.drawCharts(stats);
     this.latency.show(["time_to_first_token", "inter_token", "duration", "overhead"].map((word) => ({ name: word, ...stats[word] })));
     this.statuses.show(Object.entries(stats.status).map(([code, value]) => ({
       key: code, name: code, value, text: count(value), filters: { status: code }, mood: code >= "500" ? "bad" : code >= "400" ? "warn" : "good",
@@ -81,16 +57,6 @@ export class Panels {
     figure("ttft", ...durationParts(first.p50), say("now.p99", { value: duration(first.p99) }));
     figure("tokens", amount(tokens.output_per_second), "tok/s", say("now.tokens.more", { input: brief(tokens.input), output: brief(tokens.output) }));
     figure("overhead", ...durationParts(overhead.p50), say("now.p99", { value: duration(overhead.p99) }));
-  }
-
-  /** The right edge is the newest second, even without data. */
-  drawCharts({ series, now }) {
-    const last = Math.max(Math.floor(now) - 1, ...series.seconds.slice(-1));
-    const times = Array.from({ length: WINDOW }, (_, at) => last - WINDOW + 1 + at);
-    const first = series.seconds[0] ?? 0;
-    for (const { chart, lists } of this.charts) {
-      chart.show(times, lists.map((list) => times.map((at) => series[list][at - first] ?? null)));
-    }
   }
 }
 

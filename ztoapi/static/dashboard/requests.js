@@ -1,12 +1,13 @@
 // The requests: newest first, filtered, in pages; and the details of one.
 
 import { ask } from "./access.js";
+import { go, OF_REQUESTS, read, watch } from "./address.js";
 import { byId, el, setText } from "./dom.js";
 import { NONE, amount, bytes, clock, count, duration, moment } from "./format.js";
 import { name, say } from "./language.js";
 import { save } from "./export.js";
-import { onLink, readAddress, writeAddress } from "./links.js";
-import { badge, Table } from "./table.js";
+import { onLink } from "./links.js";
+import { badge, nextOrder, Table } from "./table.js";
 import { Waterfall } from "./waterfall.js";
 
 const PAGE_SIZE = 20; // as in the event stream
@@ -14,7 +15,8 @@ const AGAIN_MS = 2000; // interval for fetching pages that the event stream does
 const TYPING_MS = 250;
 const CHOICES = 100; // more would be too many to choose from
 const EXPORTED = 500; // requests in one page of an export, the most that the gateway returns
-const OUTCOMES = ["answered", "failed", "refused", "cancelled"];
+const OUTCOMES = ["answered", "failed", "refused", "cancelled", "in_flight"];
+const CACHE = ["hit", "miss", "shared", "bypass"];
 const OFFERED = ["model", "key", "platform", "credential", "error"]; // filters whose choices come from the data
 
 const ENDINGS = ["done", "client_error", "rejected", "rate_limited", "upstream_error", "upstream_timeout", "truncated",
@@ -48,15 +50,15 @@ function openButton(cell, record) {
 }
 
 const COLUMNS = [
-  { head: "col.started", class: "c-started", show: openButton },
-  { head: "col.status", class: "c-status", show: (cell, one) => badge(cell, one.status ? String(one.status) : NONE, statusMood(one)) },
+  { head: "col.started", sort: "started", class: "c-started", show: openButton },
+  { head: "col.status", sort: "status", class: "c-status", show: (cell, one) => badge(cell, one.status ? String(one.status) : NONE, statusMood(one)) },
   { head: "col.outcome", class: "c-outcome", show: (cell, one) => badge(cell, ...outcome(one)) },
-  { head: "col.model", class: "c-model cut", text: (one) => one.model ?? `${one.method} ${one.path}` },
-  { head: "col.key", class: "c-key cut", text: (one) => orNone(one.key) },
+  { head: "col.model", sort: "model", class: "c-model cut", text: (one) => one.model ?? `${one.method} ${one.path}` },
+  { head: "col.key", sort: "key", class: "c-key cut", text: (one) => orNone(one.key) },
   { head: "col.client", class: "c-client cut", text: (one) => orNone(one.client) },
-  { head: "col.tokens", class: "c-tokens number", text: tokens },
-  { head: "col.ttft", class: "c-ttft number", text: (one) => duration(one.time_to_first_token) },
-  { head: "col.duration", class: "c-duration number", text: (one) => duration(one.duration) },
+  { head: "col.tokens", sort: "output_tokens", class: "c-tokens number", text: tokens },
+  { head: "col.ttft", sort: "time_to_first_token", class: "c-ttft number", text: (one) => duration(one.time_to_first_token) },
+  { head: "col.duration", sort: "duration", class: "c-duration number", text: (one) => duration(one.duration) },
 ];
 
 /** Returns tokens per second while the response was being written. */
@@ -105,31 +107,35 @@ export class Requests {
     this.paused = false;
     this.table = new Table({
       label: "requests", columns: COLUMNS, keyOf, none: "table.none", onOpen: (record) => this.open(record),
+      onSort: (field) => go({ sort: nextOrder(this.order, field), page: null }),
     });
     byId("requests-table").append(this.table.element);
     this.form = byId("filter");
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    this.form.addEventListener("input", () => {
+    this.form.addEventListener("input", (event) => {
       clearTimeout(this.typing);
-      this.typing = setTimeout(() => this.turn(1), TYPING_MS);
+      this.typing = setTimeout(() => this.filter({ replace: event.target.name === "q" }), TYPING_MS);
     });
-    this.form.addEventListener("reset", () => setTimeout(() => this.turn(1)));
+    this.form.addEventListener("reset", () => go(Object.fromEntries([...OF_REQUESTS, "from", "to"].map((name) => [name, null]))));
     byId("newer").addEventListener("click", () => this.turn(this.page - 1));
     byId("older").addEventListener("click", () => this.turn(this.page + 1));
     this.details = Object.keys(DETAILS).map((key) => [key, el("dd")]);
     byId("detail-list").append(...this.details.flatMap(([key, value]) =>
       [el("dt", { "data-text": `detail.${key}` }, say(`detail.${key}`)), value]));
     byId("detail-close").addEventListener("click", () => byId("detail").close());
-    byId("detail").addEventListener("close", () => (this.opened = null));
+    byId("detail").addEventListener("close", () => {
+      this.opened = null;
+      go({ request: null });
+    });
     // A click outside the box targets the element around it.
     byId("detail").addEventListener("click", (event) => event.target === byId("detail") && byId("detail").close());
     this.addOptions(byId("filter-ending"), ENDINGS, (word) => name("ending", word));
     this.addOptions(byId("filter-outcome"), OUTCOMES, (word) => name("outcome", word));
+    this.addOptions(byId("filter-cache"), CACHE, (word) => name("cache", word));
     for (const form of ["csv", "json"]) byId(`export-${form}`).addEventListener("click", () => this.export(form));
-    onLink((filters) => this.choose(filters));
-    const { page = "1", ...filters } = readAddress();
-    this.page = Math.max(Number.parseInt(page, 10) || 1, 1);
-    this.fill(filters);
+    onLink((parameters) => this.choose(parameters));
+    watch(() => this.apply());
+    this.fill(read());
     setInterval(() => this.isLive() || this.paused || document.hidden || this.fetch(), AGAIN_MS);
   }
 
@@ -139,9 +145,29 @@ export class Requests {
     return [...new FormData(this.form)].filter(([, value]) => value.trim() !== "");
   }
 
+  /** Returns the parameters that select and sort: the filters, the span of the charts and the order. */
+  question() {
+    const { from, to, sort } = read();
+    return [...this.filters(), ...Object.entries({ from, to, sort }).filter(([, value]) => value !== undefined)];
+  }
+
   /** Whether the event stream contains the current page. */
   isLive() {
-    return this.page === 1 && this.filters().length === 0;
+    return this.page === 1 && this.question().length === 0;
+  }
+
+  /** Takes over the state of the address. With `again` the gateway has been away, or had refused a request. */
+  async apply({ again = false } = {}) {
+    const { page = "1", sort = null, request = null } = read();
+    this.fill(read());
+    this.page = Math.max(Number.parseInt(page, 10) || 1, 1);
+    this.order = sort;
+    const asked = JSON.stringify([this.question(), this.page]);
+    if (asked !== this.asked || again) {
+      this.asked = asked;
+      await this.load();
+    }
+    await this.openNamed(request);
   }
 
   /** From the event stream: the newest page of all requests. */
@@ -168,7 +194,7 @@ export class Requests {
 
   draw() {
     const { requests, total } = this.found;
-    const words = this.filters().length ? "table.nothing" : "table.none";
+    const words = this.question().length ? "table.nothing" : "table.none";
     this.table.empty.dataset.text = words;
     setText(this.table.empty, say(words));
     this.table.show(requests);
@@ -177,9 +203,11 @@ export class Requests {
     setText(byId("range"), requests.length ? say("page.range", range) : say("page.zero"));
     byId("newer").disabled = this.page === 1;
     byId("older").disabled = first + requests.length >= total;
-    byId("clear").disabled = this.filters().length === 0;
+    byId("clear").disabled = this.question().length === 0;
+    this.table.showOrder(this.order ?? null);
     this.nameOptions(byId("filter-ending"), (word) => name("ending", word));
     this.nameOptions(byId("filter-outcome"), (word) => name("outcome", word));
+    this.nameOptions(byId("filter-cache"), (word) => name("cache", word));
     if (this.opened) this.detail(this.opened); // the language may have changed
   }
 
@@ -198,20 +226,30 @@ export class Requests {
     return response.json();
   }
 
-  async turn(page) {
+  turn(page) {
+    go({ page: page > 1 ? page : null });
+  }
+
+  /** Puts the values of the form into the address. */
+  filter(how) {
     clearTimeout(this.typing);
-    this.page = Math.max(page, 1);
-    writeAddress(this.filters(), this.page);
+    const names = [...this.form.elements].map((control) => control.name).filter(Boolean);
+    go({ page: null, ...Object.fromEntries(names.map((name) => [name, null])), ...Object.fromEntries(this.filters()) }, how);
+  }
+
+  /** Shows another page or selection. */
+  async load() {
+    clearTimeout(this.typing);
     if (this.isLive() && this.newest && !this.paused) this.receive(this.newest, { turned: true });
-    else await this.fetch({ turned: true });
-    if (this.filters().length) this.announce(say("said.found", { count: count(this.found.total) }));
+    else if (!this.isLive() || this.paused) await this.fetch({ turned: true });
+    if (this.question().length) this.announce(say("said.found", { count: count(this.found.total) }));
   }
 
   async fetch({ turned = false } = {}) {
     if (this.asking && !turned) return;
     this.asking?.abort();
     const mine = (this.asking = new AbortController());
-    const question = [...this.filters(), ["page", this.page], ["page_size", PAGE_SIZE]];
+    const question = [...this.question(), ["page", this.page], ["page_size", PAGE_SIZE]];
     try {
       const page = await this.look(question, mine.signal);
       if (mine === this.asking) this.receive(page, { turned });
@@ -248,10 +286,12 @@ export class Requests {
 
   /** Sets the filters to exactly these; the value of one may be new. */
   fill(filters) {
-    for (const control of this.form.elements) if (control.name) control.value = "";
-    for (const [field, value] of Object.entries(filters)) {
-      const control = this.form.elements[field];
-      if (!control) continue;
+    for (const control of this.form.elements) {
+      if (!control.name) continue;
+      const value = filters[control.name] ?? "";
+      // Typing goes on while a search is applied.
+      if (control.value.trim() === value) continue;
+      const field = control.name;
       if (control.options && ![...control.options].some((option) => option.value === value)) {
         this.choices.get(field)?.add(value);
         this.addOptions(control, [value], (text) => text);
@@ -261,9 +301,8 @@ export class Requests {
   }
 
   /** Shows the requests behind a counter. */
-  choose(filters) {
-    this.fill(filters);
-    this.turn(1);
+  choose(parameters) {
+    go(parameters);
     byId("requests-title").scrollIntoView({ block: "start" });
     this.form.elements.q.focus({ preventScroll: true });
   }
@@ -271,7 +310,7 @@ export class Requests {
   async export(form) {
     const found = [];
     for (let page = 1, total = 1; found.length < total; page += 1) {
-      const part = await this.look([...this.filters(), ["page", page], ["page_size", EXPORTED]]).catch(() => null);
+      const part = await this.look([...this.question(), ["page", page], ["page_size", EXPORTED]]).catch(() => null);
       if (!part?.requests.length) break;
       found.push(...part.requests);
       total = part.total;
@@ -293,6 +332,26 @@ export class Requests {
   open(record) {
     this.detail(record);
     byId("detail").showModal();
+    go({ request: record.id });
+  }
+
+  /** Opens the request of the address, or closes the one that is open. */
+  async openNamed(id) {
+    if (id === (this.opened?.id ?? null)) return;
+    if (id === null) {
+      byId("detail").close();
+      return;
+    }
+    const same = (record) => record.id === id;
+    const record = this.found.requests.find(same) ?? (await this.look({ q: id }).catch(() => null))?.requests.find(same);
+    if (read().request !== id) return;
+    if (record) {
+      this.detail(record);
+      if (!byId("detail").open) byId("detail").showModal();
+    } else {
+      this.announce(say("said.gone", { id }));
+      go({ request: null }, { replace: true });
+    }
   }
 
   detail(record) {

@@ -34,18 +34,33 @@ export function reconcile(parent, nodes, records, keyOf, make, update) {
 
 /**
  * A table. A column has a `head` (a key), a `class`, and `show(cell, record)`, or `text(record)` for cells of plain
- * text. The first column is the row's heading. `none` is the key of the text for an empty table.
+ * text. The first column is the row's heading. `none` is the key of the text for an empty table. The heading of a column
+ * with a `sort` is a button that calls `onSort` with it.
  */
 export class Table {
-  constructor({ label, columns, keyOf, none, onOpen = null }) {
-    Object.assign(this, { columns, keyOf, onOpen, nodes: new Map() });
+  constructor({ label, columns, keyOf, none, onOpen = null, onSort = null }) {
+    Object.assign(this, { columns, keyOf, onOpen, onSort, nodes: new Map() });
     this.body = el("tbody");
     this.empty = el("p", { class: "empty", "data-text": none }, say(none));
-    this.table = el("table", {},
-      el("thead", {}, el("tr", {}, columns.map((column) =>
-        el("th", { scope: "col", class: column.class, "data-text": column.head }, say(column.head))))),
-      this.body);
+    this.heads = columns.map((column) => this.head(column));
+    this.table = el("table", {}, el("thead", {}, el("tr", {}, this.heads)), this.body);
     this.element = el("div", { class: "table", role: "group", "data-label": label, "aria-label": say(label) }, this.table, this.empty);
+  }
+
+  head(column) {
+    const { head, class: name } = column;
+    if (!this.onSort || !column.sort) return el("th", { scope: "col", class: name, "data-text": head }, say(head));
+    const button = el("button", { type: "button", class: "sort", "data-text": head, click: () => this.onSort(column.sort) }, say(head));
+    return el("th", { scope: "col", class: name }, button);
+  }
+
+  /** Marks the column of `order`: the name of its `sort`, with a "-" in front if the values descend. */
+  showOrder(order) {
+    this.columns.forEach(({ sort }, at) => {
+      if (sort && order === sort) this.heads[at].setAttribute("aria-sort", "ascending");
+      else if (sort && order === `-${sort}`) this.heads[at].setAttribute("aria-sort", "descending");
+      else this.heads[at].removeAttribute("aria-sort");
+    });
   }
 
   show(records) {
@@ -70,6 +85,9 @@ export class Table {
     });
   }
 }
+
+/** Returns the order after a click on a heading: descending, ascending, none. */
+export const nextOrder = (order, sort) => (order === `-${sort}` ? sort : order === sort ? null : `-${sort}`);
 
 /** Names with numbers, and bars relative to the largest. */
 export class Bars {

@@ -84,6 +84,8 @@ const time = (unix, options) => new Date(unix * 1000).toLocaleString(locale(), o
 const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
 
 export const clock = (unix) => time(unix, CLOCK);
+export const minute = (unix) => time(unix, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+export const stamp = (unix) => time(unix, { ...CLOCK, day: "numeric", month: "short" });
 export const moment = (unix) => time(unix, { ...CLOCK, year: "numeric", month: "short", day: "numeric", fractionalSecondDigits: 3 });
 export const hour = (unix) => time(unix, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 export const date = (unix) => time(unix, { day: "numeric", month: "short" });

@@ -1,0 +1,35 @@
+// The state of the page in its address: range and span of the charts, filters, order, page and the open request. A reload or
+// another browser shows the same, and the browser's buttons go back and forward.
+
+const watchers = [];
+
+/** The parameters that select requests; the others belong to the charts and tables. */
+export const OF_REQUESTS = ["q", "status", "outcome", "ending", "model", "key", "platform", "credential", "error", "cache",
+  "attempts", "sort", "page", "request"];
+
+/** Returns the parameters by name. */
+export const read = () => Object.fromEntries(new URLSearchParams(location.search));
+
+/** Returns the address with `changes`; a null or empty value removes the parameter. */
+export function addressWith(changes) {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === "") query.delete(name);
+    else query.set(name, value);
+  }
+  const text = String(query);
+  return text ? `?${text}` : location.pathname;
+}
+
+/** Changes parameters. With `replace`, the browser's back button does not return to the state before. */
+export function go(changes, { replace = false } = {}) {
+  const address = addressWith(changes);
+  if (address === (location.search || location.pathname)) return;
+  history[replace ? "replaceState" : "pushState"](null, "", address);
+  watchers.forEach((watcher) => watcher());
+}
+
+/** Calls `watcher` whenever parameters have changed. */
+export const watch = (watcher) => watchers.push(watcher);
+
+addEventListener("popstate", () => watchers.forEach((watcher) => watcher()));

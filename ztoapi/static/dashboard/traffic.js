@@ -1,0 +1,153 @@
+// The charts: their range, the span that is zoomed into, and where their columns come from.
+
+import { ask } from "./access.js";
+import { go, read, watch } from "./address.js";
+import { Cursor } from "./charts.js";
+import { byId, setText } from "./dom.js";
+import { span as length, stamp } from "./format.js";
+import { HeatMap } from "./heat.js";
+import { HistoryCharts, HistoryTable } from "./history.js";
+import { say } from "./language.js";
+import { LiveCharts, WINDOW } from "./live.js";
+
+const DAY = 86400;
+const LIVE = "5m";
+const RANGES = { [LIVE]: [10, 30], "1h": [60, 60], "24h": [600, 144], "7d": [3600, 168], "30d": [DAY, 30] }; // step, columns
+const AGAIN_MS = { [LIVE]: 10000, "1h": 15000 }; // intervals of refreshing
+const RARELY_MS = 60000;
+const LOOK_MS = 2500;
+const MEASURES = ["time_to_first_token", "inter_token", "duration"];
+
+export class Traffic {
+  constructor() {
+    this.stats = null;
+    this.held = null; // the statistics with the seconds of the span, or false if they have no such seconds
+    this.found = null;
+    this.asking = null;
+    this.askedAt = 0;
+    this.paused = false;
+    const cursor = new Cursor({ onSelect: (from, to) => go({ from, to }), onReset: () => this.reset() });
+    this.live = new LiveCharts(byId("charts"), cursor);
+    this.history = new HistoryCharts(byId("history-charts"), cursor);
+    this.heat = new HeatMap(cursor);
+    byId("heat").append(this.heat.element);
+    this.table = new HistoryTable(byId("traffic-table"));
+    for (const range of Object.keys(RANGES)) {
+      byId(`range-${range}`).addEventListener("click", () => go({ range: range === LIVE ? null : range, from: null, to: null }));
+    }
+    for (const measure of MEASURES) {
+      byId(`heat-${measure}`).addEventListener("click", () => go({ heat: measure === MEASURES[0] ? null : measure }));
+    }
+    byId("unzoom").addEventListener("click", () => this.reset());
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape());
+    watch(() => this.apply());
+    this.apply();
+    setInterval(() => this.look(), LOOK_MS);
+  }
+
+  /** Takes over range, span and measure from the address. */
+  apply() {
+    const { range, from, to, heat } = read();
+    const span = /^\d{1,11}$/.test(from) && /^\d{1,11}$/.test(to) && Number(from) < Number(to) ? [Number(from), Number(to)] : null;
+    const view = JSON.stringify([range, span]);
+    this.measure = MEASURES.includes(heat) ? heat : MEASURES[0];
+    if (view !== this.view) {
+      this.view = view;
+      this.range = range in RANGES ? range : LIVE;
+      this.span = span;
+      this.held = null;
+      this.found = null;
+      if (this.stats) this.begin();
+    }
+    this.draw();
+  }
+
+  /** Fetches what the statistics of the event stream do not have. */
+  begin() {
+    if (this.range === LIVE && this.span) this.held = this.span[0] >= this.stats.now - WINDOW ? this.stats : false;
+    this.fetch();
+  }
+
+  /** A second of the event stream. */
+  show(stats) {
+    const first = this.stats === null;
+    this.stats = stats;
+    if (first) this.begin();
+    this.draw();
+  }
+
+  reset() {
+    go({ from: null, to: null });
+  }
+
+  /** Escape in a dialog closes the dialog only. */
+  escape() {
+    if (this.span && !document.querySelector("dialog[open]")) this.reset();
+  }
+
+  isLive() {
+    return this.range === LIVE && this.held !== false;
+  }
+
+  /** Returns the first second that is shown, and the one after the last. */
+  bounds() {
+    if (this.span) return this.span;
+    const [step, columns] = RANGES[this.range];
+    const end = (Math.floor(this.stats.now / step) + 1) * step;
+    return [end - columns * step, end];
+  }
+
+  look() {
+    if (this.paused || document.hidden || !this.stats || (this.span && this.found)) return;
+    if (performance.now() - this.askedAt >= (AGAIN_MS[this.range] ?? RARELY_MS)) this.fetch();
+  }
+
+  async fetch() {
+    this.asking?.abort();
+    const mine = (this.asking = new AbortController());
+    this.askedAt = performance.now();
+    const [from, to] = this.bounds();
+    const response = await ask(`dashboard/history?from=${from}&to=${to}`, { signal: mine.signal, cache: "no-store" }).catch(() => null);
+    const page = response?.ok ? await response.json().catch(() => null) : null;
+    if (mine !== this.asking || !page) return;
+    const start = Math.floor(from / page.step) * page.step;
+    this.found = {
+      ...page,
+      times: Array.from({ length: Math.ceil((to - start) / page.step) }, (_, at) => start + at * page.step),
+      columns: new Map(page.columns.map((one) => [one.start, one])),
+    };
+    this.drawFound();
+  }
+
+  draw() {
+    for (const range of Object.keys(RANGES)) byId(`range-${range}`).setAttribute("aria-pressed", String(range === this.range));
+    for (const measure of MEASURES) byId(`heat-${measure}`).setAttribute("aria-pressed", String(measure === this.measure));
+    byId("unzoom").hidden = byId("span").hidden = !this.span;
+    if (this.span) setText(byId("span"), spanText(this.span));
+    byId("charts").hidden = !this.isLive();
+    byId("history-charts").hidden = this.isLive();
+    if (this.stats && this.isLive()) this.live.show(this.held || this.stats, this.span);
+    if (this.measure !== this.drawn) this.drawFound();
+  }
+
+  /** After a change of the language. */
+  translate() {
+    this.drawn = null;
+    this.draw();
+  }
+
+  /** Draws what has been fetched. */
+  drawFound() {
+    this.drawn = this.measure;
+    if (!this.found) return;
+    const { times, columns, step, kept } = this.found;
+    if (!this.isLive()) this.history.show(times, columns, step);
+    this.heat.fill(times, columns, step, this.measure);
+    this.table.show(columns, step);
+    setText(byId("range-note"), kept || this.isLive() ? say("range.step", { step: length(this.isLive() ? 1 : step) }) : say("range.none"));
+  }
+}
+
+function spanText([from, to]) {
+  return `${stamp(from)} – ${stamp(to)}`;
+}
