@@ -61,7 +61,7 @@ def test_charts_and_figures_move_under_load(browser: Browser) -> None:
         wait_until_live(page)
         expect(page.get_by_text("No requests yet")).to_be_visible()
         expect(
-            page.locator(".chart", has=page.get_by_text("Time to first token")).get_by_text("No data")
+            page.locator("#charts .chart", has=page.get_by_text("Time to first token")).get_by_text("No data")
         ).to_be_visible()
         for _ in range(4):
             ask(stack)
