@@ -15,7 +15,7 @@ from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import History
-from ztoapi.telemetry.layout import MODELS, PLATFORMS, ModelCell, PlatformCell
+from ztoapi.telemetry.layout import KEYS, MODELS, PLATFORMS, KeyCell, ModelCell, PlatformCell
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 COLUMNS = {"1 h": 60, "24 h": 144, "7 d": 168, "30 d": 30}
@@ -44,6 +44,7 @@ def keep_requests(path: Path, now: int) -> None:
     history = History(path, board, lambda: at)
     history.create()
     row, sums = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
+    usage = [board.slot(0).row(KEYS, (key, "glm-4.6", "zai"))[0] for key in ("alice", "bob", "")]
     durations, _ = board.slot(0).row(PLATFORMS, ("zai",))
     ages = [*range(10 * DAY, DAY, -DAY), *range(20 * HOUR, HOUR, -HOUR), *range(50 * MINUTE, MINUTE, -MINUTE)]
     for number, age in enumerate(ages):
@@ -55,6 +56,10 @@ def keep_requests(path: Path, now: int) -> None:
         row[ModelCell.TTFT + BUCKET + number % 20] += 90
         durations[PlatformCell.DURATION + BUCKET + 40] += 90
         sums[ModelCell.SECONDS] += 150.0
+        for place, counts in enumerate(usage):
+            counts[KeyCell.REQUESTS] += 10
+            counts[KeyCell.OUTPUT] += 100 - place
+            counts[KeyCell.COST] += 20_000_000 * place
         history.save()
 
 
@@ -191,6 +196,38 @@ def test_the_charts_are_a_table_too(page: Page) -> None:
     table = page.get_by_role("group", name="The charts as a table").get_by_role("table")
     expect(table.locator("tbody tr").last).to_contain_text("110")
     expect(table.get_by_role("columnheader", name="Duration p99")).to_be_visible()
+
+
+def test_cost_and_tokens_are_shown_by_key_model_and_day(page: Page) -> None:
+    choose(page, "30 d")
+    usage = page.get_by_role("region", name="Cost and tokens")
+    names = usage.locator("tbody th")
+    expect(names).to_have_text(["without a key", "bob", "alice"])
+    total = usage.locator("tbody tr", has_text="bob").locator("td").nth(5)
+    expect(total).to_have_text(re.compile(r"^\$\d\.\d\d$"))
+    usage.get_by_role("button", name="Output").click()
+    expect(names).to_have_text(["alice", "bob", "without a key"])
+    expect(usage.get_by_role("columnheader", name="Output")).to_have_attribute("aria-sort", "descending")
+    usage.get_by_role("button", name="Output").click()
+    expect(page).to_have_url(re.compile("order=output_tokens"))
+    page.reload()
+    expect(names).to_have_text(["without a key", "bob", "alice"])
+    with page.expect_download() as saved:
+        usage.get_by_role("button", name="Save as CSV").click()
+    assert saved.value.path().read_text().startswith("key,requests,denied,")
+    usage.get_by_role("button", name="By model").click()
+    expect(names).to_have_text(["glm-4.6"])
+    usage.get_by_role("button", name="By day").click()
+    days = names.count()
+    usage.get_by_role("link").nth(2).click()
+    chosen = span(page)
+    assert chosen is not None and (chosen[0] % DAY, chosen[1] - chosen[0]) == (0, DAY)
+    expect(names).to_have_count(1)
+    page.go_back()
+    expect(names).to_have_count(days)
+    usage.get_by_role("button", name="By key").click()
+    usage.get_by_role("link", name="alice").click()
+    expect(page.get_by_role("combobox", name="Key")).to_have_value("alice")
 
 
 def test_a_span_that_makes_no_sense_is_refused(url: str) -> None:

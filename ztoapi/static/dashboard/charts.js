@@ -147,6 +147,7 @@ export class Chart {
     while (this.axis.children.length > texts.length) this.axis.lastChild.remove();
     texts.forEach(([column, text], at) => {
       this.axis.children[at].style.left = `${(100 * column) / this.width()}%`;
+      this.axis.children[at].className = column === this.width() ? "end" : "";
       setText(this.axis.children[at], text);
     });
   }

@@ -1,4 +1,4 @@
-// Saves the requests that the filters select as a file.
+// Saves data as files, such as the requests that the filters select.
 
 import { el } from "./dom.js";
 
@@ -20,10 +20,15 @@ const FORMS = {
   json: ["application/json", (records) => JSON.stringify(records, null, 1)],
 };
 
+/** Offers `blob` as a file. */
+export function offer(blob, name) {
+  const href = URL.createObjectURL(blob);
+  el("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 1000);
+}
+
 /** Offers `records` as the file requests.`form`. */
 export function save(records, form) {
   const [type, write] = FORMS[form];
-  const href = URL.createObjectURL(new Blob([write(records)], { type }));
-  el("a", { href, download: `requests.${form}` }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 1000);
+  offer(new Blob([write(records)], { type }), `requests.${form}`);
 }

@@ -8,6 +8,7 @@ import { Panels } from "./panels.js";
 import { Requests } from "./requests.js";
 import { EventStream } from "./stream.js";
 import { Traffic } from "./traffic.js";
+import { Usage } from "./usage.js";
 
 translate();
 
@@ -20,7 +21,8 @@ let until = 0; // time of the next attempt, in milliseconds of the page's clock
 const announce = (text) => setText(byId("said"), text);
 const panels = new Panels();
 const requests = new Requests(announce);
-const traffic = new Traffic();
+const traffic = new Traffic(() => usage.apply());
+const usage = new Usage(announce, () => traffic.bounds());
 
 /** Draws at most once per frame, and not at all while the page is hidden. */
 function draw() {
@@ -77,7 +79,7 @@ const stream = new EventStream("dashboard/events", { ask, onEvent: receive, onSt
 
 function pause() {
   paused = !paused;
-  requests.paused = traffic.paused = paused;
+  requests.paused = traffic.paused = usage.paused = paused;
   byId("pause").setAttribute("aria-pressed", String(paused));
   byId("pause").dataset.text = paused ? "resume" : "pause";
   setText(byId("pause"), say(byId("pause").dataset.text));
@@ -95,6 +97,7 @@ watchHeader(() => {
   showState();
   requests.draw();
   traffic.translate();
+  usage.draw();
   draw();
 });
 setInterval(() => state === "waiting" && showState(), 1000);

@@ -19,7 +19,9 @@ const LOOK_MS = 2500;
 const MEASURES = ["time_to_first_token", "inter_token", "duration"];
 
 export class Traffic {
-  constructor() {
+  /** `onStart` is called when the time of the gateway is known, and with it the span. */
+  constructor(onStart) {
+    this.onStart = onStart;
     this.stats = null;
     this.held = null; // the statistics with the seconds of the span, or false if they have no such seconds
     this.found = null;
@@ -72,7 +74,10 @@ export class Traffic {
   show(stats) {
     const first = this.stats === null;
     this.stats = stats;
-    if (first) this.begin();
+    if (first) {
+      this.begin();
+      this.onStart();
+    }
     this.draw();
   }
 
@@ -89,9 +94,10 @@ export class Traffic {
     return this.range === LIVE && this.held !== false;
   }
 
-  /** Returns the first second that is shown, and the one after the last. */
+  /** Returns the first second that is shown, and the one after the last; null before the time of the gateway is known. */
   bounds() {
     if (this.span) return this.span;
+    if (!this.stats) return null;
     const [step, columns] = RANGES[this.range];
     const end = (Math.floor(this.stats.now / step) + 1) * step;
     return [end - columns * step, end];

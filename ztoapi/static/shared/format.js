@@ -64,6 +64,13 @@ export function percent(share) {
   return `${digits(share * 100, share > 0 && share < 0.0995 ? 1 : 0)}${GAP}%`;
 }
 
+/** US dollars: cents, or four digits below a dollar. */
+export function money(value) {
+  if (value === null || value === undefined) return NONE;
+  const small = value !== 0 && Math.abs(value) < 1 ? 4 : 2;
+  return number(value, { style: "currency", currency: "USD", currencyDisplay: "narrowSymbol", minimumFractionDigits: 2, maximumFractionDigits: small });
+}
+
 /** A duration in its two largest units. */
 export function span(seconds) {
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
