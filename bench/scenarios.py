@@ -49,10 +49,10 @@ def _gateway(dialect: DialectName = "zai", limits: LimitsConfig | None = None) -
     memory."""
     gateway = Gateway(dialect, limits)
     ticks = itertools.count(_SECONDS, _TICK_SECONDS).__next__
-    for module in ("server.exchange", "server.protocol", "server.stream", "telemetry.record"):
-        # The base may not have all of them.
+    for module in ("relay.relay", "server.exchange", "server.protocol", "server.stream", "telemetry.record"):
+        # The base may not have all of them, or may read the time elsewhere.
         if find_spec(f"ztoapi.{module}") is not None:
-            patch(f"ztoapi.{module}.monotonic", ticks).start()
+            patch(f"ztoapi.{module}.monotonic", ticks, create=True).start()
     gateway.application.recorder.recent = deque(maxlen=_RECENT_RECORDS)
 
     def totals() -> Mapping[str, int]:

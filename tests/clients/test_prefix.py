@@ -36,7 +36,7 @@ def record_requests(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[dict[
     begin = stack.simulator.stats.begin
 
     def record(exchange: Exchange, model: str, **settings: bool) -> Any:  # noqa: ANN401 - the simulator's own
-        requests.append(msgspec.json.decode(bytes(exchange.request.body), type=dict[str, msgspec.Raw]))
+        requests.append(msgspec.json.decode(bytes(exchange.request_body), type=dict[str, msgspec.Raw]))
         return begin(exchange, model, **settings)
 
     monkeypatch.setattr(stack.simulator.stats, "begin", record)

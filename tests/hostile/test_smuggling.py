@@ -35,7 +35,7 @@ VECTORS = msgspec.convert(tomllib.loads(Path(__file__).with_name("smuggling.toml
 
 def echo(exchange: Exchange) -> None:
     request = exchange.request
-    exchange.respond(200, b"%b %b %b" % (request.method.encode(), request.path.encode(), bytes(request.body)))
+    exchange.respond(200, b"%b %b %b" % (request.method.encode(), request.path.encode(), bytes(exchange.request_body)))
 
 
 @pytest.fixture(scope="module")

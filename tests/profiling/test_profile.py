@@ -15,7 +15,8 @@ from ztoapi.handlers.static import STATIC
 from ztoapi.profiling.cpu import HERTZ, CpuSampler, Frame, Profile
 from ztoapi.profiling.formats import collapsed, speedscope
 from ztoapi.profiling.handler import ProfilingHandler
-from ztoapi.server.exchange import Exchange, Request
+from ztoapi.server.exchange import Exchange
+from ztoapi.wire.request import RequestHead
 
 PROFILE = Profile(
     frames=[Frame("event loop", "", 0), Frame("one.f", "/one.py", 3), Frame("two.g;h", "/two.py", 9)],
@@ -148,7 +149,7 @@ class Asker:
     """The part of an exchange that a handler needs; ``task`` is the spawned task."""
 
     def __init__(self, query: bytes) -> None:
-        self.request = Request("GET", "/debug/pprof/profile", query, {}, True)
+        self.request = RequestHead("GET", "/debug/pprof/profile", query, {}, True)
         self.extra_headers = b""
         self.task: asyncio.Task[None] | None = None
 

@@ -108,7 +108,7 @@ def test_a_body_is_not_read_before_it_is_admitted(busy: Overloaded) -> None:
     busy.answer()
     assert connection.received == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.send(b"x" * 100000)
-    assert len(busy.worker.held[0].request.body) == 100000
+    assert len(busy.worker.held[0].request_body) == 100000
 
 
 def test_the_body_of_a_refused_request_is_dropped(busy: Overloaded) -> None:

@@ -30,7 +30,9 @@ def echo(exchange: Exchange) -> None:
     elif request.path == "/task":
         exchange.spawn(fail_later(exchange))
     else:
-        exchange.respond(200, b"%b %b %b" % (request.method.encode(), request.path.encode(), bytes(request.body)))
+        exchange.respond(
+            200, b"%b %b %b" % (request.method.encode(), request.path.encode(), bytes(exchange.request_body))
+        )
 
 
 async def fail_later(exchange: Exchange) -> None:
@@ -101,7 +103,7 @@ def test_pipelined_requests_wait_for_the_answer_before_theirs(make_serving: Make
         for path, body in (("/1", b""), ("/2", b"abc"), ("/3", b"")):
             exchange = serving.held()
             assert serving.nothing_held()
-            assert (exchange.request.path, bytes(exchange.request.body)) == (path, body)
+            assert (exchange.request.path, bytes(exchange.request_body)) == (path, body)
             serving.run(lambda exchange=exchange: exchange.respond(200, exchange.request.path.encode()))  # type: ignore[misc]
         assert [client.answer().body for _ in range(3)] == [b"/1", b"/2", b"/3"]
 

@@ -17,9 +17,9 @@ from typing import Final, NamedTuple, Protocol
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import ApiError, UpstreamError
 from ztoapi.server.downstream import Downstream
-from ztoapi.server.exchange import Request
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.wire.chunked import ChunkDecoder
+from ztoapi.wire.request import RequestHead
 
 __all__ = ["Callbacks", "MarkedDownstream", "SharedResponse", "Subscriber", "mark"]
 
@@ -171,7 +171,7 @@ class SharedResponse:
             self.join(subscriber)
         first = self.subscribers[0].downstream
         self.loop = first.loop
-        self.request: Request = first.request
+        self.request: RequestHead = first.request
         self.record: RequestRecord = first.record
         self.trace = first.trace
         self.piece_bytes = first.piece_bytes

@@ -20,7 +20,7 @@ class ChatHandler:
 
     def handle(self, exchange: Exchange) -> None:
         """Serves one request. Raises ApiError for an invalid one."""
-        body = exchange.request.body
+        body = exchange.request_body
         size = len(body)
         if size <= LARGE_BODY_BYTES:
             request = decode_request(body)

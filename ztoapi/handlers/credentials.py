@@ -38,7 +38,7 @@ class CredentialsHandler:
     def handle_reset(self, exchange: Exchange) -> None:
         """Puts credentials back into service, here at once and in other workers at their next tick. Raises ApiError
         for an invalid request."""
-        request = _read(exchange.request.body)
+        request = _read(exchange.request_body)
         found = self._resets.reset(None if request.all else request.credential)
         if not found and not request.all:
             raise ApiError(

@@ -40,7 +40,7 @@ class Auth:
             # Clients of Anthropic's API may send both, one of which is for somewhere else.
             if self._check(exchange, headers[b"x-api-key"]) is None:
                 # A copy, because the connection may remember the head with its fields.
-                exchange.request.headers = {name: headers[name] for name in headers if name != b"authorization"}
+                exchange.request = exchange.request.without(b"authorization")
                 refusal = None
         if refusal is None:
             return self._wrong_keys.right(exchange.record.client, exchange.record.key or "")

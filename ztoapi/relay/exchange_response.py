@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from ztoapi.server.exchange import Exchange, Request
+from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.record import RequestRecord
+from ztoapi.wire.request import RequestHead
 
 __all__ = ["ExchangeResponse"]
 
@@ -36,7 +37,7 @@ class ExchangeResponse:
         return self._exchange.record
 
     @property
-    def request(self) -> Request:
+    def request(self) -> RequestHead:
         return self._exchange.request
 
     @property

@@ -6,6 +6,7 @@ memory. A request is repeated only while no byte of its body has been sent.
 
 import socket
 import struct
+from time import monotonic
 from typing import Final
 
 from ztoapi.dialects.zai_errors import read_error
@@ -108,7 +109,7 @@ class PassthroughRelay(Attempts[Exchange], Sink):
         exchange, lease = self._downstream, self._lease
         assert lease is not None
         request, body = exchange.request, exchange.body
-        whole, length = request.body, len(request.body)
+        whole, length = exchange.request_body, len(exchange.request_body)
         if body is not None and body.length is not None:
             length = body.length
         elif not length and request.method not in ("POST", "PUT", "PATCH"):
@@ -192,7 +193,7 @@ class PassthroughRelay(Attempts[Exchange], Sink):
         if not exchange.streaming:
             self._failed(self._refusal(self._head))
             return
-        exchange.record.mark_complete()
+        exchange.record.complete = monotonic()
         self._complete()
         self._detach()
         exchange.stream.end()

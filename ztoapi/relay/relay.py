@@ -6,6 +6,7 @@ decided here; ``retries.py`` decides about further attempts.
 """
 
 import enum
+from time import monotonic
 from typing import Final
 
 from ztoapi.dialects.reader import Reader, Usage
@@ -437,7 +438,7 @@ class Relay(Attempts[Downstream], Sink):
             self._upstream.refuses_usage()
         downstream = self._downstream
         call = self._call
-        downstream.record.mark_complete()
+        downstream.record.complete = monotonic()
         self._note(self._reader.usage)
         if self._collector is not None:
             try:
@@ -469,19 +470,20 @@ class Relay(Attempts[Downstream], Sink):
 
     def _finish_whole(self, body: bytes) -> None:
         self._mode = _OVER
-        self._downstream.record.mark_complete()
+        downstream = self._downstream
+        downstream.record.complete = monotonic()
+        translation = self._translation
         try:
-            body, usage = self._translation.completion(body)
+            body, usage = translation.completion(body)
             if self._stream:
                 # The upstream has not streamed: the client gets the completion in one piece.
-                body = self._translation.events(body)
+                body = translation.events(body)
         except UpstreamError as error:
             self._failed(error)
             return
         if usage is not None:
             self._note(usage)
         self._complete()
-        downstream = self._downstream
         if not self._stream:
             # It ends here, and so drops the callbacks of this relay.
             self._call = None

@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 from ztoapi.errors import ApiError
-from ztoapi.server.exchange import Request
 from ztoapi.telemetry.record import RequestRecord
+from ztoapi.wire.request import RequestHead
 
 __all__ = ["Downstream", "DownstreamStream"]
 
@@ -64,7 +64,7 @@ class Downstream(Protocol):
     def record(self) -> RequestRecord: ...
 
     @property
-    def request(self) -> Request: ...
+    def request(self) -> RequestHead: ...
 
     def respond(self, status: int, body: bytes) -> None: ...
 

@@ -26,25 +26,13 @@ from ztoapi.wire.framing import fixed_head, relayed_head, stream_head, valid_req
 from ztoapi.wire.request import RequestHead
 from ztoapi.wire.trace import TRACEPARENT, Trace, field_lines, read_trace
 
-__all__ = ["CLIENT_CLOSED", "Connection", "Exchange", "Request", "Tracer", "Worker", "open_exchange"]
+__all__ = ["CLIENT_CLOSED", "Connection", "Exchange", "Tracer", "Worker", "open_exchange"]
 
 _log = logging.getLogger(__name__)
 CLIENT_CLOSED: Final = 499
 """nginx's status for a client that has left; it appears in records only."""
 _JSON: Final = b"application/json"
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
-
-
-class Request(msgspec.Struct, gc=False):
-    """A request. Header names are lower-case, repeated fields are joined; ``body`` is whole, or empty if the exchange
-    has it in parts."""
-
-    method: str
-    path: str
-    query: bytes
-    headers: dict[bytes, bytes]
-    http11: bool
-    body: bytes | bytearray = b""
 
 
 class Tracer(Protocol):
@@ -157,7 +145,8 @@ class Exchange(msgspec.Struct, eq=False):
     """
 
     _connection: Connection
-    request: Request
+    request: RequestHead
+    """Requests of the connection, or of others, may share it."""
     request_id: str
     record: RequestRecord
     notes: HeadNotes
@@ -173,8 +162,10 @@ class Exchange(msgspec.Struct, eq=False):
     """Header lines of every response of this exchange, such as those of CORS; gates set it."""
     trace: bytes = b""
     """Header lines that pass the trace context of the request on to an upstream."""
+    request_body: bytes | bytearray = b""
+    """The whole body of the request; empty if it is passed on in parts."""
     body: RequestBody | None = None
-    """The body of a request that is passed on in parts; None if ``request.body`` is whole."""
+    """The body of a request that is passed on in parts."""
     pace: Callable[[int], int] | None = None
     """Called with the size of each piece of a stream; returns the time in ns for which the stream must rest. Set before
     the stream starts."""
@@ -502,13 +493,10 @@ def open_exchange(connection: Connection, head: RequestHead) -> Exchange:
         notes = head.notes = _read_notes(head, worker.routes)
     id = notes.request_id or worker.next_id()
     loop = worker.loop
-    method = head.method
-    path = head.path
-    http11 = head.http11
     record = RequestRecord(
         id,
-        method,
-        path,
+        head.method,
+        head.path,
         loop.time(),
         notes.template,
         notes.monitoring,
@@ -521,14 +509,14 @@ def open_exchange(connection: Connection, head: RequestHead) -> Exchange:
         worker.recorder.begun += 1
     exchange = Exchange(
         connection,
-        Request(method, path, head.query, head.headers, http11),
+        head,
         id,
         record,
         notes,
         worker,
         loop,
         not head.keep_alive,
-        http11,
+        head.http11,
         connection.write_paused,
         notes.handler,
         notes.extra_headers,

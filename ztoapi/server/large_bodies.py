@@ -56,7 +56,7 @@ class LargeBodies:
     ) -> None:
         """Calls ``then`` with the decoded body: at once, or after the thread's work for a body of more than ``above``
         bytes. ``decode`` and ``then`` may raise ApiError."""
-        body = exchange.request.body
+        body = exchange.request_body
         if len(body) <= above:
             then(exchange, decode(body))
         else:

@@ -546,7 +546,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _dispatch(self, exchange: Exchange) -> None:
         """Calls the handler. The connection is BUSY."""
-        exchange.request.body = body = self._wire.body
+        exchange.request_body = body = self._wire.body
         record = exchange.record
         record.whole = monotonic()
         record.bytes_in = size = len(body)

@@ -122,9 +122,9 @@ class Simulator:
 
     def _chat(self, exchange: Exchange, dialect: SimulatedDialect) -> None:
         try:
-            model = decoded(_decode_named, exchange.request.body).model
+            model = decoded(_decode_named, exchange.request_body).model
         except msgspec.DecodeError as error:
-            self.stats.begin(exchange, "", decodable=_is_json(exchange.request.body))
+            self.stats.begin(exchange, "", decodable=_is_json(exchange.request_body))
             refuse(exchange, dialect, "1210", str(error))
             return
         model += _token_settings(exchange)
@@ -151,7 +151,7 @@ def _refused_field(exchange: Exchange, refused: str) -> str | None:
     """Returns the first field of the request that is to be refused."""
     if not refused:
         return None
-    fields = decoded(_decode_fields, exchange.request.body)
+    fields = decoded(_decode_fields, exchange.request_body)
     return next((name for name in refused.split("+") if name in fields), None)
 
 

@@ -31,7 +31,7 @@ class ChatDialect(SimulatedDialect, Protocol):
 
 def send_chat(call: SimulatedCall, dialect: ChatDialect) -> None:
     """Responds to ``call``."""
-    chat = dialect.read(call, call.exchange.request.body)
+    chat = dialect.read(call, call.exchange.request_body)
     if isinstance(chat, Objection):
         refuse(call.exchange, dialect, chat.code, chat.message)
     elif chat.stream:

@@ -38,7 +38,7 @@ class EmbeddingsEndpoint:
 
     def respond(self, call: SimulatedCall) -> None:
         try:
-            body = decoded(_decode, call.exchange.request.body)
+            body = decoded(_decode, call.exchange.request_body)
         except msgspec.DecodeError as error:
             refuse(call.exchange, self, "1210", str(error))
             return

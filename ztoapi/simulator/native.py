@@ -82,7 +82,7 @@ class MessagesEndpoint(_SimulatedEndpoint):
     error_event = b'event: error\ndata: {"type":"error","error":{"type":"1234","message":"Network error"}}\n\n'
 
     def translate(self, call: SimulatedCall, model: ModelCapabilities) -> tuple[ChatRequest, EventWriter, bool]:
-        request, context = decode(call.exchange.request.body, lambda _: model)
+        request, context = decode(call.exchange.request_body, lambda _: model)
         context = msgspec.structs.replace(context, model=call.model)
         writer = MessageWriter(context, f"msg_sim{call.number}", 0, call.exchange.request_id)
         return request, writer, bool(request.stream)
@@ -101,7 +101,7 @@ class ResponsesEndpoint(_SimulatedEndpoint):
     error_event = b'event: error\ndata: {"type":"error","code":"1234","message":"Network error","param":null}\n\n'
 
     def translate(self, call: SimulatedCall, model: ModelCapabilities) -> tuple[ChatRequest, EventWriter, bool]:
-        response = ResponsesRequest(call.exchange.request.body)
+        response = ResponsesRequest(call.exchange.request_body)
         request, context = response.chat(model)
         context = msgspec.structs.replace(context, model=call.model)
         return request, ResponseWriter(context, f"sim{call.number}", lambda: CREATED), response.stream

@@ -112,10 +112,11 @@ def _describe(exchange: Exchange, decodable: bool) -> dict[str, object]:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
     if "authorization" in headers:
         headers["authorization"] = "..." + headers["authorization"][-4:]
-    complete = decodable and len(request.body) <= _BODY_BYTES
+    body = exchange.request_body
+    complete = decodable and len(body) <= _BODY_BYTES
     return {
         "path": request.path,
         "headers": headers,
-        "body_bytes": len(request.body),
-        "body": msgspec.Raw(bytes(request.body)) if complete else None,
+        "body_bytes": len(body),
+        "body": msgspec.Raw(bytes(body)) if complete else None,
     }

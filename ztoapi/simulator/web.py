@@ -58,7 +58,7 @@ class WebChat:
         return status, _encode({"detail": text})
 
     def respond(self, call: SimulatedCall) -> None:
-        raw = call.exchange.request.body
+        raw = call.exchange.request_body
         try:
             body = decoded(_decode, raw)
         except msgspec.DecodeError as error:

@@ -61,7 +61,7 @@ class Zread:
         exchange = call.exchange
         talk = exchange.request.path.rstrip("/").split("/")[-2]
         try:
-            message = decoded(_decode_message, exchange.request.body)
+            message = decoded(_decode_message, exchange.request_body)
         except msgspec.DecodeError as error:
             refuse(exchange, self, "1210", str(error))
             return

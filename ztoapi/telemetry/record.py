@@ -121,13 +121,9 @@ class RequestRecord(msgspec.Struct, gc=False):
     def mark_sent(self, *, alone: bool) -> None:
         """Records that an attempt is sent upstream now. ``alone``: no other upstream request came before it."""
         now = monotonic()
-        if self.sent is None and alone and self.attempts == 1 and self.whole is not None:
+        if alone and self.attempts == 1 and self.whole is not None:
             self.overhead = now - self.whole
         self.sent = now
-
-    def mark_complete(self) -> None:
-        """Records that the upstream response is complete now."""
-        self.complete = monotonic()
 
     def hand_on(self, other: "RequestRecord") -> None:
         """Makes ``other`` the record of the attempts so far, because its client takes over the request. Attempts and

@@ -245,7 +245,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             # Otherwise the response before was whole in one read, and has left the wire as it was.
             wire.start(method)
         now = self._last_activity = self._sent_at = self._started = self.loop.time()
-        self._check_at(now + timeouts.soonest * self.first_check)
+        # As _check_at, which is a call of its own for every request.
+        deadline = self.deadline = now + timeouts.soonest * self.first_check
+        if deadline * CHECKS_PER_SECOND < self.watched_for:
+            self.owner.watch(self)
         if len(body) <= JOIN_BYTES:
             self._cork.write(self.transport, head + body)
         else:

@@ -52,6 +52,17 @@ class RequestHead:
         self.notes: object = None
         """What the server has concluded from this head."""
 
+    def without(self, name: bytes) -> "RequestHead":
+        """Returns the same head without the field ``name``."""
+        headers = {each: value for each, value in self.headers.items() if each != name}
+        head = RequestHead(self.method, self.path, self.query, headers, self.http11)
+        head.keep_alive = self.keep_alive
+        head.content_length = self.content_length
+        head.chunked = self.chunked
+        head.expect_continue = self.expect_continue
+        head.notes = self.notes
+        return head
+
     def with_length(self, digits: bytes, length: int) -> "RequestHead":
         """Returns the same head for a body of ``length`` bytes; the field contains ``digits``."""
         headers = {**self.headers, b"content-length": digits}
