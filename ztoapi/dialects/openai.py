@@ -9,7 +9,7 @@ An event without an error and without a list of choices is dropped, as it has no
 with empty data, and the ``id`` and ``retry`` lines of other events (see ``events.read_part``).
 """
 
-from typing import Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -47,24 +47,30 @@ class _ChoiceEnd(msgspec.Struct, gc=False):
     index: msgspec.Raw = _NULL
 
 
-class _Outline(msgspec.Struct, gc=False):
-    """The fields of an event or a whole response that decide whether it is forwarded unchanged. Unusual ones that do
-    not fit these types are read leniently."""
+class _Finish(msgspec.Struct, gc=False):
+    """The only choice of an event, with a reason that stays as it is."""
 
-    choices: list[_ChoiceEnd] | None = None
+    finish_reason: Literal["stop", "length", "tool_calls", "function_call", "content_filter"] | None = None
+    index: Literal[0] = 0
+
+
+class _Last(msgspec.Struct, gc=False):
+    """The fields of an ordinary event at the end of a stream. Others are read in the long way."""
+
+    choices: Annotated[list[_Finish], msgspec.Meta(max_length=1)]
     usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _NULL
+    error: None = None
 
 
 class _Whole(msgspec.Struct, gc=False):
-    """The same fields of an ordinary whole response."""
+    """The fields of an ordinary whole response that decide whether it is forwarded unchanged."""
 
     choices: list[_ChoiceEnd]
     usage: Usage | None = None
     error: None = None
 
 
-_outline = msgspec.json.Decoder(_Outline).decode
+_last = msgspec.json.Decoder(_Last).decode
 _whole = msgspec.json.Decoder(_Whole).decode
 _MAX_HELD_BYTES: Final = 65536
 """Size of the chunks without choices that are held back at the start of a stream. Azure sends one of about 1 KB, with
@@ -78,6 +84,8 @@ _FOREIGN: Final = frozenset(_any(reason) for reason in (*_FINISH_REASONS, _NETWO
 _END: Final = b"[DONE]"
 _DONE_PART: Final = b"data: [DONE]"
 """The usual spelling."""
+_END_OF_STREAM: Final = b"\n\n" + DONE
+_CR: Final = 13
 _LF: Final = 10
 """As a number, which Python finds several times faster in bytes than a byte string."""
 _OWN_NAMES: Final = frozenset(("", "message", "error"))
@@ -149,42 +157,26 @@ NO_REWRITE: Final = Rewrite("", None, normalise=False)
 
 
 # Over 250 lines: the kinds of events share the state of one stream, and are checked in one order.
-class OpenAIReader:
+class OpenAIReader(msgspec.Struct, eq=False):
     """Reader (see ``reader.py``) for OpenAI's format. The client requested ``choices`` choices, and usage in its stream
-    if ``include_usage``. All readers of an upstream share ``templates``."""
+    if ``include_usage``. All readers of an upstream share ``templates``. A Struct, which C code fills."""
 
-    __slots__ = (
-        "_choice_count",
-        "_finished",
-        "_held",
-        "_include_usage",
-        "_rewrite",
-        "_started",
-        "_templates",
-        "_usage_event",
-        "done",
-        "error",
-        "template",
-        "usage",
-    )
-
-    def __init__(self, rewrite: Rewrite, templates: KnownTemplates, *, include_usage: bool, choices: int = 1) -> None:
-        self._rewrite = rewrite
-        self._templates = templates
-        self._include_usage = include_usage
-        self._choice_count = choices
-        self.template: DeltaTemplate | None = None
-        """The template of the stream's plain events; None before the first one, and if there are several choices."""
-        self._started = False
-        self._held = b""
-        """Chunks without choices before the first one with choices, with which they are sent."""
-        self._finished: dict[bytes, bool] = {}
-        """Whether a choice has finished, by its index. The first choice has an entry only once it finishes."""
-        self._usage_event = b""
-        """The usage of a rewritten stream as an event of its own, sent once at the end."""
-        self.usage: Usage | None = None
-        self.done = False
-        self.error: UpstreamError | None = None
+    rewrite: Rewrite
+    templates: KnownTemplates
+    include_usage: bool
+    choices: int = 1
+    template: DeltaTemplate | None = None
+    """The template of the stream's plain events; None before the first one, and if there are several choices."""
+    usage: Usage | None = None
+    done: bool = False
+    error: UpstreamError | None = None
+    _started: bool = False
+    _held: bytes = b""
+    """Chunks without choices before the first one with choices, with which they are sent."""
+    _finished: dict[bytes, bool] = {}
+    """Whether a choice has finished, by its index. The first choice has an entry only once it finishes."""
+    _usage_event: bytes = b""
+    """The usage of a rewritten stream as an event of its own, sent once at the end."""
 
     def expect(self, start: bytes) -> DeltaTemplate | None:
         return None if self._held else self.template or self._guess_template(start)
@@ -208,6 +200,10 @@ class OpenAIReader:
         template = self.template or self._guess_template(block)
         if template is None:
             return self._feed_first(block)
+        if self._started and block[-len(_END_OF_STREAM) :] == _END_OF_STREAM:
+            out = self._feed_end(block)
+            if out is not None:
+                return out
         out = template.apply(block)
         if out is not None:
             self._started = True
@@ -220,13 +216,34 @@ class OpenAIReader:
                 return out + self._feed_slowly(block[start:])
         return self._feed_slowly(block)
 
+    def _feed_end(self, block: bytes) -> bytes | None:
+        """Reads the usual end of a stream that is not rewritten, a finish and possibly usage before [DONE], which takes
+        a third of the opcodes of the long way (140, 370 with it). Returns None for any other block, to which the long
+        way does the same once more."""
+        events = block[6 : -len(_END_OF_STREAM)].split(b"\n\ndata: ")
+        if not self.rewrite.empty or block[:6] != b"data: " or len(events) > 2 or _CR in block:
+            return None
+        out = b""
+        same = True
+        for data in events:
+            event = None if _LF in data else self._last_event(data)
+            if event is None:
+                return None
+            if event is data:
+                out += b"data: %b\n\n" % data
+            else:
+                out += event
+                same = False
+        self.done = True
+        return block if same else out + DONE
+
     def _guess_template(self, block: bytes) -> DeltaTemplate | None:
         """Returns the template of the upstream's last stream with the head of this one, if ``block`` begins like a
         plain event."""
-        rewrite = self._rewrite
-        template = self._templates.get((rewrite.empty, self._include_usage))
+        rewrite = self.rewrite
+        template = self.templates.get((rewrite.empty, self.include_usage))
         at = block.find(DELTA)
-        if template is None or at < 0 or self._choice_count != 1:
+        if template is None or at < 0 or self.choices != 1:
             return None
         head = block[: at + len(DELTA)]
         if head[:5] != b"data:" or _LF in head or head.find(b'"usage"') >= 0 or head.find(b'"error"') >= 0:
@@ -245,10 +262,10 @@ class OpenAIReader:
     def _heads(self, lead: bytes, prefix: bytes, mark: bytes) -> tuple[bytes, bytes]:
         """Returns the bytes up to and including ``mark``, as received and as rewritten."""
         head = lead + prefix + mark
-        if self._rewrite.empty:
+        if self.rewrite.empty:
             return head, head
         before = _fields(prefix.rstrip().rstrip(b",") + b"}")
-        header = _encode(self._rewrite.header(before, _CHUNK))
+        header = _encode(self.rewrite.header(before, _CHUNK))
         return head, b"data: %b,%b" % (header[:-1], mark)
 
     def _feed_first(self, block: bytes) -> bytes:
@@ -273,7 +290,7 @@ class OpenAIReader:
     def eof(self) -> bytes:
         # The first choice is noted only when it finishes, but any other one implies it.
         highest = max((int(index) for index in self._finished if index.isdigit()), default=0)
-        if len(self._finished) >= max(self._choice_count, highest + 1) and all(self._finished.values()):
+        if len(self._finished) >= max(self.choices, highest + 1) and all(self._finished.values()):
             # Some servers leave [DONE] out. Every choice has a finish_reason, so the response is complete.
             return self._end()
         self.error = unfinished() if self._started else empty_response()
@@ -324,7 +341,7 @@ class OpenAIReader:
                 return self.eof()
             end = self._end()
             return end if self._usage_event else None
-        if self.template is not None and self._rewrite.empty:
+        if self.template is not None and self.rewrite.empty:
             last = self._last_event(data)
             if last is not None:
                 return None if last is data else last
@@ -349,34 +366,28 @@ class OpenAIReader:
         """Reads a finish or usage of a stream that is not rewritten. Returns ``data`` itself if it stays unchanged, the
         event without its usage, or None for any other event."""
         try:
-            event = _outline(data)
+            event = _last(data)
         except (msgspec.DecodeError, RecursionError):
             return None
-        choices = event.choices
-        usage = event.usage
-        if choices is None or event.error != _NULL:
+        choices, usage = event.choices, event.usage
+        counted = usage is not _ABSENT and usage != _NULL
+        if not choices:
+            if not counted or reports_error(_fields(data), has_choices=False):
+                return None
+        elif choices[0].finish_reason is not None:
+            self._finished[b"0"] = True
+        elif not counted:
             return None
-        if not choices and reports_error(_fields(data), has_choices=False):
-            return None
+        if counted:
+            self.usage = read_usage(usage) or self.usage
         out: bytes | None = data
-        if usage is not _ABSENT and not self._include_usage:
+        if usage is not _ABSENT and not self.include_usage:
             end = b',"usage":%b}' % usage
             if not data.endswith(end):
                 return None
             out = b"data: %b}\n\n" % data[: -len(end)] if choices else b""
-        counted = usage is not _ABSENT and usage != _NULL
-        finished = False
-        for place, choice in enumerate(choices):
-            if choice.finish_reason:
-                if choice.finish_reason in _FOREIGN:
-                    return None
-                finished = True
-                self._note(bytes(choice.index), place, True)
-        if not (counted or finished):
-            return None
-        if counted:
-            self.usage = read_usage(usage) or self.usage
-        self._started = self._started or bool(choices)
+        if choices:
+            self._started = True
         return out
 
     def _chunk(self, name: str, data: bytes, part: bytes) -> bytes | None:
@@ -402,16 +413,16 @@ class OpenAIReader:
         counted = usage != _NULL
         if counted:
             self.usage = read_usage(usage) or self.usage
-        if not choices and not (self._include_usage if counted else listed):
+        if not choices and not (self.include_usage if counted else listed):
             return b""
         self._started = self._started or bool(choices)
         finished, mapped = self._finish(choices)
         if self.error is not None:
             return b""
-        removed = "usage" in fields and not self._include_usage
-        unchanged = self._rewrite.empty and whole and not mapped and not removed
+        removed = "usage" in fields and not self.include_usage
+        unchanged = self.rewrite.empty and whole and not mapped and not removed
         out = None if unchanged else self._write(fields, choices, finished=finished)
-        if len(choices) == 1 == self._choice_count and not finished and not counted:
+        if len(choices) == 1 == self.choices and not finished and not counted:
             self._learn(part[: -len(data)], data, out, removed=removed)
         return out
 
@@ -421,8 +432,8 @@ class OpenAIReader:
         Clients add up every usage that they receive, so the usage in Z.ai's events is sent once: in an event of its own
         at the end if the client requested that, else in the event that finishes, where Z.ai's SDK expects it.
         """
-        header = self._rewrite.header(fields, _CHUNK)
-        normalise = self._rewrite.normalise
+        header = self.rewrite.header(fields, _CHUNK)
+        normalise = self.rewrite.normalise
         if normalise:
             for choice in choices:
                 choice.setdefault("logprobs", _NULL)
@@ -431,11 +442,11 @@ class OpenAIReader:
                     choice["delta"] = _EMPTY_OBJECT
         usage = fields.get("usage", _NULL)
         event: dict[str, object] = {**header, "choices": choices}
-        if usage != _NULL and self._include_usage and normalise:
+        if usage != _NULL and self.include_usage and normalise:
             self._usage_event = b"data: %b\n\n" % _encode({**header, "choices": [], "usage": usage})
             if not choices:
                 return b""
-        elif usage != _NULL and (self._include_usage or (finished and normalise)):
+        elif usage != _NULL and (self.include_usage or (finished and normalise)):
             event["usage"] = usage
         return b"data: %b\n\n" % _encode(event)
 
@@ -454,10 +465,10 @@ class OpenAIReader:
                 elif reason in _FINISH_REASONS:
                     choice["finish_reason"] = _FINISH_REASONS[reason]
                     any_mapped = True
-                elif not finished and self._rewrite.normalise:
+                elif not finished and self.rewrite.normalise:
                     # Some servers write "" instead of null.
                     choice["finish_reason"] = _NULL
-            if index == _NULL and self._rewrite.normalise:
+            if index == _NULL and self.rewrite.normalise:
                 choice["index"] = msgspec.Raw(b"%d" % place)
             if finished or index != _ZERO:
                 self._note(bytes(index), place, finished)
@@ -481,14 +492,14 @@ class OpenAIReader:
             return
         try:
             head, new_head = self._heads(lead, data[:at], mark)
-            template = learn(data, head, new_head, nulls=self._rewrite.normalise, usage_removed=removed)
+            template = learn(data, head, new_head, nulls=self.rewrite.normalise, usage_removed=removed)
             applied = template.apply(event)
             if applied is None or _any(applied[5:]) != _any((out or event)[5:]):
                 return
         except (msgspec.DecodeError, RecursionError):
             # The result is not JSON: the text of the event contains a key, or its keys are in an unusual order.
             return
-        self.template = self._templates[self._rewrite.empty, self._include_usage] = template
+        self.template = self.templates[self.rewrite.empty, self.include_usage] = template
 
 
 def _objects(raw: msgspec.Raw) -> list[Fields]:

@@ -145,9 +145,10 @@ class OpenAITranslation(_ChatTranslation, msgspec.Struct, eq=False):
         return self._request.include_usage or not self.streams
 
     def reader(self) -> Reader:
-        templates = self._context.templates
-        choices = self._request.choices
-        reader = openai.OpenAIReader(self._rewrite, templates, include_usage=self._include_usage, choices=choices)
+        request = self._request
+        # As _include_usage has it.
+        include_usage = request.include_usage or not self.streams
+        reader = openai.OpenAIReader(self._rewrite, self._context.templates, include_usage, request.choices)
         return HiddenReasoningReader(reader) if self._hides_reasoning else reader
 
     def completion(self, body: bytes) -> tuple[bytes, Usage | None]:

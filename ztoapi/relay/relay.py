@@ -20,18 +20,22 @@ from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
 from ztoapi.server.downstream import Downstream
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.stream import ResponseStream
 from ztoapi.upstream.bounds import ERROR_BYTES
 from ztoapi.upstream.client import Client
 from ztoapi.upstream.connection import Timeouts
 from ztoapi.upstream.sink import Sink, Take
 from ztoapi.wire.buffer import RingOverflow
 from ztoapi.wire.client import ResponseHead
+from ztoapi.wire.delta_template import DeltaTemplate
 from ztoapi.wire.sse import EventBlocks
 
 __all__ = ["Relay"]
 
 _CODING_CHARACTERS: Final = 100
 """Longest part of an unexpected content coding in the error."""
+_EVENT_HEAD_BYTES: Final = 1024
+"""Bytes of a response in which the part of an event is searched that all of its events begin with."""
 _KEEPALIVE: Final = b": keepalive\n\n"
 
 
@@ -106,6 +110,7 @@ class Relay(Attempts[Downstream], Sink):
         self._on_failure = on_failure
         self._lease = self._call = self._retries = self._retry_timer = None
         self._blocks: EventBlocks | None = None
+        """The beginning of an event whose rest has not arrived."""
         self._collector: EventCollector | None = None
         self._mode = _OVER
         self._committed = False
@@ -194,32 +199,15 @@ class Relay(Attempts[Downstream], Sink):
         return None
 
     def on_data(self, payload: bytes) -> None:
-        blocks = self._blocks
-        if blocks is None:
+        if self._mode is not _EVENTS:
             if self._mode is _BODY:
                 self._begin(payload)
             else:
                 self._keep(payload)
             return
-        template = self._reader.template
-        if template is not None and blocks.ring is None and self._collector is None:
-            # Whole events with a delta and nothing else, of an upstream whose framing the relay does not see.
-            out = template.apply(payload)
-            if out is not None:
-                if not self._committed:
-                    self._reader.begin()
-                    blocks.begun = True
-                    self._start_stream()
-                self._downstream.stream.write(out)
-                return
-        try:
-            block = blocks.feed(payload) if payload else b""
-        except RingOverflow:
-            self._hang_up()
-            self._failed(too_large("event", Failure.LARGE_EVENT, f"{self._options.max_event_bytes} bytes"))
-            return
+        whole = self._blocks is None and payload[-2:] == b"\n\n"
+        block = payload if whole else self._take_events(payload)
         if not block:
-            self._flush()
             return
         reader = self._reader
         out = reader.feed(block)
@@ -236,6 +224,28 @@ class Relay(Attempts[Downstream], Sink):
             self._downstream.stream.write(out)
         else:
             self._flush()
+
+    def _take_events(self, payload: bytes) -> bytes:
+        """Returns the events that are whole with ``payload``. The beginning of another one waits for its rest."""
+        if not payload:
+            self._flush()
+            return b""
+        blocks = self._blocks
+        if blocks is None:
+            blocks = self._blocks = EventBlocks(self._options.rings)
+            # The beginning of the response has no byte order mark any more.
+            blocks.begun = True
+        try:
+            block = blocks.feed(payload)
+        except RingOverflow:
+            self._hang_up()
+            self._failed(too_large("event", Failure.LARGE_EVENT, f"{self._options.max_event_bytes} bytes"))
+            return b""
+        if blocks.ring is None:
+            self._blocks = None
+        if not block:
+            self._flush()
+        return block
 
     def _flush(self) -> None:
         """Sends the chunks that have waited for the rest of their read."""
@@ -276,7 +286,6 @@ class Relay(Attempts[Downstream], Sink):
         translation = self._translation
         self._reader = translation.reader()
         self._collector = None if translation.streams and self._stream else translation.collector()
-        self._blocks = EventBlocks(self._options.rings)
         self._first_chunks = b""
         self._mode = _EVENTS
         if start:
@@ -284,49 +293,52 @@ class Relay(Attempts[Downstream], Sink):
 
     def _take_chunks(self, read: bytes) -> bytes:
         """Forwards the plain deltas that a read begins with in their chunks, and returns the rest: the fastest path."""
-        blocks = self._blocks
-        if blocks is None:
-            at = read.find(b"\n") + 1
-            if self._mode is not _BODY or self._parts or read[at : at + 5] != b"data:":
-                return read
-            self._read_events(b"")
-            blocks = self._blocks
-            template = self._reader.expect(read[at:])
-        else:
-            template = self._reader.template
-        if template is None or blocks is None or blocks.ring is not None:
+        template = self._reader.template if self._mode is _EVENTS else self._expect_chunks(read)
+        if template is None or self._blocks is not None:
             return read
         out, rest = template.take_chunks(read)
-        downstream = self._downstream
-        exchange = downstream if isinstance(downstream, Exchange) and downstream.chunked else None
-        if not out or (rest and exchange is None):
+        if not out:
             return read
-        is_first = not self._committed
-        if is_first:
-            blocks.begun = True
+        downstream = self._downstream
+        if not self._committed:
+            if rest and not (isinstance(downstream, Exchange) and downstream.chunked):
+                return read
             self._reader.begin()
             if rest:
                 # The rest may be an error after which the request is repeated.
                 self._first_chunks = out
                 return rest
             self._start_stream()
-        if exchange is None:
             downstream.stream.write_chunks(out)
-            if self._call is not None and not is_first:
+            return b""
+        stream = downstream.stream
+        if not (isinstance(stream, ResponseStream) and stream.chunked):
+            if rest:
+                return read
+            stream.write_chunks(out)
+            if self._call is not None:
                 self._call.offer_raw_reads(self._take_chunk)
         elif rest:
-            exchange.stream.hold(out)
+            stream.hold(out)
         else:
-            stream = exchange.stream
             stream.write_framed(out)
-            if not is_first and stream.template is not template and self._call is not None:
+            if stream.template is not template and self._call is not None:
                 self._call.offer_raw_reads(stream.expect(template, self._take_chunks))
         return rest
 
+    def _expect_chunks(self, read: bytes) -> DeltaTemplate | None:
+        """Begins to read an event stream whose first read begins with a chunk. Returns the template that it probably
+        has."""
+        at = read.find(b"\n") + 1
+        if self._mode is not _BODY or self._parts or read[at : at + 5] != b"data:":
+            return None
+        self._read_events(b"")
+        return self._reader.expect(read[at : at + _EVENT_HEAD_BYTES])
+
     def _take_chunk(self, read: bytes) -> bytes:
         """Same as ``_take_chunks``, for the stream of another API than chat: nearly every read is one chunk."""
-        blocks, template = self._blocks, self._reader.template
-        if blocks is not None and blocks.ring is None and template is not None:
+        template = self._reader.template
+        if self._blocks is None and template is not None and self._mode is _EVENTS:
             out = template.take_chunk(read)
             if out is not None:
                 self._downstream.stream.write_chunks(out)
@@ -335,6 +347,9 @@ class Relay(Attempts[Downstream], Sink):
 
     def on_end(self) -> None:
         mode = self._mode
+        if mode is _OVER:
+            # Nearly every stream: [DONE] came before.
+            return
         if mode is _BODY and not any(self._parts) and self._translation.streams:
             self._read_events(b"")
             mode = _EVENTS
@@ -453,7 +468,8 @@ class Relay(Attempts[Downstream], Sink):
             downstream.respond(200, body)
         else:
             self._complete()
-            self._open_stream()
+            if self._first_chunks or not downstream.streaming:
+                self._open_stream()
             self._detach()
             downstream.stream.end(out)
         if call is not None:
