@@ -58,8 +58,8 @@ class Reader(Protocol):
     """The template of the stream's plain events, once known. A block that ``template.apply`` accepts skips ``feed``."""
 
     def expect(self, start: bytes) -> DeltaTemplate | None:
-        """Returns the template, or the one that the stream has if it is like the upstream's last one. ``start`` begins
-        with the next event."""
+        """Returns the template that the stream has if it is like the upstream's last one. ``start`` begins with its
+        first event. The template is set then."""
         ...
 
     def begin(self) -> None:

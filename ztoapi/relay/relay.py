@@ -397,8 +397,12 @@ class Relay(Attempts[Downstream], Sink):
         """Commits to this attempt: the first part of a response is about to be sent."""
         self._committed = True
         assert self._lease is not None
-        self._upstream.pool.responded(self._lease, self._downstream.loop.time())
-        self._open_stream()
+        downstream = self._downstream
+        self._upstream.pool.responded(self._lease, downstream.loop.time())
+        if self._first_chunks or downstream.streaming:
+            self._open_stream()
+        else:
+            downstream.start_stream()
 
     def _open_stream(self) -> None:
         """Begins the client's response if it has not begun, with the chunks that wait for the rest of their read."""
@@ -448,7 +452,9 @@ class Relay(Attempts[Downstream], Sink):
 
     def _done(self, out: bytes) -> None:
         """The stream is complete. The rest of the upstream's response, its last chunk, only frees the connection."""
-        self._stop_reading()
+        self._mode = _OVER
+        if self._blocks is not None:
+            self._stop_reading()
         if self._retries is not None and self._retries.amended:
             self._upstream.refuses_usage()
         downstream = self._downstream

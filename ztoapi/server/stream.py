@@ -18,7 +18,8 @@ __all__ = ["STALL_SECONDS", "ResponseStream", "StreamOwner"]
 STALL_SECONDS: Final = 5.0
 """A stream without a piece for this time counts as stalled. Models do not normally pause for so long between tokens."""
 
-
+_EVENTS_BYTES: Final = 2048
+"""Part of the first piece in which the events are counted: about ten."""
 _LF: Final = 10
 _CR: Final = 13
 """Line ends are searched as numbers: see ``wire/delta_template.py``."""
@@ -126,13 +127,13 @@ class ResponseStream:
             data, self._held = self._held + data, b""
         self.sent += len(data)
         gaps = self._gaps
-        if gaps is not None:
+        if gaps is None:
+            data = self._begin_pieces(data)
+        else:
             now = monotonic()
             gaps[bisect_left(LIVE_EDGES_SECONDS, now - self.last_write)] += 1  # type: ignore[operator] # set with _gaps
             self.last_write = now
-        elif self._owner.record.first_byte is None:
-            self._begin_pieces(data)
-        write(self._begin(data) if self._head else data)
+        write(data)
 
     def write_chunks(self, chunks: bytes) -> None:
         """Sends whole HTTP chunks, without their framing unless the stream is ``chunked``."""
@@ -195,7 +196,7 @@ class ResponseStream:
         if self._write is None:
             return
         if self.chunked:
-            payload = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
+            payload = CHUNK % (len(payload), payload) + LAST_CHUNK if payload else LAST_CHUNK
         self.write_framed(payload)
         self._owner.finish(ending)
 
@@ -204,7 +205,9 @@ class ResponseStream:
         if self._write is not None:
             data = chunk(payload) if self.chunked else payload
             self.sent += len(data)
-            self._write(self._begin(data) if self._head else data)
+            head, self._head = self._head, b""
+            self._owner.started = True
+            self._write(head + data)
 
     def idle(self, seconds: float) -> None:
         """Called repeatedly while the upstream sends nothing, with the time since its last byte."""
@@ -229,18 +232,18 @@ class ResponseStream:
                 self._hold.cancel()
             del self._owner
 
-    def _begin(self, data: bytes) -> bytes:
-        """Returns the first bytes of the response: ``data`` after the head."""
-        head, self._head = self._head, b""
-        self._owner.started = True
-        return head + data
-
-    def _begin_pieces(self, data: bytes) -> None:
+    def _begin_pieces(self, data: bytes) -> bytes:
+        """Records the first piece. Returns it after the head."""
         owner = self._owner
         record = owner.record
-        record.event_bytes = len(data) // (data.count(b"data:") or 1)
-        record.first_byte = self.last_write = monotonic()
-        self._gaps = owner.recorder.begin_stream(record)
+        if record.first_byte is None:
+            start = data[:_EVENTS_BYTES]
+            record.event_bytes = len(start) // (start.count(b"data:") or 1)
+            record.first_byte = self.last_write = monotonic()
+            self._gaps = owner.recorder.begin_stream(record)
+        head, self._head = self._head, b""
+        owner.started = True
+        return head + data
 
     def _write_at_pace(self, data: bytes) -> None:
         owner = self._owner

@@ -417,7 +417,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             if payload or taken:
                 sink.on_data(payload)
         if wire.complete and self.sink is sink:
-            self._complete(sink, wire.keep_alive)
+            self._release(wire.keep_alive)
+            report_end(self.loop, sink)
 
     def _share(self, data: bytes) -> bytes:
         """Returns the part of a read that is for this turn of the loop. If it is not the whole read, reading is paused
@@ -462,7 +463,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if sink is None:
             return
         if self._wire.eof():
-            self._complete(sink, keep_alive=False)
+            self._release(keep_alive=False)
+            report_end(self.loop, sink)
         elif self._read_after < 0:
             # A FIN acknowledges what had arrived before it was sent.
             self.undelivered = self._cork.drop(self.transport) or _is_unacknowledged(self.transport)
@@ -580,10 +582,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._sink_failed(sink, error)
 
     # -- endings ------------------------------------------------------------------------------------------------------
-
-    def _complete(self, sink: Sink, keep_alive: bool) -> None:
-        self._release(keep_alive)
-        report_end(self.loop, sink)
 
     def _release(self, keep_alive: bool) -> None:
         """The response is complete: the connection becomes idle, or closes."""
