@@ -107,6 +107,19 @@ def troubleshooting() -> str:
     )
 
 
+def chinese_troubleshooting() -> str:
+    """Return the sections in Chinese; a text that is not translated is in English."""
+    translated = tomllib.loads((ROOT / "docs/error_codes.zh-CN.toml").read_text("utf-8"))
+    sections = []
+    for code, english in error_codes().items():
+        entry = english | translated.get(code, {})
+        sections.append(
+            f"## `{code}`\n\n状态 {entry['status']}。责任方：{CHINESE_FAULTS[entry['fault']]}。\n\n"
+            f"- **现象。** {entry['symptom']}\n- **原因。** {entry['cause']}\n- **处理。** {entry['remedy']}"
+        )
+    return "\n\n".join(sections)
+
+
 def facts_table() -> str:
     lines = ["| key | value | meaning |", "|---|---|---|"]
     for option in options_of(ModelFacts):
@@ -149,6 +162,8 @@ def render(name: str) -> str:
         generated = [failures_table()]
     elif name == "troubleshooting.md":
         generated = [f"\n{troubleshooting()}\n"]
+    elif name == "troubleshooting.zh-CN.md":
+        generated = [f"\n{chinese_troubleshooting()}\n"]
     elif name in client_pages.PAGES:
         generated = client_pages.generated_parts(name)
     elif name == "models.md":
@@ -193,6 +208,8 @@ def schema() -> str:
 
 TABLES = ("server", "upstream", "limits", "limits.key", "limits.budget", "cache", "responses", "claude")
 """The tables in the order of ``configuration.md``; the other tables under ``limits`` are like ``limits.key``."""
+
+CHINESE_FAULTS = {"client": "客户端", "operator": "运维者", "upstream": "上游", "gateway": "网关"}
 
 EXAMPLE_HEAD = """#:schema ./docs/ztoapi.schema.json
 # Copy this file to ztoapi.toml. It lists every option with its default; options in comments are unset by default.
@@ -260,6 +277,7 @@ if __name__ == "__main__":
         "limits.md",
         "models.md",
         "troubleshooting.md",
+        "troubleshooting.zh-CN.md",
     ):
         (ROOT / "docs" / name).write_text(render(name), "utf-8")
     (ROOT / "ztoapi.example.toml").write_text(example(), "utf-8")

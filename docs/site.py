@@ -11,7 +11,9 @@ __all__ = ["on_page_markdown", "on_post_build"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _LINK: Final = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
-_PROSE: Final = re.compile(r"^[A-Za-z`\[].*", re.MULTILINE)
+_PARAGRAPH: Final = re.compile(r"^[A-Za-z`\[\u4e00-\u9fff].*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
+_SENTENCE: Final = re.compile(r".*?(?:\.(?= |$)|\u3002)")
+_NOTE: Final = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 class _Site(Protocol):
@@ -53,6 +55,16 @@ def _resolved(folder: PurePosixPath, link: str) -> str:
     return "/".join(parts)
 
 
+def _first_sentence(text: str) -> str:
+    """Returns the first sentence of the first paragraph, without links and line ends."""
+    paragraph = _PARAGRAPH.search(text)
+    if paragraph is None:
+        return ""
+    plain = _NOTE.sub(r"\1", " ".join(paragraph[0].split()))
+    sentence = _SENTENCE.match(plain)
+    return sentence[0] if sentence else plain.rstrip(":\uff1a")
+
+
 def on_post_build(config: _Site, **_: object) -> None:
     """Writes ``llms.txt``, a list of the pages with a sentence on each, and ``llms-full.txt`` with their text."""
     pages = sorted((ROOT / "docs").glob("*.md"))
@@ -61,8 +73,7 @@ def on_post_build(config: _Site, **_: object) -> None:
     for path in pages:
         text = path.read_text("utf-8")
         title = text.partition("\n")[0].removeprefix("# ")
-        sentence = _PROSE.search(text, text.index("\n"))
-        about = sentence[0].split(". ")[0] if sentence else ""
+        about = _first_sentence(text[text.index("\n") :])
         name = "" if path.stem == "index" else f"{path.stem}/"
         lines.append(f"- [{title}]({config.site_url}{name}): {about}")
     site = Path(config.site_dir)

@@ -41,7 +41,13 @@ def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "deployment" / "index.html").read_text("utf-8")
     assert 'href="https://github.com/ztoapi/ztoapi/tree/main/deploy"' in page
+    assert "错误及其处理" in (tmp_path / "configuration.zh-CN" / "index.html").read_text("utf-8")
+    assert not (tmp_path / "__pycache__").exists()
     assert "快速开始" in (tmp_path / "quick-start.zh-CN" / "index.html").read_text("utf-8")
-    listed = re.findall(r"\]\(https://ztoapi\.github\.io/ztoapi/([^)]*)\)", (tmp_path / "llms.txt").read_text("utf-8"))
+    listing = (tmp_path / "llms.txt").read_text("utf-8")
+    listed = re.findall(r"\]\(https://ztoapi\.github\.io/ztoapi/([^)]*)\)", listing)
     assert len(listed) > 30
+    assert (
+        "/chat/): `/chat` sends requests to the gateway that serves it, to try a model, a tool or a key.\n" in listing
+    )
     assert [name for name in listed if not (tmp_path / name / "index.html").exists()] == []
