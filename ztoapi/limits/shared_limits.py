@@ -200,7 +200,8 @@ class LocalLimiter:
         self.words = shared.words
         self.clock = shared.clock
         self._slot = slot
-        self._alone = shared.workers == 1
+        self.is_alone = shared.workers == 1
+        """Whether no other worker uses the memory, so that no lock is needed."""
         self._compiled: dict[Descriptors, CompiledLimits] = {}
 
     def add(self, scope: Scope) -> None:
@@ -221,7 +222,7 @@ class LocalLimiter:
 
     def _decide(self, compiled: CompiledLimits, tokens: int) -> "LocalReservation | Rejection":
         now = self.clock()
-        if self._alone:
+        if self.is_alone:
             tats = compiled.take(now, tokens)
             if tats is None:
                 return compiled.reject(now, tokens)
@@ -250,16 +251,6 @@ class LocalLimiter:
                 else:
                     compiled.add_rate(RateBucket(shared.words, table, limit, shared.rate(limit), subject, key))
         return compiled
-
-    def settle(self, compiled: CompiledLimits, difference: int) -> None:
-        """Charges ``difference`` tokens beyond the estimate; a negative difference is refunded."""
-        # A refund does not depend on the time.
-        now = self.clock() if difference > 0 else 0
-        if self._alone:
-            compiled.settle(now, difference)
-        else:
-            with self.lock:
-                compiled.settle(now, difference)
 
 
 class LocalReservation(msgspec.Struct, gc=False, eq=False):
@@ -330,8 +321,16 @@ class LocalReservation(msgspec.Struct, gc=False, eq=False):
         if tokens is None:
             tokens = max(estimate, sent)
         limiter = self._limiter
-        if tokens != estimate and self._compiled.settles:
-            limiter.settle(self._compiled, tokens - estimate)
+        compiled = self._compiled
+        difference = tokens - estimate
+        if difference and compiled.settles:
+            # A refund does not depend on the time.
+            now = limiter.clock() if difference > 0 else 0
+            if limiter.is_alone:
+                compiled.settle(now, difference)
+            else:
+                with limiter.lock:
+                    compiled.settle(now, difference)
         words = limiter.words
         # No lock: only this worker writes these words. Others may read the previous count, which is higher.
         for at in places:

@@ -47,19 +47,32 @@ class Attempts(Generic[D]):
     """None until an attempt has failed."""
     _retry_timer: asyncio.Handle | None
 
-    def _attempt(self) -> None:
-        """Begins an attempt. Raises UpstreamError if no credential is available."""
+    def _send(self, lease: CredentialLease, timeouts: Timeouts) -> None:
+        """Sends the request with a credential. Raises UpstreamError."""
         raise NotImplementedError
 
     def _give_up(self, error: UpstreamError) -> None:
         """Ends the attempts with ``error``."""
         raise NotImplementedError
 
-    def _take_credential(self) -> Timeouts:
-        """Takes a credential for an attempt. Returns its timeouts. Raises UpstreamError."""
+    def start(self) -> None:
+        """Begins the first attempt."""
+        downstream = self._downstream
+        downstream.record.platform = self._upstream.platform.id
+        downstream.on_gone = self._cancel
+        downstream.on_pause = self._pause
+        downstream.on_resume = self._resume
+        try:
+            self._attempt()
+        except UpstreamError as error:
+            self._give_up(error)
+
+    def _attempt(self) -> None:
+        """Begins an attempt. Raises UpstreamError, for example if no credential is available."""
         retries = self._retries
         upstream = self._upstream
-        now = self._downstream.loop.time()
+        downstream = self._downstream
+        now = downstream.loop.time()
         if retries is None:
             upstream.budget.deposit(now)
             lease = upstream.pool.acquire(now, self._model, (), self._session)
@@ -69,14 +82,18 @@ class Attempts(Generic[D]):
         if isinstance(lease, Unavailable):
             raise upstream.unavailable(lease)
         self._lease = lease
-        record = self._downstream.record
+        record = downstream.record
         record.credential = lease.name
         attempts = record.attempts = record.attempts + 1
         timeouts = self._options.timeouts
-        if attempts == 1:
-            return timeouts
-        left = timeouts.total - (now - record.started)
-        return Timeouts(timeouts.first_byte, timeouts.between_bytes, max(left, 0.0), timeouts.idle)
+        if attempts > 1:
+            left = timeouts.total - (now - record.started)
+            timeouts = Timeouts(timeouts.first_byte, timeouts.between_bytes, max(left, 0.0), timeouts.idle)
+        try:
+            self._send(lease, timeouts)
+        except BaseException:
+            self._drop()
+            raise
 
     def _drop(self) -> None:
         """Ends the attempt in progress, if any, without a verdict on the credential."""

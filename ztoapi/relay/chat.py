@@ -134,7 +134,9 @@ class ChatRelays:
             calls = partial(prepare, self._control, self._clock, upstream.platform.base_url, translation)
         if upstream.has_choice:
             session = self._session(downstream, session)
-        downstream.record.served_model = model
+        record = downstream.record
+        record.served_model = model
+        record.stream = stream
         Relay(
             downstream,
             self._client,
@@ -179,7 +181,9 @@ class ChatRelays:
         translation = NativeTranslation(api, request, target.route.upstream)
         if target.upstream.has_choice:
             session = self._session(downstream, session)
-        downstream.record.served_model = request.model
+        record = downstream.record
+        record.served_model = request.model
+        record.stream = request.stream
         Relay(
             downstream,
             self._client,

@@ -13,6 +13,7 @@ from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import Ending, Failure, UpstreamError
 from ztoapi.relay.attempts import Attempts
 from ztoapi.relay.bodies import plain_text
+from ztoapi.relay.credentials import CredentialLease
 from ztoapi.relay.options import RelayOptions
 from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
@@ -85,29 +86,8 @@ class PassthroughRelay(Attempts[Exchange], Sink):
         self._sent = False
         """Whether a part of the request's body has been sent."""
 
-    def start(self) -> None:
-        """Begins the first attempt."""
+    def _send(self, lease: CredentialLease, timeouts: Timeouts) -> None:
         exchange = self._downstream
-        exchange.record.platform = self._upstream.platform.id
-        exchange.on_gone = self._cancel
-        exchange.on_pause = self._pause
-        exchange.on_resume = self._resume
-        try:
-            self._attempt()
-        except UpstreamError as error:
-            self._give_up(error)
-
-    def _attempt(self) -> None:
-        timeouts = self._take_credential()
-        try:
-            self._send(timeouts)
-        except BaseException:
-            self._drop()
-            raise
-
-    def _send(self, timeouts: Timeouts) -> None:
-        exchange, lease = self._downstream, self._lease
-        assert lease is not None
         request, body = exchange.request, exchange.body
         whole, length = exchange.request_body, len(exchange.request_body)
         if body is not None and body.length is not None:

@@ -15,6 +15,7 @@ from ztoapi.dialects.translate import EventCollector, Translation
 from ztoapi.errors import Failure, Fault, UpstreamError, empty_response, too_large, unexpected_coding
 from ztoapi.relay.attempts import Attempts
 from ztoapi.relay.bodies import Body, kind_of, plain_text, skip_blanks
+from ztoapi.relay.credentials import CredentialLease
 from ztoapi.relay.options import OnFailure, Prepare, RelayOptions
 from ztoapi.relay.retry_after import retry_after
 from ztoapi.relay.upstreams import Upstream
@@ -120,36 +121,12 @@ class Relay(Attempts[Downstream], Sink):
         """Plain chunks at the beginning of the response that wait for the rest of their read."""
         self._kept_alive = 0.0
 
-    def start(self) -> None:
-        """Begins the first attempt."""
+    def _send(self, lease: CredentialLease, timeouts: Timeouts, path: str | None = None) -> None:
         downstream = self._downstream
-        record = downstream.record
-        record.platform = self._upstream.platform.id
-        record.stream = self._stream
-        downstream.on_gone = self._cancel
-        downstream.on_pause = self._pause
-        downstream.on_resume = self._resume
-        try:
-            self._attempt()
-        except UpstreamError as error:
-            self._give_up(error)
-
-    def _attempt(self) -> None:
-        timeouts = self._take_credential()
-        if self._prepare is not None:
-            self._downstream.spawn(self._send_prepared(self._prepare, timeouts))
+        if self._prepare is not None and path is None:
+            downstream.spawn(self._send_prepared(self._prepare, lease, timeouts))
             return
-        try:
-            self._send(timeouts)
-        except BaseException:
-            self._drop()
-            raise
-
-    def _send(self, timeouts: Timeouts, path: str | None = None) -> None:
-        downstream = self._downstream
         translation = self._translation
-        lease = self._lease
-        assert lease is not None
         self._mode = _HEAD
         lines = downstream.trace + translation.lines
         request = self._upstream.request(lease, translation.body, lines, path, translation.endpoint)
@@ -158,13 +135,12 @@ class Relay(Attempts[Downstream], Sink):
         if downstream.paused:
             call.pause()
 
-    async def _send_prepared(self, prepare: Prepare, timeouts: Timeouts) -> None:
+    async def _send_prepared(self, prepare: Prepare, lease: CredentialLease, timeouts: Timeouts) -> None:
         try:
             try:
-                assert self._lease is not None
-                headers = self._upstream.headers(self._lease, self._downstream.trace)
+                headers = self._upstream.headers(lease, self._downstream.trace)
                 path, self._translation.body = await prepare(headers)
-                self._send(timeouts, path)
+                self._send(lease, timeouts, path)
             except UpstreamError as error:
                 self._failed(error)
         except BaseException:
