@@ -5,7 +5,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from operator import attrgetter
@@ -19,16 +19,19 @@ from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.host import open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import listen_addresses
+from ztoapi.config.load import Loaded
 from ztoapi.config.model import Config, KeyBudgets, Platform, ServerConfig, UpstreamConfig
 from ztoapi.config.prices import Price, price_of
 from ztoapi.errors import ApiError
 from ztoapi.handlers.chat import ChatHandler
 from ztoapi.handlers.completions import CompletionsHandler
+from ztoapi.handlers.config import ConfigHandler
 from ztoapi.handlers.credentials import CredentialsHandler
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.handlers.embeddings import EmbeddingsHandler
 from ztoapi.handlers.health import HealthHandler
 from ztoapi.handlers.index import IndexHandler
+from ztoapi.handlers.keys import KeysHandler
 from ztoapi.handlers.messages import MessagesHandler
 from ztoapi.handlers.metrics import MetricsHandler
 from ztoapi.handlers.models import ModelsHandler
@@ -100,7 +103,8 @@ class Application:
 
     ``keys`` are the client keys in force; a reload replaces them. Several workers share ``limiter`` (see
     :func:`make_shared_limits`), ``telemetry`` and its ``history``; ``slot`` is the number of this worker. Without a
-    history file ``history`` is None. ``access_log`` and ``tracer`` belong to this worker.
+    history file ``history`` is None. ``access_log`` and ``tracer`` belong to this worker. ``sources`` are those of the
+    values of ``config``, as in :class:`ztoapi.config.load.Loaded`.
     """
 
     def __init__(
@@ -118,9 +122,11 @@ class Application:
         server_tls: ssl.SSLContext | None = None,
         resets: CredentialResets | None = None,
         budgets: BudgetMemory | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         self.config = config
         self.keys = keys = keys or KeyRing(config)
+        self._loaded = Loaded(config, dict(sources or {}))
         self.telemetry = telemetry = telemetry or MetricsBoard()
         self._slot = telemetry.slot(slot)
         self._history = history
@@ -269,6 +275,11 @@ class Application:
         routes.add("/admin/credentials/reset", {"POST": credentials.handle_reset}, Group.ADMIN)
         usage = UsageHandler(self._history, sampler.refresh, clock)
         routes.add("/admin/usage", {"GET": usage.handle}, Group.ADMIN)
+        routes.add("/admin/config", {"GET": ConfigHandler(self._loaded, self.keys.of_file).handle}, Group.ADMIN)
+        keys = KeysHandler(config.key_file, clock, changes=config.admin_key is not None)
+        routes.add("/admin/keys", {"GET": keys.handle_list, "POST": keys.handle_create}, Group.ADMIN)
+        routes.add("/admin/keys/rotate", {"POST": keys.handle_rotate}, Group.ADMIN)
+        routes.add("/admin/keys/revoke", {"POST": keys.handle_revoke}, Group.ADMIN)
         if config.dashboard_enabled:
             dashboard = DashboardHandler(
                 board, sampler.refresh, clock, lambda: context.draining, self._history, context.loop

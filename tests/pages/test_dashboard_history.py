@@ -230,6 +230,18 @@ def test_cost_and_tokens_are_shown_by_key_model_and_day(page: Page) -> None:
     expect(page.get_by_role("combobox", name="Key")).to_have_value("alice")
 
 
+def test_a_profile_is_recorded_and_saved(page: Page) -> None:
+    page.get_by_role("button", name="Profile").click()
+    dialog = page.get_by_role("dialog", name="CPU profile")
+    expect(dialog.get_by_role("combobox", name="Worker")).to_have_value("0")
+    dialog.get_by_role("spinbutton", name="Seconds").fill("1")
+    dialog.get_by_role("combobox", name="Format").select_option("collapsed")
+    with page.expect_download() as saved:
+        dialog.get_by_role("button", name="Record and save").click()
+    assert saved.value.suggested_filename == "worker-0.txt"
+    expect(dialog.get_by_role("status")).to_have_text("The profile is saved.")
+
+
 def test_a_span_that_makes_no_sense_is_refused(url: str) -> None:
     for query in ("from=5", "from=9&to=9", "from=x&to=5", "from=-1&to=5"):
         assert httpx.get(f"{url}/history?{query}").status_code == 400

@@ -205,6 +205,7 @@ class Gateway:
             state.tls,
             self._resets,
             state.budgets,
+            state.loaded.sources,
         )
 
     def grow(self) -> Duty:

@@ -105,6 +105,10 @@ class KeyRing:
                 return entry.key
         return self._by_digest.get(_digest(key, self._salt))
 
+    def of_file(self) -> tuple[ClientKey, ...]:
+        """Returns the keys of the key file that are in force."""
+        return tuple(key for key in self.by_name.values() if key.id is not None)
+
     def reload(self) -> bool:
         """Reads the key file again; returns whether it was valid. Problems are logged, and the current keys kept."""
         if self._path is None:

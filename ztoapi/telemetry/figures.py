@@ -9,6 +9,7 @@ import msgspec
 __all__ = [
     "AdmissionFigures",
     "CacheFigures",
+    "ConfigPage",
     "CredentialFigures",
     "CredentialName",
     "CredentialsPage",
@@ -160,6 +161,13 @@ class ResetResponse(msgspec.Struct):
     """The credentials that have been put back into service."""
 
     reset: list[CredentialName]
+
+
+class ConfigPage(msgspec.Struct):
+    """``/admin/config``: the warnings, and the lines that ``ztoapi check`` prints."""
+
+    warnings: list[str]
+    text: str
 
 
 class UpstreamFigures(msgspec.Struct):

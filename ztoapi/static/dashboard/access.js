@@ -28,7 +28,7 @@ function keep(value) {
 /** fetch() with the key, if there is one. */
 export function ask(url, options = {}) {
   const key = read();
-  return fetch(url, key === null ? options : { ...options, headers: authorization(key) });
+  return fetch(url, key === null ? options : { ...options, headers: { ...options.headers, ...authorization(key) } });
 }
 
 /** Shows the form for the refusal `response`. After 403 no key would help, and the message names the remedy. */

@@ -23,6 +23,15 @@ export function link(box, text, filters) {
   setText(anchor, text);
 }
 
+/** Shows texts one after the other; a pair of a text and filters is a link. */
+export function line(box, parts) {
+  while (box.children.length < parts.length) box.append(el("span"));
+  parts.forEach((part, at) => {
+    if (Array.isArray(part)) link(box.children[at], ...part);
+    else setText(box.children[at], part);
+  });
+}
+
 function follow(event, anchor) {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();

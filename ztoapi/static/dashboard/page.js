@@ -3,10 +3,13 @@
 import { ask, hideForm, showForm, watchForm } from "./access.js";
 import { byId, setText } from "./dom.js";
 import { watchHeader } from "./header.js";
+import { Keys } from "./keys.js";
 import { say, translate } from "./language.js";
 import { Panels } from "./panels.js";
 import { Requests } from "./requests.js";
+import { watchSettings } from "./settings.js";
 import { EventStream } from "./stream.js";
+import { Tools } from "./tools.js";
 import { Traffic } from "./traffic.js";
 import { Usage } from "./usage.js";
 
@@ -22,6 +25,8 @@ const announce = (text) => setText(byId("said"), text);
 const panels = new Panels();
 const requests = new Requests(announce);
 const traffic = new Traffic(() => usage.apply());
+const keys = new Keys(announce);
+const tools = new Tools(announce);
 const usage = new Usage(announce, () => traffic.bounds());
 
 /** Draws at most once per frame, and not at all while the page is hidden. */
@@ -40,6 +45,7 @@ function receive(event, value) {
   if (event === "stats") {
     stats = value;
     requests.offer(value);
+    tools.offer(value);
     draw();
   } else if (event === "requests") {
     requests.take(value);
@@ -71,6 +77,7 @@ function changed(next, more) {
   if (next === "live") {
     hideForm();
     requests.apply({ again: true });
+    keys.fetch();
   }
   showState();
 }
@@ -98,8 +105,10 @@ watchHeader(() => {
   requests.draw();
   traffic.translate();
   usage.draw();
+  keys.draw();
   draw();
 });
+watchSettings();
 setInterval(() => state === "waiting" && showState(), 1000);
 watchForm(() => stream.start());
 stream.start();

@@ -4,7 +4,7 @@ import { ask } from "./access.js";
 import { byId, el, setText } from "./dom.js";
 import { NONE, amount, brief, bytes, count, duration, durationParts, percent, span } from "./format.js";
 import { name, say } from "./language.js";
-import { link } from "./links.js";
+import { line, link } from "./links.js";
 import { Bars, badge, Table } from "./table.js";
 
 const MINUTE = 60; // seconds
@@ -49,7 +49,8 @@ export class Panels {
   figures({ requests, time_to_first_token: first, overhead, tokens, series }) {
     figure("rate", amount(requests.per_second), "req/s", say("now.rate.more", { total: brief(requests.total) }));
     figure("flight", count(requests.in_flight), "", say("now.flight.more", { streams: count(requests.streams), waiting: count(requests.waiting) }));
-    figure("errors", ...percent(requests.error_rate).split("\u202f"), say("now.errors.more", { failed: brief(requests.failed), cancelled: brief(requests.cancelled) }));
+    figure("errors", ...percent(requests.error_rate).split("\u202f"),
+      [say("now.failed", { failed: brief(requests.failed) }), " · ", [say("now.cancelled", { cancelled: brief(requests.cancelled) }), { outcome: "cancelled" }]]);
     byId("now-errors").dataset.mood = requests.error_rate >= MANY_ERRORS ? "bad" : requests.error_rate >= SOME_ERRORS ? "warn" : "";
     const refused = series.refused.slice(-MINUTE).reduce((sum, value) => sum + value, 0);
     figure("refused", count(refused), "", say("now.refused.more", { total: brief(requests.refused) }));
@@ -67,21 +68,30 @@ function put(id, part) {
   return part;
 }
 
-/** A figure, and the requests behind it, if there are any to show. */
-const BEHIND = { errors: { outcome: "failed" }, refused: { outcome: "refused" }, rate: {} };
+/** The requests behind a figure, if there are any to show; those behind a median are sorted by it. */
+const BEHIND = {
+  errors: { outcome: "failed" }, refused: { outcome: "refused" }, rate: {}, flight: { outcome: "in_flight" },
+  ttft: { sort: "-time_to_first_token" }, tokens: { sort: "-output_tokens" },
+};
 
 function figure(id, value, unit, more) {
   const box = byId(`now-${id}`);
   if (id in BEHIND) link(box.querySelector("b"), value, BEHIND[id]);
   else setText(box.querySelector("b"), value);
   setText(box.querySelector("i"), unit ?? "");
-  setText(box.querySelector("small"), more);
+  if (Array.isArray(more)) line(box.querySelector("small"), more);
+  else setText(box.querySelector("small"), more);
 }
 
 // -- tables ----------------------------------------------------------------------------------------------------------
 
+const SLOWEST = { time_to_first_token: "-time_to_first_token", duration: "-duration" };
+
 const LATENCY = [
-  { head: "col.what", class: "c-what", text: (one) => name("latency", one.name) },
+  { head: "col.what", class: "c-what", show: (cell, one) => {
+    if (one.name in SLOWEST) link(cell, name("latency", one.name), { sort: SLOWEST[one.name] });
+    else setText(cell, name("latency", one.name));
+  } },
   ...["average", "p50", "p95", "p99", "maximum"].map((word) => (
     { head: `col.${word}`, class: `number c-${word}`, text: (one) => duration(one[word]) })),
 ];
@@ -110,13 +120,14 @@ function reset(cell, one) {
   setText(button, say("credential.reset"));
 }
 
+const ofCredential = ({ platform, credential }) => ({ platform, credential });
+
 const CREDENTIALS = [
-  { head: "col.credential", class: "cut", show: (cell, one) =>
-    link(cell, `${one.platform} / ${one.credential}`, { platform: one.platform, credential: one.credential }) },
+  { head: "col.credential", class: "cut", show: (cell, one) => link(cell, `${one.platform} / ${one.credential}`, ofCredential(one)) },
   { head: "col.state", class: "c-state", show: (cell, one) => badge(cell, stateText(one), STATE_MOODS[one.state] ?? "") },
-  { head: "col.in_flight", class: "number c-more", text: (one) => count(one.in_flight) },
-  { head: "col.requests", class: "number", text: (one) => count(one.requests) },
-  { head: "col.failed", class: "number", text: (one) => count(one.failed) },
+  { head: "col.in_flight", class: "number c-more", show: (cell, one) => link(cell, count(one.in_flight), { ...ofCredential(one), outcome: "in_flight" }) },
+  { head: "col.requests", class: "number", show: (cell, one) => link(cell, count(one.requests), ofCredential(one)) },
+  { head: "col.failed", class: "number", show: (cell, one) => link(cell, count(one.failed), { ...ofCredential(one), outcome: "failed" }) },
   { head: "col.latency", class: "number c-more", text: (one) => duration(one.latency) },
   { head: "col.reset", class: "c-reset", show: reset },
 ];
@@ -146,10 +157,10 @@ const WORKERS = [
 
 const MODELS = [
   { head: "col.model", class: "cut", show: (cell, one) => link(cell, one.model, { model: one.model }) },
-  { head: "col.requests", class: "number", text: (one) => count(one.requests) },
+  { head: "col.requests", class: "number", show: (cell, one) => link(cell, count(one.requests), { model: one.model }) },
   { head: "col.failed", class: "number", show: (cell, one) => link(cell, count(one.failed), { model: one.model, outcome: "failed" }) },
   { head: "col.refused", class: "number c-more", show: (cell, one) => link(cell, count(one.refused), { model: one.model, outcome: "refused" }) },
-  { head: "col.output", class: "number", text: (one) => count(one.output_tokens) },
+  { head: "col.output", class: "number", show: (cell, one) => link(cell, count(one.output_tokens), { model: one.model, sort: "-output_tokens" }) },
 ];
 
 // -- limits and connections ------------------------------------------------------------------------------------------
@@ -157,14 +168,14 @@ const MODELS = [
 const LIMITS = [
   ["rate", [
     ["granted", (stats) => count(stats.rate_limits.granted)],
-    ["denied", (stats) => count(stats.rate_limits.denied)]]],
+    ["denied", (stats) => count(stats.rate_limits.denied), { ending: "rate_limited" }]]],
   ["admission", [
-    ["waiting", (stats) => count(stats.admission.waiting)],
-    ["refused", (stats) => count(stats.admission.refused)]]],
+    ["waiting", (stats) => count(stats.admission.waiting), { outcome: "in_flight" }],
+    ["refused", (stats) => count(stats.admission.refused), { error: "overloaded" }]]],
   ["upstream", [
-    ["busy", (stats) => count(stats.upstream.busy)],
+    ["busy", (stats) => count(stats.upstream.busy), { outcome: "in_flight" }],
     ["idle", (stats) => count(stats.upstream.idle)],
-    ["retries", (stats) => count(stats.upstream.retries)]]],
+    ["retries", (stats) => count(stats.upstream.retries), { attempts: 2 }]]],
   ["stalls", [
     ["by_upstream", (stats) => count(stats.stalls.upstream)],
     ["by_client", (stats) => count(stats.stalls.client)]]],
@@ -177,22 +188,23 @@ const LIMITS = [
     ["out", (stats) => bytes(stats.network.bytes_out)]]],
   ["cache", [
     ["state", ({ cache }) => (cache ? null : say("limits.off"))],
-    ["hit", ({ cache }) => cache && count(cache.hit)],
-    ["miss", ({ cache }) => cache && count(cache.miss)],
-    ["shared", ({ cache }) => cache && count(cache.shared)],
-    ["bypass", ({ cache }) => cache && count(cache.bypass)],
+    ["hit", ({ cache }) => cache && count(cache.hit), { cache: "hit" }],
+    ["miss", ({ cache }) => cache && count(cache.miss), { cache: "miss" }],
+    ["shared", ({ cache }) => cache && count(cache.shared), { cache: "shared" }],
+    ["bypass", ({ cache }) => cache && count(cache.bypass), { cache: "bypass" }],
     ["held", ({ cache }) => cache && say("limits.entries", { count: count(cache.entries), size: bytes(cache.bytes) })]]],
 ];
 
-/** A heading with names and values; a null value omits its line. */
+/** A heading with names and values, of which some lead to requests; a null value omits its line. */
 function group(title, rows) {
   const values = rows.map(() => el("dd"));
   const lines = rows.map(([word], at) => el("div", {}, el("dt", { "data-text": `limits.${word}` }, say(`limits.${word}`)), values[at]));
   const element = el("div", {}, el("h3", { "data-text": `limits.${title}` }, say(`limits.${title}`)), el("dl", {}, lines));
-  const show = (stats) => rows.forEach(([, text], at) => {
+  const show = (stats) => rows.forEach(([, text, filters], at) => {
     const value = text(stats);
     lines[at].hidden = value === null;
-    setText(values[at], value ?? "");
+    if (filters && value !== null) link(values[at], value, filters);
+    else setText(values[at], value ?? "");
   });
   return { element, show };
 }

@@ -189,3 +189,7 @@ try {
 } catch (error) {
   setText(byId("state") ?? byId("main"), `Cannot load openapi.json (${error.message}). Reload the page to try again.`);
 }
+
+// The pages exist unless the dashboard is disabled.
+const index = await fetch("./", { headers: { accept: "application/json" } }).then((response) => response.json()).catch(() => ({}));
+for (const page of ["chat", "dashboard"]) byId(page).hidden = !(page in index);

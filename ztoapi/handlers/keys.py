@@ -1,0 +1,168 @@
+"""GET /admin/keys, and POST to it, /admin/keys/rotate and /admin/keys/revoke: the client keys of the key file.
+
+A change needs the admin key, also on this host: without one every program of this host would have access. A page of
+another origin cannot send the admin key. A request of such a page, or with the content type of a form, is refused in
+any case.
+"""
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from ztoapi.config.keyentries import KEY_FIELDS, create_key, key_entry, rotate_key
+from ztoapi.config.keyfile import find_key, read_key_file, revoke_key
+from ztoapi.config.model import ClientKey
+from ztoapi.config.sources import Problems, Setting
+from ztoapi.errors import ApiError, ConfigError, Ending, UsageError
+from ztoapi.server.exchange import Exchange
+
+__all__ = ["KeysHandler"]
+
+_NO_STORE: Final = b"cache-control: no-store\r\n"
+_JSON: Final = b"application/json"
+_OWN_SITE: Final = (None, b"same-origin", b"none")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, object]).decode
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+_Change = Callable[[Path, dict[str, object]], dict[str, object]]
+
+
+class KeysHandler:
+    """``path`` is the key file, if one is configured; ``changes`` is whether an admin key is set. ``clock`` returns
+    Unix seconds."""
+
+    def __init__(self, path: str | None, clock: Callable[[], float], *, changes: bool) -> None:
+        self._path = None if path is None else Path(path)
+        self._changes = changes
+        self._clock = clock
+
+    def handle_list(self, exchange: Exchange) -> None:
+        exchange.spawn(self._list(exchange))
+
+    def handle_create(self, exchange: Exchange) -> None:
+        """Raises ApiError for a request that is refused, as the others do."""
+        self._start(exchange, 201, self._create)
+
+    def handle_rotate(self, exchange: Exchange) -> None:
+        self._start(exchange, 200, _rotate)
+
+    def handle_revoke(self, exchange: Exchange) -> None:
+        self._start(exchange, 200, _revoke)
+
+    async def _list(self, exchange: Exchange) -> None:
+        page: dict[str, object] = {"file": self._path is not None, "changes": self._changes, "keys": []}
+        if self._path is not None:
+            now = self._now()
+            page["keys"] = [key_entry(key, now) for key in await _in_thread(partial(_read, self._path))]
+        exchange.respond(200, _encode(page), headers=_NO_STORE)
+
+    def _start(self, exchange: Exchange, status: int, change: _Change) -> None:
+        self._check(exchange)
+        if self._path is None:
+            raise ApiError("no key file is configured: set ZTOAPI_KEY_FILE or key_file", status=409, code="no_key_file")
+        body = _body(exchange)
+        exchange.spawn(self._change(exchange, status, change, self._path, body))
+
+    async def _change(
+        self, exchange: Exchange, status: int, change: _Change, path: Path, body: dict[str, object]
+    ) -> None:
+        made = await _in_thread(partial(change, path, body))
+        _log.info("client key %s: %s %s", made["name"], exchange.request.method, exchange.request.path)
+        exchange.respond(status, _encode(made), headers=_NO_STORE)
+
+    def _check(self, exchange: Exchange) -> None:
+        """Raises ApiError unless this request may change keys."""
+        headers = exchange.request.headers
+        if not self._changes:
+            message = "client keys are changed with an admin key only: set ADMIN_KEY"
+            raise ApiError(message, status=403, type="permission_error", code="admin_key_required")
+        if not _from_own_page(headers):
+            message = "client keys are changed by the gateway's own pages only"
+            raise ApiError(message, status=403, type="permission_error", code="origin_not_allowed")
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON:
+            message = "send the body as content-type: application/json"
+            raise ApiError(message, status=415, code="unsupported_content_type", param="content-type")
+
+    def _create(self, path: Path, body: dict[str, object]) -> dict[str, object]:
+        for field in body:
+            if field not in ("name", *KEY_FIELDS):
+                raise ApiError(f"a key has no field {field}", code="invalid_value", param=field)
+        fields = {name: Setting(value, name, "body") for name, value in body.items() if name != "name"}
+        name = Setting(body.get("name"), "name", "body")
+        key = create_key(path, name, fields, self._now())
+        return {"name": name.value, "id": key.id, "key": key.text}
+
+    def _now(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(int(self._clock()), datetime.UTC)
+
+
+def _from_own_page(headers: Mapping[bytes, bytes]) -> bool:
+    """Returns False for requests of pages of another origin. Browsers send no Fetch Metadata to names without TLS."""
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site is not None or origin is None:
+        return site in _OWN_SITE
+    host = headers.get(b"host", b"").lower()
+    return origin.lower() in (b"http://" + host, b"https://" + host)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """Runs ``call``, which waits for the lock and for the disk. Raises ApiError instead of its errors."""
+    try:
+        return await asyncio.to_thread(call)
+    except UsageError as error:
+        raise ApiError("; ".join(error.problems), code="invalid_value") from error
+    except ConfigError as error:
+        raise _unavailable("; ".join(error.problems)) from error
+    except OSError as error:
+        raise _unavailable(f"{error.filename}: {error.strerror}") from error
+
+
+def _unavailable(reason: str) -> ApiError:
+    return ApiError(
+        f"the key file cannot be used: {reason}",
+        status=503,
+        type="server_error",
+        code="key_file_unavailable",
+        ending=Ending.INTERNAL_ERROR,
+    )
+
+
+def _read(path: Path) -> tuple[ClientKey, ...]:
+    problems = Problems()
+    keys = read_key_file(path, problems, [])
+    if problems.lines:
+        raise ConfigError(tuple(problems.lines))
+    return keys
+
+
+def _rotate(path: Path, body: dict[str, object]) -> dict[str, object]:
+    name = _name(path, body)
+    key = rotate_key(path, name)
+    return {"name": name, "id": key.id, "key": key.text}
+
+
+def _revoke(path: Path, body: dict[str, object]) -> dict[str, object]:
+    name = _name(path, body)
+    return {"name": name, "changed": revoke_key(path, name)}
+
+
+def _name(path: Path, body: dict[str, object]) -> str:
+    """Returns the name of an existing key. Raises ApiError, ConfigError."""
+    if body.keys() != {"name"} or not isinstance(body["name"], str):
+        raise ApiError('the body must be {"name": "..."}', code="invalid_value", param="name")
+    return find_key(path, _read(path), body["name"]).name
+
+
+def _body(exchange: Exchange) -> dict[str, object]:
+    try:
+        return _decode(exchange.request_body)
+    except msgspec.DecodeError as error:
+        raise ApiError(f"the body is not a JSON object: {error}", code="invalid_json") from error
