@@ -79,8 +79,8 @@ def environment_of(installed: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def run(installed: Path, folder: Path, *command: str | Path) -> str:
-    """Returns the output of a command, which must succeed."""
+def run(installed: Path, folder: Path, *command: str | Path, merged: bool = False) -> str:
+    """Returns the output of a command, which must succeed; ``merged`` with that on standard error."""
     result = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
@@ -90,7 +90,7 @@ def run(installed: Path, folder: Path, *command: str | Path) -> str:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    return result.stdout + result.stderr if merged else result.stdout
 
 
 def test_a_gateway_runs_and_names_the_missing_key(installed: Path, tmp_path: Path) -> None:
@@ -135,7 +135,9 @@ def test_the_scenarios_import_nothing_of_the_repository(installed: Path) -> None
 @pytest.mark.parametrize("base", ["", "/v1", "/llama"], ids=["vllm", "vllm-v1", "llama.cpp"])
 def test_any_server_with_the_api_is_a_target(installed: Path, tmp_path: Path, stand_in: str, base: str) -> None:
     arguments = ["--url", stand_in + base, "-u", "5", "-t", "2s", "--report", "report.html", "--", "--csv", "run"]
-    run(installed, tmp_path, "-m", "ztoapi", "load", "steady", *arguments)
+    shown = run(installed, tmp_path, "-m", "ztoapi", "load", "steady", *arguments, merged=True)
+    assert f"Report: {tmp_path / 'report.html'}\n" in shown
+    assert "SSE      TTFT" in shown and not re.search("SSE +(tokens/s|truncation)", shown)
     rows = (tmp_path / "run_stats.csv").read_text("utf-8").splitlines()
     counts = {row.split(",")[1]: row.split(",")[2:4] for row in rows}
     streams, failures = counts["E2E"]
