@@ -169,10 +169,14 @@ class BudgetLedger:
         self._words = memory.words
         self._reserved = memory.reserved(slot)
         self._lock = memory.lock
-        self._alone = memory.slots == 1 and memory.path is None
         self._clock = clock
         self._accounts: dict[str, Account] = {}
         self._day, self._month = periods(clock())
+        is_alone = memory.slots == 1 and memory.path is None
+        self.charge: Callable[[Account, int, int], Charge | Exhausted] = self._charge if is_alone else self._lock_charge
+        """Admits a request of an account with estimates of its tokens and its cost in nano-dollars, or refuses it."""
+        self.settle: Callable[[Charge, int, int], None] = self._settle if is_alone else self._lock_settle
+        """Replaces the estimates of a request by the tokens and the nano-dollars that it has used."""
         memory.reclaim(slot)
 
     def on_deadline(self, now: float) -> None:
@@ -208,10 +212,7 @@ class BudgetLedger:
                 words[at + place] = period
         account.move(at)
 
-    def charge(self, account: Account, tokens: int, nanos: int) -> Charge | Exhausted:
-        """Admits a request with these estimates, or refuses it."""
-        if self._alone:
-            return self._charge(account, tokens, nanos)
+    def _lock_charge(self, account: Account, tokens: int, nanos: int) -> Charge | Exhausted:
         with self._lock:
             return self._charge(account, tokens, nanos)
 
@@ -255,11 +256,7 @@ class BudgetLedger:
     def _reserved_at(self, at: int) -> int:
         return sum(self._memory.reserved(slot)[at] for slot in range(self._memory.slots))
 
-    def settle(self, charge: Charge, tokens: int, nanos: int) -> None:
-        """Replaces the estimates of a request by what it has used."""
-        if self._alone:
-            self._settle(charge, tokens, nanos)
-            return
+    def _lock_settle(self, charge: Charge, tokens: int, nanos: int) -> None:
         with self._lock:
             self._settle(charge, tokens, nanos)
 

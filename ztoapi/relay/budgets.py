@@ -59,10 +59,7 @@ class Budgets:
             return False
         tokens = estimate(request)
         nanos = self._cost_estimate(request, tokens) if account.by_money else 0
-        charge = self._ledger.charge(account, tokens, nanos)
-        if isinstance(charge, Exhausted):
-            raise self._error(exchange, charge)
-        exchange.on_finish(partial(self._settle, charge, request.generates))
+        self._take(exchange, request, self._ledger.charge(account, tokens, nanos))
         return True
 
     async def wait_to_enter(self, exchange: Exchange, key: ClientKey, request: LimitedRequest) -> None:
@@ -84,6 +81,10 @@ class Budgets:
                 retry_after=_IN_FLIGHT_WAIT_SECONDS,
                 ending=Ending.REJECTED,
             )
+        self._take(exchange, request, charge)
+
+    def _take(self, exchange: Exchange, request: LimitedRequest, charge: Charge | Exhausted) -> None:
+        """Settles the charge of an admitted request at its end. Raises ApiError for one that is refused."""
         if isinstance(charge, Exhausted):
             raise self._error(exchange, charge)
         exchange.on_finish(partial(self._settle, charge, request.generates))
