@@ -213,7 +213,7 @@ def test_cost_and_tokens_are_shown_by_key_model_and_day(page: Page) -> None:
     page.reload()
     expect(names).to_have_text(["without a key", "bob", "alice"])
     with page.expect_download() as saved:
-        usage.get_by_role("button", name="Save as CSV").click()
+        usage.get_by_role("button", name="Save as CSV: cost and tokens").click()
     assert saved.value.path().read_text().startswith("key,requests,denied,")
     usage.get_by_role("button", name="By model").click()
     expect(names).to_have_text(["glm-4.6"])

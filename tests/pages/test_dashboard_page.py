@@ -193,10 +193,10 @@ def test_counters_lead_to_the_requests_behind_them(browser: Browser) -> None:
         ask(stack, key="unknown")
         with open_page(browser, f"{stack.url}/dashboard") as page:
             wait_until_live(page)
-            page.locator("#now-errors a").click()
+            page.locator("#now-errors b a").click()
             expect(rows(page)).to_have_count(1)
             expect(page).to_have_url(re.compile(r"\?outcome=failed$"))
-            page.locator("#now-refused a").click()
+            page.locator("#now-refused b a").click()
             expect(rows(page)).to_have_count(2)
             page.locator("#statuses").get_by_role("link", name="401").click()
             expect(rows(page)).to_have_count(1)
@@ -229,7 +229,7 @@ def test_requests_are_saved_as_a_file(browser: Browser) -> None:
         with open_page(browser, f"{stack.url}/dashboard?q=cmd") as page:
             expect(rows(page)).to_have_count(1)
             with page.expect_download() as saved:
-                page.get_by_role("button", name="Save as CSV").click()
+                page.get_by_role("button", name="Save as CSV", exact=True).click()
             table = list(csv.DictReader(saved.value.path().read_text().splitlines()))
             assert [(one["model"], one["outcome"], one["user_agent"]) for one in table] == [
                 ("glm-4.6", "answered", '\'=cmd|"x"')

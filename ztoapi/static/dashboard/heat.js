@@ -10,6 +10,7 @@ import { ticks, when } from "./ticks.js";
 const LEVELS = 6;
 const FEW_ROWS = 8; // shown at least, so that a constant latency does not fill the map
 const LABELS = 5; // beside the rows
+const TOP = 0.9; // share of the height above which a label would exceed the chart
 const low = (band) => 2 ** (band / 2); // seconds
 
 export class HeatMap extends Chart {
@@ -76,7 +77,7 @@ export class HeatMap extends Chart {
     const [first, last] = this.bands;
     const every = Math.max(Math.ceil((last - first) / LABELS / 2) * 2, 2);
     const bands = [];
-    for (let band = Math.ceil(first / 2) * 2; band < last; band += every) bands.push(band);
+    for (let band = Math.ceil(first / 2) * 2; band < first + TOP * (last - first); band += every) bands.push(band);
     while (this.marks.children.length < bands.length) this.marks.append(el("span"));
     while (this.marks.children.length > bands.length) this.marks.lastChild.remove();
     bands.forEach((band, at) => {

@@ -107,8 +107,9 @@ export class Usage {
     this.table.show(this.sorted(usage, label));
     this.table.showOrder(this.order);
     const tokens = sum(usage, "input_tokens") + sum(usage, "output_tokens");
+    const days = [...new Set([from, to])].map((day) => dayDate(startOf(day))).join(" – ");
     setText(byId("usage-days"), say("usage.total", {
-      from: dayDate(startOf(from)), to: dayDate(startOf(to)), requests: brief(sum(usage, "requests")), tokens: brief(tokens),
+      days, requests: brief(sum(usage, "requests")), tokens: brief(tokens),
       cost: money(sum(usage, "cost_usd")),
     }));
     byId("usage-csv").disabled = !usage.length;
