@@ -5,13 +5,16 @@ without, also if the upstream's streams are of different kinds.
 """
 
 import json
+from contextlib import ExitStack
+from unittest.mock import patch
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.dialects.openai import KnownTemplates, OpenAIReader, Rewrite
+from ztoapi.dialects.events import events as events_of
+from ztoapi.dialects.openai import NO_REWRITE, KnownTemplates, OpenAIReader, Rewrite
 
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
@@ -100,6 +103,61 @@ def test_what_was_remembered_never_shows(
         assert objects(again) == expected
         if rewrite == (None, False) and include_usage:
             assert again == b"".join(events)
+
+
+LAST = st.sampled_from(
+    [
+        Kind().chunk("", "stop", USAGE),
+        Kind().chunk("", "stop"),
+        Kind(finish_first=True).chunk("end", "length", USAGE),
+        Kind(usage=True).chunk("", "tool_calls"),
+        Kind(logprobs=True).chunk("", "stop"),
+        Kind(role=True).chunk("", "sensitive", USAGE),
+        Kind(id="y2").chunk("", "stop", USAGE),
+        Kind(trailing=True).chunk("", "stop"),
+        Kind(spaced=True).chunk("", "stop", USAGE),
+        Kind(choices=2).chunk("", "stop"),
+        Kind(choices=0).chunk("", None, USAGE),
+        Kind(choices=0).chunk("", None, {"prompt_tokens": 1.0}),  # type: ignore[dict-item] # servers differ
+        Kind(choices=0).chunk(""),
+        Kind(usage=True).chunk(""),
+        Kind().chunk("").replace(b"}}]}", b'}}],"error":{"message":"no"}}'),
+        Kind().chunk("", "stop").replace(b'"stop"', b'"st\nop"'),
+        Kind().chunk("", "stop").replace(b",", b",\n"),
+        Kind().chunk("", "stop").replace(b"\n", b"\r\n"),
+        Kind().chunk("", "stop").replace(b'{"content": ""}', b"null").replace(b'{"content":""}', b"null"),
+        Kind().chunk("", "stop").replace(b'"index":0,', b""),
+        Kind().chunk("", "").replace(b'"index":0', b'"index":1'),
+        b'data: {"id":"x1","choices":[],"usage":{},"code":500,"message":"no"}\n\n',
+        b": comment\n\n",
+    ]
+)
+
+
+@given(st.lists(LAST, max_size=3), st.sampled_from([(None, False), ("alias", False), ("alias", True)]), st.booleans())
+def test_the_usual_end_is_read_as_by_the_long_way(
+    last: list[bytes], rewrite: tuple[str | None, bool], include_usage: bool
+) -> None:
+    results = []
+    for short in (True, False):
+        reader = OpenAIReader(Rewrite("chatcmpl-7", rewrite[0], normalise=rewrite[1]), {}, include_usage=include_usage)
+        reader.feed(Kind().chunk("a"))
+        with ExitStack() as ways:
+            for way in () if short else ("_feed_end", "_last_event"):
+                ways.enter_context(patch.object(OpenAIReader, way, return_value=None))
+            out = reader.feed(b"".join(last) + DONE)
+        texts = [json.loads(text) for _, text in events_of(out) if text != b"[DONE]"]
+        results.append((texts, out.endswith(DONE), reader.done, reader.error and reader.error.code, reader.usage))
+    assert results[0] == results[1]
+
+
+def test_the_usual_end_takes_the_short_way() -> None:
+    for rewrite in (NO_REWRITE, Rewrite("chatcmpl-7", "alias", normalise=True)):
+        reader = OpenAIReader(rewrite, {}, include_usage=False)
+        reader.feed(Kind().chunk("a"))
+        with patch.object(OpenAIReader, "_feed_slowly", side_effect=AssertionError):
+            assert reader.feed(Kind().chunk("", "stop", USAGE) + DONE).endswith(DONE)
+        assert reader.done
 
 
 @pytest.mark.parametrize("rewrite", [(None, False), ("alias", True)])
