@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from ztoapi.errors import ApiError, Ending
 from ztoapi.telemetry.layout import LIVE_EDGES_SECONDS
 from ztoapi.telemetry.record import Recorder, RequestRecord
-from ztoapi.wire.chunked import CHUNK_LINES, ChunkDecoder
+from ztoapi.wire.chunked import WHOLE_CHUNK_LINES, ChunkDecoder
 from ztoapi.wire.delta_template import DeltaTemplate
 from ztoapi.wire.framing import CHUNK, LAST_CHUNK, chunk
 
@@ -23,9 +23,6 @@ _EVENTS_BYTES: Final = 2048
 _LF: Final = 10
 _CR: Final = 13
 """Line ends are searched as numbers: see ``wire/delta_template.py``."""
-_LINES: Final = [line or bytes(size + 1) for size, line in enumerate(CHUNK_LINES)]
-"""The usual size line of a chunk, by the length of the whole chunk. An impossible length has a line that is longer than
-the chunk."""
 
 
 def _take_nothing(read: bytes) -> bytes:
@@ -161,7 +158,7 @@ class ResponseStream:
             self._lines = ()
         else:
             self._absent_key = key
-            self._lines = _LINES
+            self._lines = WHOLE_CHUNK_LINES
         return self.take_chunk
 
     def take_chunk(self, read: bytes) -> bytes:

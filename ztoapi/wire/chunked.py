@@ -13,7 +13,7 @@ import msgspec
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.limits import CHUNK_LINE_BYTES, CHUNK_OVERHEAD_BYTES, TRAILER_BYTES
 
-__all__ = ["CHUNK_LINES", "ChunkDecoder"]
+__all__ = ["CHUNK_LINES", "WHOLE_CHUNK_LINES", "ChunkDecoder"]
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
@@ -48,6 +48,8 @@ def _line_of_chunk(chunk_bytes: int) -> bytes:
 CHUNK_LINES: Final = [_line_of_chunk(chunk_bytes) for chunk_bytes in range(_LONGEST_CHUNK)]
 """The usual size line of a chunk, by the length of the whole chunk, framing included; empty for impossible lengths. A
 read that begins with the line for its own length is one whole chunk: one look-up and one comparison."""
+WHOLE_CHUNK_LINES: Final = [line or bytes(size + 1) for size, line in enumerate(CHUNK_LINES)]
+"""The same, with a line that is longer than the chunk for impossible lengths, so that no read begins with it."""
 
 
 class ChunkDecoder(msgspec.Struct, gc=False, eq=False):

@@ -191,11 +191,13 @@ class ClientWire:
         chunks = self._chunks
         if chunks is not None:
             payload = chunks.decode(data)
-            if chunks.done:
-                self.between_chunks = False
-                self._complete(chunks.rest)
-            else:
+            if not chunks.done:
                 self.between_chunks = chunks.between
+                return payload
+            self.between_chunks = False
+            self.complete = True
+            if chunks.rest:
+                self.keep_alive = False
             return payload
         left = self._left
         if left is None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.wire.chunked import CHUNK_LINES
+from ztoapi.wire.chunked import CHUNK_LINES, WHOLE_CHUNK_LINES
 
 __all__ = ["DeltaTemplate"]
 
@@ -77,11 +77,12 @@ class DeltaTemplate(msgspec.Struct, gc=False, eq=False):
         The delta is cut out, joined with the expected bytes again and compared with the read: a slice, two additions
         and a comparison cost less than two calls of ``startswith`` (0.05 us each in Python 3.11).
         """
-        size = len(read)
-        line = CHUNK_LINES[size] if size < len(CHUNK_LINES) else b""
-        start = line + self.head
+        try:
+            start = WHOLE_CHUNK_LINES[len(read)] + self.head
+        except IndexError:
+            return None
         delta = read[len(start) : self.delta_stop]
-        if not line or start + delta + self.chunk_end != read or _LF in delta or _CR in delta:
+        if start + delta + self.chunk_end != read or _LF in delta or _CR in delta:
             return None
         for key in self.absent:
             if delta.find(key) >= 0:
