@@ -113,6 +113,7 @@ _DONE_PART: Final = b"data: [DONE]"
 """The usual spelling."""
 _END_OF_STREAM: Final = b"\n\n" + DONE
 _END_BYTES: Final = len(_END_OF_STREAM)
+_DELTA_BYTES: Final = len(DELTA)
 _CR: Final = 13
 _LF: Final = 10
 """As a number, which Python finds several times faster in bytes than a byte string."""
@@ -242,24 +243,21 @@ class OpenAIReader(msgspec.Struct, eq=False):
         """Reads the usual end of a stream, a finish and possibly usage before [DONE], which takes a third of the
         opcodes of the long way (160 instead of 370, and 190 instead of 620 if the stream is rewritten). Returns None
         for any other block, to which the long way does the same once more."""
+        template = self.template
         events = block[6:-_END_BYTES].split(b"\n\ndata: ")
-        if self.template is None or len(events) > 2 or block[:6] != b"data: " or _CR in block:
+        if template is None or len(events) > 2 or block[:6] != b"data: " or _CR in block:
             return None
-        same = self.rewrite.empty
+        rewrites = not self.rewrite.empty
         out = b""
         for data in events:
             if _LF in data:
                 return None
-            event = self._last_event(data) if self.rewrite.empty else self._rewrite_last(self.template, data)
+            event = self._rewrite_last(template, data) if rewrites else self._last_event(data)
             if event is None:
                 return None
-            if event is data:
-                out += b"data: %b\n\n" % data
-            else:
-                out += event
-                same = False
+            out += b"data: %b\n\n" % data if event is data else event
         self.done = True
-        return block if same else out + self._usage_event + DONE
+        return out + self._usage_event + DONE
 
     def expect(self, start: bytes) -> DeltaTemplate | None:
         rewrite = self.rewrite
@@ -267,7 +265,7 @@ class OpenAIReader(msgspec.Struct, eq=False):
         at = start.find(DELTA)
         if template is None or at < 0 or self.choices != 1:
             return None
-        head = start[: at + len(DELTA)]
+        head = start[: at + _DELTA_BYTES]
         if head[:5] != b"data:" or _LF in head or head.find(b'"usage"') >= 0 or head.find(b'"error"') >= 0:
             return None
         if not rewrite.empty:
@@ -422,13 +420,13 @@ class OpenAIReader(msgspec.Struct, eq=False):
             return None
         choices, usage = bytes(event.choices), event.usage
         end = b"" if usage is _ABSENT else b',"usage":%b' % usage
-        if data != b'%b"choices":%b%b}' % (template.head[6 : -len(DELTA)], choices, end):
+        if data != b'%b"choices":%b%b}' % (template.head[6:-_DELTA_BYTES], choices, end):
             return None
         counted = usage is not _ABSENT and usage != _NULL
         if not finishes and (not counted or reports_error(_fields(data), has_choices=False)):
             return None
         normalise = self.rewrite.normalise
-        head = template.new_head[: -len(DELTA)]
+        head = template.new_head[:-_DELTA_BYTES]
         if finishes:
             if normalise and finishes[0].logprobs is _ABSENT:
                 if choices[-2:] != b"}]":

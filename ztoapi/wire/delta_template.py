@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from ztoapi.wire.chunked import CHUNK_LINES, WHOLE_CHUNK_LINES
+from ztoapi.wire.chunked import WHOLE_CHUNK_LINES
 
 __all__ = ["DeltaTemplate"]
 
@@ -106,24 +106,25 @@ class DeltaTemplate(msgspec.Struct, gc=False, eq=False):
         if count == 1 and not rest:
             out = self.take_chunk(read)
             return (b"", read) if out is None else (out, b"")
-        sizes = list(map(add, map(len, pieces), repeat(len(self.chunk_end))))
-        if max(sizes) >= len(CHUNK_LINES):
+        sizes = list(map(add, map(len, pieces), repeat(-self.delta_stop)))
+        try:
+            lines = list(map(WHOLE_CHUNK_LINES.__getitem__, sizes))
+        except IndexError:
             return b"", read
-        lines = list(map(CHUNK_LINES.__getitem__, sizes))
         starts = list(map(add, lines, repeat(self.head)))
         # A slice and a comparison take half of the instructions of ``startswith``, and ``itemgetter`` half of a slice.
         size = len(starts[0])
         beginnings = list(map(itemgetter(slice(0, size)), pieces))
-        if beginnings != starts or b"" in lines:
-            matches = [
-                bool(line) and piece.startswith(start) for line, piece, start in zip(lines, pieces, starts, strict=True)
-            ]
+        if beginnings == starts:
+            deltas = list(map(itemgetter(slice(size, None)), pieces))
+        else:
+            matches = list(map(bytes.startswith, pieces, starts))
             count = matches.index(False) if False in matches else count
             if not count:
                 return b"", read
             del pieces[count:], starts[count:]
             rest = read[sum(sizes[:count]) :]
-        deltas = list(map(bytes.removeprefix, pieces, starts))
+            deltas = list(map(bytes.removeprefix, pieces, starts))
         # A search for one byte takes a fortieth of the time of counting it, which goes byte by byte.
         together = b"\0".join(deltas)
         if together.find(b"\n") >= 0 or together.find(b"\r") >= 0 or _CR in self.head:
