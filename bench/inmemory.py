@@ -35,6 +35,7 @@ __all__ = [
     "Gateway",
     "api_request",
     "chunked",
+    "openai_end",
     "request",
     "stream_head",
     "whole_response",
@@ -262,6 +263,15 @@ def zai_end() -> bytes:
         b'data: {"id":"20261123120000aabbccddeeff0011","created":1767225600,"model":"glm-4.6",'
         b'"choices":[{"index":0,"finish_reason":"stop","delta":{"role":"assistant","content":""}}],'
         b'"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}\n\ndata: [DONE]\n\n'
+    )
+
+
+def openai_end() -> tuple[bytes, bytes]:
+    """Returns the finish and the usage of a stream, as servers with OpenAI's format send them."""
+    start = b'data: {"id":"20261123120000aabbccddeeff0011","created":1767225600,"model":"glm-4.6",'
+    return (
+        start + b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n',
+        start + b'"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21}}\n\n',
     )
 
 

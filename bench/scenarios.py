@@ -9,7 +9,17 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from unittest.mock import patch
 
-from bench.inmemory import Gateway, api_request, chunked, request, stream_head, whole_response, zai_end, zai_event
+from bench.inmemory import (
+    Gateway,
+    api_request,
+    chunked,
+    openai_end,
+    request,
+    stream_head,
+    whole_response,
+    zai_end,
+    zai_event,
+)
 from ztoapi.config.model import KeyBudgets, LimitsConfig, TrafficLimits
 from ztoapi.dialects.registry import DialectName
 from ztoapi.wire.limits import Limits
@@ -143,6 +153,24 @@ def _whole_stream(dialect: DialectName) -> tuple[Step, Totals]:
     return _sure(step, gateway, b"[DONE]"), totals
 
 
+def _stream_with_end_apart() -> tuple[Step, Totals]:
+    """The finish, the usage and the end mark arrive one by one, as from vLLM and OpenAI."""
+    gateway, totals = _gateway("openai")
+    question = request(stream=True)
+    start = stream_head() + chunked(zai_event("The"))
+    finish, usage = openai_end()
+    end = chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+    def step() -> None:
+        gateway.receive_request(question)
+        gateway.receive_response(start)
+        gateway.receive_response(chunked(finish))
+        gateway.receive_response(chunked(usage))
+        gateway.receive_response(end)
+
+    return _sure(step, gateway, b"[DONE]"), totals
+
+
 def _stream_in_one_read(dialect: DialectName) -> tuple[Step, Totals]:
     """The gateway is slower than an upstream that sends a whole response at once."""
     gateway, totals = _gateway(dialect)
@@ -194,6 +222,7 @@ SCENARIOS: dict[str, Callable[[], Step | tuple[Step, Totals]]] = {
     "openai-chunk": lambda: _one_read("openai", 1),
     "openai-burst-of-8": lambda: _one_read("openai", 8),
     "openai-start-and-end": lambda: _whole_stream("openai"),
+    "openai-end-apart": _stream_with_end_apart,
     "openai-stream-of-64-in-one-read": lambda: _stream_in_one_read("openai"),
     "new-head": _new_head,
     "auth-refusal": _refusal,

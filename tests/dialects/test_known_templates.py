@@ -134,30 +134,40 @@ LAST = st.sampled_from(
 )
 
 
-@given(st.lists(LAST, max_size=3), st.sampled_from([(None, False), ("alias", False), ("alias", True)]), st.booleans())
+@given(
+    st.lists(LAST, max_size=3),
+    st.sampled_from([(None, False), ("alias", False), ("alias", True)]),
+    st.booleans(),
+    st.booleans(),
+)
 def test_the_usual_end_is_read_as_by_the_long_way(
-    last: list[bytes], rewrite: tuple[str | None, bool], include_usage: bool
+    last: list[bytes], rewrite: tuple[str | None, bool], include_usage: bool, apart: bool
 ) -> None:
     results = []
     for short in (True, False):
         reader = OpenAIReader(Rewrite("chatcmpl-7", rewrite[0], normalise=rewrite[1]), {}, include_usage=include_usage)
         reader.feed(Kind().chunk("a"))
         with ExitStack() as ways:
-            for way in () if short else ("_feed_end", "_last_event"):
+            for way in () if short else ("_feed_last", "_last_event"):
                 ways.enter_context(patch.object(OpenAIReader, way, return_value=None))
-            out = reader.feed(b"".join(last) + DONE)
+            blocks = [*last, DONE] if apart else [b"".join(last) + DONE]
+            out = b"".join(reader.feed(block) for block in blocks if reader.error is None)
         texts = [json.loads(text) for _, text in events_of(out) if text != b"[DONE]"]
         results.append((texts, out.endswith(DONE), reader.done, reader.error and reader.error.code, reader.usage))
     assert results[0] == results[1]
 
 
-def test_the_usual_end_takes_the_short_way() -> None:
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_usual_end_takes_the_short_way(apart: bool) -> None:
     for rewrite in (NO_REWRITE, Rewrite("chatcmpl-7", "alias", normalise=True)):
         reader = OpenAIReader(rewrite, {}, include_usage=False)
         reader.feed(Kind().chunk("a"))
         with patch.object(OpenAIReader, "_feed_slowly", side_effect=AssertionError):
-            assert reader.feed(Kind().chunk("", "stop", USAGE) + DONE).endswith(DONE)
-        assert reader.done
+            if apart:
+                reader.feed(Kind().chunk("", "stop"))
+                reader.feed(Kind(choices=0).chunk("", None, USAGE))
+            assert reader.feed((b"" if apart else Kind().chunk("", "stop", USAGE)) + DONE).endswith(DONE)
+        assert reader.done and reader.usage is not None
 
 
 @pytest.mark.parametrize("rewrite", [(None, False), ("alias", True)])
