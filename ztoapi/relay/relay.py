@@ -308,12 +308,8 @@ class Relay(Attempts[Downstream], Sink):
         at = read.find(b"\n") + 1
         if self._mode is not _BODY or self._parts or read[at : at + 5] != b"data:":
             return None
-        # As _read_events, for a stream that is not collected.
-        reader = self._reader = self._translation.reader()
-        self._collector = None
-        self._first_chunks = b""
-        self._mode = _EVENTS
-        return reader.expect(read[at : at + _EVENT_HEAD_BYTES])
+        self._read_events(b"")
+        return self._reader.expect(read[at : at + _EVENT_HEAD_BYTES])
 
     def _take_chunk(self, read: bytes) -> bytes:
         """Same as ``_take_chunks``, for the stream of another API than chat: nearly every read is one chunk."""
