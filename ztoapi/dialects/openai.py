@@ -241,9 +241,9 @@ class OpenAIReader(msgspec.Struct, eq=False):
         return self._feed_slowly(block)
 
     def _feed_last(self, template: DeltaTemplate, block: bytes, *, ends: bool) -> bytes | None:
-        """Reads the usual events at the end of a stream: a finish, usage, and [DONE] if it ``ends``. It takes a third
-        of the opcodes of the long way (160 instead of 370, and 190 instead of 620 if the stream is rewritten). Returns
-        None for any other block, to which the long way does the same once more."""
+        """Reads the usual events at the end of a stream: a finish, usage, and [DONE] if it ``ends``. With it an end in
+        one block takes 230 opcodes instead of 370, and 290 instead of 660 if the stream is rewritten. Returns None for
+        any other block, to which the long way does the same once more."""
         out = b""
         if block != DONE:
             events = block[6 : -_END_BYTES if ends else -2].split(b"\n\ndata: ")
