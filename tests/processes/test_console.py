@@ -102,9 +102,10 @@ def test_the_level_of_messages(simulator: Stack) -> None:
         process.__exit__(None, None, None)
 
 
-def test_the_demonstration_without_a_terminal_writes_json() -> None:
-    with GatewayProcess("demo", "--port", "0") as process:
-        process.wait_for_output(r"gateway (http://127\.0\.0\.1:\d+/v1)")
+@pytest.mark.parametrize(("command", "words"), [("demo", "gateway"), ("simulate", "simulator on")])
+def test_demonstration_and_simulator_write_json_without_a_terminal(command: str, words: str) -> None:
+    with GatewayProcess(command, "--port", "0") as process:
+        process.wait_for_output(words + r" (http://127\.0\.0\.1:\d+)")
         process.kill(signal.SIGTERM)
         process.wait()
         process.output += process.rest()

@@ -118,3 +118,14 @@ def test_zread_steps(url: str) -> None:
     assert text.startswith("event:answer\ndata:{")
     assert "event:round_finish\n" in text
     assert text.endswith("event:finish\ndata:{}\n\n")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "max_tokens", "end"),
+    [(32, None, "what breaks is reported, and so on."), (8, 8, "do and so on."), (7, 7, "they "), (32, 30, "and ")],
+)
+def test_whole_responses_end_with_a_full_stop(url: str, tokens: int, max_tokens: int | None, end: str) -> None:
+    for path in ("/api/paas/v4/chat/completions", "/v1/chat/completions"):
+        limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+        response = post(url, path, model=f"glm-4.6:tokens={tokens}", thinking={"type": "disabled"}, **limit)
+        assert response.json()["choices"][0]["message"]["content"].endswith(end)

@@ -17,13 +17,14 @@ from ztoapi.wire.address import authority
 
 __all__ = ["run"]
 
+_log = logging.getLogger(__name__)
 _BACKLOG = 2048
 _DRAIN_SECONDS = 2.0
 
 
 def run(args: argparse.Namespace) -> int:
     """Serves until stopped; returns the exit code. Raises OSError if it cannot listen, ConfigError for a bad option."""
-    set_up_logging(logging.INFO, "console" if os.isatty(2) else "text")
+    set_up_logging(logging.INFO, "console" if os.isatty(1) else "json", 1)
     options = _options(args)
     # Created before the fork, because all workers share it.
     board = SharedCounts(args.workers)
@@ -37,12 +38,10 @@ def run(args: argparse.Namespace) -> int:
         remedy="--port N",
     )
     make = partial(_make, options, board)
+    origin = f"http://{authority(args.host, sockets[0][0].getsockname()[1])}"
     return run_workers(
         FixedService(Plan([Duty(listeners, make) for listeners in sockets], _DRAIN_SECONDS)),
-        started=lambda: print(
-            f"simulator on http://{authority(args.host, sockets[0][0].getsockname()[1])}, {args.workers} worker(s)",
-            flush=True,
-        ),
+        started=lambda: _log.info("%s", f"simulator on {origin}, {args.workers} worker(s)"),
     )
 
 

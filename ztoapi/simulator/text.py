@@ -14,7 +14,7 @@ __all__ = ["answer_words", "framed", "json_words", "reasoning_words"]
 
 _ANSWER: Final = (
     "Gateways that stream well do little: they take what has come, look only where they must, and pass it on. "
-    "What they keep is bounded, what breaks is reported, and what waits has a deadline. "
+    "What they keep is bounded, what breaks is reported, and what waits has a deadline."
 ).split(" ")
 _END: Final = ("and ", "so ", "on.")
 _SHORTEST_SENTENCE: Final = 8
