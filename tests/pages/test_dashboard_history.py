@@ -223,6 +223,7 @@ def test_cost_and_tokens_are_shown_by_key_model_and_day(page: Page) -> None:
     chosen = span(page)
     assert chosen is not None and (chosen[0] % DAY, chosen[1] - chosen[0]) == (0, DAY)
     expect(names).to_have_count(1)
+    expect(page.get_by_text("No kept request started in this span.")).to_be_visible()
     page.go_back()
     expect(names).to_have_count(days)
     usage.get_by_role("button", name="By key").click()

@@ -14,6 +14,8 @@ DOCUMENT = json.loads((Path(__file__).resolve().parents[2] / "ztoapi/static/open
 
 def test_every_operation_is_shown_with_lines_for_this_gateway(browser: Browser, gateway: Stack) -> None:
     with open_page(browser, f"{gateway.url}/docs") as page:
+        for name in ("Chat", "Dashboard"):
+            expect(page.get_by_role("link", name=name, exact=True)).to_have_attribute("href", name.lower())
         for path, methods in DOCUMENT["paths"].items():
             for operation in methods.values():
                 section = page.locator(f"#{operation['operationId']}")

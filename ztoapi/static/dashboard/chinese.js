@@ -124,6 +124,8 @@ export const chinese = {
   "table.held": "操作期间暂停更新",
   "table.none": "还没有请求，第一个请求会显示在这里。",
   "table.nothing": "没有符合条件的请求。",
+  "table.old": "该时段内没有仍保留的请求。每个工作进程保留最近 500 个。",
+  "table.span": "开始于 {from} 至 {to}",
   "table.failed": "无法加载请求（{reason}）。",
   "page.newer": "较新",
   "page.older": "较早",

@@ -124,6 +124,8 @@ export const english = {
   "table.held": "Updates paused while in use",
   "table.none": "No requests yet. The first one appears here.",
   "table.nothing": "No matching requests.",
+  "table.old": "No kept request started in this span. Each worker keeps its last 500.",
+  "table.span": "started from {from} to {to}",
   "table.failed": "The requests could not be loaded ({reason}).",
   "page.newer": "Newer",
   "page.older": "Older",

@@ -2,7 +2,7 @@
 
 import { ask } from "./access.js";
 import { byId, el, setText } from "./dom.js";
-import { NONE, date } from "./format.js";
+import { NONE, brief, date } from "./format.js";
 import { name as word, say } from "./language.js";
 import { link } from "./links.js";
 import { badge, Table } from "./table.js";
@@ -10,7 +10,8 @@ import { badge, Table } from "./table.js";
 const AGAIN_MS = 60000;
 const MOODS = { active: "good", expired: "warn", revoked: "bad" };
 
-const limits = ({ limits }) => Object.entries(limits).map(([field, value]) => `${field} ${value}`).join(", ") || NONE;
+const limits = ({ limits }) =>
+  Object.entries(limits).map(([field, value]) => `${field.replaceAll("_", " ")}: ${brief(value)}`).join(", ") || NONE;
 
 export class Keys {
   constructor(announce) {

@@ -3,7 +3,7 @@
 import { ask } from "./access.js";
 import { go, OF_REQUESTS, read, watch } from "./address.js";
 import { byId, el, setText } from "./dom.js";
-import { NONE, amount, bytes, clock, count, duration, moment } from "./format.js";
+import { NONE, amount, bytes, clock, count, duration, moment, stamp } from "./format.js";
 import { name, say } from "./language.js";
 import { save } from "./export.js";
 import { onLink } from "./links.js";
@@ -194,7 +194,8 @@ export class Requests {
 
   draw() {
     const { requests, total } = this.found;
-    const words = this.question().length ? "table.nothing" : "table.none";
+    const { from, to } = read();
+    const words = from || to ? "table.old" : this.question().length ? "table.nothing" : "table.none";
     this.table.empty.dataset.text = words;
     setText(this.table.empty, say(words));
     this.table.show(requests);
@@ -204,6 +205,8 @@ export class Requests {
     byId("newer").disabled = this.page === 1;
     byId("older").disabled = first + requests.length >= total;
     byId("clear").disabled = this.question().length === 0;
+    byId("requests-span").hidden = !(from && to);
+    setText(byId("requests-span"), from && to ? say("table.span", { from: stamp(from), to: stamp(to) }) : "");
     this.table.showOrder(this.order ?? null);
     this.nameOptions(byId("filter-ending"), (word) => name("ending", word));
     this.nameOptions(byId("filter-outcome"), (word) => name("outcome", word));

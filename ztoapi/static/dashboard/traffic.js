@@ -41,7 +41,7 @@ export class Traffic {
       byId(`heat-${measure}`).addEventListener("click", () => go({ heat: measure === MEASURES[0] ? null : measure }));
     }
     byId("unzoom").addEventListener("click", () => this.reset());
-    document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape());
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape(event));
     watch(() => this.apply());
     this.apply();
     setInterval(() => this.look(), LOOK_MS);
@@ -85,9 +85,9 @@ export class Traffic {
     go({ from: null, to: null });
   }
 
-  /** Escape in a dialog closes the dialog only. */
-  escape() {
-    if (this.span && !document.querySelector("dialog[open]")) this.reset();
+  /** In a dialog and in a field, Escape has another meaning. */
+  escape(event) {
+    if (this.span && !event.target.closest("dialog, input, select")) this.reset();
   }
 
   isLive() {
