@@ -1,7 +1,7 @@
 // The charts of the history: bars and lines over minutes, hours or days, and the same as a table.
 
 import { Chart } from "./charts.js";
-import { count, duration, percent } from "./format.js";
+import { brief, count, duration, percent } from "./format.js";
 import { Table } from "./table.js";
 import { ticks, when } from "./ticks.js";
 
@@ -10,13 +10,13 @@ const quantiles = (name) => ({ p99: (one) => one[name].p99, p50: (one) => one[na
 
 /** The bars or lines of each column. A bar is its value and its height: it has its parts in front of it. */
 const CHARTS = [
-  ["requests", count, {
+  ["requests", brief, {
     requests: (one) => [one.requests, one.requests],
     cancelled: (one) => [one.cancelled, one.cancelled + one.refused + one.failed],
     refused: (one) => [one.refused, one.refused + one.failed],
     failed: (one) => [one.failed, one.failed],
   }],
-  ["tokens", count, {
+  ["tokens", brief, {
     input: (one) => [one.input_tokens, one.input_tokens + one.output_tokens],
     output: (one) => [one.output_tokens, one.output_tokens],
   }],

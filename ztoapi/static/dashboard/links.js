@@ -23,9 +23,11 @@ export function link(box, text, filters) {
   setText(anchor, text);
 }
 
+const BETWEEN = "\u00a0· "; // a line breaks after it
+
 /** Shows texts one after the other; a pair of a text and filters is a link. */
 export function line(box, parts) {
-  while (box.children.length < parts.length) box.append(el("span"));
+  while (box.children.length < parts.length) box.append(...(box.children.length ? [BETWEEN] : []), el("span"));
   parts.forEach((part, at) => {
     if (Array.isArray(part)) link(box.children[at], ...part);
     else setText(box.children[at], part);

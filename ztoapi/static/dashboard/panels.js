@@ -50,7 +50,7 @@ export class Panels {
     figure("rate", amount(requests.per_second), "req/s", say("now.rate.more", { total: brief(requests.total) }));
     figure("flight", count(requests.in_flight), "", say("now.flight.more", { streams: count(requests.streams), waiting: count(requests.waiting) }));
     figure("errors", ...percent(requests.error_rate).split("\u202f"),
-      [say("now.failed", { failed: brief(requests.failed) }), " · ", [say("now.cancelled", { cancelled: brief(requests.cancelled) }), { outcome: "cancelled" }]]);
+      [say("now.failed", { failed: brief(requests.failed) }), [say("now.cancelled", { cancelled: brief(requests.cancelled) }), { outcome: "cancelled" }]]);
     byId("now-errors").dataset.mood = requests.error_rate >= MANY_ERRORS ? "bad" : requests.error_rate >= SOME_ERRORS ? "warn" : "";
     const refused = series.refused.slice(-MINUTE).reduce((sum, value) => sum + value, 0);
     figure("refused", count(refused), "", say("now.refused.more", { total: brief(requests.refused) }));
@@ -79,8 +79,7 @@ function figure(id, value, unit, more) {
   if (id in BEHIND) link(box.querySelector("b"), value, BEHIND[id]);
   else setText(box.querySelector("b"), value);
   setText(box.querySelector("i"), unit ?? "");
-  if (Array.isArray(more)) line(box.querySelector("small"), more);
-  else setText(box.querySelector("small"), more);
+  line(box.querySelector("small"), Array.isArray(more) ? more : more.split(" · "));
 }
 
 // -- tables ----------------------------------------------------------------------------------------------------------
