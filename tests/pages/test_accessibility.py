@@ -41,6 +41,9 @@ def test_the_dashboard(browser: Browser, used: Stack, dark: bool, language: str)
     with open_page(browser, f"{used.url}/dashboard", dark=dark, language=language) as page:
         expect(page.locator("#requests-table tbody tr").first).to_be_visible()
         expect(page.locator("#errors li").first).to_be_visible()
+        page.locator("#traffic-table summary").click()
+        page.locator("#settings summary").click()
+        expect(page.locator("#settings-text")).to_contain_text("listen")
         assert violations(page) == []
         page.locator("#requests-table tbody button").first.click()
         expect(page.get_by_role("dialog")).to_be_visible()

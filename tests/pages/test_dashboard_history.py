@@ -218,6 +218,7 @@ def test_cost_and_tokens_are_shown_by_key_model_and_day(page: Page) -> None:
     usage.get_by_role("button", name="By model").click()
     expect(names).to_have_text(["glm-4.6"])
     usage.get_by_role("button", name="By day").click()
+    expect(names.nth(5)).to_be_visible()
     days = names.count()
     usage.get_by_role("link").nth(2).click()
     chosen = span(page)
