@@ -69,6 +69,8 @@ OTHERS = st.sampled_from(
 
 
 PLAIN = SPELLINGS[0][0] + b"word" + SPELLINGS[0][1]
+END = HEAD + b'"delta":{},"finish_reason":"stop"}]}\n\n'
+NULLED = [chunked(text.encode().join(SPELLINGS[1])) for text in ("a", "x" * 1100, "b")]
 LOST = HEAD + b'"delta":{},"finish_reason":"network_error"}]}\n\n'
 OTHER_ID = SPELLINGS[0][0].replace(b'"id":"1"', b'"id":"2"') + b"other" + SPELLINGS[0][1]
 
@@ -139,6 +141,8 @@ def answer(gateway: Gateway, question: bytes, reads: list[bytes], *, short: bool
 @example("openai", "chat", chunked(PLAIN) + chunked(LOST) + b"0\r\n\r\n", [], True, False)
 # An error that no other attempt can cure, in the read of the first chunk.
 @example("openai", "chat", chunked(PLAIN) + chunked(REFUSED) + b"0\r\n\r\n", [], True, False)
+# A cut chunk that is too large for the short way, between two that are not.
+@example("zai", "chat", b"".join(NULLED) + chunked(END) + b"0\r\n\r\n", [1384], False, False)
 @given(
     st.sampled_from(["openai", "zai"]),
     st.sampled_from(sorted(QUESTIONS)),

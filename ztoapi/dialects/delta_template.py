@@ -42,7 +42,9 @@ def learn(data: bytes, head: bytes, new_head: bytes, *, nulls: bool, usage_remov
     if nulls and tail.startswith(_BARE_TAIL):
         new_tail = b'},"logprobs":null,"finish_reason":null}]' + tail[len(_BARE_TAIL) :]
     elif nulls and at >= 0 and _LOGPROBS not in tail:
-        new_tail = data[brace:at] + b'"logprobs":null,' + data[at:] + b"\n\n"
+        # At the end of the choice, where a decoded event gets it.
+        end = data.find(b"}]", at)
+        new_tail = data[brace:end] + b',"logprobs":null' + data[end:] + b"\n\n"
         absent = (_LOGPROBS,)
     if usage_removed:
         new_tail = _NO_USAGE.sub(b"}", new_tail)
