@@ -157,6 +157,13 @@ def test_the_usual_end_is_read_as_by_the_long_way(
     assert results[0] == results[1]
 
 
+def test_an_end_mark_in_the_event_of_a_finish_ends_nothing() -> None:
+    reader = OpenAIReader(NO_REWRITE, {}, include_usage=False)
+    reader.feed(Kind().chunk("a"))
+    assert reader.feed(Kind().chunk("", "stop")[:-2] + b"}\n" + DONE) == b""
+    assert reader.error is not None and not reader.done
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_the_usual_end_takes_the_short_way(apart: bool) -> None:
     for rewrite in (NO_REWRITE, Rewrite("chatcmpl-7", "alias", normalise=True)):

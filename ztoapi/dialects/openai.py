@@ -111,7 +111,8 @@ _FOREIGN: Final = frozenset(_any(reason) for reason in (*_FINISH_REASONS, _NETWO
 _END: Final = b"[DONE]"
 _DONE_PART: Final = b"data: [DONE]"
 """The usual spelling."""
-_END_BYTES: Final = len(b"\n\n" + DONE)
+_END_OF_STREAM: Final = b"\n\n" + DONE
+_END_BYTES: Final = len(_END_OF_STREAM)
 _DELTA_BYTES: Final = len(DELTA)
 _CR: Final = 13
 _LF: Final = 10
@@ -211,7 +212,12 @@ class OpenAIReader(msgspec.Struct, eq=False):
 
     def feed(self, block: bytes) -> bytes:
         if self._started:
-            return self._feed(block)
+            template = self.template
+            if template is None:
+                return self._feed(block)
+            ends = block[-_END_BYTES:] == _END_OF_STREAM or block == DONE
+            read = (None if ends else template.apply(block)) or self._feed_last(template, block, ends)
+            return self._feed(block) if read is None else read
         out = self._held + self._feed(block)
         if not self._started and len(out) <= _MAX_HELD_BYTES:
             self._held = out
@@ -225,10 +231,7 @@ class OpenAIReader(msgspec.Struct, eq=False):
         template = self.template or self.expect(block)
         if template is None:
             return self._feed_first(block)
-        ends = block[-len(DONE) :] == DONE
-        out = None if ends else template.apply(block)
-        if out is None and self._started:
-            out = self._feed_last(template, block, ends=ends)
+        out = template.apply(block)
         if out is not None:
             self._started = True
             return out
@@ -240,7 +243,7 @@ class OpenAIReader(msgspec.Struct, eq=False):
                 return out + self._feed_slowly(block[start:])
         return self._feed_slowly(block)
 
-    def _feed_last(self, template: DeltaTemplate, block: bytes, *, ends: bool) -> bytes | None:
+    def _feed_last(self, template: DeltaTemplate, block: bytes, ends: bool) -> bytes | None:
         """Reads the usual events at the end of a stream: a finish, usage, and [DONE] if it ``ends``. With it an end in
         one block takes 230 opcodes instead of 370, and 290 instead of 660 if the stream is rewritten. Returns None for
         any other block, to which the long way does the same once more."""
