@@ -272,7 +272,9 @@ class Relay(Attempts[Downstream], Sink):
         template = self._reader.template if self._mode is _EVENTS else self._expect_chunks(read)
         if template is None or self._blocks is not None:
             return read
-        out, rest = template.take_chunks(read)
+        # The first read of a paced stream is one chunk.
+        first = None if self._committed else template.take_chunk(read)
+        out, rest = (first, b"") if first is not None else template.take_chunks(read)
         if not out:
             return read
         downstream = self._downstream
