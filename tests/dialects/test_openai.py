@@ -1,11 +1,14 @@
 """Upstreams that speak OpenAI's format: the reader, whole answers, request bodies."""
 
 import json
+from unittest.mock import patch
 
+import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ztoapi.dialects import openai
 from ztoapi.dialects.openai import OpenAIReader, Rewrite, build, completion
 from ztoapi.dialects.request import decode_request
 from ztoapi.errors import Ending, UpstreamError
@@ -199,6 +202,73 @@ def test_whole_answer_is_normalised() -> None:
     assert answer["choices"][0]["message"]["reasoning_content"] == "Add."
     assert answer["choices"][0]["message"]["refusal"] is None
     assert usage is not None and usage.completion_tokens == 12
+
+
+ABSENT = object()
+VALUES = st.sampled_from([ABSENT, None, "", "x", 1, 0.5, [], {}, [{"a": None}], "\ud800"])
+REASONS = st.sampled_from(["stop", "stop", "stop", "tool_calls", "sensitive", "network_error", "", "made_up"])
+
+
+def changed(usual: dict[str, object], *more: str, **parts: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    """Objects with the members of ``usual``, of which some have other values, or are absent."""
+
+    def merge(drawn: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
+        return {name: value for name, value in {**usual, **drawn, **changes}.items() if value is not ABSENT}
+
+    names = st.sampled_from([*usual, *parts, *more])
+    changes = st.dictionaries(names, VALUES, max_size=2)
+    return st.builds(merge, st.fixed_dictionaries(parts), changes)
+
+
+MESSAGES = changed(
+    {"role": "assistant", "content": "Four.", "reasoning_content": "Add."},
+    "tool_calls",
+    "refusal",
+    "annotations",
+    "more",
+)
+CHOICES = changed(
+    {"index": 0},
+    "logprobs",
+    "more",
+    message=MESSAGES,
+    finish_reason=REASONS,
+)
+WHOLES = changed(
+    {"id": "1", "request_id": "2", "created": 3, "model": "glm", "usage": {"completion_tokens": 12, "more": [1]}},
+    "object",
+    "error",
+    "more",
+    choices=st.lists(CHOICES, max_size=2),
+)
+
+
+def read_whole(body: bytes, *, short: bool) -> object:
+    decode = openai._plain_whole if short else refuse_all
+    with patch.object(openai, "_plain_whole", decode):
+        try:
+            out, usage = completion(body, Rewrite("chatcmpl-7", "glm-4.6", normalise=True))
+        except UpstreamError as error:
+            return error.code, error.message
+    return json.loads(out), usage
+
+
+def refuse_all(body: bytes) -> object:
+    raise msgspec.ValidationError
+
+
+@settings(max_examples=400)
+@given(WHOLES)
+def test_an_ordinary_whole_answer_is_read_as_by_the_long_way(answer: object) -> None:
+    body = json.dumps(answer).encode()
+    assert read_whole(body, short=True) == read_whole(body, short=False)
+
+
+def test_an_ordinary_whole_answer_takes_the_short_way() -> None:
+    body = b'{"choices":[{"finish_reason":"stop","index":0,"message":{"content":"x","role":"assistant"}}],"created":1}'
+    with patch.object(openai, "_completion", side_effect=AssertionError("the long way")):
+        out, _ = completion(body, Rewrite("chatcmpl-7", "glm-4.6", normalise=True))
+    assert json.loads(out)["choices"][0]["message"]["refusal"] is None
 
 
 def test_whole_plain_answer_is_the_same_bytes() -> None:

@@ -9,7 +9,7 @@ An event without an error and without a list of choices is dropped, as it has no
 with empty data, and the ``id`` and ``retry`` lines of other events (see ``events.read_part``).
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -40,6 +40,15 @@ _any = msgspec.json.Decoder().decode
 _NULL: Final = msgspec.Raw(b"null")
 _ABSENT: Final = msgspec.Raw()
 _ZERO: Final = msgspec.Raw(b"0")
+
+
+_MESSAGE: Final = {
+    "role": msgspec.Raw(b'"assistant"'),
+    "content": _NULL,
+    "refusal": _NULL,
+    "annotations": msgspec.Raw(b"[]"),
+}
+"""The fields of every message of OpenAI's, with the values of absent ones."""
 
 
 class _ChoiceEnd(msgspec.Struct, gc=False):
@@ -95,10 +104,46 @@ class _Whole(msgspec.Struct, gc=False):
     error: None = None
 
 
+_Optional: TypeAlias = msgspec.Raw | msgspec.UnsetType
+_Replaced: TypeAlias = object
+"""Any value: it is replaced."""
+
+
+class _PlainMessage(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A message of GLM's, with the fields of ``_MESSAGE``."""
+
+    role: msgspec.Raw = _MESSAGE["role"]
+    content: msgspec.Raw = _NULL
+    refusal: msgspec.Raw = _NULL
+    annotations: msgspec.Raw = _MESSAGE["annotations"]
+    reasoning_content: _Optional = msgspec.UNSET
+    tool_calls: _Optional = msgspec.UNSET
+
+
+class _PlainChoice(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    message: _PlainMessage
+    finish_reason: _Reason
+    index: _Optional = msgspec.UNSET
+    logprobs: msgspec.Raw = _NULL
+
+
+class _PlainWhole(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """An ordinary whole response of Z.ai's. One with any other field is read in the long way."""
+
+    id: _Replaced = None
+    kind: _Replaced = msgspec.field(default=None, name="object")
+    created: _Optional = msgspec.UNSET
+    model: _Replaced = None
+    request_id: _Optional = msgspec.UNSET
+    choices: Annotated[list[_PlainChoice], msgspec.Meta(min_length=1)]
+    usage: _Optional = msgspec.UNSET
+
+
 _last = msgspec.json.Decoder(_Last).decode
 _rewritten_last = msgspec.json.Decoder(_RewrittenLast).decode
 _finishes = msgspec.json.Decoder(Annotated[list[_RewrittenFinish], msgspec.Meta(max_length=1)]).decode
 _whole = msgspec.json.Decoder(_Whole).decode
+_plain_whole = msgspec.json.Decoder(_PlainWhole).decode
 _MAX_HELD_BYTES: Final = 65536
 """Size of the chunks without choices that are held back at the start of a stream. Azure sends one of about 1 KB, with
 the result of its content filter."""
@@ -119,13 +164,6 @@ _LF: Final = 10
 """As a number, which Python finds several times faster in bytes than a byte string."""
 _OWN_NAMES: Final = frozenset(("", "message", "error"))
 """Names of events that contain chunks or errors."""
-_MESSAGE: Final = {
-    "role": msgspec.Raw(b'"assistant"'),
-    "content": _NULL,
-    "refusal": _NULL,
-    "annotations": msgspec.Raw(b"[]"),
-}
-"""The fields of every message of OpenAI's, with the values of absent ones."""
 _EMPTY_OBJECT: Final = msgspec.Raw(b"{}")
 _USAGE_WANTED: Final = b',"stream_options":{"include_usage":true}}'
 _CHUNK: Final = b'"chat.completion.chunk"'
@@ -597,6 +635,18 @@ def completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
                 if choices:
                     counted = usage and (usage.prompt_tokens or usage.completion_tokens or usage.total_tokens)
                     return body, usage if counted else None
+    elif rewrite.normalise and rewrite.model is not None:
+        # Nearly every response of Z.ai's: 60 opcodes, 250 with the long way.
+        try:
+            plain = _plain_whole(body)
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        else:
+            plain.id = rewrite.id
+            plain.kind = "chat.completion"
+            plain.model = rewrite.model
+            raw = plain.usage
+            return _encode(plain), None if raw is msgspec.UNSET else read_usage(raw)
     try:
         try:
             return _completion(body, rewrite)
