@@ -145,6 +145,10 @@ def test_a_file_of_an_earlier_version_is_read_and_continued(path: Path, clock: C
     opened(path, board, clock)
     (hour,) = columns(history, NOW - 2 * DAY, NOW + HOUR)
     assert (hour["requests"], hour["average_seconds"]) == (4, 0.5)
+    clock.now = NOW + HOUR + 90
+    assert history.read_chart(NOW, NOW + HOUR)["step"] == HOUR, "no minutes are kept of this hour"
+    assert history.read_chart(NOW + HOUR, NOW + 2 * HOUR)["step"] == MINUTE
+    clock.now = NOW
     before = history.read()["hours"]
     count(board, 1)
     ints, _ = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
@@ -189,19 +193,19 @@ def test_charts_have_columns_of_minutes_hours_and_days(path: Path, clock: Clock)
 
 
 @pytest.mark.parametrize(
-    ("age", "length", "step"),
+    ("length", "minutes", "step"),
     [
-        (HOUR, HOUR, MINUTE),
-        (DAY, DAY, 10 * MINUTE),
-        (DAY, 3 * HOUR, MINUTE),
-        (7 * DAY, 7 * DAY, HOUR),
-        (7 * DAY, HOUR, HOUR),
-        (30 * DAY, 30 * DAY, DAY),
-        (30 * DAY, 300 * DAY, DAY),
+        (HOUR, True, MINUTE),
+        (3 * HOUR, True, MINUTE),
+        (DAY, True, 10 * MINUTE),
+        (HOUR, False, HOUR),
+        (7 * DAY, False, HOUR),
+        (30 * DAY, False, DAY),
+        (300 * DAY, False, DAY),
     ],
 )
-def test_the_columns_of_a_chart_are_as_short_as_is_kept(age: int, length: int, step: int) -> None:
-    assert step_of(NOW - age, NOW - age + length, NOW) == step
+def test_the_columns_of_a_chart_are_as_short_as_is_kept(length: int, minutes: bool, step: int) -> None:
+    assert step_of(NOW, NOW + length, minutes=minutes) == step
 
 
 def test_minutes_are_kept_for_a_day_and_hours_for_a_month(path: Path, clock: Clock) -> None:
@@ -388,4 +392,6 @@ def test_nothing_is_lost_or_counted_twice_when_processes_die(path: Path, clock: 
 
 def test_without_a_file_there_is_none() -> None:
     with Stack() as stack:
-        assert httpx.get(f"{stack.url}/dashboard/history").json() == {"kept": False, "hours": [], "days": []}
+        url = f"{stack.url}/dashboard/history"
+        assert httpx.get(url).json() == {"kept": False, "hours": [], "days": []}
+        assert httpx.get(f"{url}?from=0&to=10").json() == {"kept": False, "step": HOUR, "columns": []}

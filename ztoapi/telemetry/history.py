@@ -40,6 +40,7 @@ from ztoapi.telemetry.steps import (
     HOUR,
     delete_hours,
     durations_of,
+    has_minutes,
     make_step_tables,
     read_steps,
     save_steps,
@@ -255,8 +256,8 @@ class History:
 
     def read_chart(self, first: float, last: float) -> Json:
         """Returns the columns of charts from ``first`` to ``last`` (Unix seconds). Raises sqlite3.Error."""
-        step = step_of(first, last, self._clock())
         with self._open() as database:
+            step = step_of(first, last, minutes=has_minutes(database, first, self._clock()))
             return {"kept": True, "step": step, "columns": read_steps(database, first, last, step)}
 
     def read_usage(self, first: datetime.date, last: datetime.date) -> list[UsageRow]:

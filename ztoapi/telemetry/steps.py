@@ -19,7 +19,9 @@ __all__ = [
     "HOUR",
     "MINUTES_KEPT",
     "delete_hours",
+    "distribution",
     "durations_of",
+    "has_minutes",
     "make_step_tables",
     "read_steps",
     "save_steps",
@@ -139,10 +141,20 @@ def delete_hours(database: sqlite3.Connection, first: int) -> None:
     database.execute("DELETE FROM steps WHERE step = ? AND start < ?", (HOUR, first))
 
 
-def step_of(first: float, last: float, now: float) -> int:
+def has_minutes(database: sqlite3.Connection, first: float, now: float) -> bool:
+    """Returns whether minutes are kept from ``first`` on. A file of an earlier version has hours only at first."""
+    if first < now - _MINUTE * MINUTES_KEPT:
+        return False
+    (oldest,) = database.execute("SELECT MIN(start) FROM steps WHERE step = ?", (_MINUTE,)).fetchone()
+    end = (now if oldest is None else oldest) - HOUR
+    before = "SELECT 1 FROM steps WHERE step = ? AND start BETWEEN ? AND ?"
+    return database.execute(before, (HOUR, first // HOUR * HOUR, end)).fetchone() is None
+
+
+def step_of(first: float, last: float, *, minutes: bool) -> int:
     """Returns the length of the columns of a chart from ``first`` to ``last``: the shortest that is kept and that
-    results in few enough columns."""
-    shortest = HOUR if first < now - _MINUTE * MINUTES_KEPT else _MINUTE
+    results in few enough columns. ``minutes`` is whether minutes are kept from ``first`` on."""
+    shortest = _MINUTE if minutes else HOUR
     return next((step for step in _STEPS if step >= shortest and last - first <= step * _MAX_COLUMNS), _STEPS[-1])
 
 

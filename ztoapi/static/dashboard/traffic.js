@@ -114,8 +114,12 @@ export class Traffic {
     this.askedAt = performance.now();
     const [from, to] = this.bounds();
     const response = await ask(`dashboard/history?from=${from}&to=${to}`, { signal: mine.signal, cache: "no-store" }).catch(() => null);
-    const page = response?.ok ? await response.json().catch(() => null) : null;
+    const page = await response?.json().catch(() => null);
     if (mine !== this.asking || !page) return;
+    if (!response.ok) {
+      setText(byId("range-note"), page.error?.message ?? "");
+      return;
+    }
     const start = Math.floor(from / page.step) * page.step;
     this.found = {
       ...page,
