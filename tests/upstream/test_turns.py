@@ -10,7 +10,7 @@ from ztoapi.errors import UpstreamError
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection, make_read_buffer
 from ztoapi.upstream.pool import Origin, Pool
-from ztoapi.upstream.sink import Sink
+from ztoapi.upstream.sink import Sink, Take
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.client import ResponseHead, ResponseHeads
 from ztoapi.wire.limits import READ_BUFFER_BYTES, SPARSE_READ_BYTES, TURN_LINE_ENDS
@@ -42,6 +42,7 @@ class Counting(Sink):
         self.connection: UpstreamConnection | None = None
         self.payload = b""
         self.slow = False
+        self.take: Take | None = None
         self.ended = 0
         self.errors: list[UpstreamError] = []
 
@@ -49,8 +50,9 @@ class Counting(Sink):
     def received(self) -> int:
         return len(self.payload)
 
-    def on_head(self, head: ResponseHead) -> None:
+    def on_head(self, head: ResponseHead) -> Take | None:
         assert head.chunked
+        return self.take
 
     def on_data(self, payload: bytes) -> None:
         self.payload += payload
@@ -145,6 +147,34 @@ def test_a_dense_read_is_handled_in_several_turns(busy: Busy, flood: str) -> Non
     assert turns >= 2
     busy.turn()
     assert busy.transport.reading
+
+
+@pytest.mark.parametrize("with_head", [True, False])
+def test_what_a_sink_leaves_of_a_read_is_handled_in_several_turns(busy: Busy, with_head: bool) -> None:
+    plain = b"5\r\nplain\r\n"
+    flood = b"1\r\n\n\r\n" * 4000
+    taken: list[bytes] = []
+
+    def take(read: bytes) -> bytes:
+        rest = read.removeprefix(plain)
+        taken.append(read.removesuffix(rest))
+        return rest
+
+    busy.sink.take = take
+    busy.connection.offer_raw_reads(take)
+    if with_head:
+        busy.read(b"0\r\n\r\n")
+        busy.connection.send("POST", b"", b"", busy.sink, Timeouts(1.0, 1.0, 1.0))
+    busy.read((HEAD if with_head else b"") + plain + flood)
+    assert taken[-1] == plain
+    turns = 0
+    while busy.sink.received < 4000:
+        assert not busy.transport.reading
+        assert busy.sink.received <= (turns + 1) * SPARSE_READ_BYTES
+        busy.turn()
+        turns += 1
+    assert turns >= 2
+    assert busy.sink.payload == b"\n" * 4000 and b"".join(taken) == plain
 
 
 def test_ordinary_events_are_handled_in_one_turn(busy: Busy) -> None:

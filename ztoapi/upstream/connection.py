@@ -422,7 +422,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def _share(self, data: bytes) -> bytes:
         """Returns the part of a read that is for this turn of the loop. If it is not the whole read, reading is paused
-        until the next turn. What the sink has taken needs no bound: 32 KiB of plain chunks take 0.1 ms."""
+        until the next turn. What the sink has taken needs no bound: 32 KiB of the smallest plain chunks take 0.4 ms."""
         end = _share_bytes(data)
         if end == len(data):
             return data
