@@ -143,6 +143,8 @@ def answer(gateway: Gateway, question: bytes, reads: list[bytes], *, short: bool
 @example("openai", "chat", chunked(PLAIN) + chunked(REFUSED) + b"0\r\n\r\n", [], True, False)
 # A cut chunk that is too large for the short way, between two that are not.
 @example("zai", "chat", b"".join(NULLED) + chunked(END) + b"0\r\n\r\n", [1384], False, False)
+# Broken framing in the read of the first chunk.
+@example("openai", "chat", chunked(PLAIN) + b"z\r\n", [], True, False)
 @given(
     st.sampled_from(["openai", "zai"]),
     st.sampled_from(sorted(QUESTIONS)),

@@ -352,6 +352,8 @@ class Relay(Attempts[Downstream], Sink):
                 self._detach()
                 self._downstream.fail(error)
             else:
+                # Nothing of a read that cannot be decoded is sent.
+                self._first_chunks = b""
                 self._failed(error)
         except Exception as failure:  # noqa: BLE001 - the last frame: without it the client would wait
             self._crash(failure)
