@@ -176,6 +176,16 @@ def test_a_span_of_seconds_stays_while_time_passes(page: Page) -> None:
     expect(requests).to_have_attribute("aria-valuemax", "30")
 
 
+@pytest.mark.parametrize(
+    "query", ["range=constructor&by=toString&heat=x&page=-3", "from=0&to=99999999999", "from=9&to=5", "from=x&to=1"]
+)
+def test_an_address_may_hold_anything(page: Page, url: str, query: str) -> None:
+    page.goto(f"{url}?{query}")
+    expect(plot(page, "Requests per second")).to_have_attribute("aria-valuemax", "299")
+    expect(page.locator("#span")).to_be_hidden()
+    expect(page.get_by_role("button", name="By key")).to_have_attribute("aria-pressed", "true")
+
+
 def test_the_heat_map_shows_each_latency(page: Page) -> None:
     choose(page, "1 h")
     heat = plot(page, "Latency heat map")

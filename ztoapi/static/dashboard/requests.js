@@ -1,7 +1,7 @@
 // The requests: newest first, filtered, in pages; and the details of one.
 
 import { ask } from "./access.js";
-import { go, OF_REQUESTS, read, watch } from "./address.js";
+import { go, OF_REQUESTS, read, readSpan, watch } from "./address.js";
 import { byId, el, setText } from "./dom.js";
 import { NONE, amount, bytes, clock, count, duration, moment, stamp } from "./format.js";
 import { name, say } from "./language.js";
@@ -147,7 +147,8 @@ export class Requests {
 
   /** Returns the parameters that select and sort: the filters, the span of the charts and the order. */
   question() {
-    const { from, to, sort } = read();
+    const { sort } = read();
+    const [from, to] = readSpan() ?? [];
     return [...this.filters(), ...Object.entries({ from, to, sort }).filter(([, value]) => value !== undefined)];
   }
 
@@ -194,8 +195,8 @@ export class Requests {
 
   draw() {
     const { requests, total } = this.found;
-    const { from, to } = read();
-    const words = from || to ? "table.old" : this.question().length ? "table.nothing" : "table.none";
+    const span = readSpan();
+    const words = span ? "table.old" : this.question().length ? "table.nothing" : "table.none";
     this.table.empty.dataset.text = words;
     setText(this.table.empty, say(words));
     this.table.show(requests);
@@ -205,8 +206,8 @@ export class Requests {
     byId("newer").disabled = this.page === 1;
     byId("older").disabled = first + requests.length >= total;
     byId("clear").disabled = this.question().length === 0;
-    byId("requests-span").hidden = !(from && to);
-    setText(byId("requests-span"), from && to ? say("table.span", { from: stamp(from), to: stamp(to) }) : "");
+    byId("requests-span").hidden = !span;
+    setText(byId("requests-span"), span ? say("table.span", { from: stamp(span[0]), to: stamp(span[1]) }) : "");
     this.table.showOrder(this.order ?? null);
     this.nameOptions(byId("filter-ending"), (word) => name("ending", word));
     this.nameOptions(byId("filter-outcome"), (word) => name("outcome", word));

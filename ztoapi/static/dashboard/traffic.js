@@ -1,7 +1,7 @@
 // The charts: their range, the span that is zoomed into, and where their columns come from.
 
 import { ask } from "./access.js";
-import { go, read, watch } from "./address.js";
+import { go, read, readSpan, watch } from "./address.js";
 import { Cursor } from "./charts.js";
 import { byId, setText } from "./dom.js";
 import { span as length, stamp } from "./format.js";
@@ -49,13 +49,13 @@ export class Traffic {
 
   /** Takes over range, span and measure from the address. */
   apply() {
-    const { range, from, to, heat } = read();
-    const span = /^\d{1,11}$/.test(from) && /^\d{1,11}$/.test(to) && Number(from) < Number(to) ? [Number(from), Number(to)] : null;
+    const { range, heat } = read();
+    const span = readSpan();
     const view = JSON.stringify([range, span]);
     this.measure = MEASURES.includes(heat) ? heat : MEASURES[0];
     if (view !== this.view) {
       this.view = view;
-      this.range = range in RANGES ? range : LIVE;
+      this.range = Object.hasOwn(RANGES, range) ? range : LIVE;
       this.span = span;
       this.held = null;
       this.found = null;
@@ -66,7 +66,10 @@ export class Traffic {
 
   /** Fetches what the statistics of the event stream do not have. */
   begin() {
-    if (this.range === LIVE && this.span) this.held = this.span[0] >= this.stats.now - WINDOW ? this.stats : false;
+    if (this.range === LIVE && this.span) {
+      const [from, to] = this.span;
+      this.held = from >= this.stats.now - WINDOW && to - from <= WINDOW ? this.stats : false;
+    }
     this.fetch();
   }
 
