@@ -130,11 +130,7 @@ def _is_plain(request: ChatRequest, model: str, *, stream: bool, texts: bool) ->
         or None in members.values()
     ):
         return False
-    if texts:
-        for message in messages:
-            if type(message) is MessageHead and _first_byte(message.content) == _LIST:
-                return False
-    return not _need_mapping(messages)
+    return not _need_mapping(messages, texts=texts)
 
 
 def _raw(value: object) -> msgspec.Raw:
@@ -291,9 +287,10 @@ def _map_messages(request: ChatRequest, changed: Fields) -> None:
         changed["messages"] = _raw(messages)
 
 
-def _need_mapping(messages: list[Element]) -> bool:
+def _need_mapping(messages: list[Element], *, texts: bool = False) -> bool:
+    """Whether messages may have to be changed, or with ``texts`` have lists of content parts."""
     for message in messages:
-        if type(message) is not MessageHead:
+        if type(message) is not MessageHead or (texts and _first_byte(message.content) == _LIST):
             return True
         role = message.role
         if role == "tool":
