@@ -145,10 +145,11 @@ class Project:
         body: list[ast.stmt] = ast.parse(path.read_text("utf-8")).body
         node: ast.stmt | None = None
         for part in name.split("."):
-            # The last one, because those before may be overloads.
-            node = next((one for one in reversed(body) if isinstance(one, _NAMED) and one.name == part), None)
-            if node is None:
+            # A property has several functions of one name, of which the report names none.
+            found = [one for one in body if isinstance(one, _NAMED) and one.name == part and not _is_overload(one)]
+            if len(found) != 1:
                 return None
+            node = found[0]
             body = node.body
         documented = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
         first = body[1 if documented and len(body) > 1 else 0]
@@ -169,6 +170,10 @@ class Project:
             yield
         finally:
             path.write_text(text, "utf-8")
+
+
+def _is_overload(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    return any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list)
 
 
 @contextlib.contextmanager
