@@ -164,6 +164,18 @@ def test_an_end_mark_in_the_event_of_a_finish_ends_nothing() -> None:
     assert reader.error is not None and not reader.done
 
 
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_finish_without_the_last_field_of_the_other_heads(normalise: bool) -> None:
+    # The field and `"choices":` have as many bytes as the usual end of a head.
+    start, choice = b'data: {"id":"x1",', b'"choices":[{"delta":{"content":"a"},"index":0,"finish_reason":%b}]}\n\n'
+    reader = OpenAIReader(Rewrite("chatcmpl-7", "alias", normalise=normalise), {}, include_usage=False)
+    reader.feed(start + b'"model":"glm-4-air",' + choice % b"null")
+    out = reader.feed(start + choice % b'"stop"' + DONE)
+    (_, finish), end = events_of(out)
+    assert json.loads(finish)["model"] == "alias"
+    assert end == ("", b"[DONE]")
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_the_usual_end_takes_the_short_way(apart: bool) -> None:
     for rewrite in (NO_REWRITE, Rewrite("chatcmpl-7", "alias", normalise=True)):

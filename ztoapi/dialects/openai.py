@@ -310,7 +310,9 @@ class OpenAIReader(msgspec.Struct, eq=False):
         if template is None or at < 0 or self.choices != 1:
             return None
         head = start[: at + _DELTA_BYTES]
-        if head[:5] != b"data:" or _LF in head or head.find(b'"usage"') >= 0 or head.find(b'"error"') >= 0:
+        if head[:5] != b"data:" or _LF in head or _CR in head:
+            return None
+        if head.find(b'"usage"') >= 0 or head.find(b'"error"') >= 0:
             return None
         if not rewrite.empty:
             lead = 6 if head[:7] == b"data: {" else 5
@@ -464,7 +466,8 @@ class OpenAIReader(msgspec.Struct, eq=False):
             return None
         choices, usage = bytes(event.choices), event.usage
         end = b"" if usage is _ABSENT else b',"usage":%b' % usage
-        if data != b'%b"choices":%b%b}' % (template.head[6:-_DELTA_BYTES], choices, end):
+        start, mark = template.head[6:-_DELTA_BYTES], template.head[-_DELTA_BYTES:]
+        if data != b'%b"choices":%b%b}' % (start, choices, end) or mark != DELTA:
             return None
         counted = usage is not _ABSENT and usage != _NULL
         if not finishes and (not counted or reports_error(_fields(data), has_choices=False)):
