@@ -139,6 +139,8 @@ def answer(gateway: Gateway, question: bytes, reads: list[bytes], *, short: bool
 # A stream without an end, and an error that a second attempt may cure, behind the first chunk.
 @example("openai", "messages", chunked(PLAIN) + b"0\r\n\r\n", [], True, False)
 @example("openai", "chat", chunked(PLAIN) + chunked(LOST) + b"0\r\n\r\n", [], True, False)
+# The head of a plain event with a line end in it, after a stream with the same head.
+@example("openai", "chat", chunked(PLAIN.replace(b',"created"', b',\r"created"')), [], True, False)
 # An error that no other attempt can cure, in the read of the first chunk.
 @example("openai", "chat", chunked(PLAIN) + chunked(REFUSED) + b"0\r\n\r\n", [], True, False)
 # A cut chunk that is too large for the short way, between two that are not.
