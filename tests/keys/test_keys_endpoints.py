@@ -94,6 +94,12 @@ def test_a_change_that_is_refused(
     assert path.read_text() == before
 
 
+def test_a_deeply_nested_body_is_refused(keyed: Stack) -> None:
+    headers = {**ADMIN, "content-type": "application/json"}
+    answer = httpx.post(f"{keyed.url}/admin/keys", content=b'{"name":' + b"[" * 100_000, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+
+
 @pytest.mark.parametrize(
     ("toml", "status", "code", "words"),
     [

@@ -164,5 +164,5 @@ def _name(path: Path, body: dict[str, object]) -> str:
 def _body(exchange: Exchange) -> dict[str, object]:
     try:
         return _decode(exchange.request_body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ApiError(f"the body is not a JSON object: {error}", code="invalid_json") from error
