@@ -244,6 +244,9 @@ export class Requests {
   /** Shows another page or selection. */
   async load() {
     clearTimeout(this.typing);
+    // A response to the question before would replace the list.
+    this.asking?.abort();
+    this.asking = null;
     if (this.isLive() && this.newest && !this.paused) this.receive(this.newest, { turned: true });
     else if (!this.isLive() || this.paused) await this.fetch({ turned: true });
     if (this.question().length) this.announce(say("said.found", { count: count(this.found.total) }));
