@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ztoapi.dialects.events import events as events_of
@@ -90,6 +90,7 @@ def objects(out: bytes) -> list[object]:
     st.sampled_from([(None, False), ("alias", False), ("alias", True)]),
     st.booleans(),
 )
+@example([(Kind(finish=True, trailing=True, choices=count), ["a"], True, 1) for count in (1, 2)], ("alias", True), True)
 def test_what_was_remembered_never_shows(
     streams: list[tuple[Kind, list[str], bool, int]], rewrite: tuple[str | None, bool], include_usage: bool
 ) -> None:

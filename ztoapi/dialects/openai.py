@@ -315,6 +315,9 @@ class OpenAIReader(msgspec.Struct, eq=False):
         if head.find(b'"usage"') >= 0 or head.find(b'"error"') >= 0:
             return None
         if not rewrite.empty:
+            if start.find(b'"index"', len(head), start.find(b"\n\n", at)) >= 0:
+                # Of several choices, only the last would get what the tail adds.
+                return None
             lead = 6 if head[:7] == b"data: {" else 5
             try:
                 template = template.with_head(*self._heads(head[:lead], head[lead:at], DELTA))
