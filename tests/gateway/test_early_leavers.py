@@ -6,8 +6,8 @@ import pytest
 
 from tests.stack import Stack
 from tests.support.serving import Client
+from ztoapi.limits.compiled import CompiledLimits
 from ztoapi.limits.estimate import sent_tokens
-from ztoapi.limits.shared_limits import LocalLimiter
 
 CHAT = "/v1/chat/completions"
 KEY = "authorization: Bearer k\r\n"
@@ -19,7 +19,7 @@ ESTIMATE = 1024 + 30
 def settled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """By how much the charge of each request was corrected at its end; an estimate that stands is not listed."""
     corrections: list[int] = []
-    monkeypatch.setattr(LocalLimiter, "settle", lambda _, __, tokens: corrections.append(tokens))
+    monkeypatch.setattr(CompiledLimits, "settle", lambda _, __, tokens: corrections.append(tokens))
     return corrections
 
 
