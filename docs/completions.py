@@ -39,5 +39,9 @@ def completions() -> dict[str, str]:
 
 
 def _script(parser: argparse.ArgumentParser, shell: str) -> str:
-    lines = shtab.complete(parser, shell).splitlines()
+    text = shtab.complete(parser, shell)
+    if shell == "zsh":
+        # shtab's test is true after eval only: a sourced script would complete at once, outside a completion, and fail.
+        text = text.replace("$zsh_eval_context[-1] == eval", "$zsh_eval_context[-1] == (eval|file)")
+    lines = text.splitlines()
     return "\n".join(line.rstrip() for line in lines) + "\n"

@@ -54,3 +54,13 @@ def test_bash_completes(words: str, completed: str, tmp_path: Path, capsys: pyte
     commands = f'source ./script; COMP_WORDS=({words}); COMP_CWORD={last}; _shtab_ztoapi; echo "${{COMPREPLY[@]}}"'
     result = subprocess.run([bash, "-c", commands], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.split() == [completed]
+
+
+def test_zsh_registers_the_function_of_a_sourced_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("needs zsh")
+    (tmp_path / "script").write_text(script("zsh", capsys))
+    commands = "autoload -U compinit && compinit -u -d ./dump && source ./script && print $_comps[ztoapi]"
+    result = subprocess.run([zsh, "-fc", commands], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("_shtab_ztoapi\n", "")

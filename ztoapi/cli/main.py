@@ -27,7 +27,7 @@ class _Command(NamedTuple):
 
     help: str
     add_arguments: Callable[[CommandParser], None]
-    examples: tuple[str, str]
+    examples: tuple[str, ...]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -405,6 +405,10 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "completion": _Command(
         "print the completions for a shell",
         _add_completion_arguments,
-        ("completion bash > ~/.local/share/bash-completion/completions/ztoapi", "completion fish | source"),
+        (
+            "completion bash > ~/.local/share/bash-completion/completions/ztoapi",
+            'completion zsh > "${fpath[1]}/_ztoapi"',
+            "completion fish | source",
+        ),
     ),
 }

@@ -474,7 +474,7 @@ _shtab_ztoapi_keys() {
 
 typeset -A opt_args
 
-if [[ $zsh_eval_context[-1] == eval ]]; then
+if [[ $zsh_eval_context[-1] == (eval|file) ]]; then
   # eval/source/. command, register function for later
   compdef _shtab_ztoapi -N ztoapi
 else
