@@ -104,7 +104,8 @@ export class Chart {
       this.paths[at][1].setAttribute("d", line);
     });
     setText(this.top, some ? this.format(this.scale) : "");
-    setText(this.middle, some ? this.format(this.scale / 2) : "");
+    const half = this.format(this.scale / 2);
+    setText(this.middle, some && half !== this.top.textContent ? half : "");  // a scale of 1 has no whole half
     this.axisTexts();
     this.drawMark();
     this.drawCursor();

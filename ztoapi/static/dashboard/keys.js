@@ -58,7 +58,7 @@ export class Keys {
     byId("key-new").disabled = !(file && changes);
     setText(byId("keys-note"), !file ? say("keys.no_file") : changes ? "" : say("keys.no_admin"));
     this.table.show(keys);
-    this.table.element.hidden = !file;
+    byId("keys-table").hidden = !file;
     this.table.empty.hidden = keys.length > 0;
   }
 
