@@ -152,14 +152,11 @@ def test_wrong_configuration_is_reported_and_exits_with_2() -> None:
 
 def test_demo_runs_and_ends_on_ctrl_c() -> None:
     with GatewayProcess("demo", "--port", "0", "--sim-port", "0", "--ttft-ms", "0", "--itl-ms", "0") as process:
-        process.wait_for_output(r"(Press Ctrl-C to stop both)")
-        dashboard = process.wait_for_output(r"dashboard +(http.+)\n")
-        assert httpx.get(dashboard).headers["content-type"].startswith("text/html")
-        chat = process.wait_for_output(r"chat +(http.+)\n")
-        assert httpx.get(chat).headers["content-type"].startswith("text/html")
-        command = process.wait_for_output(r"(curl -N .+)\n")
-        assert process.url in command
-        answer = httpx.post(f"{process.url}/v1/chat/completions", json={**BODY, "model": "glm-4.6"})
+        endpoint = process.wait_for_output(r"send requests to (\S+)\"")
+        for page in ("dashboard", "chat"):
+            url = process.wait_for_output(rf"\b{page} (http[^,]+),")
+            assert httpx.get(url).headers["content-type"].startswith("text/html")
+        answer = httpx.post(endpoint, json={**BODY, "model": "glm-4.6"})
         assert "[DONE]" in answer.text
         embeddings = httpx.post(f"{process.url}/v1/embeddings", json={"model": "embedding-3", "input": "x"})
         assert embeddings.json()["data"][0]["embedding"]
