@@ -28,6 +28,8 @@ def browser() -> Iterator[Browser]:
         pytest.skip("needs chromium: apt-get install chromium")
     # Chromium's sandbox does not start for root, which CI is.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    # Debian's start script wants the GPU, which software emulates on a machine without one.
+    arguments.append("--disable-gpu")
     # A machine with other things to do takes longer than the 5 seconds that Playwright waits by itself.
     expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
