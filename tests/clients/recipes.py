@@ -15,7 +15,7 @@ __all__ = ["ENDS", "HELLO", "ONE_WORD", "PROMPT", "RECIPES", "Recipe", "task"]
 
 PROGRAMS = Path(__file__).with_name("programs")
 SCRIPTED_WORDS = "this is the whole text of the response, to its very end."
-ENDS = (SCRIPTED_WORDS, "what they drop is counted, and what", "inhabitants=")
+ENDS = (SCRIPTED_WORDS, "what breaks is reported, and so on.", "inhabitants=")
 """The end of a whole response to HELLO: of the script, without tools of the simulator's usual words, of Instructor."""
 PROMPT = "PROMPT"
 ONE_WORD = "PROMPT_WITHOUT_BLANKS"
