@@ -8,9 +8,16 @@ from ztoapi.config.keys import new_key
 from ztoapi.config.model import ClientKey
 from ztoapi.config.sources import Problems
 
-__all__ = ["FAR_AWAY", "add", "problems", "read", "remove"]
+__all__ = ["FAR_AWAY", "add", "empty", "problems", "read", "remove"]
 
 FAR_AWAY = datetime.datetime(2999, 1, 1, tzinfo=datetime.UTC)
+
+
+def empty(directory: Path) -> Path:
+    """Make a key file without keys."""
+    path = directory / "keys.toml"
+    path.touch(mode=0o600)
+    return path
 
 
 def add(path: Path, name: str, **fields: object) -> str:

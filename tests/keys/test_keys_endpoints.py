@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.keys.files import empty
 from tests.stack import Stack
 
 ADMIN = {"authorization": "Bearer sk-admin"}
@@ -13,9 +14,7 @@ ADMIN = {"authorization": "Bearer sk-admin"}
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("keys") / "keys.toml"
-    path.touch(mode=0o600)
-    return path
+    return empty(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect
 
-from tests.keys.files import read
+from tests.keys.files import empty, read
 from tests.pages.browsing import PHONE, keep, open_page
 from tests.stack import Stack
 
@@ -18,9 +18,7 @@ KEPT = "sessionStorage.setItem('ztoapi-admin-key', 'sk-admin')"
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("keys") / "keys.toml"
-    path.touch(mode=0o600)
-    return path
+    return empty(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="module")

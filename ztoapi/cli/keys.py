@@ -11,12 +11,12 @@ from typing import Final
 
 from ztoapi.cli.table import print_table
 from ztoapi.config.keyentries import KEY_FIELDS, create_key, key_entry, key_limits, key_state, rotate_key
-from ztoapi.config.keyfile import find_key, read_key_file, revoke_key
+from ztoapi.config.keyfile import find_key, load_keys, revoke_key
 from ztoapi.config.keys import NewKey
 from ztoapi.config.load import find_key_file
 from ztoapi.config.model import ClientKey
-from ztoapi.config.sources import Problems, Setting
-from ztoapi.errors import ConfigError, UsageError
+from ztoapi.config.sources import Setting
+from ztoapi.errors import UsageError
 from ztoapi.server.context import ServerContext
 
 __all__ = ["run"]
@@ -53,10 +53,8 @@ def _act(args: argparse.Namespace, path: Path, where: str) -> None:
 
 
 def _read(path: Path, where: str) -> Sequence[ClientKey]:
-    problems, warnings = Problems(), list[str]()
-    keys = read_key_file(path, problems, warnings, where=where)
-    if problems.lines:
-        raise ConfigError(tuple(problems.lines))
+    warnings: list[str] = []
+    keys = load_keys(path, warnings, where=where)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return keys

@@ -37,6 +37,7 @@ __all__ = [
     "PRIORITIES",
     "add_key",
     "find_key",
+    "load_keys",
     "read_budgets",
     "read_expiry",
     "read_key_file",
@@ -93,6 +94,15 @@ def read_key_file(
     keys = _read(text, path, problems)
     if not problems.lines and all(key.revoked for key in keys):
         warnings.append(f"{path}: contains no active key")
+    return keys
+
+
+def load_keys(path: Path, warnings: list[str], *, where: str = "key file") -> tuple[ClientKey, ...]:
+    """Same as :func:`read_key_file`. Raises ConfigError with all problems."""
+    problems = Problems()
+    keys = read_key_file(path, problems, warnings, where=where)
+    if problems.lines:
+        raise ConfigError(tuple(problems.lines))
     return keys
 
 
@@ -302,10 +312,7 @@ def _current(path: Path, *, missing_ok: bool = False) -> tuple[str, tuple[Client
     """Returns the text of the file and its keys. Raises ConfigError with all problems."""
     if missing_ok and not path.exists():
         return "", ()
-    problems = Problems()
-    keys = read_key_file(path, problems, [])
-    if problems.lines:
-        raise ConfigError(tuple(problems.lines))
+    keys = load_keys(path, [])
     return path.read_text("utf-8-sig"), keys
 
 

@@ -16,10 +16,10 @@ from typing import Final, TypeVar
 import msgspec
 
 from ztoapi.config.keyentries import KEY_FIELDS, create_key, key_entry, rotate_key
-from ztoapi.config.keyfile import find_key, read_key_file, revoke_key
-from ztoapi.config.model import ClientKey
-from ztoapi.config.sources import Problems, Setting
+from ztoapi.config.keyfile import find_key, load_keys, revoke_key
+from ztoapi.config.sources import Setting
 from ztoapi.errors import ApiError, ConfigError, Ending, UsageError
+from ztoapi.server.authorization import is_own_origin
 from ztoapi.server.exchange import Exchange
 
 __all__ = ["KeysHandler"]
@@ -61,7 +61,7 @@ class KeysHandler:
         page: dict[str, object] = {"file": self._path is not None, "changes": self._changes, "keys": []}
         if self._path is not None:
             now = self._now()
-            page["keys"] = [key_entry(key, now) for key in await _in_thread(partial(_read, self._path))]
+            page["keys"] = [key_entry(key, now) for key in await _in_thread(partial(load_keys, self._path, []))]
         exchange.respond(200, _encode(page), headers=_NO_STORE)
 
     def _start(self, exchange: Exchange, status: int, change: _Change) -> None:
@@ -109,8 +109,7 @@ def _from_own_page(headers: Mapping[bytes, bytes]) -> bool:
     site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
     if site is not None or origin is None:
         return site in _OWN_SITE
-    host = headers.get(b"host", b"").lower()
-    return origin.lower() in (b"http://" + host, b"https://" + host)
+    return is_own_origin(origin, headers.get(b"host", b""))
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
@@ -135,14 +134,6 @@ def _unavailable(reason: str) -> ApiError:
     )
 
 
-def _read(path: Path) -> tuple[ClientKey, ...]:
-    problems = Problems()
-    keys = read_key_file(path, problems, [])
-    if problems.lines:
-        raise ConfigError(tuple(problems.lines))
-    return keys
-
-
 def _rotate(path: Path, body: dict[str, object]) -> dict[str, object]:
     name = _name(path, body)
     key = rotate_key(path, name)
@@ -158,7 +149,7 @@ def _name(path: Path, body: dict[str, object]) -> str:
     """Returns the name of an existing key. Raises ApiError, ConfigError."""
     if body.keys() != {"name"} or not isinstance(body["name"], str):
         raise ApiError('the body must be {"name": "..."}', code="invalid_value", param="name")
-    return find_key(path, _read(path), body["name"]).name
+    return find_key(path, load_keys(path, []), body["name"]).name
 
 
 def _body(exchange: Exchange) -> dict[str, object]:

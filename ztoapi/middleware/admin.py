@@ -10,7 +10,7 @@ from typing import Final
 
 from ztoapi.config.model import Secret
 from ztoapi.errors import ApiError
-from ztoapi.server.authorization import bearer_key
+from ztoapi.server.authorization import bearer_key, is_own_origin
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.wrong_keys import WrongKeys
 from ztoapi.wire.address import LOOPBACK_AUTHORITY
@@ -54,7 +54,7 @@ class AdminGate:
         if not LOOPBACK_AUTHORITY.fullmatch(host):
             return _refusal(403, "without an admin key only loopback names are served: set ADMIN_KEY")
         origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site", b"none")
-        foreign = origin is not None and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower())
+        foreign = origin is not None and not is_own_origin(origin, host)
         # An image in another page has no origin, but could start a profile.
         if foreign or site not in _OWN_SITE:
             return _refusal(403, "pages of other origins need an admin key: set ADMIN_KEY")
