@@ -8,6 +8,7 @@ import pytest
 from tests.limits.redis_server import RedisServer
 from tests.support.waiting import until
 from ztoapi.config.model import KeyBudgets
+from ztoapi.limits import redis_budgets
 from ztoapi.limits.budgets import BudgetLedger, BudgetMemory, Charge, Exhausted, budgets_of
 from ztoapi.limits.model import OnStoreError
 from ztoapi.limits.redis_budgets import RedisBudgets
@@ -109,7 +110,7 @@ def test_a_client_that_leaves_before_the_decision_is_charged_nothing(
 ) -> None:
     async def use(gateways: list[Gateway], clock: Clock) -> None:
         one, other = gateways
-        script, charged, left = one.store._script, asyncio.Event(), asyncio.Event()
+        script, charged, left = one.store._charge_script, asyncio.Event(), asyncio.Event()
 
         async def call(keys: Sequence[str], args: Sequence[int | str]) -> object:
             result = await script(keys=keys, args=args)
@@ -117,7 +118,7 @@ def test_a_client_that_leaves_before_the_decision_is_charged_nothing(
             await left.wait()
             return result
 
-        monkeypatch.setattr(one.store, "_script", call)
+        monkeypatch.setattr(one.store, "_charge_script", call)
         request = asyncio.ensure_future(one.charge(100))
         await charged.wait()
         request.cancel()
@@ -169,3 +170,69 @@ def test_without_the_store_a_gateway_has_its_share_or_refuses(server: RedisServe
         assert [await other.use(1, 1) for _ in range(70)].count(True) == (60 if policy == "local" else 70)
 
     run(server, use, policy=policy, tokens_per_day=100)
+
+
+async def counters(gateway: Gateway, period: str) -> list[int]:
+    """Returns the only counters of the period, in the order of their fields in the script."""
+    redis = gateway.store._redis
+    (key,) = await redis.keys(f"ztoapi:*:{period}:*")
+    values = await redis.hmget(key, ["tokens", "money", "reserved_tokens", "reserved_money"])
+    return [int(value or 0) for value in values]
+
+
+@pytest.mark.parametrize("policy", ["local", "deny"])
+def test_calls_whose_replies_are_late_count_once(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, policy: OnStoreError
+) -> None:
+    # Every timeout counts as a failure of the store, also on a busy machine.
+    monkeypatch.setattr(redis_budgets, "_STALL_SECONDS", 60)
+
+    async def use(gateways: list[Gateway], clock: Clock) -> None:
+        one, other = gateways
+        # The store knows the scripts, and each charge opens a connection.
+        assert await one.use(0)
+        await until(lambda: not one.store._has_changes())
+        charges = await asyncio.gather(*(one.charge(5, 7) for _ in range(4)))
+        server.stop()
+        one.store._timeout = 0.01
+        for charge in charges:
+            assert isinstance(charge, Charge)
+            one.store.settle(charge, 10, 3)
+        # The server runs the calls that have failed when it continues.
+        charges = await asyncio.gather(*(one.charge(20) for _ in range(3)))
+        await until(lambda: one.store._health.failures == 4)
+        one.store._timeout = 5.0
+        server.go_on()
+        await until(lambda: one.store.up)
+        for charge in charges:
+            assert isinstance(charge, Charge if policy == "local" else type(None))
+            if charge is not None:
+                one.store.settle(charge, 100, 4)
+        await until(lambda: not one.store._has_changes())
+        used = {"local": [340, 24], "deny": [40, 12]}[policy]
+        assert [await counters(other, period) for period in ("day", "month")] == [[*used, 0, 0]] * 2
+
+    run(server, use, policy=policy, tokens_per_day=1000)
+
+
+def test_a_charge_that_arrives_after_its_settlement_counts_once(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use(gateways: list[Gateway], clock: Clock) -> None:
+        one, other = gateways
+        script, calls = one.store._charge_script, list[tuple[Sequence[str], Sequence[int | str]]]()
+
+        async def lose(keys: Sequence[str], args: Sequence[int | str]) -> object:
+            calls.append((keys, args))
+            raise TimeoutError
+
+        monkeypatch.setattr(one.store, "_charge_script", lose)
+        charge = await one.charge(20, 3)
+        assert isinstance(charge, Charge)
+        one.store.settle(charge, 9, 2)
+        await until(lambda: one.store.up and not one.store._has_changes())
+        for keys, args in calls:
+            await script(keys=keys, args=args)
+        assert await counters(other, "day") == [9, 2, 0, 0]
+
+    run(server, use, tokens_per_day=1000)

@@ -1,23 +1,29 @@
-"""Budgets of several gateways: the counters of all of them in Redis or Valkey, changed by one atomic script.
+"""Budgets of several gateways: the counters of all of them in Redis or Valkey, changed by atomic scripts.
 
 Each request of a key with a budget makes one call before it is admitted. A counter that falls rarely below its limit
 again cannot be leased: a lease would refuse the last part of a budget, or admit more than it. Settlements are sent in
 the background, together.
 
 This gateway also counts its own usage (:mod:`ztoapi.limits.budgets`). While the store is unreachable it admits its
-share of each budget by that count, or refuses; what it has charged meanwhile is sent when the store is back. The
-settlements of a failed call are lost.
+share of each budget by that count, or refuses; what it has charged meanwhile is sent when the store is back.
+
+A call that fails may have been executed, or may still be. Charges and batches of settlements therefore have numbers,
+and the store keeps a journal for each worker: the last batch, and the charges that are not settled. A script does
+nothing if the journal contains its number, so that a failed call is repeated without counting twice.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+import itertools
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 
-from ztoapi.limits.budgets import Account, Budget, BudgetLedger, Charge, Exhausted, month_of, periods
+from ztoapi.limits.budgets import Account, Budget, BudgetLedger, Charge, Exhausted, periods
 from ztoapi.limits.model import OnStoreError
 from ztoapi.store.redis_health import FAILURES, RedisHealth
 
@@ -32,30 +38,97 @@ _ROUND_SECONDS: Final = 0.01
 """Time between two calls in the background, so that one call settles many requests."""
 _KEPT_SECONDS: Final = 40 * 86400
 """Longer than a month: a counter is deleted when nothing has changed it for this time."""
+_JOURNAL_ID_BYTES: Final = 8
 _PROBE_KEY: Final = "ztoapi:{budgets}:probe"
-_FIELDS: Final = ("tokens", "money", "reserved_tokens", "reserved_money")
 
-_CHARGE: Final = """
-local tokens, nanos, kept = ARGV[1], ARGV[2], ARGV[3]
-for i = 4, #ARGV, 3 do
+_ADD: Final = """
+local function add(key, tokens, money, reserved_tokens, reserved_money, kept)
+  redis.call('HINCRBY', key, 'tokens', tokens)
+  redis.call('HINCRBY', key, 'money', money)
+  redis.call('HINCRBY', key, 'reserved_tokens', reserved_tokens)
+  redis.call('HINCRBY', key, 'reserved_money', reserved_money)
+  redis.call('EXPIRE', key, kept)
+end
+"""
+_CHARGE: Final = (
+    _ADD
+    + """
+local day, month, journal = unpack(KEYS)
+local kept, number, tokens, money = unpack(ARGV, 1, 4)
+if redis.call('HEXISTS', journal, number) == 1 then return {0, 0} end
+for i = 5, #ARGV, 3 do
   local key, field, limit = KEYS[tonumber(ARGV[i])], ARGV[i + 1], tonumber(ARGV[i + 2])
   local used = tonumber(redis.call('HGET', key, field) or 0)
   if used >= limit then
     local reserved = tonumber(redis.call('HGET', key, 'reserved_' .. field) or 0)
-    return {(i - 1) / 3, used - reserved < limit and 1 or 0}
+    return {(i - 2) / 3, used - reserved < limit and 1 or 0}
   end
 end
-for _, key in ipairs(KEYS) do
-  redis.call('HINCRBY', key, 'tokens', tokens)
-  redis.call('HINCRBY', key, 'reserved_tokens', tokens)
-  redis.call('HINCRBY', key, 'money', nanos)
-  redis.call('HINCRBY', key, 'reserved_money', nanos)
-  redis.call('EXPIRE', key, kept)
-end
+redis.call('HSET', journal, number, 1)
+redis.call('EXPIRE', journal, kept)
+add(day, tokens, money, tokens, money, kept)
+add(month, tokens, money, tokens, money, kept)
 return {0, 0}
 """
-"""Takes the tokens, the money, and for each budget the number of its key, its field and its limit. Returns the number
-of the budget that refuses, or 0, and whether requests in flight hold its rest."""
+)
+"""Takes the number of the charge, its tokens and its money, and for each budget the number of its key, its field and
+its limit. Returns the number of the budget that refuses, or 0, and whether requests in flight hold its rest."""
+_SETTLE: Final = (
+    _ADD
+    + """
+local journal = KEYS[1]
+local kept, batch, settled, unconfirmed = unpack(ARGV, 1, 4)
+if tonumber(redis.call('HGET', journal, 'batch') or 0) >= tonumber(batch) then return {} end
+redis.call('HSET', journal, 'batch', batch)
+redis.call('EXPIRE', journal, kept)
+local i = 5
+for _ = 1, tonumber(settled) do
+  redis.call('HDEL', journal, ARGV[i])
+  i = i + 1
+end
+for _ = 1, tonumber(unconfirmed) do
+  local number, tokens, money, day, month = unpack(ARGV, i, i + 4)
+  if redis.call('HSETNX', journal, number, 1) == 1 then
+    add(KEYS[tonumber(day)], tokens, money, tokens, money, kept)
+    add(KEYS[tonumber(month)], tokens, money, tokens, money, kept)
+  end
+  i = i + 5
+end
+while i <= #ARGV do
+  local key, tokens, money, reserved_tokens, reserved_money = unpack(ARGV, i, i + 4)
+  add(KEYS[tonumber(key)], tokens, money, reserved_tokens, reserved_money, kept)
+  i = i + 5
+end
+return {}
+"""
+)
+"""Takes the number of the batch; the number of settled charges and of unconfirmed ones; the settled ones, which leave
+the journal; the unconfirmed ones with their tokens, their money and the numbers of their keys, which are charged unless
+they are in the journal, and stay in it; then for each changed key its number and its changes."""
+
+
+class _StoredCharge(Charge, frozen=True):
+    """A charge of the counters ``keys`` in the store. ``number`` is that of its entry in the journal if the entry ends
+    with the settlement, or 0."""
+
+    keys: tuple[str, str]
+    number: int
+
+
+class _Unconfirmed(NamedTuple):
+    """A charge that the store may have counted."""
+
+    number: int
+    tokens: int
+    nanos: int
+    keys: tuple[str, str]
+
+
+class _Batch(NamedTuple):
+    """A call that settles requests, sent until the store confirms it."""
+
+    keys: list[str]
+    arguments: list[int]
 
 
 class RedisBudgets:
@@ -76,14 +149,22 @@ class RedisBudgets:
         self._gateways = gateways
         self._on_store_error = on_store_error
         self._redis: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
-        self._script = self._redis.register_script(_CHARGE)
+        self._charge_script = self._redis.register_script(_CHARGE)
+        self._settle_script = self._redis.register_script(_SETTLE)
         fallback = "using this gateway's share" if on_store_error == "local" else "refusing requests of keys with one"
         self._health = RedisHealth(
             self._redis, "budgets", fallback, probe=self._probe, work=self._work_once, wake=self._wake
         )
+        self._journal = f"ztoapi:{{budgets}}:journal:{secrets.token_hex(_JOURNAL_ID_BYTES)}"
+        self._charge_numbers = itertools.count(1)
+        self._batch_numbers = itertools.count(1)
+        self._batch: _Batch | None = None
+        """The batch that the store has not confirmed."""
         self._work = asyncio.Event()
-        self._owed: dict[str, list[int]] = {}
-        """Changes of the counters that the store does not have yet, by key."""
+        self._owed: dict[tuple[str, str], list[int]] = {}
+        """Changes that are in no batch yet, by the keys of the day and of the month."""
+        self._settled: list[int] = []
+        self._unconfirmed: list[_Unconfirmed] = []
 
     @property
     def up(self) -> bool:
@@ -96,7 +177,8 @@ class RedisBudgets:
     async def close(self) -> None:
         """Sends the last settlements if the store is reachable, and closes the connection."""
         await self._health.stop()
-        if self._health.up:
+        # One batch may wait for its confirmation, and the rest is in the next.
+        for _ in range(2):
             await self.flush()
         await self._health.close()
 
@@ -124,44 +206,46 @@ class RedisBudgets:
     async def _decide(
         self, account: Account, budgets: tuple[Budget, ...], tokens: int, nanos: int
     ) -> Charge | Exhausted | None:
-        if self._health.up:
-            loop = asyncio.get_running_loop()
-            late = loop.time() + self._timeout + _STALL_SECONDS
-            try:
-                async with asyncio.timeout(self._timeout):
-                    return await self._charge(account, budgets, tokens, nanos)
-            except FAILURES as error:
-                if loop.time() < late:
-                    self._health.failed(error)
-        if self._on_store_error == "deny":
-            return None
-        decision = self._ledger.charge(account, tokens, nanos)
-        if isinstance(decision, Charge):
-            self._owe(decision, tokens, nanos, tokens, nanos)
-        return decision
-
-    async def _charge(
-        self, account: Account, budgets: tuple[Budget, ...], tokens: int, nanos: int
-    ) -> Charge | Exhausted:
-        day, month = periods(self._clock())
-        arguments: list[int | str] = [tokens, nanos, _KEPT_SECONDS]
+        keys = _keys(account, *periods(self._clock()))
+        if not self._health.up:
+            decision = self._decide_alone(account, tokens, nanos)
+            if isinstance(decision, Charge):
+                self._owe(keys, tokens, nanos, tokens, nanos)
+                return _stored(decision, keys)
+            return decision
+        number = next(self._charge_numbers)
+        arguments: list[int | str] = [_KEPT_SECONDS, number, tokens, nanos]
         for budget in budgets:
             arguments += (2 if budget.monthly else 1, "money" if budget.by_money else "tokens", budget.limit)
-        refused, in_flight = await self._script(keys=_keys(account, day, month), args=arguments)
-        if refused:
-            return Exhausted(budgets[refused - 1], in_flight=bool(in_flight))
-        return self._ledger.add(account, tokens, nanos)
+        reply = await self._call(self._charge_script, [*keys, self._journal], arguments)
+        if reply is not None:
+            refused, in_flight = reply
+            if refused:
+                return Exhausted(budgets[refused - 1], in_flight=bool(in_flight))
+            return _stored(self._ledger.add(account, tokens, nanos), keys, number)
+        self._unconfirmed.append(_Unconfirmed(number, tokens, nanos, keys))
+        self._work.set()
+        decision = self._decide_alone(account, tokens, nanos)
+        if isinstance(decision, Charge):
+            return _stored(decision, keys)
+        self._owe(keys, -tokens, -nanos, -tokens, -nanos)
+        return decision
+
+    def _decide_alone(self, account: Account, tokens: int, nanos: int) -> Charge | Exhausted | None:
+        return None if self._on_store_error == "deny" else self._ledger.charge(account, tokens, nanos)
 
     def settle(self, charge: Charge, tokens: int, nanos: int) -> None:
-        """Replaces the estimates of a request by what it has used."""
+        """Replaces the estimates of a request by what it has used. ``charge`` is what :meth:`charge` returned."""
         self._ledger.settle(charge, tokens, nanos)
-        self._owe(charge, tokens - charge.tokens, nanos - charge.nanos, -charge.tokens, -charge.nanos)
+        assert isinstance(charge, _StoredCharge)
+        if charge.number:
+            self._settled.append(charge.number)
+        self._owe(charge.keys, tokens - charge.tokens, nanos - charge.nanos, -charge.tokens, -charge.nanos)
 
-    def _owe(self, charge: Charge, *changes: int) -> None:
-        for key in _keys(charge.account, charge.day, month_of(charge.day)):
-            owed = self._owed.setdefault(key, [0] * len(_FIELDS))
-            for place, change in enumerate(changes):
-                owed[place] += change
+    def _owe(self, keys: tuple[str, str], *changes: int) -> None:
+        owed = self._owed.setdefault(keys, [0] * len(changes))
+        for place, change in enumerate(changes):
+            owed[place] += change
         self._work.set()
 
     async def _work_once(self) -> None:
@@ -175,19 +259,48 @@ class RedisBudgets:
     async def flush(self) -> None:
         """Sends the changes that the store does not have yet. The task calls it."""
         self._work.clear()
-        if not self._health.up:
+        if not self._health.up or not self._has_changes():
             return
-        owed, self._owed = self._owed, {}
+        if self._batch is None:
+            self._batch = self._next_batch()
+        if await self._call(self._settle_script, *self._batch) is not None:
+            self._batch = None
+        if self._has_changes():
+            self._work.set()
+
+    def _has_changes(self) -> bool:
+        return self._batch is not None or bool(self._owed or self._unconfirmed)
+
+    def _next_batch(self) -> _Batch:
+        arguments = [_KEPT_SECONDS, next(self._batch_numbers), len(self._settled), len(self._unconfirmed)]
+        arguments += self._settled
+        places: dict[str, int] = {self._journal: 1}
+
+        def place(key: str) -> int:
+            return places.setdefault(key, len(places) + 1)
+
+        for charge in self._unconfirmed:
+            arguments += (charge.number, charge.tokens, charge.nanos, *map(place, charge.keys))
+        for keys, changes in self._owed.items():
+            for key in keys:
+                arguments += (place(key), *changes)
+        self._settled, self._unconfirmed, self._owed = [], [], {}
+        return _Batch(list(places), arguments)
+
+    async def _call(
+        self, script: AsyncScript, keys: Sequence[str], arguments: Sequence[int | str]
+    ) -> Sequence[int] | None:
+        """Returns the reply of a script, or None if the call has failed. The script may run nevertheless, or later."""
+        loop = asyncio.get_running_loop()
+        late = loop.time() + self._timeout + _STALL_SECONDS
         try:
-            async with asyncio.timeout(self._timeout), self._redis.pipeline(transaction=False) as pipeline:
-                for key, changes in owed.items():
-                    for field, change in zip(_FIELDS, changes, strict=True):
-                        if change:
-                            pipeline.hincrby(key, field, change)
-                    pipeline.expire(key, _KEPT_SECONDS)
-                await pipeline.execute()
+            async with asyncio.timeout(self._timeout):
+                reply: Sequence[int] = await script(keys=keys, args=arguments)
         except FAILURES as error:
-            self._health.failed(error)
+            if loop.time() < late:
+                self._health.failed(error)
+            return None
+        return reply
 
     async def _probe(self) -> None:
         """Checks that the store accepts writes: one without memory, or a replica, accepts reads only."""
@@ -195,8 +308,12 @@ class RedisBudgets:
             await self._redis.set(_PROBE_KEY, 1, ex=1)
         async with asyncio.timeout(self._timeout):
             await self._redis.set(_PROBE_KEY, 1, ex=1)
-        if self._owed:
+        if self._has_changes():
             self._work.set()
+
+
+def _stored(charge: Charge, keys: tuple[str, str], number: int = 0) -> _StoredCharge:
+    return _StoredCharge(charge.account, charge.tokens, charge.nanos, charge.day, keys, number)
 
 
 def _keys(account: Account, day: int, month: int) -> tuple[str, str]:
