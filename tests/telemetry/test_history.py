@@ -11,13 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from tests.stack import Stack
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import HISTORY_DAYS, HISTORY_HOURS, History
-from ztoapi.telemetry.layout import LIVE_EDGES_SECONDS, MODELS, PLATFORMS, Cell, ModelCell, PlatformCell
+from ztoapi.telemetry.layout import (
+    KEYS,
+    LIVE_EDGES_SECONDS,
+    MODELS,
+    PLATFORMS,
+    Cell,
+    KeyCell,
+    ModelCell,
+    PlatformCell,
+)
 from ztoapi.telemetry.steps import HOUR, MINUTES_KEPT, step_of
+from ztoapi.telemetry.usage import USAGE_HOURS
 
 NOW = 1_795_392_000.0 + 9 * 3600.0
 MINUTE, DAY = 60, 86400
@@ -125,8 +136,7 @@ def test_the_figures_of_a_bucket(path: Path, clock: Clock) -> None:
     times = bucket["time_to_first_token"]
     assert times["p50"] == pytest.approx(0.4, rel=0.032)
     assert times["p95"] == times["p99"] == 1024.0
-    assert bucket["inter_token"] == {"p50": None, "p95": None, "p99": None}
-    assert [(one["model"], one["requests"]) for one in bucket["models"]] == [("glm-4.5", 1), ("glm-4.6", 2)]
+    assert bucket["inter_token"] == {"p50": None, "p95": None, "p99": None, "bands": {}}
 
 
 def test_a_file_of_an_earlier_version_is_read_and_continued(path: Path, clock: Clock) -> None:
@@ -149,22 +159,23 @@ def test_a_file_of_an_earlier_version_is_read_and_continued(path: Path, clock: C
     assert history.read_chart(NOW, NOW + HOUR)["step"] == HOUR, "no minutes are kept of this hour"
     assert history.read_chart(NOW + HOUR, NOW + 2 * HOUR)["step"] == MINUTE
     clock.now = NOW
-    before = history.read()["hours"]
+    (before,) = columns(history, NOW, NOW + HOUR, model="glm-4.6")
     count(board, 1)
     ints, _ = board.slot(0).row(MODELS, ("glm-4.6", "zai"))
     ints[ModelCell.REFUSED] += 1
     ints[ModelCell.TTFT + 1 + bisect_left(LIVE_EDGES_SECONDS, 0.3)] += 6
     history.save()
-    after = history.read()["hours"]
-    assert isinstance(before, list) and isinstance(after, list)
-    assert before[0]["time_to_first_token"] == {"p50": 0.015, "p95": 80.0, "p99": 80.0}
-    assert (before[0]["requests"], before[0]["refused"], before[0]["average_seconds"]) == (4, 0, 0.5)
-    assert (after[0]["requests"], after[0]["refused"]) == (5, 1)
-    assert after[0]["time_to_first_token"]["p50"] == pytest.approx(0.3, rel=0.032)
+    (after,) = columns(history, NOW, NOW + HOUR, model="glm-4.6")
+    assert before["time_to_first_token"] == {"p50": 0.015, "p95": 80.0, "p99": 80.0, "bands": {-13: 3, 12: 1}}
+    assert (before["requests"], before["refused"], before["average_seconds"]) == (4, 0, 0.5)
+    assert (after["requests"], after["refused"]) == (5, 1)
+    times = after["time_to_first_token"]
+    assert isinstance(times, dict)
+    assert times["p50"] == pytest.approx(0.3, rel=0.032)
 
 
-def columns(history: History, first: float, last: float) -> list[dict[str, object]]:
-    chart = history.read_chart(first, last)
+def columns(history: History, first: float, last: float, **chosen: str) -> list[dict[str, object]]:
+    chart = history.read_chart(first, last, **chosen)
     found = chart["columns"]
     assert isinstance(found, list)
     return found
@@ -206,6 +217,65 @@ def test_charts_have_columns_of_minutes_hours_and_days(path: Path, clock: Clock)
 )
 def test_the_columns_of_a_chart_are_as_short_as_is_kept(length: int, minutes: bool, step: int) -> None:
     assert step_of(NOW, NOW + length, minutes=minutes) == step
+
+
+def spend(board: MetricsBoard, key: str, model: str, requests: int) -> None:
+    ints, _ = board.slot(0).row(KEYS, (key, model, "zai"))
+    ints[KeyCell.REQUESTS] += requests
+    ints[KeyCell.COST] += 500_000_000 * requests
+
+
+def test_charts_of_a_key_and_of_a_model(path: Path, clock: Clock) -> None:
+    board = MetricsBoard()
+    history = opened(path, board, clock)
+    for later, requests in ((MINUTE, 2), (HOUR + MINUTE, 3), (DAY + MINUTE, 4)):
+        clock.now = NOW + later
+        for model in ("glm-4.6", "glm-4.5"):
+            count(board, 2 * requests, model=model, failed=1)
+            spend(board, "alice", model, requests)
+            spend(board, "bob", model, requests)
+        history.save()
+
+    def shown_of(days: int, **chosen: str) -> list[tuple[object, ...]]:
+        fields = ("start", "requests", "failed", "cost_usd")
+        return [tuple(map(one.get, fields)) for one in columns(history, NOW, NOW + days * DAY, **chosen)]
+
+    hours = (NOW, NOW + HOUR, NOW + DAY)
+    both = {"key": "alice", "model": "glm-4.6"}
+    assert shown_of(2, key="alice") == [(hours[0], 4, None, 2), (hours[1], 6, None, 3), (hours[2], 8, None, 4)]
+    assert shown_of(2, **both) == [(hours[0], 2, None, 1), (hours[1], 3, None, 1.5), (hours[2], 4, None, 2)]
+    assert shown_of(2, model="glm-4.6") == [(hours[0], 4, 1, 2), (hours[1], 6, 1, 3), (hours[2], 8, 1, 4)]
+    midnight = NOW - 9 * HOUR
+    assert shown_of(30, key="bob") == [(midnight, 10, None, 5), (midnight + DAY, 8, None, 4)]
+    assert shown_of(30, model="glm-4.5") == [(midnight, 10, 2, 5), (midnight + DAY, 8, 1, 4)]
+    assert shown_of(30) == [(midnight, 20, 4, 10), (midnight + DAY, 16, 2, 8)]
+    assert shown_of(2, key="carol") == shown_of(2, model="glm-9") == []
+    clock.now += USAGE_HOURS * HOUR
+    spend(board, "alice", "glm-4.6", 1)
+    count(board)
+    history.save()
+    assert shown_of(2, key="alice") == [(midnight, 10, None, 5), (midnight + DAY, 8, None, 4)], (
+        "hours are kept for 8 days"
+    )
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT DISTINCT start FROM usage_hours").fetchall() == [(clock.now - MINUTE,)]
+
+
+def test_the_hours_and_days_of_all_models_do_not_need_those_of_each(path: Path, clock: Clock) -> None:
+    """There may be many models in each hour, and their distributions: the time to read them would grow with them."""
+    board = MetricsBoard()
+    history = opened(path, board, clock)
+    sizes = []
+    for model in range(40):
+        count(board, model=f"glm-{model}")
+        history.save()
+        sizes.append(len(msgspec.json.encode(history.read())))
+    assert max(sizes) - min(sizes) < 20
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE hours")
+        database.execute("DROP TABLE refusals")
+    assert shown(history) == [(NOW, 40, 0)]
+    assert shown(history, "days") == [(NOW - 9 * HOUR, 40, 0)]
 
 
 def test_minutes_are_kept_for_a_day_and_hours_for_a_month(path: Path, clock: Clock) -> None:

@@ -30,6 +30,8 @@ _MAX_PAGE: Final = 1_000_000
 _NO_STORE: Final = b"cache-control: no-store\r\n"
 _FILTERS: Final = ("model", "ending", "outcome", "key", "path", "platform", "credential", "error", "cache")
 """Parameters that must be equal to the field of the same name; ``error`` to either of the two error codes."""
+_OF_CHARTS: Final = ("key", "model")
+"""Parameters that select the requests of charts."""
 _IN_FLIGHT: Final = "in_flight"
 """The outcome of requests that have none yet, as a filter."""
 _ORDERS: Final = ("started", "status", "model", "key", "output_tokens", "time_to_first_token", "duration")
@@ -97,15 +99,16 @@ class DashboardHandler:
 
     def handle_history(self, exchange: Exchange) -> None:
         """Returns hours and days, up to this moment; requests that arrive during a read share it. With a span it
-        returns the columns of charts. Raises ApiError for an invalid span."""
+        returns the columns of charts, of one key or model if they are given. Raises ApiError for an invalid span."""
         parameters = read_query(exchange)
-        if not {"from", "to"} & parameters.keys():
+        if not {"from", "to", *_OF_CHARTS} & parameters.keys():
             exchange.spawn(self._respond_history(exchange))
             return
         first, last = _read_span(parameters)
         if last == _MAX_TIME or first >= last:
             raise ApiError("from must be before to", code="invalid_value", param="from")
-        exchange.spawn(self._respond_chart(exchange, first, last))
+        key, model = (parameters.get(name) for name in _OF_CHARTS)
+        exchange.spawn(self._respond_read(exchange, lambda: self._read_chart(first, last, key, model)))
 
     def handle_events(self, exchange: Exchange) -> None:
         """Sends the stats once a second, and the newest requests whenever they change, as server-sent events."""
@@ -129,12 +132,12 @@ class DashboardHandler:
             raise read
         exchange.respond(200, read, headers=_NO_STORE)
 
-    async def _respond_chart(self, exchange: Exchange, first: int, last: int) -> None:
+    async def _respond_read(self, exchange: Exchange, read: Callable[[], bytes | ApiError]) -> None:
         self._refresh()
-        read = await self._loop.run_in_executor(self._history_thread, self._read_chart, first, last)
-        if isinstance(read, ApiError):
-            raise read
-        exchange.respond(200, read, headers=_NO_STORE)
+        response = await self._loop.run_in_executor(self._history_thread, read)
+        if isinstance(response, ApiError):
+            raise response
+        exchange.respond(200, response, headers=_NO_STORE)
 
     def _stats(self) -> bytes:
         return _encode(make_figures(self._board, self._clock()))
@@ -150,12 +153,12 @@ class DashboardHandler:
     def _read_history(self) -> bytes | ApiError:
         return self._read(History.read, no_history())
 
-    def _read_chart(self, first: int, last: int) -> bytes | ApiError:
+    def _read_chart(self, first: int, last: int, key: str | None, model: str | None) -> bytes | ApiError:
         now = self._clock()
-        if first >= now - SECONDS:
+        if first >= now - SECONDS and key is None and model is None:
             columns = Recent(self._board, int(now) - 1).columns(first, last)
             return _encode({"kept": self._history is not None, "step": COLUMN_SECONDS, "columns": columns})
-        return self._read(lambda history: history.read_chart(first, last), no_chart())
+        return self._read(lambda history: history.read_chart(first, last, key, model), no_chart())
 
     def _read(self, read: Callable[[History], dict[str, object]], without: dict[str, object]) -> bytes | ApiError:
         """``without`` is the response if no history is kept."""

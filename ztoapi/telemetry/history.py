@@ -13,7 +13,7 @@ import mmap
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -22,7 +22,6 @@ from typing import Final
 import msgspec
 
 from ztoapi.errors import ApiError, Ending
-from ztoapi.structures.histogram import quantiles
 from ztoapi.telemetry.board import Labels, MetricsBoard, Row
 from ztoapi.telemetry.checks import Check, passed_or_warn
 from ztoapi.telemetry.layout import (
@@ -38,19 +37,29 @@ from ztoapi.telemetry.layout import (
 from ztoapi.telemetry.samples import Sample
 from ztoapi.telemetry.steps import (
     HOUR,
+    SUMS,
+    Counts,
+    Json,
+    columns_of,
     delete_hours,
     durations_of,
+    every_step,
     has_minutes,
     make_step_tables,
     read_steps,
     save_steps,
     step_of,
 )
-from ztoapi.telemetry.usage import UsageRow, make_tables, read_usage, save_usage
+from ztoapi.telemetry.usage import (
+    USAGE_HOURS,
+    UsageRow,
+    make_tables,
+    read_usage,
+    read_usage_columns,
+    save_usage,
+)
 
 __all__ = ["HISTORY_DAYS", "HISTORY_HOURS", "History", "history_unavailable", "no_chart", "no_history"]
-
-Json = dict[str, object]
 
 HISTORY_HOURS: Final = 7 * 24
 """Hours that are shown individually, including the current one."""
@@ -107,16 +116,17 @@ _REFUSE: Final = (
     "INSERT INTO refusals VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET refused = refused + excluded.refused"
 )
 _READ: Final = f"""
-    SELECT start, model, platform, {", ".join(_COLUMNS)}, COALESCE(refused, 0)
-    FROM hours LEFT JOIN refusals USING (start, model, platform) WHERE start >= ? ORDER BY start
+    WITH RECURSIVE times (start) AS (SELECT ? UNION ALL SELECT start + {HOUR} FROM times WHERE start + {HOUR} < ?)
+    SELECT start, {", ".join(f"COALESCE({name}, 0)" for name in SUMS)}, {", ".join(_HISTOGRAMS)}
+    FROM times CROSS JOIN hours USING (start) LEFT JOIN refusals USING (start, model, platform) WHERE model = ?
 """
+"""Looks up the model in each hour: the hours may have many others."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 _Totals = list[tuple[Labels, Row]]
 _decode_totals = msgspec.json.Decoder(_Totals).decode
-_Counts = dict[str, int]
-_decode_counts = msgspec.json.Decoder(_Counts).decode
+_decode_counts = msgspec.json.Decoder(dict[str, int]).decode
 
 
 class History:
@@ -214,7 +224,6 @@ class History:
                 durations_before = self._saved_durations if own else durations
             at = max(saved_at, now - _SAVE_SECONDS)
             hour = _floor(at, HOUR)
-            day = datetime.datetime.fromtimestamp(hour, datetime.UTC).date()
             grown: list[float] = [0] * ModelCell.COUNT
             for labels, row in totals.items():
                 saved = before.get(labels)
@@ -225,7 +234,7 @@ class History:
             database.execute(
                 "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)", (self.gateway, now, _encode([*totals.items()]))
             )
-            save_usage(database, self.gateway, day, usage, usage_before)
+            save_usage(database, self.gateway, hour, usage, usage_before)
             save_steps(database, self.gateway, at, grown, durations, durations_before)
             delete_hours(database, _first_day(now))
             database.execute("DELETE FROM hours WHERE start < ?", (_first_day(now),))
@@ -248,17 +257,33 @@ class History:
     def read(self) -> Json:
         """Returns hours and days up to now, from the first with data. Raises sqlite3.Error."""
         now = self._clock()
-        with self._open() as database:
-            rows = database.execute(_READ, (_first_day(now),)).fetchall()
         first_hour = _floor(now, HOUR) - (HISTORY_HOURS - 1) * HOUR
-        hours = _buckets((row for row in rows if row[0] >= first_hour), HOUR, now)
-        return {"kept": True, "hours": hours, "days": _buckets(rows, _DAY, now)}
-
-    def read_chart(self, first: float, last: float) -> Json:
-        """Returns the columns of charts from ``first`` to ``last`` (Unix seconds). Raises sqlite3.Error."""
         with self._open() as database:
-            step = step_of(first, last, minutes=has_minutes(database, first, self._clock()))
-            return {"kept": True, "step": step, "columns": read_steps(database, first, last, step)}
+            hours = read_steps(database, first_hour, now + 1, HOUR)
+            days = read_steps(database, _first_day(now), now + 1, _DAY)
+        return {"kept": True, "hours": every_step(hours, HOUR, now), "days": every_step(days, _DAY, now)}
+
+    def read_chart(self, first: float, last: float, key: str | None = None, model: str | None = None) -> Json:
+        """Returns the columns of charts from ``first`` to ``last`` (Unix seconds), of one key or model if they are
+        given. Columns of hours and days have the usage. Raises sqlite3.Error."""
+        now = self._clock()
+        with self._open() as database:
+            if key is None and model is None:
+                step = step_of(first, last, minutes=has_minutes(database, first, now))
+                columns = read_steps(database, first, last, step)
+                if step < HOUR:
+                    return {"kept": True, "step": step, "columns": columns}
+            else:
+                kept = first >= now - USAGE_HOURS * HOUR
+                step = step_of(first, last, minutes=False) if kept else _DAY
+                first, last = max(first, _first_day(now)), min(last, now + 1)
+                columns = [] if model is None else _read_model(database, first, last, step, model)
+            usage = read_usage_columns(database, _floor(first, step), last, step, key, model)
+        if key is not None:
+            columns = [{"start": start, **counts} for start, counts in usage.items()]
+        else:
+            columns = [{**usage.get(int(str(column["start"])), {}), **column} for column in columns]
+        return {"kept": True, "step": step, "columns": columns}
 
     def read_usage(self, first: datetime.date, last: datetime.date) -> list[UsageRow]:
         """Returns the usage of the days from ``first`` to ``last``. Raises sqlite3.Error."""
@@ -351,68 +376,26 @@ def _add(database: sqlite3.Connection, hour: int, labels: Labels, row: Row) -> N
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-class _Sums:
-    """The sum of several rows of the file."""
-
-    def __init__(self) -> None:
-        self._sums: list[float] = [0] * len(_SUMS)
-        self._histograms: tuple[_Counts, ...] = ({}, {})
-        self._refused = 0
-
-    def add(self, row: tuple[float | str, ...]) -> None:
-        self._sums = [a + float(b) for a, b in zip(self._sums, row[3:], strict=False)]
-        self._refused += int(row[-1])
-        for counts, text in zip(self._histograms, row[3 + len(_SUMS) : -1], strict=True):
-            for edge, count in _decode_counts(str(text)).items():
-                counts[edge] = counts.get(edge, 0) + count
-
-    def figures(self) -> Json:
-        *numbers, seconds = self._sums
-        figures: Json = {name: int(number) for name, number in zip(_SUMS, numbers, strict=False)}
-        figures["refused"] = self._refused
-        requests, failed, cancelled = numbers[:3]
-        answered = requests - failed - cancelled - self._refused
-        figures["average_seconds"] = seconds / answered if answered > 0 else None
-        for (name, (_, edges)), counts in zip(_HISTOGRAMS.items(), self._histograms, strict=True):
-            figures[name] = _quantiles(edges, counts)
-        return figures
+def _read_model(database: sqlite3.Connection, first: float, last: float, step: int, model: str) -> list[Json]:
+    """Returns the columns of one model."""
+    values_of = [_nanoseconds(edges) for _, edges in _HISTOGRAMS.values()]
+    rows = database.execute(_READ, (_floor(first, step), last, model))
+    return columns_of(
+        ((start, values[: len(SUMS)], list(map(_by_value, values_of, values[len(SUMS) :]))) for start, *values in rows),
+        step,
+    )
 
 
-def _quantiles(edges: Sequence[float], counts: Mapping[str, int]) -> Json:
-    """Returns quantiles. ``edges`` are those of earlier versions: the middle of a bucket stands for it."""
-    middle_of = {
-        **{repr(high): (low + high) / 2 for low, high in zip((0.0, *edges), edges, strict=False)},
-        _ABOVE: edges[-1],
-    }
-    by_value: dict[float, int] = {}
-    for key, count in counts.items():
-        value = middle_of.get(key) or float(key)
-        by_value[value] = by_value.get(value, 0) + count
-    values = sorted(by_value)
-    p50, p95, p99 = quantiles(values, [by_value[value] for value in values], 0.5, 0.95, 0.99)
-    return {"p50": p50, "p95": p95, "p99": p99}
+def _nanoseconds(edges: Sequence[float]) -> dict[str, int]:
+    """Returns the values by the keys of a histogram. ``edges`` are those of earlier versions: the middle of a bucket
+    stands for it."""
+    middles = {repr(high): (low + high) / 2 for low, high in zip((0.0, *edges), edges, strict=False)}
+    values = {**{key: float(key) for key in _KEYS}, **middles, _ABOVE: edges[-1]}
+    return {key: round(1e9 * value) for key, value in values.items()}
 
 
-def _buckets(rows: Iterable[tuple[float | str, ...]], size: int, now: float) -> list[Json]:
-    """Groups chronological rows into buckets of ``size`` seconds, including empty ones in between."""
-    together: dict[int, _Sums] = {}
-    by_model: dict[int, dict[str, _Sums]] = {}
-    for row in rows:
-        start = _floor(float(row[0]), size)
-        model = str(row[1])
-        together.setdefault(start, _Sums()).add(row)
-        if model:
-            by_model.setdefault(start, {}).setdefault(model, _Sums()).add(row)
-    if not together:
-        return []
-    return [
-        {
-            "start": start,
-            **together.get(start, _Sums()).figures(),
-            "models": [{"model": model, **sums.figures()} for model, sums in sorted(by_model.get(start, {}).items())],
-        }
-        for start in range(min(together), int(now) + 1, size)
-    ]
+def _by_value(values: Mapping[str, int], text: str) -> Counts:
+    return {values[key]: count for key, count in _decode_counts(text).items()}
 
 
 def _floor(at: float, size: int) -> int:

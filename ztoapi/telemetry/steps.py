@@ -5,7 +5,7 @@ A save adds the growth of the counts to the current minute and hour, in the tran
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor, log2
 from typing import Final
 
@@ -18,9 +18,14 @@ from ztoapi.telemetry.layout import HISTOGRAM_WORDS, LIVE_VALUES_SECONDS, PLATFO
 __all__ = [
     "HOUR",
     "MINUTES_KEPT",
+    "SUMS",
+    "Counts",
+    "Json",
+    "columns_of",
     "delete_hours",
     "distribution",
     "durations_of",
+    "every_step",
     "has_minutes",
     "make_step_tables",
     "read_steps",
@@ -41,7 +46,7 @@ _STEPS: Final = (_MINUTE, 10 * _MINUTE, HOUR, _DAY)
 _MAX_COLUMNS: Final = 180
 """Columns that can be told apart in a chart: seven days by hour have 168."""
 
-_SUMS: Final = {
+SUMS: Final = {
     "requests": ModelCell.REQUESTS,
     "failed": ModelCell.FAILED,
     "cancelled": ModelCell.CANCELLED,
@@ -62,7 +67,7 @@ _TABLES: Final = (
     f"""
     CREATE TABLE IF NOT EXISTS steps (
         step INTEGER NOT NULL, start INTEGER NOT NULL,
-        {", ".join(f"{name} {'REAL' if name == 'seconds' else 'INTEGER'} NOT NULL" for name in _SUMS)},
+        {", ".join(f"{name} {'REAL' if name == 'seconds' else 'INTEGER'} NOT NULL" for name in SUMS)},
         {", ".join(f"{name} TEXT NOT NULL" for name in _HISTOGRAMS)},
         PRIMARY KEY (step, start)
     ) WITHOUT ROWID
@@ -71,23 +76,23 @@ _TABLES: Final = (
 )
 _FILL: Final = f"""
     INSERT INTO steps
-    SELECT {HOUR}, start, {", ".join(f"SUM(COALESCE({name}, 0))" for name in _SUMS)},
+    SELECT {HOUR}, start, {", ".join(f"SUM(COALESCE({name}, 0))" for name in SUMS)},
         {", ".join(["'{}'"] * len(_HISTOGRAMS))}
     FROM hours LEFT JOIN refusals USING (start, model, platform) GROUP BY start
 """
 """Takes over the hours that earlier versions have saved. Their histograms are not merged, which could take seconds."""
 _ADD: Final = f"""
-    INSERT INTO steps VALUES ({", ".join("?" * (2 + len(_SUMS) + len(_HISTOGRAMS)))}) ON CONFLICT DO UPDATE SET
-    {", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)},
+    INSERT INTO steps VALUES ({", ".join("?" * (2 + len(SUMS) + len(_HISTOGRAMS)))}) ON CONFLICT DO UPDATE SET
+    {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)},
     {", ".join(f"{name} = excluded.{name}" for name in _HISTOGRAMS)}
 """
 _READ: Final = f"""
-    SELECT start, {", ".join((*_SUMS, *_HISTOGRAMS))} FROM steps WHERE step = ? AND start >= ? AND start < ?
+    SELECT start, {", ".join((*SUMS, *_HISTOGRAMS))} FROM steps WHERE step = ? AND start >= ? AND start < ?
 """
 
-_Counts = dict[int, int]
+Counts = dict[int, int]
 _encode = msgspec.json.Encoder().encode
-_decode_counts = msgspec.json.Decoder(_Counts).decode
+_decode_counts = msgspec.json.Decoder(Counts).decode
 _decode_totals = msgspec.json.Decoder(list[int]).decode
 
 
@@ -130,7 +135,7 @@ def save_steps(
                 _encode(_merged(one, _decode_counts(text))).decode("ascii")
                 for one, text in zip(new, old or ("{}",) * len(new), strict=True)
             )
-            database.execute(_ADD, (step, start, *(grown[cell] for cell in _SUMS.values()), *histograms))
+            database.execute(_ADD, (step, start, *(grown[cell] for cell in SUMS.values()), *histograms))
     database.execute("INSERT OR REPLACE INTO step_totals VALUES (?, ?)", (gateway, _encode(durations)))
     database.execute("DELETE FROM steps WHERE step = ? AND start < ?", (_MINUTE, at - _MINUTE * MINUTES_KEPT))
     database.execute("DELETE FROM step_totals WHERE id NOT IN (SELECT id FROM gateways)")
@@ -161,36 +166,55 @@ def step_of(first: float, last: float, *, minutes: bool) -> int:
 def read_steps(database: sqlite3.Connection, first: float, last: float, step: int) -> list[Json]:
     """Returns the figures of each column of ``step`` seconds from ``first`` to ``last``, without empty ones."""
     kept = _MINUTE if step < HOUR else HOUR
-    begin = int(first // step * step)
-    columns: dict[int, tuple[list[float], tuple[_Counts, ...]]] = {}
-    for start, *values in database.execute(_READ, (kept, begin, last)):
-        sums, histograms = columns.setdefault(
-            int(start // step * step), ([0.0] * len(_SUMS), tuple({} for _ in _HISTOGRAMS))
-        )
-        for place in range(len(_SUMS)):
+    rows = database.execute(_READ, (kept, int(first // step * step), last))
+    return columns_of(
+        (
+            (start, values[: len(SUMS)], [_decode_counts(text) for text in values[len(SUMS) :]])
+            for start, *values in rows
+        ),
+        step,
+    )
+
+
+def columns_of(rows: Iterable[tuple[int, Sequence[float], Sequence[Counts]]], step: int) -> list[Json]:
+    """Adds rows up to columns of ``step`` seconds, without empty ones. A row has its start, its SUMS, and the counts of
+    the first of the histograms; columns have the histograms that rows have."""
+    columns: dict[int, tuple[list[float], list[Counts]]] = {}
+    for start, values, counts in rows:
+        sums, histograms = columns.setdefault(start // step * step, ([0.0] * len(SUMS), [{} for _ in counts]))
+        for place in range(len(SUMS)):
             sums[place] += values[place]
-        for counts, text in zip(histograms, values[len(_SUMS) :], strict=True):
-            _merged(_decode_counts(text), counts)
-    return [{"start": start, **_figures(*column)} for start, column in sorted(columns.items())]
+        for more, merged in zip(counts, histograms, strict=True):
+            _merged(more, merged)
+    return [_column(start, *column) for start, column in sorted(columns.items())]
 
 
-def _figures(sums: Sequence[float], histograms: Sequence[_Counts]) -> Json:
-    figures: Json = dict(zip(_SUMS, map(int, sums), strict=True))
-    del figures["seconds"]
-    numbers = dict(zip(_SUMS, sums, strict=True))
+def every_step(columns: Iterable[Json], step: int, now: float) -> list[Json]:
+    """Returns the columns from the first one up to ``now``, with empty ones between them."""
+    by_start = {int(str(column["start"])): column for column in columns}
+    empty: list[Counts] = [{} for _ in _HISTOGRAMS]
+    return [
+        by_start.get(start) or _column(start, [0.0] * len(SUMS), empty)
+        for start in range(min(by_start, default=int(now) + 1), int(now) + 1, step)
+    ]
+
+
+def _column(start: int, sums: Sequence[float], histograms: Sequence[Counts]) -> Json:
+    numbers = dict(zip(SUMS, sums, strict=True))
+    column: Json = {"start": start, **{name: int(number) for name, number in numbers.items() if name != "seconds"}}
     answered = numbers["requests"] - numbers["failed"] - numbers["cancelled"] - numbers["refused"]
-    figures["average_seconds"] = numbers["seconds"] / answered if answered > 0 else None
-    for name, counts in zip(_HISTOGRAMS, histograms, strict=True):
+    column["average_seconds"] = numbers["seconds"] / answered if answered > 0 else None
+    for name, counts in zip(_HISTOGRAMS, histograms, strict=False):
         values = sorted(counts)
-        figures[name] = distribution([value / 1e9 for value in values], [counts[value] for value in values])
-    return figures
+        column[name] = distribution([value / 1e9 for value in values], [counts[value] for value in values])
+    return column
 
 
 def distribution(values: Sequence[float], counts: Sequence[int]) -> Json:
     """Returns quantiles in seconds, and the counts by half octave: ``n`` stands for 2**(n/2) to 2**((n+1)/2) s.
     ``values`` are in seconds and ascend."""
     p50, p95, p99 = quantiles(values, counts, 0.5, 0.95, 0.99)
-    bands: _Counts = {}
+    bands: Counts = {}
     for value, count in zip(values, counts, strict=True):
         if count:
             band = floor(2 * log2(value))
@@ -198,12 +222,12 @@ def distribution(values: Sequence[float], counts: Sequence[int]) -> Json:
     return {"p50": p50, "p95": p95, "p99": p99, "bands": bands}
 
 
-def _sparse(counts: Sequence[float]) -> _Counts:
+def _sparse(counts: Sequence[float]) -> Counts:
     """Returns the buckets with counts; the cells after them are ignored."""
     return {value: int(count) for value, count in zip(_NANOSECONDS, counts, strict=False) if count}
 
 
-def _merged(more: Mapping[int, int], counts: _Counts) -> _Counts:
+def _merged(more: Mapping[int, int], counts: Counts) -> Counts:
     for value, count in more.items():
         counts[value] = counts.get(value, 0) + count
     return counts

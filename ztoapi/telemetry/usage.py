@@ -1,7 +1,7 @@
-"""Usage by day, client key and model, in the file of the history (:mod:`ztoapi.telemetry.history`).
+"""Usage by day or hour, client key and model, in the file of the history (:mod:`ztoapi.telemetry.history`).
 
-The counts on the board only grow. A save adds their growth to the current day (UTC), in the transaction that stores the
-totals added so far.
+The counts on the board only grow. A save adds their growth to the current hour and day (UTC), in the transaction that
+stores the totals added so far.
 """
 
 import datetime
@@ -14,11 +14,23 @@ import msgspec
 from ztoapi.telemetry.board import Labels, Row
 from ztoapi.telemetry.layout import KeyCell
 
-__all__ = ["USAGE_DAYS", "Day", "UsageRow", "make_tables", "read_usage", "save_usage"]
+__all__ = [
+    "USAGE_DAYS",
+    "USAGE_HOURS",
+    "Day",
+    "UsageRow",
+    "make_tables",
+    "read_usage",
+    "read_usage_columns",
+    "save_usage",
+]
 
 USAGE_DAYS: Final = 400
 """Days that are kept: the current month and a year before it."""
+USAGE_HOURS: Final = 8 * 24
+"""Hours that are kept: the charts show a week by hour."""
 Day = datetime.date
+_HOUR: Final = 3600
 
 _COUNTS: Final = {
     "requests": KeyCell.REQUESTS,
@@ -38,14 +50,29 @@ _TABLES: Final = (
         PRIMARY KEY (day, key, model)
     ) WITHOUT ROWID
     """,
+    f"""
+    CREATE TABLE IF NOT EXISTS usage_hours (
+        start INTEGER NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
+        {", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)},
+        PRIMARY KEY (start, key, model)
+    ) WITHOUT ROWID
+    """,
     "CREATE TABLE IF NOT EXISTS usage_totals (id TEXT PRIMARY KEY, totals BLOB NOT NULL) WITHOUT ROWID",
 )
 _ADD: Final = f"""
-    INSERT INTO usage VALUES ({", ".join("?" * (3 + len(_COUNTS)))}) ON CONFLICT DO UPDATE SET
+    INSERT INTO {{}} VALUES ({", ".join("?" * (3 + len(_COUNTS)))}) ON CONFLICT DO UPDATE SET
     {", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTS)}
 """
 _READ: Final = f"""
     SELECT day, key, model, {", ".join(_COUNTS)} FROM usage WHERE day BETWEEN ? AND ? ORDER BY day, key, model
+"""
+_READ_HOURS: Final = f"""
+    SELECT start, {", ".join(f"SUM({name})" for name in _COUNTS)} FROM usage_hours
+    WHERE start >= ? AND start < ? AND key = COALESCE(?, key) AND model = COALESCE(?, model) GROUP BY start
+"""
+_READ_DAYS: Final = f"""
+    SELECT CAST(strftime('%s', day) AS INTEGER), {", ".join(f"SUM({name})" for name in _COUNTS)} FROM usage
+    WHERE day >= ? AND day < ? AND key = COALESCE(?, key) AND model = COALESCE(?, model) GROUP BY day
 """
 
 _Totals = list[tuple[Labels, Row]]
@@ -80,9 +107,11 @@ def make_tables(database: sqlite3.Connection) -> None:
 
 
 def save_usage(
-    database: sqlite3.Connection, gateway: str, day: Day, totals: Mapping[Labels, Row], before: Mapping[Labels, Row]
+    database: sqlite3.Connection, gateway: str, hour: int, totals: Mapping[Labels, Row], before: Mapping[Labels, Row]
 ) -> None:
-    """Adds the growth of ``totals`` to ``day``. ``before`` are the totals added so far, if the file is new."""
+    """Adds the growth of ``totals`` to ``hour`` (Unix seconds) and its day. ``before`` are the totals added so far, if
+    the file is new."""
+    day = datetime.datetime.fromtimestamp(hour, datetime.UTC).date()
     stored = database.execute("SELECT totals FROM usage_totals WHERE id = ?", (gateway,)).fetchone()
     if stored is not None:
         before = dict(_decode(stored[0]))
@@ -91,10 +120,12 @@ def save_usage(
         old = before.get(labels)
         counts = [int(row[cell]) - (0 if old is None else int(old[cell])) for cell in _COUNTS.values()]
         if any(counts):
-            database.execute(_ADD, (day.isoformat(), key, model, *counts))
+            database.execute(_ADD.format("usage"), (day.isoformat(), key, model, *counts))
+            database.execute(_ADD.format("usage_hours"), (hour, key, model, *counts))
     database.execute("INSERT OR REPLACE INTO usage_totals VALUES (?, ?)", (gateway, _encode([*totals.items()])))
     oldest = day - datetime.timedelta(days=USAGE_DAYS - 1)
     database.execute("DELETE FROM usage WHERE day < ?", (oldest.isoformat(),))
+    database.execute("DELETE FROM usage_hours WHERE start <= ?", (hour - USAGE_HOURS * _HOUR,))
     database.execute("DELETE FROM usage_totals WHERE id NOT IN (SELECT id FROM gateways)")
 
 
@@ -103,3 +134,24 @@ def read_usage(database: sqlite3.Connection, first: Day, last: Day) -> Iterable[
     for day, key, model, *counts in database.execute(_READ, (first.isoformat(), last.isoformat())):
         requests, denied, inputs, cached, outputs, cost, unpriced = counts
         yield UsageRow(day, key or None, model or None, requests, denied, inputs, cached, outputs, cost / 1e9, unpriced)
+
+
+def read_usage_columns(
+    database: sqlite3.Connection, first: int, last: float, step: int, key: str | None, model: str | None
+) -> dict[int, dict[str, int | float]]:
+    """Returns the usage of ``key`` and ``model``, each of which may be None for all, from ``first`` to ``last`` by the
+    start of the hour or, for a longer ``step``, of the day."""
+    rows = (
+        database.execute(_READ_HOURS, (first, last, key, model))
+        if step == _HOUR
+        else database.execute(_READ_DAYS, (*map(_day_of, (first, last + step - 1)), key, model))
+    )
+    columns: dict[int, dict[str, int | float]] = {}
+    for start, *counts in rows:
+        column = columns[start] = dict(zip(_COUNTS, counts, strict=True))
+        column["cost_usd"] = column.pop("cost") / 1e9
+    return columns
+
+
+def _day_of(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).date().isoformat()
