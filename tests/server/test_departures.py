@@ -193,6 +193,24 @@ def test_a_half_closed_client_gets_its_stream(serving: Serving, client: Client, 
     assert serving.record().ending is Ending.DONE
 
 
+@pytest.mark.parametrize("framed", [True, False])
+def test_a_half_closed_client_gets_a_relayed_body_as_it_is(serving: Serving, client: Client, framed: bool) -> None:
+    fields = b"content-type: image/png\r\n" + (b"content-length: 10\r\n" if framed else b"")
+
+    def start(exchange: Exchange) -> None:
+        exchange.start_relayed(200, fields, framed=framed).write(b"01234")
+
+    client.get("/h")
+    exchange = serving.held()
+    serving.run(lambda: start(exchange))
+    client.half_close()
+    serving.wait_for(lambda: connection_of(serving)._half_closed)
+    serving.run(lambda: exchange.stream.write(b"56789"))
+    serving.run(lambda: exchange.stream.end())
+    answer = client.answer()
+    assert (answer.body, answer.complete, client.rest()) == (b"0123456789", True, b"")
+
+
 def test_a_half_closed_client_gets_all_its_pipelined_answers(serving: Serving, client: Client) -> None:
     for path in ("/1", "/2", "/3"):
         client.get(path)

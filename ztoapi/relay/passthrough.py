@@ -155,11 +155,7 @@ class PassthroughRelay(Attempts[Exchange], Sink):
             exchange.on_finish(_break_off)
         if b"content-type" in head.headers and head.event_stream:
             exchange.record.stream = True
-        stream = exchange.start_relayed(
-            head.status, b"".join([b"%b: %b\r\n" % field for field in fields]), framed=framed
-        )
-        # An error has no place in a body of another format: the connection ends within the body.
-        stream.error_event = _nothing
+        exchange.start_relayed(head.status, b"".join([b"%b: %b\r\n" % field for field in fields]), framed=framed)
 
     def on_data(self, payload: bytes) -> None:
         if self._downstream.streaming:
@@ -219,10 +215,6 @@ class PassthroughRelay(Attempts[Exchange], Sink):
     def _give_up(self, error: UpstreamError) -> None:
         self._detach()
         self._downstream.fail(error)
-
-
-def _nothing(_error: object) -> bytes:
-    return b""
 
 
 def _break_off(exchange: Exchange) -> None:

@@ -175,6 +175,8 @@ class Exchange(msgspec.Struct, eq=False):
     started: bool = False
     """Whether any byte of the response has gone out."""
     streaming: bool = False
+    relayed: bool = False
+    """Whether the response is passed on as it is, so that nothing may be added to its body."""
     finished: bool = False
     gone: bool = False
     on_gone: Callable[[], None] | None = None
@@ -283,7 +285,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     def fail(self, error: ApiError) -> None:
         """Sends ``error``: as the response or, once a stream has started, as an event after which the connection is
-        closed without the final chunk, so that the stream cannot be mistaken for a complete one."""
+        closed without the final chunk, so that the stream cannot be mistaken for a complete one. A relayed response
+        ends without the event."""
         if self.finished or self.gone:
             return
         self.record.error_code = error.code
@@ -294,7 +297,8 @@ class Exchange(msgspec.Struct, eq=False):
             status, headers, body = errors(error, self.request_id)
             self.respond(status, body, headers=headers, ending=error.ending)
             return
-        self.stream.write((self.stream.error_event or error_event)(error))
+        if not self.relayed:
+            self.stream.write((self.stream.error_event or error_event)(error))
         self._close = True
         self.finish(error.ending)
 
@@ -318,6 +322,7 @@ class Exchange(msgspec.Struct, eq=False):
     def start_relayed(self, status: int, fields: bytes, *, framed: bool) -> ResponseStream:
         """Begins a response that is passed on with the header lines ``fields``. ``framed`` is whether its end is known
         from them, or from the status and the method."""
+        self.relayed = True
         self.chunked = self.chunked and not framed
         worker = self.worker
         close = self._close = self._close or worker.draining or not (framed or self.chunked)

@@ -15,8 +15,8 @@ Phases, each with its own deadline, which the worker's scan checks. Received byt
 
 A client that half-closes (FIN after its request) may only have stopped sending, which is legal (RFC 9112 section 9.6),
 or may have left. Both look the same, so the connection is probed: an interim response, or a comment in a stream that
-has begun, makes the kernel of a client that has left reset the connection. HTTP/1.0 has no interim responses, so such
-clients are assumed to be present.
+has begun, makes the kernel of a client that has left reset the connection. HTTP/1.0 has no interim responses, and the
+body of a relayed response has no place for a comment, so such clients are assumed to be present.
 
 A worker takes up a bounded number of first requests of connections in one turn of the event loop (``FirstRequests``).
 A connection does a bounded amount of work in one turn: it takes up ``TURN_REQUESTS``, decodes
@@ -40,7 +40,7 @@ from ztoapi.server.exchange import Exchange, open_exchange
 from ztoapi.server.request_body import RequestBody
 from ztoapi.structures.deadlines import NEVER
 from ztoapi.wire.address import LOOPBACK, authority, is_in, peer_address
-from ztoapi.wire.framing import CONTINUE, chunk
+from ztoapi.wire.framing import CONTINUE
 from ztoapi.wire.limits import (
     HIGH_WATER_BYTES,
     LINGER_BYTES,
@@ -650,7 +650,8 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _probe(self, exchange: Exchange) -> None:
         if exchange.streaming and exchange.started:
-            self.transport.write(chunk(_PROBE_COMMENT) if exchange.request.http11 else _PROBE_COMMENT)
+            if not exchange.relayed:
+                exchange.stream.comment(_PROBE_COMMENT)
         elif exchange.request.http11:
             self.transport.write(CONTINUE)
         for delay in PROBE_SECONDS:
