@@ -2,19 +2,26 @@
 upstream and the other clients do."""
 
 import asyncio
+import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+import msgspec
 import pytest
 
-from tests.cache.asking import ask, cached, counts, send
+from tests.cache.asking import CHAT, ask, body, cached, counts, send
 from tests.cache.upstream import Upstream, UpstreamCall, event
 from tests.stack import Stack
 from tests.support.serving import Answer, Client
+from tests.support.waiting import WAIT_SECONDS
+from ztoapi.apis.messages.request import decode
+from ztoapi.dialects.capabilities import UNKNOWN
 from ztoapi.errors import Ending
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.stream import ResponseStream
+from ztoapi.store.response_store import ResponseStore
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.upstream.client import NativeCall, NativeClient, UpstreamRequest
 from ztoapi.upstream.connection import Timeouts
@@ -189,6 +196,29 @@ def test_the_upstream_is_left_when_the_last_one_has_gone(upstream: Upstream, str
         assert is_forgotten(stack)
 
 
+def test_a_client_that_leaves_while_its_response_is_stored_is_no_failure(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = threading.Event()
+
+    async def put(*_: object) -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(ResponseStore, "put", put)
+    question = msgspec.json.encode({"model": "m", "input": "Hello", "temperature": 0, "stream": True})
+    with shared_cache(upstream, ZTOAPI_RESPONSES_STORE="memory") as stack, Client(stack.port) as client:
+        client.post("/v1/responses", question, "authorization: Bearer one\r\n")
+        call = upstream.call()
+        call.start()
+        call.say("one")
+        call.finish()
+        assert begun.wait(WAIT_SECONDS)
+        client.reset()
+        assert stack.record().ending is Ending.CLIENT_DISCONNECT
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_question_that_is_wrong_is_wrong_for_all(upstream: Upstream, stream: bool) -> None:
     with shared_cache(upstream) as stack, clients(stack, 3, stream=stream) as asking:
@@ -244,6 +274,30 @@ def test_when_the_upstream_breaks_off_every_client_gets_the_error(upstream: Upst
         assert [record.ending for record in records(stack, 2)] == [Ending.TRUNCATED] * 2
         assert upstream.is_asked_no_more()
         assert counts(stack)["entries"] == 0
+        assert is_forgotten(stack)
+
+
+def test_a_response_that_ends_within_a_piece_does_not_keep_the_piece_from_the_others(upstream: Upstream) -> None:
+    question = msgspec.json.encode({**body(model="m", stream=True), "max_tokens": 9})
+    equal, _ = decode(question, lambda _: UNKNOWN)
+    with (
+        shared_cache(upstream, ZTOAPI_MAX_RESPONSE_BYTES="1024") as stack,
+        Client(stack.port) as first,
+        Client(stack.port) as second,
+    ):
+        first.post("/v1/messages", question, "authorization: Bearer one\r\n")
+        call = upstream.call()
+        second.post(CHAT, bytes(equal.body), "authorization: Bearer one\r\n")
+        wait_for_requests(stack, 2)
+        call.start()
+        long = "x" * 1025
+        call.say(long)
+        assert b"event: error" in first.rest()
+        call.say("one")
+        read = second.until(event("one"))
+        call.finish()
+        read += second.until(b"0\r\n\r\n")
+        assert [read.count(event(text)) for text in (long, "one")] == [1, 1]
         assert is_forgotten(stack)
 
 

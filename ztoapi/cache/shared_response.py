@@ -141,8 +141,6 @@ class SharedResponse:
         "trace",
     )
 
-    """The recording has no chunk framing: it is sent to clients of HTTP/1.0 and 1.1."""
-
     def __init__(
         self,
         key: bytes,
@@ -158,6 +156,7 @@ class SharedResponse:
         self.send = send
         self.subscribers: list[Subscriber] = []
         self.parts: list[bytes] = []
+        """The recording, without chunk framing: it is sent to clients of HTTP/1.0 and 1.1."""
         self.recording = True
         """Whether ``parts`` holds the whole response so far, so that further requests may join."""
         self.over = False
@@ -236,7 +235,7 @@ class SharedResponse:
     def remove(self, subscriber: Subscriber) -> None:
         """Removes a client that has received the whole response, or has left."""
         self.subscribers.remove(subscriber)
-        self._callbacks.done(subscriber.downstream)
+        self._let_go(subscriber.downstream)
         if not self.subscribers:
             self._callbacks.forget(self, None)
             self._release()
@@ -277,7 +276,8 @@ class SharedResponse:
     def write(self, payload: bytes) -> None:
         self.started = True
         self._append(payload)
-        for subscriber in self.subscribers:
+        # A copy: a client whose API cannot express the part leaves.
+        for subscriber in self.subscribers.copy():
             if not subscriber.paused:
                 # It has been sent all parts before this one.
                 subscriber.next_part += 1
@@ -371,9 +371,7 @@ class SharedResponse:
         waiting = [s for s in self.subscribers if retry and not s.has_failed and not s.downstream.started]
         subscribers = [subscriber for subscriber in self.subscribers if subscriber not in waiting]
         for subscriber in subscribers:
-            downstream = subscriber.downstream
-            downstream.on_gone = downstream.on_pause = downstream.on_resume = None
-            self._callbacks.done(downstream)
+            self._let_go(subscriber.downstream)
         self.subscribers.clear()
         self.on_gone = self.on_pause = self.on_resume = None
         self._callbacks.forget(self, None)
@@ -383,3 +381,8 @@ class SharedResponse:
                 subscriber.has_failed = True
             self._callbacks.retry(self, waiting)
         return subscribers
+
+    def _let_go(self, downstream: MarkedDownstream) -> None:
+        """Takes no further part in a response, which may still have to be stored before its end is sent."""
+        downstream.on_gone = downstream.on_pause = downstream.on_resume = None
+        self._callbacks.done(downstream)
