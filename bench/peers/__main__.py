@@ -138,17 +138,17 @@ def _timed(gateway: Process, upstream: Process, load: Callable[[], Result]) -> R
 
 
 def measure_memory(target: Target, program: str, workers: int) -> Result:
-    """Measures the resident memory of the process tree after the first request, and with 1,000 open streams."""
+    """Measures the memory of the process tree after the first request, and with 1,000 open streams."""
     mock_port, port = free_port(), free_port()
     with _mock(mock_port), _gateway(target, program, port, mock_port, workers) as gateway:
         headers = _headers(target, mock_port)
         _load("single", port, 0.0, headers)
-        idle = gateway.resident_bytes()
+        idle = gateway.memory_bytes()
         with _Streams("open1000", port, headers) as streams:
             opened = streams.opened()
             time.sleep(_SETTLE_SECONDS)
-            resident = gateway.resident_bytes()
-    return {"idle_mb": round(idle / 1e6, 1), "streams_mb": round(resident / 1e6, 1) if opened else None}
+            loaded = gateway.memory_bytes()
+    return {"idle_mb": round(idle / 1e6, 1), "streams_mb": round(loaded / 1e6, 1) if opened else None}
 
 
 class _Streams:

@@ -16,7 +16,6 @@ __all__ = ["Process", "free_port", "tree"]
 
 _START_SECONDS = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def free_port() -> int:
@@ -81,9 +80,10 @@ class Process:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / _TICKS
 
-    def resident_bytes(self) -> int:
-        """Resident memory of the tree."""
-        pages = 0
+    def memory_bytes(self) -> int:
+        """Resident memory of the tree, in which a page of several processes counts once (PSS)."""
+        kibibytes = 0
         for pid in tree(self._process.pid):
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * _PAGE_BYTES
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            kibibytes += int(rollup.partition("\nPss:")[2].split(maxsplit=1)[0])
+        return kibibytes * 1024

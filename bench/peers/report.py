@@ -129,7 +129,7 @@ def markdown(rounds: Sequence[Result], targets: Sequence[str], notes: Sequence[s
     lines += [
         "",
         "Added by the gateway on one connection (percentiles less those of the mock, called directly in the same",
-        "round), delay of each delta with 200 paced streams, resident memory of the process tree:",
+        "round), delay of each delta with 200 paced streams, memory of the process tree (PSS):",
         "",
         "| | latency p50, ms | p99 | first token p50, ms | p99 | delta p99, ms | MB idle | MB with 1,000 streams |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
