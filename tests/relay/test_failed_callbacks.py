@@ -187,7 +187,7 @@ def test_a_client_that_leaves_is_released(monkeypatch: pytest.MonkeyPatch) -> No
         RawUpstream(lambda *_: None) as upstream,
         Stack("openai", UPSTREAM_URL=f"http://127.0.0.1:{upstream.port}/v1") as stack,
     ):
-        monkeypatch.setattr(Relay, "_cancel", raising)
+        monkeypatch.setattr(Relay, "cancel", raising)
         with httpx.Client(timeout=0.2) as client, pytest.raises(httpx.ReadTimeout):
             client.post(stack.base_url + CHAT, json=BODY)
         assert stack.record().ending is Ending.CLIENT_DISCONNECT

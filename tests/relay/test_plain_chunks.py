@@ -232,7 +232,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.chunked = self.started = True
-        self.pace = self.on_pause = None
+        self.pace = None
         self.record = RequestRecord("1", "POST", "/", 0.0)
         self.recorder = self
 

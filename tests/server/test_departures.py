@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.server.conftest import MakeServing
-from tests.support.serving import Client, Serving
+from tests.support.serving import Client, Serving, Source
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import ApiError, Ending
 from ztoapi.server.exchange import Exchange
@@ -242,10 +242,10 @@ def test_a_client_that_never_reads_is_cut_off(make_serving: MakeServing) -> None
     with serving.client(receive_buffer=4096) as client:
         client.get("/s")
         exchange = serving.held()
-        gone, paused = serving.gone(exchange), threading.Event()
+        gone, paused = threading.Event(), threading.Event()
 
         def flood() -> None:
-            exchange.on_pause = paused.set
+            exchange.producer = Source(cancel=gone.set, pause=paused.set)
             exchange.start_stream()
             while not exchange.paused:
                 exchange.stream.write(PATTERN)
@@ -279,7 +279,7 @@ def test_a_slow_reader_gets_every_byte_and_the_writer_waits_for_it(serving: Serv
             write_on()
 
         def start() -> None:
-            exchange.on_pause, exchange.on_resume = on_pause, on_resume
+            exchange.producer = Source(pause=on_pause, resume=on_resume)
             exchange.start_stream()
             write_on()
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests.server.conftest import Worker
 from tests.support.clock import Connection
+from tests.support.serving import Source
 from ztoapi.server.exchange import Exchange
 
 GET = b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -21,8 +22,9 @@ class Stream:
         self.sizes: list[int] = []
         self.calls: list[str] = []
         self.exchange.pace = self.charge
-        self.exchange.on_pause = lambda: self.calls.append("pause")
-        self.exchange.on_resume = lambda: self.calls.append("resume")
+        self.exchange.producer = Source(
+            pause=lambda: self.calls.append("pause"), resume=lambda: self.calls.append("resume")
+        )
         self.exchange.start_stream()
 
     def charge(self, size: int) -> int:

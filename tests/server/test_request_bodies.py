@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.clock import Connection, ManualLoop
+from tests.support.serving import Source
 from ztoapi.errors import ApiError
 from ztoapi.server.context import TICK_SECONDS, ServerContext
 from ztoapi.server.exchange import Exchange
@@ -126,7 +127,7 @@ def test_a_pause_of_the_client_is_too_long(server: Server) -> None:
     server.connection.send(LENGTH)
     server.body.read(server.on_part)
     gone: list[bool] = []
-    server.exchanges[0].on_gone = lambda: gone.append(True)
+    server.exchanges[0].producer = Source(cancel=lambda: gone.append(True))
     server.loop.advance(LIMITS.body_idle_timeout_seconds + 2 * TICK_SECONDS)
     assert (server.status(), gone) == (408, [True])
 

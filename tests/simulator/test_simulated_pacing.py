@@ -10,6 +10,7 @@ from typing import cast
 
 from tests.simulator.asking import raw_request
 from tests.stack import Stack
+from ztoapi.server.downstream import Producer
 from ztoapi.server.exchange import Exchange
 from ztoapi.simulator.pacer import Pacer
 from ztoapi.simulator.plain import Plain
@@ -49,7 +50,7 @@ class Written:
         self._clock = clock
         self._room = room
         self.finished = False
-        self.on_resume: Callable[[], None] | None = None
+        self.producer: Producer | None = None
         self.writes: list[tuple[float, bytes]] = []
 
     @property
@@ -72,8 +73,8 @@ class Written:
 
     def make_room(self, room: int) -> None:
         self._room = room
-        assert self.on_resume is not None
-        self.on_resume()
+        assert self.producer is not None
+        self.producer.resume()
 
 
 def paced(plan: ResponsePlan, count: int, *, lag: float = 0.0, room: int = 1_000_000) -> tuple[Written, SetClock]:

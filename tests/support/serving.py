@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import dataclasses
 import queue
 import socket
 import ssl
@@ -23,7 +24,7 @@ from ztoapi.server.sockets import bind
 from ztoapi.telemetry.record import Recorder, RequestRecord
 from ztoapi.wire.limits import Limits
 
-__all__ = ["Answer", "Client", "Serving"]
+__all__ = ["Answer", "Client", "Serving", "Source"]
 
 T = TypeVar("T")
 
@@ -53,6 +54,15 @@ class QueueRecorder(Recorder):
     def submit(self, record: RequestRecord) -> None:
         super().submit(record)
         self.filed.put(record)
+
+
+@dataclasses.dataclass
+class Source:
+    """A producer of a response that calls these functions."""
+
+    cancel: Callable[[], None] = lambda: None
+    pause: Callable[[], None] = lambda: None
+    resume: Callable[[], None] = lambda: None
 
 
 class Serving:
@@ -142,7 +152,7 @@ class Serving:
         def watch() -> None:
             if exchange.gone:
                 event.set()
-            exchange.on_gone = event.set
+            exchange.producer = Source(cancel=event.set)
 
         self.run(watch)
         return event

@@ -180,15 +180,17 @@ class _Replay:
         self._piece_bytes = min(downstream.piece_bytes or _PIECE_BYTES, _PIECE_BYTES)
 
     def start(self) -> None:
-        self._downstream.on_pause = self._pause
-        self._downstream.on_resume = self._resume
+        self._downstream.producer = self
         self._downstream.start_stream()
         self._send()
 
-    def _pause(self) -> None:
+    def cancel(self) -> None:
         self._paused = True
 
-    def _resume(self) -> None:
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
         self._paused = False
         self._send()
 
@@ -199,7 +201,7 @@ class _Replay:
             at = self._at
             stop = at + self._piece_bytes
             if stop >= len(stream):
-                downstream.on_pause = downstream.on_resume = None
+                downstream.producer = None
                 downstream.stream.end(stream[at:] if at else stream)
                 return
             # Whole events: some clients take each piece for events.

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Protocol
 
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import ApiError, UpstreamError
-from ztoapi.server.downstream import Downstream
+from ztoapi.server.downstream import Downstream, Producer
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.request import RequestHead
@@ -55,7 +55,7 @@ class Callbacks(NamedTuple):
 
 
 class Subscriber:
-    """One client of a shared response. Takes over the callbacks of ``downstream``."""
+    """One client of a shared response, as the producer of ``downstream``."""
 
     __slots__ = ("_fields", "downstream", "has_failed", "next_part", "paused", "response")
 
@@ -69,9 +69,7 @@ class Subscriber:
         """Number of recorded parts that have been sent."""
         self.has_failed = False
         """Whether a response that it subscribed to has failed."""
-        downstream.on_gone = self._leave
-        downstream.on_pause = self._pause
-        downstream.on_resume = self._resume
+        downstream.producer = self
 
     def mark(self, result: str) -> None:
         """Replaces the result of the look-up."""
@@ -99,14 +97,14 @@ class Subscriber:
             else:
                 downstream.stream.write(part)
 
-    def _leave(self) -> None:
+    def cancel(self) -> None:
         self.response.leave(self)
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
         self.paused = True
         self.response.update_flow()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
         self.paused = False
         self.send()
         self.response.update_flow()
@@ -124,13 +122,11 @@ class SharedResponse:
         "_task",
         "key",
         "loop",
-        "on_gone",
-        "on_pause",
-        "on_resume",
         "over",
         "parts",
         "paused",
         "piece_bytes",
+        "producer",
         "record",
         "recording",
         "request",
@@ -163,9 +159,7 @@ class SharedResponse:
         self.started = False
         self.streaming = False
         self.paused = False
-        self.on_gone: Callable[[], None] | None = None
-        self.on_pause: Callable[[], None] | None = None
-        self.on_resume: Callable[[], None] | None = None
+        self.producer: Producer | None = None
         for subscriber in subscribers:
             self.join(subscriber)
         first = self.subscribers[0].downstream
@@ -221,10 +215,9 @@ class SharedResponse:
         if not self.subscribers:
             if self._task is not None:
                 self._task.cancel()
-            on_gone = self.on_gone
-            self.on_gone = self.on_pause = self.on_resume = None
-            if on_gone is not None:
-                on_gone()
+            producer, self.producer = self.producer, None
+            if producer is not None:
+                producer.cancel()
             return
         if was_first and not self.over:
             before = self.record
@@ -253,11 +246,13 @@ class SharedResponse:
         if paused is self.paused:
             return
         self.paused = paused
-        callback = self.on_pause if paused else self.on_resume
-        if callback is None:
+        if self.producer is None:
             return
         try:
-            callback()
+            if paused:
+                self.producer.pause()
+            else:
+                self.producer.resume()
         except Exception as error:  # noqa: BLE001 - it is logged, and every response ends
             self.crash(error)
 
@@ -373,7 +368,7 @@ class SharedResponse:
         for subscriber in subscribers:
             self._let_go(subscriber.downstream)
         self.subscribers.clear()
-        self.on_gone = self.on_pause = self.on_resume = None
+        self.producer = None
         self._callbacks.forget(self, None)
         self._release()
         if waiting:
@@ -384,5 +379,5 @@ class SharedResponse:
 
     def _let_go(self, downstream: MarkedDownstream) -> None:
         """Takes no further part in a response, which may still have to be stored before its end is sent."""
-        downstream.on_gone = downstream.on_pause = downstream.on_resume = None
+        downstream.producer = None
         self._callbacks.done(downstream)

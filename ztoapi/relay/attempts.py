@@ -18,9 +18,8 @@ D = TypeVar("D", bound=Downstream)
 
 
 class Attempts(Generic[D]):
-    """The upstream call in progress, the credential that it uses, and the timer of the next attempt. A relay takes over
-    the callbacks of its downstream: ``_cancel``, ``_pause`` and ``_resume``. Requests with the same ``_session`` use
-    the same credential if possible."""
+    """The upstream call in progress, the credential that it uses, and the timer of the next attempt. A relay is the
+    producer of its downstream. Requests with the same ``_session`` use the same credential if possible."""
 
     __slots__ = (
         "_call",
@@ -59,9 +58,7 @@ class Attempts(Generic[D]):
         """Begins the first attempt."""
         downstream = self._downstream
         downstream.record.platform = self._upstream.platform.id
-        downstream.on_gone = self._cancel
-        downstream.on_pause = self._pause
-        downstream.on_resume = self._resume
+        downstream.producer = self
         try:
             self._attempt()
         except UpstreamError as error:
@@ -132,17 +129,17 @@ class Attempts(Generic[D]):
         except Exception as error:  # noqa: BLE001 - the last frame of a timer
             self._crash(error)
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
         if self._retry_timer is not None:
             self._retry_timer.cancel()
         self._hang_up()
         self._drop()
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
         if self._call is not None:
             self._call.pause()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
         if self._call is not None:
             self._call.resume()
 
@@ -154,13 +151,12 @@ class Attempts(Generic[D]):
     def _crash(self, error: Exception) -> None:
         """Ends the request after an exception that nothing else handles. It is logged, and the response is 500."""
         try:
-            self._cancel()
+            self.cancel()
         finally:
             self._detach()
             self._downstream.crash(error)
 
     def _detach(self) -> None:
         """Breaks the reference cycle of downstream, relay and call, as the downstream is about to end."""
-        downstream = self._downstream
-        downstream.on_gone = downstream.on_pause = downstream.on_resume = None
+        self._downstream.producer = None
         self._call = None

@@ -1,8 +1,9 @@
 """The part of a response in the format of another API that is the same for all formats."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 
+from ztoapi.server.downstream import Producer
 from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.wire.request import RequestHead
@@ -69,25 +70,9 @@ class ExchangeResponse:
         self._exchange.extra_headers = lines
 
     @property
-    def on_gone(self) -> Callable[[], None] | None:
-        return self._exchange.on_gone
+    def producer(self) -> Producer | None:
+        return self._exchange.producer
 
-    @on_gone.setter
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
-        self._exchange.on_gone = callback
-
-    @property
-    def on_pause(self) -> Callable[[], None] | None:
-        return self._exchange.on_pause
-
-    @on_pause.setter
-    def on_pause(self, callback: Callable[[], None] | None) -> None:
-        self._exchange.on_pause = callback
-
-    @property
-    def on_resume(self) -> Callable[[], None] | None:
-        return self._exchange.on_resume
-
-    @on_resume.setter
-    def on_resume(self, callback: Callable[[], None] | None) -> None:
-        self._exchange.on_resume = callback
+    @producer.setter
+    def producer(self, producer: Producer | None) -> None:
+        self._exchange.producer = producer

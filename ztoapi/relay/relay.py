@@ -1,6 +1,6 @@
 """Relays one chat response from an upstream to a client, from protocol callback to protocol callback.
 
-The relay is the sink of the upstream call and takes over the callbacks of the downstream. For each block of events it
+The relay is the sink of the upstream call and the producer of the downstream. For each block of events it
 calls ``feed`` of the reader and writes to the client once, without task, queue, lock or log line. Every ending is
 decided here; ``retries.py`` decides about further attempts.
 """
@@ -149,12 +149,12 @@ class Relay(Attempts[Downstream], Sink):
 
     # -- called by the downstream -------------------------------------------------------------------------------------
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
         if self._mode is _EVENTS and self._stream:
             # Some upstreams report usage in every event.
             self._note(self._reader.usage)
         self._stop_reading()
-        super()._cancel()
+        super().cancel()
 
     # -- called by the upstream call ----------------------------------------------------------------------------------
 
@@ -348,7 +348,7 @@ class Relay(Attempts[Downstream], Sink):
         try:
             if self._mode is _OVER:
                 # A failure of the gateway's own in the last callback, such as the one that ends the response.
-                self._cancel()
+                self.cancel()
                 self._detach()
                 self._downstream.fail(error)
             else:
@@ -487,7 +487,7 @@ class Relay(Attempts[Downstream], Sink):
             self._note(usage)
         self._complete()
         if not self._stream:
-            # It ends here, and so drops the callbacks of this relay.
+            # It ends here, and so drops this relay.
             self._call = None
             downstream.respond(200, body)
             return

@@ -1,14 +1,27 @@
-"""The interface that a relay writes its response to."""
+"""The interface that a relay writes its response to, and the one through which the client's state reaches the relay."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Protocol
 
 from ztoapi.errors import ApiError
 from ztoapi.telemetry.record import RequestRecord
 from ztoapi.wire.request import RequestHead
 
-__all__ = ["Downstream", "DownstreamStream"]
+__all__ = ["Downstream", "DownstreamStream", "Producer"]
+
+
+class Producer(Protocol):
+    """The object that writes a response, such as a relay."""
+
+    def cancel(self) -> None:
+        """The client has left, or the response is ended from outside: nothing more is needed."""
+
+    def pause(self) -> None:
+        """The client's socket is full, or the stream has to rest."""
+
+    def resume(self) -> None:
+        """There is room again."""
 
 
 class DownstreamStream(Protocol):
@@ -33,9 +46,8 @@ class DownstreamStream(Protocol):
 class Downstream(Protocol):
     """The :class:`~ztoapi.server.exchange.Exchange` of one client, or a response that several clients share."""
 
-    on_gone: Callable[[], None] | None
-    on_pause: Callable[[], None] | None
-    on_resume: Callable[[], None] | None
+    producer: Producer | None
+    """Called until the response ends."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...

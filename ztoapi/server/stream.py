@@ -35,7 +35,6 @@ class StreamOwner(Protocol):
     loop: asyncio.AbstractEventLoop
     chunked: bool
     started: bool
-    on_pause: Callable[[], None] | None
     pace: Callable[[int], int] | None
 
     @property
@@ -46,6 +45,8 @@ class StreamOwner(Protocol):
 
     @property
     def transport(self) -> asyncio.Transport: ...
+
+    def pause(self) -> None: ...
 
     def rested(self) -> None: ...
 
@@ -249,8 +250,7 @@ class ResponseStream:
         rest_ns = owner.pace(len(data))
         if rest_ns and self._hold is None:
             self._hold = owner.loop.call_later(rest_ns / 1e9, self._go_on)
-            if owner.on_pause is not None:
-                owner.on_pause()
+            owner.pause()
 
     def _go_on(self) -> None:
         self._hold = None

@@ -116,8 +116,7 @@ def _send_raw(exchange: Exchange, data: bytes) -> None:
 
 def _reset(exchange: Exchange) -> None:
     """Closes the connection with a TCP reset."""
-    # The client has not disconnected, so this is not a cancellation.
-    exchange.on_gone = None
     sock = exchange.transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     exchange.transport.abort()
+    exchange.abort()

@@ -43,10 +43,16 @@ class Pacer:
     def start(self, content_type: bytes = b"text/event-stream; charset=utf-8") -> None:
         exchange = self._exchange
         exchange.start_stream(content_type=content_type)
-        exchange.on_resume = self._resumed
+        exchange.producer = self
         exchange.loop.call_at(self._start + self._plan.ttft / 1000, self._step)
 
-    def _resumed(self) -> None:
+    def cancel(self) -> None:
+        """The next step ends."""
+
+    def pause(self) -> None:
+        """The next step waits."""
+
+    def resume(self) -> None:
         if self._waiting:
             self._waiting = False
             self._step()

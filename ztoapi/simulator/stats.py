@@ -71,16 +71,13 @@ class SimulatorStats:
         counts.set(row, CountCell.PEAK, max(counts.get(row, CountCell.PEAK), self.open_streams))
         name = model.encode("utf-8", "replace")
         counts.count_model(row, self._index, name)
-        exchange.on_gone = self._count_cancel
         exchange.on_finish(self._count_end)
         counts.set_last(row, _encode(_describe(exchange, decodable)), time.monotonic_ns())
         number = (counts.get(row, CountCell.REQUESTS) - 1) * counts.workers + row + 1
         return Visit(number, counts.model_count(name) if b"fault_times" in name else 1)
 
-    def _count_cancel(self) -> None:
-        self._counts.add(self._row, CountCell.CANCELS)
-
-    def _count_end(self, _: Exchange) -> None:
+    def _count_end(self, exchange: Exchange) -> None:
+        self._counts.add(self._row, CountCell.CANCELS, int(exchange.gone))
         self._counts.add(self._row, CountCell.OPEN, -1)
 
     def figures(self) -> dict[str, object]:
