@@ -196,12 +196,18 @@ class NativeReader:
 
     def _part(self, part: bytes) -> bytes:
         """Returns the text between two blank lines, with its own."""
-        name, data, _ = read_part(part)
-        if data is None or data == b"[DONE]":
-            return part + b"\n\n"
+        name, data, passes = read_part(part)
+        if data is None:
+            return part + b"\n\n" if passes else b""
+        if data == b"[DONE]":
+            return b"data: [DONE]\n\n"
         if data.strip() in _EMPTY or (name == "ping" and not data.startswith(b"{")):
             # Servers and proxies send these to keep the connection alive; clients of the API cannot read them.
             return b""
+        if not passes:
+            # Line feeds between data lines are white space in JSON.
+            data = data.replace(b"\n", b" ")
+            part = (b"event: %b\n" % name.encode() if name else b"") + b"data: " + data
         if not name:
             match = _TYPE.match(data)
             name = "" if match is None else match[1].decode("ascii")
