@@ -237,7 +237,7 @@ def test_texts_of_other_types_are_read(name: str, content: object, text: str) ->
 
 def test_arguments_may_be_an_object_and_an_id_a_number() -> None:
     call = {"index": 0, "id": 7, "function": {"name": "f", "arguments": {"a": [1, {"b": 2}]}}}
-    parts = only_delta({"tool_calls": [call]}).tool_calls
+    parts = only_delta({"tool_calls": [None, call]}).tool_calls
     assert parts is not None
     (part,) = parts
     assert part.call_id == "7"

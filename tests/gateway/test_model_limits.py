@@ -121,6 +121,7 @@ def test_max_tokens_is_lowered_to_the_limit_of_the_model(name: str) -> None:
         ):
             assert ask(stack, model, **{name: wanted}).status_code == 200
             assert sent(stack)["max_tokens"] == expected
+        assert ask(stack, "glm-5.3", **{name: "many"}).json()["error"]["param"] == name
 
 
 @pytest.mark.parametrize(

@@ -234,10 +234,18 @@ def test_comments_pings_and_unknown_events_pass() -> None:
 
 
 def test_id_and_retry_lines_are_left_out() -> None:
-    marked = (b"retry: 9\n\n", *(b"id: 1\n" + event for event in RESPONSE[:2]), b": wait\n\n", b"id\n\n", b"event: x\n\n")
+    marked = (
+        b"retry: 9\n\n",
+        *(b"id: 1\n" + event for event in RESPONSE[:2]),
+        b": wait\n\n",
+        b"id\n\n",
+        b"event: x\n\n",
+    )
     last = (b"id: 2\nretry: 9\n" + RESPONSE[2].replace(b"{", b"{\ndata: ", 1), RESPONSE[3][:-1] + b"id: 3\n\n")
     with serving(streamed(*marked, *last)) as (stack, _):
-        raw = httpx.post(stack.base_url + "/responses", json={"model": "glm-4.6", "input": "hi", "stream": True}).content
+        raw = httpx.post(
+            stack.base_url + "/responses", json={"model": "glm-4.6", "input": "hi", "stream": True}
+        ).content
         assert raw == b"".join((*RESPONSE[:2], b": wait\n\n", RESPONSE[2].replace(b"{", b"{ ", 1), RESPONSE[3]))
         # OpenAI's SDK reads the blank line after a comment as an empty event if the stream has ids.
         with openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0) as client:

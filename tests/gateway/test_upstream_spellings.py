@@ -279,6 +279,17 @@ def test_a_byte_order_mark_before_a_whole_response(platform: str) -> None:
         assert text_of(ask(stack, stream=False)) == "Good day"
 
 
+@pytest.mark.parametrize("platform", OPENAI)
+def test_entries_that_are_no_objects_are_dropped_from_a_whole_response(platform: str) -> None:
+    body = COMPLETION.replace(b'"choices":[{', b'"choices":[null,{').replace(b'stop"}]', b'stop"},"x"]')
+    body = body.replace(b'"Good day"}', b'"Good day","tool_calls":[null,1]}')
+    with Replies(lambda _: whole(body)) as upstream, upstream.stack(platform) as stack:
+        assert text_of(ask(stack)) == text_of(ask(stack, stream=False)) == "Good day"
+        fields = {"model": "glm-4.6", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        message = httpx.post(stack.base_url + "/messages", json=fields).json()
+        assert message["content"][0]["text"] == "Good day"
+
+
 def test_a_byte_order_mark_before_an_error() -> None:
     busy = BYTE_ORDER_MARK + b'data: {"error":{"code":"1305","message":"busy"}}\n\n'
     with (

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ztoapi.dialects.events import events
-from ztoapi.dialects.lenient import decode_part, replace_halves
+from ztoapi.dialects.lenient import decode_part, read_objects, replace_halves
 
 __all__ = [
     "ABSENT",
@@ -146,14 +146,15 @@ def _with_strings(data: bytes) -> bytes:
             continue
         for name in _TEXTS & delta.keys():
             delta[name] = _string(delta[name])
-        calls = _decode_objects(delta.get("tool_calls", _NULL))
-        for call in calls or ():
+        raw_calls = delta.get("tool_calls", _NULL)
+        calls = read_objects(raw_calls)
+        for call in calls:
             function = _decode_optional(call.get("function", _NULL))
             if function is not None:
                 if bytes(function.get("arguments", _NULL))[:1] in (b"{", b"["):
                     function["arguments"] = _raw(bytes(function["arguments"]).decode())
                 call["function"] = _raw(function)
-        if calls is not None:
+        if bytes(raw_calls)[:1] == b"[":
             delta["tool_calls"] = _raw(calls)
         choice["delta"] = _raw(delta)
     if choices:

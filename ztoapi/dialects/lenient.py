@@ -15,11 +15,13 @@ from ztoapi.dialects.field_errors import field_error
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import malformed
 
-__all__ = ["decode_part", "hide_halves", "is_empty", "read_usage", "replace_halves", "restore_halves"]
+__all__ = ["decode_part", "hide_halves", "is_empty", "read_objects", "read_usage", "replace_halves", "restore_halves"]
 
 T = TypeVar("T")
 
 _read_counts = msgspec.json.Decoder(Usage, strict=False).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _EMPTY: Final = frozenset((b"", b"null", b"{}", b'""', b"[]", b"false", b"0"))
 _BLANKS: Final = b" \t\r\n"
 _ESCAPES: Final = re.compile(
@@ -44,6 +46,15 @@ def read_usage(raw: bytes | msgspec.Raw) -> Usage | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     return usage if usage.prompt_tokens or usage.completion_tokens or usage.total_tokens else None
+
+
+def read_objects(raw: bytes | msgspec.Raw) -> list[dict[str, msgspec.Raw]]:
+    """Returns the objects in a list without its other elements; none if ``raw`` is not a list. Raises
+    msgspec.DecodeError for invalid JSON."""
+    try:
+        return [_decode_fields(item) for item in _decode_items(raw) if bytes(item).startswith(b"{")]
+    except msgspec.ValidationError:
+        return []
 
 
 def decode_part(decode: Callable[[bytes], T], data: bytes, part: str, *, retryable: bool = False) -> T:

@@ -17,7 +17,7 @@ from ztoapi.dialects.chunk_writer import DONE
 from ztoapi.dialects.delta_template import DELTA, learn
 from ztoapi.dialects.embedded_errors import reports_error
 from ztoapi.dialects.events import parts, read_part
-from ztoapi.dialects.lenient import hide_halves, read_usage, restore_halves
+from ztoapi.dialects.lenient import hide_halves, read_objects, read_usage, restore_halves
 from ztoapi.dialects.reader import Usage
 from ztoapi.dialects.request import ChatRequest
 from ztoapi.dialects.zai_errors import read_error
@@ -35,7 +35,6 @@ probably has the same template."""
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(Fields).decode
 _choices = msgspec.json.Decoder(list[Fields]).decode
-_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _any = msgspec.json.Decoder().decode
 _NULL: Final = msgspec.Raw(b"null")
 _ABSENT: Final = msgspec.Raw()
@@ -506,7 +505,7 @@ class OpenAIReader(msgspec.Struct, eq=False):
         try:
             choices, whole = _choices(raw_choices), True
         except msgspec.ValidationError:
-            choices, whole = _objects(raw_choices), False
+            choices, whole = read_objects(raw_choices), False
         listed = whole or bool(choices)
         if ("error" in fields or not choices) and (
             reports_error(fields, has_choices=bool(choices)) or (name == "error" and not choices)
@@ -605,14 +604,6 @@ class OpenAIReader(msgspec.Struct, eq=False):
         self.template = self.templates[self.rewrite.empty, self.include_usage] = template
 
 
-def _objects(raw: msgspec.Raw) -> list[Fields]:
-    """Returns the objects in a list of choices that has other elements too; none if ``raw`` is not a list."""
-    try:
-        return [_fields(item) for item in _items(raw) if bytes(item).startswith(b"{")]
-    except msgspec.ValidationError:
-        return []
-
-
 def _lists_error(value: object) -> bool:
     """Whether ``value`` is a list of errors, which Gemini sends."""
     return isinstance(value, list) and any(isinstance(item, dict) and item.get("error") for item in value)
@@ -670,7 +661,10 @@ def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
     fields = _fields(body)
     raw_choices = fields.get("choices", _NULL)
     is_list = bytes(raw_choices)[:1] == b"["
-    choices = _choices(raw_choices) if is_list else []
+    try:
+        choices, all_objects = _choices(raw_choices), True
+    except msgspec.ValidationError:
+        choices, all_objects = read_objects(raw_choices), False
     if not is_list or reports_error(fields, has_choices=bool(choices)):
         raise read_error(restore_halves(body), 200)
     mapped = False
@@ -686,7 +680,7 @@ def _completion(body: bytes, rewrite: Rewrite) -> tuple[bytes, Usage | None]:
             _normalise_message(choice)
     raw_usage = fields.get("usage")
     usage = None if raw_usage is None else read_usage(raw_usage)
-    if rewrite.empty and not mapped:
+    if rewrite.empty and not mapped and all_objects:
         return body, usage
     rewritten: dict[str, object] = {**rewrite.header(fields, _COMPLETION), "choices": choices}
     if raw_usage is not None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from ztoapi.dialects.chunk_writer import DONE
-from ztoapi.dialects.lenient import hide_halves, restore_halves
+from ztoapi.dialects.lenient import hide_halves, read_objects, restore_halves
 from ztoapi.errors import malformed
 
 __all__ = ["completion_events"]
@@ -13,7 +13,6 @@ _NULL = msgspec.Raw(b"null")
 
 _encode = msgspec.json.Encoder().encode
 _decode_fields = msgspec.json.Decoder(_Fields).decode
-_decode_objects = msgspec.json.Decoder(list[_Fields] | None).decode
 
 
 def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
@@ -23,7 +22,7 @@ def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
         # Line ends are white space in JSON, and would end the line of an event.
         line = hide_halves(completion.replace(b"\r", b" ").replace(b"\n", b" "))
         fields = _decode_fields(line)
-        deltas = list(map(_delta, _decode_objects(fields["choices"]) or ()))
+        deltas = list(map(_delta, read_objects(fields["choices"])))
     except (msgspec.DecodeError, RecursionError, KeyError) as error:
         raise malformed("a completion", error) from error
     usage = fields.pop("usage", _NULL)
@@ -40,8 +39,9 @@ def completion_events(completion: bytes, *, include_usage: bool) -> bytes:
 
 def _delta(choice: _Fields) -> tuple[dict[str, object], msgspec.Raw]:
     """Returns the choice of the first chunk, and the finish reason for the second one."""
-    delta: dict[str, object] = dict(_decode_fields(choice.get("message", b"{}")))
-    calls = _decode_objects(delta["tool_calls"]) if "tool_calls" in delta else None  # type: ignore[arg-type]
+    message = _decode_fields(choice.get("message", b"{}"))
+    delta: dict[str, object] = dict(message)
+    calls = read_objects(message.get("tool_calls", _NULL))
     if calls:
         delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
     index, finish = choice.get("index", msgspec.Raw(b"0")), choice.get("finish_reason", _NULL)

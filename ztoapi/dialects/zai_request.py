@@ -171,8 +171,10 @@ def _map_sampling(fields: Fields, changed: Fields) -> None:
 def _cap_tokens(fields: Fields, changed: Fields, max_tokens: int | None) -> None:
     if max_tokens is None:
         return
+    # The name that the client has used, for the error.
+    name = "max_completion_tokens" if _absent(fields, "max_tokens") else "max_tokens"
     # A float, because some clients write all numbers as floats.
-    tokens = decode_value(changed if "max_tokens" in changed else fields, "max_tokens", float)
+    tokens = decode_value(fields, name, float)
     if tokens is not None and tokens > max_tokens:
         changed["max_tokens"] = _raw(max_tokens)
 
