@@ -169,11 +169,13 @@ RAW = {
     "number of 70 bits": str(2**70),
     "deep list": "[" * 2000 + "]" * 2000,
     "deep object": '{"a":' * 2000 + "1" + "}" * 2000,
+    "long text": json.dumps("a\n" * 5000),
+    "long name": json.dumps({"a\n" * 5000: 1}),
     "half": '"cut \\ud83d"',
     "other half": '"\\ude00 cut"',
     "halves in a key": '{"\\ud83d":1}',
 }
-"""JSON that ``json.dumps`` does not write."""
+"""JSON that ``json.dumps`` does not write, or that no message may contain as a whole."""
 MARK = "(the value)"
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -217,6 +219,7 @@ def read(case: str, body: bytes) -> ChatRequest | None:
         return request
     assert refused.status == 400
     assert "Expected `" not in refused.message
+    assert len(refused.message) + len(refused.param or "") < 1000
     return None
 
 

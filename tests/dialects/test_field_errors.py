@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
-from ztoapi.dialects.field_errors import field_error, missing
+from ztoapi.dialects.field_errors import excerpt, field_error, missing
 from ztoapi.errors import ApiError
 
 
@@ -92,3 +92,9 @@ def test_a_string_with_half_a_surrogate_pair() -> None:
 
 def test_a_missing_field_has_a_remedy() -> None:
     assert missing("n", "send one").message == "n is missing: send one"
+
+
+@pytest.mark.parametrize("value", ["a" * 100_000, ["a" * 100_000] * 100, {"a" * 100_000: ["a" * 100_000]}, None, 1.5])
+def test_an_excerpt_is_short_whatever_the_value(value: object) -> None:
+    assert len(excerpt(value)) < 700
+    assert excerpt("tool\n") == r"'tool\n'"

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.dialects import value_count
+from ztoapi.dialects import pieces, request
 from ztoapi.dialects.request import decode_large_request, read_body
-from ztoapi.dialects.value_count import has_more_values
+from ztoapi.dialects.value_count import count_values
 from ztoapi.errors import ApiError
-from ztoapi.wire.limits import BODY_VALUES
+from ztoapi.wire.limits import BODY_VALUES, EMBEDDING_VALUES
 
 TEXT = st.text(alphabet='a",[{\\\n€', max_size=8)
 JSON = st.recursive(
@@ -28,18 +28,17 @@ def marks(value: object) -> int:
     return 1 + max(len(value) - 1, 0) + sum(map(marks, inner))
 
 
-@given(value=JSON, piece=st.integers(1, 40), ascii=st.booleans())
+@given(value=JSON, piece=st.integers(2, 40), ascii=st.booleans())
 def test_only_what_stands_outside_of_strings_counts(value: object, piece: int, ascii: bool) -> None:
     document = json.dumps(value, ensure_ascii=ascii).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(value_count, "_PIECE_BYTES", piece)
-        assert not has_more_values(document, marks(value))
-        assert has_more_values(document, marks(value) - 1)
+        patch.setattr(pieces, "PIECE_BYTES", piece)
+        assert count_values(document, len(document)) == marks(value)
 
 
 @given(document=st.binary(max_size=60) | st.text(alphabet='"\\,[', max_size=60).map(str.encode))
 def test_a_document_has_no_more_values_than_bytes(document: bytes) -> None:
-    assert not has_more_values(document, len(document))
+    assert count_values(document, len(document)) <= len(document)
 
 
 @pytest.mark.parametrize("item", [b"1", b"{}", b"[]", b'""', b"null", b'{"role":"user","content":"a"}'])
@@ -53,7 +52,19 @@ def test_a_body_with_too_many_values_is_refused_by_the_name_of_its_field(item: b
         error = caught.value
         assert (error.status, error.code, error.param) == (413, "request_too_large", field)
         assert str(BODY_VALUES) in error.message
-    read_body(body, bounded=False)
+    read_body(body, EMBEDDING_VALUES)
+
+
+@pytest.mark.parametrize("values", [BODY_VALUES, EMBEDDING_VALUES])
+def test_a_body_with_far_too_many_values_is_refused_without_a_decoder(
+    values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "_decode_fields", None)
+    with pytest.raises(ApiError) as caught:
+        read_body(b'{"model":"m","input":[' + b"1," * EMBEDDING_VALUES + b"1]}", values)
+    error = caught.value
+    assert (error.status, error.code, error.param) == (413, "request_too_large", None)
+    assert error.message.startswith(f"the request is too large: a request may have {values} JSON values")
 
 
 @pytest.mark.parametrize("end", [b"", b"]", b"]}x"])
@@ -74,6 +85,6 @@ def test_a_conversation_of_10000_messages_with_tool_calls_is_accepted() -> None:
         {"role": "assistant", "content": "Looking.", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "x" * 30}]},
     ]
-    request = decode_large_request(json.dumps({"model": "m", "messages": turns * 5_000}).encode())
-    assert request.messages is not None
-    assert len(request.messages) == 10_000
+    decoded = decode_large_request(json.dumps({"model": "m", "messages": turns * 5_000}).encode())
+    assert decoded.messages is not None
+    assert len(decoded.messages) == 10_000

@@ -93,10 +93,18 @@ def test_a_change_that_is_refused(
     assert path.read_text() == before
 
 
-def test_a_deeply_nested_body_is_refused(keyed: Stack) -> None:
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"name":' + b"[" * 60_000, 400, "invalid_json"),
+        (b'{"name":[' + b"1," * 100_000 + b"1]}", 413, "request_too_large"),
+    ],
+    ids=["deep", "large"],
+)
+def test_a_hostile_body_is_refused(keyed: Stack, body: bytes, status: int, code: str) -> None:
     headers = {**ADMIN, "content-type": "application/json"}
-    answer = httpx.post(f"{keyed.url}/admin/keys", content=b'{"name":' + b"[" * 100_000, headers=headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+    answer = httpx.post(f"{keyed.url}/admin/keys", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
 @pytest.mark.parametrize(

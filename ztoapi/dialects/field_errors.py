@@ -5,13 +5,14 @@ msgspec's messages describe Python types (``Expected `bool | null`, got `str` - 
 """
 
 import re
+import reprlib
 from typing import Final
 
 import msgspec
 
 from ztoapi.errors import ApiError
 
-__all__ = ["REMEDIES", "field_error", "invalid_json", "missing"]
+__all__ = ["REMEDIES", "excerpt", "field_error", "invalid_json", "missing"]
 
 REMEDIES: Final = {
     "model": 'send one, such as "model": "glm-5.3"; GET /v1/models lists the models',
@@ -40,6 +41,18 @@ _STEP: Final = re.compile(r"\[(\d+|\.\.\.)\]")
 _BYTE: Final = re.compile(r" \(byte \d+\)")
 _MALFORMED: Final = "JSON is malformed: "
 _TRUNCATED: Final = "Input data was truncated"
+
+
+class _Excerpts(reprlib.Repr):
+    """Writes the beginnings of values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = 80
+
+
+excerpt: Final = _Excerpts().repr
+"""Returns the beginning of a client's value as text for a message, however large the value is."""
 
 
 def missing(field: str, remedy: str | None = None) -> ApiError:

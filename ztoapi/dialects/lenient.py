@@ -6,12 +6,13 @@ as an error. Halves of surrogate pairs, which servers write when a token boundar
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 import msgspec
 
 from ztoapi.dialects.field_errors import field_error
+from ztoapi.dialects.pieces import PIECE_BYTES, escaped_pieces
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import malformed
 
@@ -24,10 +25,12 @@ _decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _EMPTY: Final = frozenset((b"", b"null", b"{}", b'""', b"[]", b"false", b"0"))
 _BLANKS: Final = b" \t\r\n"
-_ESCAPES: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+_HALF: Final = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD])[c-fC-F][0-9a-fA-F]{2})"
 )
-"""Matches whole pairs and other escapes as well, so that a match cannot begin inside one of them."""
+"""Matches the first half of a pair without the second, and the second without the first."""
+_PAIR_BYTES: Final = 12
 _HIDDEN: Final = b"\xff"
 """Replaces the backslash of a hidden half. No byte of UTF-8 text has this value."""
 
@@ -76,7 +79,7 @@ def hide_halves(data: bytes) -> bytes:
     """Returns ``data`` with the backslash of each half surrogate replaced, so that msgspec skips it as text."""
     if _HIDDEN in data:
         return data
-    return _ESCAPES.sub(_hide, data)
+    return _with_changes(data, _HIDDEN)
 
 
 def restore_halves(data: bytes) -> bytes:
@@ -86,12 +89,23 @@ def restore_halves(data: bytes) -> bytes:
 
 def replace_halves(data: bytes) -> bytes:
     """Returns ``data`` with U+FFFD in place of each half surrogate, for text that is decoded."""
-    return _ESCAPES.sub(_replace, data)
+    return _with_changes(data, b"\\ufffd")
 
 
-def _hide(escape: re.Match[bytes]) -> bytes:
-    return escape[0] if escape[1] is None else _HIDDEN + escape[1][1:]
+def _with_changes(data: bytes, start: bytes) -> bytes:
+    """Returns ``data`` with ``start`` in place of the beginning of each half surrogate."""
+    changed: bytearray | None = None
+    for at in _halves(data):
+        changed = changed or bytearray(data)
+        changed[at : at + len(start)] = start
+    return data if changed is None else bytes(changed)
 
 
-def _replace(escape: re.Match[bytes]) -> bytes:
-    return escape[0] if escape[1] is None else b"\\ufffd"
+def _halves(data: bytes) -> Iterator[int]:
+    """Yields the place of each half surrogate."""
+    text = b"".join(escaped_pieces(data))
+    for begin in range(0, len(text), PIECE_BYTES):
+        end = begin + PIECE_BYTES
+        for match in _HALF.finditer(text, begin, end + _PAIR_BYTES - 1):
+            if match.start() < end:
+                yield match.start()

@@ -14,7 +14,7 @@ import msgspec
 
 from ztoapi.dialects.field_errors import REMEDIES, field_error, invalid_json, missing
 from ztoapi.dialects.lenient import replace_halves
-from ztoapi.dialects.value_count import has_more_values
+from ztoapi.dialects.value_count import count_values
 from ztoapi.errors import ApiError
 from ztoapi.wire.limits import BODY_VALUES, LARGE_BODY_BYTES, LARGE_CHAT_BODY_BYTES, LARGE_CHAT_ELEMENTS
 
@@ -34,6 +34,11 @@ T = TypeVar("T")
 
 MAX_MODEL_CHARACTERS: Final = 256
 """Longest model name, because records and metrics contain it. Real names have fewer than 64 characters."""
+
+_NAMED_VALUES: Final = 4 * BODY_VALUES
+"""Values of a refused body above which its largest field is not searched: 5 ms of a decoder that skips them."""
+_MAX_FIELD_CHARACTERS: Final = 80
+"""Characters of a field's name in an error."""
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -190,27 +195,32 @@ def decode_large_request(body: bytes | bytearray) -> ChatRequest:
     return decode_request(body)
 
 
-def check_values(body: bytes | bytearray) -> None:
-    """Raises ApiError (413) for a body with more than ``BODY_VALUES`` values, with the name of the largest field."""
+def check_values(body: bytes | bytearray, most: int = BODY_VALUES) -> None:
+    """Raises ApiError (413) for a body with more than ``most`` values, with the name of the largest field unless the
+    body has more than ``_NAMED_VALUES``."""
     # With its comma, a value takes two bytes at least.
-    if len(body) <= 2 * BODY_VALUES or not has_more_values(body, BODY_VALUES):
+    if len(body) <= 2 * most:
         return
-    fields = _read_fields(body)
-    name = max(fields, key=lambda name: len(memoryview(fields[name])))
+    values = count_values(body, max(most, _NAMED_VALUES))
+    if values <= most:
+        return
+    name = None
+    if values <= _NAMED_VALUES:
+        fields = _read_fields(body)
+        name = max(fields, key=lambda name: len(memoryview(fields[name])))[:_MAX_FIELD_CHARACTERS]
     raise ApiError(
-        f"{name} is too large: a request may have {BODY_VALUES} JSON values; send fewer, or longer texts",
+        f"{name or 'the request'} is too large: a request may have {most} JSON values; send fewer, or longer texts",
         status=413,
         code="request_too_large",
         param=name,
     )
 
 
-def read_body(body: bytes | bytearray, *, bounded: bool = True) -> tuple[bytes | bytearray, dict[str, msgspec.Raw]]:
+def read_body(body: bytes | bytearray, values: int = BODY_VALUES) -> tuple[bytes | bytearray, dict[str, msgspec.Raw]]:
     """Returns a request body, with U+FFFD for half surrogates, and its top-level members. Raises ApiError: 400, or 413
-    for too many values if ``bounded``."""
+    for more than ``values`` values."""
     require_utf8(body)
-    if bounded:
-        check_values(body)
+    check_values(body, values)
     try:
         return body, _read_fields(body)
     except ApiError as error:
@@ -253,8 +263,10 @@ def _without_halves(body: bytes | bytearray, error: ApiError) -> bytes:
 
     JavaScript clients that cut a text between the halves of a pair send them. They are valid JSON, but not to msgspec.
     """
+    if error.code != "invalid_json":
+        raise error
     replaced = replace_halves(bytes(body))
-    if error.code != "invalid_json" or replaced == body:
+    if replaced == body:
         raise error
     return replaced
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from ztoapi.dialects.field_errors import excerpt
 from ztoapi.dialects.request import decode_value
 from ztoapi.errors import ApiError
 
@@ -25,11 +26,11 @@ def chosen_tools(fields: Fields, tools: list[Fields]) -> list[Fields] | None:
     if kind in _MODES:
         return [] if kind == "none" else None
     if not isinstance(choice, dict):
-        raise _refused(f"tool_choice {_excerpt(choice)} is not supported: {_REMEDY}")
+        raise _refused(f"tool_choice {excerpt(choice)} is not supported: {_REMEDY}")
     if kind == "allowed_tools":
         return _allowed(choice, tools)
     if kind not in ("function", None):
-        raise _refused(f"tool_choice of the type {_excerpt(kind)} is not supported: Z.ai calls functions only")
+        raise _refused(f"tool_choice of the type {excerpt(kind)} is not supported: Z.ai calls functions only")
     return [_find(choice, tools)]
 
 
@@ -39,7 +40,7 @@ def _allowed(choice: dict[str, object], tools: list[Fields]) -> list[Fields]:
     mode, entries = allowed.get("mode", "auto"), allowed.get("tools")
     if mode not in ("auto", "required"):
         raise _refused(
-            f"tool_choice allows tools in the mode {_excerpt(mode)}, which is not supported: use auto or required"
+            f"tool_choice allows tools in the mode {excerpt(mode)}, which is not supported: use auto or required"
         )
     if not isinstance(entries, list) or not entries:
         raise _refused("tool_choice allows no tool: name some, or use none")
@@ -52,7 +53,7 @@ def _find(entry: object, tools: list[Fields]) -> Fields:
     """Returns the tool that an ``entry`` of a choice names."""
     kind = entry.get("type", "function") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(kind, str):
-        raise _refused(f"tool_choice names a tool by {_excerpt(entry)}, which is not supported: use its type and name")
+        raise _refused(f"tool_choice names a tool by {excerpt(entry)}, which is not supported: use its type and name")
     nested = entry.get(kind)
     name = (nested if isinstance(nested, dict) else entry).get("name")
     for tool in tools:
@@ -62,12 +63,8 @@ def _find(entry: object, tools: list[Fields]) -> Fields:
         # Z.ai's own tools, such as web_search, have no name.
         if kind != "function" or (name is not None and isinstance(own, dict) and own.get("name") == name):
             return tool
-    what = f"the function {_excerpt(name)}" if kind == "function" else f"a tool of the type {_excerpt(kind)}"
+    what = f"the function {excerpt(name)}" if kind == "function" else f"a tool of the type {excerpt(kind)}"
     raise _refused(f"tool_choice names {what}, which is not among tools")
-
-
-def _excerpt(value: object) -> str:
-    return repr(value)[:80]
 
 
 def _refused(message: str) -> ApiError:

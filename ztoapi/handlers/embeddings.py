@@ -10,7 +10,7 @@ from ztoapi.errors import ApiError
 from ztoapi.relay.native import NativeEndpoints
 from ztoapi.server.exchange import Exchange
 from ztoapi.server.large_bodies import LargeBodies
-from ztoapi.wire.limits import LARGE_CHAT_BODY_BYTES
+from ztoapi.wire.limits import EMBEDDING_VALUES, LARGE_CHAT_BODY_BYTES
 
 __all__ = ["EmbeddingsHandler"]
 
@@ -42,4 +42,4 @@ class EmbeddingsHandler:
 
 
 def _read(body: bytes | bytearray) -> EmbeddingsRequest:
-    return EmbeddingsRequest(*read_body(body, bounded=False))
+    return EmbeddingsRequest(*read_body(body, EMBEDDING_VALUES))

@@ -21,6 +21,7 @@ from ztoapi.config.sources import Setting
 from ztoapi.errors import ApiError, ConfigError, Ending, UsageError
 from ztoapi.server.authorization import is_own_origin
 from ztoapi.server.exchange import Exchange
+from ztoapi.wire.limits import LARGE_BODY_BYTES
 
 __all__ = ["KeysHandler"]
 
@@ -94,7 +95,7 @@ class KeysHandler:
     def _create(self, path: Path, body: dict[str, object]) -> dict[str, object]:
         for field in body:
             if field not in ("name", *KEY_FIELDS):
-                raise ApiError(f"a key has no field {field}", code="invalid_value", param=field)
+                raise ApiError(f"a key has no field {field:.80}", code="invalid_value", param=field[:80])
         fields = {name: Setting(value, name, "body") for name, value in body.items() if name != "name"}
         name = Setting(body.get("name"), "name", "body")
         key = create_key(path, name, fields, self._now())
@@ -153,7 +154,14 @@ def _name(path: Path, body: dict[str, object]) -> str:
 
 
 def _body(exchange: Exchange) -> dict[str, object]:
+    body = exchange.request_body
+    if len(body) > LARGE_BODY_BYTES:
+        raise ApiError(
+            f"the request body is too large: a change of a key may have {LARGE_BODY_BYTES} bytes",
+            status=413,
+            code="request_too_large",
+        )
     try:
-        return _decode(exchange.request_body)
+        return _decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ApiError(f"the body is not a JSON object: {error}", code="invalid_json") from error

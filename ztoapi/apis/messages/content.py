@@ -24,7 +24,7 @@ from ztoapi.apis.transcript import (
 )
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT
-from ztoapi.dialects.field_errors import field_error, missing
+from ztoapi.dialects.field_errors import excerpt, field_error, missing
 from ztoapi.errors import ApiError
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ def system_text(content: Content | None, place: str) -> str:
     for block in _blocks(content):
         if block.type != "text":
             raise ApiError(
-                f"{place}: a block of the type {block.type!r} is not supported; send text",
+                f"{place}: a block of the type {excerpt(block.type)} is not supported; send text",
                 code="unsupported_content",
                 param=place,
             )
@@ -121,7 +121,7 @@ class Conversation:
     def add(self, turn: Turn, place: str) -> None:
         if turn.role not in _ROLES:
             raise ApiError(
-                f"{place}.role is {turn.role!r:.80}: use {', '.join(_ROLES)}; tool results are blocks of a user",
+                f"{place}.role is {excerpt(turn.role)}: use {', '.join(_ROLES)}; tool results are blocks of a user",
                 code="invalid_value",
                 param=f"{place}.role",
             )
@@ -289,13 +289,13 @@ def _decoded(source: BlockSource, place: str) -> str:
 
 def _misplaced(block: Block, place: str) -> ApiError:
     return ApiError(
-        f"{place}.type: {block.type!r} is not supported here", code="unsupported_content", param=f"{place}.type"
+        f"{place}.type: {excerpt(block.type)} is not supported here", code="unsupported_content", param=f"{place}.type"
     )
 
 
 def _unsupported(source: BlockSource, remedy: str, place: str) -> ApiError:
     return ApiError(
-        f"{place}.source: the type {source.type!r} ({source.media_type}) is not supported; {remedy}",
+        f"{place}.source: the type {excerpt(source.type)} ({excerpt(source.media_type)}) is not supported; {remedy}",
         code="unsupported_content",
         param=f"{place}.source",
     )

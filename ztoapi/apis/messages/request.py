@@ -20,7 +20,7 @@ from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
 from ztoapi.dialects.capabilities import UNKNOWN, ModelCapabilities
 from ztoapi.dialects.chunks import ABSENT
-from ztoapi.dialects.field_errors import field_error, invalid_json, missing
+from ztoapi.dialects.field_errors import excerpt, field_error, invalid_json, missing
 from ztoapi.dialects.lenient import replace_halves
 from ztoapi.dialects.request import ChatRequest, check_values, decode_request, decode_value, require_utf8
 from ztoapi.errors import ApiError
@@ -195,7 +195,7 @@ def _wants_thinking(thinking: _Thinking | None) -> bool:
         return False
     if thinking.type not in _THINKING:
         raise ApiError(
-            f"thinking.type: {thinking.type!r} is not supported; use {', '.join(_THINKING)}",
+            f"thinking.type: {excerpt(thinking.type)} is not supported; use {', '.join(_THINKING)}",
             code="invalid_value",
             param="thinking.type",
         )
@@ -207,7 +207,7 @@ def _response_format(format: _OutputFormat | None) -> dict[str, object]:
         return {}
     if format.type != "json_schema":
         raise ApiError(
-            f"output_config.format.type: {format.type!r} is not supported; use json_schema",
+            f"output_config.format.type: {excerpt(format.type)} is not supported; use json_schema",
             code="invalid_value",
             param="output_config.format.type",
         )

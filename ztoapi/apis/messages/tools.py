@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.dialects.chunks import ABSENT
-from ztoapi.dialects.field_errors import missing
+from ztoapi.dialects.field_errors import excerpt, missing
 from ztoapi.errors import ApiError
 
 __all__ = ["ToolDefinition", "Tools"]
@@ -109,7 +109,7 @@ class Tools:
             return _CHOICES[choice.type]
         if choice.type != "tool":
             raise ApiError(
-                f"tool_choice.type: {choice.type!r} is not supported; use auto, any, tool or none",
+                f"tool_choice.type: {excerpt(choice.type)} is not supported; use auto, any, tool or none",
                 code="invalid_value",
                 param="tool_choice.type",
             )
@@ -120,8 +120,8 @@ class Tools:
                 return {"type": "function", "function": {"name": tool.name}}
         reason = next((reason for reason in self.dropped if reason.startswith(f"tool {choice.name}:")), None)
         if reason is None and any(tool.name == choice.name for tool in self._definitions):
-            reason = f"{choice.name!r} has defer_loading, and no tool_reference in messages names it yet"
-        reason = reason or f"{choice.name!r} is not among tools"
+            reason = f"{excerpt(choice.name)} has defer_loading, and no tool_reference in messages names it yet"
+        reason = reason or f"{excerpt(choice.name)} is not among tools"
         raise ApiError(f"tool_choice.name: {reason}", code="invalid_value", param="tool_choice.name")
 
 

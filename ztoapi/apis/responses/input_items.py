@@ -17,7 +17,7 @@ from ztoapi.apis.reasoning import unseal
 from ztoapi.apis.responses.tools import ToolNames
 from ztoapi.apis.transcript import BLANK_LINE, FilePart, ImagePart, Part, TextPart, Transcript, Url, tool_call
 from ztoapi.dialects.capabilities import ModelCapabilities
-from ztoapi.dialects.field_errors import field_error, missing
+from ztoapi.dialects.field_errors import excerpt, field_error, missing
 from ztoapi.errors import ApiError
 
 __all__ = ["InputReader", "listed_tools"]
@@ -154,7 +154,7 @@ class InputReader:
             return
         if item.role not in ("assistant", "system", "developer"):
             raise ApiError(
-                f"{where}.role is {item.role!r:.80}: use user, assistant, system or developer",
+                f"{where}.role is {excerpt(item.role)}: use user, assistant, system or developer",
                 code="invalid_value",
                 param=f"{where}.role",
             )
@@ -218,7 +218,9 @@ class InputReader:
                 raise self._not_accepted("files", where)
             return FilePart(Url(part.file_url))
         raise ApiError(
-            f"{where}: a part of the type {part.type!r:.80} is not supported", code="unsupported_content", param=where
+            f"{where}: a part of the type {excerpt(part.type)} is not supported",
+            code="unsupported_content",
+            param=where,
         )
 
     def _image(self, part: _ItemPart, where: str) -> Part:

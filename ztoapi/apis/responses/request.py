@@ -18,7 +18,7 @@ from ztoapi.apis.responses.tools import CalledTool, ToolNames, choose_tools
 from ztoapi.apis.thinking import thinking_fields
 from ztoapi.apis.transcript import Transcript
 from ztoapi.dialects.capabilities import ModelCapabilities
-from ztoapi.dialects.field_errors import missing
+from ztoapi.dialects.field_errors import excerpt, missing
 from ztoapi.dialects.request import ChatRequest, decode_request, decode_value, read_body
 from ztoapi.errors import ApiError
 
@@ -130,7 +130,7 @@ class ResponsesRequest:
         self._reasoning = decode_value(fields, "reasoning", _Reasoning) or _Reasoning()
         if self._reasoning.effort is not None and self._reasoning.effort not in _EFFORTS:
             raise ApiError(
-                f"reasoning.effort is {self._reasoning.effort!r:.80}: use {', '.join(sorted(_EFFORTS))}",
+                f"reasoning.effort is {excerpt(self._reasoning.effort)}: use {', '.join(sorted(_EFFORTS))}",
                 code="invalid_value",
                 param="reasoning.effort",
             )
@@ -267,8 +267,8 @@ def _empty_input(is_present: bool) -> ApiError:
 
 def _no_previous_response(id: str) -> ApiError:
     return ApiError(
-        f"Previous response with id {id!r:.80} not found: the gateway does not have it. Send the whole conversation in "
-        "input.",
+        f"Previous response with id {excerpt(id)} not found: the gateway does not have it. Send the whole conversation "
+        "in input.",
         param="previous_response_id",
         code="previous_response_not_found",
     )
@@ -280,7 +280,7 @@ def _response_format(format: _TextFormat) -> dict[str, object]:
         return {"type": "json_object"}
     if format.type != "json_schema":
         raise ApiError(
-            f"text.format.type is {format.type!r:.80}: use text, json_object or json_schema",
+            f"text.format.type is {excerpt(format.type)}: use text, json_object or json_schema",
             code="invalid_value",
             param="text.format.type",
         )

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from ztoapi.apis.responses.response_object import Fields
+from ztoapi.dialects.field_errors import excerpt
 from ztoapi.errors import ApiError
 
 __all__ = [
@@ -90,7 +91,7 @@ def input_items_body(
     if after is not None:
         if after not in ids:
             raise ApiError(
-                f"after is {after!r:.80}, which is not the id of an input item", code="invalid_value", param="after"
+                f"after is {excerpt(after)}, which is not the id of an input item", code="invalid_value", param="after"
             )
         start = ids.index(after) + 1
     page, page_ids = items[start : start + limit], ids[start : start + limit]

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from ztoapi.dialects.field_errors import field_error, missing
+from ztoapi.dialects.field_errors import excerpt, field_error, missing
 from ztoapi.errors import ApiError
 
 __all__ = ["CalledTool", "ToolNames", "choose_tools"]
@@ -169,8 +169,8 @@ def choose_tools(
     if names.searches and _WEB_SEARCH.fullmatch(kind):
         return tools, "auto"
     raise ApiError(
-        f"tool_choice of the type {kind!r} is not supported: the gateway has no such tool; use auto, none, required, "
-        "a function, a custom tool, or allowed_tools",
+        f"tool_choice of the type {excerpt(kind)} is not supported: the gateway has no such tool; use auto, none, "
+        "required, a function, a custom tool, or allowed_tools",
         code="invalid_value",
         param="tool_choice",
     )
@@ -211,12 +211,14 @@ def _chosen(choice: dict[object, object], names: ToolNames) -> str:
         function = names.chat_name(name, namespace)
         if function in names.functions:
             return function
-    raise ApiError(f"tool_choice names {name!r}, which is not among tools", code="invalid_value", param="tool_choice")
+    raise ApiError(
+        f"tool_choice names {excerpt(name)}, which is not among tools", code="invalid_value", param="tool_choice"
+    )
 
 
 def _invalid_choice(choice: object) -> ApiError:
     return ApiError(
-        f"tool_choice {choice!r:.80} is not supported: use auto, none, required, a function, a custom tool, or "
+        f"tool_choice {excerpt(choice)} is not supported: use auto, none, required, a function, a custom tool, or "
         "allowed_tools",
         code="invalid_value",
         param="tool_choice",
