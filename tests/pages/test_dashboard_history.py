@@ -199,6 +199,43 @@ def test_the_heat_map_shows_each_latency(page: Page) -> None:
     expect(page.get_by_role("button", name="Whole request")).to_have_attribute("aria-pressed", "true")
 
 
+def test_charts_follow_the_filters_for_key_and_model(page: Page) -> None:
+    usage = page.get_by_role("region", name="Cost and tokens")
+    usage.get_by_role("button", name="By model").click()
+    usage.get_by_role("link", name="glm-4.6").click()
+    # Hours are kept, so the five minutes become a day.
+    expect(plot(page, "Requests")).to_have_attribute("aria-valuemax", "23")
+    expect(page.get_by_role("button", name="24 h")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="5 min")).to_be_disabled()
+    expect(plot(page, "Requests per second")).to_be_hidden()
+    expect(plot(page, "Duration")).to_be_hidden()
+    expect(plot(page, "Time to first token")).to_have_attribute("aria-valuetext", re.compile("highest [1-9]"))
+    expect(plot(page, "Cost")).to_have_attribute("aria-valuetext", re.compile(r"highest \$[1-9]"))
+    filters = page.get_by_role("search", name="Requests")
+    filters.get_by_role("combobox", name="Key").select_option("alice")
+    filters.get_by_role("combobox", name="Status").select_option("2xx")
+    expect(plot(page, "Requests")).to_have_attribute("aria-valuetext", re.compile("all .*, over a limit 0"))
+    expect(plot(page, "Latency heat map")).to_be_hidden()
+    expect(plot(page, "Failures")).to_be_hidden()
+    expect(page.get_by_text("Key alice · Model glm-4.6")).to_be_visible()
+    expect(page.locator("#range-note")).to_have_text(re.compile("hours and days are kept.*key and model only"))
+    choose(page, "30 d")
+    expect(plot(page, "Requests")).to_have_attribute("aria-valuemax", "29")
+    keep(page, "dashboard-of-a-key")
+    page.get_by_role("button", name="All requests").click()
+    expect(plot(page, "Duration")).to_have_attribute("aria-valuemax", "29")
+    expect(page).to_have_url(re.compile(r"\?by=model&status=2xx&range=30d$"))
+
+
+def test_a_heat_map_without_requests_has_no_scale(page: Page, url: str) -> None:
+    choose(page, "1 h")
+    heat = page.locator(".heat")
+    expect(heat.locator(".marks span").first).to_be_visible()
+    page.goto(f"{url}?from=60&to=3660")
+    expect(heat.get_by_text("No data yet")).to_be_visible()
+    expect(heat.locator(".marks span").first).to_be_hidden()
+
+
 def test_the_charts_are_a_table_too(page: Page) -> None:
     choose(page, "30 d")
     expect(plot(page, "Requests")).to_have_attribute("aria-valuemax", "29")

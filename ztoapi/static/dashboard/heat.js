@@ -76,6 +76,7 @@ export class HeatMap extends Chart {
   drawMarks() {
     const [first, last] = this.bands;
     const every = Math.max(Math.ceil((last - first) / LABELS / 2) * 2, 2);
+    this.marks.hidden = this.counts.every((counts) => !counts.size);
     const bands = [];
     for (let band = Math.ceil(first / 2) * 2; band < first + TOP * (last - first); band += every) bands.push(band);
     while (this.marks.children.length < bands.length) this.marks.append(el("span"));

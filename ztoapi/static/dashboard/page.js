@@ -27,7 +27,7 @@ const requests = new Requests(announce);
 const traffic = new Traffic(() => usage.apply());
 const keys = new Keys(announce);
 const tools = new Tools(announce);
-const usage = new Usage(announce, () => traffic.bounds());
+const usage = new Usage(announce, () => traffic.bounds(), (field, names) => requests.addChoices(field, names));
 
 /** Draws at most once per frame, and not at all while the page is hidden. */
 function draw() {

@@ -54,9 +54,12 @@ const COLUMNS = [
 ];
 
 export class Usage {
-  /** `announce` shows a text to screen readers; `bounds` returns the span of the charts in Unix seconds. */
-  constructor(announce, bounds) {
-    Object.assign(this, { announce, bounds, found: null, asking: null });
+  /**
+   * `announce` shows a text to screen readers; `bounds` returns the span of the charts in Unix seconds; `onNames` is called
+   * with "key" or "model" and the names that were found.
+   */
+  constructor(announce, bounds, onNames) {
+    Object.assign(this, { announce, bounds, onNames, found: null, asking: null });
     this.table = new Table({
       label: "usage", columns: COLUMNS, keyOf: (one) => String(one[one.label]), none: "usage.empty",
       onSort: (field) => go({ order: nextOrder(this.order, field) }),
@@ -95,6 +98,7 @@ export class Usage {
     const found = response?.ok ? await response.json().catch(() => null) : null;
     if (query !== this.asked || !found) return;
     this.found = { ...found, label: this.label };
+    if (this.label !== "day") this.onNames(this.label, found.usage.map((one) => one[this.label]).filter(Boolean));
     this.draw();
   }
 
