@@ -15,6 +15,7 @@ import httpx
 
 from ztoapi.apis.messages.errors import error_response as messages_errors
 from ztoapi.cache.response_cache import make_response_cache
+from ztoapi.config.advice import PricedModels
 from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.host import open_files
 from ztoapi.config.keys import KeyRing
@@ -276,7 +277,8 @@ class Application:
         usage = UsageHandler(self._history, sampler.refresh, clock)
         routes.add("/admin/usage", {"GET": usage.handle}, Group.ADMIN)
         routes.add("/admin/config", {"GET": ConfigHandler(self._loaded, self.keys.of_file).handle}, Group.ADMIN)
-        keys = KeysHandler(config.key_file, clock, changes=config.admin_key is not None)
+        priced = PricedModels(config)
+        keys = KeysHandler(config.key_file, clock, priced.advice, changes=config.admin_key is not None)
         routes.add("/admin/keys", {"GET": keys.handle_list, "POST": keys.handle_create}, Group.ADMIN)
         routes.add("/admin/keys/rotate", {"POST": keys.handle_rotate}, Group.ADMIN)
         routes.add("/admin/keys/revoke", {"POST": keys.handle_revoke}, Group.ADMIN)

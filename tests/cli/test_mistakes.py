@@ -80,6 +80,13 @@ MISTAKES = [
         "https://127.0.0.1/api/v1",
         {"UPSTREAM_URL": "https://127.0.0.1/api"},
     ),
+    Mistake(
+        WARNING,
+        "each client key: with a budget in US dollars, requests for models without a price are refused "
+        '(403 model_not_priced): glm-5.3. Set input_price and output_price in [models."glm-5.3"]',
+        {"UPSTREAM_URL": "http://127.0.0.1:8000/v1"},
+        toml="[limits.budget]\nusd_per_day = 5",
+    ),
     Mistake(WARNING, "no token for the platform zai: set ZAI_TOKEN", {}),
 ]  # fmt: skip
 

@@ -116,6 +116,36 @@ def test_keys_are_listed_with_their_state(path: Path, capsys: pytest.CaptureFixt
     assert rows[2][3:] == ["all", "never", "none"]
 
 
+@pytest.mark.parametrize(
+    ("upstream", "options", "models"),
+    [
+        ("http://127.0.0.1:8000/v1", (), "glm-5.3."),
+        ("http://127.0.0.1:8000/v1", ("--models", "a,b,c,d,glm-4*"), "a, b, c and 1 more."),
+        (None, ("--models", "glm-5.3,GLM-5.3-Highspeed"), "glm-5.3-highspeed."),
+        (None, (), None),
+    ],
+)
+def test_a_budget_in_dollars_needs_prices(
+    path: Path,
+    upstream: str | None,
+    options: tuple[str, ...],
+    models: str | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setattr(os, "environ", {} if upstream is None else {"UPSTREAM_URL": upstream})
+    assert main(["keys", "create", "alice", "--key-file", str(path), "--usd-per-day", "5", *options]) == 0
+    said = capsys.readouterr().err
+    if models is None:
+        assert "warning" not in said
+    else:
+        assert "warning: alice: with a budget in US dollars, requests for models without a price" in said
+        assert f"(403 model_not_priced): {models} Set input_price" in said
+    assert main(["keys", "create", "bob", "--key-file", str(path), "--tokens-per-day", "5"]) == 0
+    assert "bob: with" not in capsys.readouterr().err
+
+
 def test_the_list_gives_json_without_hashes(capsys: pytest.CaptureFixture[str]) -> None:
     main(["keys", "create", "--name", "alice", "--requests-per-second", "5"])
     key = capsys.readouterr().out.strip()

@@ -40,6 +40,14 @@ def models(stack: Stack, key: str) -> int:
     return httpx.get(f"{stack.base_url}/models", headers={"authorization": f"Bearer {key}"}).status_code
 
 
+def test_a_new_key_may_have_warnings(tmp_path: Path) -> None:
+    with Stack(ADMIN_KEY="sk-admin", ZTOAPI_KEY_FILE=str(empty(tmp_path))) as stack:
+        spender = {"name": "spender", "models": ["glm-4.6", "other"], "usd_per_day": 5}
+        (warning,) = change(stack, "", spender).json()["warnings"]
+        assert "(403 model_not_priced): other. Set input_price" in warning
+        assert change(stack, "", {"name": "counter", "tokens_per_day": "2M"}).json()["warnings"] == []
+
+
 def test_a_key_is_created_rotated_and_revoked(keyed: Stack, path: Path) -> None:
     fields = {"models": ["glm-4.6"], "expires": "90d", "requests_per_minute": 60, "tokens_per_day": "2M"}
     made = change(keyed, "", {"name": "alice", **fields})

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from ztoapi.cli.table import print_table
+from ztoapi.config.advice import PricedModels
 from ztoapi.config.keyentries import KEY_FIELDS, create_key, key_entry, key_limits, key_state, rotate_key
 from ztoapi.config.keyfile import find_key, load_keys, revoke_key
 from ztoapi.config.keys import NewKey
-from ztoapi.config.load import find_key_file
+from ztoapi.config.load import find_key_file, load
 from ztoapi.config.model import ClientKey
 from ztoapi.config.sources import Setting
-from ztoapi.errors import UsageError
+from ztoapi.errors import ConfigError, UsageError
 from ztoapi.server.context import ServerContext
 
 __all__ = ["run"]
@@ -69,6 +70,20 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
     name = args.name or args.named
     key = create_key(path, Setting(name, "NAME" if args.name else "--name", "command line"), settings, now)
     _print_key(key, name, path, f"{_loaded(path)}.")
+    for warning in _price_warnings(args, find_key(path, load_keys(path, []), name)):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _price_warnings(args: argparse.Namespace, key: ClientKey) -> Sequence[str]:
+    """Returns the warnings about models without a price, by the configuration of this directory if there is one."""
+    try:
+        config = load(
+            {"key_file": args.key_file}, environ=os.environ, directory=Path.cwd(), config_file=args.config
+        ).config
+    except ConfigError:
+        # The gateway may run with another configuration; `ztoapi check` reports the errors of this one.
+        return ()
+    return [*PricedModels(config).advice([key])]
 
 
 def _rotate(args: argparse.Namespace, path: Path) -> None:

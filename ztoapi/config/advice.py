@@ -3,17 +3,68 @@ programs, or for another platform."""
 
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from ztoapi.config.model import Platform, UpstreamConfig
+from ztoapi.config.catalogue import Catalogue
+from ztoapi.config.model import ClientKey, Config, KeyBudgets, Platform, UpstreamConfig
 from ztoapi.config.platforms import Routing
+from ztoapi.config.prices import price_of
 from ztoapi.config.proxies import proxy_of
 
-__all__ = ["advice"]
+__all__ = ["PricedModels", "advice"]
 
 _VERSION: Final = re.compile(r"/v[0-9]")
 _OTHER_HOSTS: Final = "openai"
+_NAMED: Final = 3
+"""Keys or models that a warning lists."""
+
+
+class PricedModels:
+    """Finds models without a price, which a key with a budget in US dollars cannot use."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._catalogue = Catalogue(config.models)
+        self._dialects = {platform.id: platform.dialect for platform in config.platforms}
+
+    def advice(self, keys: Iterable[ClientKey]) -> Iterator[str]:
+        """Yields the warnings about keys with a budget in US dollars that may use models without a price."""
+        keys_of: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for key in keys:
+            if not key.revoked and (_in_dollars(key.budgets) or _in_dollars(self._config.limits.budget)):
+                keys_of[tuple(self._unpriced(key))].append(key.name)
+        for unpriced, names in keys_of.items():
+            if unpriced:
+                yield (
+                    f"{_some(names)}: with a budget in US dollars, requests for models without a price are refused "
+                    f"(403 model_not_priced): {_some(unpriced)}. Set input_price and output_price in "
+                    f'[models."{unpriced[0]}"]{" and so on" if unpriced[1:] else ""}'
+                )
+
+    def _unpriced(self, key: ClientKey) -> Iterator[str]:
+        """Yields the upstreams' models without a price that are configured, or named by the key."""
+        default = self._config.default_platform
+        named = dict.fromkeys(model for model in key.models if "*" not in model)
+        upstreams = {model: (model, default) for model in named}
+        upstreams |= {
+            route.public.lower(): (route.upstream, route.platform)
+            for route in self._config.routes
+            if key.allows(route.public)
+        }
+        for model, platform in dict.fromkeys(upstreams.values()):
+            if price_of(self._catalogue.find(model, self._dialects[platform])) is None:
+                yield model
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _in_dollars(budgets: KeyBudgets) -> bool:
+    return budgets.usd_per_day is not None or budgets.usd_per_month is not None
 
 
 def advice(

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from ztoapi.config import redis_url
-from ztoapi.config.advice import advice
+from ztoapi.config.advice import PricedModels, advice
 from ztoapi.config.catalogue import read_models
 from ztoapi.config.certificates import tls_fault
 from ztoapi.config.host import usable_cores
@@ -120,6 +122,8 @@ def load(
         warnings=tuple(values.warnings),
         **top,
     )
+    unpriced = PricedModels(config).advice(keys or [ClientKey(name="each client key")])
+    config = msgspec.structs.replace(config, warnings=(*config.warnings, *unpriced))
     return Loaded(config, sources.origins())
 
 

@@ -8,7 +8,7 @@ any case.
 import asyncio
 import datetime
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,6 +17,7 @@ import msgspec
 
 from ztoapi.config.keyentries import KEY_FIELDS, create_key, key_entry, rotate_key
 from ztoapi.config.keyfile import find_key, load_keys, revoke_key
+from ztoapi.config.model import ClientKey
 from ztoapi.config.sources import Setting
 from ztoapi.errors import ApiError, ConfigError, Ending, UsageError
 from ztoapi.server.authorization import is_own_origin
@@ -38,9 +39,17 @@ _Change = Callable[[Path, dict[str, object]], dict[str, object]]
 
 class KeysHandler:
     """``path`` is the key file, if one is configured; ``changes`` is whether an admin key is set. ``clock`` returns
-    Unix seconds."""
+    Unix seconds, and ``advice`` warnings about keys."""
 
-    def __init__(self, path: str | None, clock: Callable[[], float], *, changes: bool) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        clock: Callable[[], float],
+        advice: Callable[[Iterable[ClientKey]], Iterable[str]],
+        *,
+        changes: bool,
+    ) -> None:
+        self._advice = advice
         self._path = None if path is None else Path(path)
         self._changes = changes
         self._clock = clock
@@ -99,7 +108,8 @@ class KeysHandler:
         fields = {name: Setting(value, name, "body") for name, value in body.items() if name != "name"}
         name = Setting(body.get("name"), "name", "body")
         key = create_key(path, name, fields, self._now())
-        return {"name": name.value, "id": key.id, "key": key.text}
+        warnings = [*self._advice([find_key(path, load_keys(path, []), str(name.value))])]
+        return {"name": name.value, "id": key.id, "key": key.text, "warnings": warnings}
 
     def _now(self) -> datetime.datetime:
         return datetime.datetime.fromtimestamp(int(self._clock()), datetime.UTC)

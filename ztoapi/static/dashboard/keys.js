@@ -121,7 +121,7 @@ export class Keys {
   show(made) {
     this.form.hidden = made !== null;
     byId("key-made").hidden = made === null;
-    setText(byId("key-wrong"), "");
+    setText(byId("key-wrong"), made?.warnings?.join(" ") ?? "");
     if (made === null) return;
     setText(byId("key-made-name"), say("keys.made", { name: made.name }));
     byId("key-secret").value = made.key;
