@@ -166,11 +166,13 @@ def test_a_stream_to_http10_ends_with_the_connection(client: Client, fields: str
 
 
 @pytest.mark.parametrize("path", ["/1", "/refuse", "/crash"])
-def test_an_answer_to_head_is_the_head_of_the_answer_to_get(client: Client, path: str) -> None:
+def test_an_answer_to_head_is_the_head_of_the_answer_to_get(serving: Serving, client: Client, path: str) -> None:
     client.get(path)
     full = client.answer()
+    assert serving.record().bytes_out == len(full.body)
     client.get(path, method="HEAD")
     bare = client.answer("HEAD")
+    assert serving.record().bytes_out == 0
     assert bare.status == full.status
     assert bare.headers.keys() == full.headers.keys()
     shift = 1 if path == "/1" else 0

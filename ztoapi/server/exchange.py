@@ -267,7 +267,9 @@ class Exchange(msgspec.Struct, eq=False):
         size = len(body)
         headers = self.extra_headers + headers
         data = fixed_head(status, content_type, size, worker.date, self.request_id.encode(), headers, close)
-        if self.request.method != "HEAD":
+        if self.request.method == "HEAD":
+            size = 0
+        else:
             data += body
         self.started = True
         record = self.record
