@@ -151,9 +151,9 @@ async def test_an_answer_byte_by_byte(native: Native, answer: bytes) -> None:
         read(connection, answer[at : at + 1])
     assert heard.calls == ["head", "data", "end"]
     assert heard.body == b"one two"
-    assert pool.statistics() == (0, 1, 1, 0)
+    assert pool.statistics() == (0, 1, 1)
     connection.connection_lost(None)
-    assert pool.statistics() == (0, 0, 1, 0)
+    assert pool.statistics() == (0, 0, 1)
 
 
 # -- broken answers -------------------------------------------------------------------------------------------------

@@ -172,4 +172,4 @@ async def test_many_at_once_leave_nothing(native: Native, upstream: Upstream) ->
         call.cancel()
     for peer in peers:
         await peer.closed_by_gateway()
-    assert native.client.pool.statistics() == (0, 0, native.client.pool.statistics().opened, 0)
+    assert native.client.pool.statistics() == (0, 0, native.client.pool.statistics().opened)

@@ -15,13 +15,11 @@ import msgspec
 
 from ztoapi.dialects.capabilities import ModelCapabilities
 
-__all__ = ["DIGEST_BYTES", "KeyParts", "cache_key"]
+__all__ = ["KeyParts", "cache_key"]
 
 KeyParts = Sequence[str | bool | Sequence[str] | ModelCapabilities | None]
 """Everything else that the response depends on, always in the same order."""
 
-DIGEST_BYTES: Final = 32
-"""SHA-256: collisions cannot be found. It takes 0.2 ms for 300 KB, BLAKE2 takes 0.6 ms."""
 _MAX_BYTES: Final = 1048576
 """2 ms of the event loop. Larger bodies contain pictures."""
 _VERSION: Final = 1
@@ -45,6 +43,7 @@ def cache_key(body: bytes | bytearray, *, stream: bool, parts: KeyParts) -> byte
         canonical = _encode([_VERSION, parts, request])
     except (ValueError, OverflowError, RecursionError):
         return None
+    # Collisions cannot be found. It takes 0.2 ms for 300 KB, BLAKE2 takes 0.6 ms.
     return hashlib.sha256(canonical).digest()
 
 

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from ztoapi.cli.top_frame import Line
 
-__all__ = ["Terminal", "keys_of", "next_key"]
+__all__ = ["Terminal", "next_key"]
 
 _ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 """Switches to the alternate screen; hides the cursor; turns line wrapping off."""
@@ -103,17 +103,7 @@ class Terminal:
             data = data[os.write(self._output, data) :]
 
 
-def keys_of(text: str) -> list[str]:
-    """Returns the names of the keys in ``text``, as sent by a terminal; other input is ignored."""
-    names: list[str] = []
-    while text:
-        name, text = next_key(text)
-        if name:
-            names.append(name)
-    return names
-
-
 def next_key(text: str) -> tuple[str, str]:
-    """Returns the name of the first key in ``text``, which is not empty, and the rest; an unknown key has no name."""
+    """Returns the name of the first key in ``text``, which is not empty, and the rest; "" for an unknown key."""
     sequence = next((prefix for prefix in _KEYS if text.startswith(prefix)), text[0])
     return _KEYS.get(sequence, ""), text[len(sequence) :]

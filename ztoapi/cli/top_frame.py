@@ -358,8 +358,8 @@ def _request_row(request: LiveRequest) -> tuple[str, ...]:
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _clock(at: float, local: Callable[[float], time.struct_time] = time.localtime) -> str:
-    return time.strftime("%H:%M:%S", local(at))
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def _seconds(value: float | None) -> str:

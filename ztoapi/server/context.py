@@ -52,7 +52,7 @@ class ServerContext:
     """The state that the connections of one worker share.
 
     ``admit`` is called when a head has arrived, before the body is read: it admits a request and sets its handler, or
-    returns the error, or lets it wait. ``deadlines`` may be shared with the upstream side.
+    returns the error, or lets it wait.
     """
 
     def __init__(
@@ -62,7 +62,6 @@ class ServerContext:
         *,
         limits: Limits | None = None,
         recorder: Recorder | None = None,
-        deadlines: Deadlines | None = None,
         tracer: Tracer | None = None,
         trusted_proxies: tuple[Network, ...] = (),
         forwarded_header: str = "x-forwarded-for",
@@ -74,7 +73,7 @@ class ServerContext:
         self.routes: Routes[Exchange] = Routes()
         self.buffers = BufferBudget(self.limits.max_buffered_bytes)
         self.recorder = recorder or Recorder()
-        self.deadlines = deadlines or Deadlines()
+        self.deadlines = Deadlines()
         self.cork = Cork(loop.call_soon)
         self.first_requests = FirstRequests(loop.call_soon)
         self.heads = HeadMemory(self.limits, self.routes.is_streamed)

@@ -41,7 +41,6 @@ class PoolStatistics(NamedTuple):
     busy: int
     idle: int
     opened: int
-    reused: int
 
 
 class Pool:
@@ -55,7 +54,6 @@ class Pool:
         self._idle: dict[Origin, deque[UpstreamConnection]] = defaultdict(deque)
         self._origins: dict[UpstreamConnection, Origin] = {}
         self._opened = 0
-        self._reused = 0
         self._watched: dict[float, list[UpstreamConnection]] = {}
         """Busy connections by the quarter of a second in which they are to be checked. One that has been moved to an
         earlier quarter is ignored in the later one."""
@@ -70,7 +68,7 @@ class Pool:
     def statistics(self) -> PoolStatistics:
         # Not the total minus the idle ones: a closed TLS connection stays until its peer has closed too.
         busy = sum(connection.sink is not None for connection in self._origins)
-        return PoolStatistics(busy, sum(map(len, self._idle.values())), self._opened, self._reused)
+        return PoolStatistics(busy, sum(map(len, self._idle.values())), self._opened)
 
     def samples(self) -> Iterator[Sample]:
         """Yields the metrics."""
@@ -85,7 +83,6 @@ class Pool:
         while idle:
             connection = idle.pop()
             if not connection.transport.is_closing():
-                self._reused += 1
                 return connection
         return None
 
