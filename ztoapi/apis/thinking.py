@@ -1,7 +1,7 @@
 """Thinking and its effort, for GLM.
 
-GLM enabled unless a request switches it off, other APIs only on request. Some models always think: the dialect then
-requests the lowest effort and hides the reasoning.
+GLM thinks unless a request disables it; models of other APIs think only on request. Some models always think: the
+dialect then requests the lowest effort and hides the reasoning.
 
 Parameters: https://docs.z.ai/api-reference/llm/chat-completion
 """

@@ -1,6 +1,6 @@
 """A retry budget: a share of the requests of the last seconds, and a small minimum.
 
-Without a budget, retries multiply the load of a failing upstream when it can bear it minimum.
+Without a budget, retries multiply the load of a failing upstream when it can bear it least.
 https://sre.google/sre-book/handling-overload/ (a retry budget of 10 %), Finagle's RetryBudget (20 %).
 """
 

@@ -47,7 +47,7 @@ def error_body(error: ApiError) -> bytes:
 
 
 def _code(error: ApiError) -> str:
-    if error.code is not None and error.code in _KEPT:
+    if error.code in _KEPT:
         return error.code
     if error.status == 429:
         return "rate_limit_exceeded"
