@@ -3,9 +3,7 @@
 import msgspec
 
 from ztoapi.dialects.events import parts, read_part
-from ztoapi.dialects.reader import Reader, Usage
-from ztoapi.errors import UpstreamError
-from ztoapi.wire.delta_template import DeltaTemplate
+from ztoapi.dialects.reader import Reader, TranslatingReader
 
 __all__ = ["HiddenReasoningReader", "completion_without_reasoning"]
 
@@ -21,24 +19,15 @@ _choices = msgspec.json.Decoder(list[Fields]).decode
 _EMPTY = (msgspec.Raw(b"null"), msgspec.Raw(b'""'))
 
 
-class HiddenReasoningReader:
-    """Removes the reasoning from a stream, and events that carry nothing else, before ``reader`` reads it."""
+class HiddenReasoningReader(TranslatingReader):
+    """Removes the reasoning from a stream, and events that carry nothing else, before ``reader`` reads it. A template
+    would pass reasoning on."""
 
-    __slots__ = ("_reader", "done", "error", "template", "usage")
+    __slots__ = ("_reader",)
 
     def __init__(self, reader: Reader) -> None:
+        super().__init__()
         self._reader = reader
-        self.usage: Usage | None = None
-        self.done = False
-        self.error: UpstreamError | None = None
-        self.template: DeltaTemplate | None = None
-        """Always None: a template would pass reasoning on."""
-
-    def expect(self, start: bytes) -> DeltaTemplate | None:
-        return self.template
-
-    def begin(self) -> None:
-        pass
 
     def feed(self, block: bytes) -> bytes:
         if _KEY in block:

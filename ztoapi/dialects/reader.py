@@ -13,7 +13,7 @@ import msgspec
 from ztoapi.errors import UpstreamError
 from ztoapi.wire.delta_template import DeltaTemplate
 
-__all__ = ["MAX_TOKENS", "Count", "Reader", "Usage"]
+__all__ = ["MAX_TOKENS", "Count", "Reader", "TranslatingReader", "Usage"]
 
 MAX_TOKENS: Final = 10**9
 """Larger counts make a usage invalid. No response has a hundredth of it, and the cost of a hundred thousand such
@@ -73,3 +73,21 @@ class Reader(Protocol):
     def eof(self) -> bytes:
         """Ends the upstream's body: sets ``done``, or ``error`` if the response is not finished."""
         ...
+
+
+class TranslatingReader:
+    """The state of a :class:`Reader` that translates every event: without a template, ``feed`` gets each block."""
+
+    __slots__ = ("done", "error", "template", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.done = False
+        self.error: UpstreamError | None = None
+        self.template: DeltaTemplate | None = None
+
+    def expect(self, start: bytes) -> DeltaTemplate | None:
+        return None
+
+    def begin(self) -> None:
+        """Not called without a template."""

@@ -15,7 +15,7 @@ from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
 from ztoapi.dialects.events import events
 from ztoapi.dialects.field_errors import field_error
 from ztoapi.dialects.lenient import is_empty, read_usage, replace_halves
-from ztoapi.dialects.reader import Usage
+from ztoapi.dialects.reader import TranslatingReader
 from ztoapi.dialects.reasoning_blocks import Snapshot, TextSource
 from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.request import decode_value
@@ -23,7 +23,6 @@ from ztoapi.dialects.thinking import ThinkMode
 from ztoapi.dialects.web_tools import ToolCalls
 from ztoapi.dialects.zai_web_errors import refusal, reported
 from ztoapi.errors import Failure, UpstreamError, empty_response, malformed, too_large, unfinished
-from ztoapi.wire.delta_template import DeltaTemplate
 
 __all__ = ["MESSAGE_MAX_CHARS", "WebReader", "build", "refusal"]
 
@@ -190,7 +189,7 @@ _OWN_NAMES = frozenset(("", "message", "error"))
 _SOURCES = {"thinking": TextSource.THINKING, "tool_call": TextSource.HIDDEN, "search": TextSource.HIDDEN}
 
 
-class WebReader:
+class WebReader(TranslatingReader):
     """Reads one web chat stream; see :class:`ztoapi.dialects.reader.Reader`."""
 
     __slots__ = (
@@ -200,23 +199,16 @@ class WebReader:
         "_started",
         "_tools",
         "_writer",
-        "done",
-        "error",
-        "template",
-        "usage",
     )
 
     def __init__(self, writer: ChunkWriter, mode: ThinkMode, include_usage: bool) -> None:
+        super().__init__()
         self._writer = writer
         self._include_usage = include_usage
         self._snapshot = Snapshot(mode)
         self._tools = ToolCalls()
         self._phase = ""
         self._started = False
-        self.usage: Usage | None = None
-        self.done = False
-        self.error: UpstreamError | None = None
-        self.template: DeltaTemplate | None = None
 
     @property
     def rewrites(self) -> int:
@@ -227,12 +219,6 @@ class WebReader:
     def reparses(self) -> int:
         """The number of events that caused the message to be reread from its start."""
         return self._snapshot.reparses
-
-    def expect(self, start: bytes) -> DeltaTemplate | None:
-        return self.template
-
-    def begin(self) -> None:
-        pass
 
     def feed(self, block: bytes) -> bytes:
         out: list[bytes] = []

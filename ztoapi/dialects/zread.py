@@ -9,13 +9,12 @@ import msgspec
 from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
 from ztoapi.dialects.events import events
 from ztoapi.dialects.lenient import decode_part
-from ztoapi.dialects.reader import Usage
+from ztoapi.dialects.reader import TranslatingReader
 from ztoapi.dialects.reports import read_report
 from ztoapi.dialects.thinking import Layout, ThinkMode
 from ztoapi.dialects.web_errors import status_error
 from ztoapi.dialects.zread_request import UPSTREAM
 from ztoapi.errors import Failure, UpstreamError, empty_response, too_large, unfinished
-from ztoapi.wire.delta_template import DeltaTemplate
 
 __all__ = ["ZreadReader", "refusal"]
 
@@ -34,12 +33,13 @@ class _Answer(msgspec.Struct):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-class ZreadReader:
+class ZreadReader(TranslatingReader):
     """Reads one zread stream; see :class:`ztoapi.dialects.reader.Reader`."""
 
-    __slots__ = ("_layout", "_round", "_round_chars", "_started", "_writer", "done", "error", "template", "usage")
+    __slots__ = ("_layout", "_round", "_round_chars", "_started", "_writer")
 
     def __init__(self, writer: ChunkWriter, mode: ThinkMode, include_usage: bool) -> None:
+        super().__init__()
         del include_usage  # The upstream reports no usage, and clients would take invented counts for real ones.
         self._writer = writer
         # The upstream's text has no markup, so "raw" keeps its two fields.
@@ -47,16 +47,6 @@ class ZreadReader:
         self._round: list[str] = []
         self._round_chars = 0
         self._started = False
-        self.usage: Usage | None = None
-        self.done = False
-        self.error: UpstreamError | None = None
-        self.template: DeltaTemplate | None = None
-
-    def expect(self, start: bytes) -> DeltaTemplate | None:
-        return self.template
-
-    def begin(self) -> None:
-        pass
 
     def feed(self, block: bytes) -> bytes:
         out: list[bytes] = []
