@@ -105,7 +105,8 @@ async def test_addresses_outlive_a_resolver_that_fails(
     names.now += subject.RETRY_SECONDS
     assert await look(resolver) == [B]
     assert samples(resolver) == {"lookups_failed": 5, "names_stale": 0}
-    warning, recovery = (record.getMessage() for record in caplog.records)
+    # On a busy machine asyncio warns about slow tasks, too.
+    warning, recovery = (record.getMessage() for record in caplog.records if record.name == subject.__name__)
     assert warning == f"the name api.test cannot be resolved ({fault.strerror}): using its addresses of 14400 s ago"
     assert recovery == "the name api.test can be resolved again"
 
