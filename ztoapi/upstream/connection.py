@@ -54,6 +54,7 @@ __all__ = [
     "Timeouts",
     "UpstreamConnection",
     "make_read_buffer",
+    "share_bytes",
 ]
 
 JOIN_BYTES: Final = 16384
@@ -423,7 +424,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _share(self, data: bytes) -> bytes:
         """Returns the part of a read that is for this turn of the loop. If it is not the whole read, reading is paused
         until the next turn. What the sink has taken needs no bound: 32 KiB of the smallest plain chunks take 0.4 ms."""
-        end = _share_bytes(data)
+        end = share_bytes(data)
         if end == len(data):
             return data
         self._held = data[end:]
@@ -453,7 +454,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _continue(self) -> None:
         """Handles the next part of a dense read."""
         held = self._held
-        end = _share_bytes(held)
+        end = share_bytes(held)
         self._held = held[end:]
         self._bytes[:end] = held[:end]
         self.buffer_updated(end)
@@ -629,14 +630,15 @@ def make_read_buffer() -> memoryview:
     return memoryview(mmap.mmap(-1, READ_BUFFER_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
-def _share_bytes(data: bytes) -> int:
-    """Returns how many bytes of ``data`` are for one turn of the loop."""
+def share_bytes(data: bytes, line_ends: int = TURN_LINE_ENDS, sparse_bytes: int = SPARSE_READ_BYTES) -> int:
+    """Returns how many bytes of ``data`` are for one turn of the loop: so many that they have at most ``line_ends`` CR
+    and LF, but about ``sparse_bytes`` at least."""
     end = len(data)
     # A line has two line ends at most. Splitting takes half of the time of counting two bytes, which is a tenth of that
     # of a stream in one read.
-    if 2 * len(data.splitlines()) <= TURN_LINE_ENDS:
+    if 2 * len(data.splitlines()) <= line_ends:
         return end
-    while end > SPARSE_READ_BYTES and data.count(b"\n", 0, end) + data.count(b"\r", 0, end) > TURN_LINE_ENDS:
+    while end > sparse_bytes and data.count(b"\n", 0, end) + data.count(b"\r", 0, end) > line_ends:
         end //= 2
     return end
 

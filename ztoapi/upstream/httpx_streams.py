@@ -2,22 +2,32 @@
 
 httpcore keeps a connection on which bytes follow a response, and accepts a response with two framings. Each of its
 network streams is wrapped here: the gateway's own parser checks each read, and a connection with surplus bytes reports
-that it cannot be used again. https://www.encode.io/httpcore/network-backends/
+that it cannot be used again. httpcore also handles a whole read in one turn of the event loop, and leaves the kernel's
+buffers as they are: a dense read is divided here, and the buffers have the size of the native transport's.
+https://www.encode.io/httpcore/network-backends/
 """
 
+import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import httpcore
 import httpx
 
+from ztoapi.upstream.connection import share_bytes
 from ztoapi.wire.client import ClientWire, ResponseHeads
+from ztoapi.wire.limits import SOCKET_BUFFER_BYTES
 
 __all__ = ["check_responses"]
 
 _METHOD = re.compile(rb"([A-Z]+) ")
+_TURN_LINE_ENDS: Final = 512
+_SPARSE_READ_BYTES: Final = 1024
+"""As ``TURN_LINE_ENDS`` and ``SPARSE_READ_BYTES``, for h11: 170 chunks of one byte, which take 7 ms."""
+_OPTIONS: Final = ((socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES),)
 
 
 def check_responses(client: httpx.AsyncClient) -> None:
@@ -43,7 +53,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        stream = await self._inner.connect_tcp(host, port, timeout, local_address, (*(socket_options or ()), *_OPTIONS))
         return _Stream(stream, self._heads)
 
     async def sleep(self, seconds: float) -> None:
@@ -57,9 +67,19 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._wire = ClientWire(heads)
         self._requested = False
         """Whether a request has been sent. Bytes before it may belong to a SOCKS proxy."""
+        self._held = b""
+        """The part of a dense read that is for later turns of the loop."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = await self._inner.read(max_bytes, timeout)
+        if self._held:
+            data = self._held
+            await asyncio.sleep(0)
+        else:
+            data = await self._inner.read(max_bytes, timeout)
+        if self._requested:
+            end = share_bytes(data, _TURN_LINE_ENDS, _SPARSE_READ_BYTES)
+            self._held = data[end:]
+            data = data[:end]
         wire = self._wire
         if self._requested and data:
             rest = data
@@ -89,5 +109,5 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - as the base class has it
         # httpcore treats a readable idle connection as closed by its peer.
-        surplus = self._wire.complete and not self._wire.keep_alive
+        surplus = self._wire.complete and (self._held or not self._wire.keep_alive)
         return True if info == "is_readable" and surplus else self._inner.get_extra_info(info)
