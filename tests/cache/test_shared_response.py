@@ -493,6 +493,37 @@ def test_a_response_that_cannot_be_sent_does_not_keep_the_others_from_theirs(
         assert is_forgotten(stack)
 
 
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_part_that_cannot_be_sent_to_one_client_ends_its_response_only(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    write, calls = ResponseStream.write, 0
+
+    def fail_once(stream: ResponseStream, payload: bytes) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing + 4:
+            raise ZeroDivisionError
+        write(stream, payload)
+
+    with shared_cache(upstream) as stack, clients(stack, 3, stream=True) as asking:
+        monkeypatch.setattr(ResponseStream, "write", fail_once)
+        call = upstream.call()
+        call.start()
+        call.say("one")
+        for client in asking:
+            client.until(event("one"))
+        call.say("two")
+        served = [client for number, client in enumerate(asking) if number != failing]
+        read = [client.until(event("two")) for client in served]
+        assert b'"internal"' in asking[failing].rest()
+        call.finish()
+        read = [before + client.until(b"0\r\n\r\n") for before, client in zip(read, served, strict=True)]
+        assert [each.count(event("two")) for each in read] == [1, 1]
+        assert [record.ending for record in records(stack, 3)].count(Ending.INTERNAL_ERROR) == 1
+        assert is_forgotten(stack)
+
+
 def test_a_successor_that_leaves_too_is_charged_for_the_attempt(upstream: Upstream) -> None:
     with shared_cache(upstream) as stack, clients(stack, 3, stream=False) as (first, second, third):
         call = upstream.call()

@@ -80,9 +80,13 @@ class Subscriber:
         try:
             self._send()
         except Exception as error:  # noqa: BLE001 - it is logged, and the response ends
-            if self in self.response.subscribers:
-                self.response.remove(self)
-            self.downstream.crash(error)
+            self.crash(error)
+
+    def crash(self, error: BaseException) -> None:
+        """Ends this client's response only."""
+        if self in self.response.subscribers:
+            self.response.remove(self)
+        self.downstream.crash(error)
 
     def _send(self) -> None:
         downstream = self.downstream
@@ -276,7 +280,10 @@ class SharedResponse:
             if not subscriber.paused:
                 # It has been sent all parts before this one.
                 subscriber.next_part += 1
-                subscriber.downstream.stream.write(payload)
+                try:
+                    subscriber.downstream.stream.write(payload)
+                except Exception as error:  # noqa: BLE001 - it is logged, and the response ends
+                    subscriber.crash(error)
         if not self.recording:
             self.update_flow()
 
