@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from tests.cache.asking import CHAT, ask, asked, body, cached, counts
 from tests.limits.redis_server import RedisServer
 from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
+from ztoapi.server.exchange import Exchange
 from ztoapi.telemetry.samples import Sample
 
 RESULT = "x-ztoapi-cache"
@@ -119,6 +121,27 @@ def test_concurrent_requests_all_get_the_stored_response(redis: RedisServer) -> 
             assert {answer.headers[RESULT] for answer in answers} == {"hit"}
             assert len({answer.content for answer in answers}) == 1
         assert asked(stack) == 1
+
+
+def test_a_stored_response_that_cannot_be_sent_does_not_keep_the_others_from_theirs(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sharing(redis) as stack:
+        ask(stack)
+        until(lambda: len(written(redis)) == 1, stack)
+        with sharing(redis, UPSTREAM_URL=upstream_of(stack)) as other:
+            respond, calls = Exchange.respond, 0
+
+            def fail_once(exchange: Exchange, status: int, body: bytes, **others: Any) -> None:  # noqa: ANN401 - as they come
+                nonlocal calls
+                calls += 1
+                if calls == 1:
+                    raise ZeroDivisionError
+                respond(exchange, status, body, **others)
+
+            monkeypatch.setattr(Exchange, "respond", fail_once)
+            answers = other.call(several(other, 20))
+            assert sorted(answer.status_code for answer in answers) == [*[200] * 19, 500]
 
 
 async def several(stack: Stack, count: int) -> list[httpx.Response]:

@@ -107,8 +107,7 @@ class ResponseCache:
             return
         now = self._clock()
         self._entries.put(shared.key, entry.value, now, now + min(entry.seconds, self._ttl))
-        for subscriber in shared.close():
-            self._replay(subscriber.downstream, entry.value, stream)
+        shared.end_each(shared.close(), lambda downstream: self._replay(downstream, entry.value, stream))
 
     def _replay(self, downstream: MarkedDownstream, response: bytes, stream: bool) -> None:
         mark(downstream, "hit", downstream.extra_headers)

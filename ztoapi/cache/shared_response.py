@@ -306,20 +306,20 @@ class SharedResponse:
 
     def respond(self, status: int, body: bytes) -> None:
         self._callbacks.forget(self, body)
-        self._end_each(self.close(), lambda downstream: downstream.respond(status, body))
+        self.end_each(self.close(), lambda downstream: downstream.respond(status, body))
 
     def fail(self, error: ApiError) -> None:
         """Sends ``error`` to the subscribers. Those that have only joined, and have received nothing, share one further
         request, unless the request itself is the cause. There is no second further request: otherwise every client
         would send one to an upstream that fails."""
         subscribers = self.close(retry=isinstance(error, UpstreamError) and error.elsewhere)
-        self._end_each(subscribers, lambda downstream: downstream.fail(error))
+        self.end_each(subscribers, lambda downstream: downstream.fail(error))
 
     def crash(self, error: BaseException) -> None:
-        self._end_each(self.close(), lambda downstream: downstream.crash(error))
+        self.end_each(self.close(), lambda downstream: downstream.crash(error))
 
-    def _end_each(self, subscribers: list[Subscriber], end: Callable[[MarkedDownstream], None]) -> None:
-        """Ends the response of each subscriber, even if that of another one fails."""
+    def end_each(self, subscribers: list[Subscriber], end: Callable[[MarkedDownstream], None]) -> None:
+        """Ends the response of each of ``subscribers``, even if that of another one fails."""
         for subscriber in subscribers:
             try:
                 end(subscriber.downstream)
