@@ -102,6 +102,5 @@ def test_keepalives_follow_the_first_events() -> None:
     with Stack(ZTOAPI_SSE_KEEPALIVE_SECONDS="0.3", ZTOAPI_SSE_KEEPALIVE_BEFORE_FIRST_BYTE="true") as stack:
         found = events(post(stack, {"input": "a", "stream": True, "model": "glm-4.6:ttft=1500"}).text)
     assert [event["type"] for event in found[:3]] == ["response.created", "response.in_progress", "keepalive"]
-    numbers = [event["sequence_number"] for event in found if "sequence_number" in event]
-    assert numbers == list(range(len(numbers)))
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
     assert found[-1]["type"] == "response.completed"

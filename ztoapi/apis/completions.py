@@ -84,8 +84,6 @@ class CompletionWriter:
         "_fields", "_finish", "_include_usage", "_keeps", "_plain", "_text", "_text_event", "_usage", "done", "error",
     )  # fmt: skip
 
-    keepalive: Final = b": keepalive\n\n"
-
     def __init__(self, model: str, id: str, created: int, *, include_usage: bool) -> None:
         self._fields = {"id": id, "object": "text_completion", "created": created, "model": model}
         self._text_event = b'data: %b,"choices":[{"index":0,"text":' % _encode(self._fields)[:-1]
@@ -98,6 +96,9 @@ class CompletionWriter:
         self._usage: msgspec.Raw = _NULL
         self.done = False
         self.error: UpstreamError | None = None
+
+    def keepalive(self) -> bytes:
+        return b": keepalive\n\n"
 
     def start(self) -> bytes:
         return b""

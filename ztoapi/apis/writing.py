@@ -41,8 +41,9 @@ class EventWriter(Protocol):
     done: bool
     error: UpstreamError | None
 
-    @property
-    def keepalive(self) -> bytes: ...
+    def keepalive(self) -> bytes:
+        """Returns an event or a comment without content."""
+        ...
 
     def start(self) -> bytes:
         """Returns the events before the first chunk; ``feed`` returns them unless ``start`` was called."""

@@ -87,7 +87,7 @@ class TranslatedResponse(ExchangeResponse):
         writer = self._writer
         start = b"" if self._has_begun else writer.start()
         self._has_begun = True
-        self._exchange.stream.comment(start + writer.keepalive)
+        self._exchange.stream.comment(start + writer.keepalive())
 
     def respond(self, status: int, body: bytes) -> None:
         try:

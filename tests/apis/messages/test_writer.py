@@ -334,7 +334,7 @@ def test_a_failure_is_an_error_event() -> None:
 
 
 def test_a_ping_is_an_event() -> None:
-    ping = writer().keepalive
+    ping = writer().keepalive()
     assert parsed(ping) == [{"type": "ping"}]
 
 

@@ -115,7 +115,7 @@ def test_the_sdk_sees_a_failure() -> None:
 
 def test_the_sdk_takes_keepalives() -> None:
     under_test = writer()
-    stream = under_test.start() + under_test.keepalive + under_test.feed(chunk({"content": "One"}, "stop") + DONE)
+    stream = under_test.start() + under_test.keepalive() + under_test.feed(chunk({"content": "One"}, "stop") + DONE)
     with serving(stream_of(stream)) as client, client.responses.stream(model="glm-4.6", input="hi") as events:
         assert events.get_final_response().output_text == "One"
 

@@ -345,8 +345,14 @@ def test_start_may_precede_the_first_chunk() -> None:
     assert kinds(under_test.feed(chunk({"content": "a"})))[0] == ADDED
 
 
-def test_the_keepalive_is_an_event() -> None:
-    assert kinds(writer().keepalive) == ["keepalive"]
+def test_a_keepalive_is_an_event_with_a_number() -> None:
+    under_test = writer()
+    stream = (
+        under_test.start() + under_test.keepalive() + under_test.feed(chunk({"content": "a"})) + under_test.keepalive()
+    )
+    events = read_events(stream + under_test.feed(chunk({"content": "b"}, "stop") + DONE))
+    assert [event["type"] for event in events].count("keepalive") == 2
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
 def completion(message: dict[str, object], finish: str | None) -> bytes:

@@ -83,8 +83,6 @@ class MessageWriter:
         "error",
     )
 
-    keepalive: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
-
     def __init__(
         self,
         context: MessagesContext,
@@ -112,6 +110,9 @@ class MessageWriter:
         self._characters = 0
         self.done = False
         self.error: UpstreamError | None = None
+
+    def keepalive(self) -> bytes:
+        return b'event: ping\ndata: {"type":"ping"}\n\n'
 
     def start(self) -> bytes:
         self._started = True

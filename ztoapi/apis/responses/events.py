@@ -64,13 +64,12 @@ class ResponseWriter:
     seconds. Implements :class:`ztoapi.apis.writing.EventWriter`. A stream with more than ``max_characters`` fails.
 
     ``response`` is the Response object of the last event, once ``done`` is true. The ``keepalive`` is an event, since
-    clients such as Codex count events only; it may follow ``start``.
+    clients such as Codex count events only; it may follow ``start``. Each one has the next number.
     """
 
     __slots__ = (
         "_calls", "_clock", "_context", "_finish", "_indexes", "_kept", "_last", "_max_characters", "_numbers",
-        "_output", "_plain", "_state", "_template", "_text", "_unique", "_usage", "done", "error", "keepalive",
-        "response",
+        "_output", "_plain", "_state", "_template", "_text", "_unique", "_usage", "done", "error", "response",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +84,6 @@ class ResponseWriter:
         """Characters of all items, which the last event repeats."""
         self.done = False
         self.error: UpstreamError | None = None
-        self.keepalive = b'event: keepalive\ndata: {"type":"keepalive"}\n\n'
         self.response = b""
         self._context = context
         self._unique = unique
@@ -104,6 +102,9 @@ class ResponseWriter:
         """The item of the last delta, which a cut leaves incomplete."""
         self._finish: str | None = None
         self._usage = b"null"
+
+    def keepalive(self) -> bytes:
+        return b'event: keepalive\ndata: {"type":"keepalive","sequence_number":%d}\n\n' % self._numbers.next()
 
     def start(self) -> bytes:
         """Returns the first two events."""
