@@ -21,14 +21,14 @@ def gateway() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium. While it is there no test can run an event loop in this thread: Playwright has one running. So
-    it ends with the module."""
-    program = shutil.which("chromium")
+    """Chromium. It ends with the module: Playwright runs an event loop in this thread, so no test of another module
+    could run one."""
+    program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if program is None:
-        pytest.skip("needs chromium: apt-get install chromium")
+        pytest.skip("needs Chromium: apt-get install chromium-headless-shell")
     # Chromium's sandbox does not start for root, which CI is.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    # Debian's start script wants the GPU, which software emulates on a machine without one.
+    # The start script of Debian's chromium enables the GPU, which software emulates on a machine without one.
     arguments.append("--disable-gpu")
     # A machine with other things to do takes longer than the 5 seconds that Playwright waits by itself.
     expect.set_options(timeout=20_000)
