@@ -27,6 +27,10 @@ def doubling():
 
 SCENARIOS = {"doubling": doubling}
 """
+FEW_PLUGINS = " ".join(
+    f"-p no:{name}" for name in ("anyio", "hypothesispytest", "langsmith_plugin", "locust", "schemathesis")
+)
+"""``PYTEST_ADDOPTS`` for a project whose tests need none of these plugins, which take seconds to import."""
 PROJECT = '[tool.bench-gate]\nscenarios = "perf/scenarios.py"\npackages = ["src/counted"]\n'
 
 

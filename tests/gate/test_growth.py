@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bench.gate.growth import Profile, flame_graph, grown
-from tests.gate.conftest import Project
+from tests.gate.conftest import FEW_PLUGINS, Project
 
 SOURCE = "src/counted/__init__.py"
 WORK = """\
@@ -69,6 +69,12 @@ def test_a_function_called_more_often_is_named_with_its_calls(foreign: Project) 
     assert [line for line in lines if ":text: " in line and line.endswith(", calls 1 -> 9")]
 
 
+@pytest.fixture
+def _few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", FEW_PLUGINS)
+
+
+@pytest.mark.usefixtures("_few_plugins")
 def test_benchmarks_of_pytest_are_scenarios(foreign: Project) -> None:
     foreign.write(SOURCE, WORK)
     foreign.commit()
@@ -83,6 +89,7 @@ def test_benchmarks_of_pytest_are_scenarios(foreign: Project) -> None:
     assert set(chosen["scenarios"]) == {"test_work.py::test_prepared"}
 
 
+@pytest.mark.usefixtures("_few_plugins")
 def test_a_benchmark_that_fails_is_no_pass(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
     foreign.write("perf/test_work.py", BENCHMARKS.replace("== 9", "== 8"))
     assert foreign.gate("--scenarios", "perf/test_work.py") == 2

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.deploy.tools import ROOT
+from tests.gate.conftest import FEW_PLUGINS
 from tests.loadtests.test_apis import LLAMA_CPP, VLLM
 
 USER = """\
@@ -76,7 +77,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment_of(installed: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        **os.environ,
+        "PYTEST_ADDOPTS": FEW_PLUGINS,
+        "PYTHONPATH": str(installed),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 def run(installed: Path, folder: Path, *command: str | Path, merged: bool = False) -> str:
