@@ -43,8 +43,10 @@ def test_the_same_question_has_the_same_answer_again(platform: str, stream: bool
 
 
 def test_a_cached_stream_is_one_for_sdks() -> None:
-    with cached() as stack:
-        client = openai.OpenAI(base_url=stack.base_url, api_key="one", max_retries=0)
+    with (
+        cached() as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="one", max_retries=0) as client,
+    ):
         texts = []
         for _ in range(2):
             with client.chat.completions.create(

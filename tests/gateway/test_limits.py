@@ -66,8 +66,10 @@ def test_a_key_has_so_many_requests_and_another_key_its_own() -> None:
 
 
 def test_streams_carry_the_fields_too_and_sdks_know_the_error() -> None:
-    with limited(ZTOAPI_KEY_REQUESTS_PER_MINUTE="1") as stack:
-        client = openai.OpenAI(base_url=stack.base_url, api_key="one", max_retries=0)
+    with (
+        limited(ZTOAPI_KEY_REQUESTS_PER_MINUTE="1") as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="one", max_retries=0) as client,
+    ):
         answer = client.chat.completions.with_raw_response.create(
             model="glm-4.6", messages=[{"role": "user", "content": "x"}], stream=True
         )

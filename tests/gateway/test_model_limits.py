@@ -68,8 +68,10 @@ def test_the_default_of_the_configuration_is_hidden_too_and_a_request_overrides_
 
 
 def test_a_stream_without_reasoning_still_ends_with_its_error() -> None:
-    with Stack(UPSTREAM_TOKEN="any:fault=truncate") as stack:
-        client = openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+    with (
+        Stack(UPSTREAM_TOKEN="any:fault=truncate") as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0) as client,
+    ):
         with pytest.raises(openai.APIError):
             for _ in client.chat.completions.create(
                 model="glm-5.3", messages=[{"role": "user", "content": "x"}], stream=True, reasoning_effort="none"

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -30,22 +32,32 @@ TOOLS: list[ChatCompletionToolParam] = [
 ]
 
 
-def langchain(stack: Stack, model: str) -> "ChatOpenAI":
+def langchain(stack: Stack, model: str, **client: object) -> "ChatOpenAI":
+    """``client`` is an HTTP client, sync or async: LangChain would never close its own."""
     # Not imported by the test processes that run none of its tests: it takes seconds.
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(base_url=stack.base_url, api_key=SecretStr("any"), model=model, stream_usage=True)
+    options: dict[str, Any] = {**client, "stream_usage": True}
+    return ChatOpenAI(base_url=stack.base_url, api_key=SecretStr("any"), model=model, **options)
 
 
 @pytest.fixture
-def client(shared: Stack) -> openai.OpenAI:
-    return openai.OpenAI(base_url=shared.base_url, api_key="any", max_retries=0)
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client() as client:
+        yield client
 
 
 @pytest.fixture
-def troubled(stack: Stack) -> openai.OpenAI:
+def client(shared: Stack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=shared.base_url, api_key="any", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def troubled(stack: Stack) -> Iterator[openai.OpenAI]:
     """For faults that cost the gateway its credential."""
-    return openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+    with openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0) as client:
+        yield client
 
 
 def test_create(client: openai.OpenAI) -> None:
@@ -147,15 +159,17 @@ class Solution(pydantic.BaseModel):
 
 
 @pytest.mark.parametrize("platform", ["zai", "openai"])
-def test_structured_output_in_a_schema(platform: str) -> None:
-    with Stack(platform) as stack:
-        client = openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+def test_structured_output_in_a_schema(http: httpx.Client, platform: str) -> None:
+    with (
+        Stack(platform) as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0) as client,
+    ):
         answer = client.chat.completions.parse(model="glm-5.3", messages=MESSAGES, response_format=Solution)
         with client.chat.completions.stream(model="glm-5.3", messages=MESSAGES, response_format=Solution) as stream:
             for _ in stream:
                 pass
             streamed = stream.get_final_completion()
-        model = langchain(stack, "glm-5.3")
+        model = langchain(stack, "glm-5.3", http_client=http)
         found = model.with_structured_output(Solution, method="json_schema").invoke("2 and 2")
     parsed = answer.choices[0].message.parsed
     assert parsed is not None and parsed.steps == [parsed.first]
@@ -220,19 +234,20 @@ def test_an_error_in_the_stream_is_raised(troubled: openai.OpenAI, fault: str) -
 
 def test_a_wrong_key_is_an_authentication_error() -> None:
     with Stack(DEFAULT_KEY="right-key") as stack:
-        with pytest.raises(openai.AuthenticationError):
-            openai.OpenAI(base_url=stack.base_url, api_key="wrong").chat.completions.create(
-                model="glm-4.6", messages=MESSAGES
-            )
-        answer = openai.OpenAI(base_url=stack.base_url, api_key="right-key").chat.completions.create(
-            model="glm-4.6", messages=MESSAGES
-        )
-        assert answer.choices
+        with openai.OpenAI(base_url=stack.base_url, api_key="wrong") as client:
+            with pytest.raises(openai.AuthenticationError):
+                client.chat.completions.create(model="glm-4.6", messages=MESSAGES)
+            client.api_key = "right-key"
+            assert client.chat.completions.create(model="glm-4.6", messages=MESSAGES).choices
         assert stack.stats()["requests"] == 1
 
 
-def test_langchain(shared: Stack) -> None:
-    model = langchain(shared, "glm-4.6")
+def test_langchain(shared: Stack, http: httpx.Client) -> None:
+    async def ask() -> object:
+        async with httpx.AsyncClient() as client:
+            return (await langchain(shared, "glm-4.6", http_async_client=client).ainvoke("Hello")).content
+
+    model = langchain(shared, "glm-4.6", http_client=http)
     whole = model.invoke("Hello")
     assert str(whole.content).startswith("Gateways")
     chunks = list(model.stream("Hello"))
@@ -242,10 +257,10 @@ def test_langchain(shared: Stack) -> None:
         total = total + chunk
     assert total.usage_metadata is not None
     assert total.usage_metadata["output_tokens"] == 36
-    assert asyncio.run(model.ainvoke("Hello")).content == whole.content
+    assert asyncio.run(ask()) == whole.content
 
 
-def test_langchain_structured_output(shared: Stack) -> None:
+def test_langchain_structured_output(shared: Stack, http: httpx.Client) -> None:
     schema = {
         "title": "add",
         "description": "adds",
@@ -253,23 +268,24 @@ def test_langchain_structured_output(shared: Stack) -> None:
         "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
         "required": ["a", "b"],
     }
-    model = langchain(shared, "glm-4.6")
+    model = langchain(shared, "glm-4.6", http_client=http)
     assert model.with_structured_output(schema, method="function_calling").invoke("2 and 2") == {"a": 2, "b": 2}
 
 
 def test_zai_sdk(shared: Stack) -> None:
     # Its annotations join streamed and whole responses; ``stream`` decides which one comes.
-    client: Any = ZaiClient(api_key="abc.def", base_url=shared.base_url)
-    answer = client.chat.completions.create(model="glm-4.6", messages=[{"role": "user", "content": "Hello"}])
-    assert answer.choices[0].message.content.startswith("Gateways")
-    stream = client.chat.completions.create(
-        model="glm-4.6",
-        messages=[{"role": "user", "content": "Hello"}],
-        stream=True,
-        tool_stream=True,
-        thinking={"type": "enabled"},
-    )
-    chunks = list(stream)
+    client: Any
+    with closing(ZaiClient(api_key="abc.def", base_url=shared.base_url)) as client:
+        answer = client.chat.completions.create(model="glm-4.6", messages=[{"role": "user", "content": "Hello"}])
+        assert answer.choices[0].message.content.startswith("Gateways")
+        stream = client.chat.completions.create(
+            model="glm-4.6",
+            messages=[{"role": "user", "content": "Hello"}],
+            stream=True,
+            tool_stream=True,
+            thinking={"type": "enabled"},
+        )
+        chunks = list(stream)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer.choices[0].message.content
     assert chunks[-1].usage.completion_tokens == 36
 
@@ -290,8 +306,10 @@ def test_plain_openai_upstream_is_passed_on_byte_for_byte() -> None:
 @pytest.mark.parametrize("transport", ["native", "httpx"])
 @pytest.mark.parametrize("platform", ["zai", "openai", "zai_web", "zread"])
 def test_every_dialect_over_either_transport(platform: str, transport: str) -> None:
-    with Stack(platform, ZTOAPI_TRANSPORT=transport, ZREAD_REPOSITORY="zai-org/GLM-4.5") as stack:
-        client = openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+    with (
+        Stack(platform, ZTOAPI_TRANSPORT=transport, ZREAD_REPOSITORY="zai-org/GLM-4.5") as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0) as client,
+    ):
         whole = client.chat.completions.create(model="glm-4.6:tokens=9", messages=MESSAGES)
         chunks = list(client.chat.completions.create(model="glm-4.6:tokens=9", messages=MESSAGES, stream=True))
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)

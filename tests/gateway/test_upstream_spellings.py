@@ -158,8 +158,11 @@ def test_a_stream_that_is_collected_is_complete(pieces: tuple[bytes, ...], platf
 
 @pytest.mark.parametrize("pieces", COMPLETE.values(), ids=COMPLETE)
 def test_openais_sdk_reads_it(pieces: tuple[bytes, ...]) -> None:
-    with Replies(lambda _: streamed(*pieces)) as upstream, upstream.stack() as stack:
-        client = openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+    with (
+        Replies(lambda _: streamed(*pieces)) as upstream,
+        upstream.stack() as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0) as client,
+    ):
         chunks = client.chat.completions.create(
             model="glm-4.6", messages=[{"role": "user", "content": "hi"}], stream=True
         )

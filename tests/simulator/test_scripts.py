@@ -124,8 +124,10 @@ def test_a_script_that_cannot_be_followed_is_refused(path: str, script: str) -> 
 @pytest.mark.parametrize("platform", ["zai", "openai"])
 def test_an_sdk_completes_a_scripted_task_through_the_gateway(platform: str) -> None:
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": SCRIPT}]
-    with Stack(platform) as stack:
-        client = openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0)
+    with (
+        Stack(platform) as stack,
+        openai.OpenAI(base_url=stack.base_url, api_key="any", max_retries=0) as client,
+    ):
         for _ in range(3):
             answer = client.chat.completions.create(model="glm-5.3", messages=messages, tools=TOOLS)
             message = answer.choices[0].message
