@@ -63,9 +63,8 @@ def gateway(manager: Manager, **environment: str) -> GatewayProcess:
     )
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_ready_and_stopping_are_sent_once_each(manager: Manager, workers: str) -> None:
-    with gateway(manager, WORKERS=workers) as process:
+def test_ready_and_stopping_are_sent_once_each(manager: Manager) -> None:
+    with gateway(manager, WORKERS="2") as process:
         assert manager.hears() == "READY=1"
         assert httpx.get(f"{process.url}/readyz").status_code == 200
         process.kill(signal.SIGTERM)
@@ -81,9 +80,8 @@ def test_an_abstract_socket_is_reached() -> None:
     manager.close()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_watchdog_gets_repeated_signs_of_life(manager: Manager, workers: str) -> None:
-    with gateway(manager, WORKERS=workers, WATCHDOG_USEC=SHORT):
+def test_the_watchdog_gets_repeated_signs_of_life(manager: Manager) -> None:
+    with gateway(manager, WORKERS="2", WATCHDOG_USEC=SHORT):
         assert [manager.hears() for _ in range(4)] == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
 
 

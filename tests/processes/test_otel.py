@@ -171,15 +171,14 @@ def test_names_that_are_no_utf8_spoil_no_batch(simulator: Stack, collector: Coll
     assert all(len(span.name) < 300 for span in collector.spans)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_spans_come_while_it_runs_from_every_worker(simulator: Stack, collector: Collector, workers: str) -> None:
-    with tracing(simulator, collector.url, WORKERS=workers, OTEL_BSP_SCHEDULE_DELAY="10") as process:
+def test_spans_come_while_it_runs_from_every_worker(simulator: Stack, collector: Collector) -> None:
+    with tracing(simulator, collector.url, WORKERS="2", OTEL_BSP_SCHEDULE_DELAY="10") as process:
         ids = {ask(process).headers["x-request-id"] for _ in range(20)}
         collector.wait_for(40)
         stop(process)
     servers = [span for span in collector.spans if span.kind == SERVER]
     assert {attributes(span)["ztoapi.request_id"] for span in servers} == ids
-    assert len({one[:16] for one in ids}) == int(workers)
+    assert len({one[:16] for one in ids}) == 2
     assert len({span.trace_id for span in servers}) == 20
 
 
