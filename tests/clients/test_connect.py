@@ -311,9 +311,11 @@ def test_commands_before_the_client_prepare_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 5)])
 def test_the_client_ends_with_the_command(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """SIGTERM is passed on; the terminal sends SIGINT to both, and the client decides."""
+    # A blocked signal waits for its receiver, also if it comes before.
     text = (
-        "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(5))\n"
-        "print(os.getpid(), os.environ['OPENCODE_CONFIG'], flush=True)\nsignal.pause()\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+        "print(os.getpid(), os.environ['OPENCODE_CONFIG'], flush=True)\n"
+        "signal.sigwait([signal.SIGUSR1])\nsys.exit(5)\n"
     )
     with run(tmp_path, "opencode", text, "opencode", "--run") as process:
         assert process.stdout is not None
