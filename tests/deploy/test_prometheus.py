@@ -16,6 +16,7 @@ from tests.deploy.expressions import panels, rule_expressions, written_out
 from tests.deploy.prometheus_process import PrometheusProcess, sockets_of, tcp_sockets
 from tests.processes.gateway_process import GatewayProcess
 from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
 
 ADMIN_KEY = "what-operators-send"
 CHAT = "/v1/chat/completions"
@@ -73,7 +74,7 @@ class OpenStream:
     """A stream that has begun and goes on until it is closed."""
 
     def __init__(self, port: int) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
         body = {"model": "glm-4.6:fault=hang_mid", "messages": MESSAGES, "stream": True}
         self.connection.request("POST", CHAT, json.dumps(body), {"content-type": "application/json"})
         self.answer = self.connection.getresponse()

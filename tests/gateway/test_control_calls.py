@@ -149,7 +149,7 @@ def test_a_list_for_which_no_client_waits_is_cancelled(transport: str) -> None:
         with socket.create_connection(("127.0.0.1", stack.port)) as client:
             client.sendall(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert requested.wait(WAIT_SECONDS)
-        assert left.wait(20)
+        assert left.wait(WAIT_SECONDS)
         assert models(stack) == ["glm-5.3", "listed"]
         assert upstream.requests == 2
 

@@ -15,7 +15,7 @@ PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"
 
 def ask(stack: Stack, model: str = "glm-5.3", **fields: object) -> httpx.Response:
     body = {"model": model, "messages": MESSAGES, **fields}
-    return httpx.post(f"{stack.base_url}/chat/completions", json=body, timeout=20)
+    return httpx.post(f"{stack.base_url}/chat/completions", json=body)
 
 
 def sent(stack: Stack) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_health_is_answered_and_places_come_back() -> None:
         admission = stack.application.admission
         held = [holder(stack), holder(stack)]
         stack.wait_for(lambda: admission.in_flight == 2)
-        waiting = thread.submit(httpx.post, stack.url + CHAT, json=body("glm-4.6"), timeout=20)
+        waiting = thread.submit(httpx.post, stack.url + CHAT, json=body("glm-4.6"))
         stack.wait_for(lambda: admission.waiting == 1)
         refused = httpx.post(stack.url + CHAT, json=body("glm-4.6"))
         assert refused.status_code == 503
@@ -61,7 +61,7 @@ def test_a_key_of_high_priority_leaves_the_queue_first(tmp_path: Path) -> None:
 
     def ask(stack: Stack, key: str) -> httpx.Response:
         headers = {"authorization": f"Bearer {key}"}
-        return httpx.post(stack.url + CHAT, json=body("glm-4.6:ttft=50"), headers=headers, timeout=20)
+        return httpx.post(stack.url + CHAT, json=body("glm-4.6:ttft=50"), headers=headers)
 
     with (
         Stack(

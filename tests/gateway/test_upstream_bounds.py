@@ -12,6 +12,7 @@ from tests.cache.upstream import event
 from tests.gateway.test_endings import CHAT, body
 from tests.stack import BASES, Stack
 from tests.support.raw_upstream import RawUpstream, stream_of, whole
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import Ending
 
 LAST = (
@@ -100,7 +101,7 @@ def test_an_upstream_that_goes_on_after_the_end(
             answer = httpx.post(stack.url + CHAT, json=body("m", stream=stream))
             assert "Hi" in answer.text
             assert stack.record().ending is Ending.DONE
-            assert gone.wait(20)
+            assert gone.wait(WAIT_SECONDS)
         stop.set()
 
 
@@ -131,7 +132,7 @@ def test_an_upstream_that_ends_soon_keeps_its_connection() -> None:
 
     def play(sock: socket.socket, _: int) -> None:
         sock.sendall(stream_of(event("Hi") + LAST, end=False))
-        ended.wait(20)
+        ended.wait(WAIT_SECONDS)
         sock.sendall(b"5\r\n: ok\n\r\n0\r\n\r\n")
 
     with (

@@ -32,7 +32,7 @@ def ask_all(stack: Stack, count: int, model: str = "glm-4.6", *, stream: bool = 
     """All at once."""
 
     async def run() -> list[httpx.Response]:
-        async with httpx.AsyncClient(timeout=20) as client:
+        async with httpx.AsyncClient() as client:
             question = body(model, stream=stream)
             return await asyncio.gather(*(client.post(stack.url + CHAT, json=question) for _ in range(count)))
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.keys.files import FAR_AWAY, add, problems, read
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.config.keyfile import add_key, read_key_file, revoke_key
 from ztoapi.config.model import TrafficLimits
 from ztoapi.config.sources import Problems
@@ -226,7 +227,7 @@ def test_a_name_is_given_once(path: Path) -> None:
 
 def test_nothing_is_lost_when_many_change_the_file_at_once(path: Path) -> None:
     makers = [subprocess.Popen([sys.executable, "-c", MAKER, str(path), name]) for name in "abcd"]
-    assert [maker.wait(30) for maker in makers] == [0] * 4
+    assert [maker.wait(WAIT_SECONDS) for maker in makers] == [0] * 4
     assert len(read(path)) == 80
 
 
@@ -247,7 +248,7 @@ def test_a_process_killed_while_changing_the_file_leaves_no_lock(path: Path) -> 
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"in\n"
     holder.send_signal(signal.SIGKILL)
-    holder.wait(10)
+    holder.wait(WAIT_SECONDS)
     holder.stdout.close()
     add(path, "alice")
     assert list(read(path)) == ["alice"]

@@ -109,12 +109,15 @@ class RedisServer:
             writer.close()
 
         async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            from_server, to_server = await asyncio.open_unix_connection(near.removeprefix("unix://"))
             try:
-                await asyncio.gather(pump(reader, to_server, 0), pump(from_server, writer, seconds))
+                from_server, to_server = await asyncio.open_unix_connection(near.removeprefix("unix://"))
+                try:
+                    await asyncio.gather(pump(reader, to_server, 0), pump(from_server, writer, seconds))
+                finally:
+                    to_server.transport.abort()
             finally:
-                writer.close()
-                to_server.close()
+                # A closed transport would wait for its last bytes, and the loop may end before.
+                writer.transport.abort()
 
         async def listen() -> None:
             end = asyncio.Event()

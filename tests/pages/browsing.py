@@ -7,6 +7,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize
 
+from tests.support.waiting import WAIT_SECONDS
+
 __all__ = ["DESKTOP", "PHONE", "assert_texts_are_complete", "keep", "open_page"]
 
 DESKTOP: ViewportSize = {"width": 1360, "height": 900}
@@ -28,6 +30,7 @@ def open_page(
     the test; but not messages that match ``expected``, which a browser writes about responses that the test causes."""
     context = browser.new_context(viewport=size, color_scheme="dark" if dark else "light", locale=language)
     wrong: list[str] = []
+    context.set_default_timeout(WAIT_SECONDS * 1000)
     page = context.new_page()
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))

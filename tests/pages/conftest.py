@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
 
 KEY = "YOUR_KEY"
 """As in the lines to copy of the reference: they run as they stand."""
@@ -31,7 +32,7 @@ def browser() -> Iterator[Browser]:
     # The start script of Debian's chromium enables the GPU, which software emulates on a machine without one.
     arguments.append("--disable-gpu")
     # A machine with other things to do takes longer than the 5 seconds that Playwright waits by itself.
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=WAIT_SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
         yield browser

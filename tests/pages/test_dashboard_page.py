@@ -436,7 +436,7 @@ def test_it_connects_again_when_the_gateway_comes_back(browser: Browser) -> None
         stack.application.context.draining = False
         stack.server = Server(stack.application.context, bind("127.0.0.1", stack.port, backlog=16))
         stack.call(stack.server.start())
-        expect(page.locator("#link")).to_have_text("Live", timeout=20_000)
+        expect(page.locator("#link")).to_have_text("Live")
         ask(stack)
         expect(page.locator("#now-rate small")).to_have_text("1 in all")
 

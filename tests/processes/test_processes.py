@@ -14,6 +14,7 @@ import pytest
 
 from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
 
 BODY = {"model": "glm-4.6:itl=20:tokens=75", "messages": [{"role": "user", "content": "x"}], "stream": True}
 """A stream of 1.5 seconds: time enough to send a signal meanwhile, also on a busy machine."""
@@ -121,7 +122,7 @@ def test_workers_end_when_their_supervisor_is_killed(simulator: Stack) -> None:
         process.kill(signal.SIGKILL)
         process.wait()
         for watch in watches:
-            assert select.select([watch], [], [], 20)[0]
+            assert select.select([watch], [], [], WAIT_SECONDS)[0]
             os.close(watch)
 
 

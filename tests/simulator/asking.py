@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 
+from tests.support.waiting import WAIT_SECONDS
+
 __all__ = ["MESSAGES", "TOOLS", "ask", "events", "raw_request", "read_to_the_end"]
 
 MESSAGES: list[dict[str, object]] = [{"role": "user", "content": "x"}]
@@ -31,7 +33,7 @@ ARGUMENTS = {"text": "sample", "order": "new", "limit": 2, "where": {"exact": Tr
 
 
 def ask(origin: str, path: str, model: str = "glm-4.6", **fields: object) -> httpx.Response:
-    return httpx.post(origin + path, json={"model": model, "messages": MESSAGES, **fields}, timeout=20)
+    return httpx.post(origin + path, json={"model": model, "messages": MESSAGES, **fields})
 
 
 def events(text: str) -> list[dict[str, Any]]:
@@ -49,7 +51,7 @@ def raw_request(path: str, model: str, *, stream: bool = True) -> bytes:
 def read_to_the_end(port: int, request: bytes) -> tuple[bytes, bool]:
     """The bytes that the server sends until it closes, and whether it closed with a reset."""
     parts: list[bytes] = []
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS) as client:
         client.sendall(request)
         try:
             while part := client.recv(65536):

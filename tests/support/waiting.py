@@ -6,8 +6,8 @@ from typing import Final
 
 __all__ = ["WAIT_SECONDS", "until"]
 
-WAIT_SECONDS: Final = 20.0
-"""Time after which a test that waits for an event fails. No event takes this long."""
+WAIT_SECONDS: Final = 60.0
+"""Time after which a test that waits for an event fails. No event takes this long, even on a busy machine."""
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import MetricsBoard, Slot, cut
 from ztoapi.telemetry.layout import (
@@ -200,7 +201,7 @@ def test_records_are_never_torn() -> None:
         assert len(seen) == 26
     finally:
         stop.set()
-        writer.join(10)
+        writer.join(WAIT_SECONDS)
     assert writer.exitcode == 0
 
 
@@ -232,7 +233,7 @@ def test_seconds_are_never_torn() -> None:
     finally:
         stop.set()
         for writer in writers:
-            writer.join(10)
+            writer.join(WAIT_SECONDS)
 
 
 def count(slot: Slot, started: int, ended: int) -> None:
@@ -254,7 +255,7 @@ def test_counts_of_several_writing_processes_are_exact() -> None:
     while any(writer.is_alive() for writer in writers):
         board.in_flight()
     for writer in writers:
-        writer.join(10)
+        writer.join(WAIT_SECONDS)
     assert board.rows(CODES) == {("/v1/models", "GET", "200"): [60_000]}
     assert board.in_flight() == 0
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.handlers.dashboard import DashboardHandler
 from ztoapi.simulator.app import Options
 from ztoapi.telemetry.board import MetricsBoard
@@ -225,7 +226,7 @@ def test_a_watcher_that_leaves_does_not_affect_the_others() -> None:
 
     def clock() -> float:
         begun.set()
-        assert go_on.wait(20.0)
+        assert go_on.wait(WAIT_SECONDS)
         return 1_795_435_200.0
 
     async def watch() -> tuple[bytes, bytes]:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.history import HISTORY_DAYS, HISTORY_HOURS, History
 from ztoapi.telemetry.layout import (
@@ -379,7 +380,7 @@ def test_a_file_that_was_deleted_is_begun_anew(
 
 
 def _save_when_told(history: History, told: multiprocessing.synchronize.Event) -> None:
-    assert told.wait(20)
+    assert told.wait(WAIT_SECONDS)
     history.save()
 
 
@@ -394,7 +395,7 @@ def test_a_file_that_was_deleted_is_begun_anew_by_whichever_worker(path: Path, c
     history.save()
     path.unlink()
     told.set()
-    another.join(20)
+    another.join(WAIT_SECONDS)
     assert shown(history) == []
     count(board, 2)
     history.save()
@@ -442,7 +443,7 @@ def test_nothing_is_lost_or_counted_twice_when_processes_die(path: Path, clock: 
     try:
         for death in range(DEATHS):
             for _ in range(1 + secrets.randbelow(4)):
-                assert saved.acquire(timeout=20)
+                assert saved.acquire(timeout=WAIT_SECONDS)
             victim = savers[death % SAVERS]
             os.kill(victim.pid or 0, signal.SIGKILL)
             victim.join()
