@@ -1,6 +1,7 @@
 """A real redis-server of a test's own, on a socket in a directory: it can be killed, stopped and started again."""
 
 import asyncio
+import contextlib
 import queue
 import shutil
 import signal
@@ -8,7 +9,6 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -95,7 +95,7 @@ class RedisServer:
         """As if the machine had stalled: connections stay, nothing answers."""
         self._process.send_signal(signal.SIGSTOP)
 
-    @contextmanager
+    @contextlib.contextmanager
     def far_away(self, seconds: float) -> Iterator[None]:
         """While it lasts ``url`` leads to the server by a way on which each answer takes so long."""
         near = self.url
@@ -104,8 +104,9 @@ class RedisServer:
 
         async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
             loop = asyncio.get_running_loop()
-            while data := await reader.read(65536):
-                loop.call_later(delay, writer.write, data)
+            with contextlib.suppress(ConnectionResetError):
+                while data := await reader.read(65536):
+                    loop.call_later(delay, writer.write, data)
             writer.close()
 
         async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
