@@ -127,7 +127,7 @@ class ChatRelays:
         target = self._targets.get(model) or self._target(model)
         upstream = target.upstream
         if translation is None:
-            context = target.whole if not stream else self._context(target, downstream, stream)
+            context = self._streamed(target, downstream) if stream else target.whole
             translation = target.translate(request, context)
         calls: Prepare | None = None
         if translation.prepares:
@@ -153,12 +153,11 @@ class ChatRelays:
     def translator(self, request: ChatRequest, downstream: Downstream, stream: bool) -> Callable[[], Translation]:
         """Returns the function that translates ``request`` for :meth:`send`. Another thread may call it."""
         target = self._target(request.model)
-        return partial(target.translate, request, self._context(target, downstream, stream))
+        context = self._streamed(target, downstream) if stream else target.whole
+        return partial(target.translate, request, context)
 
     @staticmethod
-    def _context(target: _Target, downstream: Downstream, stream: bool) -> TranslationContext:
-        if not stream:
-            return target.whole
+    def _streamed(target: _Target, downstream: Downstream) -> TranslationContext:
         if downstream.loop.time() < target.upstream.no_usage_until:
             return msgspec.structs.replace(target.streamed, count_usage=False)
         return target.streamed
