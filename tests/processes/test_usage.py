@@ -103,7 +103,8 @@ def test_usage_is_kept_by_day_key_and_model(simulator: Stack, tmp_path: Path) ->
         assert (first["key"], first["model"], first["requests"]) == ("api-key-2", "glm-4.6", "3")
         assert json.loads(command(process, "--json"))["usage"] == usage(process)
         table = [line.split() for line in command(process, "--by", "key").splitlines()]
-        assert [row[:2] for row in table] == [["KEY", "REQUESTS"], ["api-key-1", "7"], ["api-key-2", "3"]]
+        rows = [["KEY", "REQUESTS"], ["api-key-1", "7"], ["api-key-2", "3"], ["total", "10"]]
+        assert [row[:2] for row in table] == rows
 
 
 def test_requests_without_a_key_have_none(simulator: Stack, tmp_path: Path) -> None:

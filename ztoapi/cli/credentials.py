@@ -30,7 +30,7 @@ async def _show(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
         return
     page = decoded(content, CredentialsPage)
     now = ServerContext.wall_clock()
-    print_table(_HEADINGS, (_row(each, now) for each in page.credentials))
+    print_table(_HEADINGS, (_row(each, now) for each in page.credentials), ("IN FLIGHT", "REQUESTS", "FAILED"))
 
 
 async def _reset(client: httpx.AsyncClient, args: argparse.Namespace) -> None:

@@ -1,13 +1,18 @@
 """Tables on standard output."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 __all__ = ["print_table"]
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows in columns that are as wide as their longest cell."""
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = ()) -> None:
+    """Prints rows in columns that are as wide as their longest cell; ``numbers`` are the headings of those that are
+    aligned to the right."""
     lines = [headings, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = (
+            cell.rjust(width) if heading in numbers else cell.ljust(width)
+            for cell, width, heading in zip(line, widths, headings, strict=True)
+        )
+        print("  ".join(cells).rstrip())

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlencode
 
@@ -26,13 +27,13 @@ _HEADINGS: Final = {
     "output_tokens": "OUTPUT",
     "cost_usd": "COST (USD)",
 }
-_LABELS: Final = 3
-"""The first headings; the others are sums."""
+_SUMS: Final = ("requests", "denied", "input_tokens", "cached_tokens", "output_tokens", "cost_usd")
+_Row = dict[str, str | int | float | None]
 
 
 class _Page(msgspec.Struct):
     kept: bool
-    usage: list[dict[str, str | int | float | None]]
+    usage: list[_Row]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,14 +57,27 @@ async def _show(client: httpx.AsyncClient, args: argparse.Namespace) -> None:
     if not page.kept:
         raise GatewayError("the gateway keeps no history: set history_file")
     labels = [name for name in (args.by or "day,key,model").split(",") if name in _HEADINGS]
-    columns = [*labels, *list(_HEADINGS)[_LABELS:]]
-    print_table([_HEADINGS[name] for name in columns], ([_cell(row, name) for name in columns] for row in page.usage))
+    columns = [*labels, *_SUMS]
+    rows = [*page.usage]
+    if len(rows) > 1:
+        rows.append(_total(rows, labels[0]))
+    cells = [[_cell(row, name) for name in columns] for row in rows]
+    print_table([_HEADINGS[name] for name in columns], cells, [_HEADINGS[name] for name in _SUMS])
 
 
-def _cell(row: dict[str, str | int | float | None], name: str) -> str:
+def _total(rows: Sequence[_Row], label: str) -> _Row:
+    """Returns the sum of the rows, which is named in the column ``label``."""
+    sums = (*_SUMS, "unpriced_requests")
+    return {label: "total", **{name: sum(float(row.get(name) or 0) for row in rows) for name in sums}}
+
+
+def _cell(row: _Row, name: str) -> str:
     value = row.get(name)
     if name == "cost_usd" and isinstance(value, int | float):
         # Without a price there is no cost; with some it is too low.
         mark = "+" if row.get("unpriced_requests") else ""
-        return f"{value:.6f}{mark}"
-    return "-" if value is None else clean(f"{value}")
+        return f"{value:,.6f}{mark}"
+    if isinstance(value, int | float):
+        return f"{value:,.0f}"
+    # The row of the sum has only one label.
+    return "-" if value is None and name in row else clean(value or "")

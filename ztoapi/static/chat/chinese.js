@@ -11,6 +11,7 @@ export const chinese = {
   dashboard: "仪表盘",
   reference: "接口文档",
 
+  nothing: "输入消息即可试用模型。每个回复都会显示耗时、token 数和费用。",
   settings: "请求设置",
   key: "密钥",
   "key.needed": "此网关需要密钥。密钥只保存在此标签页中，关闭后即清除。",

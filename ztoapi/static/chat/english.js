@@ -11,6 +11,7 @@ export const english = {
   dashboard: "Dashboard",
   reference: "API reference",
 
+  nothing: "Write a message to try a model. Each response has its times, tokens and cost.",
   settings: "Settings of the request",
   key: "Key",
   "key.needed": "This gateway needs a key. This tab keeps it until it is closed.",

@@ -36,7 +36,7 @@ export const english = {
   "now.rate": "Requests",
   "now.rate.more": "{total} in all",
   "now.flight": "In flight",
-  "now.flight.more": "streams: {streams} · waiting: {waiting}",
+  "now.flight.more": "streams {streams} · waiting {waiting}",
   "now.errors": "Errors, last minute",
   "now.failed": "{failed} failed",
   "now.cancelled": "{cancelled} cancelled",
