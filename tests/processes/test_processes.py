@@ -180,6 +180,18 @@ def test_the_limit_of_open_files_is_raised_and_a_shortage_is_logged(simulator: S
             assert re.search(r"Max open files +1000 +1000 ", limits)
 
 
+class VeryFewFiles(GatewayProcess):
+    open_files = (256, 256)
+
+
+def test_a_limit_that_allows_few_requests_is_logged(simulator: Stack) -> None:
+    upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
+    with VeryFewFiles(UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0") as process:
+        assert (
+            "the limit of 256 open files allows a worker 62 requests in flight: raise the hard limit" in process.output
+        )
+
+
 def test_the_requests_in_flight_follow_the_limit_on_open_files(simulator: Stack) -> None:
     upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
     with FewFiles(UPSTREAM_URL=upstream, ZAI_TOKEN="t", PORT="0") as process:

@@ -26,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
     failed. Raises ConfigError with all problems."""
     loaded = available(load_config(args))
     warnings = [*loaded.config.warnings, *_host_warning(loaded)]
+    if not args.live and (shortage := shortage_of_files(loaded.config, raise_open_files())) is not None:
+        warnings.append(shortage)
     if args.json:
         return _print_json(loaded, warnings, live=args.live)
     print("the configuration is valid")

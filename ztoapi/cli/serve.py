@@ -55,6 +55,8 @@ _FIRST_SYSTEMD_DESCRIPTOR = 3
 """SD_LISTEN_FDS_START."""
 _SHARED_OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT (environment)"
 """The source of a collector that other programs on the host use too."""
+_FEW_REQUESTS = 100
+"""Requests in flight of a worker that a small team of agents reaches."""
 _AUTO = "auto"
 """The value of history_file for the default directory."""
 
@@ -70,8 +72,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shortage_of_files(config: Config, limit: int) -> str | None:
-    """Returns a warning if a worker may need more open files than ``limit``."""
+    """Returns a warning if a worker may need more open files than ``limit``, or can serve few requests with them."""
     server = config.server
+    if not server.max_in_flight and (fitting := server.in_flight_limit(limit)) < _FEW_REQUESTS:
+        return (
+            f"the limit of {limit} open files allows a worker {fitting} requests in flight: raise the hard limit "
+            "(ulimit -Hn, LimitNOFILE= in systemd)"
+        )
     needed = 2 * server.max_in_flight + server.max_queued + config.upstream.max_idle_connections + OTHER_FILES
     if limit >= needed or not server.max_in_flight:
         return None

@@ -65,6 +65,14 @@ class Problems:
             self.lines.append(line)
 
 
+def _meant(key: str) -> str:
+    """Returns the option whose value `ztoapi check` prints as ``key``."""
+    table, _, name = key.rpartition(".")
+    if key == "default_platform":
+        return "platform_id"
+    return f"{table.removeprefix('platforms.')}_upstream_url" if name in ("base_url", "chat_url") else key
+
+
 class Sources:
     """All sources. ``layers`` are the environment and the ``.env`` files, in order of precedence. ``warnings`` concern
     the files."""
@@ -128,6 +136,8 @@ class Sources:
 
     def _hint(self, key: str) -> str:
         """Returns the options with the name of ``key`` in other tables, or else the one that it may misspell."""
+        if (meant := _meant(key)) in self._options:
+            return f"; did you mean {meant}?"
         name = key.rpartition(".")[2]
         others = [option.key for option in self._options.values() if option.name == name]
         if others:
