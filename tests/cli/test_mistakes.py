@@ -66,7 +66,7 @@ MISTAKES = [
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}),
     Mistake(ERROR, "default_platform (ztoapi.toml line 1): unknown option; did you mean platform_id?", {},
             toml="default_platform = 'zai'"),
-    Mistake(ERROR, "line 2): unknown option; did you mean zread_upstream_url?", {},
+    Mistake(ERROR, "line 2): unknown option; set zread_upstream_url above the tables", {},
             toml="[platforms.zread]\nbase_url = 'https://zread.ai'"),
     Mistake(ERROR, "pip install 'ztoapi[otel]'", {}, toml="otlp_endpoint = 'http://127.0.0.1:4318'"),
     Mistake(ERROR, "pip install 'ztoapi[otel]'", {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"),

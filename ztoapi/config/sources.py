@@ -65,14 +65,6 @@ class Problems:
             self.lines.append(line)
 
 
-def _meant(key: str) -> str:
-    """Returns the option whose value `ztoapi check` prints as ``key``."""
-    table, _, name = key.rpartition(".")
-    if key == "default_platform":
-        return "platform_id"
-    return f"{table.removeprefix('platforms.')}_upstream_url" if name in ("base_url", "chat_url") else key
-
-
 class Sources:
     """All sources. ``layers`` are the environment and the ``.env`` files, in order of precedence. ``warnings`` concern
     the files."""
@@ -135,9 +127,10 @@ class Sources:
                     problems.add(setting.where, f"unknown option; did you mean {meant}?")
 
     def _hint(self, key: str) -> str:
-        """Returns the options with the name of ``key`` in other tables, or else the one that it may misspell."""
-        if (meant := _meant(key)) in self._options:
-            return f"; did you mean {meant}?"
+        """Returns the options with the name of ``key`` in other tables, or else the one that it may misspell.
+        Reports of the configuration name ``platform_id`` by its result."""
+        if key == "default_platform":
+            return "; did you mean platform_id?"
         name = key.rpartition(".")[2]
         others = [option.key for option in self._options.values() if option.name == name]
         if others:
