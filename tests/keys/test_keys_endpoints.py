@@ -1,5 +1,6 @@
 """/admin/keys: lists, creates, rotates and revokes the keys of the key file."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.keys.files import empty
 from tests.stack import Stack
+from ztoapi.config.keyfile import _locked
 
 ADMIN = {"authorization": "Bearer sk-admin"}
 
@@ -71,6 +73,18 @@ def test_a_key_is_created_rotated_and_revoked(keyed: Stack, path: Path) -> None:
     assert change(keyed, "/revoke", {"name": "alice"}).json() == {"name": "alice", "changed": False}
     reload(keyed)
     assert models(keyed, second) == 401
+
+
+def test_a_change_is_logged_even_if_its_client_leaves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = empty(tmp_path)
+    with Stack(ADMIN_KEY="sk-admin", ZTOAPI_KEY_FILE=str(path)) as stack:
+        with _locked(path):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{stack.url}/admin/keys", json={"name": "lost"}, headers=ADMIN, timeout=0.2)
+            stack.wait_for(lambda: not stack.application.context.connections)
+        stack.wait_for(lambda: "[lost]" in path.read_text())
+        stack.wait_for(lambda: "client key lost: POST /admin/keys" in caplog.text)
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,15 @@ class KeysHandler:
     async def _change(
         self, exchange: Exchange, status: int, change: _Change, path: Path, body: dict[str, object]
     ) -> None:
-        made = await _in_thread(partial(change, path, body))
-        _log.info("client key %s: %s %s", made["name"], exchange.request.method, exchange.request.path)
-        exchange.respond(status, _encode(made), headers=_NO_STORE)
+        request = exchange.request
+
+        def make() -> bytes:
+            made = change(path, body)
+            # In the thread, because the client may have left.
+            _log.info("client key %s: %s %s", made["name"], request.method, request.path)
+            return _encode(made)
+
+        exchange.respond(status, await _in_thread(make), headers=_NO_STORE)
 
     def _check(self, exchange: Exchange) -> None:
         """Raises ApiError unless this request may change keys."""
