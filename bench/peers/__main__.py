@@ -10,6 +10,7 @@ import os
 import platform
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -18,7 +19,7 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from bench.peers.chart import chart
@@ -280,5 +281,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _end(number: int, _: FrameType | None) -> None:
+    """Ends the run by an exception, so that each ``with`` statement ends the programs that it has started."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     raise SystemExit(main())
