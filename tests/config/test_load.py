@@ -315,6 +315,10 @@ def test_limits_of_each_scope_come_from_a_table_of_their_own(tmp_path: Path) -> 
             "[limits.key]\nburst = 5",
             "limits.key.burst (ztoapi.toml line 2): requires requests_per_second or requests_per",
         ),
+        (
+            "[server]\nworker_max_memory_bytes = 67108863",
+            "server.worker_max_memory_bytes (ztoapi.toml line 2): must be 0 or at least 67108864: a worker that has",
+        ),
         ("[server]\ntrusted_proxies = ['x']", "server.trusted_proxies (ztoapi.toml line 2): each must be an address"),
     ],
 )

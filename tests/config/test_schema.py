@@ -83,9 +83,10 @@ def values_of(option: Declared) -> st.SearchStrategy[object]:
     return st.one_of(texts, st.lists(texts, max_size=3), st.integers(2, 9), st.booleans())
 
 
-# The loader checks these beyond their type: addresses, files, URLs, secrets, and options that need each other.
+# The loader checks these beyond their type: addresses, files, URLs, secrets, the memory of a worker, and
+# options that need each other.
 CHECKED_FURTHER = {
-    "server.host", "server.fd", "server.tls_client_ca_file",
+    "server.host", "server.fd", "server.tls_client_ca_file", "server.worker_max_memory_bytes",
     "server.trusted_proxies", "upstream.ca_file", "limits.redis_url", "cache.redis", "key_file",
     "responses.store", "admin_key", "default_key", "api_keys", "upstream_url", "platform_id",
     "upstream.allow_coding_endpoint",

@@ -43,6 +43,8 @@ _BY_PLATFORMS: Final = frozenset(("model_name", "fallbacks", *PlatformSettings._
 """Options that ``platforms.py`` reads."""
 _BY_CATALOGUE: Final = frozenset(("models",))
 """Options that ``catalogue.py`` reads."""
+_LEAST_WORKER_BYTES: Final = 67108864
+"""The memory of a worker that has just started, and 20 MB for its requests."""
 _PUBLISHED: Final = frozenset(("a-key-for-your-clients", "sk-123456", "123456", "admin123"))
 """Client keys of published examples, which an attacker tries first."""
 
@@ -97,6 +99,7 @@ def load(
     exposed = next((address for address in addresses if not address.local), None)
     _check_redis(values)
     _check_stored_responses(values, server.workers)
+    _check_worker_memory(values, server.worker_max_memory_bytes)
     routing = read_platforms(sources, problems, allow_coding=upstream.allow_coding_endpoint)
     values.warnings.extend(routing.warnings)
     _check_keys(values, exposed)
@@ -296,6 +299,15 @@ def _check_stored_responses(values: _Values, workers: int) -> None:
     if store == "redis" and "redis_url" not in values.tables["limits"]:
         values.problems.add(
             values.origin("responses.store"), "redis requires Redis: set REDIS_URL, or limits.redis_url"
+        )
+
+
+def _check_worker_memory(values: _Values, most: int) -> None:
+    if 0 < most < _LEAST_WORKER_BYTES:
+        values.problems.add(
+            values.origin("server.worker_max_memory_bytes"),
+            f"must be 0 or at least {_LEAST_WORKER_BYTES}: a worker that has just started uses 45 MB, and would be "
+            "replaced again and again. Raise it, or set it to 0 for no limit",
         )
 
 

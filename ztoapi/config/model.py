@@ -505,7 +505,10 @@ class ServerConfig(Limits, frozen=True, kw_only=True):
     worker_max_memory_bytes: Annotated[
         int,
         Range(0, 1099511627776, "bytes"),
-        Option("Resident memory at which a worker is replaced; its requests finish. 0: no limit."),
+        Option(
+            "Resident memory at which a worker is replaced; its requests finish. "
+            "0: no limit, otherwise at least 67108864."
+        ),
     ] = 0
     sse_keepalive_seconds: Annotated[
         SecondsOrZero,
