@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
@@ -17,6 +16,7 @@ from ztoapi.apis.messages.errors import error_response as messages_errors
 from ztoapi.cache.response_cache import make_response_cache
 from ztoapi.config.advice import PricedModels
 from ztoapi.config.catalogue import Catalogue
+from ztoapi.config.certificates import ServerTLS
 from ztoapi.config.host import open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import listen_addresses
@@ -120,7 +120,7 @@ class Application:
         access_log: AccessLog | None = None,
         tracer: "SpanTracer | None" = None,
         messages: MessageLog | None = None,
-        server_tls: ssl.SSLContext | None = None,
+        server_tls: ServerTLS | None = None,
         resets: CredentialResets | None = None,
         budgets: BudgetMemory | None = None,
         sources: Mapping[str, str] | None = None,
@@ -292,9 +292,7 @@ class Application:
             routes.add("/dashboard/history", {"GET": dashboard.handle_history}, Group.ADMIN)
         return sampler
 
-    def _make_context(
-        self, loop: asyncio.AbstractEventLoop, config: Config, tls: ssl.SSLContext | None
-    ) -> ServerContext:
+    def _make_context(self, loop: asyncio.AbstractEventLoop, config: Config, tls: ServerTLS | None) -> ServerContext:
         return ServerContext(
             loop,
             self._admit,
@@ -447,6 +445,7 @@ class Application:
     def _own_samples(self) -> Iterator[Sample]:
         yield from self.context.connection_limits.samples()
         yield from self.context.buffers.samples()
+        yield from self.context.plain_http.samples()
         if (redis := self._redis) is not None:
             yield Sample("ztoapi_store_up", float(not redis.statistics().away), "redis")
             yield Sample("ztoapi_store_failures", redis.statistics().failures, "redis")

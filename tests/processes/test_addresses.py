@@ -155,6 +155,10 @@ def test_certificates_are_chosen_by_name_and_reloaded(simulator: Stack, tmp_path
         certificate(authority, tmp_path / "a.pem", "a.test")
         process.kill(signal.SIGHUP)
         process.wait_for(lambda: serial(port, "a.test") != first)
+        for _ in range(2):
+            refused = httpx.get(f"http://127.0.0.1:{port}/v1/models")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_request")
+        process.wait_for_output(r"(1 connections so far with plain HTTP)")
         (tmp_path / "a.pem").write_text("damaged")
         process.kill(signal.SIGHUP)
         process.wait_for_output(r"(invalid configuration; keeping)")

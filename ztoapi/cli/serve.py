@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sqlite3
-import ssl
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from ztoapi.app import Application, has_keys_with_budgets, limits_words, make_sh
 from ztoapi.cli.logs import access_log, level_of, message_form, set_form, set_up_logging
 from ztoapi.cli.options import host_fault, listening_faults, load_config
 from ztoapi.cli.status import StatusFile, state_directory
-from ztoapi.config.certificates import server_tls
+from ztoapi.config.certificates import ServerTLS, server_tls
 from ztoapi.config.host import open_files, raise_open_files
 from ztoapi.config.keys import KeyRing
 from ztoapi.config.listen import Listen, listen_addresses
@@ -347,7 +346,7 @@ class _State(NamedTuple):
     history: History | None
     certificates: bytes
     """A digest of the files."""
-    tls: ssl.SSLContext | None
+    tls: ServerTLS | None
     budgets: BudgetMemory | None
 
 
@@ -356,7 +355,7 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _make_tls(config: Config) -> ssl.SSLContext | None:
+def _make_tls(config: Config) -> ServerTLS | None:
     """Returns the TLS context of all workers: made once, so that a worker that starts later does not depend on the
     files, and so that a session of one worker can be resumed with another one."""
     return server_tls(config.server) if config.server.tls_cert_files else None

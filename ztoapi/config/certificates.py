@@ -1,14 +1,71 @@
 """TLS for clients: the certificates, chosen by the name that the client wants (SNI, RFC 6066 section 3)."""
 
 import ssl
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, cast
 
 from ztoapi.config.model import ServerConfig
+from ztoapi.wire.limits import LINGER_BYTES
 
-__all__ = ["server_tls", "tls_fault"]
+__all__ = ["ServerTLS", "server_tls", "tls_fault"]
 
 _PROTOCOLS: Final = ("http/1.1",)
+_NOT_TLS: Final = frozenset(("HTTP_REQUEST", "WRONG_VERSION_NUMBER"))
+"""OpenSSL's reasons for a first record that is none: for common methods, and for other bytes, such as OPTIONS."""
+_REFUSAL: Final = (
+    b'{"error":{"message":"this address requires TLS: use https:// in place of http://",'
+    b'"type":"invalid_request_error","param":null,"code":"bad_request"}}'
+)
+_PLAIN_RESPONSE: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+    % (len(_REFUSAL), _REFUSAL)
+)
+
+
+class _Handshake(ssl.SSLObject):
+    """Answers a client that does not use TLS, as nginx does, and drops what it sends further. The event loop has the
+    connection until its handshake timeout, or until the client closes it."""
+
+    incoming: ssl.MemoryBIO
+    outgoing: ssl.MemoryBIO
+    dropped: int | None = None
+    """Bytes of a client that has been answered; None before."""
+
+    def do_handshake(self) -> None:
+        if self.dropped is not None:
+            self.dropped += len(self.incoming.read())
+            if self.dropped > LINGER_BYTES:
+                raise ssl.SSLError("the client still sends without TLS")
+            raise ssl.SSLWantReadError
+        try:
+            super().do_handshake()
+        except ssl.SSLError as error:
+            if error.reason not in _NOT_TLS:
+                raise
+            self.dropped = 0
+            self.outgoing.write(_PLAIN_RESPONSE)
+            cast("ServerTLS", self.context).on_plain_http()
+            # Makes the event loop send what is in the buffer.
+            raise ssl.SSLWantReadError from error
+
+
+class ServerTLS(ssl.SSLContext):
+    """A context of the server's side. ``on_plain_http`` is called for each client that sends HTTP without TLS."""
+
+    sslobject_class = _Handshake
+    on_plain_http: Callable[[], None] = staticmethod(lambda: None)
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        made = cast("_Handshake", super().wrap_bio(incoming, outgoing, server_side, server_hostname, session))
+        made.incoming, made.outgoing = incoming, outgoing
+        return made
 
 
 def tls_fault(server: ServerConfig) -> str | None:
@@ -33,7 +90,7 @@ def _files(server: ServerConfig) -> Sequence[tuple[str, str | None]]:
     return [*zip(server.tls_cert_files, keys, strict=True)]
 
 
-def server_tls(server: ServerConfig) -> ssl.SSLContext:
+def server_tls(server: ServerConfig) -> ServerTLS:
     """Returns the context for the certificates of ``server``. The first one is for clients that name no host, or an
     unknown one. TLS 1.2 and 1.3, with the cipher suites of OpenSSL's default.
 
@@ -44,7 +101,7 @@ def server_tls(server: ServerConfig) -> ssl.SSLContext:
     first = contexts[0]
     if len(contexts) == 1:
         return first
-    by_name: dict[str, ssl.SSLContext] = {}
+    by_name: dict[str, ServerTLS] = {}
     for context, (chain, key) in zip(contexts, certificates, strict=True):
         for name in _names(chain, key):
             by_name.setdefault(name, context)
@@ -58,8 +115,8 @@ def server_tls(server: ServerConfig) -> ssl.SSLContext:
     return first
 
 
-def _context(chain: str, key: str | None, client_ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _context(chain: str, key: str | None, client_ca_file: str | None) -> ServerTLS:
+    context = ServerTLS(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     context.set_alpn_protocols([*_PROTOCOLS])
     if client_ca_file is not None:

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Final
 
+from ztoapi.config.certificates import ServerTLS
 from ztoapi.errors import ApiError
 from ztoapi.server.buffers import BufferBudget
 from ztoapi.server.connection_limits import ConnectionLimits
 from ztoapi.server.exchange import Connection, Exchange, Tracer
 from ztoapi.server.first_requests import FirstRequests
+from ztoapi.server.plain_http import PlainHTTP
 from ztoapi.server.routes import Routes
 from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import Deadlines
@@ -82,6 +84,9 @@ class ServerContext:
         self.forwarded_header = forwarded_header.encode("ascii")
         self.tls = tls
         """For the addresses that use TLS."""
+        self.plain_http = PlainHTTP(loop.time)
+        if isinstance(tls, ServerTLS):
+            tls.on_plain_http = self.plain_http.note
         self.connections: set[Connection] = set()
         self.connection_limits = ConnectionLimits(self.limits, self.connections, loop.time)
         self.draining = False

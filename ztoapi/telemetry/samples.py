@@ -95,6 +95,9 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
     "ztoapi_client_buffers_refused": SampledMetric(
         SampleKind.COUNTER, (), "Requests refused because the memory for requests was used up."
     ),
+    "ztoapi_client_plain_http": SampledMetric(
+        SampleKind.COUNTER, (), "Client connections with HTTP in place of TLS, which were refused."
+    ),
     "ztoapi_wrong_keys": SampledMetric(SampleKind.COUNTER, (), "Requests with a key that is not known."),
     "ztoapi_wrong_keys_refused": SampledMetric(
         SampleKind.COUNTER, (), "Requests refused because their address had sent too many wrong keys."
