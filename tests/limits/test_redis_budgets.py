@@ -236,3 +236,34 @@ def test_a_charge_that_arrives_after_its_settlement_counts_once(
         assert await counters(other, "day") == [9, 2, 0, 0]
 
     run(server, use, tokens_per_day=1000)
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_request_during_which_the_store_loses_its_data_counts_once(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, confirmed: bool
+) -> None:
+    async def use(gateways: list[Gateway], clock: Clock) -> None:
+        one, other = gateways
+        with pytest.MonkeyPatch.context() as patch:
+            if not confirmed:
+
+                async def lose(keys: Sequence[str], args: Sequence[int | str]) -> object:
+                    raise TimeoutError
+
+                patch.setattr(one.store, "_charge_script", lose)
+            charge = await one.charge(100, 5)
+        await until(lambda: one.store.up and not one.store._has_changes())
+        assert await counters(other, "day") == [100, 5, 100, 5]
+        server.kill()
+        server.start()
+        for gateway in gateways:
+            await until(lambda gateway=gateway: gateway.store.up)  # type: ignore[misc]
+        kept = await other.charge(30, 1)
+        assert isinstance(charge, Charge)
+        one.store.settle(charge, 20, 2)
+        await until(lambda: all(gateway.store.up and not gateway.store._has_changes() for gateway in gateways))
+        assert await counters(other, "day") == [50, 3, 30, 1]
+        assert isinstance(kept, Charge)
+        other.store.settle(kept, 30, 1)
+
+    run(server, use, tokens_per_day=1000)

@@ -9,7 +9,9 @@ share of each budget by that count, or refuses; what it has charged meanwhile is
 
 A call that fails may have been executed, or may still be. Charges and batches of settlements therefore have numbers,
 and the store keeps a journal for each worker: the last batch, and the charges that are not settled. A script does
-nothing if the journal contains its number, so that a failed call is repeated without counting twice.
+nothing if the journal contains its number, so that a failed call is repeated without counting twice. A charge that the
+journal has lost, because the store was restarted without its data, is repeated when it is settled: the settlement would
+take away what the counters do not contain.
 """
 
 import asyncio
@@ -82,13 +84,15 @@ if tonumber(redis.call('HGET', journal, 'batch') or 0) >= tonumber(batch) then r
 redis.call('HSET', journal, 'batch', batch)
 redis.call('EXPIRE', journal, kept)
 local i = 5
-for _ = 1, tonumber(settled) do
-  redis.call('HDEL', journal, ARGV[i])
-  i = i + 1
-end
-for _ = 1, tonumber(unconfirmed) do
+for charge = 1, settled + unconfirmed do
   local number, tokens, money, day, month = unpack(ARGV, i, i + 4)
-  if redis.call('HSETNX', journal, number, 1) == 1 then
+  local absent
+  if charge <= tonumber(settled) then
+    absent = redis.call('HDEL', journal, number) == 0
+  else
+    absent = redis.call('HSETNX', journal, number, 1) == 1
+  end
+  if absent then
     add(KEYS[tonumber(day)], tokens, money, tokens, money, kept)
     add(KEYS[tonumber(month)], tokens, money, tokens, money, kept)
   end
@@ -102,21 +106,22 @@ end
 return {}
 """
 )
-"""Takes the number of the batch; the number of settled charges and of unconfirmed ones; the settled ones, which leave
-the journal; the unconfirmed ones with their tokens, their money and the numbers of their keys, which are charged unless
-they are in the journal, and stay in it; then for each changed key its number and its changes."""
+"""Takes the number of the batch; the number of settled charges and of unconfirmed ones; these charges, the settled ones
+first, with their tokens, their money and the numbers of their keys; then for each changed key its number and its
+changes. A charge that is not in the journal is charged. The settled ones leave the journal, the others stay in it."""
 
 
 class _StoredCharge(Charge, frozen=True):
-    """A charge of the counters ``keys`` in the store. ``number`` is that of its entry in the journal if the entry ends
-    with the settlement, or 0."""
+    """A charge of the counters ``keys`` in the store. ``number`` is that of its entry in the journal, 0 if it has none;
+    ``confirmed`` is whether the store has confirmed the charge."""
 
     keys: tuple[str, str]
     number: int
+    confirmed: bool
 
 
-class _Unconfirmed(NamedTuple):
-    """A charge that the store may have counted."""
+class _Entry(NamedTuple):
+    """A charge in the journal."""
 
     number: int
     tokens: int
@@ -163,8 +168,9 @@ class RedisBudgets:
         self._work = asyncio.Event()
         self._owed: dict[tuple[str, str], list[int]] = {}
         """Changes that are in no batch yet, by the keys of the day and of the month."""
-        self._settled: list[int] = []
-        self._unconfirmed: list[_Unconfirmed] = []
+        self._settled: list[_Entry] = []
+        self._unconfirmed: list[_Entry] = []
+        """Charges that the store may have counted, or may still count: their entries stay in the journal."""
 
     @property
     def up(self) -> bool:
@@ -222,12 +228,12 @@ class RedisBudgets:
             refused, in_flight = reply
             if refused:
                 return Exhausted(budgets[refused - 1], in_flight=bool(in_flight))
-            return _stored(self._ledger.add(account, tokens, nanos), keys, number)
-        self._unconfirmed.append(_Unconfirmed(number, tokens, nanos, keys))
+            return _stored(self._ledger.add(account, tokens, nanos), keys, number, confirmed=True)
+        self._unconfirmed.append(_Entry(number, tokens, nanos, keys))
         self._work.set()
         decision = self._decide_alone(account, tokens, nanos)
         if isinstance(decision, Charge):
-            return _stored(decision, keys)
+            return _stored(decision, keys, number)
         self._owe(keys, -tokens, -nanos, -tokens, -nanos)
         return decision
 
@@ -239,7 +245,8 @@ class RedisBudgets:
         self._ledger.settle(charge, tokens, nanos)
         assert isinstance(charge, _StoredCharge)
         if charge.number:
-            self._settled.append(charge.number)
+            entries = self._settled if charge.confirmed else self._unconfirmed
+            entries.append(_Entry(charge.number, charge.tokens, charge.nanos, charge.keys))
         self._owe(charge.keys, tokens - charge.tokens, nanos - charge.nanos, -charge.tokens, -charge.nanos)
 
     def _owe(self, keys: tuple[str, str], *changes: int) -> None:
@@ -273,14 +280,13 @@ class RedisBudgets:
 
     def _next_batch(self) -> _Batch:
         arguments = [_KEPT_SECONDS, next(self._batch_numbers), len(self._settled), len(self._unconfirmed)]
-        arguments += self._settled
         places: dict[str, int] = {self._journal: 1}
 
         def place(key: str) -> int:
             return places.setdefault(key, len(places) + 1)
 
-        for charge in self._unconfirmed:
-            arguments += (charge.number, charge.tokens, charge.nanos, *map(place, charge.keys))
+        for entry in (*self._settled, *self._unconfirmed):
+            arguments += (entry.number, entry.tokens, entry.nanos, *map(place, entry.keys))
         for keys, changes in self._owed.items():
             for key in keys:
                 arguments += (place(key), *changes)
@@ -312,8 +318,8 @@ class RedisBudgets:
             self._work.set()
 
 
-def _stored(charge: Charge, keys: tuple[str, str], number: int = 0) -> _StoredCharge:
-    return _StoredCharge(charge.account, charge.tokens, charge.nanos, charge.day, keys, number)
+def _stored(charge: Charge, keys: tuple[str, str], number: int = 0, *, confirmed: bool = False) -> _StoredCharge:
+    return _StoredCharge(charge.account, charge.tokens, charge.nanos, charge.day, keys, number, confirmed)
 
 
 def _keys(account: Account, day: int, month: int) -> tuple[str, str]:
