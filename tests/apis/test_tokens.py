@@ -2,11 +2,13 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztoapi.apis.tokens import UNITS, Calibration, prompt_weight, weigh
+from ztoapi.apis import tokens as module
+from ztoapi.apis.tokens import UNITS, Calibration, native_weight, prompt_weight, weigh
 from ztoapi.dialects.request import ChatRequest, decode_request
 
 
@@ -55,6 +57,20 @@ def test_every_part_of_a_prompt_counts() -> None:
 def test_a_uri_in_a_text_without_images_is_text() -> None:
     text = '"data:,' + "x" * 1000 + '"'
     assert prompt_weight(request(messages=[{"role": "user", "content": text}])) > 200 * UNITS
+
+
+TEXTS = st.lists(st.sampled_from(["data:image/png;base64,AA", "A" * 256, "base64", "hi", 'say "hi"', ""]), max_size=12)
+
+
+@given(texts=TEXTS, piece=st.integers(1, 300))
+def test_images_are_found_whatever_the_pieces(texts: list[str], piece: int) -> None:
+    fields = {"input": msgspec.Raw(json.dumps(texts).encode())}
+    parts = [{"type": "image_url", "image_url": {"url": text}} for text in texts]
+    messages = request(messages=[{"role": "user", "content": parts}])
+    weights = native_weight(fields), prompt_weight(messages)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PIECE_BYTES", piece)
+        assert (native_weight(fields), prompt_weight(messages)) == weights
 
 
 def test_reported_counts_correct_the_estimate() -> None:

@@ -1,5 +1,6 @@
 """The limit fields of responses, the estimate of a request, and the identity of a client."""
 
+import json
 import re
 
 import pytest
@@ -76,6 +77,12 @@ def request(**fields: str) -> bytes:
 def test_an_estimate_is_prompt_and_longest_answer(fields: dict[str, str], completion: int) -> None:
     body = request(**fields)
     assert estimate(decode_request(body)) == len(body) // 4 + completion
+
+
+def test_many_beginnings_of_pictures_are_text() -> None:
+    text = json.dumps('"data:' * 10_000 + '"data:' + "A" * 1_000_000 + '"')
+    body = f'{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":{text}}}]}}'.encode()
+    assert estimate(decode_request(body)) == len(body) // 4 + 1
 
 
 def test_pictures_are_not_counted_by_their_bytes() -> None:

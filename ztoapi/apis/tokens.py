@@ -77,7 +77,7 @@ def prompt_weight(request: ChatRequest) -> int:
     weight = 0
     if _IMAGE in messages:
         weight = messages.count(_IMAGE) // 2 * _IMAGE_WEIGHT
-        messages = _DATA_URI.sub(b"", messages)
+        messages, _ = _without(_DATA_URI, messages)
     weight += weigh(messages)
     tools = fields.get("tools")
     if tools is not None:
@@ -92,10 +92,29 @@ def native_weight(fields: Mapping[str, msgspec.Raw]) -> int:
     for name in _PROMPT_FIELDS:
         text = bytes(fields.get(name, b""))
         if b"base64" in text:
-            text, images = _BASE64.subn(b"", text)
+            text, images = _without(_BASE64, text)
             weight += images * _IMAGE_WEIGHT
         weight += weigh(text)
     return weight
+
+
+def _without(pattern: re.Pattern[bytes], text: bytes) -> tuple[bytes, int]:
+    """Returns ``text`` without what matches ``pattern``, which begins and ends with a quotation mark, and the number of
+    matches. Other threads run between the pieces: five million quotation marks take 0.3 s."""
+    kept: list[bytes] = []
+    count = at = 0
+    while at < len(text):
+        end = text.find(b'"', at + _PIECE_BYTES) + 1
+        if not end:
+            end = len(text)
+        elif (match := pattern.match(text, end - 1)) is not None:
+            # The mark may be the first one of a match, which stays whole.
+            end = match.end()
+        piece, found = pattern.subn(b"", text[at:end])
+        kept.append(piece)
+        count += found
+        at = end
+    return b"".join(kept), count
 
 
 class Calibration:

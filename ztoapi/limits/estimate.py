@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Final, Protocol
 
 import msgspec
@@ -18,8 +19,11 @@ _MOST_EVENT_BYTES: Final = 256
 """A larger event has more than one token: a chunk without text has 150 to 250 bytes."""
 _SMALL_BYTES: Final = 4096
 """A smaller body has no room for an image that would matter."""
+_DATA = re.compile(rb'"data:')
 _DATA_URI = re.compile(rb'"data:[^"]{64,}"')
 """An inline image. Its bytes are not text; it counts as a fixed number of tokens."""
+_MOST_PICTURES: Final = 4096
+"""A body with more beginnings of images counts as text: a million of them in 10 MB would take 0.1 s."""
 _TOKENS_PER_PICTURE: Final = 1000
 """Typical of vision models of this kind."""
 
@@ -57,9 +61,10 @@ def estimate(request: LimitedRequest) -> int:
     names = request.names
     size = len(body)
     pictures = 0
-    if size > _SMALL_BYTES and b'"data:' in body:
-        uris = [len(uri) for uri in _DATA_URI.findall(body)]
-        size, pictures = size - sum(uris), len(uris)
+    if size > _SMALL_BYTES and 0 < _beginnings(body) <= _MOST_PICTURES:
+        for uri in _DATA_URI.finditer(body):
+            size -= uri.end() - uri.start()
+            pictures += 1
     completion = _DEFAULT_COMPLETION_TOKENS
     # Most requests have none of these fields, and a call costs as much as the rest of this function.
     if not request.generates:
@@ -80,6 +85,12 @@ def sent_tokens(size: int, event_bytes: int | None) -> int:
     if event_bytes is None:
         return size // _BYTES_PER_TOKEN
     return size // min(max(event_bytes, _LEAST_EVENT_BYTES), _MOST_EVENT_BYTES)
+
+
+def _beginnings(body: bytes | bytearray) -> int:
+    """Returns the number of beginnings of images in ``body``, or one more than ``_MOST_PICTURES``. The expression takes
+    a tenth of the time of ``in`` where the text has many letters of the word."""
+    return sum(1 for _ in islice(_DATA.finditer(body), _MOST_PICTURES + 1))
 
 
 def _completion_tokens(request: LimitedRequest) -> int:
