@@ -15,7 +15,9 @@ from typing import Self
 from tests.stack import BASES, Stack
 from tests.support.waiting import WAIT_SECONDS
 
-__all__ = ["GatewayProcess", "gateway"]
+__all__ = ["PYTHON_PATH", "GatewayProcess", "gateway"]
+
+PYTHON_PATH = f"{Path(__file__).parent / 'start'}:{Path(__file__).parents[2]}"
 
 
 class GatewayProcess:
@@ -30,7 +32,7 @@ class GatewayProcess:
             [sys.executable, "-m", "ztoapi", command, *arguments],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "PYTHONPATH": PYTHON_PATH,
                 "ZTOAPI_ACCESS_LOG": "off",
                 **environment,
             },

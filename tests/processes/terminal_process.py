@@ -10,10 +10,10 @@ import struct
 import subprocess
 import sys
 import termios
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.processes.gateway_process import PYTHON_PATH
 from tests.support.waiting import WAIT_SECONDS
 
 __all__ = ["TerminalProcess"]
@@ -29,7 +29,7 @@ class TerminalProcess:
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ztoapi", *arguments],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, **environment},
             cwd="/",
             stdin=inner,
             stdout=inner,

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import trustme
 
-from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess, gateway
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.server.sockets import bind
@@ -186,7 +186,7 @@ def test_sockets_of_the_parent(simulator: Stack, how: str) -> None:
         upstream = f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4"
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": PYTHON_PATH,
             "PLATFORM_ID": "zai", "UPSTREAM_URL": upstream, "ZAI_TOKEN": "t", "DEFAULT_KEY": KEY,
             "ZTOAPI_ACCESS_LOG": "off",
         }  # fmt: skip

@@ -5,12 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess, gateway
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
 
@@ -28,7 +27,7 @@ def process(simulator: Stack) -> Iterator[GatewayProcess]:
 def run(process: GatewayProcess, *arguments: str, key: str = "admin") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "ztoapi", "credentials", *arguments, "--url", process.url],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "ADMIN_KEY": key},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, "ADMIN_KEY": key},
         cwd="/",
         capture_output=True,
         text=True,

@@ -1,12 +1,15 @@
 """Where processes listen, and what they print where they cannot."""
 
+import os
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
+from ztoapi.cli.main import main
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +18,10 @@ def simulator() -> "Stack":  # type: ignore[misc]  # a generator fixture
         yield stack
 
 
-@pytest.mark.parametrize("first", ["1", "2"])
-@pytest.mark.parametrize("second", ["1", "2"])
-def test_a_second_gateway_on_the_port_is_refused(simulator: Stack, first: str, second: str) -> None:
-    with gateway(simulator, WORKERS=first) as process:
-        other = gateway(simulator, WORKERS=second, PORT=str(process.port), ZTOAPI_HISTORY_FILE="none")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_gateway_on_the_port_is_refused(simulator: Stack, workers: str) -> None:
+    with gateway(simulator, WORKERS=workers) as process:
+        other = gateway(simulator, WORKERS=workers, PORT=str(process.port), ZTOAPI_HISTORY_FILE="none")
         assert other.wait() == 1
         output = other.rest()
         assert f"PORT (environment): cannot listen on 127.0.0.1:{process.port}: Address already in use; " in output
@@ -60,15 +62,15 @@ def test_an_ipv6_address_stands_in_brackets(simulator: Stack) -> None:
 @pytest.mark.parametrize(
     "host", ["[::1]", "nothing.invalid", "127.0.0.1:9090", "http://127.0.0.1", "203.0.113.1", "a..b"]
 )
-def test_a_host_that_cannot_be_used_is_named_with_its_option_and_a_remedy(simulator: Stack, host: str) -> None:
-    process = gateway(simulator, HOST=host, DEFAULT_KEY="sk-zto-test")
-    try:
-        assert process.wait() == 2
-        output = process.rest()
-        assert "HOST (environment): " in output
-        assert "such as 127.0.0.1" in output
-    finally:
-        process.__exit__(None, None, None)
+def test_a_host_that_cannot_be_used_is_named_with_its_option_and_a_remedy(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", {"HOST": host, "DEFAULT_KEY": "sk-zto-test", "ZAI_TOKEN": "t", "PORT": "0"})
+    assert main(["serve"]) == 2
+    output = capsys.readouterr().err
+    assert "HOST (environment): " in output
+    assert "such as 127.0.0.1" in output
 
 
 def test_an_invalid_host_is_reported_with_all_other_problems(simulator: Stack) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess, gateway
 from tests.stack import BASES, Stack
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.server.sockets import bind
@@ -182,7 +182,7 @@ class Terminal:
 def environment(simulator: Stack, **more: str) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": PYTHON_PATH,
         "PLATFORM_ID": "zai",
         "UPSTREAM_URL": f"http://127.0.0.1:{simulator.simulator_port}{BASES['zai']}",
         "ZAI_TOKEN": "t",

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess, gateway
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.config.catalogue import zai_models
@@ -47,7 +47,7 @@ def requests_of(process: GatewayProcess) -> dict[tuple[str, str], int]:
 def command(process: GatewayProcess, *arguments: str) -> str:
     result = subprocess.run(
         [sys.executable, "-m", "ztoapi", "usage", *arguments, "--url", process.url],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "ADMIN_KEY": "admin"},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, "ADMIN_KEY": "admin"},
         cwd="/",
         capture_output=True,
         text=True,
