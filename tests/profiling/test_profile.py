@@ -120,12 +120,16 @@ def test_a_deep_stack_is_cut() -> None:
     def deep(left: int) -> int:
         return deep(left - 1) if left else burn(0.1)
 
-    sampler = CpuSampler()
-    sampler.start()
-    deep(300)
-    profile = sampler.stop()
+    def sampled() -> Profile:
+        sampler = CpuSampler()
+        sampler.start()
+        deep(300)
+        return sampler.stop()
+
+    # A busy machine may take no sample, or all of them of another thread.
+    profiles = (sampled() for _ in range(50))
+    profile = next(profile for profile in profiles if f"{__name__}.burn" in names(profile))
     assert max(len(stack) for stack, _ in profile.stacks) == 128
-    assert names(profile)[f"{__name__}.burn"] > 0
 
 
 def test_folded_stacks() -> None:
