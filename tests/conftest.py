@@ -1,5 +1,7 @@
 """Fixtures and settings of all tests."""
 
+import functools
+import gc
 import inspect
 import os
 import ssl
@@ -7,11 +9,14 @@ import sys
 from collections.abc import Iterator
 
 import httpx
+import httpx._transports.default
 import hypothesis
 import pytest
 import trustme
 
 from tests.support.waiting import WAIT_SECONDS
+from ztoapi import app
+from ztoapi.handlers import static
 
 PROCESSES_PER_CORE = 2
 """Tests wait half of the time, for example for the start of a process or for Chromium."""
@@ -48,6 +53,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(PROCESSES_PER_CORE * len(os.sched_getaffinity(0)), MOST_PROCESSES)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Exempts modules and collected tests from garbage collection: half a million objects that live to the end."""
+    gc.disable()
+    yield
+    gc.enable()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips the tests that run only if the command names their marker."""
     for name, command in SEPARATE.items():
@@ -81,7 +95,7 @@ def trusting(ca: trustme.CA) -> ssl.SSLContext:
 
 @pytest.fixture(scope="session", autouse=True)
 def _single_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Replaces the certificate authorities of httpx by one that has signed nothing.
+    """Replaces the certificate authorities of httpx by one that has signed nothing, in one context for all clients.
 
     httpx reads certifi's hundred for every client, which takes 40 ms, longer than most tests. No test connects to a
     server with a certificate of theirs.
@@ -90,6 +104,18 @@ def _single_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> I
     trustme.CA().cert_pem.write_to_path(str(path))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(path))
+        defaults = httpx._transports.default
+        patch.setattr(defaults, "create_ssl_context", functools.cache(httpx.create_ssl_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_are_read_once() -> Iterator[None]:
+    """To read and hash the files of the pages takes a third of the time in which a gateway starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        shared = functools.cache(static.FileHandler)
+        patch.setattr(static, "FileHandler", shared)
+        patch.setattr(app, "FileHandler", shared)
         yield
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,17 +15,8 @@ from ztoapi.upstream.client import Client, NativeClient
 from ztoapi.upstream.httpx_client import HttpxClient
 
 
-@pytest.fixture(scope="module")
-def cheap_collection() -> Iterator[None]:
-    """Keeps the modules that are imported so far out of the collection after each test."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture
-def anyio_backend(cheap_collection: None) -> tuple[str, dict[str, bool]]:
+def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True, "debug": True}
 
 
