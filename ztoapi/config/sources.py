@@ -116,13 +116,12 @@ class Sources:
             elif key not in self._options:
                 problems.add(setting.where, f"unknown option{self._hint(key)}")
         known = {name for option in self._options.values() for name in option.variables}
-        own = {name for name in known if name.startswith("ZTOAPI_")}
         for number, layer in enumerate(self._layers):
             for name, setting in layer.items():
                 if name in known:
                     continue
                 if name.startswith("ZTOAPI_"):
-                    problems.add(setting.where, f"unknown option{did_you_mean(name, own, after='ZTOAPI_')}")
+                    problems.add(setting.where, f"unknown option{did_you_mean(name, known, after='ZTOAPI_')}")
                 elif number > 0 and (meant := misspelt(name, known)) is not None:
                     problems.add(setting.where, f"unknown option; did you mean {meant}?")
 
