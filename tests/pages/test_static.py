@@ -41,6 +41,21 @@ def links(page: str) -> Links:
     return parser
 
 
+def test_the_dashboard_loads_its_modules_at_once() -> None:
+    """Otherwise the browser finds them one import after the other."""
+    files = {
+        path.name: path.read_text("utf-8") for name in ("dashboard", "shared") for path in STATIC.glob(f"{name}/*.js")
+    }
+    found: set[str] = set()
+    waiting = ["page.js"]
+    while waiting:
+        more = set(re.findall(r'^import .* from "\./(.+)";$', files[waiting.pop()], re.MULTILINE)) - found
+        found |= more
+        waiting += more
+    html = (STATIC / "dashboard/index.html").read_text("utf-8")
+    assert set(re.findall(r'<link rel="modulepreload" href="dashboard/(.+)">', html)) == found
+
+
 @pytest.mark.parametrize("path", ["/docs", "/docs/docs.js", "/docs/base.css", "/openapi.json"])
 def test_files_are_sent_with_care(gateway: Stack, path: str) -> None:
     answer = httpx.get(gateway.url + path)
