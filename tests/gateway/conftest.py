@@ -2,12 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import anthropic
 import openai
 import pytest
 
 from tests.stack import Stack
+from tests.support.waiting import WAIT_SECONDS
+from ztoapi.limits import redis_limiter
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +32,14 @@ def closed() -> Iterator[Stack]:
     """A gateway with a client key and an admin key."""
     with Stack(ADMIN_KEY="admin", DEFAULT_KEY="client") as stack:
         yield stack
+
+
+@pytest.fixture
+def _patient_limiter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives calls to Redis a minute. They have 50 ms, which a busy machine may exceed."""
+    patient = partial(redis_limiter.RedisLimiter, timeout_seconds=WAIT_SECONDS)
+    monkeypatch.setattr(redis_limiter, "RedisLimiter", patient)
+    monkeypatch.setattr(redis_limiter, "_CONNECT_SECONDS", WAIT_SECONDS)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import datetime
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.limits.redis_server import RedisServer
 from tests.stack import Stack
@@ -72,6 +73,7 @@ def test_a_gateway_that_shuts_down_fails() -> None:
         assert httpx.get(f"{stack.url}/livez").status_code == 200
 
 
+@pytest.mark.usefixtures("_patient_limiter")
 def test_redis_that_is_away_is_a_warning(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis:
         with Stack(REDIS_URL=redis.url, ZTOAPI_GLOBAL_REQUESTS_PER_SECOND="1000") as stack:

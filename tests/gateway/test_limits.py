@@ -246,6 +246,7 @@ def test_zread_and_its_client_that_leaves(tmp_path: Path) -> None:
             assert response.status_code == 200, response.text
 
 
+@pytest.mark.usefixtures("_patient_limiter")
 def test_two_gateways_share_limits_by_redis(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as redis:
         shared = {
@@ -272,6 +273,7 @@ def test_two_gateways_share_limits_by_redis(tmp_path: Path) -> None:
             redis.start()
 
 
+@pytest.mark.usefixtures("_patient_limiter")
 def test_more_tokens_than_there_can_be_take_the_whole_bucket_of_redis_or_of_a_share(tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path) as redis,
