@@ -518,7 +518,8 @@ def _block(config: Config, keys: KeyRing, listeners: Listeners) -> str:
     rows.append(("models", f"{models}, and {len(config.routes) - 1} more" if len(config.routes) > 1 else models))
     rows.append(("credentials", counts))
     rows.append(("keys", str(count) if keys.required else "none required, because only this host can connect"))
-    rows.append(("warnings", f"{len(config.warnings)}, see above" if config.warnings else "none"))
+    warnings = len(config.warnings) + (shortage_of_files(config, open_files()) is not None)
+    rows.append(("warnings", f"{warnings}, see above" if warnings else "none"))
     lines = "\n".join(f"  {name:<13}{value}" for name, value in rows)
     title = f"ztoapi {__version__}, process {os.getpid()}, {config.server.workers} worker(s)"
     return f"\n{title}\n\n{lines}\n\nPress Ctrl-C to stop. Requests:\n"

@@ -618,7 +618,9 @@ class _Supervisor:
             seconds = self._plan.delay_seconds + max((worker.drain_seconds for worker in self._workers()), default=0.0)
             self._kill_at = time.monotonic() + seconds + _EXIT_SECONDS
             until = clock_time(ServerContext.wall_clock() + seconds)
-            _log.info("stopping %d workers: requests in flight may finish until %s", len(self._pids()), until)
+            workers = len(self._pids())
+            stopped = "the worker" if workers == 1 else f"{workers} workers"
+            _log.info("stopping %s: requests in flight may finish until %s", stopped, until)
             self._notifier.send("STOPPING=1")
             # A socket listens until its last copy is closed, and without a worker its connections would wait.
             self._service.keep_only([])
