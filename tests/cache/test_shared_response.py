@@ -520,7 +520,31 @@ def test_a_part_that_cannot_be_sent_to_one_client_ends_its_response_only(
         call.finish()
         read = [before + client.until(b"0\r\n\r\n") for before, client in zip(read, served, strict=True)]
         assert [each.count(event("two")) for each in read] == [1, 1]
-        assert [record.ending for record in records(stack, 3)].count(Ending.INTERNAL_ERROR) == 1
+        ended = records(stack, 3)
+        assert [record.ending for record in ended].count(Ending.INTERNAL_ERROR) == 1
+        # A client that still takes part has the tokens and the attempt.
+        tokens = [record.usage.total_tokens for record in ended if record.usage is not None]
+        attempts = [record.attempts for record in ended]
+        assert (tokens[failing], sum(tokens), attempts[failing], sum(attempts)) == (0, 12, 0, 1)
+        assert is_forgotten(stack)
+
+
+def test_the_upstream_is_left_when_the_last_client_cannot_be_sent_a_part(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stream: ResponseStream, payload: bytes) -> None:
+        raise ZeroDivisionError
+
+    with shared_cache(upstream) as stack, clients(stack, 1, stream=True) as (client,):
+        call = upstream.call()
+        call.start()
+        call.say("one")
+        client.until(event("one"))
+        with monkeypatch.context() as patched:
+            patched.setattr(ResponseStream, "write", fail)
+            call.say("two")
+            assert call.has_been_left()
+        assert stack.record().ending is Ending.INTERNAL_ERROR
         assert is_forgotten(stack)
 
 

@@ -83,9 +83,9 @@ class Subscriber:
             self.crash(error)
 
     def crash(self, error: BaseException) -> None:
-        """Ends this client's response only."""
+        """Ends this client's response only, as if it had left."""
         if self in self.response.subscribers:
-            self.response.remove(self)
+            self.response.leave(self)
         self.downstream.crash(error)
 
     def _send(self) -> None:
