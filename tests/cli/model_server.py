@@ -36,7 +36,7 @@ def model_server(listing: Listing, tls: ssl.SSLContext | None = None) -> Iterato
 
         def _respond(self, status: int, body: str) -> None:
             self.send_response_only(status)
-            self.send_header("content-length", str(len(body)))
+            self.send_header("content-length", str(len(body.encode())))
             for name, value in listing.headers.items():
                 self.send_header(name, value)
             self.end_headers()

@@ -181,7 +181,8 @@ def test_the_simulator_passes(
 
 
 def test_the_models_of_the_upstreams(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with model_server(Listing(token="t")) as port:
+    # A byte order mark may precede the list.
+    with model_server(Listing(token="t", body="\ufeff" + Listing().body)) as port:
         environ = {"UPSTREAM_URL": f"http://127.0.0.1:{port}/v1", "UPSTREAM_TOKEN": "t", "MODEL_NAME": "glm-4.5-air"}
         monkeypatch.setattr(os, "environ", environ)
         assert main(["models", "--live"]) == 0

@@ -13,10 +13,12 @@ import pytest
 from tests.stack import Stack
 from tests.support.raw_upstream import RawUpstream, stream_of, whole
 from tests.support.waiting import WAIT_SECONDS
+from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["native", "httpx"])
 LIST = b'{"object":"list","data":[{"id":"listed"}]}'
 REPOSITORY = b'{"code":0,"msg":"","data":{"repo_id":"r","wiki_id":"w"}}'
+QUESTION = {"model": "glm-4.5", "messages": [{"role": "user", "content": "Why?"}]}
 ENDLESS = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
 Play = bytes | Callable[[socket.socket, int], object]
 
@@ -72,8 +74,7 @@ FAILURES = [
 @pytest.mark.parametrize("play", FAILURES)
 def test_a_call_before_a_question_fails_as_the_upstream(play: Play, transport: str) -> None:
     with gateway(play, transport, "zread") as (stack, _):
-        body = {"model": "glm-4.5", "messages": [{"role": "user", "content": "Why?"}]}
-        response = httpx.post(stack.base_url + "/chat/completions", json=body)
+        response = httpx.post(stack.base_url + "/chat/completions", json=QUESTION)
         assert response.status_code == 502, response.text
         assert response.json()["error"]["code"].startswith("upstream_")
         credential = stack.application.upstreams["zread"].statistics().credentials[0]
@@ -151,6 +152,16 @@ def test_a_list_for_which_no_client_waits_is_cancelled(transport: str) -> None:
             assert requested.wait(WAIT_SECONDS)
         assert left.wait(WAIT_SECONDS)
         assert models(stack) == ["glm-5.3", "listed"]
+        assert upstream.requests == 2
+
+
+@TRANSPORTS
+def test_a_byte_order_mark_is_skipped(transport: str) -> None:
+    with gateway(whole("200 OK", BYTE_ORDER_MARK + LIST), transport) as (stack, _):
+        assert models(stack) == ["glm-5.3", "listed"]
+    with gateway(whole("200 OK", BYTE_ORDER_MARK + REPOSITORY), transport, "zread") as (stack, upstream):
+        httpx.post(stack.base_url + "/chat/completions", json=QUESTION)
+        # The second call follows only if the response to the first one was read.
         assert upstream.requests == 2
 
 

@@ -19,6 +19,7 @@ from ztoapi.config.model import Config, Credential, Platform
 from ztoapi.config.proxies import Proxy, proxy_of
 from ztoapi.dialects.reports import presentable
 from ztoapi.upstream.tls import client_tls
+from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = ["ListedModels", "LiveCheck", "Step", "list_models"]
 
@@ -70,7 +71,8 @@ def list_models(client: httpx.Client, url: str, credential: Credential) -> Liste
     if response.is_success:
         # A success may be an error too: Z.ai reports some refused tokens with the status 200.
         with contextlib.suppress(msgspec.DecodeError):
-            models = tuple(entry.id for entry in msgspec.json.decode(response.content, type=_List).data)
+            body = response.content.removeprefix(BYTE_ORDER_MARK)
+            models = tuple(entry.id for entry in msgspec.json.decode(body, type=_List).data)
             fault = ""
     seconds = response.elapsed.total_seconds()
     return ListedModels(fault, models, response.status_code, seconds, response.headers.get("date", ""))

@@ -16,7 +16,6 @@ from ztoapi.dialects.reports import Report, presentable
 from ztoapi.dialects.request import decode_value
 from ztoapi.dialects.web_errors import status_error, value_text
 from ztoapi.errors import ApiError, malformed
-from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = [
     "UPSTREAM",
@@ -184,7 +183,7 @@ def talk_of(body: bytes) -> str:
 
 
 def _envelope(body: bytes) -> _Envelope:
-    return decode_part(_decode_envelope, body.removeprefix(BYTE_ORDER_MARK), "a response")
+    return decode_part(_decode_envelope, body, "a response")
 
 
 def _data(envelope: _Envelope, type: type[_Data]) -> _Data:

@@ -8,12 +8,13 @@ from ztoapi.errors import UpstreamError, unexpected_coding
 from ztoapi.relay.bodies import plain_text
 from ztoapi.upstream.failures import broken_http
 from ztoapi.wire.client import ResponseHead
+from ztoapi.wire.sse import BYTE_ORDER_MARK
 
 __all__ = ["ControlResponse", "control_call"]
 
 
 class ControlResponse(msgspec.Struct, frozen=True):
-    """A whole response. Header names are lower-case."""
+    """A whole response. Header names are lower-case; ``body`` has no byte order mark."""
 
     status: int
     headers: dict[bytes, bytes]
@@ -43,4 +44,4 @@ async def control_call(
         if response.is_success:
             raise unexpected_coding(presentable(head.coding))
         whole = plain_text(whole, head.coding)
-    return ControlResponse(head.status, head.headers, whole)
+    return ControlResponse(head.status, head.headers, whole.removeprefix(BYTE_ORDER_MARK))
