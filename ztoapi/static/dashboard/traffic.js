@@ -152,6 +152,7 @@ export class Traffic {
       byId(`range-${one}`).disabled = chosen && SHORTER.includes(one);
     }
     for (const measure of MEASURES) byId(`heat-${measure}`).setAttribute("aria-pressed", String(measure === this.measure));
+    byId("heat-duration").disabled = chosen; // a model has no durations
     byId("unzoom").hidden = byId("span").hidden = !this.span;
     if (this.span) setText(byId("span"), spanText(this.span));
     byId("unchoose").hidden = byId("chosen").hidden = !chosen;
