@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.gate.__main__ import main
+from bench.gate.measure import Tools
 
 WORK = "def work(numbers):\n    return sum(number * 2 for number in numbers)\n"
 SCENARIOS = """\
@@ -70,11 +71,19 @@ class Project:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nothing_is_installed_meanwhile() -> Iterator[None]:
-    """To find out what each distribution brings takes a quarter of a second: it is done once for all outcomes."""
+def _nothing_is_installed_meanwhile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Shares the files of each distribution, which take a quarter of a second to read, and the compiled tools among all
+    outcomes."""
+    find = Tools.find
+
+    @functools.cache
+    def tools(instructions: bool) -> Tools:
+        return find(tmp_path_factory.mktemp("tools"), instructions=instructions)
+
     with pytest.MonkeyPatch.context() as patch:
         owners = functools.cache(importlib.metadata.packages_distributions)
         patch.setattr(importlib.metadata, "packages_distributions", owners)
+        patch.setattr(Tools, "find", lambda _, *, instructions: tools(instructions))
         yield
 
 
