@@ -10,12 +10,12 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pyte
 
+from tests.processes.gateway_process import PYTHON_PATH
 from tests.support.waiting import WAIT_SECONDS
 
 __all__ = ["Screen"]
@@ -36,7 +36,7 @@ class Screen:
             [sys.executable, "-m", "ztoapi", "top", *arguments],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "PYTHONPATH": PYTHON_PATH,
                 "PYTHONIOENCODING": "utf-8",
                 "TERM": "xterm",
                 **environment,

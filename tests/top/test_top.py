@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes.gateway_process import GatewayProcess
+from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess
 from tests.stack import Stack
 from tests.top.screen import Screen
 
@@ -29,7 +29,7 @@ def ask(stack: Stack, model: str = "glm-4.6", agent: bytes = b"tester/1") -> Non
 def once(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ztoapi", "top", *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, **environment},
         cwd="/",
         capture_output=True,
         text=True,
