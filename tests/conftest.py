@@ -35,11 +35,18 @@ SEPARATE = {
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# The duration of an example depends on the machine more than on the tested code.
+# The duration of an example depends on the machine more than on the tested code. The same code always gets the same
+# examples; a thorough run looks for others.
 hypothesis.settings.register_profile(
-    "ordinary", deadline=None, max_examples=40, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "ordinary",
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("ordinary"), max_examples=1000)
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings.get_profile("ordinary"), derandomize=False, max_examples=1000
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 
