@@ -41,6 +41,7 @@ from ztoapi.telemetry.steps import (
     Counts,
     Json,
     columns_of,
+    counts_of,
     delete_hours,
     durations_of,
     every_step,
@@ -121,6 +122,11 @@ _READ: Final = f"""
     FROM times CROSS JOIN hours USING (start) LEFT JOIN refusals USING (start, model, platform) WHERE model = ?
 """
 """Looks up the model in each hour: the hours may have many others."""
+_MODELS_OF: Final = f"""
+    SELECT start - start % :step, model, {", ".join(f"SUM(COALESCE({name}, 0))" for name in SUMS)}
+    FROM hours LEFT JOIN refusals USING (start, model, platform)
+    WHERE start >= :first AND model != '' GROUP BY 1, 2 ORDER BY 2
+"""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -259,9 +265,9 @@ class History:
         now = self._clock()
         first_hour = _floor(now, HOUR) - (HISTORY_HOURS - 1) * HOUR
         with self._open() as database:
-            hours = read_steps(database, first_hour, now + 1, HOUR)
-            days = read_steps(database, _first_day(now), now + 1, _DAY)
-        return {"kept": True, "hours": every_step(hours, HOUR, now), "days": every_step(days, _DAY, now)}
+            hours = _read_all(database, first_hour, HOUR, now)
+            days = _read_all(database, _first_day(now), _DAY, now)
+        return {"kept": True, "hours": hours, "days": days}
 
     def read_chart(self, first: float, last: float, key: str | None = None, model: str | None = None) -> Json:
         """Returns the columns of charts from ``first`` to ``last`` (Unix seconds), of one key or model if they are
@@ -374,6 +380,16 @@ def _add(database: sqlite3.Connection, hour: int, labels: Labels, row: Row) -> N
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read_all(database: sqlite3.Connection, first: int, step: int, now: float) -> list[Json]:
+    """Returns the columns of all models together, from the first with data up to ``now``, and in each the counts of
+    each model. Its distributions are not read: there may be 100,000, which takes seconds."""
+    models: dict[int, list[Json]] = {}
+    for start, model, *sums in database.execute(_MODELS_OF, {"step": step, "first": first}):
+        models.setdefault(start, []).append({"model": model, **counts_of(sums)})
+    columns = every_step(read_steps(database, first, now + 1, step), step, now)
+    return [{**column, "models": models.get(int(str(column["start"])), [])} for column in columns]
 
 
 def _read_model(database: sqlite3.Connection, first: float, last: float, step: int, model: str) -> list[Json]:

@@ -199,11 +199,18 @@ def every_step(columns: Iterable[Json], step: int, now: float) -> list[Json]:
     ]
 
 
-def _column(start: int, sums: Sequence[float], histograms: Sequence[Counts]) -> Json:
+def counts_of(sums: Sequence[float]) -> Json:
+    """Returns the figures of a column that have no distribution."""
     numbers = dict(zip(SUMS, sums, strict=True))
-    column: Json = {"start": start, **{name: int(number) for name, number in numbers.items() if name != "seconds"}}
+    seconds = numbers.pop("seconds")
     answered = numbers["requests"] - numbers["failed"] - numbers["cancelled"] - numbers["refused"]
-    column["average_seconds"] = numbers["seconds"] / answered if answered > 0 else None
+    counts: Json = {name: int(number) for name, number in numbers.items()}
+    counts["average_seconds"] = seconds / answered if answered > 0 else None
+    return counts
+
+
+def _column(start: int, sums: Sequence[float], histograms: Sequence[Counts]) -> Json:
+    column: Json = {"start": start, **counts_of(sums)}
     for name, counts in zip(_HISTOGRAMS, histograms, strict=False):
         values = sorted(counts)
         column[name] = distribution([value / 1e9 for value in values], [counts[value] for value in values])
