@@ -1,6 +1,7 @@
 """TLS has no half-close in the event loops: a connection that ends while its client sends lingers without one. A client
 without TLS gets a response all the same."""
 
+import socket
 import ssl
 
 import pytest
@@ -66,10 +67,12 @@ def test_a_client_without_tls_that_still_sends_reads_the_response(secured: Servi
     assert plain(secured) == [1]
 
 
-@pytest.mark.parametrize("data", [b"G", b"", b"\x16\x03\x01\x00\x05hello"])
+@pytest.mark.parametrize("data", [b"G", b"", b"\x16\x03\x01\x00\x05hello", b"SSH-2.0-OpenSSH_9.9\r\n", bytes(64)])
 def test_other_handshakes_that_fail_are_not_counted(secured: Serving, trusting: ssl.SSLContext, data: bytes) -> None:
     with secured.client() as client:
         client.send(data)
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.at_end()
     with secured.client() as client:
         client.sock = trusting.wrap_socket(client.sock, server_hostname="127.0.0.1")
         client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")

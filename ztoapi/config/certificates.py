@@ -10,8 +10,7 @@ from ztoapi.wire.limits import LINGER_BYTES
 __all__ = ["ServerTLS", "server_tls", "tls_fault"]
 
 _PROTOCOLS: Final = ("http/1.1",)
-_NOT_TLS: Final = frozenset(("HTTP_REQUEST", "WRONG_VERSION_NUMBER"))
-"""OpenSSL's reasons for a first record that is none: for common methods, and for other bytes, such as OPTIONS."""
+_HTTP_VERSION: Final = b" HTTP/1."
 _REFUSAL: Final = (
     b'{"error":{"message":"this address requires TLS: use https:// in place of http://",'
     b'"type":"invalid_request_error","param":null,"code":"bad_request"}}'
@@ -40,7 +39,10 @@ class _Handshake(ssl.SSLObject):
         try:
             super().do_handshake()
         except ssl.SSLError as error:
-            if error.reason not in _NOT_TLS:
+            # OpenSSL detects GET, HEAD, POST and PUT. It has read five bytes of another method, or of another protocol.
+            if error.reason != "HTTP_REQUEST" and not (
+                error.reason == "WRONG_VERSION_NUMBER" and _HTTP_VERSION in self.incoming.read()
+            ):
                 raise
             self.dropped = 0
             self.outgoing.write(_PLAIN_RESPONSE)
