@@ -190,6 +190,7 @@ def test_errors_of_the_messages_api_are_as_the_reference_has_them(gateway: Stack
         assert answer.headers["request-id"] == answer.json()["request_id"]
 
 
+@pytest.mark.timeout(600)  # two thousand requests
 def test_schemathesis_finds_nothing(gateway: Stack, tmp_path: Path) -> None:
     """Requests that the reference allows get a response of its schema, and all others are refused."""
     command = [

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -72,7 +73,8 @@ class GatewayProcess:
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Reads until ``condition`` holds. It is checked a hundred times a second; more often would take a core
         from the process that is waited for."""
-        for _ in range(int(WAIT_SECONDS * 100)):
+        end = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < end:
             if condition():
                 return
             self._reads(0.01)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.waiting import WAIT_SECONDS
 from tests.upstream.names import Names, addresses
 from tests.upstream.scripted import OK, Heard, Native, Upstream, soon
 from ztoapi.errors import Fault
@@ -68,7 +69,8 @@ async def test_one_address_that_swallows_leaves_time_for_the_last(upstream: Upst
     found = addresses(deaf, deaf)
     with pytest.raises(TimeoutError):
         await soon(connect(asyncio.get_running_loop(), found, 0.2))
-    sock, _ = await soon(connect(asyncio.get_running_loop(), addresses(deaf, ("127.0.0.1", upstream.port)), 0.2))
+    found = addresses(deaf, ("127.0.0.1", upstream.port))
+    sock, _ = await soon(connect(asyncio.get_running_loop(), found, WAIT_SECONDS))
     sock.close()
 
 
