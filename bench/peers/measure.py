@@ -1,5 +1,6 @@
 """Measured processes: their CPU time and memory, including their children."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -29,9 +30,9 @@ def tree(pid: int) -> list[int]:
     """Returns ``pid`` and all its descendants."""
     pids = [pid]
     for parent in pids:
-        path = Path(f"/proc/{parent}/task/{parent}/children")
-        if path.exists():
-            pids += [int(child) for child in path.read_text().split()]
+        # A process may end meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            pids += map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
     return pids
 
 

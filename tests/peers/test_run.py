@@ -1,6 +1,7 @@
 """One short comparison of ztoapi with itself, with real processes."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -33,8 +34,11 @@ def test_a_run_writes_results_table_and_chart(tmp_path: Path, capsys: pytest.Cap
 
 def commands(pids: list[int]) -> str:
     """Returns the command lines of the processes that run; a zombie has none."""
-    files = [Path(f"/proc/{pid}/cmdline") for pid in pids]
-    return " ".join(file.read_text() for file in files if file.exists())
+    lines = []
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            lines.append(Path(f"/proc/{pid}/cmdline").read_text())
+    return " ".join(filter(None, lines))
 
 
 def test_a_terminated_run_leaves_no_process() -> None:
