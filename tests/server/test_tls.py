@@ -1,5 +1,5 @@
-"""TLS has no half-close in the event loops: a connection that ends while its client sends lingers without one. A client
-without TLS gets a response all the same."""
+"""TLS has no half-close in the event loops: a connection that ends while its client sends lingers without one.
+HTTP without TLS gets a response."""
 
 import socket
 import ssl

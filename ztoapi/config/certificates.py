@@ -22,13 +22,13 @@ _PLAIN_RESPONSE: Final = (
 
 
 class _Handshake(ssl.SSLObject):
-    """Answers a client that does not use TLS, as nginx does, and drops what it sends further. The event loop has the
+    """Responds to HTTP without TLS, as nginx does, and drops the further bytes of the client. The event loop keeps the
     connection until its handshake timeout, or until the client closes it."""
 
     incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
     dropped: int | None = None
-    """Bytes of a client that has been answered; None before."""
+    """Bytes dropped since the response; None before it."""
 
     def do_handshake(self) -> None:
         if self.dropped is not None:

@@ -1,5 +1,5 @@
-"""Clients that send HTTP without TLS to an address with TLS: the count and the log message. The TLS context answers
-them (``config/certificates.py``)."""
+"""Clients that send HTTP without TLS to an address with TLS: the count and the log message. The TLS context sends the
+response (``config/certificates.py``)."""
 
 import logging
 from collections.abc import Callable, Iterator
