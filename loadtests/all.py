@@ -1,6 +1,6 @@
 """All users, of which locust's web page offers a choice.
 
-``locust -f loadtests/all.py --class-picker -H http://127.0.0.1:9090``, then http://127.0.0.1:8089
+``locust -f loadtests/all.py --class-picker --web-host 127.0.0.1 -H http://127.0.0.1:9090``, then http://127.0.0.1:8089
 """
 
 from loadtests.agent import CodingAgent as CodingAgent

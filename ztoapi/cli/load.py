@@ -63,7 +63,8 @@ def _folder() -> Path:
 
 def _arguments(args: argparse.Namespace) -> list[str]:
     """Returns locust's arguments. Those after ``--`` come last, because locust uses the last of several values."""
-    web = ["--class-picker"] if args.web else ["--headless", "--only-summary"]
+    # Locust would listen on all addresses; its page has no password and starts runs against any URL.
+    web = ["--class-picker", "--web-host", "127.0.0.1"] if args.web else ["--headless", "--only-summary"]
     run = ["-H", args.url, "-u", str(args.users), "-r", str(args.users), "-t", args.time, "--model", args.model]
     options = [f"--{name}={value}" for name in ("api", "report") if (value := getattr(args, name)) is not None]
     return [*web, *run, *options, *([] if args.simulated else ["--real"]), *args.arguments]
