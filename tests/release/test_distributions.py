@@ -102,7 +102,7 @@ def test_an_installed_gateway_writes_its_example_files(wheel: zipfile.ZipFile, t
     assert "kept   ztoapi.example.toml" in printed
     assert (folder / "ztoapi.example.toml").read_text() == "mine"
     for name in SHIPPED[:-1]:
-        for path in (path for path in (ROOT / name).rglob("*") if path.is_file()):
+        for path in (path for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_file()):
             assert (folder / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
 
 

@@ -10,6 +10,7 @@ SHIPPED: Final = (
     "deploy/kubernetes",
     "deploy/prometheus",
     "deploy/systemd",
+    "docs/ztoapi.schema.json",
     "ztoapi.example.toml",
 )
 """Files and folders, by their paths in the repository. The wheel has the same paths in ``ztoapi/shipped``."""
