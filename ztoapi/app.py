@@ -19,7 +19,7 @@ from ztoapi.config.catalogue import Catalogue
 from ztoapi.config.certificates import ServerTLS
 from ztoapi.config.host import open_files
 from ztoapi.config.keys import KeyRing
-from ztoapi.config.listen import listen_addresses
+from ztoapi.config.listen import api_urls, listen_addresses
 from ztoapi.config.load import Loaded
 from ztoapi.config.model import Config, KeyBudgets, Platform, ServerConfig, UpstreamConfig
 from ztoapi.config.prices import Price, price_of
@@ -283,8 +283,9 @@ class Application:
         routes.add("/admin/keys/rotate", {"POST": keys.handle_rotate}, Group.ADMIN)
         routes.add("/admin/keys/revoke", {"POST": keys.handle_revoke}, Group.ADMIN)
         if config.dashboard_enabled:
+            urls = api_urls(config.server)
             dashboard = DashboardHandler(
-                board, sampler.refresh, clock, lambda: context.draining, self._history, context.loop
+                board, sampler.refresh, clock, lambda: context.draining, self._history, context.loop, urls
             )
             routes.add("/dashboard/stats", {"GET": dashboard.handle_stats}, Group.ADMIN)
             routes.add("/dashboard/requests", {"GET": dashboard.handle_requests}, Group.ADMIN)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.config.reading import loaded, problems
 from ztoapi.cli.options import own_origin
-from ztoapi.config.listen import Listen, listen_addresses, read_listen
+from ztoapi.config.listen import Listen, api_urls, listen_addresses, read_listen
 from ztoapi.config.model import Config, ServerConfig
 from ztoapi.errors import ConfigError
 
@@ -34,6 +34,12 @@ def test_an_entry(entry: str, expected: Listen) -> None:
 )
 def test_an_address_that_only_this_host_can_reach(entry: str, local: bool) -> None:
     assert read_listen(entry).local is local
+
+
+def test_the_origins_of_the_api() -> None:
+    assert api_urls(ServerConfig(listen=("127.0.0.1:1 tls",))) is None
+    listen = ("[::1]:1 tls", "0.0.0.0:2", "127.0.0.1:3 admin", "a:4 proxy", "a:0", "unix:/a", "fd:3")
+    assert api_urls(ServerConfig(listen=listen)) == ["https://[::1]:1", "http://0.0.0.0:2"]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,8 @@ def test_operators_have_an_address_of_their_own(simulator: Stack, tmp_path: Path
             expected = {"admin": (404, 200), "api": (200, 404), "public": (200, 200)}[group]
             key = ADMIN if group == "admin" else KEY
             assert (status(client, process.url + path, key), status(client, admin + path, key)) == expected, path
+        stats = client.get(f"{admin}/dashboard/stats", headers={"authorization": f"Bearer {ADMIN}"}).json()
+        assert stats["api_urls"] == [], "the configured ports are not those that serve"
 
 
 @pytest.mark.parametrize("words", ["", " tls"])

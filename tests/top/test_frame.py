@@ -168,3 +168,19 @@ def test_keys() -> None:
         name, text = next_key(text)
         names += [name] if name else []
     assert names == ["quit", "up", "down", "pause", "page down", "down"]
+
+
+@pytest.mark.parametrize(
+    ("urls", "shown"),
+    [
+        (None, "base URLs       http://[::1]:2/v1 (OpenAI)   http://[::1]:2 (Anthropic)"),
+        (["https://a:1"], "base URLs       https://a:1/v1 (OpenAI)   https://a:1 (Anthropic)"),
+        (["https://0.0.0.0:1"], "base URLs       https://[::1]:1/v1 (OpenAI)   https://[::1]:1 (Anthropic)"),
+        ([], None),
+    ],
+)
+def test_base_urls_are_those_of_the_api(urls: list[str] | None, shown: str | None) -> None:
+    idle = figures()
+    idle.api_urls = urls
+    lines = texts(160, None, page_of(), View("http://[::1]:2"), idle)
+    assert next((line for line in lines if line.startswith("base URLs")), None) == shown

@@ -4,9 +4,11 @@ Model names, keys and user agents are chosen by clients. A line contains only pr
 control the terminal, and is cut to the width of the terminal.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,10 +22,13 @@ from ztoapi.telemetry.figures import (
     WorkerFigures,
 )
 from ztoapi.telemetry.terminal_text import clean, cut
+from ztoapi.wire.address import authority
 
 __all__ = ["ORDERS", "TABLES", "Line", "View", "ordered", "render"]
 
 _BARS: Final = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+_ANY_HOST: Final = re.compile(r"//(0\.0\.0\.0|\[::\]):")
+"""A host to listen on that is not one to connect to."""
 _LABEL_WIDTH: Final = 16
 _LIST_SHARE: Final = 5
 """A list of workers or credentials takes at most a fifth of the lines."""
@@ -84,7 +89,8 @@ def render(
         lines += _details(page.requests[view.first])
     elif figures is not None and page is not None:
         listed = None if height is None else max(height // _LIST_SHARE, _MIN_LISTED)
-        lines.append(Line(_labelled("base URLs", (f"{view.url}/v1 (OpenAI)", f"{view.url} (Anthropic)"), width)))
+        urls = [part for url in _api_urls(figures, view.url) for part in (f"{url}/v1 (OpenAI)", f"{url} (Anthropic)")]
+        lines += [Line(_labelled("base URLs", urls, width))] if urls else []
         lines += _summary(figures, width)
         if height is None or view.tables == TABLES[0]:
             lines += _list(_WORKERS, [_worker_row(worker) for worker in figures.workers], width, listed)
@@ -99,6 +105,14 @@ def render(
         lines += [Line("")] * (height - 1 - len(lines))
         lines.append(Line("q quit   p pause   up/down, page up/down, home: requests", "dim"))
     return [Line(cut(text, width) if height is not None else cut(text, width).rstrip(), style) for text, style in lines]
+
+
+def _api_urls(figures: Figures, url: str) -> list[str]:
+    """Returns the origins of the API of the gateway at ``url``."""
+    if figures.api_urls is None:
+        return [url]
+    host = authority(urlsplit(url).hostname or "", 0).removesuffix(":0")
+    return [_ANY_HOST.sub(f"//{host}:", one) for one in figures.api_urls]
 
 
 def _title(figures: Figures | None, view: View) -> Line:

@@ -14,7 +14,7 @@ from ztoapi.config.host import is_loopback
 from ztoapi.config.model import ServerConfig
 from ztoapi.wire.address import authority
 
-__all__ = ["Listen", "listen_addresses", "read_listen"]
+__all__ = ["Listen", "api_urls", "listen_addresses", "read_listen"]
 
 _TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/@\[\]]+)):([0-9]{1,5})")
 _MODE: Final = re.compile(r"mode=0?([0-7]{3})")
@@ -48,6 +48,11 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
         return self.host, self.port, self.path, self.descriptor
 
     @property
+    def origin(self) -> str:
+        """The origin of an address with ``host`` and ``port``."""
+        return f"{'https' if self.tls else 'http'}://{authority(self.host, self.port)}"
+
+    @property
     def local(self) -> bool:
         """Whether only this host can connect. The address of a descriptor is not known."""
         return bool(self.path) or (self.descriptor is None and is_loopback(self.host))
@@ -60,6 +65,14 @@ def listen_addresses(server: ServerConfig) -> tuple[Listen, ...]:
     if server.fd is not None:
         return (Listen(descriptor=server.fd, tls=bool(server.tls_cert_files)),)
     return (Listen(host=server.host, port=server.port, tls=bool(server.tls_cert_files)),)
+
+
+def api_urls(server: ServerConfig) -> list[str] | None:
+    """Returns the origins of the API; None if each address serves it, because none is for operators only."""
+    addresses = listen_addresses(server)
+    if not any(address.admin for address in addresses):
+        return None
+    return [address.origin for address in addresses if address.port and not address.admin and not address.proxy]
 
 
 def read_listen(entry: str) -> Listen:

@@ -66,7 +66,7 @@ _NEWEST: Final = _RequestQuery()
 
 class DashboardHandler:
     """Reports on all workers. ``refresh`` and ``clock`` are as in MetricsHandler; ``draining`` ends event streams;
-    ``history`` is None if it is not configured."""
+    ``history`` is None if it is not configured. ``api_urls`` is as in Figures."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class DashboardHandler:
         draining: Callable[[], bool],
         history: History | None,
         loop: asyncio.AbstractEventLoop,
+        api_urls: list[str] | None = None,
     ) -> None:
         self._board = board
         self._refresh = refresh
@@ -83,6 +84,7 @@ class DashboardHandler:
         self._draining = draining
         self._history = history
         self._loop = loop
+        self._api_urls = api_urls
         # Of its own: another process may hold the lock of the file for seconds, and metrics must not wait for that.
         self._history_thread = ThreadPoolExecutor(1, "history-reader")
         self._reading: asyncio.Future[bytes | ApiError] | None = None
@@ -140,7 +142,9 @@ class DashboardHandler:
         exchange.respond(200, response, headers=_NO_STORE)
 
     def _stats(self) -> bytes:
-        return _encode(make_figures(self._board, self._clock()))
+        figures = make_figures(self._board, self._clock())
+        figures.api_urls = self._api_urls
+        return _encode(figures)
 
     def _requests(self, query: _RequestQuery) -> bytes:
         matches = [record for record in read_live(self._board) if _matches(record, query)]

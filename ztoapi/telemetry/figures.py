@@ -244,6 +244,9 @@ class Figures(msgspec.Struct):
     workers: list[WorkerFigures]
     network: NetworkFigures
     series: SeriesFigures
+    api_urls: list[str] | None = None
+    """Origins of the API, with the host as configured (such as ``0.0.0.0``); None if the address of this response
+    serves it too."""
 
 
 class LiveRequest(msgspec.Struct, kw_only=True, gc=False):

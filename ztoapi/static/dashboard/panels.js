@@ -14,6 +14,14 @@ const MANY_ERRORS = 0.05;
 const SOME_ERRORS = 0.01;
 const LATE = 0.1; // seconds of loop lag that clients notice
 
+// This address serves operators only: the chat needs one of the API.
+function chat([url]) {
+  byId("chat").hidden = url === undefined;
+  if (url !== undefined) {
+    byId("chat").href = `${url.replace(/\/\/(0\.0\.0\.0|\[::\]):/, `//${location.hostname}:`)}/chat`;
+  }
+}
+
 export class Panels {
   constructor() {
     this.latency = put("latency", new Table({ label: "latency", columns: LATENCY, keyOf: (row) => row.name, none: "chart.empty" }));
@@ -31,6 +39,9 @@ export class Panels {
     setText(byId("version"), stats.version);
     byId("version").hidden = false;
     setText(byId("uptime"), say("uptime", { span: span(stats.uptime) }));
+    if (stats.api_urls !== null) {
+      chat(stats.api_urls);
+    }
     this.figures(stats);
     this.latency.show(["time_to_first_token", "inter_token", "duration", "overhead"].map((word) => ({ name: word, ...stats[word] })));
     this.statuses.show(Object.entries(stats.status).map(([code, value]) => ({
