@@ -31,6 +31,12 @@ _SMALL_SHARE = 0.001
 _STARTUP = frozenset(sys.modules)
 
 T = TypeVar("T")
+
+
+class SelectionError(Exception):
+    """The names on the command line match nothing, or there is nothing to measure. The message lists what exists."""
+
+
 Step = Callable[[], object]
 Totals = Callable[[], Mapping[str, int]]
 Setup = Callable[[], Step | tuple[Step, Totals]]
@@ -299,11 +305,19 @@ def count_tests(path: Path, mode: str, directory: Path, names: list[str]) -> dic
     import pytest
 
     results: dict[str, Result] = {}
+    existing: list[str] = []
+
+    def name_of(item: pytest.Item) -> str:
+        return item.nodeid.rpartition("/")[2]
 
     class Plugin:
+        @pytest.hookimpl(tryfirst=True)  # before -k deselects
+        def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+            existing.extend(name_of(item) for item in items if "benchmark" in getattr(item, "fixturenames", ()))
+
         @pytest.fixture
         def benchmark(self, request: pytest.FixtureRequest) -> Benchmark:
-            name = request.node.nodeid.rpartition("/")[2]
+            name = name_of(request.node)
 
             def measured(setup: Setup) -> None:
                 results[name] = count(mode, setup, directory)
@@ -321,8 +335,14 @@ def count_tests(path: Path, mode: str, directory: Path, names: list[str]) -> dic
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise RuntimeError(f"the tests below {path.name} fail: run pytest {path}")
     if not results:
-        raise LookupError(f"no test below {path.name} uses the fixture benchmark")
+        if names and existing:
+            raise SelectionError(f"no benchmark matches {' or '.join(names)}; benchmarks: {', '.join(existing)}")
+        raise SelectionError("no test uses the fixture benchmark")
     return results
+
+
+def described(error: Exception) -> str:
+    return str(error) if isinstance(error, SelectionError) else f"cannot be used: {type(error).__name__}: {error}"
 
 
 def main() -> None:
@@ -333,17 +353,17 @@ def main() -> None:
         try:
             report: Result = {"scenarios": count_tests(Path(file), mode, directory, names)}
         except Exception as error:  # noqa: BLE001 - the tests are the user's; their error is reported
-            report = {"error": f"{type(error).__name__}: {error}"}
+            report = {"error": described(error)}
         Path(output).write_text(json.dumps(report))
         return
     try:
         scenarios = load(Path(file))
         unknown = [name for name in names if name not in scenarios]
         if unknown:
-            raise LookupError(f"unknown scenario: {', '.join(unknown)}; scenarios: {', '.join(scenarios)}")
+            raise SelectionError(f"unknown scenario: {', '.join(unknown)}; scenarios: {', '.join(scenarios)}")
         chosen = {name: scenarios[name] for name in names or scenarios}
     except Exception as error:  # noqa: BLE001 - the file is the user's; its error is reported
-        report = {"error": f"{type(error).__name__}: {error}"}
+        report = {"error": described(error)}
     else:
         report = {"scenarios": {name: count(mode, setup, directory) for name, setup in chosen.items()}}
     Path(output).write_text(json.dumps(report))

@@ -154,7 +154,7 @@ def _run(
         raise GateError(f"counting {mode} failed with status {result.returncode}:\n{text}")
     report: dict[str, Any] = json.loads(output.read_text())
     if "error" in report:
-        raise CannotLoadError(f"{subject.scenarios.name} cannot be used: {report['error']}")
+        raise CannotLoadError(f"{subject.scenarios.name}: {report['error']}")
     results: dict[str, dict[str, Any]] = report["scenarios"]
     return results
 

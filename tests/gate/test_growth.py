@@ -90,6 +90,14 @@ def test_benchmarks_of_pytest_are_scenarios(foreign: Project) -> None:
 
 
 @pytest.mark.usefixtures("_few_plugins")
+def test_a_name_that_no_benchmark_has_is_refused(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign.write("benchmarks/test_counted.py", BENCHMARKS)
+    assert foreign.gate("--scenarios", "benchmarks", "--base", "none", "nosuch") == 2
+    names = "test_counted.py::test_work, test_counted.py::test_prepared"
+    assert f"benchmarks: no benchmark matches nosuch; benchmarks: {names}\n" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_few_plugins")
 def test_a_benchmark_that_fails_is_no_pass(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
     foreign.write("perf/test_work.py", BENCHMARKS.replace("== 9", "== 8"))
     assert foreign.gate("--scenarios", "perf/test_work.py") == 2
