@@ -1,5 +1,6 @@
-"""``python -m bench.gate``: counts the cost of each scenario, compares it with a base and with budgets, and exits with
-1 on a regression. ``docs/regression-gate.md`` is the manual."""
+"""Counts the cost of each scenario, compares it with a base and with budgets, and exits with 1 on a regression.
+
+``docs/regression-gate.md`` is the manual."""
 
 import argparse
 import json
@@ -16,11 +17,13 @@ from .history import Row, append, chart, conditions, read
 from .measure import Counts, Key, Measurement, Tools, measure
 from .report import Outcome, read_baseline, save_baseline
 from .subject import Subject
-from .trees import COMMIT_CHARACTERS, automatic_base, copy, described, resolve, worktree
+from .trees import COMMIT_CHARACTERS, SHALLOW, automatic_base, copy, described, resolve, why_no_base, worktree
 from .verdicts import Budgets, judge, parse_limit
 
 __all__ = ["main"]
 
+_COMMAND = str(__package__).replace("_", "-")
+"""``bench.gate`` in this repository. Other projects install the package ``bench_gate`` with the command bench-gate."""
 _REGRESSION, _REFUSAL = 1, 2
 
 
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args.json.write_text(json.dumps(outcome.json(), indent=1) + "\n", "utf-8")
     except (GateError, OSError, subprocess.SubprocessError) as error:
         # These are no results of the measured code; an uncaught exception would exit with 1, like a regression.
-        print(f"bench.gate: {error}", file=sys.stderr)
+        print(f"{_COMMAND}: {error}", file=sys.stderr)
         return _REFUSAL
     return _REGRESSION if outcome.failures else 0
 
@@ -62,7 +65,7 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
     """Returns the result and its row in the history."""
     limit = parse_limit(args.limit)
     subject = Subject.read(Path.cwd(), args.scenarios, args.package, args.budgets, args.names)
-    base_commit = None if args.baseline else _base(subject, args.base)
+    base_commit, no_base = (None, "") if args.baseline else _base(subject, args.base)
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         directory = Path(name)
         tools = Tools.find(directory, instructions=not args.no_instructions)
@@ -80,12 +83,12 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
     against: str | None = None
     if args.baseline:
         stored = read_baseline(args.baseline, key)
-        former = {name: counts for name, counts in stored.items() if not subject.names or name in subject.names}
+        former = {name: counts for name, counts in stored.items() if not subject.names or name in head.counts}
         against = str(args.baseline)
     elif base is not None and base_commit is not None:
         former, against = base.counts, base_commit[:COMMIT_CHARACTERS]
     budgets = Budgets.read(subject.budgets, key.interpreter) if subject.budgets else Budgets()
-    cells = judge(head.counts, former, budgets.of(subject.names), limit)
+    cells = judge(head.counts, former, budgets.of(list(head.counts) if subject.names else ()), limit)
     grew: dict[str, list[str]] = {}
     failed = list(dict.fromkeys(cell.scenario for cell in cells if cell.verdict.fails))
     if base is not None:
@@ -93,7 +96,7 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
         grew = {name: lines for name in compared if (lines := grown(base.profiles[name], head.profiles[name]))}
     if args.flame_graph and head.profiles:
         _draw(args.flame_graph, failed, base, head)
-    outcome = Outcome(key, against, cells, tools.notes, base.errors if base else {}, grew)
+    outcome = Outcome(key, against, cells, tools.notes, base.errors if base else {}, grew, no_base)
     commit, date = described(subject.root, subject.packages)
     return outcome, Row(commit, date, not outcome.failures, conditions(key), head.counts)
 
@@ -108,15 +111,24 @@ def _draw(path: Path, failed: Sequence[str], base: Measurement | None, head: Mea
     path.write_text(graphs[0] if path.suffix == ".svg" else page, "utf-8")
 
 
-def _base(subject: Subject, reference: str) -> str | None:
+def _base(subject: Subject, reference: str) -> tuple[str | None, str]:
+    """Returns the commit of base, or the reason why there is none. Raises GateError."""
     if reference == "none":
-        return None
+        return None, "--base none"
     if reference == "auto":
-        return automatic_base(subject.root, subject.packages)
+        commit = automatic_base(subject.root, subject.packages)
+        reason = "" if commit else why_no_base(subject.root)
+        if reason == SHALLOW and subject.budgets is None:
+            # In CI the gate would pass on each commit without a comparison.
+            raise GateError(
+                f"nothing to compare with: {SHALLOW}, and there is no file of budgets. Fetch the history "
+                "(fetch-depth: 0 for actions/checkout, git fetch --unshallow), or use --base none to count only"
+            )
+        return commit, reason
     commit = resolve(subject.root, reference)
     if commit is None:
         raise GateError(f"no commit {reference!r} here: fetch it first (a CI checkout may be shallow)")
-    return commit
+    return commit, ""
 
 
 def _measure_base(subject: Subject, commit: str, directory: Path, tools: Tools) -> Measurement:
@@ -130,7 +142,7 @@ def _measure_base(subject: Subject, commit: str, directory: Path, tools: Tools) 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench.gate", description=__doc__)
+    parser = argparse.ArgumentParser(prog=_COMMAND, description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="SCENARIO", help="count only these scenarios")
     parser.add_argument("--scenarios", metavar="FILE", help="file of the scenarios")
     parser.add_argument(

@@ -29,6 +29,8 @@ class Outcome:
     uncounted: Mapping[str, str]
     growth: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The functions that have grown most, by failing scenario."""
+    no_base: str = ""
+    """The reason why ``base`` is None."""
 
     @property
     def failures(self) -> list[str]:
@@ -36,9 +38,7 @@ class Outcome:
 
     def markdown(self) -> str:
         """Returns the verdict, the table and the reasons, readable also as plain text."""
-        verdict = "**Regression gate: failed**" if self.failures else "**Regression gate: passed**"
-        against = f"head against {self.base}" if self.base else "no base, budgets only"
-        lines = [f"{verdict} ({against})", ""]
+        lines = [self._headline(), ""]
         if self.failures:
             lines += [*(f"- {failure}" for failure in self.failures), ""]
         for scenario, functions in self.growth.items():
@@ -50,6 +50,16 @@ class Outcome:
         tool = f", valgrind {key.valgrind}" if key.valgrind else ""
         lines.append(f"- for one step each; {key.interpreter} on {key.architecture}{tool}, lock {key.lock}")
         return "\n".join(lines) + "\n"
+
+    def _headline(self) -> str:
+        if self.base is None and all(cell.budget is None for cell in self.cells):
+            return (
+                f"**Regression gate: nothing compared** (no base: {self.no_base}; no budgets). "
+                "Name a commit with --base, or write a file of budgets"
+            )
+        verdict = "failed" if self.failures else "passed"
+        against = f"head against {self.base}" if self.base else f"no base: {self.no_base}; budgets only"
+        return f"**Regression gate: {verdict}** ({against})"
 
     def _table(self) -> list[str]:
         scenarios = list(dict.fromkeys(cell.scenario for cell in self.cells))
@@ -115,7 +125,11 @@ def read_baseline(path: Path, key: Key) -> Counts:
         raise GateError(f"{path} is not a baseline of this gate ({error!r}): write one with --save") from error
     if former != key:
         mine, theirs = asdict(key), asdict(former)
-        parts = [f"{name} is {mine[name]}, there {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        parts = [
+            f"{name} is {_condition(mine[name])}, there {_condition(theirs[name])}"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
         parts = [part for part in parts if not part.startswith(("lock", "distributions"))]
         if former.lock != key.lock:
             here, there = set(key.distributions), set(former.distributions)
@@ -125,6 +139,10 @@ def read_baseline(path: Path, key: Key) -> Counts:
             "Count under the same conditions, save a new baseline with --save, or compare with a commit by --base"
         )
     return counts
+
+
+def _condition(value: object) -> str:
+    return "not used" if value in (None, False) else "used" if value is True else str(value)
 
 
 def _listed(distributions: set[str]) -> str:

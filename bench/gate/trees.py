@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["COMMIT_CHARACTERS", "automatic_base", "copy", "described", "resolve", "worktree"]
+__all__ = [
+    "COMMIT_CHARACTERS", "SHALLOW", "automatic_base", "copy", "described", "resolve", "why_no_base", "worktree",
+]  # fmt: skip
 
 COMMIT_CHARACTERS = 12
+SHALLOW = "the clone is shallow"
 _MAIN_BRANCHES = ("origin/main", "origin/master", "main", "master")
 
 
@@ -44,6 +47,13 @@ def automatic_base(root: Path, packages: Sequence[str]) -> str | None:
         if base is not None and base != head:
             return base
     return head if _git(root, "status", "--porcelain", "--", *packages) else resolve(root, "HEAD~1")
+
+
+def why_no_base(root: Path) -> str:
+    """Returns the reason why ``automatic_base`` found no commit."""
+    if resolve(root, "HEAD") is None:
+        return "no git repository with a commit"
+    return SHALLOW if _git(root, "rev-parse", "--is-shallow-repository") == "true" else "this is the first commit"
 
 
 def described(root: Path, packages: Sequence[str]) -> tuple[str | None, str | None]:

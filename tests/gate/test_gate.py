@@ -100,14 +100,28 @@ def test_one_scenario_may_be_new_alone(foreign: Project) -> None:
     assert list(outcome["uncounted"]) == ["more"]
 
 
-def test_without_git_there_are_budgets_only(foreign: Project) -> None:
+def test_without_git_there_are_budgets_only(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(foreign.root / ".git")
-    assert foreign.outcome()["base"] is None
+    foreign.write("budgets.toml", "[doubling]\nsteps = 1\n")
+    assert foreign.outcome("--budgets", "budgets.toml")["base"] is None
+    reason = "(no base: no git repository with a commit; budgets only)"
+    assert f"**Regression gate: passed** {reason}" in capsys.readouterr().out
 
 
 def test_the_first_commit_has_no_base(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
     assert foreign.outcome()["base"] is None
-    assert "no base, budgets only" in capsys.readouterr().out
+    headline = "**Regression gate: nothing compared** (no base: this is the first commit; no budgets). Name a commit"
+    assert capsys.readouterr().out.startswith(headline)
+
+
+def test_a_shallow_clone_without_budgets_is_refused(
+    foreign: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign.git("commit", "--quiet", "--allow-empty", "--message=next")
+    foreign.git("clone", "--quiet", "--depth=1", foreign.root.as_uri(), "clone")
+    monkeypatch.chdir(foreign.root / "clone")
+    assert foreign.gate() == 2
+    assert "bench.gate: nothing to compare with: the clone is shallow, and there is" in capsys.readouterr().err
 
 
 def test_a_budget_overrules_the_base(foreign: Project) -> None:

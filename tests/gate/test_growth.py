@@ -85,8 +85,11 @@ def test_benchmarks_of_pytest_are_scenarios(foreign: Project) -> None:
     assert set(outcome["scenarios"]) == {"test_work.py::test_work", "test_work.py::test_prepared"}
     assert outcome["scenarios"]["test_work.py::test_work"]["opcodes"]["verdict"] == "regressed"
     assert outcome["growth"]["test_work.py::test_work"][0].startswith("counted/__init__.py:double: ")
-    chosen = foreign.outcome("--scenarios", "perf", "prepared")
+    budgets = '["test_work.py::test_work"]\ncalls = 1\n["test_work.py::test_prepared"]\ncalls = 1\n'
+    foreign.write("budgets.toml", budgets)
+    chosen = foreign.outcome("--scenarios", "perf", "--budgets", "budgets.toml", "prepared")
     assert set(chosen["scenarios"]) == {"test_work.py::test_prepared"}
+    assert chosen["scenarios"]["test_work.py::test_prepared"]["calls"]["verdict"] == "over budget"
 
 
 @pytest.mark.usefixtures("_few_plugins")

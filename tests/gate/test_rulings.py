@@ -97,8 +97,8 @@ def test_a_baseline_comes_back(tmp_path: Path) -> None:
         ("implementation", "pypy", "implementation is cpython, there pypy"),
         ("version", "3.11.8 (main)", r"version is 3.11.7 \(main\), there 3.11.8"),
         ("architecture", "aarch64", "architecture is x86_64, there aarch64"),
-        ("valgrind", "3.19.0", "valgrind is None, there 3.19.0"),
-        ("malloc_counter", False, "malloc_counter is True, there False"),
+        ("valgrind", "3.19.0", "valgrind is not used, there 3.19.0"),
+        ("malloc_counter", False, "malloc_counter is used, there not used"),
         ("lock", "3c4d", "lock: here msgspec==0.22.0, there msgspec==0.19.0"),
     ],
 )
