@@ -57,10 +57,19 @@ def test_a_named_file_that_is_of_no_use_is_an_error(simulator: Stack) -> None:
 def test_the_usual_place(simulator: Stack, tmp_path: Path) -> None:
     with bind("127.0.0.1", 0, backlog=1) as reserved:
         port = str(reserved.getsockname()[1])
-    with gateway(simulator, PORT=port, HOME=str(tmp_path)) as process:
-        ask(process, 1)
-        assert requests_of(process) == 1
-    assert (tmp_path / ".local" / "state" / "ztoapi" / f"history-{port}.db").is_file()
+    directory = tmp_path / ".local" / "state" / "ztoapi"
+    directory.mkdir(parents=True)
+    (directory / "history-1.db").touch()
+    for new in (True, False):
+        with gateway(simulator, PORT=port, HOME=str(tmp_path)) as process:
+            ask(process, 1)
+            assert requests_of(process) == 2 - new
+            assert (
+                f"set history_file to continue those of another port: {directory}/history-1.db" in process.output
+            ) is new
+            process.kill(signal.SIGTERM)
+            assert process.wait() == 0
+    assert (directory / f"history-{port}.db").is_file()
     with gateway(simulator, PORT=port, HOME=str(tmp_path), STATE_DIRECTORY="/proc/nowhere") as process:
         assert "continuing without a history" in process.output
         assert httpx.get(f"{process.url}/dashboard/history").json()["kept"] is False

@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 _TIMEOUT_SECONDS: Final = 5.0
 _PROBLEM_CHARACTERS: Final = 300
+_CERTIFICATE_REMEDY: Final = (
+    "set SSL_CERT_FILE to a file with the certificate of the gateway's authority (its own, if it is self-signed), and use a "
+    "host name of the certificate in --url"
+)
 _SCHEMES: Final = ("all://", "http://", "https://")
 """The URL patterns for which httpx reads proxies from the environment."""
 
@@ -78,7 +82,10 @@ async def ask(client: httpx.AsyncClient, path: str, body: bytes | None = None) -
     try:
         response = await client.request("GET" if body is None else "POST", path, content=body)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        remedy = "start the gateway with `ztoapi serve`, or name another one with --url"
+        refused = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        remedy = (
+            _CERTIFICATE_REMEDY if refused else "start the gateway with `ztoapi serve`, or name another one with --url"
+        )
         reason = error or type(error).__name__
         raise GatewayError(f"no response from {client.base_url}: {reason}; {remedy}") from error
     if response.status_code != 200:

@@ -58,6 +58,8 @@ _FEW_REQUESTS = 100
 """Requests in flight of a worker that a small team of agents reaches."""
 _AUTO = "auto"
 """The value of history_file for the default directory."""
+_AUTO_FILES = "history-*.db"
+"""The files of all ports."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -442,6 +444,7 @@ def _make_history(loaded: Loaded, telemetry: MetricsBoard, kept: tuple[str, str]
     if path is None:
         return None
     gateway = kept[1] if kept is not None and kept[0] == str(path) and telemetry.continues else None
+    new = not path.exists()
     history = History(path, telemetry, ServerContext.wall_clock, gateway)
     try:
         history.create()
@@ -452,6 +455,9 @@ def _make_history(loaded: Loaded, telemetry: MetricsBoard, kept: tuple[str, str]
             raise ConfigError((problem,)) from error
         _log.warning("%s; continuing without a history", problem)
         return None
+    if new and config.history_file == _AUTO and (others := sorted(set(path.parent.glob(_AUTO_FILES)) - {path})):
+        text = "usage and budgets start anew in %s; set history_file to continue those of another port: %s"
+        _log.warning(text, path, ", ".join(map(str, others)))
     return history
 
 
