@@ -21,8 +21,8 @@ T = TypeVar("T")
 _TIMEOUT_SECONDS: Final = 5.0
 _PROBLEM_CHARACTERS: Final = 300
 _CERTIFICATE_REMEDY: Final = (
-    "set SSL_CERT_FILE to a file with the certificate of the gateway's authority (its own, if it is self-signed), and use a "
-    "host name of the certificate in --url"
+    "set SSL_CERT_FILE to a file with the certificate of the gateway's authority (its own, if it is self-signed), and "
+    "use a host name of the certificate in --url"
 )
 _SCHEMES: Final = ("all://", "http://", "https://")
 """The URL patterns for which httpx reads proxies from the environment."""
