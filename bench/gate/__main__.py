@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--save", type=Path, metavar="FILE", help="store head's counts as a baseline")
     parser.add_argument("--limit", default="2%", help="maximum growth of a count (default 2%%)")
     parser.add_argument(
-        "--no-instructions", action="store_true", help="without valgrind; takes seconds instead of a minute"
+        "--no-instructions", action="store_true", help="without valgrind; takes seconds instead of minutes"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     parser.add_argument(

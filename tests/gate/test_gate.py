@@ -1,7 +1,9 @@
 """The gate in a foreign project: its comparisons, messages and exit codes."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +124,16 @@ def test_a_shallow_clone_without_budgets_is_refused(
     monkeypatch.chdir(foreign.root / "clone")
     assert foreign.gate() == 2
     assert "bench.gate: nothing to compare with: the clone is shallow, and there is" in capsys.readouterr().err
+
+
+def test_the_example_of_the_manual_runs_as_it_is(foreign: Project) -> None:
+    manual = (Path(__file__).resolve().parents[2] / "docs/regression-gate.md").read_text("utf-8")
+    package, scenarios = re.findall(r"^```python\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL)
+    foreign.write("src/yours/__init__.py", package)
+    foreign.write("perf/scenarios.py", scenarios)
+    counted = foreign.outcome("--base", "none", "--package", "src/yours")["scenarios"]
+    assert list(counted) == ["small", "stream"]
+    assert counted["stream"]["writes"]["head"] == 1.0
 
 
 def test_a_budget_overrules_the_base(foreign: Project) -> None:
