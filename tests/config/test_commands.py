@@ -73,10 +73,10 @@ def test_check_shows_only_what_is_set(
         "    if unavailable: fast",
         "  fast -> zai:glm-4.5-air at https://api.z.ai/api/paas/v4/chat/completions",
         "credentials:",
-        "  zai/team  sha256:ba7816bf, weight 3, max_in_flight 9  # platforms (ztoapi.toml line 2)",
+        "  zai/team  sha256:ba7816bf, weight 3, max_in_flight 9  # platforms.zai.credentials[1] (ztoapi.toml line 4)",
         "client keys:",
         "  default  sha256:ba7816bf  # DEFAULT_KEY (environment)",
-        "set:",
+        "other options:",
         '  fallbacks.glm-5.3 = ["fast"]  # fallbacks (ztoapi.toml line 1)',
         '  default_key = "sha256:ba7816bf"  # DEFAULT_KEY (environment)',
         "  server.port = 1  # --port (command line)",
@@ -86,7 +86,23 @@ def test_check_shows_only_what_is_set(
 def test_check_without_a_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
     assert main(["check"]) == 0
-    assert capsys.readouterr().out.endswith("\nset: nothing\n")
+    assert capsys.readouterr().out.endswith("\nother options: none set\n")
+
+
+def test_check_shows_the_words_of_addresses_and_the_lines_of_credentials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ztoapi.toml").write_text(
+        "[server]\nlisten = ['127.0.0.1:9443', '127.0.0.1:9490 admin proxy']\ntrusted_proxies = ['127.0.0.1']\n"
+        "[[platforms.zai.credentials]]\ntoken = 'abc'\n[[platforms.zai.credentials]]\ntoken = 'abd'\n"
+    )
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "listen: 127.0.0.1:9443, 127.0.0.1:9490 proxy admin" in lines
+    assert [line.rpartition("# ")[2] for line in lines if "sha256" in line] == [
+        "platforms.zai.credentials[1] (ztoapi.toml line 4)",
+        "platforms.zai.credentials[2] (ztoapi.toml line 6)",
+    ]
 
 
 def test_check_of_the_example_file_shows_nothing_but_what_differs(
@@ -95,10 +111,10 @@ def test_check_of_the_example_file_shows_nothing_but_what_differs(
     example = (ROOT / "ztoapi.example.toml").read_text("utf-8")
     (tmp_path / "ztoapi.toml").write_text(example)
     assert main(["check"]) == 0
-    assert capsys.readouterr().out.endswith("\nset: nothing\n")
+    assert capsys.readouterr().out.endswith("\nother options: none set\n")
     (tmp_path / "ztoapi.toml").write_text(example.replace("backlog = ", "backlog = 1"))
     assert main(["check"]) == 0
-    shown = capsys.readouterr().out.partition("\nset:\n")[2].splitlines()
+    shown = capsys.readouterr().out.partition("\nother options:\n")[2].splitlines()
     assert [line.split()[0] for line in shown] == ["server.backlog"]
 
 

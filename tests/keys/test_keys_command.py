@@ -32,7 +32,7 @@ def test_a_key_is_printed_once_alone_and_works(path: Path, capsys: pytest.Captur
     shown = capsys.readouterr()
     (text,) = shown.out.splitlines()
     assert text not in shown.err
-    assert f"A gateway that runs with --key-file {path} loads it within 2 seconds." in shown.err
+    assert f"A gateway with the key file {path} loads it within 2 seconds." in shown.err
     assert text not in path.read_text()
     assert text[20:] not in path.read_text()
     key = KeyRing(load({}, environ=os.environ, directory=Path.cwd()).config).find(text.encode())

@@ -91,7 +91,7 @@ def _rotate(args: argparse.Namespace, path: Path) -> None:
 
 
 def _loaded(path: Path) -> str:
-    return f"A gateway that runs with --key-file {path} loads it within 2 seconds"
+    return f"A gateway with the key file {path} loads it within 2 seconds"
 
 
 def _print_key(key: NewKey, name: str, path: Path, effect: str) -> None:

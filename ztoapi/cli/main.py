@@ -10,11 +10,13 @@ from typing import Final, NamedTuple
 from ztoapi import __version__
 from ztoapi.cli.options import add_config_flag, add_json_flag, add_option_flags
 from ztoapi.cli.parser import CommandParser
-from ztoapi.cli.process import fill_standard_streams, hold_signals
+from ztoapi.cli.process import fill_standard_streams, hold_signals, silence_standard_output
 from ztoapi.errors import ConfigError, UsageError
 
 __all__ = ["SHELLS", "main", "make_parser"]
 
+_BROKEN_PIPE: Final = 141
+"""The exit code of shells for a program that SIGPIPE has ended."""
 _SERVERS = ("serve", "simulate", "demo")
 _MAX_DIGITS: Final = 9
 """Longest whole number: Python refuses to convert texts of several thousand digits."""
@@ -31,9 +33,25 @@ class _Command(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0 success, 1 failure, 2 invalid usage or configuration."""
+    """Runs a command; returns the exit code: 0 success, 1 failure, 2 invalid usage or configuration, 141 if the reader
+    of the output has closed it."""
     fill_standard_streams()
-    args = _parse(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(_parse(sys.argv[1:] if argv is None else argv))
+        finally:
+            # Otherwise the interpreter reports a failure of this at its end.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        silence_standard_output()
+        return _BROKEN_PIPE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"ztoapi: {place}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
     if args.command in _SERVERS:
         hold_signals()
     run: Callable[[argparse.Namespace], int] = importlib.import_module(f"ztoapi.cli.{args.command}").run
@@ -48,10 +66,6 @@ def main(argv: list[str] | None = None) -> int:
         for problem in error.problems:
             print(f"  {problem}", file=sys.stderr)
         return 2
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"ztoapi: {place}{error.strerror or error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Final
 
-__all__ = ["fill_standard_streams", "hold_signals"]
+__all__ = ["fill_standard_streams", "hold_signals", "silence_standard_output"]
 
 _HELD: Final = frozenset((signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2))
 
@@ -23,6 +23,13 @@ def fill_standard_streams() -> None:
             # The lowest free number is this one.
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))
+
+
+def silence_standard_output() -> None:
+    """Sends standard output to /dev/null, where the interpreter can write the rest of it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def hold_signals() -> None:

@@ -121,7 +121,9 @@ class Credentials:
             self._add(f"{path}.token", fault)
             return None
         weight = self._number(f"{path}.weight", entry.get("weight", 1.0), self._options["weight"])
+        assert self._setting is not None
         self._sources.used(f"platforms.{platform}.credentials", self._setting)
+        self._sources.used(f"platforms.{platform}.credentials.{name}", self._setting.part(path))
         return _made(name, token, weight or 1.0, self._caps(path, entry, caps))
 
     def _caps(self, path: str, table: Mapping[str, object], default: _Caps) -> _Caps:

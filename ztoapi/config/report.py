@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ztoapi.config.listen import listen_addresses
+from ztoapi.config.listen import Listen, listen_addresses
 from ztoapi.config.load import Loaded
 from ztoapi.config.model import Config, Credential, Secret
 
@@ -39,20 +39,25 @@ def summary(loaded: Loaded, files: int) -> Iterator[str]:
     """Yields the addresses, the destination of each model, the credentials, the keys, and the values that are set.
     ``files`` is the limit on open files."""
     config = loaded.config
-    yield f"listen: {', '.join(map(str, listen_addresses(config.server)))}"
+    yield f"listen: {', '.join(map(_words, listen_addresses(config.server)))}"
     yield f"requests in flight: up to {config.server.in_flight_limit(files)} in a worker, which may open {files} files"
     yield from _models(config)
     yield "credentials:"
     for platform in config.platforms:
-        source = _source(f"platforms.{platform.id}.credentials", loaded.sources)
         for credential in platform.credentials:
+            source = _source(f"platforms.{platform.id}.credentials.{credential.name}", loaded.sources)
             yield f"  {platform.id}/{credential.name}  {', '.join(_properties(credential))}  # {source}"
         if not platform.credentials:
             yield f"  {platform.id}: none"
     yield from _keys(loaded)
     lines = list(_set(loaded))
-    yield "set:" if lines else "set: nothing"
+    yield "other options:" if lines else "other options: none set"
     yield from lines
+
+
+def _words(address: Listen) -> str:
+    uses = {"tls": address.tls, "proxy": address.proxy, "admin": address.admin}
+    return " ".join((str(address), *(word for word, used in uses.items() if used)))
 
 
 def _set(loaded: Loaded) -> Iterator[str]:
