@@ -1,9 +1,11 @@
 """Records the times of a run for the page of ``--report``, and writes it at the end."""
 
+import argparse
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from locust import events
 from locust.env import Environment
@@ -34,12 +36,17 @@ class Course:
         self._timeline.merge(data.get(_KEY, {}))
 
     def write(self, environment: Environment, **_: object) -> None:
-        report = options_of(environment).report
+        options = options_of(environment)
+        report = options.report
         if report is None or isinstance(environment.runner, WorkerRunner):
             return
         total = environment.stats.total
+        parsed = cast("argparse.Namespace", environment.parsed_options)
         facts = (
-            f"Target: {environment.host}",
+            f"Scenario: {Path(parsed.locustfile).stem}",
+            f"Target: {environment.host}, model {options.model}, API {options.api}",
+            f"Users: {parsed.num_users} at most",
+            f"Start: {datetime.fromtimestamp(total.start_time, UTC):%Y-%m-%d %H:%M:%S} UTC",
             f"Requests: {total.num_requests}, of which {total.num_failures} failed",
         )
         path = Path(report).resolve()

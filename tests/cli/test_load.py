@@ -3,20 +3,39 @@
 import importlib.util
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
 from ztoapi.cli.main import main
 
+ROOT = Path(__file__).resolve().parents[2]
 
-@pytest.mark.parametrize(("more", "address"), [([], "127.0.0.1"), (["--", "--web-host", "0.0.0.0"], "0.0.0.0")])
-def test_the_web_page_is_local_unless_the_user_sets_its_address(
-    monkeypatch: pytest.MonkeyPatch, more: list[str], address: str
-) -> None:
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that would replace the process."""
     commands: list[list[str]] = []
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     monkeypatch.setattr(os, "execv", lambda _, command: commands.append(command))
+    return commands
+
+
+@pytest.mark.parametrize(("more", "address"), [([], "127.0.0.1"), (["--", "--web-host", "0.0.0.0"], "0.0.0.0")])
+def test_the_web_page_is_local_unless_the_user_sets_its_address(
+    commands: list[list[str]], more: list[str], address: str
+) -> None:
     main(["load", "all", "--web", *more])
     [command] = commands
     values = [value for name, value in itertools.pairwise(command) if name == "--web-host"]
     assert values[-1] == address  # locust uses the last of several values
+
+
+def test_the_manual_states_the_arguments_of_locust(
+    commands: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["load", "--path"])
+    folder = capsys.readouterr().out.strip()
+    main(["load", "steady"])
+    line = " ".join(commands[0][2:]).replace(folder, "$(ztoapi load --path)")
+    assert f"\n{line}\n" in (ROOT / "docs/load-tests.md").read_text("utf-8")

@@ -150,7 +150,10 @@ def test_any_server_with_the_api_is_a_target(installed: Path, tmp_path: Path, st
     assert int(streams) > 0 and failures == "0"
     # The totals count streams, not their parts.
     assert counts["Aggregated"] == counts["TTFT"] == counts["E2E"] == counts["ITL"]
-    assert "Time between tokens" in (tmp_path / "report.html").read_text("utf-8")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Time between tokens" in page
+    target = f"Target: {stand_in + base}, model glm-5.3, API chat"
+    assert f"Scenario: steady<br>{target}<br>Users: 5 at most<br>Start: 2" in page
 
 
 @pytest.mark.load
