@@ -116,6 +116,7 @@ def test_reloads_and_an_upgrade_under_load(simulator: Stack, config: Path) -> No
     with start(simulator, config, WORKERS="2") as process:
         load = Load(process.url)
         before = set(process.children())
+        started = httpx.get(f"{process.url}/dashboard/stats").json()["started"]
 
         def change(seconds: int) -> "subprocess.CompletedProcess[str]":
             config.write_text(f"[server]\nqueue_seconds = {seconds}\n")
@@ -135,6 +136,7 @@ def test_reloads_and_an_upgrade_under_load(simulator: Stack, config: Path) -> No
         process.wait_for(lambda: len(process.children()) == 2)
         assert before.isdisjoint(process.children())
         process.wait_for(lambda: counted(process) == load.sent)
+        assert httpx.get(f"{process.url}/dashboard/stats").json()["started"] == started, "of the gateway"
         process.kill(signal.SIGTERM)
         assert process.wait() == 0
 

@@ -129,6 +129,7 @@ class Gateway:
         if kept is not None:
             self.slots = max(self.slots, kept.board.slots)
         self._board = MetricsBoard(self.slots, "ztoapi-metrics", None if kept is None else kept.board)
+        self._board.started = self._board.started or ServerContext.wall_clock()
         certificates = _digest(config)
         tls = _make_tls(config)
         words = limits_words(config, self.slots)

@@ -73,6 +73,7 @@ class KeptBoard(msgspec.Struct, frozen=True):
     memory: int
     slots: int
     layout: str
+    started: float = 0.0
 
 
 class MetricsBoard:
@@ -84,6 +85,8 @@ class MetricsBoard:
 
     def __init__(self, count: int = 1, name: str | None = None, kept: KeptBoard | None = None) -> None:
         self.supervisor = os.getpid()
+        self.started = 0.0 if kept is None else kept.started
+        """Start of the gateway (Unix seconds), set before workers are forked; 0 if it is not known."""
         if kept is not None and (kept.slots, kept.layout) != (count, layout_digest()):
             kept = None
         self.continues = kept is not None
@@ -96,7 +99,7 @@ class MetricsBoard:
         self.bytes = memoryview(memory)
 
     def pass_on(self) -> KeptBoard:
-        return KeptBoard(self._shared.pass_on(), self.count, layout_digest())
+        return KeptBoard(self._shared.pass_on(), self.count, layout_digest(), self.started)
 
     def slot(self, number: int) -> "Slot":
         """Returns the slot for worker ``number``, counted from 0. The previous owner must be dead."""

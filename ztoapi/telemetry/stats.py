@@ -121,8 +121,10 @@ def make_summary(board: MetricsBoard, now: float) -> MetricsSummary:
 
 
 def _start(board: MetricsBoard, now: float) -> float:
-    """Returns the start of the oldest live worker."""
-    return min((slot.floats[Cell.STARTED_AT] for slot in board.slots if slot.ints[Cell.PID]), default=now)
+    """Returns the start of the gateway, or else that of its oldest live worker."""
+    return board.started or min(
+        (slot.floats[Cell.STARTED_AT] for slot in board.slots if slot.ints[Cell.PID]), default=now
+    )
 
 
 def _sum(rows: dict[Labels, Row], cell: int) -> int:
