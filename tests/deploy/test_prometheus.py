@@ -164,7 +164,9 @@ def kill_a_worker(
         survivor = answer.headers["x-request-id"][:PREFIX]
         # The one that has answered may still be writing that down: it lives.
         port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
-        (inode,) = [inode for inode, (_, remote, _) in tcp_sockets().items() if remote == port]
+        # Other programs may have connections from a port of this number, to other ports.
+        ends = (gateway.port, port)
+        (inode,) = [inode for inode, (local, remote, _) in tcp_sockets().items() if (local, remote) == ends]
         (victim,) = [pid for pid in gateway.children() if inode not in sockets_of(pid)]
         gateway.kill(signal.SIGKILL, victim)
         gateway.wait_for_output(r"(restarting it)")
