@@ -278,18 +278,19 @@ class History:
                 step = step_of(first, last, minutes=has_minutes(database, first, now))
                 columns = read_steps(database, first, last, step)
                 if step < HOUR:
-                    return {"kept": True, "step": step, "columns": columns}
+                    return {"kept": True, "step": step, "columns": [*columns.values()]}
             else:
                 kept = first >= now - USAGE_HOURS * HOUR
                 step = step_of(first, last, minutes=False) if kept else _DAY
                 first, last = max(first, _first_day(now)), min(last, now + 1)
-                columns = [] if model is None else _read_model(database, first, last, step, model)
+                columns = {} if model is None else _read_model(database, first, last, step, model)
             usage = read_usage_columns(database, _floor(first, step), last, step, key, model)
+        shown: list[Json]
         if key is not None:
-            columns = [{"start": start, **counts} for start, counts in usage.items()]
+            shown = [{"start": start, **counts} for start, counts in usage.items()]
         else:
-            columns = [{**usage.get(int(str(column["start"])), {}), **column} for column in columns]
-        return {"kept": True, "step": step, "columns": columns}
+            shown = [{**usage.get(start, {}), **column} for start, column in columns.items()]
+        return {"kept": True, "step": step, "columns": shown}
 
     def read_usage(self, first: datetime.date, last: datetime.date) -> list[UsageRow]:
         """Returns the usage of the days from ``first`` to ``last``. Raises sqlite3.Error."""
@@ -389,10 +390,10 @@ def _read_all(database: sqlite3.Connection, first: int, step: int, now: float) -
     for start, model, *sums in database.execute(_MODELS_OF, {"step": step, "first": first}):
         models.setdefault(start, []).append({"model": model, **counts_of(sums)})
     columns = every_step(read_steps(database, first, now + 1, step), step, now)
-    return [{**column, "models": models.get(int(str(column["start"])), [])} for column in columns]
+    return [{**column, "models": models.get(start, [])} for start, column in columns.items()]
 
 
-def _read_model(database: sqlite3.Connection, first: float, last: float, step: int, model: str) -> list[Json]:
+def _read_model(database: sqlite3.Connection, first: float, last: float, step: int, model: str) -> dict[int, Json]:
     """Returns the columns of one model."""
     values_of = [_nanoseconds(edges) for _, edges in _HISTOGRAMS.values()]
     rows = database.execute(_READ, (_floor(first, step), last, model))

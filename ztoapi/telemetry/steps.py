@@ -163,8 +163,9 @@ def step_of(first: float, last: float, *, minutes: bool) -> int:
     return next((step for step in _STEPS if step >= shortest and last - first <= step * _MAX_COLUMNS), _STEPS[-1])
 
 
-def read_steps(database: sqlite3.Connection, first: float, last: float, step: int) -> list[Json]:
-    """Returns the figures of each column of ``step`` seconds from ``first`` to ``last``, without empty ones."""
+def read_steps(database: sqlite3.Connection, first: float, last: float, step: int) -> dict[int, Json]:
+    """Returns the figures of each column of ``step`` seconds from ``first`` to ``last``, without empty ones, by its
+    start."""
     kept = _MINUTE if step < HOUR else HOUR
     rows = database.execute(_READ, (kept, int(first // step * step), last))
     return columns_of(
@@ -176,9 +177,9 @@ def read_steps(database: sqlite3.Connection, first: float, last: float, step: in
     )
 
 
-def columns_of(rows: Iterable[tuple[int, Sequence[float], Sequence[Counts]]], step: int) -> list[Json]:
-    """Adds rows up to columns of ``step`` seconds, without empty ones. A row has its start, its SUMS, and the counts of
-    the first of the histograms; columns have the histograms that rows have."""
+def columns_of(rows: Iterable[tuple[int, Sequence[float], Sequence[Counts]]], step: int) -> dict[int, Json]:
+    """Adds rows up to columns of ``step`` seconds, without empty ones, by their start. A row has its start, its SUMS,
+    and the counts of the first of the histograms; columns have the histograms that rows have."""
     columns: dict[int, tuple[list[float], list[Counts]]] = {}
     for start, values, counts in rows:
         sums, histograms = columns.setdefault(start // step * step, ([0.0] * len(SUMS), [{} for _ in counts]))
@@ -186,17 +187,16 @@ def columns_of(rows: Iterable[tuple[int, Sequence[float], Sequence[Counts]]], st
             sums[place] += values[place]
         for more, merged in zip(counts, histograms, strict=True):
             _merged(more, merged)
-    return [_column(start, *column) for start, column in sorted(columns.items())]
+    return {start: _column(start, *column) for start, column in sorted(columns.items())}
 
 
-def every_step(columns: Iterable[Json], step: int, now: float) -> list[Json]:
+def every_step(columns: Mapping[int, Json], step: int, now: float) -> dict[int, Json]:
     """Returns the columns from the first one up to ``now``, with empty ones between them."""
-    by_start = {int(str(column["start"])): column for column in columns}
     empty: list[Counts] = [{} for _ in _HISTOGRAMS]
-    return [
-        by_start.get(start) or _column(start, [0.0] * len(SUMS), empty)
-        for start in range(min(by_start, default=int(now) + 1), int(now) + 1, step)
-    ]
+    return {
+        start: columns.get(start) or _column(start, [0.0] * len(SUMS), empty)
+        for start in range(min(columns, default=int(now) + 1), int(now) + 1, step)
+    }
 
 
 def counts_of(sums: Sequence[float]) -> Json:

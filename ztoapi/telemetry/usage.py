@@ -13,6 +13,7 @@ import msgspec
 
 from ztoapi.telemetry.board import Labels, Row
 from ztoapi.telemetry.layout import KeyCell
+from ztoapi.telemetry.steps import HOUR
 
 __all__ = [
     "USAGE_DAYS",
@@ -30,7 +31,6 @@ USAGE_DAYS: Final = 400
 USAGE_HOURS: Final = 8 * 24
 """Hours that are kept: the charts show a week by hour."""
 Day = datetime.date
-_HOUR: Final = 3600
 
 _COUNTS: Final = {
     "requests": KeyCell.REQUESTS,
@@ -125,7 +125,7 @@ def save_usage(
     database.execute("INSERT OR REPLACE INTO usage_totals VALUES (?, ?)", (gateway, _encode([*totals.items()])))
     oldest = day - datetime.timedelta(days=USAGE_DAYS - 1)
     database.execute("DELETE FROM usage WHERE day < ?", (oldest.isoformat(),))
-    database.execute("DELETE FROM usage_hours WHERE start <= ?", (hour - USAGE_HOURS * _HOUR,))
+    database.execute("DELETE FROM usage_hours WHERE start <= ?", (hour - USAGE_HOURS * HOUR,))
     database.execute("DELETE FROM usage_totals WHERE id NOT IN (SELECT id FROM gateways)")
 
 
@@ -143,7 +143,7 @@ def read_usage_columns(
     start of the hour or, for a longer ``step``, of the day."""
     rows = (
         database.execute(_READ_HOURS, (first, last, key, model))
-        if step == _HOUR
+        if step == HOUR
         else database.execute(_READ_DAYS, (*map(_day_of, (first, last + step - 1)), key, model))
     )
     columns: dict[int, dict[str, int | float]] = {}
