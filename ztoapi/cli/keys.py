@@ -12,7 +12,7 @@ from typing import Final
 from ztoapi.cli.table import print_table
 from ztoapi.config.advice import PricedModels
 from ztoapi.config.keyentries import KEY_FIELDS, create_key, key_entry, key_limits, key_state, rotate_key
-from ztoapi.config.keyfile import find_key, load_keys, revoke_key
+from ztoapi.config.keyfile import find_key, load_key, load_keys, revoke_key
 from ztoapi.config.keys import NewKey
 from ztoapi.config.load import find_key_file, load
 from ztoapi.config.model import ClientKey
@@ -70,7 +70,7 @@ def _create(args: argparse.Namespace, path: Path, now: datetime.datetime) -> Non
     name = args.name or args.named
     key = create_key(path, Setting(name, "NAME" if args.name else "--name", "command line"), settings, now)
     _print_key(key, name, path, f"{_loaded(path)}.")
-    for warning in _price_warnings(args, find_key(path, load_keys(path, []), name)):
+    for warning in _price_warnings(args, load_key(path, name)):
         print(f"warning: {warning}", file=sys.stderr)
 
 

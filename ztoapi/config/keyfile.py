@@ -37,6 +37,7 @@ __all__ = [
     "PRIORITIES",
     "add_key",
     "find_key",
+    "load_key",
     "load_keys",
     "read_budgets",
     "read_expiry",
@@ -131,6 +132,11 @@ def find_key(path: Path, keys: Iterable[ClientKey], name: str) -> ClientKey:
         hint = did_you_mean(name, by_name) or "; run `ztoapi keys list`"
         raise UsageError((f"no key of this name in {path}{hint}",))
     return by_name[name]
+
+
+def load_key(path: Path, name: str) -> ClientKey:
+    """Reads the key ``name`` of the file at ``path``. Raises ConfigError, also if there is none."""
+    return find_key(path, load_keys(path, []), name)
 
 
 def replace_key(path: Path, name: str, secrets: Mapping[str, str]) -> None:

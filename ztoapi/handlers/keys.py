@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from ztoapi.config.keyentries import KEY_FIELDS, create_key, key_entry, rotate_key
-from ztoapi.config.keyfile import find_key, load_keys, revoke_key
+from ztoapi.config.keyfile import load_key, load_keys, revoke_key
 from ztoapi.config.model import ClientKey
 from ztoapi.config.sources import Setting
 from ztoapi.errors import ApiError, ConfigError, Ending, UsageError
@@ -114,7 +114,7 @@ class KeysHandler:
         fields = {name: Setting(value, name, "body") for name, value in body.items() if name != "name"}
         name = Setting(body.get("name"), "name", "body")
         key = create_key(path, name, fields, self._now())
-        warnings = [*self._advice([find_key(path, load_keys(path, []), str(name.value))])]
+        warnings = [*self._advice([load_key(path, str(name.value))])]
         return {"name": name.value, "id": key.id, "key": key.text, "warnings": warnings}
 
     def _now(self) -> datetime.datetime:
@@ -166,7 +166,7 @@ def _name(path: Path, body: dict[str, object]) -> str:
     """Returns the name of an existing key. Raises ApiError, ConfigError."""
     if body.keys() != {"name"} or not isinstance(body["name"], str):
         raise ApiError('the body must be {"name": "..."}', code="invalid_value", param="name")
-    return find_key(path, load_keys(path, []), body["name"]).name
+    return load_key(path, body["name"]).name
 
 
 def _body(exchange: Exchange) -> dict[str, object]:
