@@ -14,8 +14,9 @@ import httpx
 import pytest
 import trustme
 
+from tests.keys.files import add
 from tests.processes.gateway_process import GatewayProcess, gateway
-from tests.processes.test_rolling import LONG, SHORT, Load
+from tests.processes.test_rolling import LONG, SHORT, Load, command
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.server.sockets import bind
@@ -197,6 +198,35 @@ def test_more_workers_wait_for_the_slots_of_retired_ones(simulator: Stack, confi
         process.wait_for_output(r"(reload: all 4 workers have been replaced)")
         process.wait_for(lambda: len(process.children()) == 4)
         assert httpx.post(f"{process.url}/v1/chat/completions", json=SHORT).status_code == 200
+
+
+def test_reloads_leave_no_files_open(simulator: Stack, config: Path) -> None:
+    """Neither those that fail after they have opened files, nor those that take other files."""
+    keys = config.parent / "keys.toml"
+    add(keys, "alice", tokens_per_day=5)
+
+    def change(name: str, server: str = "") -> None:
+        path = config.parent / name
+        config.write_text(f"access_log = '{path}.log'\nhistory_file = '{path}.db'\n[server]\n{server}\n")
+        done = command("reload", process, config.parent, config)
+        assert done.returncode == (1 if server else 0), done.stderr
+        assert path.with_suffix(".log").exists()
+
+    def open_files() -> list[str]:
+        return sorted(os.readlink(number) for number in Path(f"/proc/{process.pid}/fd").iterdir())
+
+    environment = {"ZTOAPI_KEY_FILE": str(keys), "ZTOAPI_ACCESS_LOG": ""}
+    with start(simulator, config, **environment) as process, bind("127.0.0.1", 0, backlog=1) as busy:
+        change("first")
+        change("second")
+        before = open_files()
+        for number in range(2):
+            change(f"failed-{number}", f"listen = ['127.0.0.1:{busy.getsockname()[1]}']")
+        assert open_files() == before
+        # The files of the last configuration and of the one before are open.
+        change("third")
+        change("fourth")
+        assert len(open_files()) == len(before)
 
 
 def tls_address(directory: Path) -> str:

@@ -152,11 +152,11 @@ class BudgetMemory:
 
 def _open(path: Path, size: int) -> tuple[Words, ProcessLock]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # A lock of the file itself, so that gateways may share it. It closes the file after an error, too.
+    lock = ProcessLock(descriptor)
     # A write to a page without a block would end the process if the disk is full.
     os.posix_fallocate(descriptor, 0, size * _WORD_BYTES)
-    words = memoryview(mmap.mmap(descriptor, size * _WORD_BYTES)).cast("q")
-    # A lock of the file itself, so that gateways may share it.
-    return words, ProcessLock(descriptor)
+    return memoryview(mmap.mmap(descriptor, size * _WORD_BYTES)).cast("q"), lock
 
 
 class BudgetLedger:

@@ -11,6 +11,7 @@ computes and does not block. A holder that is stopped (SIGSTOP, a debugger) stop
 import fcntl
 import os
 import tempfile
+import weakref
 from types import TracebackType
 
 __all__ = ["ProcessLock"]
@@ -18,13 +19,14 @@ __all__ = ["ProcessLock"]
 
 class ProcessLock:
     """Create it before the fork and use it after. Not reentrant. ``descriptor`` is that of a file, or of the lock of a
-    previous program; it stays open."""
+    previous program. The file is open as long as the object exists."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         if descriptor is None:
-            # The object keeps the file open.
             self._file = tempfile.TemporaryFile()
             descriptor = self._file.fileno()
+        else:
+            weakref.finalize(self, os.close, descriptor).atexit = False
         self._number = descriptor
         os.set_inheritable(self._number, False)
 

@@ -9,6 +9,7 @@ import logging
 import os
 import select
 import stat
+import weakref
 from collections.abc import Iterator
 from typing import Final
 
@@ -24,11 +25,14 @@ _log = logging.getLogger(__name__)
 
 
 class LogFile:
-    """``where`` is ``stdout``, ``stderr`` or the path of a file. Raises OSError if the file cannot be opened."""
+    """``where`` is ``stdout``, ``stderr`` or the path of a file, which is open as long as the object exists. Raises
+    OSError if the file cannot be opened."""
 
     def __init__(self, where: str) -> None:
         self.path = None if where in ("stdout", "stderr") else where
         self._fd = {"stdout": 1, "stderr": 2}[where] if self.path is None else _open(where)
+        if self.path is not None:
+            weakref.finalize(self, os.close, self._fd).atexit = False
         self._failing = False
         self._torn = False
         """Whether the last byte written is not the end of a line."""
