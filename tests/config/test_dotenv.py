@@ -21,6 +21,8 @@ from ztoapi.config.dotenv import Variable, parse
         ('A={"b": "c d"}', '{"b": "c d"}'),
         ('A="{"b": "c"}"', '{"b": "c"}'),
         ("A=b=c", "b=c"),
+        ("A=$HOME/b", "$HOME/b"),
+        ('A="b$c"', "b$c"),
         ("A=b\r", "b"),
         ("A=b\u2028c", "b\u2028c"),
     ],
