@@ -127,7 +127,7 @@ def test_a_mistake_is_named(
         ({"ZAI_TOKEN": "0123abcd.wxyz", "NO_PROXY": ".z.ai", "HTTPS_PROXY": "socks5://127.0.0.1:3128"}, ""),
         ({"ZAI_TOKEN": "yours3cret", "NO_PROXY": "*", "ALL_PROXY": "socks5://127.0.0.1:3128"}, ""),
         ({"ZAI_TOKEN": "t", "HTTPS_PROXY": "http://127.0.0.1:3128"}, ""),
-        ({}, "ZAI_TOKEN=pa$WORD"),
+        ({"ZAI_TOKEN": "pa$WORD"}, "ZTOAPI_HISTORY_FILE=$HOME.db"),
         ({"ZAI_TOKEN": "t", "HTTPS_PROXY": "127.0.0.1:3128", "ALL_PROXY": "socks5://127.0.0.1:1"}, ""),
         ({"UPSTREAM_URL": "http://127.0.0.1:8000", "http_proxy": "socks5://127.0.0.1:3128"}, ""),
         ({"UPSTREAM_URL": "http://127.0.0.1:8000/v1beta", "ZTOAPI_TRANSPORT": "httpx"}, ""),
