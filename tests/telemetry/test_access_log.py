@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import WAIT_SECONDS
-from tests.telemetry.lines import log_to, make_record, read_whole
+from tests.telemetry.lines import UNIX_SECONDS, log_to, make_record, read_whole
 from ztoapi.telemetry import access_log
 from ztoapi.telemetry.access_log import AccessLog
+from ztoapi.telemetry.console import ConsoleLines
 from ztoapi.telemetry.log_file import LogFile
 
 
@@ -56,7 +57,48 @@ def test_lines_come_in_the_order_of_the_ends_of_requests(tmp_path: Path) -> None
     assert log.dropped == 0
 
 
-def test_lines_are_written_at_once(tmp_path: Path) -> None:
+def test_the_batches_of_a_moment_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[bytes] = []
+    log = AccessLog(LogFile(str(tmp_path / "access.log")), lambda: UNIX_SECONDS)
+
+    def write(_: LogFile, lines: bytes) -> int:
+        writes.append(lines)
+        return len(lines)
+
+    monkeypatch.setattr(LogFile, "write", write)
+    for number in range(200):
+        log.add([make_record(str(number))])
+    log.start()
+    log.close()
+    assert [len(ids(lines.decode())) for lines in writes] == [200]
+
+
+def test_lines_are_formatted_by_the_thread_that_adds_them(tmp_path: Path) -> None:
+    threads: list[threading.Thread] = []
+
+    def width() -> int:
+        threads.append(threading.current_thread())
+        return 80
+
+    console = ConsoleLines(width, colour=False, quiet=False)
+    log = AccessLog(LogFile(str(tmp_path / "access.log")), lambda: UNIX_SECONDS, console=console)
+    log.start()
+    log.add([make_record()])
+    log.close()
+    assert threads == [threading.current_thread()]
+
+
+def test_requests_that_cannot_be_formatted_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "access.log"
+    log = log_to(str(path))
+    log.add([make_record("1"), make_record("2", finished=None)])
+    log.add([make_record("3")])
+    log.close()
+    assert (ids(read_whole(path)), log.dropped) == (["3"], 2)
+    assert [record.message for record in caplog.records] == ["access log: lost 2 lines"]
+
+
+def test_lines_are_written_without_a_close(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = log_to(str(path))
     log.add([make_record()])
@@ -106,7 +148,7 @@ def test_a_file_that_cannot_be_opened_again_is_written_on(tmp_path: Path, caplog
 def test_a_blocked_reader_stops_no_request_and_memory_is_bounded(
     pipe: tuple[str, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(access_log, "WAITING_RECORDS", 2000)
+    monkeypatch.setattr(access_log, "WAITING_LINES", 2000)
     monkeypatch.setattr(access_log, "CLOSE_SECONDS", 0.01)
     where, reader = pipe
     log = log_to(where)

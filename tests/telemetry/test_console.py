@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.telemetry.lines import UNIX_SECONDS, make_record
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.access_log import AccessLog
-from ztoapi.telemetry.console import ConsoleEntry, ConsoleFormatter, ConsoleLines, ConsoleMessage
+from ztoapi.telemetry.console import ConsoleFormatter, ConsoleLines
 from ztoapi.telemetry.log_file import LogFile
 from ztoapi.telemetry.messages import JsonFormatter
 from ztoapi.telemetry.record import RequestRecord
@@ -34,8 +35,9 @@ STREAM: dict[str, Any] = {
 }
 
 
-def rows(*entries: ConsoleEntry, width: int = 140, colour: bool = False, quiet: bool = False) -> list[str]:
-    return ConsoleLines(lambda: width, colour=colour, quiet=quiet)(entries, OFFSET).decode().splitlines()
+def rows(*records: RequestRecord, width: int = 140, colour: bool = False, quiet: bool = False) -> list[str]:
+    lines = ConsoleLines(lambda: width, colour=colour, quiet=quiet)(records, OFFSET)
+    return b"".join(line.data for line in lines).decode().splitlines()
 
 
 def refused(**more: object) -> RequestRecord:
@@ -108,13 +110,6 @@ def test_a_fallback_and_the_cache_are_shown() -> None:
     assert "glm-5.3 > cache" in row
 
 
-def test_entries_stand_in_the_order_of_their_times() -> None:
-    late, early = make_record(finished=1003.0, **STREAM), make_record(finished=1001.0, **STREAM)
-    shown = rows(late, ConsoleMessage(1002.0, "a message"), early)
-    assert [row.endswith("a message") for row in shown] == [False, True, False]
-    assert shown[0][:8] < shown[2][:8]
-
-
 TEXTS = st.text(max_size=300)
 
 
@@ -128,16 +123,18 @@ def test_a_row_fits_and_controls_no_terminal(model: str, key: str, path: str, me
         assert row.isprintable()
 
 
-def test_the_log_shows_messages_among_its_requests(tmp_path: Path) -> None:
+def test_the_log_shows_messages_among_its_requests_in_the_order_of_their_times(tmp_path: Path) -> None:
+    now = time.monotonic()
     console = ConsoleLines(lambda: 100, colour=False, quiet=False)
     log = AccessLog(LogFile(str(tmp_path / "log")), lambda: UNIX_SECONDS, console=console)
+    assert log.add_message("a message\nof two lines")
+    log.add([make_record(finished=now - 1.0, **STREAM), make_record(finished=now + 60.0, **STREAM)])
     log.start()
-    assert log.add_message("first")
-    log.add([make_record(**STREAM)])
     log.close()
     assert not log.add_message("too late")
     shown = (tmp_path / "log").read_text().splitlines()
-    assert sorted(row == "first" for row in shown) == [False, True]
+    assert shown[1:3] == ["a message", "of two lines"]
+    assert len(shown) == 4 and shown[0][:8] < shown[3][:8]
 
 
 def message(text: str, level: int = logging.WARNING, **more: object) -> logging.LogRecord:

@@ -8,14 +8,15 @@ A request is one row within the width of the terminal:
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from ztoapi.errors import Ending
+from ztoapi.telemetry.access_line import Lines
 from ztoapi.telemetry.record import Outcome, RequestRecord
 from ztoapi.telemetry.terminal_text import clean, cut
 
-__all__ = ["ConsoleEntry", "ConsoleFormatter", "ConsoleLines", "ConsoleMessage"]
+__all__ = ["ConsoleFormatter", "ConsoleLines"]
 
 _APIS: Final = {
     "/v1/chat/completions": "chat",
@@ -56,16 +57,6 @@ _LEVELS: Final = {
 }
 
 
-class ConsoleMessage(NamedTuple):
-    """A formatted message for operators. ``finished`` is its time on the monotonic clock, as that of a record."""
-
-    finished: float
-    text: str
-
-
-ConsoleEntry = RequestRecord | ConsoleMessage
-
-
 class ConsoleFormatter(logging.Formatter):
     """Formats messages: local time, level and text, without the name of the module."""
 
@@ -81,7 +72,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class ConsoleLines:
-    """Formats requests in rows of ``width()`` columns; messages between them are already formatted.
+    """Formats requests in rows of ``width()`` columns.
 
     ``quiet`` leaves out requests that have succeeded. Those for operators, such as the figures of the dashboard, are
     always left out if they have succeeded.
@@ -92,17 +83,15 @@ class ConsoleLines:
         self._colour = colour
         self._quiet = quiet
 
-    def __call__(self, entries: Iterable[ConsoleEntry], offset: float) -> bytes:
-        """Returns the lines. ``offset`` converts monotonic to Unix seconds."""
+    def __call__(self, records: Sequence[RequestRecord], offset: float) -> list[Lines]:
+        """Returns the rows. ``offset`` converts monotonic to Unix seconds."""
         width = max(self._width(), _MIN_COLUMNS)
-        return b"".join(self._lines(entries, offset, width))
+        shown = (record for record in records if not (self._quiet or record.monitoring) or _style(record) != _GREEN)
+        return [self._line(record, offset, width) for record in shown]
 
-    def _lines(self, entries: Iterable[ConsoleEntry], offset: float, width: int) -> Iterator[bytes]:
-        for entry in sorted(entries, key=_finished):
-            if isinstance(entry, ConsoleMessage):
-                yield entry.text.encode("utf-8", "backslashreplace") + b"\n"
-            elif not (self._quiet or entry.monitoring) or _style(entry) != _GREEN:
-                yield self._row(entry, offset, width).encode("utf-8", "backslashreplace") + b"\n"
+    def _line(self, record: RequestRecord, offset: float, width: int) -> Lines:
+        assert record.finished is not None
+        return Lines(record.finished, 1, self._row(record, offset, width).encode("utf-8", "backslashreplace") + b"\n")
 
     def _row(self, record: RequestRecord, offset: float, width: int) -> str:
         assert record.finished is not None
@@ -112,11 +101,6 @@ class ConsoleLines:
         if self._colour:
             status = f"{_style(record)}{status}{_PLAIN}"
         return f"{clock} {status} {rest}"
-
-
-def _finished(entry: ConsoleEntry) -> float:
-    assert entry.finished is not None
-    return entry.finished
 
 
 def _style(record: RequestRecord) -> str:
