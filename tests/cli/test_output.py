@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.processes.gateway_process import PYTHON_PATH
+from tests.processes.program import PYTHON_PATH
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["--version"], ["serve", "--help"]])

@@ -1,24 +1,22 @@
-"""``ztoapi serve`` as a process of its own, as users run it."""
+"""``ztoapi serve`` as a process of its own."""
 
+import contextlib
 import os
 import re
-import resource
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.processes.program import Program
 from tests.stack import BASES, Stack
 from tests.support.waiting import WAIT_SECONDS
 
-__all__ = ["PYTHON_PATH", "GatewayProcess", "gateway"]
-
-PYTHON_PATH = f"{Path(__file__).parent / 'start'}:{Path(__file__).parents[2]}"
+__all__ = ["GatewayProcess", "gateway"]
 
 
 class GatewayProcess:
@@ -28,21 +26,16 @@ class GatewayProcess:
     open_files: tuple[int, int] | None = None
 
     def __init__(self, command: str = "serve", *arguments: str, **environment: str) -> None:
-        files = self.open_files
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ztoapi", command, *arguments],
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": PYTHON_PATH,
-                "ZTOAPI_ACCESS_LOG": "off",
-                **environment,
-            },
-            cwd="/",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            preexec_fn=None if files is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files),
-        )
+        self._reader, writer = os.pipe()
+        self._process = self.start([command, *arguments], {"ZTOAPI_ACCESS_LOG": "off", **environment}, writer)
+        os.close(writer)
         self.output = ""
+
+    def start(
+        self, arguments: list[str], environment: dict[str, str], output: int
+    ) -> "Program | subprocess.Popen[bytes]":
+        """Starts the process; ``output`` is its standard output and error."""
+        return Program(*arguments, environment=environment, stdout=output, stderr=output, open_files=self.open_files)
 
     def __enter__(self) -> Self:
         try:
@@ -59,8 +52,7 @@ class GatewayProcess:
         for pid in [self._process.pid, *self.children()]:
             self.kill(signal.SIGKILL, pid)
         self._process.wait(WAIT_SECONDS)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        os.close(self._reader)
 
     def wait_for_output(self, pattern: str) -> str:
         """Read on until ``pattern`` matches what was printed; returns its first group."""
@@ -82,17 +74,15 @@ class GatewayProcess:
 
     def _reads(self, seconds: float) -> bool:
         """Whether something was printed in that time."""
-        assert self._process.stdout is not None
-        stream = self._process.stdout.fileno()
-        ready, _, _ = select.select([stream], [], [], seconds)
-        data = os.read(stream, 65536) if ready else b""
+        ready, _, _ = select.select([self._reader], [], [], seconds)
+        data = os.read(self._reader, 65536) if ready else b""
         self.output += data.decode()
         return data != b""
 
     def rest(self) -> str:
         """The output since the last call, once the process has ended."""
-        assert self._process.stdout is not None
-        return self._process.stdout.read().decode()
+        with open(self._reader, "rb", closefd=False) as reader:
+            return reader.read().decode()
 
     @property
     def pid(self) -> int:
@@ -100,14 +90,17 @@ class GatewayProcess:
 
     def children(self) -> list[int]:
         """Processes started by it that live."""
+        if self._process.poll() is not None:
+            return []
         path = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
     def kill(self, number: signal.Signals, pid: int | None = None) -> None:
-        try:
-            os.kill(pid or self._process.pid, number)
-        except ProcessLookupError:
-            pass
+        with contextlib.suppress(ProcessLookupError):
+            if pid in (None, self._process.pid):
+                self._process.send_signal(number)
+            else:
+                os.kill(pid, number)
 
     def wait(self) -> int:
         """Its exit code, once it has ended."""

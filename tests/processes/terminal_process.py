@@ -8,12 +8,11 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 from types import TracebackType
 from typing import Final, Self
 
-from tests.processes.gateway_process import PYTHON_PATH
+from tests.processes.program import Program
 from tests.support.waiting import WAIT_SECONDS
 
 __all__ = ["TerminalProcess"]
@@ -27,14 +26,8 @@ class TerminalProcess:
     def __init__(self, columns: int, *arguments: str, **environment: str) -> None:
         self._terminal, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ztoapi", *arguments],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, **environment},
-            cwd="/",
-            stdin=inner,
-            stdout=inner,
-            stderr=inner,
-            start_new_session=True,
+        self._process = Program(
+            *arguments, environment=environment, stdin=inner, stdout=inner, stderr=inner, session=True
         )
         os.close(inner)
         self.output = ""
@@ -47,7 +40,7 @@ class TerminalProcess:
     ) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(WAIT_SECONDS)
+            self._process.wait()
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             raise

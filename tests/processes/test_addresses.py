@@ -14,7 +14,8 @@ import httpx
 import pytest
 import trustme
 
-from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess, gateway
+from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.program import PYTHON_PATH
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.server.sockets import bind

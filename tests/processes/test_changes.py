@@ -16,6 +16,7 @@ import trustme
 
 from tests.keys.files import add
 from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.program import run
 from tests.processes.test_rolling import LONG, SHORT, Load, command
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
@@ -55,14 +56,7 @@ def start(simulator: Stack, config: Path, server: str = "", *arguments: str, **e
 def reload(config: Path, server: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Changes the configuration, and runs ``ztoapi reload``."""
     config.write_text(f"[server]\n{server}\n")
-    return subprocess.run(
-        [sys.executable, "-m", "ztoapi", "reload", "--config", str(config), *arguments],
-        env={"PATH": os.environ["PATH"], "ZAI_TOKEN": "t", "XDG_STATE_HOME": str(config.parent)},
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
+    return run("reload", "--config", str(config), *arguments, ZAI_TOKEN="t", XDG_STATE_HOME=str(config.parent))
 
 
 def free_port() -> int:
@@ -267,31 +261,23 @@ def test_a_worker_that_starts_again_does_not_need_the_files_of_certificates(simu
 class FirstProcess(GatewayProcess):
     """A gateway as process 1 of its namespace, which starts with a child of another program and its orphan."""
 
-    def __init__(self, simulator: Stack, directory: Path) -> None:
-        program = f"(sh -c 'sleep 0.3 & :' &); exec {sys.executable} -m ztoapi serve"
-        self._process = subprocess.Popen(
+    def start(self, arguments: list[str], environment: dict[str, str], output: int) -> "subprocess.Popen[bytes]":
+        program = f"(sh -c 'sleep 0.3 & :' &); exec {sys.executable} -m ztoapi {' '.join(arguments)}"
+        return subprocess.Popen(
             ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", program],
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(ROOT),
-                "XDG_STATE_HOME": str(directory),
-                "ZTOAPI_ACCESS_LOG": "off",
-                "UPSTREAM_URL": f"http://127.0.0.1:{simulator.simulator_port}",
-                "PLATFORM_ID": "zai",
-                "ZAI_TOKEN": "t",
-                "PORT": "0",
-            },
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
             cwd="/",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=output,
+            stderr=output,
         )
-        self.output = ""
 
 
 def test_process_1_reaps_the_children_of_others(simulator: Stack, tmp_path: Path) -> None:
     if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False).returncode:
         pytest.skip("this user cannot make namespaces")
-    with FirstProcess(simulator, tmp_path) as process:
+    upstream = f"http://127.0.0.1:{simulator.simulator_port}"
+    variables = {"UPSTREAM_URL": upstream, "PLATFORM_ID": "zai", "ZAI_TOKEN": "t", "PORT": "0"}
+    with FirstProcess(**variables, XDG_STATE_HOME=str(tmp_path)) as process:
         (first,) = process.children()
         children = Path(f"/proc/{first}/task/{first}/children")
         process.wait_for(lambda: len(children.read_text().split()) == 1)

@@ -1,17 +1,15 @@
 """``ztoapi credentials``: the credentials of a gateway with several workers, and their reset in all of them."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess, gateway
+from tests.processes import program
+from tests.processes.gateway_process import GatewayProcess, gateway
 from tests.stack import Stack
-from tests.support.waiting import WAIT_SECONDS
 
 KEY = {"authorization": "Bearer admin"}
 REFUSED = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}], "stream": False}
@@ -25,14 +23,7 @@ def process(simulator: Stack) -> Iterator[GatewayProcess]:
 
 
 def run(process: GatewayProcess, *arguments: str, key: str = "admin") -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "ztoapi", "credentials", *arguments, "--url", process.url],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, "ADMIN_KEY": key},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-    )
+    return program.run("credentials", *arguments, "--url", process.url, ADMIN_KEY=key)
 
 
 def put_away(process: GatewayProcess) -> None:

@@ -2,12 +2,15 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.program import PYTHON_PATH
 from tests.stack import Stack
 from ztoapi.cli.main import main
 
@@ -18,9 +21,22 @@ def simulator() -> "Stack":  # type: ignore[misc]  # a generator fixture
         yield stack
 
 
+class StartedProcess(GatewayProcess):
+    """A process with a command line of its own, which a fork does not have."""
+
+    def start(self, arguments: list[str], environment: dict[str, str], output: int) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "ztoapi", *arguments],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, **environment},
+            cwd="/",
+            stdout=output,
+            stderr=output,
+        )
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_gateway_on_the_port_is_refused(simulator: Stack, workers: str) -> None:
-    with gateway(simulator, WORKERS=workers) as process:
+    with StartedProcess(PORT="0", ZAI_TOKEN="t", WORKERS=workers) as process:
         other = gateway(simulator, WORKERS=workers, PORT=str(process.port), ZTOAPI_HISTORY_FILE="none")
         assert other.wait() == 1
         output = other.rest()

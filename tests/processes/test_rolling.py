@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import httpx
 import pytest
 
 from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.program import run
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
 
@@ -81,14 +81,7 @@ class Load:
 
 def command(name: str, process: GatewayProcess, state: Path, config: Path) -> "subprocess.CompletedProcess[str]":
     """Runs ``ztoapi reload`` or ``upgrade`` for ``process``."""
-    return subprocess.run(
-        [sys.executable, "-m", "ztoapi", name, "--config", str(config), "--port", str(process.port)],
-        env={"PATH": os.environ["PATH"], "ZAI_TOKEN": "t", "XDG_STATE_HOME": str(state)},
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
+    return run(name, "--config", str(config), "--port", str(process.port), ZAI_TOKEN="t", XDG_STATE_HOME=str(state))
 
 
 def counted(process: GatewayProcess) -> float:

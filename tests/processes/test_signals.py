@@ -10,13 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess, gateway
+from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.program import PYTHON_PATH, Program
 from tests.stack import BASES, Stack
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.server.sockets import bind
@@ -158,25 +158,21 @@ class Terminal:
 
     def __init__(self, simulator: Stack, workers: str) -> None:
         self.master, slave = pty.openpty()
-
-        def become_leader() -> None:
-            # Under nohup this process ignores the signal, and so would the gateway.
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ztoapi", "serve"],
-            env=environment(simulator, WORKERS=workers),
-            stdin=slave,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            preexec_fn=become_leader,
-        )
+        self._reader, writer = os.pipe()
+        with open(os.devnull, "wb") as null:
+            self.process = Program(
+                "serve", environment=environment(simulator, WORKERS=workers),
+                stdin=slave, stdout=null.fileno(), stderr=writer, session=True,
+            )  # fmt: skip
+        os.close(writer)
         os.close(slave)
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline().decode()
+        line = os.read(self._reader, 65536).decode()
         self.url = "http://127.0.0.1:" + re.findall(r"127\.0\.0\.1:(\d+)/v1", line)[0]
+
+    def close(self) -> None:
+        os.close(self._reader)
+        with contextlib.suppress(OSError):
+            os.close(self.master)
 
 
 def environment(simulator: Stack, **more: str) -> dict[str, str]:
@@ -204,13 +200,10 @@ def test_the_end_of_a_terminal_and_ctrl_c_drain(simulator: Stack, how: str) -> N
             else:
                 os.write(terminal.master, b"\x03")
             assert [line for line in lines if line][-1] == "data: [DONE]"
-        assert terminal.process.wait(WAIT_SECONDS) == 0
+        assert terminal.process.wait() == 0
     finally:
         terminal.process.kill()
-        assert terminal.process.stderr is not None
-        terminal.process.stderr.close()
-        with contextlib.suppress(OSError):
-            os.close(terminal.master)
+        terminal.close()
 
 
 @pytest.mark.parametrize(

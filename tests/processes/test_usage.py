@@ -4,18 +4,15 @@ import csv
 import datetime
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess, gateway
+from tests.processes.gateway_process import GatewayProcess, gateway
+from tests.processes.program import run
 from tests.stack import Stack
-from tests.support.waiting import WAIT_SECONDS
 from ztoapi.config.catalogue import zai_models
 
 ADMIN = {"authorization": "Bearer admin"}
@@ -45,14 +42,7 @@ def requests_of(process: GatewayProcess) -> dict[tuple[str, str], int]:
 
 
 def command(process: GatewayProcess, *arguments: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-m", "ztoapi", "usage", *arguments, "--url", process.url],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, "ADMIN_KEY": "admin"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-    )
+    result = run("usage", *arguments, "--url", process.url, ADMIN_KEY="admin")
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -70,9 +60,10 @@ def test_usage_is_kept_by_day_key_and_model(simulator: Stack, tmp_path: Path) ->
         ask(process, "first", "glm-4.6", 3)
         ask(process, "first", "glm-4.6", 2, stream=True)
         ask(process, "first", "glm-4.5-flash", 2)
-        # A worker that is killed loses what it has not published.
+        # A worker that is killed loses what it has not published or written.
         of_first = {labels: count for labels, count in expected.items() if labels[0] == "api-key-1"}
         process.wait_for(lambda: requests_of(process) == of_first)
+        process.wait_for(lambda: (tmp_path / "access.log").read_text().count("/v1/chat/completions") == 7)
         for pid in process.children():
             process.kill(signal.SIGKILL, pid)
         process.wait_for(lambda: process.output.count("restarting it") == 2)

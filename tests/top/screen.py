@@ -6,8 +6,6 @@ import pty
 import select
 import signal
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Callable
 from types import TracebackType
@@ -15,7 +13,7 @@ from typing import Self
 
 import pyte
 
-from tests.processes.gateway_process import PYTHON_PATH
+from tests.processes.program import Program
 from tests.support.waiting import WAIT_SECONDS
 
 __all__ = ["Screen"]
@@ -32,27 +30,11 @@ class Screen:
         self.slave = slave
         self.resize(columns, lines)
         self.before = termios.tcgetattr(slave)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ztoapi", "top", *arguments],
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": PYTHON_PATH,
-                "PYTHONIOENCODING": "utf-8",
-                "TERM": "xterm",
-                **environment,
-            },
-            cwd="/",
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            preexec_fn=self._take_terminal,
-        )
-
-    @staticmethod
-    def _take_terminal() -> None:
-        """It is the terminal's own process, so that Ctrl-C reaches it."""
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        # It leads the session of the terminal, so that Ctrl-C reaches it.
+        self._process = Program(
+            "top", *arguments, environment={"TERM": "xterm", **environment},
+            stdin=slave, stdout=slave, stderr=slave, session=True,
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         return self
@@ -61,7 +43,7 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.wait(WAIT_SECONDS)
+        self._process.wait()
         os.close(self._master)
         os.close(self.slave)
 
@@ -97,13 +79,13 @@ class Screen:
 
     def end(self) -> int:
         """Its exit code; all that it has sent is read."""
-        while self._process.poll() is None:
+        while (code := self._process.poll()) is None:
             ready, _, _ = select.select([self._master], [], [], 0.05)
             if ready:
                 self._read()
         while select.select([self._master], [], [], 0)[0]:
             self._read()
-        return self._process.returncode
+        return code
 
     def given_back(self) -> bool:
         """Whether the terminal is as it was: its mode, the main screen, the cursor."""

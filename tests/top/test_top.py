@@ -6,14 +6,14 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.processes.gateway_process import PYTHON_PATH, GatewayProcess
+from tests.processes.gateway_process import GatewayProcess
+from tests.processes.program import run
 from tests.stack import Stack
 from tests.top.screen import Screen
 
@@ -27,14 +27,7 @@ def ask(stack: Stack, model: str = "glm-4.6", agent: bytes = b"tester/1") -> Non
 
 
 def once(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ztoapi", "top", *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": PYTHON_PATH, **environment},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run("top", *arguments, **environment)
 
 
 @pytest.fixture
