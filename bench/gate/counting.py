@@ -45,8 +45,14 @@ Node = list[Any]
 """A function in a call stack: place, instructions without those of its calls, entries, and children by code."""
 
 
-def load(path: Path) -> Mapping[str, Setup]:
+def compile_in(directory: Path) -> None:
+    """Leaves no ``__pycache__`` in the project. Modules that are imported earlier need not be compiled again."""
+    sys.pycache_prefix = str(directory / "compiled")
+
+
+def load(path: Path, directory: Path) -> Mapping[str, Setup]:
     """Returns ``SCENARIOS`` of the file."""
+    compile_in(directory)
     spec = importlib.util.spec_from_file_location("scenarios", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -304,6 +310,7 @@ def count_tests(path: Path, mode: str, directory: Path, names: list[str]) -> dic
     """Counts the tests below ``path`` that use the fixture ``benchmark``. Names choose them as pytest's ``-k`` does."""
     import pytest
 
+    compile_in(directory)
     results: dict[str, Result] = {}
     existing: list[str] = []
 
@@ -357,7 +364,7 @@ def main() -> None:
         Path(output).write_text(json.dumps(report))
         return
     try:
-        scenarios = load(Path(file))
+        scenarios = load(Path(file), directory)
         unknown = [name for name in names if name not in scenarios]
         if unknown:
             raise SelectionError(f"unknown scenario: {', '.join(unknown)}; scenarios: {', '.join(scenarios)}")

@@ -33,6 +33,7 @@ def test_no_change_passes(foreign: Project, capsys: pytest.CaptureFixture[str]) 
     assert all(count["base"] == count["head"] for count in counts.values())
     assert "**Regression gate: passed** (head against " in capsys.readouterr().out
     assert list((foreign.root / ".git").glob("worktrees/*")) == []
+    assert list(foreign.root.rglob("__pycache__")) == []
 
 
 def test_calls_are_those_of_the_measured_packages(foreign: Project) -> None:

@@ -90,6 +90,7 @@ def test_benchmarks_of_pytest_are_scenarios(foreign: Project) -> None:
     chosen = foreign.outcome("--scenarios", "perf", "--budgets", "budgets.toml", "prepared")
     assert set(chosen["scenarios"]) == {"test_work.py::test_prepared"}
     assert chosen["scenarios"]["test_work.py::test_prepared"]["calls"]["verdict"] == "over budget"
+    assert list(foreign.root.rglob("__pycache__")) == []
 
 
 @pytest.mark.usefixtures("_few_plugins")
