@@ -142,7 +142,7 @@ def count_opcodes(step: Step, times: int, tree: str) -> Frames:
         def on_instruction(*_: object) -> None:
             frames.tick()
 
-        callbacks = {
+        callbacks: dict[int, Callable[..., object]] = {
             events.INSTRUCTION: on_instruction,
             **dict.fromkeys((events.PY_START, events.PY_RESUME, events.PY_THROW), on_entry),
             **dict.fromkeys((events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND), on_end),
