@@ -71,6 +71,7 @@ from ztoapi.store.response_store import make_response_store
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.board import MetricsBoard
 from ztoapi.telemetry.checks import Checks, passed_or_warn
+from ztoapi.telemetry.figures import BudgetFigures
 from ztoapi.telemetry.history import History
 from ztoapi.telemetry.messages import MessageLog
 from ztoapi.telemetry.processes import resident_bytes
@@ -148,6 +149,7 @@ class Application:
         self._redis: RedisLimiter | None = None
         self._shared_budgets: RedisBudgets | None = None
         self._budgets = budgets
+        self._key_budgets: Budgets | None = None
         cache = self.response_cache = make_response_cache(config, loop)
         self._response_store = make_response_store(config, loop)
         catalogue = self._catalogue = Catalogue(config.models)
@@ -278,7 +280,8 @@ class Application:
         routes.add("/admin/usage", {"GET": usage.handle}, Group.ADMIN)
         routes.add("/admin/config", {"GET": ConfigHandler(self._loaded, self.keys.of_file).handle}, Group.ADMIN)
         priced = PricedModels(config)
-        keys = KeysHandler(config.key_file, clock, priced.advice, changes=config.admin_key is not None)
+        changes = config.admin_key is not None
+        keys = KeysHandler(config.key_file, clock, priced.advice, self._budget_figures, changes=changes)
         routes.add("/admin/keys", {"GET": keys.handle_list, "POST": keys.handle_create}, Group.ADMIN)
         routes.add("/admin/keys/rotate", {"POST": keys.handle_rotate}, Group.ADMIN)
         routes.add("/admin/keys/revoke", {"POST": keys.handle_revoke}, Group.ADMIN)
@@ -311,7 +314,9 @@ class Application:
             return None
         if config.limits.redis_url is not None:
             self._redis = _redis_limiter(config.limits.redis_url.reveal(), scopes, limiter, config)
-        budgets = self._make_budgets(config) if has_keys_with_budgets(config) else None
+        if has_keys_with_budgets(config):
+            self._key_budgets = self._make_budgets(config)
+        budgets = self._key_budgets
         return RateLimits(config, scopes, self._redis or limiter, lambda model: relays.find(model)[0], budgets)
 
     def _make_budgets(self, config: Config) -> Budgets:
@@ -321,6 +326,9 @@ class Application:
         if config.limits.redis_url is not None:
             self._shared_budgets = _redis_budgets(config.limits.redis_url.reveal(), ledger, clock, config)
         return Budgets(ledger, config.limits.budget, self._price_of, clock, self._shared_budgets)
+
+    async def _budget_figures(self) -> list[BudgetFigures]:
+        return [] if self._key_budgets is None else await self._key_budgets.figures(self.keys.by_name.values())
 
     async def start(self) -> None:
         """Starts the parts that use the network or a thread. Called before the first request."""
@@ -431,6 +439,8 @@ class Application:
         sources += [upstream.samples for upstream in self.upstreams.values()]
         if self.rate_limits is not None:
             sources.append(self.rate_limits.samples)
+        if self._key_budgets is not None:
+            sources.append(self._key_budgets.samples)
         if self._history is not None:
             sources.append(self._history.samples)
         if self._access_log is not None:

@@ -1,10 +1,11 @@
 """Budgets of client keys, as clients see them."""
 
 import datetime
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import ANY, patch
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.keys.files import add
 from tests.limits.redis_server import RedisServer
 from tests.stack import Stack
+from ztoapi.cli.main import main
 from ztoapi.limits import redis_budgets
 from ztoapi.limits.redis_budgets import RedisBudgets
 from ztoapi.server.context import ServerContext
@@ -177,6 +179,8 @@ def test_requests_in_flight_hold_the_rest_of_a_budget(gateway: Gateway) -> None:
         next(lines)
         refusal = gateway.post(key)
         assert error(refusal) == (429, "tokens", "rate_limit_exceeded")
+        refusals = 'ztoapi_budget_refusals_total{budget="tokens_per_day",reason="in_flight"} 1.0'
+        assert refusals in httpx.get(f"{gateway.stack.url}/metrics").text
         assert (refusal.headers["retry-after"], "x-should-retry" in refusal.headers) == ("1", False)
         list(lines)
     gateway.stack.record(2)
@@ -215,6 +219,45 @@ def test_use_up_is_recorded_as_a_refusal(gateway: Gateway) -> None:
     assert 'ztoapi_key_requests_denied_total{key="alice"} 1.0' in metrics
 
 
+def figures(stack: Stack) -> list[dict[str, object]]:
+    page: dict[str, list[dict[str, object]]] = httpx.get(f"{stack.url}/admin/keys").json()
+    return page["budgets"]
+
+
+def test_operators_see_what_is_used_and_what_was_refused(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = gateway.add(tokens_per_day=5, usd_per_month=10.0)
+    used = tokens_of(gateway.post(key))
+    gateway.stack.record(1)
+    for _ in range(2):
+        assert error(gateway.post(key))[2] == "insufficient_quota"
+    gateway.add("bob", tokens_per_month=1000)
+    tokens, money, other = figures(gateway.stack)
+    midnight, month = "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"
+    assert tokens == {"key": "alice", "budget": "tokens_per_day", "used": used, "limit": 5, "reset": midnight}
+    assert 0 < float(str(money.pop("used"))) < 0.01
+    assert money == {"key": "alice", "budget": "usd_per_month", "limit": 10.0, "reset": month}
+    assert other == {"key": "bob", "budget": "tokens_per_month", "used": 0, "limit": 1000, "reset": month}
+    ratio = f'ztoapi_budget_used_ratio{{budget="tokens_per_day",key="alice"}} {used / 5}'
+    metrics = httpx.get(f"{gateway.stack.url}/metrics").text
+    assert ratio in metrics
+    assert 'ztoapi_budget_refusals_total{budget="tokens_per_day",reason="used_up"} 2.0' in metrics
+    text = f"client key alice has used up its budget of 5 tokens a day: its requests get 429 until {midnight}"
+    assert [record.getMessage() for record in caplog.records if "used up" in record.msg] == [text]
+    capsys.readouterr()
+    assert main(["keys", "budgets", "--url", gateway.stack.url]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows == [
+        ["KEY", "BUDGET", "USED", "LIMIT", "SHARE", "RESET"],
+        ["alice", "tokens_per_day", f"{used}", "5", f"{used * 20}%", midnight],
+        ["alice", "usd_per_month", "0.00", "10.00", "0%", month],
+        ["bob", "tokens_per_month", "0", "1,000", "0%", month],
+    ]
+    assert main(["keys", "budgets", "--url", gateway.stack.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == figures(gateway.stack)
+
+
 def test_gateways_share_budgets_in_redis(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     # On a busy machine a call may take longer than a gateway waits, which then admits its share alone.
     monkeypatch.setattr(redis_budgets, "RedisBudgets", partial(RedisBudgets, timeout_seconds=5.0))
@@ -235,3 +278,7 @@ def test_gateways_share_budgets_in_redis(tmp_path: Path, clock: Clock, monkeypat
                 served += response.status_code == 200
             assert served == -(-100 // each)
             assert error(gateways[0].post(key))[2] == error(gateways[1].post(key))[2] == "insufficient_quota"
+            expected = [{"key": "alice", "budget": "tokens_per_day", "used": served * each, "limit": 100, "reset": ANY}]
+            assert figures(stacks[0]) == figures(stacks[1]) == expected
+            server.kill()
+            assert figures(stacks[0]) == [{**expected[0], "used": None}]

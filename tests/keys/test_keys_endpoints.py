@@ -142,7 +142,7 @@ def test_a_gateway_that_cannot_change_keys(toml: str, status: int, code: str, wo
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
         assert words in answer.json()["error"]["message"]
         page = httpx.get(f"{stack.url}/admin/keys", headers=ADMIN).json()
-        assert page == {"file": False, "changes": bool(toml), "keys": []}
+        assert page == {"file": False, "changes": bool(toml), "keys": [], "budgets": []}
 
 
 def test_a_broken_file_is_not_changed(keyed: Stack, path: Path) -> None:

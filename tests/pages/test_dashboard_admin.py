@@ -47,7 +47,7 @@ def accept(dialog: Dialog) -> None:
     dialog.accept()
 
 
-def test_a_key_is_created_rotated_and_revoked(page: Page, path: Path) -> None:
+def test_a_key_is_created_rotated_and_revoked(page: Page, path: Path, stack: Stack) -> None:
     keys = page.get_by_role("region", name="Client keys")
     expect(keys.get_by_text("The key file has no key yet.")).to_be_visible()
     keys.get_by_role("button", name="New key").click()
@@ -76,9 +76,16 @@ def test_a_key_is_created_rotated_and_revoked(page: Page, path: Path) -> None:
     expect(row.locator(".badge")).to_have_text("active")
     entry = read(path)["alice"]
     assert (entry.models, entry.budgets.tokens_per_day) == (("glm-4.6", "glm-4.5*"), 2_000_000)
+    expect(row).to_contain_text("tokens per day: 2M")
+
+    async def reload() -> bool:
+        return stack.application.keys.reload()
+
+    assert stack.call(reload())
     page.once("dialog", accept)
     row.get_by_role("button", name="Rotate the key of alice").click()
     expect(secret).to_have_value(re.compile("^sk-zto-"))
+    expect(row).to_contain_text(re.compile(r"tokens per day: 0\s% of 2M"))
     assert secret.input_value() != first and read(path)["alice"].id != entry.id
     page.keyboard.press("Escape")
     page.once("dialog", accept)

@@ -51,6 +51,9 @@ def test_a_budget_survives_any_end_if_there_is_a_history(simulator: Stack, tmp_p
         first = 1 + served(process, key, 2)
         assert first == 3
         process.wait_for(lambda: counted(process) == first)
+        # By connections of their own, so by both workers.
+        pages = [httpx.get(f"{process.url}/admin/keys").json() for _ in range(8)]
+        assert {page["budgets"][0]["used"] for page in pages} == {first * used}
         for pid in process.children():
             process.kill(signal.SIGKILL, pid)
         process.wait_for(lambda: process.output.count("restarting it") == 2)

@@ -26,7 +26,12 @@ _HEADINGS: Final = ("NAME", "ID", "STATE", "MODELS", "EXPIRES", "LIMITS")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs ``args.action``; returns 0. Raises ConfigError."""
+    """Runs ``args.action``; returns the exit code. Raises ConfigError."""
+    if args.action == "budgets":
+        # Importing its HTTP client takes time.
+        from ztoapi.cli.budgets import show
+
+        return show(args)
     path, where = find_key_file(
         {"key_file": args.key_file}, environ=os.environ, directory=Path.cwd(), config_file=args.config
     )

@@ -285,6 +285,11 @@ def _add_keys_arguments(parser: CommandParser) -> None:
         actions, "rotate", "replace the secret of a key, and print the new key once", ("keys rotate ci",)
     )
     revoke = _add_parser(actions, "revoke", "revoke a key", ("keys revoke ci --key-file keys.toml",))
+    budgets = _add_parser(
+        actions, "budgets", "show what the keys have used of their budgets, by a running gateway", ("keys budgets",)
+    )
+    budgets.add_argument("--url", default=None, help="origin of the gateway [default: the configured one]")
+    add_config_flag(budgets)
     for action in (create, listing, show, rotate, revoke):
         action.add_argument(
             "-k", "--key-file", default=None, metavar="FILE", help="use FILE instead of the configured key file"
@@ -305,7 +310,7 @@ def _add_keys_arguments(parser: CommandParser) -> None:
         limits.add_argument(
             f"--{option.name.replace('_', '-')}", default=None, metavar="N", help=option.option.help.replace("`", "")
         )
-    for action in (listing, show):
+    for action in (listing, show, budgets):
         add_json_flag(action)
     for action in (show, rotate, revoke):
         action.add_argument("name", metavar="NAME")
@@ -412,7 +417,7 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
         ("connect claude", "connect codex --run -- exec 'explain this repository'"),
     ),
     "keys": _Command(
-        "create, show, rotate and revoke client keys",
+        "create, show, rotate and revoke client keys, and show their budgets",
         _add_keys_arguments,
         ("keys create ci --key-file keys.toml", "keys list --json"),
     ),

@@ -1,4 +1,5 @@
-"""GET /admin/keys, and POST to it, /admin/keys/rotate and /admin/keys/revoke: the client keys of the key file.
+"""GET /admin/keys, and POST to it, /admin/keys/rotate and /admin/keys/revoke: the client keys of the key file, and the
+budgets of all keys.
 
 A change needs the admin key, also on this host: without one every program of this host would have access. A page of
 another origin cannot send the admin key. A request of such a page, or with the content type of a form, is refused in
@@ -8,7 +9,7 @@ any case.
 import asyncio
 import datetime
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,6 +23,7 @@ from ztoapi.config.sources import Setting
 from ztoapi.errors import ApiError, ConfigError, Ending, UsageError
 from ztoapi.server.authorization import is_own_origin
 from ztoapi.server.exchange import Exchange
+from ztoapi.telemetry.figures import BudgetFigures
 from ztoapi.wire.limits import LARGE_BODY_BYTES
 
 __all__ = ["KeysHandler"]
@@ -39,17 +41,19 @@ _Change = Callable[[Path, dict[str, object]], dict[str, object]]
 
 class KeysHandler:
     """``path`` is the key file, if one is configured; ``changes`` is whether an admin key is set. ``clock`` returns
-    Unix seconds, and ``advice`` warnings about keys."""
+    Unix seconds, ``advice`` warnings about keys, and ``budgets`` those of all keys."""
 
     def __init__(
         self,
         path: str | None,
         clock: Callable[[], float],
         advice: Callable[[Iterable[ClientKey]], Iterable[str]],
+        budgets: Callable[[], Awaitable[Sequence[BudgetFigures]]],
         *,
         changes: bool,
     ) -> None:
         self._advice = advice
+        self._budgets = budgets
         self._path = None if path is None else Path(path)
         self._changes = changes
         self._clock = clock
@@ -72,6 +76,7 @@ class KeysHandler:
         if self._path is not None:
             now = self._now()
             page["keys"] = [key_entry(key, now) for key in await _in_thread(partial(load_keys, self._path, []))]
+        page["budgets"] = await self._budgets()
         exchange.respond(200, _encode(page), headers=_NO_STORE)
 
     def _start(self, exchange: Exchange, status: int, change: _Change) -> None:

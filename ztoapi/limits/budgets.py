@@ -79,6 +79,10 @@ class Budget(NamedTuple):
     def monthly(self) -> bool:
         return self.place > _MONTH
 
+    def amount(self, count: int) -> int | float:
+        """Returns a count in tokens or US dollars."""
+        return count / NANOS_PER_DOLLAR if self.by_money else count
+
 
 class Account:
     """The budgets of one key. ``counters`` are the position, the limit and the unit of each (whether it is money)."""

@@ -4,17 +4,22 @@ A request is charged its estimate when its body has been read, before the rate l
 the charge back. It is settled when it ends.
 """
 
-from collections.abc import Callable
+import datetime
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ztoapi.config.model import ClientKey, KeyBudgets
-from ztoapi.config.prices import NANOS_PER_DOLLAR, PriceOf
+from ztoapi.config.prices import PriceOf
 from ztoapi.errors import ApiError, Ending
 from ztoapi.limits.budgets import Account, Budget, BudgetLedger, Charge, Exhausted, budgets_of, next_period
 from ztoapi.limits.estimate import LimitedRequest, completion_estimate, estimate, sent_tokens
 from ztoapi.server.exchange import CLIENT_CLOSED, Exchange
+from ztoapi.telemetry.figures import BudgetFigures
 from ztoapi.telemetry.recorder import cached_tokens
+from ztoapi.telemetry.samples import Sample
 
 if TYPE_CHECKING:
     from ztoapi.limits.redis_budgets import RedisBudgets
@@ -25,6 +30,11 @@ _IN_FLIGHT_WAIT_SECONDS = 1.0
 """Retry-After while the rest of a budget is charged for requests in flight: their end cannot be predicted."""
 _NO_RETRY = b"x-should-retry: false\r\n"
 """OpenAI's and Anthropic's SDKs obey it: they would repeat the request twice otherwise."""
+_RESET = "%Y-%m-%dT%H:%M:%SZ"
+_SAMPLED_KEYS = 256
+"""Keys with series of their own, as for the metrics of keys."""
+
+_log = logging.getLogger(__name__)
 
 
 class Budgets:
@@ -45,6 +55,46 @@ class Budgets:
         self._clock = clock
         self._shared = shared
         self._accounts: dict[str, tuple[ClientKey, Account | None]] = {}
+        self._refusals: dict[tuple[str, str], int] = {}
+        """By budget and reason."""
+        self._logged: dict[tuple[str, str], datetime.datetime] = {}
+        """The resets of the budgets that were logged as used up, by key and budget."""
+
+    def samples(self) -> Iterator[Sample]:
+        """Yields the metrics. With a common store the counters of this gateway are a part of a budget only."""
+        for labels, count in self._refusals.items():
+            yield Sample("ztoapi_budget_refusals", count, *labels)
+        if self._shared is None:
+            accounts = ((name, account) for name, (_, account) in self._accounts.items() if account is not None)
+            for name, account in itertools.islice(accounts, _SAMPLED_KEYS):
+                counts = self._ledger.used(account)
+                for budget in account.budgets:
+                    yield Sample("ztoapi_budget_used_ratio", counts[budget.name] / budget.limit, name, budget.name)
+
+    async def figures(self, keys: Iterable[ClientKey]) -> list[BudgetFigures]:
+        """Returns the budgets of those ``keys`` that have any."""
+        entries = [
+            (key.name, account, budgets_of(key.budgets, self._default))
+            for key in keys
+            if not key.revoked and (account := self._find(key)) is not None
+        ]
+        accounts = [account for _, account, _ in entries]
+        if self._shared is None:
+            counts = [self._ledger.used(account) for account in accounts]
+        else:
+            counts = await self._shared.used(accounts)
+        now = self._clock()
+        return [
+            BudgetFigures(
+                key=name,
+                budget=budget.name,
+                used=budget.amount(used[budget.name]) if used else None,
+                limit=budget.amount(budget.limit),
+                reset=next_period(budget, now),
+            )
+            for (name, _, budgets), used in zip(entries, counts, strict=True)
+            for budget in budgets
+        ]
 
     def enter(self, exchange: Exchange, key: ClientKey, request: LimitedRequest) -> bool:
         """Decides at once. Returns False if the decision needs the common store; call :meth:`wait_to_enter` then.
@@ -116,6 +166,8 @@ class Budgets:
 
     def _error(self, exchange: Exchange, exhausted: Exhausted) -> ApiError:
         budget = exhausted.budget
+        reason = "in_flight" if exhausted.in_flight else "used_up"
+        self._refusals[budget.name, reason] = self._refusals.get((budget.name, reason), 0) + 1
         if exhausted.in_flight:
             return ApiError(
                 f"the rest of this API key's budget of {_describe(budget)} is reserved for its requests in flight: "
@@ -128,15 +180,23 @@ class Budgets:
             )
         now = self._clock()
         reset = next_period(budget, now)
+        self._log_once(exchange.record.key or "", budget, reset)
         exchange.extra_headers += _NO_RETRY
         return ApiError(
-            f"this API key has used up its budget of {_describe(budget)}: it starts anew at {reset:%Y-%m-%dT%H:%M:%SZ}",
+            f"this API key has used up its budget of {_describe(budget)}: it starts anew at {reset:{_RESET}}",
             status=429,
             type="insufficient_quota",
             code="insufficient_quota",
             retry_after=reset.timestamp() - now,
             ending=Ending.RATE_LIMITED,
         )
+
+    def _log_once(self, key: str, budget: Budget, reset: datetime.datetime) -> None:
+        """Logs the first refusal of a period."""
+        if self._logged.get((key, budget.name)) != reset:
+            self._logged[key, budget.name] = reset
+            text = "client key %s has used up its budget of %s: its requests get 429 until %s"
+            _log.warning(text, key, _describe(budget), f"{reset:{_RESET}}")
 
     def _settle(self, charge: Charge, generates: bool, exchange: Exchange) -> None:
         usage = exchange.record.usage
@@ -179,5 +239,5 @@ class Budgets:
 def _describe(budget: Budget) -> str:
     period = "a month" if budget.monthly else "a day"
     if budget.by_money:
-        return f"{budget.limit / NANOS_PER_DOLLAR:.2f} US dollars {period}"
+        return f"{budget.amount(budget.limit):.2f} US dollars {period}"
     return f"{budget.limit} tokens {period}"

@@ -4,10 +4,14 @@ The gateway encodes these structs, ``ztoapi top`` decodes them. Durations are in
 stands for "no data".
 """
 
+import datetime
+
 import msgspec
 
 __all__ = [
     "AdmissionFigures",
+    "BudgetFigures",
+    "BudgetsPage",
     "CacheFigures",
     "ConfigPage",
     "CredentialFigures",
@@ -141,6 +145,23 @@ class CredentialsPage(msgspec.Struct):
     """``/admin/credentials``."""
 
     credentials: list[CredentialFigures]
+
+
+class BudgetFigures(msgspec.Struct):
+    """A budget of a client key, in tokens or US dollars. ``used`` contains the estimates of requests in flight, and is
+    None while the store that has the counts is unreachable. ``reset`` is the end of the period."""
+
+    key: str
+    budget: str
+    used: int | float | None
+    limit: int | float
+    reset: datetime.datetime
+
+
+class BudgetsPage(msgspec.Struct):
+    """The part of ``/admin/keys`` on budgets."""
+
+    budgets: list[BudgetFigures]
 
 
 class CredentialName(msgspec.Struct):

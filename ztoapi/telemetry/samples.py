@@ -126,6 +126,14 @@ SAMPLED: Final[Mapping[str, SampledMetric]] = {
     "ztoapi_ratelimit_decisions": SampledMetric(
         SampleKind.COUNTER, ("result", "scope"), "Decisions of the rate limits; scope is the limit that denied, or all."
     ),
+    "ztoapi_budget_refusals": SampledMetric(
+        SampleKind.COUNTER,
+        ("budget", "reason"),
+        "Requests refused because a budget was used up, or the rest of it reserved for requests in flight.",
+    ),
+    "ztoapi_budget_used_ratio": SampledMetric(
+        SampleKind.MAX, ("key", "budget"), "Used share of a budget, with the estimates of requests in flight."
+    ),
     "ztoapi_credential_state": SampledMetric(
         SampleKind.MAX, ("platform", "credential"), "1 for the state of the credential in the worker where it is worst."
     ),

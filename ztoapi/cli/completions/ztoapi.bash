@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_ztoapi_credentials_subparsers=(reset)
-_shtab_ztoapi_keys_subparsers=(create list show rotate revoke)
+_shtab_ztoapi_keys_subparsers=(create list show rotate revoke budgets)
 _shtab_ztoapi_subparsers=(serve reload upgrade simulate demo check models load init schema bench top credentials usage connect keys completion)
 
 _shtab_ztoapi_serve_option_strings=(-h --help -c --config --platform-id -u --upstream-url -m --model-name -k --key-file --think-mode --access-log --access-log-format --log-level -q --quiet -v --verbose -H --host -p --port -l --listen --fd -w --workers --drain-seconds --transport)
@@ -30,6 +30,7 @@ _shtab_ztoapi_keys_list_option_strings=(-h --help -k --key-file -c --config --js
 _shtab_ztoapi_keys_show_option_strings=(-h --help -k --key-file -c --config --json)
 _shtab_ztoapi_keys_rotate_option_strings=(-h --help -k --key-file -c --config)
 _shtab_ztoapi_keys_revoke_option_strings=(-h --help -k --key-file -c --config)
+_shtab_ztoapi_keys_budgets_option_strings=(-h --help --url -c --config --json)
 _shtab_ztoapi_keys_option_strings=(-h --help)
 _shtab_ztoapi_completion_option_strings=(-h --help)
 _shtab_ztoapi_option_strings=(-h --help -V --version)
@@ -88,6 +89,8 @@ _shtab_ztoapi_keys_revoke__k_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_revoke___key_file_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_revoke__c_COMPGEN=_shtab_compgen_files
 _shtab_ztoapi_keys_revoke___config_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_budgets__c_COMPGEN=_shtab_compgen_files
+_shtab_ztoapi_keys_budgets___config_COMPGEN=_shtab_compgen_files
 
 _shtab_ztoapi_serve___platform_id_choices=(zai zai_web zread openai)
 _shtab_ztoapi_serve___think_mode_choices=(strip think raw reasoning)
@@ -110,7 +113,7 @@ _shtab_ztoapi_credentials_pos_0_choices=(reset)
 _shtab_ztoapi_connect_pos_0_choices=(claude codex opencode kilo cline qwen-code pi continue aider llm openwebui librechat cursor zed sdk openai-python openai-node anthropic-python anthropic-node claude-agent-sdk ai-sdk langchain litellm pydantic-ai instructor openai-agents openai-agents-js llama-index zai-sdk)
 _shtab_ztoapi_connect___api_choices=(chat messages responses)
 _shtab_ztoapi_keys_create___priority_choices=(normal high)
-_shtab_ztoapi_keys_pos_0_choices=(create list show rotate revoke)
+_shtab_ztoapi_keys_pos_0_choices=(create list show rotate revoke budgets)
 _shtab_ztoapi_completion_pos_0_choices=(bash zsh fish)
 _shtab_ztoapi_pos_0_choices=(serve reload upgrade simulate demo check models load init schema bench top credentials usage connect keys completion)
 
@@ -192,6 +195,9 @@ _shtab_ztoapi_keys_rotate__h_nargs=0
 _shtab_ztoapi_keys_rotate___help_nargs=0
 _shtab_ztoapi_keys_revoke__h_nargs=0
 _shtab_ztoapi_keys_revoke___help_nargs=0
+_shtab_ztoapi_keys_budgets__h_nargs=0
+_shtab_ztoapi_keys_budgets___help_nargs=0
+_shtab_ztoapi_keys_budgets___json_nargs=0
 _shtab_ztoapi_keys_pos_0_nargs=A...
 _shtab_ztoapi_keys__h_nargs=0
 _shtab_ztoapi_keys___help_nargs=0

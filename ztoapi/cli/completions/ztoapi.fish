@@ -50,7 +50,7 @@ function _shtab_ztoapi_using
   test "$_shtab_ztoapi_cmdpath" = "$argv"
 end
 
-set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' usage connect keys 'keys create' 'keys list' 'keys show' 'keys rotate' 'keys revoke' completion
+set -g _shtab_ztoapi_commands serve reload upgrade simulate demo check models load init schema bench top credentials 'credentials reset' usage connect keys 'keys create' 'keys list' 'keys show' 'keys rotate' 'keys revoke' 'keys budgets' completion
 set -g _shtab_ztoapi_opts_with_value --access-log --access-log-format --api --api-key --bandwidth-bytes-per-second --burst --by --compare --concurrency --config --drain-seconds --events-per-write --expires --fd --from --host --itl-ms --key --key-file --listen --log-level --max-concurrency --max-tokens --model --model-name --models --name --platform-id --port --priority --report --requests --requests-per-minute --requests-per-second --save --sim-port --think-mode --time --to --tokens --tokens-per-day --tokens-per-minute --tokens-per-month --transport --ttft-ms --upstream --upstream-url --url --usd-per-day --usd-per-month --users --workers -H -c -j -k -l -m -n -p -t -u -w
 
 complete -c ztoapi -e
@@ -219,7 +219,7 @@ complete -c ztoapi -n '_shtab_ztoapi_using connect' -l run -d 'start the client,
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -l json -d 'print JSON'
 complete -c ztoapi -n '_shtab_ztoapi_using connect' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
 complete -c ztoapi -n '_shtab_ztoapi_using connect; and test $_shtab_ztoapi_npos -eq 0' -ka "claude codex opencode kilo cline qwen-code pi continue aider llm openwebui librechat cursor zed sdk openai-python openai-node anthropic-python anthropic-node claude-agent-sdk ai-sdk langchain litellm pydantic-ai instructor openai-agents openai-agents-js llama-index zai-sdk" -d 'the client; without it, list the clients'
-complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a keys -d 'Create, show, rotate and revoke client keys.'
+complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a keys -d 'Create, show, rotate and revoke client keys, and show their budgets.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a create -d 'Create a key, print it once, and add its hash to the key file.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys create' -s h -l help -d 'show this help message and exit'
@@ -257,6 +257,11 @@ complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -e
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
+complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a budgets -d 'Show what the keys have used of their budgets, by a running gateway.'
+complete -c ztoapi -n '_shtab_ztoapi_using keys budgets' -s h -l help -d 'show this help message and exit'
+complete -c ztoapi -n '_shtab_ztoapi_using keys budgets' -l url -x -d 'origin of the gateway [default: the configured one]'
+complete -c ztoapi -n '_shtab_ztoapi_using keys budgets' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
+complete -c ztoapi -n '_shtab_ztoapi_using keys budgets' -l json -d 'print JSON'
 complete -c ztoapi -n '_shtab_ztoapi_using; and test $_shtab_ztoapi_npos -eq 0' -a completion -d 'Print the completions for a shell.'
 complete -c ztoapi -n '_shtab_ztoapi_using completion' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using completion; and test $_shtab_ztoapi_npos -eq 0' -ka "bash zsh fish" -d 'bash, zsh, fish'

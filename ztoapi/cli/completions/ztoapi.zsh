@@ -17,7 +17,7 @@ _shtab_ztoapi_commands() {
     credentials:'Show the upstream credentials of a running gateway, or reset them.'
     demo:'Run the simulator and a gateway in front of it.'
     init:'Write example files: configuration, systemd, Kubernetes, Prometheus, Grafana.'
-    keys:'Create, show, rotate and revoke client keys.'
+    keys:'Create, show, rotate and revoke client keys, and show their budgets.'
     load:'Run a load test with locust; arguments after -- are locust'"'"'s.'
     models:'List the configured models.'
     reload:'Have a running gateway take over the configuration.'
@@ -40,6 +40,7 @@ _shtab_ztoapi_credentials_commands() {
 
 _shtab_ztoapi_keys_commands() {
   local _commands=(
+    budgets:'Show what the keys have used of their budgets, by a running gateway.'
     create:'Create a key, print it once, and add its hash to the key file.'
     list:'List the keys of the key file.'
     revoke:'Revoke a key.'
@@ -175,6 +176,16 @@ _shtab_ztoapi_keys_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_ztoapi_keys_defaults_added=0
+
+_shtab_ztoapi_keys_budgets_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--url[origin of the gateway \[default\: the configured one\]]:url:"
+  {-c,--config}"[read FILE instead of ztoapi.toml]:FILE:_files"
+  "--json[print JSON]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ztoapi_keys_budgets_defaults_added=0
 
 _shtab_ztoapi_keys_create_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -461,6 +472,7 @@ _shtab_ztoapi_keys() {
       (( CURRENT += 1 ))
       curcontext="${curcontext%:*:*}:_shtab_ztoapi_keys-$line[1]:"
       case $line[1] in
+        budgets) _arguments -C -s $_shtab_ztoapi_keys_budgets_options ;;
         create) _arguments -C -s $_shtab_ztoapi_keys_create_options ;;
         list) _arguments -C -s $_shtab_ztoapi_keys_list_options ;;
         revoke) _arguments -C -s $_shtab_ztoapi_keys_revoke_options ;;

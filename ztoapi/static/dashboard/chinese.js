@@ -340,6 +340,7 @@ export const chinese = {
   "keys.expires": "到期",
   "keys.expires.hint": "永不，或 90d、2027-01-31",
   "keys.limits": "限制",
+  "keys.used": "{limit} 的 {share}",
   "keys.change": "更改",
   "keys.all": "全部",
   "keys.never": "永不",

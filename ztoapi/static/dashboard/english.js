@@ -340,6 +340,7 @@ export const english = {
   "keys.expires": "Expires",
   "keys.expires.hint": "never, or 90d, 2027-01-31",
   "keys.limits": "Limits",
+  "keys.used": "{share} of {limit}",
   "keys.change": "Change",
   "keys.all": "all",
   "keys.never": "never",

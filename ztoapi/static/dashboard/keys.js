@@ -2,7 +2,7 @@
 
 import { ask } from "./access.js";
 import { byId, el, setText } from "./dom.js";
-import { NONE, brief, date } from "./format.js";
+import { NONE, brief, date, percent } from "./format.js";
 import { name as word, say } from "./language.js";
 import { link } from "./links.js";
 import { badge, Table } from "./table.js";
@@ -10,8 +10,13 @@ import { badge, Table } from "./table.js";
 const AGAIN_MS = 60000;
 const MOODS = { active: "good", expired: "warn", revoked: "bad" };
 
-const limits = ({ limits }) =>
-  Object.entries(limits).map(([field, value]) => `${field.replaceAll("_", " ")}: ${brief(value)}`).join(", ") || NONE;
+/** The limits of a key, and its budgets with their used shares. */
+function limits({ name, limits }, budgets) {
+  const used = budgets.filter((one) => one.key === name).map(({ budget, used, limit }) =>
+    [budget, used === null ? brief(limit) : say("keys.used", { share: percent(used / limit), limit: brief(limit) })]);
+  const own = Object.entries(limits).map(([field, value]) => [field, brief(value)]);
+  return [...new Map([...own, ...used])].map(([field, text]) => `${field.replaceAll("_", " ")}: ${text}`).join(", ") || NONE;
+}
 
 export class Keys {
   constructor(announce) {
@@ -38,7 +43,7 @@ export class Keys {
       { head: "keys.state", class: "c-state", show: (cell, one) => badge(cell, word("key", one.state), MOODS[one.state]) },
       { head: "keys.models", class: "cut", text: (one) => one.models?.join(", ") ?? say("keys.all") },
       { head: "keys.expires", class: "", text: (one) => (one.expires ? date(Date.parse(one.expires) / 1000) : say("keys.never")) },
-      { head: "keys.limits", class: "cut c-more", text: limits },
+      { head: "keys.limits", class: "cut c-more", text: (one) => limits(one, this.page.budgets) },
       { head: "keys.change", class: "c-change", show: (cell, one) => this.buttons(cell, one) },
     ];
   }
