@@ -43,7 +43,12 @@ def test_the_compose_file_fits_its_schema() -> None:
     assert "deploy/secrets/" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
     assert all(secret["file"].startswith("secrets/") for secret in compose["secrets"].values())
     prometheus = compose["services"]["prometheus"]
-    scraped = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text("utf-8"))["scrape_configs"][0]
+    config = yaml.safe_load((DEPLOY / "docker/prometheus.yml").read_text("utf-8"))
+    mounted = {Path(target): DEPLOY / source for source, target, _ in (v.split(":") for v in prometheus["volumes"][:2])}
+    assert mounted[Path("/etc/prometheus/prometheus.yml")] == DEPLOY / "docker/prometheus.yml"
+    for rules in map(Path("/etc/prometheus").joinpath, config["rule_files"]):
+        assert (mounted[rules.parent] / rules.name).exists()
+    (scraped,) = config["scrape_configs"]
     (secret,) = prometheus["secrets"]
     assert scraped["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
     assert scraped["static_configs"][0]["targets"] == ["ztoapi:9090"]

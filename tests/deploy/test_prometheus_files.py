@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.deploy.expressions import panels, rule_expressions, scaler_expressions, written_out
@@ -13,16 +14,29 @@ PACKAGE = "Debian package prometheus"
 FILES = DEPLOY / "prometheus"
 
 
-def test_the_configuration_is_right(tmp_path: Path) -> None:
-    """With the file of the key, which promtool looks for."""
-    shutil.copytree(FILES, tmp_path, dirs_exist_ok=True)
-    config = tmp_path / "prometheus.yml"
-    key = tmp_path / "key"
+@pytest.mark.parametrize(("file", "rules"), [("prometheus/prometheus.yml", "."), ("docker/prometheus.yml", "rules")])
+def test_the_configuration_is_right(tmp_path: Path, file: str, rules: str) -> None:
+    """On the gateway's host, and of Compose. promtool looks for the files that are named."""
+    shutil.copytree(FILES, tmp_path / rules, dirs_exist_ok=True)
+    key = tmp_path / "ztoapi-admin-key"
     key.write_text("secret")
-    text = config.read_text("utf-8")
-    assert text.count("/run/secrets/ztoapi-admin-key") == 1
-    config.write_text(text.replace("/run/secrets/ztoapi-admin-key", str(key)), "utf-8")
+    config = tmp_path / "prometheus.yml"
+    text = (DEPLOY / file).read_text("utf-8").replace("/run/secrets/ztoapi-admin-key", str(key))
+    config.write_text(text, "utf-8")
     assert "SUCCESS" in run("promtool", PACKAGE, "check", "config", "--lint-fatal", config)
+
+
+def test_two_configurations_differ_in_places_only() -> None:
+    host, compose = (
+        yaml.safe_load((DEPLOY / name / "prometheus.yml").read_text()) for name in ("prometheus", "docker")
+    )
+    assert [Path(rules).name for rules in compose.pop("rule_files")] == host.pop("rule_files")
+    for config in (host, compose):
+        (job,) = config["scrape_configs"]
+        ((place,),) = [group.pop("targets") for group in job["static_configs"]]
+        assert Path(job["authorization"].pop("credentials_file")).name == "ztoapi-admin-key"
+        assert place == ("127.0.0.1:9090" if config is host else "ztoapi:9090")
+    assert host == compose
 
 
 def test_rules_pass_their_own_tests() -> None:
