@@ -116,7 +116,7 @@ def _unary_over_new_connection() -> tuple[Step, Totals]:
 def _unary_under_load() -> tuple[Step, Totals]:
     """Both writes wait for the end of their turn."""
     gateway, totals = _gateway("openai")
-    gateway.application.admission.in_flight = _MANY_IN_FLIGHT
+    gateway.application.context.cork.load = range(_MANY_IN_FLIGHT)
     question = request(stream=False, prompt="x" * _KILOBYTE_CHARACTERS)
     response = whole_response("x" * _KILOBYTE_CHARACTERS)
 

@@ -145,7 +145,8 @@ class Application:
         self.upstreams = upstreams = self._make_upstreams(config, limiter)
         self.wrong_keys = WrongKeys(config.server.max_wrong_keys_per_minute, time.monotonic_ns)
         auth = self._auth = Auth(keys, clock, self.wrong_keys)
-        self.admission = self.context.cork.load = _admission(config.server, loop, auth.is_urgent)
+        self.admission = _admission(config.server, loop, auth.is_urgent)
+        self.context.cork.load = self.admission.admitted
         self._redis: RedisLimiter | None = None
         self._shared_budgets: RedisBudgets | None = None
         self._budgets = budgets
@@ -264,7 +265,7 @@ class Application:
             self._slot,
             self.recorder,
             self._sources(),
-            self._records_in_flight,
+            self._oldest_records,
             tick=TICK_SECONDS,
             clock=clock,
         )
@@ -427,10 +428,8 @@ class Application:
         exchange.extra_headers += b"allow: %b\r\n" % route.allowed.encode("ascii")
         return route.wrong_method(request.path, request.method)
 
-    def _records_in_flight(self) -> Iterator[RequestRecord]:
-        for connection in self.context.connections:
-            if connection.exchange is not None:
-                yield connection.exchange.record
+    def _oldest_records(self, count: int) -> list[RequestRecord]:
+        return [exchange.record for exchange in self.admission.oldest(count)]
 
     def _sources(self) -> list[Source]:
         """The sources of sampled metrics: add the ``samples`` of each object that is made here."""

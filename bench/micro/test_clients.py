@@ -50,7 +50,7 @@ def test_batch_through_httpx(benchmark: BenchmarkFixture, loop: asyncio.Abstract
 
     server = loop.run_until_complete(loop.create_server(Answering, "127.0.0.1", 0))
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    own = NativeClient(loop, UpstreamConfig(), Deadlines(), tls=httpx.create_ssl_context)
+    own = NativeClient(loop, UpstreamConfig(), Deadlines(loop.call_soon), tls=httpx.create_ssl_context)
     timeouts = Timeouts(SECONDS, SECONDS, SECONDS)
     client = httpx.AsyncClient(
         transport=ClientTransport(own, timeouts) if transport == "native" else None, trust_env=False

@@ -60,7 +60,7 @@ def test_a_client_that_leaves_before_the_answer_pays_the_estimate(settled: list[
     with Stack(DEFAULT_KEY="k", ZTOAPI_GLOBAL_TOKENS_PER_MINUTE="100000") as stack:
         with Client(stack.port) as client:
             client.post(CHAT, body("glm-4.6:fault=hang", stream=False), KEY)
-            stack.wait_for(lambda: any(one.attempts for one in stack.application._records_in_flight()))
+            stack.wait_for(lambda: any(one.attempts for one in stack.application._oldest_records(9)))
         assert stack.record().status == 499
         assert settled == []
 

@@ -74,12 +74,6 @@ def worker(make_worker: MakeWorker) -> Worker:
 MakeServing = Callable[..., Serving]
 
 
-class Busy:
-    """A load at which responses wait for the end of a turn."""
-
-    in_flight = MIN_IN_FLIGHT
-
-
 @contextlib.contextmanager
 def _servers(loop: str, *, corked: bool) -> Iterator[MakeServing]:
     factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
@@ -94,7 +88,8 @@ def _servers(loop: str, *, corked: bool) -> Iterator[MakeServing]:
         ) -> Serving:
             serving = Serving(dispatch, admit=admit, limits=limits, tls=tls, loop_factory=factory)
             if corked:
-                serving.context.cork.load = Busy()
+                # Responses wait for the end of a turn.
+                serving.context.cork.load = range(MIN_IN_FLIGHT)
             return stack.enter_context(serving)
 
         yield make

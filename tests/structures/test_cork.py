@@ -25,17 +25,13 @@ class Transport:
         return self.closing
 
 
-class Load:
-    in_flight = MIN_IN_FLIGHT
-
-
 class Turns:
     """A cork under load, and the callbacks that wait for the end of the turn."""
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[[], None]] = []
         self.cork = Cork(self.callbacks.append)
-        self.load = self.cork.load = Load()
+        self.cork.load = range(MIN_IN_FLIGHT)
 
     def end(self) -> None:
         callbacks, self.callbacks[:] = self.callbacks[:], []
@@ -65,7 +61,7 @@ def test_writes_of_a_turn_wait_for_its_end(turns: Turns) -> None:
 def test_large_writes_and_those_of_a_gateway_with_few_requests_do_not_wait(
     turns: Turns, data: bytes, in_flight: int
 ) -> None:
-    turns.load.in_flight = in_flight
+    turns.cork.load = range(in_flight)
     transport = Transport()
     turns.cork.write(transport, data)
     waits = len(data) == MAX_BYTES and in_flight == MIN_IN_FLIGHT
@@ -81,7 +77,7 @@ def test_without_a_load_nothing_waits() -> None:
 def test_a_second_write_of_a_connection_goes_out_at_once_with_the_first(turns: Turns) -> None:
     transport = Transport()
     turns.cork.write(transport, b"a")
-    turns.load.in_flight = 0
+    turns.cork.load = ()
     turns.cork.write(transport, b"b" * 2 * MAX_BYTES)
     assert transport.written == [b"a" + b"b" * 2 * MAX_BYTES]
 
@@ -142,7 +138,7 @@ def test_the_bytes_of_a_connection_keep_their_order(script: list[tuple[str, int,
             turns.end()
             assert not turns.cork.waiting
         else:
-            turns.load.in_flight = MIN_IN_FLIGHT if step == "busy" else 0
+            turns.cork.load = range(MIN_IN_FLIGHT if step == "busy" else 0)
         assert all(len(data) <= MAX_BYTES for data in turns.cork.waiting.values())
     turns.end()
     assert [b"".join(transport.written) for transport in transports] == expected

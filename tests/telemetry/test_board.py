@@ -9,6 +9,7 @@ import pytest
 
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
+from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.board import MetricsBoard, Slot, cut
 from ztoapi.telemetry.layout import (
@@ -137,6 +138,27 @@ def test_the_largest_live_record_has_room() -> None:
     one.user_agent, one.path = None, "/" + "x" * 800
     write_finished(board.slot(0), [one], 0.0)
     assert one.path in [record.path for record in read_live(board)], "cut without need"
+
+
+def test_a_live_record_has_each_field_of_the_request() -> None:
+    board = MetricsBoard()
+    one = RequestRecord(
+        "id", "POST", "/path", 10.0, whole=11.0, sent=12.0, complete=15.0, first_byte=13.0, finished=16.0, status=201,
+        ending=Ending.TRUNCATED, model="model", served_model="served", platform="platform", credential="credential",
+        stream=True, attempts=3, bytes_in=4, bytes_out=5, usage=Usage(6, 7, 13), error_code="code",
+        error_message="message", upstream_code="upstream", cache="miss", key="key", client="client", peer="peer",
+        user_agent=b"agent",
+    )  # fmt: skip
+    write_finished(board.slot(0), [one], 100.0)
+    (shown,) = read_live(board)
+    assert msgspec.structs.asdict(shown) == {
+        "id": "id", "started": 110.0, "method": "POST", "path": "/path", "model": "served", "platform": "platform",
+        "credential": "credential", "key": "key", "client": "client", "user_agent": "agent", "status": 201,
+        "ending": "truncated", "outcome": "failed", "error_message": "message", "upstream_code": "upstream",
+        "received_after": 1.0, "sent_after": 2.0, "first_after": 3.0, "complete_after": 5.0, "phase": "done",
+        "stream": True, "attempts": 3, "bytes_in": 4, "bytes_out": 5, "input_tokens": 6, "output_tokens": 7,
+        "time_to_first_token": 2.0, "duration": 6.0, "error_code": "code", "cache": "miss", "peer": "peer",
+    }  # fmt: skip
 
 
 def test_a_lost_record_of_any_length_leaves_its_neighbour_alone() -> None:

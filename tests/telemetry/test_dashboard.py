@@ -154,7 +154,7 @@ def test_requests_in_flight_are_shown() -> None:
     with Stack(options=Options(ttft_ms=60_000.0)) as stack, httpx.Client() as client:
         asking = threading.Thread(target=lambda: _ask_in_vain(client, stack), daemon=True)
         asking.start()
-        stack.wait_for(lambda: any(record.sent for record in stack.application._records_in_flight()))
+        stack.wait_for(lambda: any(record.sent for record in stack.application._oldest_records(9)))
         page = httpx.get(f"{stack.url}/dashboard/requests").json()
         again = httpx.get(f"{stack.url}/dashboard/requests").json()
         stats = httpx.get(f"{stack.url}/dashboard/stats").json()

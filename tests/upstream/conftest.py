@@ -40,8 +40,9 @@ async def logged(anyio_backend: object) -> list[BaseException]:
 
 @pytest.fixture
 async def native(anyio_backend: object, config: UpstreamConfig) -> AsyncIterator[Native]:
-    deadlines = Deadlines()
-    client = NativeClient(asyncio.get_running_loop(), config, deadlines, tls=no_tls)
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop.call_soon)
+    client = NativeClient(loop, config, deadlines, tls=no_tls)
     yield Native(client, deadlines)
     await settle(lambda: no_task_is_left() and client.pool.statistics().busy == 0)
     await client.close()
@@ -59,7 +60,7 @@ async def client(
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client: Client
     if request.param == "native":
-        client = NativeClient(loop, config, Deadlines(), tls=lambda: tls)
+        client = NativeClient(loop, config, Deadlines(loop.call_soon), tls=lambda: tls)
     else:
         client = HttpxClient(loop, config, tls=tls)
     yield client

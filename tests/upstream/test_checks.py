@@ -80,8 +80,9 @@ class Upstream(NamedTuple):
 
 
 def make() -> Upstream:
-    deadlines = Deadlines()
-    return Upstream(ClockLoop(), deadlines, Pool(deadlines, max_idle=1, max_idle_per_origin=1, idle_timeout=1000.0))
+    loop = ClockLoop()
+    deadlines = Deadlines(loop.call_soon)
+    return Upstream(loop, deadlines, Pool(deadlines, max_idle=1, max_idle_per_origin=1, idle_timeout=1000.0))
 
 
 @pytest.fixture

@@ -31,10 +31,6 @@ pytestmark = pytest.mark.anyio
 HEAD = b"POST /chat HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n"
 
 
-class Busy:
-    in_flight = MIN_IN_FLIGHT
-
-
 class Recording(Silent):
     """A transport that keeps what is written."""
 
@@ -65,12 +61,13 @@ async def upstream(request: pytest.FixtureRequest, anyio_backend: object) -> Asy
 
 @pytest.fixture
 async def native(anyio_backend: object) -> AsyncIterator[Native]:
-    deadlines = Deadlines()
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop.call_soon)
     tls = ssl.create_default_context()
     tls.check_hostname = False
     tls.verify_mode = ssl.CERT_NONE
-    client = NativeClient(asyncio.get_running_loop(), UpstreamConfig(), deadlines, tls=lambda: tls)
-    client.cork.load = Busy()
+    client = NativeClient(loop, UpstreamConfig(), deadlines, tls=lambda: tls)
+    client.cork.load = range(MIN_IN_FLIGHT)
     yield Native(client, deadlines)
     await settle(lambda: no_task_is_left() and client.pool.statistics().busy == 0)
     await client.close()

@@ -37,7 +37,7 @@ class Said(Sink):
 
 def test_reads_are_offered_where_a_chunk_begins_until_the_answer_is_over() -> None:
     loop = asyncio.new_event_loop()
-    pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
+    pool = Pool(Deadlines(loop.call_soon), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
     connection = UpstreamConnection(loop, pool, make_read_buffer(), ResponseHeads())
     connection.connection_made(CountingTransport())
     pool.opened(Origin(False, "127.0.0.1", 1), connection)

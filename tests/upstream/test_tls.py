@@ -44,7 +44,7 @@ async def make_client(request: pytest.FixtureRequest, anyio_backend: object) -> 
         loop = asyncio.get_running_loop()
         config = UpstreamConfig()
         if request.param == "native":
-            clients.append(NativeClient(loop, config, Deadlines(), tls=lambda: tls))
+            clients.append(NativeClient(loop, config, Deadlines(loop.call_soon), tls=lambda: tls))
         else:
             clients.append(HttpxClient(loop, config, tls=tls))
         return clients[-1]
@@ -67,8 +67,9 @@ async def secure(anyio_backend: object, server_tls: ssl.SSLContext) -> AsyncIter
 
 @pytest.fixture
 async def native(anyio_backend: object, trusting: ssl.SSLContext) -> AsyncIterator[Native]:
-    deadlines = Deadlines()
-    client = NativeClient(asyncio.get_running_loop(), UpstreamConfig(), deadlines, tls=lambda: trusting)
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop.call_soon)
+    client = NativeClient(loop, UpstreamConfig(), deadlines, tls=lambda: trusting)
     yield Native(client, deadlines)
     await settle(lambda: no_task_is_left() and client.pool.statistics().busy == 0)
     await client.close()

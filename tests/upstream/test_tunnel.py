@@ -66,7 +66,7 @@ async def client_through(proxy: ProxyServer, tls: ssl.SSLContext | None = None) 
     client = NativeClient(
         asyncio.get_running_loop(),
         UpstreamConfig(),
-        Deadlines(),
+        Deadlines(asyncio.get_running_loop().call_soon),
         tls=lambda: tls or ssl.create_default_context(),
         proxy_of=lambda _: Proxy("HTTPS_PROXY", url),
     )
@@ -147,7 +147,7 @@ async def test_a_proxy_that_is_silent_times_out(anyio_backend: object) -> None:
     client = NativeClient(
         asyncio.get_running_loop(),
         config,
-        Deadlines(),
+        Deadlines(asyncio.get_running_loop().call_soon),
         tls=ssl.create_default_context,
         proxy_of=lambda _: Proxy("ALL_PROXY", f"http://127.0.0.1:{port}"),
     )

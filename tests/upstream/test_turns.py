@@ -73,7 +73,7 @@ class Busy:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
+        self.pool = Pool(Deadlines(self.loop.call_soon), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
         self.connection = UpstreamConnection(self.loop, self.pool, make_read_buffer(), ResponseHeads())
         self.transport = Switched(self.connection)
         self.pool.opened(Origin(False, "127.0.0.1", 1), self.connection)
@@ -251,7 +251,7 @@ def test_a_full_read_is_the_last_in_its_turn_of_the_loop() -> None:
         loop.call_soon(loop.stop)
         loop.run_forever()
 
-    pool = Pool(Deadlines(), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
+    pool = Pool(Deadlines(loop.call_soon), max_idle=1, max_idle_per_origin=1, idle_timeout=1.0)
     connection = UpstreamConnection(loop, pool, make_read_buffer(), ResponseHeads())
     transport = Switched(connection)
     pool.opened(Origin(False, "127.0.0.1", 1), connection)

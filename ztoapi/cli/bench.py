@@ -108,7 +108,8 @@ def _read(path: Path) -> SavedReport:
 
 async def _measure(measurement: Measurement, config: Config) -> None:
     tls = _tls(config)
-    client = NativeClient(asyncio.get_running_loop(), config.upstream, Deadlines(), tls=lambda: tls)
+    loop = asyncio.get_running_loop()
+    client = NativeClient(loop, config.upstream, Deadlines(loop.call_soon), tls=lambda: tls)
     try:
         await measurement.run(client)
     finally:

@@ -6,6 +6,7 @@ as many requests as it can, and a queued request waits no longer than ``queue_se
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import Final
 
 from ztoapi.errors import ApiError, Ending
@@ -35,7 +36,8 @@ class Admission:
         seconds: float,
         is_urgent: Callable[[Exchange], bool],
     ) -> None:
-        self.in_flight = 0
+        self.admitted: dict[Exchange, None] = {}
+        """The exchanges in flight, the oldest first."""
         self.refused = 0
         self._loop = loop
         self._max_in_flight = max_in_flight
@@ -53,9 +55,18 @@ class Admission:
         self._only_finished = (self._finished,)
 
     @property
+    def in_flight(self) -> int:
+        """Admitted exchanges that are not finished."""
+        return len(self.admitted)
+
+    @property
     def waiting(self) -> int:
         """Exchanges in the queue."""
         return len(self._waiting) + len(self._urgent)
+
+    def oldest(self, count: int) -> list[Exchange]:
+        """Returns up to ``count`` exchanges, those in flight in the order of their admission, then those that wait."""
+        return [*islice(chain(self.admitted, self._urgent, self._waiting), count)]
 
     def shed(self, shedding: bool) -> None:
         """Refuses all exchanges from now on, or none."""
@@ -71,8 +82,8 @@ class Admission:
         if self._shedding:
             self.refused += 1
             return _overloaded("the gateway uses too much memory")
-        if self.in_flight < self._max_in_flight:
-            self.in_flight += 1
+        if len(self.admitted) < self._max_in_flight:
+            self.admitted[exchange] = None
             # The same as on_finish, which is a call of its own for every request.
             exchange.callbacks = (self._finished, *exchange.callbacks) if exchange.callbacks else self._only_finished
             return None
@@ -97,12 +108,12 @@ class Admission:
     def _finish(self, exchange: Exchange) -> None:
         """Removes the exchange from the queue, or gives its slot to the exchange that is next."""
         if not (self._waiting or self._urgent):
-            self.in_flight -= 1
+            del self.admitted[exchange]
             return
         for queue in (self._urgent, self._waiting):
             if queue.pop(exchange, None) is not None:
                 return
-        self.in_flight -= 1
+        del self.admitted[exchange]
         if not self._handing_over:
             self._hand_over()
 
@@ -110,10 +121,10 @@ class Admission:
         # An exchange that finishes at once calls `_finish` in this loop; the flag prevents a recursion per exchange.
         self._handing_over = True
         try:
-            while (queue := self._urgent or self._waiting) and self.in_flight < self._max_in_flight:
+            while (queue := self._urgent or self._waiting) and len(self.admitted) < self._max_in_flight:
                 exchange = next(iter(queue))
                 del queue[exchange]
-                self.in_flight += 1
+                self.admitted[exchange] = None
                 exchange.proceed()
         finally:
             self._handing_over = False

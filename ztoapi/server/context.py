@@ -75,7 +75,7 @@ class ServerContext:
         self.routes: Routes[Exchange] = Routes()
         self.buffers = BufferBudget(self.limits.max_buffered_bytes)
         self.recorder = recorder or Recorder()
-        self.deadlines = Deadlines()
+        self.deadlines = Deadlines(loop.call_soon)
         self.cork = Cork(loop.call_soon)
         self.first_requests = FirstRequests(loop.call_soon)
         self.heads = HeadMemory(self.limits, self.routes.is_streamed)

@@ -9,10 +9,10 @@ At most one write of a connection waits, and nothing overtakes it: whoever write
 sending side or closes it calls :meth:`Cork.flush` before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Final, Protocol
 
-__all__ = ["Cork", "Load", "Sender"]
+__all__ = ["Cork", "Sender"]
 
 MIN_IN_FLIGHT: Final = 8
 """Requests in flight below which writes are not delayed: there is little to send together, and a response 8 % more
@@ -29,16 +29,6 @@ class Sender(Protocol):
     def is_closing(self) -> bool: ...
 
 
-class Load(Protocol):
-    """Counts the requests in flight."""
-
-    in_flight: int
-
-
-class _NoLoad:
-    in_flight = 0
-
-
 class Cork:
     """The cork of one worker. ``call_soon`` is that of its event loop. Nothing is delayed before ``load`` is set."""
 
@@ -47,7 +37,8 @@ class Cork:
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._scheduled = False
-        self.load: Load = _NoLoad()
+        self.load: Sized = ()
+        """The requests in flight."""
         self.waiting: dict[Sender, bytes] = {}
         """The writes that wait."""
 
@@ -56,7 +47,7 @@ class Cork:
         waiting = self.waiting
         if waiting and transport in waiting:
             transport.write(waiting.pop(transport) + data)
-        elif self.load.in_flight < MIN_IN_FLIGHT or len(data) > MAX_BYTES:
+        elif len(self.load) < MIN_IN_FLIGHT or len(data) > MAX_BYTES:
             transport.write(data)
         else:
             waiting[transport] = data

@@ -41,46 +41,64 @@ class LiveRecord(LiveRequest, array_like=True, gc=False):
     """A :class:`LiveRequest` as it is stored: without the names of its fields."""
 
 
-_COPIED: Final = tuple(name for name in LiveRequest.__struct_fields__ if hasattr(RequestRecord, name))
-"""Fields that have the same name and value in a RequestRecord; the others are computed."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(LiveRecord).decode
 
 
-def _make(record: RequestRecord, offset: float, now: float) -> LiveRecord:
-    """``offset`` converts monotonic to Unix seconds; ``now`` is monotonic."""
-    fields = {name: getattr(record, name) for name in _COPIED}
+def _pack(record: RequestRecord, offset: float, now: float) -> bytes:
+    """Encodes a record as a :class:`LiveRecord`. ``offset`` converts monotonic to Unix seconds; ``now`` is
+    monotonic."""
+    started = record.started
     ending = record.ending
     outcome = record.outcome
     usage = record.usage
     agent = record.user_agent
-    fields |= {
-        "id": record.request_id,
-        "started": record.started + offset,
-        "model": record.served_model or record.model,
-        "user_agent": None if agent is None else agent.decode("utf-8", "replace"),
-        "ending": None if ending is None else ending.value,
-        "outcome": None if outcome is None else outcome.value,
-        "phase": "done" if ending is not None else "streaming" if record.first_byte is not None else "waiting",
-        "input_tokens": None if usage is None else usage.prompt_tokens,
-        "output_tokens": None if usage is None else usage.completion_tokens,
-        "received_after": _after(record.started, record.whole),
-        "sent_after": _after(record.started, record.sent),
-        "first_after": _after(record.started, record.first_byte),
-        "complete_after": _after(record.started, record.complete),
-        "duration": max((record.finished or now) - record.started, 0.0),
-    }
-    return LiveRecord(**fields)
+    fields = (
+        # In the order of the fields. A worker encodes 128 requests at once: as a LiveRecord, each takes 8 us more.
+        record.request_id,
+        started + offset,
+        record.method,
+        record.path,
+        record.served_model or record.model,
+        record.platform,
+        record.credential,
+        record.key,
+        record.client,
+        None if agent is None else agent.decode("utf-8", "replace"),
+        record.status,
+        None if ending is None else ending.value,
+        None if outcome is None else outcome.value,
+        record.error_message,
+        record.upstream_code,
+        _after(started, record.whole),
+        _after(started, record.sent),
+        _after(started, record.first_byte),
+        _after(started, record.complete),
+        "done" if ending is not None else "streaming" if record.first_byte is not None else "waiting",
+        record.stream,
+        record.attempts,
+        record.bytes_in,
+        record.bytes_out,
+        None if usage is None else usage.prompt_tokens,
+        None if usage is None else usage.completion_tokens,
+        record.time_to_first_token,
+        max((record.finished or now) - started, 0.0),
+        record.error_code,
+        record.cache,
+        record.peer,
+    )
+    return _fit(_encode(fields))
 
 
 def _after(started: float, at: float | None) -> float | None:
     return None if at is None else at - started
 
 
-def _pack(live: LiveRecord) -> bytes:
-    encoded = _encode(live)
+def _fit(encoded: bytes) -> bytes:
+    """Returns a record, with its texts cut if it has no room."""
     if len(encoded) <= _ROOM_BYTES:
         return encoded
+    live = _decode(encoded)
     for name, size in _TEXT_BYTES.items():
         text = getattr(live, name)
         if text is not None:
@@ -92,7 +110,7 @@ def write_finished(slot: Slot, records: list[RequestRecord], offset: float) -> N
     """Writes finished requests, the oldest first, into the ring."""
     for record in records:
         number = slot.ints[Cell.LIVE_WRITTEN]
-        encoded = _pack(_make(record, offset, 0.0))
+        encoded = _pack(record, offset, 0.0)
         slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, encoded)
         slot.ints[Cell.LIVE_WRITTEN] = number + 1
 
@@ -101,7 +119,7 @@ def write_in_flight(slot: Slot, records: list[RequestRecord], offset: float, now
     """Replaces the requests in flight that are shown."""
     records = records[:LIVE_IN_FLIGHT]
     for place, record in enumerate(records):
-        slot.write_record(IN_FLIGHT_START + place * LIVE_WORDS, _pack(_make(record, offset, now)))
+        slot.write_record(IN_FLIGHT_START + place * LIVE_WORDS, _pack(record, offset, now))
     slot.ints[Cell.LIVE_SHOWN] = len(records)
 
 
@@ -125,7 +143,7 @@ def reclaim(board: MetricsBoard, number: int, now: float, *, crashed: bool = Tru
         live.outcome = Outcome.FAILED.value
         live.duration = max(now - live.started, 0.0)
         number = ints[Cell.LIVE_WRITTEN]
-        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _pack(live))
+        slot.write_record(FINISHED_START + number % LIVE_FINISHED * LIVE_WORDS, _fit(_encode(live)))
         ints[Cell.LIVE_WRITTEN] = number + 1
     ints[Cell.LIVE_SHOWN] = 0
 

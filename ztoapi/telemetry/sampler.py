@@ -3,8 +3,7 @@ records and measures the lag of the event loop; once a second it writes the seco
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from heapq import nsmallest
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -28,8 +27,8 @@ _STEP_SECONDS: Final = 0.1
 
 
 class Sampler:
-    """``tick`` is the interval of the scan in seconds; ``in_flight`` returns the records of requests in flight;
-    ``clock`` returns Unix seconds. The deadlines call it at each scan."""
+    """``tick`` is the interval of the scan in seconds; ``oldest`` returns the records of a number of requests
+    in flight; ``clock`` returns Unix seconds. The deadlines call it at each scan."""
 
     deadline = 0.0
 
@@ -38,7 +37,7 @@ class Sampler:
         slot: Slot,
         recorder: BoardRecorder,
         sources: Sequence[Source],
-        in_flight: Callable[[], Iterable[RequestRecord]],
+        oldest: Callable[[int], list[RequestRecord]],
         *,
         tick: float,
         clock: Callable[[], float],
@@ -46,7 +45,7 @@ class Sampler:
         self._slot = slot
         self._recorder = recorder
         self._sources = sources
-        self._in_flight = in_flight
+        self._oldest = oldest
         self._tick = tick
         self._clock = clock
         self._offset = clock() - time.monotonic()
@@ -77,9 +76,7 @@ class Sampler:
         self._recorder.publish()
         self._flush()
         now = time.monotonic()
-        records = [record for record in self._in_flight() if not record.monitoring]
-        oldest = nsmallest(LIVE_IN_FLIGHT, records, key=lambda record: record.started)
-        write_in_flight(self._slot, oldest, self._unix_offset(), now)
+        write_in_flight(self._slot, self._oldest(LIVE_IN_FLIGHT), self._unix_offset(), now)
         for source in self._sources:
             for metric, value, first, second in source():
                 _, row = self._slot.row(SAMPLES, (metric, first, second))

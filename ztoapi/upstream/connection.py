@@ -89,6 +89,8 @@ class Owner(Protocol):
 
     def connection_released(self, connection: "UpstreamConnection") -> None: ...
 
+    def close_connection(self, connection: "UpstreamConnection") -> None: ...
+
     def connection_closed(self, connection: "UpstreamConnection") -> None: ...
 
 
@@ -603,7 +605,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         elif keep_alive and not surplus and not transport.is_closing():
             self.owner.connection_released(self)
         else:
-            transport.close()
+            self.owner.close_connection(self)
 
     def _fail(self, error: UpstreamError) -> None:
         self.transport.abort()
