@@ -225,6 +225,13 @@ def test_charts_follow_the_filters_for_key_and_model(page: Page) -> None:
     page.get_by_role("button", name="All requests").click()
     expect(plot(page, "Duration")).to_have_attribute("aria-valuemax", "29")
     expect(page).to_have_url(re.compile(r"\?by=model&status=2xx&range=30d$"))
+    # Also without a key or a model, and beside the live charts.
+    choose(page, "5 min")
+    filters.get_by_role("combobox", name="Status").select_option("")
+    expect(page.locator("#range-note")).not_to_contain_text("key and model only")
+    filters.get_by_role("combobox", name="Platform").select_option("zai")
+    expect(plot(page, "Requests per second")).to_be_visible()
+    expect(page.locator("#range-note")).to_contain_text("the charts follow the filters for key and model only")
 
 
 def test_a_heat_map_without_requests_has_no_scale(page: Page, url: str) -> None:
