@@ -39,13 +39,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[L
             users = ("-u", str(rate), "-r", str(rate), "-t", f"{SECONDS}s")
             process = LocustProcess(root / name, "overload", gateway.url, *users, "--thresholds", str(limits))
             started[name] = stack.enter_context(process), gateway.url
-        finished: dict[str, tuple[LocustProcess, int, set[int]]] = {}
-        for name, (process, url) in started.items():
-            health: set[int] = set()
-            while process.running():
-                health.add(httpx.get(f"{url}/health").status_code)
-            finished[name] = process, process.finish(), health
-        yield finished
+        health: dict[str, set[int]] = {name: set() for name in started}
+        # The runs end in any order.
+        while running := [name for name, (process, _) in started.items() if process.running()]:
+            for name in running:
+                health[name].add(httpx.get(f"{started[name][1]}/health").status_code)
+        yield {name: (process, process.finish(), health[name]) for name, (process, _) in started.items()}
 
 
 @pytest.mark.parametrize("load", RATES)
