@@ -60,6 +60,7 @@ def test_a_key_is_created_rotated_and_revoked(page: Page, path: Path, stack: Sta
     dialog.get_by_role("textbox", name="Models").fill("glm-4.6, glm-4.5*")
     dialog.get_by_role("textbox", name="Expires").fill("90d")
     dialog.get_by_role("textbox", name="Tokens per day").fill("2M")
+    dialog.get_by_role("textbox", name="US dollars per month").fill("0.5")
     page.keyboard.press("Enter")
     secret = page.locator("#key-secret")
     expect(dialog.get_by_role("textbox", name="Key, shown only now")).to_be_focused()
@@ -76,7 +77,7 @@ def test_a_key_is_created_rotated_and_revoked(page: Page, path: Path, stack: Sta
     expect(row.locator(".badge")).to_have_text("active")
     entry = read(path)["alice"]
     assert (entry.models, entry.budgets.tokens_per_day) == (("glm-4.6", "glm-4.5*"), 2_000_000)
-    expect(row).to_contain_text("tokens per day: 2M")
+    expect(row).to_contain_text("tokens per day: 2M, usd per month: 0.50")
 
     async def reload() -> bool:
         return stack.application.keys.reload()
@@ -85,7 +86,7 @@ def test_a_key_is_created_rotated_and_revoked(page: Page, path: Path, stack: Sta
     page.once("dialog", accept)
     row.get_by_role("button", name="Rotate the key of alice").click()
     expect(secret).to_have_value(re.compile("^sk-zto-"))
-    expect(row).to_contain_text(re.compile(r"tokens per day: 0\s% of 2M"))
+    expect(row).to_contain_text(re.compile(r"tokens per day: 0\s% of 2M, usd per month: 0\s% of 0.50"))
     assert secret.input_value() != first and read(path)["alice"].id != entry.id
     page.keyboard.press("Escape")
     page.once("dialog", accept)

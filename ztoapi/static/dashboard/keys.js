@@ -2,7 +2,7 @@
 
 import { ask } from "./access.js";
 import { byId, el, setText } from "./dom.js";
-import { NONE, brief, date, percent } from "./format.js";
+import { NONE, amount, brief, date, percent } from "./format.js";
 import { name as word, say } from "./language.js";
 import { link } from "./links.js";
 import { badge, Table } from "./table.js";
@@ -10,11 +10,13 @@ import { badge, Table } from "./table.js";
 const AGAIN_MS = 60000;
 const MOODS = { active: "good", expired: "warn", revoked: "bad" };
 
+const short = (value) => (Number.isInteger(value) ? brief(value) : amount(value));
+
 /** The limits of a key, and its budgets with their used shares. */
 function limits({ name, limits }, budgets) {
   const used = budgets.filter((one) => one.key === name).map(({ budget, used, limit }) =>
-    [budget, used === null ? brief(limit) : say("keys.used", { share: percent(used / limit), limit: brief(limit) })]);
-  const own = Object.entries(limits).map(([field, value]) => [field, brief(value)]);
+    [budget, used === null ? short(limit) : say("keys.used", { share: percent(used / limit), limit: short(limit) })]);
+  const own = Object.entries(limits).map(([field, value]) => [field, short(value)]);
   return [...new Map([...own, ...used])].map(([field, text]) => `${field.replaceAll("_", " ")}: ${text}`).join(", ") || NONE;
 }
 
