@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from typing import TypeAlias
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.apis.completions import CompletionRequest
 from ztoapi.apis.messages.request import decode, decode_count
 from ztoapi.apis.responses.request import ResponsesRequest
@@ -162,7 +162,7 @@ CASES: dict[str, tuple[dict[str, object], Read]] = {
     "responses of an unknown model": (RESPONSE, lambda body: ResponsesRequest(body).chat(UNKNOWN)[0]),
     "response counts": (RESPONSE, lambda body: ResponsesRequest(body, counts=True).chat(UNKNOWN)[0]),
 }
-REQUESTS = pytest.mark.parametrize("case", CASES)
+REQUESTS = table("case", CASES)
 RAW = {
     "number of 5,000 digits": "9" * 5000,
     "number beyond a double": "1e999",
@@ -237,7 +237,7 @@ def test_any_value_is_translated_or_refused(case: str, data: st.DataObject) -> N
 
 
 @REQUESTS
-@pytest.mark.parametrize("value", ["null", *RAW.values()], ids=["null", *RAW])
+@table("value", ["null", *RAW.values()], ids=["null", *RAW])
 def test_every_place_takes_an_unusual_value(case: str, value: str) -> None:
     sample = CASES[case][0]
     for place in places(sample):
@@ -246,7 +246,7 @@ def test_every_place_takes_an_unusual_value(case: str, value: str) -> None:
 
 
 @REQUESTS
-@pytest.mark.parametrize("half", ["\\ud83d", "\\ude00"])
+@table("half", ["\\ud83d", "\\ude00"])
 def test_half_surrogates_become_replacement_characters(case: str, half: str) -> None:
     sample = json.dumps(CASES[case][0])
     text = "text" if "completions" in case else "hi"

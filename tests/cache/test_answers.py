@@ -13,6 +13,7 @@ from tests.cache.asking import CHAT, MODEL, ask, asked, body, cached, counts, se
 from tests.keys.files import add
 from tests.stack import Stack
 from tests.support.serving import Client
+from tests.support.table import table
 from ztoapi.errors import Ending
 
 RESULT = "x-ztoapi-cache"
@@ -172,8 +173,8 @@ def test_without_the_option_nothing_is_cached_or_reported() -> None:
         assert stack.record().cache is None
 
 
-@pytest.mark.parametrize("fault", ["1210", "1302", "500", "truncate", "error_mid", "network_error", "empty"])
-@pytest.mark.parametrize("stream", [False, True])
+@table("fault", ["1210", "1302", "500", "truncate", "error_mid", "network_error", "empty"])
+@table("stream", [False, True])
 def test_only_a_whole_answer_is_kept(fault: str, stream: bool) -> None:
     with cached() as stack:
         model = f"glm-4.6:tokens=9:fault={fault}:fault_times=3"

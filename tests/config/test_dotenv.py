@@ -2,10 +2,11 @@
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.config.dotenv import Variable, parse
 
 
-@pytest.mark.parametrize(
+@table(
     ("line", "value"),
     [
         ("A=b", "b"),

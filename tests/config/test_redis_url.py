@@ -3,6 +3,7 @@
 import pytest
 from redis.asyncio import Redis
 
+from tests.support.table import table
 from ztoapi.config.redis_url import fault_of
 
 
@@ -23,7 +24,7 @@ def test_what_passes_can_be_used(url: str, database: int) -> None:
     assert connection.db == database
 
 
-@pytest.mark.parametrize(
+@table(
     ("url", "fault"),
     [
         ("http://:secret@h", "must be a URL such as redis://"),

@@ -10,8 +10,9 @@ import yaml
 
 from tests.deploy.expressions import Panel, dashboard, panels
 from tests.deploy.tools import DEPLOY
+from tests.support.table import table
 
-PANELS = [pytest.param(panel, id=panel.title) for panel in panels()]
+PANELS = panels()
 SELECTOR = re.compile(r"\b([a-z][a-z0-9_]+)(\{[^}]*\})")
 RANGE = re.compile(r"\b(rate|irate|increase)\(([a-z0-9_]+)\{[^}]*\}\[([^\]]+)\]\)")
 
@@ -60,7 +61,7 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
         taken |= cells
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@table("panel", PANELS)
 def test_a_panel_has_a_description_and_a_unit(panel: Panel) -> None:
     shown = panel.definition
     assert shown["title"] and str(shown["description"]).endswith(".")
@@ -75,7 +76,7 @@ def test_a_panel_has_a_description_and_a_unit(panel: Panel) -> None:
     assert all(target["datasource"] == shown["datasource"] for target in targets)
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@table("panel", PANELS)
 def test_queries_select_the_chosen_jobs_and_instances(panel: Panel) -> None:
     for expression in panel.expressions:
         selectors = SELECTOR.findall(expression)
@@ -84,7 +85,7 @@ def test_queries_select_the_chosen_jobs_and_instances(panel: Panel) -> None:
             assert 'job=~"$job"' in labels and 'instance=~"$instance"' in labels, metric
 
 
-@pytest.mark.parametrize("panel", PANELS)
+@table("panel", PANELS)
 def test_counters_are_shown_as_rates_over_the_fitting_interval(panel: Panel) -> None:
     for expression in panel.expressions:
         ranges = RANGE.findall(expression)

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.expressions import Panel, documented_names, metric_names, panels, rule_expressions, scaler_expressions
 from tests.stack import Stack
+from tests.support.table import table
 from ztoapi.telemetry.samples import SAMPLED, SampleKind
 
 BODY = {"model": "glm-4.6", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
@@ -25,14 +26,14 @@ def scraped() -> set[str]:
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 
 
-@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel.title)
+@table("panel", panels(), ids=lambda panel: panel.title)
 def test_panels(scraped: set[str], panel: Panel) -> None:
     names = {name for expression in panel.expressions for name in metric_names(expression)}
     assert names
     assert names <= scraped
 
 
-@pytest.mark.parametrize(("name", "expression"), rule_expressions())
+@table(("name", "expression"), rule_expressions())
 def test_rules(scraped: set[str], name: str, expression: str) -> None:
     names = metric_names(expression)
     recorded = set(re.findall(r"\b[a-z_]+:[a-z0-9_]+:[a-z0-9_]+", expression))
@@ -45,7 +46,7 @@ def test_autoscalers(scraped: set[str]) -> None:
     assert {name for expression in scaler_expressions() for name in metric_names(expression)} <= scraped
 
 
-@pytest.mark.parametrize(("file", "name"), documented_names())
+@table(("file", "name"), documented_names())
 def test_documentation(scraped: set[str], file: str, name: str) -> None:
     """It may leave out the suffix of a counter or histogram, and have metrics that only some gateways have."""
     declared = {metric + ("_total" if one.kind is SampleKind.COUNTER else "") for metric, one in SAMPLED.items()}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.dialects.chunk_writer import DONE, ChunkWriter
 from ztoapi.dialects.chunks import ABSENT, Delta, FunctionDelta, ToolCallDelta, ToolCallIndexes, number, read_chunks
 from ztoapi.dialects.lenient import read_usage
@@ -105,8 +106,8 @@ def test_deltas_of_tool_calls_find_their_calls(deltas: list[tuple[object, str, i
     assert [calls.find(part(index, id), position) for index, id, position in deltas] == indexes
 
 
-@pytest.mark.parametrize("index", [0, None, "0"])
-@pytest.mark.parametrize(
+@table("index", [0, None, "0"])
+@table(
     ("deltas", "numbers"),
     [
         # Whole calls.
@@ -219,7 +220,7 @@ def only_delta(delta: object) -> Delta:
     return read.choices[0].delta
 
 
-@pytest.mark.parametrize(
+@table(
     ("content", "text"),
     [
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
@@ -229,7 +230,7 @@ def only_delta(delta: object) -> Delta:
         ([{"type": "text", "text": "cut \ud83d"}], "cut \ufffd"),
     ],
 )
-@pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning", "refusal"])
+@table("name", ["content", "reasoning_content", "reasoning", "refusal"])
 def test_texts_of_other_types_are_read(name: str, content: object, text: str) -> None:
     delta = only_delta({name: content})
     assert getattr(delta, name) == text

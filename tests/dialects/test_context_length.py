@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.dialects import zai_web_errors, zread
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import UpstreamError
@@ -78,8 +79,8 @@ def shapes(text: str, code: int = 400) -> list[dict[str, object]]:
     return [{"object": "error", **error}, {"error": error}, {"detail": text}, {"error": text}]
 
 
-@pytest.mark.parametrize("text", LONG)
-@pytest.mark.parametrize("status", [200, 400, 413, 422])
+@table("text", LONG)
+@table("status", [200, 400, 413, 422])
 def test_a_prompt_that_is_too_long_is_found_by_its_message(text: str, status: int) -> None:
     for spelling in (text, text.upper()):
         for shape in shapes(spelling):
@@ -88,8 +89,8 @@ def test_a_prompt_that_is_too_long_is_found_by_its_message(text: str, status: in
                 assert spelling in error.message
 
 
-@pytest.mark.parametrize("text", OTHER)
-@pytest.mark.parametrize("status", [200, 400, 413, 422])
+@table("text", OTHER)
+@table("status", [200, 400, 413, 422])
 def test_other_rejections_are_not(text: str, status: int) -> None:
     for shape in shapes(text):
         assert "context_length_exceeded" not in {error.code for error in errors_of(shape, status)}

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.dialects.openai import NO_REWRITE, OpenAIReader, Rewrite, completion
 from ztoapi.errors import Failure, UpstreamError
 
-REWRITES = pytest.mark.parametrize(
-    "rewrite", [NO_REWRITE, Rewrite("", "m", normalise=False), Rewrite("id", "m", normalise=True)]
-)
+REWRITES = table("rewrite", [NO_REWRITE, Rewrite("", "m", normalise=False), Rewrite("id", "m", normalise=True)])
 DELTA = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "Hi"}}]}
 LAST = {**DELTA, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -46,7 +45,7 @@ ERRORS: list[tuple[dict[str, Any], Failure]] = [
     ({"code": 200, "data": {"data": {"status": 429, "msg": "slow down"}}}, Failure.THROTTLED),
     ({"code": 500, "message": "busy", "data": None}, Failure.SERVER_ERROR),
 ]
-ERROR_CASES = pytest.mark.parametrize(("error", "failure"), ERRORS, ids=lambda value: json.dumps(value, default=str))
+ERROR_CASES = table(("error", "failure"), ERRORS, ids=lambda value: json.dumps(value, default=str))
 
 GOOD: list[dict[str, Any]] = [
     {},
@@ -68,7 +67,7 @@ GOOD: list[dict[str, Any]] = [
     {"prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}]},
     {"type": "ping"},
 ]
-GOOD_CASES = pytest.mark.parametrize("good", GOOD, ids=json.dumps)
+GOOD_CASES = table("good", GOOD, ids=json.dumps)
 
 
 def encoded(value: dict[str, Any]) -> bytes:
@@ -93,7 +92,7 @@ def test_a_whole_response(rewrite: Rewrite, error: dict[str, Any], failure: Fail
 
 
 @REWRITES
-@pytest.mark.parametrize("before", [(), (DELTA,), (DELTA, DELTA, LAST)], ids=len)
+@table("before", [(), (DELTA,), (DELTA, DELTA, LAST)], ids=len)
 @ERROR_CASES
 def test_an_event(
     rewrite: Rewrite, before: tuple[dict[str, Any], ...], error: dict[str, Any], failure: Failure
@@ -117,7 +116,7 @@ def test_a_whole_response_without_an_error(rewrite: Rewrite, good: dict[str, Any
 
 
 @REWRITES
-@pytest.mark.parametrize("include_usage", [True, False])
+@table("include_usage", [True, False])
 @GOOD_CASES
 def test_an_event_without_an_error(rewrite: Rewrite, include_usage: bool, good: dict[str, Any]) -> None:
     reading = reader(rewrite, include_usage=include_usage)

@@ -1,9 +1,9 @@
 """Whole events in, (name, data) out; the reference below follows the standard's algorithm line by line."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.dialects.events import events
 
 
@@ -37,7 +37,7 @@ def reference(block: bytes) -> list[tuple[str, bytes]]:
     return found
 
 
-@pytest.mark.parametrize(
+@table(
     ("block", "expected"),
     [
         (b'data: {"a":1}\n\ndata: {"b":2}\n\n', [("", b'{"a":1}'), ("", b'{"b":2}')]),

@@ -1,20 +1,19 @@
 """The same HTTP status is the same failure in every dialect."""
 
-import pytest
-
+from tests.support.table import table
 from ztoapi.dialects import zread
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.dialects.zai_web_errors import refusal
 from ztoapi.errors import Ending, Failure, UpstreamError
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 413, 422, 429, 500, 502, 503, 504, 529])
+@table("status", [400, 401, 402, 403, 413, 422, 429, 500, 502, 503, 504, 529])
 def test_a_status_is_the_same_failure_in_every_dialect(status: int) -> None:
     failures = {read_error(b"", status).failure, refusal(status, b"").failure, zread.refusal(status, b"").failure}
     assert len(failures) == 1
 
 
-@pytest.mark.parametrize("failure", Failure)
+@table("failure", Failure)
 def test_an_error_has_the_values_of_its_failure(failure: Failure) -> None:
     error = UpstreamError("it failed", failure)
     assert (error.code, error.status, error.type) == (failure.code, failure.status, failure.type)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.dialects.reasoning_blocks import Snapshot, TextSource
 from ztoapi.dialects.thinking import REASONING_HOLD_CHARS, Channel, ThinkMode
 
@@ -32,7 +33,7 @@ def split_pieces(
     return "".join(reasoning for reasoning, _ in taken), "".join(content for _, content in taken)
 
 
-@pytest.mark.parametrize(
+@table(
     ("message", "expected"),
     [
         ("Four.", ("", "Four.")),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.dialects import zai_web_errors, zread
 from ztoapi.dialects.reports import presentable, read_report
 from ztoapi.dialects.zai_errors import read_error
@@ -54,8 +55,8 @@ def errors_of(body: bytes, status: int) -> list[UpstreamError]:
     return [read_error(body, status), zai_web_errors.refusal(status, body), zread.refusal(status, body)]
 
 
-@pytest.mark.parametrize("status", [400, 422, 429, 500])
-@pytest.mark.parametrize("shape", SHAPES)
+@table("status", [400, 422, 429, 500])
+@table("shape", SHAPES)
 def test_the_words_reach_the_client(shape: str, status: int) -> None:
     for error in errors_of(encoded(SHAPES[shape]), status):
         assert WORDS in error.message
@@ -137,7 +138,7 @@ IN_A_SUCCESS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "outcome"), IN_A_SUCCESS)
+@table(("fields", "outcome"), IN_A_SUCCESS)
 def test_codes_in_a_success_act_as_the_status(fields: dict[str, object], outcome: Outcome) -> None:
     error = {"message": "words", **fields}
     for body in ({"error": error}, error, [{"error": error}], {"choices": [], "error": error}):
@@ -146,7 +147,7 @@ def test_codes_in_a_success_act_as_the_status(fields: dict[str, object], outcome
         assert "words" in found.message
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "body", "outcome"),
     [
         (429, {"error": {"type": "insufficient_quota", "code": "insufficient_quota"}}, QUOTA),

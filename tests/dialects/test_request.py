@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.config.model import DEFAULT_MODEL
 from ztoapi.dialects.field_errors import REMEDIES
 from ztoapi.dialects.request import decode_request
@@ -13,7 +14,7 @@ GOOD = b'{"model":"glm-4.6","messages":[{"role":"user","content":"x"}]'
 JSON = "the request body is not valid JSON: "
 
 
-@pytest.mark.parametrize(
+@table(
     ("body", "param", "code", "words"),
     [
         (b"", None, "invalid_json", "the request body is empty: send a JSON object"),

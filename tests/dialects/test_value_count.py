@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.dialects import pieces, request
 from ztoapi.dialects.request import decode_large_request, read_body
 from ztoapi.dialects.value_count import count_values
@@ -41,8 +42,8 @@ def test_a_document_has_no_more_values_than_bytes(document: bytes) -> None:
     assert count_values(document, len(document)) <= len(document)
 
 
-@pytest.mark.parametrize("item", [b"1", b"{}", b"[]", b'""', b"null", b'{"role":"user","content":"a"}'])
-@pytest.mark.parametrize("field", ["messages", "tools"])
+@table("item", [b"1", b"{}", b"[]", b'""', b"null", b'{"role":"user","content":"a"}'])
+@table("field", ["messages", "tools"])
 def test_a_body_with_too_many_values_is_refused_by_the_name_of_its_field(item: bytes, field: str) -> None:
     items = b",".join([item] * BODY_VALUES)
     body = b'{"model":"m","messages":[{"role":"user","content":"a"}],"%b":[%b]}' % (field.encode(), items)

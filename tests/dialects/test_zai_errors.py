@@ -4,13 +4,14 @@ import json
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.dialects.reports import Report
 from ztoapi.dialects.web_errors import status_error
 from ztoapi.dialects.zai_errors import read_error
 from ztoapi.errors import Fault
 
 
-@pytest.mark.parametrize(
+@table(
     ("code", "status", "mapped", "retryable"),
     [
         ("1113", 429, "insufficient_quota", False),
@@ -29,7 +30,7 @@ from ztoapi.errors import Fault
         ("1311", 403, "upstream_forbidden", False),
     ],
 )
-@pytest.mark.parametrize("shape", [b'{"error":{"code":"%s","message":"m"}}', b'{"code":%s,"message":"m"}'])
+@table("shape", [b'{"error":{"code":"%s","message":"m"}}', b'{"code":%s,"message":"m"}'])
 def test_codes(code: str, status: int, mapped: str, retryable: bool, shape: bytes) -> None:
     error = read_error(shape % code.encode(), 429, 3.0)
     assert (error.status, error.code, error.retryable) == (status, mapped, retryable)

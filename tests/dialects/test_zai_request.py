@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.dialects.request import decode_request
 from ztoapi.dialects.zai_request import build
@@ -28,7 +29,7 @@ def test_request_without_anything_to_change_is_passed_on_byte_for_byte() -> None
     assert build(decode_request(body), model="glm-4.6", stream=True, thinking=None) is body
 
 
-@pytest.mark.parametrize(
+@table(
     ("sent", "expected"),
     [
         ({"temperature": 0.3}, {"temperature": 0.3}),
@@ -138,7 +139,7 @@ def allowed(*tools: object, mode: str = "auto") -> dict[str, object]:
     return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}
 
 
-@pytest.mark.parametrize(
+@table(
     ("choice", "names"),
     [
         ({"type": "auto"}, ["add", "sub", "web_search"]),
@@ -165,7 +166,7 @@ def test_tool_choice_leaves_the_tools_that_may_be_called(choice: object, names: 
     assert "strict" not in json.dumps(result)
 
 
-@pytest.mark.parametrize(
+@table(
     ("choice", "words"),
     [
         ({"type": "custom", "custom": {"name": "add"}}, "the type 'custom' is not supported"),

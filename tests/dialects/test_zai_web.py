@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.reader import Reader
 from ztoapi.dialects.thinking import ThinkMode
@@ -426,7 +427,7 @@ def out_stream(texts: list[str]) -> bytes:
     return b"".join(part + b"\n\n" for part in parts)
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "body", "expected"),
     [
         (

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.dialects import zread_request
 from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.collect import Collector
@@ -175,7 +176,7 @@ def test_grouping_of_events_does_not_matter(texts: list[str], data: st.DataObjec
     assert collected(out)["content"] == "".join(f"<think>{text}</think>{text}" for text in texts)
 
 
-@pytest.mark.parametrize(
+@table(
     ("status", "expected"),
     [
         (403, (403, "upstream_forbidden", False)),
@@ -184,7 +185,7 @@ def test_grouping_of_events_does_not_matter(texts: list[str], data: st.DataObjec
         (500, (502, "upstream_error", True)),
     ],
 )
-@pytest.mark.parametrize("body", [b"<html>Just a moment...", b'{"code":1,"msg":"no"}', b""])
+@table("body", [b"<html>Just a moment...", b'{"code":1,"msg":"no"}', b""])
 def test_refusal(status: int, expected: tuple[int, str, bool], body: bytes) -> None:
     error = refusal(status, body, 30.0)
     assert (error.status, error.code, error.retryable) == expected
@@ -274,7 +275,7 @@ def test_valid_repository_names(name: str) -> None:
     assert f"{target.owner}/{target.name}" == name
 
 
-@pytest.mark.parametrize(
+@table(
     "name",
     [
         "",

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS
+from tests.support.table import table
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 EXECUTIONS: Final = 60
@@ -34,7 +35,7 @@ def mutations(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@table("name", TARGETS)
 def test_the_corpus_and_its_mutations(name: str) -> None:
     target = TARGETS[name]
     seeds = inputs(name)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.config.reading import problems
 from tests.stack import Stack
+from tests.support.table import table
 
 PATHS = ("/metrics", "/metrics/", "/dashboard/stats", "/dashboard/stats/", "/dashboard/requests", "/dashboard/events")
 KEY = {"authorization": "Bearer admin"}
@@ -85,11 +86,9 @@ def test_the_host_of_an_absolute_target_counts_rather_than_the_field(path: str, 
         assert client.recv(65536).split(b" ")[1] == status
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST"])
-@pytest.mark.parametrize(
-    "path", ["/v1/models", "/models/", "/v1/chat/completions", "/nope", "/metrics", "/debug/pprof/"]
-)
-@pytest.mark.parametrize("given", [None, "Bearer wrong", "Basic d3Jvbmc="])
+@table("method", ["GET", "HEAD", "OPTIONS", "POST"])
+@table("path", ["/v1/models", "/models/", "/v1/chat/completions", "/nope", "/metrics", "/debug/pprof/"])
+@table("given", [None, "Bearer wrong", "Basic d3Jvbmc="])
 def test_every_401_names_the_scheme(closed: Stack, method: str, path: str, given: str | None) -> None:
     response = httpx.request(method, closed.url + path, headers={} if given is None else {"authorization": given})
     if method == "OPTIONS" and response.status_code == 204:

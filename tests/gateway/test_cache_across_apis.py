@@ -4,9 +4,9 @@ import itertools
 import json
 
 import httpx
-import pytest
 
 from tests.stack import Stack
+from tests.support.table import table
 
 Fields = dict[str, object]
 CACHE = "[cache]\nenabled = true\n"
@@ -70,8 +70,8 @@ def text_of(path: str, body: Fields) -> str:
     return found
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("paths", list(itertools.permutations(REQUESTS)), ids=lambda paths: paths[0])
+@table("stream", [False, True])
+@table("paths", list(itertools.permutations(REQUESTS)), ids=lambda paths: paths[0])
 def test_a_response_to_one_api_serves_the_others(paths: tuple[str, ...], stream: bool) -> None:
     with Stack(toml=CACHE) as stack:
         answers = {}

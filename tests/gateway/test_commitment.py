@@ -9,6 +9,7 @@ from tests.gateway.replies import DONE, FIN, FIRST, GOOD, SECOND, WEB, Replies, 
 from tests.stack import Stack
 from tests.support.pieces import whole_split_and_bytewise
 from tests.support.serving import Client
+from tests.support.table import table
 from ztoapi.dialects.chunk_writer import ChunkWriter
 from ztoapi.dialects.openai import NO_REWRITE, KnownTemplates, OpenAIReader, Rewrite
 from ztoapi.dialects.reader import Reader
@@ -31,8 +32,8 @@ NO_ANSWER = [
 ]
 
 
-@pytest.mark.parametrize("first", NO_ANSWER)
-@pytest.mark.parametrize("platform", ["openai", "zai"])
+@table("first", NO_ANSWER)
+@table("platform", ["openai", "zai"])
 def test_a_failure_after_them_is_answered_by_a_fallback(first: bytes, platform: str) -> None:
     def reply(body: dict[str, object]) -> Reply:
         if body["model"] == "other":
@@ -101,8 +102,8 @@ def readers() -> list[tuple[Reader, bytes, bytes]]:
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
-@pytest.mark.parametrize("first", NO_ANSWER[:-1])
+@table("number", range(5))
+@table("first", NO_ANSWER[:-1])
 def test_readers_return_nothing_for_them_however_they_are_cut(number: int, first: bytes) -> None:
     rings = Rings(65536)
     _, answer, error = readers()[number]

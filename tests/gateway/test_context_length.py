@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.gateway.replies import Replies, event, streamed, whole
+from tests.support.table import table
 
 ERROR = {
     "object": "error",
@@ -25,10 +26,10 @@ BODIES: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("path", BODIES)
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("embedded", [True, False])
-@pytest.mark.parametrize("report", [ERROR, {"error": ERROR}], ids=["flat", "nested"])
+@table("path", BODIES)
+@table("stream", [True, False])
+@table("embedded", [True, False])
+@table("report", [ERROR, {"error": ERROR}], ids=["flat", "nested"])
 def test_a_prompt_that_is_too_long(path: str, stream: bool, embedded: bool, report: dict[str, object]) -> None:
     body = json.dumps(report).encode()
     reply = streamed(b"data: %b\n\n" % body) if embedded else whole(body, b"400 Bad Request")

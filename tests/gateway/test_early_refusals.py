@@ -7,6 +7,7 @@ import pytest
 
 from tests.stack import Stack
 from tests.support.serving import Client
+from tests.support.table import table
 
 KEY = "authorization: Bearer client\r\n"
 LENGTH = "content-length: 9900000\r\n"
@@ -14,8 +15,8 @@ CHUNKED = "transfer-encoding: chunked\r\n"
 BODY = b'{"model":"glm-4.6","messages":[{"role":"user","content":"x"}]}'
 
 
-@pytest.mark.parametrize("framing", [LENGTH, CHUNKED, "expect: 100-continue\r\n" + LENGTH])
-@pytest.mark.parametrize(
+@table("framing", [LENGTH, CHUNKED, "expect: 100-continue\r\n" + LENGTH])
+@table(
     ("method", "path", "key", "status"),
     [
         ("POST", "/livez", "", 405),

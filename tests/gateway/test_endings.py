@@ -11,6 +11,7 @@ import pytest
 from tests.cache.upstream import Upstream
 from tests.stack import Stack
 from tests.support.serving import Client
+from tests.support.table import table
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import Ending
 
@@ -65,7 +66,7 @@ def test_retryable_refusal_is_tried_again_until_it_works(stack: Stack, fault: st
     assert stack.stats()["requests"] == 2
 
 
-@pytest.mark.parametrize(
+@table(
     ("fault", "status", "code", "tries"),
     [
         ("1302", 429, "rate_limit_exceeded", 2),
@@ -83,7 +84,7 @@ def test_retryable_refusal_is_tried_again_until_it_works(stack: Stack, fault: st
         ("reset", 502, "upstream_closed", 1),
     ],
 )
-@pytest.mark.parametrize("stream", [True, False])
+@table("stream", [True, False])
 def test_refusal_before_the_first_byte(fault: str, status: int, code: str, tries: int, stream: bool) -> None:
     with Stack(ZTOAPI_MAX_TRIES="2") as stack:
         response = httpx.post(stack.url + CHAT, json=body(f"glm-4.6:fault={fault}", stream=stream))

@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from tests.stack import Stack
+from tests.support.table import table
 
 MESSAGES: list[dict[str, object]] = [{"role": "user", "content": "Hello"}]
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
@@ -31,12 +32,12 @@ def deltas(text: str) -> list[dict[str, Any]]:
     return [choice["delta"] for event in events for choice in event["choices"]]
 
 
-@pytest.mark.parametrize("model", ["glm-5.3", "GLM-5.3-Flash", "glm-5.3-flashx"])
-@pytest.mark.parametrize(
+@table("model", ["glm-5.3", "GLM-5.3-Flash", "glm-5.3-flashx"])
+@table(
     "fields",
     [{"thinking": {"type": "disabled"}}, {"enable_thinking": False}, {"reasoning_effort": "none"}],
 )
-@pytest.mark.parametrize("transport", ["native", "httpx"])
+@table("transport", ["native", "httpx"])
 def test_thinking_that_cannot_be_disabled_is_kept_low_and_hidden(
     model: str, fields: dict[str, object], transport: str
 ) -> None:

@@ -6,13 +6,14 @@ import pytest
 
 from tests.stack import Stack
 from tests.support.serving import Client
+from tests.support.table import table
 
 LARGE = "content-length: 99999999\r\n"
 CHUNKED = "transfer-encoding: chunked\r\n"
 FIELDS = "".join(f"x-{number}: 1\r\n" for number in range(300))
 
 
-@pytest.mark.parametrize(
+@table(
     ("target", "anthropic"),
     [
         ("/v1/messages", True),
@@ -24,7 +25,7 @@ FIELDS = "".join(f"x-{number}: 1\r\n" for number in range(300))
         ("/v1/responses", False),
     ],
 )
-@pytest.mark.parametrize(
+@table(
     ("fields", "status", "type"),
     [
         (LARGE, 413, "request_too_large"),

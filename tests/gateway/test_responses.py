@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.replies import COMPLETION, GOOD, WEB, Replies, Reply, ask, streamed, text_of, whole
+from tests.support.table import table
 from ztoapi.errors import Ending
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["native", "httpx"])
@@ -62,28 +63,28 @@ def test_a_success_without_a_body_is_none(status: bytes, stream: bool, transport
     assert (code, error["code"]) == (502, "upstream_empty")
 
 
-@pytest.mark.parametrize("fields", [TEXT, JSON, b""])
-@pytest.mark.parametrize("platform", ["openai", "zai", "zai_web"])
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b": hi\n\n", b"id: 1\n", b"retry: 5\n\n", b"\r\n\r\n"])
+@table("fields", [TEXT, JSON, b""])
+@table("platform", ["openai", "zai", "zai_web"])
+@table("stream", [True, False])
+@table("before", [b"", b"\xef\xbb\xbf", b": hi\n\n", b"id: 1\n", b"retry: 5\n\n", b"\r\n\r\n"])
 def test_events_of_any_name_are_read(fields: bytes, platform: str, stream: bool, before: bytes) -> None:
     events = b"".join(WEB if platform == "zai_web" else GOOD)
     reply = streamed(before + events, fields=fields)
     assert answered(reply, stream=stream, platform=platform)[:2] == (200, "Good day")
 
 
-@pytest.mark.parametrize("fields", [TEXT, BINARY, JSON, EVENTS, HTML, b""])
-@pytest.mark.parametrize("stream", [True, False])
+@table("fields", [TEXT, BINARY, JSON, EVENTS, HTML, b""])
+@table("stream", [True, False])
 def test_a_beginning_in_single_bytes(fields: bytes, stream: bool) -> None:
     start = b"\xef\xbb\xbf\n: hi\n\nevent: message\n" + GOOD[0]
     pieces = [start[at : at + 1] for at in range(len(start))]
     assert answered(streamed(*pieces, *GOOD[1:], fields=fields), stream=stream)[:2] == (200, "Good day")
 
 
-@pytest.mark.parametrize("fields", [TEXT, BINARY, JSON, EVENTS, b""])
-@pytest.mark.parametrize("platform", ["openai", "zai"])
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n\t"])
+@table("fields", [TEXT, BINARY, JSON, EVENTS, b""])
+@table("platform", ["openai", "zai"])
+@table("stream", [True, False])
+@table("before", [b"", b"\xef\xbb\xbf", b" \r\n\t"])
 def test_completions_of_any_name_are_read(fields: bytes, platform: str, stream: bool, before: bytes) -> None:
     reply = whole(before + COMPLETION, fields=fields)
     assert answered(reply, stream=stream, platform=platform)[:2] == (200, "Good day")
@@ -127,9 +128,9 @@ def test_a_stream_for_a_whole_request_keeps_its_usage() -> None:
         assert ask(stack, stream=False).json()["usage"]["total_tokens"] == 5
 
 
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("platform", ["openai", "zai", "zai_web"])
-@pytest.mark.parametrize("body", [b"<html><title>Sign in</title></html>", b"Please sign in", b"dat", b"da\n\n"])
+@table("stream", [True, False])
+@table("platform", ["openai", "zai", "zai_web"])
+@table("body", [b"<html><title>Sign in</title></html>", b"Please sign in", b"dat", b"da\n\n"])
 def test_anything_else_is_an_error_that_shows_it(body: bytes, platform: str, stream: bool) -> None:
     status, message, _ = answered(whole(body, fields=TEXT), stream=stream, platform=platform)
     assert status == 502
@@ -137,9 +138,9 @@ def test_anything_else_is_an_error_that_shows_it(body: bytes, platform: str, str
     assert ("Sign in" if b"<" in body else body.decode().strip()) in message
 
 
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("fields", [JSON, EVENTS, TEXT, b""])
-@pytest.mark.parametrize("platform", ["openai", "zai", "zai_web"])
+@table("stream", [True, False])
+@table("fields", [JSON, EVENTS, TEXT, b""])
+@table("platform", ["openai", "zai", "zai_web"])
 def test_an_error_object_of_any_name_in_a_success_is_read(stream: bool, fields: bytes, platform: str) -> None:
     for body in (LIMIT, b"[%b]" % LIMIT):
         status, message, error = answered(whole(body, fields=fields), stream=stream, platform=platform)

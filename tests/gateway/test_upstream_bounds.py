@@ -12,6 +12,7 @@ from tests.cache.upstream import event
 from tests.gateway.test_endings import CHAT, body
 from tests.stack import BASES, Stack
 from tests.support.raw_upstream import RawUpstream, stream_of, whole
+from tests.support.table import table
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import Ending
 
@@ -72,8 +73,8 @@ def test_an_error_is_answered_before_its_body_ends(transport: str, head: bytes, 
         stop.set()
 
 
-@pytest.mark.parametrize("transport", ["native", "httpx"])
-@pytest.mark.parametrize(
+@table("transport", ["native", "httpx"])
+@table(
     ("platform", "events", "stream"),
     [
         ("openai", event("Hi") + LAST, True),
@@ -82,7 +83,7 @@ def test_an_error_is_answered_before_its_body_ends(transport: str, head: bytes, 
         ("zai_web", WEB, False),
     ],
 )
-@pytest.mark.parametrize("piece", [b": on\n\n", b": " + b"x" * 20000 + b"\n\n"], ids=["slow", "fast"])
+@table("piece", [b": on\n\n", b": " + b"x" * 20000 + b"\n\n"], ids=["slow", "fast"])
 def test_an_upstream_that_goes_on_after_the_end(
     transport: str, platform: str, events: bytes, stream: bool, piece: bytes
 ) -> None:
@@ -146,9 +147,9 @@ def test_an_upstream_that_ends_soon_keeps_its_connection() -> None:
         assert len(upstream.connections) == 1
 
 
-@pytest.mark.parametrize("transport", ["native", "httpx"])
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.5])
-@pytest.mark.parametrize("stream", [True, False])
+@table("transport", ["native", "httpx"])
+@table("delay", [0.0, 0.05, 0.5])
+@table("stream", [True, False])
 def test_a_request_that_was_read_is_seen_once(transport: str, delay: float, stream: bool) -> None:
     good = whole(
         "200 OK",
@@ -184,8 +185,8 @@ def test_surplus_bytes_are_no_answer_to_another_request(transport: str) -> None:
     assert len(upstream.connections) == 2
 
 
-@pytest.mark.parametrize("transport", ["native", "httpx"])
-@pytest.mark.parametrize(
+@table("transport", ["native", "httpx"])
+@table(
     "response",
     [
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",

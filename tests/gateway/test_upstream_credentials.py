@@ -16,6 +16,7 @@ from tests.cache.upstream import Upstream
 from tests.gateway.test_endings import CHAT, body, raw_request
 from tests.stack import Stack
 from tests.support.raw_upstream import RawUpstream, whole
+from tests.support.table import table
 from ztoapi.errors import Ending, Fault
 from ztoapi.relay.credentials import CredentialStatistics
 from ztoapi.simulator.app import Options
@@ -50,7 +51,7 @@ def asked(stack: Stack, model: str) -> int:
     return int(counts.get(model, 0))
 
 
-@pytest.mark.parametrize(
+@table(
     ("fault", "kind"),
     [
         ("1302:retry_after=60", Fault.THROTTLED),
@@ -132,9 +133,9 @@ def test_when_all_are_throttled_a_client_gets_the_time_of_the_next_one() -> None
         assert stack.record(2).attempts == 0
 
 
-@pytest.mark.parametrize(("tries", "stream"), [("1", True), ("2", False)])
-@pytest.mark.parametrize("fault", ["1302", "429"])
-@pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/v1/responses"])
+@table(("tries", "stream"), [("1", True), ("2", False)])
+@table("fault", ["1302", "429"])
+@table("path", [CHAT, "/v1/messages", "/v1/responses"])
 def test_a_throttled_request_has_a_retry_after_if_the_upstream_names_none(
     path: str, fault: str, tries: str, stream: bool
 ) -> None:

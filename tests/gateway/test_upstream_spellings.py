@@ -21,6 +21,7 @@ from tests.gateway.replies import (
     text_of,
     whole,
 )
+from tests.support.table import table
 from ztoapi.errors import Ending
 from ztoapi.wire.sse import BYTE_ORDER_MARK
 
@@ -140,9 +141,9 @@ COMPLETE = {
 }
 
 
-@pytest.mark.parametrize("platform", OPENAI)
-@pytest.mark.parametrize("pieces", COMPLETE.values(), ids=COMPLETE)
-@pytest.mark.parametrize("together", [False, True], ids=["pieces", "one read"])
+@table("platform", OPENAI)
+@table("pieces", COMPLETE.values(), ids=COMPLETE)
+@table("together", [False, True], ids=["pieces", "one read"])
 def test_a_stream_is_complete(pieces: tuple[bytes, ...], platform: str, together: bool) -> None:
     response = read((b"".join(pieces),) if together else pieces, platform)
     assert text_in(response) == "Good day"
@@ -150,13 +151,13 @@ def test_a_stream_is_complete(pieces: tuple[bytes, ...], platform: str, together
     assert lines <= {"", ": ping"}
 
 
-@pytest.mark.parametrize("platform", OPENAI)
-@pytest.mark.parametrize("pieces", COMPLETE.values(), ids=COMPLETE)
+@table("platform", OPENAI)
+@table("pieces", COMPLETE.values(), ids=COMPLETE)
 def test_a_stream_that_is_collected_is_complete(pieces: tuple[bytes, ...], platform: str) -> None:
     assert text_of(read(pieces, platform, stream=False)) == "Good day"
 
 
-@pytest.mark.parametrize("pieces", COMPLETE.values(), ids=COMPLETE)
+@table("pieces", COMPLETE.values(), ids=COMPLETE)
 def test_openais_sdk_reads_it(pieces: tuple[bytes, ...]) -> None:
     with (
         Replies(lambda _: streamed(*pieces)) as upstream,
@@ -184,15 +185,15 @@ WEB_STREAMS = {
 }
 
 
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("pieces", WEB_STREAMS.values(), ids=WEB_STREAMS)
+@table("stream", [True, False])
+@table("pieces", WEB_STREAMS.values(), ids=WEB_STREAMS)
 def test_a_web_stream_is_complete(pieces: tuple[bytes, ...], stream: bool) -> None:
     assert text_of(read(pieces, "zai_web", stream=stream)) == "Good day"
 
 
-@pytest.mark.parametrize("usage", ODD_USAGE, ids=json.dumps)
-@pytest.mark.parametrize("platform", OPENAI)
-@pytest.mark.parametrize("wanted", [False, True])
+@table("usage", ODD_USAGE, ids=json.dumps)
+@table("platform", OPENAI)
+@table("wanted", [False, True])
 def test_usage_of_any_shape_leaves_a_stream_complete(usage: object, platform: str, wanted: bool) -> None:
     options = {"stream_options": {"include_usage": True}} if wanted else {}
     finish = FIN.replace(b"}]}", b'}],"usage":%b}' % json.dumps(usage).encode())
@@ -200,8 +201,8 @@ def test_usage_of_any_shape_leaves_a_stream_complete(usage: object, platform: st
         assert text_of(read(pieces, platform, **options)) == "Good day"
 
 
-@pytest.mark.parametrize("usage", ODD_USAGE, ids=json.dumps)
-@pytest.mark.parametrize("platform", OPENAI)
+@table("usage", ODD_USAGE, ids=json.dumps)
+@table("platform", OPENAI)
 def test_usage_of_any_shape_leaves_a_whole_response_as_it_is(usage: object, platform: str) -> None:
     body = COMPLETION.replace(json.dumps(COUNTED, separators=(",", ":")).encode(), json.dumps(usage).encode())
     assert body != COMPLETION
@@ -329,8 +330,8 @@ INCOMPLETE = {
 }
 
 
-@pytest.mark.parametrize("platform", OPENAI)
-@pytest.mark.parametrize("pieces", INCOMPLETE.values(), ids=INCOMPLETE)
+@table("platform", OPENAI)
+@table("pieces", INCOMPLETE.values(), ids=INCOMPLETE)
 def test_an_incomplete_stream_ends_with_an_error(pieces: tuple[bytes, ...], platform: str) -> None:
     text, ending = broken(pieces, platform)
     assert "[DONE]" not in text
@@ -359,10 +360,10 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("platform", OPENAI)
-@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-@pytest.mark.parametrize("before", [(FIRST,), (FIRST, SECOND), (FIRST, SECOND, SECOND)], ids=len)
-@pytest.mark.parametrize("together", [False, True], ids=["pieces", "one read"])
+@table("platform", OPENAI)
+@table("error", ERRORS.values(), ids=ERRORS)
+@table("before", [(FIRST,), (FIRST, SECOND), (FIRST, SECOND, SECOND)], ids=len)
+@table("together", [False, True], ids=["pieces", "one read"])
 def test_an_error_in_the_stream_is_an_error(
     error: bytes, platform: str, before: tuple[bytes, ...], together: bool
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.pieces import bytewise
 from tests.support.serving import Answer, Client, Serving
+from tests.support.table import table
 from ztoapi.server.exchange import Exchange
 
 SECOND = b"GET /second HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -74,8 +75,8 @@ def has_more(client: Client) -> bool:
     return start != b""
 
 
-@pytest.mark.parametrize("split", ["whole", "halves", "bytewise"])
-@pytest.mark.parametrize("vector", VECTORS, ids=[vector.name for vector in VECTORS])
+@table("split", ["whole", "halves", "bytewise"])
+@table("vector", VECTORS, ids=[vector.name for vector in VECTORS])
 def test_the_second_request_is_read_only_where_the_first_one_ends(server: Serving, vector: Vector, split: str) -> None:
     # The second request comes with the last byte of the first one: a server that ends the connection reads it first.
     first, last = vector.data[:-1], vector.data[-1:] + SECOND

@@ -9,6 +9,7 @@ import pytest
 
 from tests.keys.files import empty
 from tests.stack import Stack
+from tests.support.table import table
 from ztoapi.config.keyfile import _locked
 
 ADMIN = {"authorization": "Bearer sk-admin"}
@@ -87,7 +88,7 @@ def test_a_change_is_logged_even_if_its_client_leaves(tmp_path: Path, caplog: py
         stack.wait_for(lambda: "client key lost: POST /admin/keys" in caplog.text)
 
 
-@pytest.mark.parametrize(
+@table(
     ("action", "body", "headers", "status", "code"),
     [
         ("", {"name": "sk-x"}, {}, 400, "invalid_value"),

@@ -15,6 +15,7 @@ import pytest
 from docs import openapi
 from tests.pages.conftest import KEY
 from tests.stack import Stack
+from tests.support.table import table
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "ztoapi/static/openapi.json"
@@ -164,7 +165,7 @@ def test_the_lines_to_copy_run(gateway: Stack, tmp_path: Path, operation: str, l
     assert shows_no_error(result.stdout, operation)
 
 
-@pytest.mark.parametrize(("name", "wrong"), [(name, wrong) for name in WRONG for wrong in WRONG[name]])
+@table(("name", "wrong"), [(name, wrong) for name in WRONG for wrong in WRONG[name]])
 def test_fields_outside_the_schema_of_the_reference_are_refused(gateway: Stack, name: str, wrong: object) -> None:
     body = {"model": "glm-4.6", "messages": [{"role": "user", "content": "x"}], name: wrong}
     answer = httpx.post(f"{gateway.base_url}/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"})

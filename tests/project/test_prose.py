@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.project.prose import BOUNDS, Bound, count, page_texts, replaced_words, shared_class_names, texts
+from tests.support.table import table
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = sorted(path.parent.name for path in (ROOT / "ztoapi").glob("*/__init__.py"))
@@ -36,7 +37,7 @@ def excess(prose: list[str]) -> dict[str, int]:
     return {name: matches[name] for name, bound in BOUNDS.items() if not bound.allows(matches[name], words)}
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@table("package", PACKAGES)
 def test_a_package_stays_plain(package: str) -> None:
     prose = prose_of(f"{package}/**/*.py")
     assert prose, f"{package} has no prose: is it still called so?"
@@ -55,7 +56,7 @@ def test_the_tests_stay_plain() -> None:
     assert excess([text for path in modules for text in texts(path.read_text())]) == {}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@table("page", PAGES)
 def test_a_page_stays_plain(page: str) -> None:
     prose = list(page_texts((ROOT / page).read_text()))
     assert excess(prose) == {}
@@ -123,7 +124,7 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+@table("path", DECISIONS, ids=lambda path: path.stem)
 def test_a_decision_opens_with_its_question(path: Path) -> None:
     title, _, question, *rest = path.read_text().split("\n", 3)
     assert title.startswith(f"# {int(path.name[:4])}. ")

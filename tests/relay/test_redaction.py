@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stack import config_for
+from tests.support.table import table
 from ztoapi.relay.redaction import MASK, Redaction, redaction_for
 
 TOKEN = "sk-Zq7RkV3mNc5TbW9xLpHd2Jf8"
@@ -16,7 +17,7 @@ REDACTION = Redaction(
 )
 
 
-@pytest.mark.parametrize(
+@table(
     "words",
     [
         TOKEN,
@@ -38,7 +39,7 @@ REDACTION = Redaction(
         "password:adm1n",
     ],
 )
-@pytest.mark.parametrize("around", ["{}", "Bad key: {}. Look it up.", '{{"key":"{}"}}', "'{}'", "({}), it is"])
+@table("around", ["{}", "Bad key: {}. Look it up.", '{{"key":"{}"}}', "'{}'", "({}), it is"])
 def test_spellings_of_a_secret(words: str, around: str) -> None:
     masked = REDACTION.text(around.format(words))
     assert MASK in masked

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.gateway.replies import Replies, ask, whole
 from tests.relay.requests_in_flight import lent
+from tests.support.table import table
 from ztoapi.errors import Fault
 from ztoapi.relay.cooldowns import bounded_wait
 from ztoapi.relay.credentials import CredentialPool
@@ -18,7 +19,7 @@ NOW = datetime.datetime(2026, 11, 29, 9, 0, 0, tzinfo=datetime.UTC).timestamp()
 YEAR = 366 * 86400.0
 
 
-@pytest.mark.parametrize(
+@table(
     ("value", "seconds"),
     [
         (b"40", 40.0),

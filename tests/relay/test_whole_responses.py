@@ -2,10 +2,9 @@
 
 import re
 
-import pytest
-
 from bench.inmemory import Gateway, chunked, request, whole_response
 from tests.relay.test_plain_chunks import facts
+from tests.support.table import table
 from ztoapi.dialects.registry import DialectName
 
 BODY = whole_response("Hi").partition(b"\r\n\r\n")[2]
@@ -46,8 +45,8 @@ def result(dialect: DialectName, reads: list[bytes]) -> tuple[bytes, bool, bool,
     return found
 
 
-@pytest.mark.parametrize("dialect", ["openai", "zai"])
-@pytest.mark.parametrize("response", RESPONSES)
+@table("dialect", ["openai", "zai"])
+@table("response", RESPONSES)
 def test_the_result_is_that_of_a_response_in_parts(dialect: DialectName, response: str) -> None:
     data = RESPONSES[response]
     whole = result(dialect, [data])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.tools import ROOT
+from tests.support.table import table
 from ztoapi.cli.main import make_parser
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -22,7 +23,7 @@ def commands(page: Path) -> list[str]:
     return [match["words"].strip() for line in blocks.splitlines() if (match := _COMMAND.match(line))]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
+@table("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
 def test_commands_in_the_pages_exist(page: Path) -> None:
     for command in commands(page):
         words = shlex.split(command, comments=True)

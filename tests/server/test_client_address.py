@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.server.conftest import MakeWorker
+from tests.support.table import table
 from ztoapi.wire.address import (
     Network,
     authority,
@@ -22,7 +23,7 @@ PROXIES = tuple(map(read_network, ["192.0.2.0/24", "2001:db8:1::/48", "10.0.0.0/
 PROXY = "192.0.2.1"
 
 
-@pytest.mark.parametrize(
+@table(
     ("forwarded", "seen"),
     [
         ("", PROXY),

@@ -3,16 +3,16 @@
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.simulator.schema import sample
 
 NODE = {"type": "object", "properties": {"child": {"$ref": "#/$defs/Node"}, "name": {"type": "string"}}}
 
 
-@pytest.mark.parametrize(
+@table(
     "schema",
     [
         {"type": "integer", "minimum": 7},

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from tests.telemetry.lines import UNIX_SECONDS, make_record
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
@@ -113,7 +114,7 @@ def test_text_is_for_people() -> None:
     )
 
 
-@pytest.mark.parametrize("odd", HOSTILE, ids=ascii)
+@table("odd", HOSTILE, ids=ascii)
 def test_what_would_not_show_is_escaped(odd: str) -> None:
     record = make_record(path=f"/{odd}", model=f"a{odd}b", user_agent=f"c{odd}d".encode())
     for data in (json_lines(make_lines([record], OFFSET)), text_lines(make_lines([record], OFFSET))):

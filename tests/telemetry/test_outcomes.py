@@ -1,9 +1,9 @@
 """The outcome of a request: the same on the dashboard, in the metrics and in the history."""
 
 import httpx
-import pytest
 
 from tests.stack import Stack
+from tests.support.table import table
 from tests.telemetry.lines import make_record
 from tests.telemetry.test_metrics import scrape, value
 from ztoapi.errors import Ending
@@ -12,7 +12,7 @@ from ztoapi.telemetry.record import Outcome
 MESSAGES = [{"role": "user", "content": "hello"}]
 
 
-@pytest.mark.parametrize(
+@table(
     ("ending", "status", "outcome"),
     [
         (Ending.DONE, 200, Outcome.ANSWERED),

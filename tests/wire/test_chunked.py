@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pieces import bytewise, cut, cut_points, whole_split_and_bytewise
+from tests.support.table import table
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.chunked import ChunkDecoder
 from ztoapi.wire.limits import CHUNK_LINE_BYTES, CHUNK_OVERHEAD_BYTES, TRAILER_BYTES
@@ -98,7 +99,7 @@ def test_trailers_are_dropped() -> None:
     assert decode([wire]) == (b"body", True, b"")
 
 
-@pytest.mark.parametrize(
+@table(
     "wire",
     [
         b"\r\n",

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.inmemory import Gateway, chunked, request, stream_head
+from tests.support.table import table
 from ztoapi.dialects.events import events as split_events
 from ztoapi.dialects.registry import DialectName
 from ztoapi.errors import ProtocolError
@@ -120,8 +121,8 @@ def test_events_with_names_are_taken(count: int) -> None:
     assert NAMED.take_chunks(read) == (read, b"")
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-@pytest.mark.parametrize("count", [1, 2, 8])
+@table("template", TEMPLATES)
+@table("count", [1, 2, 8])
 def test_plain_events_in_chunks_of_their_own_are_taken(template: DeltaTemplate, count: int) -> None:
     read = b"".join(chunked(HEAD + b'{"content":"%d"},' % 10**number + TAIL) for number in range(count))
     out, rest = template.take_chunks(read)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pieces import bytewise
+from tests.support.table import table
 from ztoapi.wire.framing import CONTINUE, LAST_CHUNK, chunk, fixed_head, stream_head, valid_request_id
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
@@ -40,8 +41,8 @@ def read(raw: bytes, method: str = "GET", *, closed: bool = False) -> tuple[h11.
     return response, body, client
 
 
-@pytest.mark.parametrize("close", [False, True])
-@pytest.mark.parametrize("status", [*FINAL, 529])
+@table("close", [False, True])
+@table("status", [*FINAL, 529])
 def test_a_fixed_answer_is_read_by_another_implementation(status: int, close: bool) -> None:
     bodiless = status in {204, 304}
     body = b"" if bodiless else b"x" * 300

@@ -7,6 +7,7 @@ import h11
 import pytest
 
 from tests.support.pieces import bytewise
+from tests.support.table import table
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.client import ClientWire, ResponseHeads
 from ztoapi.wire.limits import Limits
@@ -56,7 +57,7 @@ def test_a_run_of_blanks_before_a_control_byte_never_reaches_the_backtracking_pa
     assert status_of([head]) == 400
 
 
-@pytest.mark.parametrize(
+@table(
     "field",
     [
         b"x:" + b" " * RUN + b"\x00",

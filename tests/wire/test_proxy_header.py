@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.wire.proxy_header import MAX_HEADER_BYTES, read_proxy_header
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -41,7 +42,7 @@ def test_a_header_is_read_at_every_split(header: bytes, client: tuple[str, int] 
     assert read_proxy_header(header + REQUEST) == (len(header), client)
 
 
-@pytest.mark.parametrize(
+@table(
     "data",
     [
         REQUEST,

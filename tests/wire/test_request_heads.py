@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pieces import bytewise, cut, cut_points, whole_split_and_bytewise
+from tests.support.table import table
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.limits import Limits
 from ztoapi.wire.request import RequestHead
@@ -267,14 +268,14 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@table("name", REFUSALS)
 def test_refusals(name: str) -> None:
     status, data = REFUSALS[name]
     assert refusal([data]).status == status
     assert refusal([data + get()]).status == status
 
 
-@pytest.mark.parametrize("name", sorted(REFUSALS.keys() - {"three empty lines"}))
+@table("name", sorted(REFUSALS.keys() - {"three empty lines"}))
 def test_refusals_do_not_depend_on_the_pieces(name: str) -> None:
     """Empty lines are the exception: those that come alone are dropped alone."""
     status, data = REFUSALS[name]
@@ -282,7 +283,7 @@ def test_refusals_do_not_depend_on_the_pieces(name: str) -> None:
         assert refusal(pieces).status == status
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@table("name", REFUSALS)
 def test_a_refusal_is_the_end_of_the_connection(name: str) -> None:
     wire = ServerWire(LIMITS)
     wire.receive_data(REFUSALS[name][1])

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.wire.trace import field_lines, read_trace
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -22,7 +23,7 @@ def test_other_flags_leave_sampled_as_it_is(flags: bytes) -> None:
     assert trace is not None and trace.sampled and trace.value.endswith(flags)
 
 
-@pytest.mark.parametrize(
+@table(
     "value",
     [
         b"",
@@ -72,7 +73,7 @@ def test_a_state_goes_with_it(state: bytes) -> None:
     assert field_lines(trace.value, trace.state) == b"traceparent: %b\r\ntracestate: %b\r\n" % (VALUE, state)
 
 
-@pytest.mark.parametrize(
+@table(
     "state",
     [
         b"",

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pieces import bytewise, cut, cut_points, whole_split_and_bytewise
+from tests.support.table import table
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.client import MAX_HEAD_BYTES, MAX_INFORMATIONAL, ClientWire, ResponseHead, ResponseHeads
 
@@ -185,7 +186,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("data", REFUSED)
+@table("data", REFUSED)
 def test_answers_whose_end_would_be_a_guess_are_refused_at_every_split(data: bytes) -> None:
     for pieces in whole_split_and_bytewise(data):
         with pytest.raises(ProtocolError):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.apis.messages.errors import describe_length, error_response
 from ztoapi.errors import ApiError, Failure, UpstreamError, shutting_down
 
@@ -18,7 +19,7 @@ def read(error: ApiError) -> tuple[int, str, str, dict[str, str]]:
     return status, body["error"]["type"], body["error"]["message"], headers
 
 
-@pytest.mark.parametrize(
+@table(
     ("failure", "status", "type", "headers"),
     [
         (Failure.THROTTLED, 429, "rate_limit_error", {}),
@@ -74,7 +75,7 @@ def test_retry_after_is_whole_seconds() -> None:
     assert read(shutting_down())[0] == 529
 
 
-@pytest.mark.parametrize(
+@table(
     ("message", "shown"),
     [
         (

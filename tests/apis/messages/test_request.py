@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.apis.messages.context import MessagesContext
 from ztoapi.apis.messages.request import decode, decode_count
 from ztoapi.apis.reasoning import digest, seal
@@ -464,7 +465,7 @@ def test_blocks_of_the_server_are_dropped() -> None:
     assert [one["content"] for one in found] == ["hello", "hello", "Hi", "hello"]
 
 
-@pytest.mark.parametrize(
+@table(
     ("fields", "param"),
     [
         ({"model": ...}, "model"),

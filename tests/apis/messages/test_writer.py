@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.apis.chunks import DONE, calls, chunk, delta, runs, usage
+from tests.support.table import table
 from ztoapi.apis.messages.context import MessagesContext
 from ztoapi.apis.messages.fold import fold
 from ztoapi.apis.messages.writer import MessageWriter
@@ -228,7 +229,7 @@ def test_arguments_that_are_no_object_stay_readable() -> None:
     assert [block["input"] for block in content_of(stream)] == [{"invalid_arguments": '{"x":"unfin'}, {}]
 
 
-@pytest.mark.parametrize(
+@table(
     ("chunks", "reason", "sequence"),
     [
         ([delta("stop", content="a")], "end_turn", None),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.apis.responses.answering import Event, chat, context, request
+from tests.support.table import table
 from ztoapi.apis.reasoning import seal
 from ztoapi.apis.responses.request import ResponsesRequest
 from ztoapi.dialects.capabilities import ModelCapabilities
@@ -282,7 +283,7 @@ def test_items_add_tools(type: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@table(
     ("items", "param"),
     [
         ([USER, {"role": 5}], "input[1].role"),
@@ -312,7 +313,7 @@ def test_a_model_without_vision_gets_no_image() -> None:
         assert caught.value.param == "input[0].content[0]"
 
 
-@pytest.mark.parametrize(
+@table(
     ("fields", "param", "code"),
     [
         ({"background": True}, "background", "unsupported_parameter"),
