@@ -13,6 +13,7 @@ from tests.upstream.scripted import OK, Heard, Native, Upstream, soon
 from ztoapi.errors import Fault
 from ztoapi.upstream.connect import connect
 from ztoapi.upstream.resolver import Resolver
+from ztoapi.wire.limits import TURN_CONNECTS
 
 pytestmark = pytest.mark.anyio
 
@@ -111,6 +112,23 @@ async def test_a_shortage_of_the_gateways_own_is_not_the_upstreams(
     error = (await heard.ended()).error
     assert (error.status, error.code, error.fault, error.retry_after) == (503, "overloaded", Fault.REQUEST, 1.0)
     assert "127.0.0.1" not in error.message
+
+
+async def test_a_turn_begins_to_open_a_few_connections(native: Native, upstream: Upstream) -> None:
+    """The streams of others wait for all that is begun in one turn."""
+    tasks = len(asyncio.all_tasks())
+    sinks = [Heard() for _ in range(3 * TURN_CONNECTS)]
+    calls = [native.client.send(upstream.request(), heard) for heard in sinks]
+    assert len(asyncio.all_tasks()) - tasks == TURN_CONNECTS
+    left = calls[TURN_CONNECTS::2]
+    for call in left:
+        call.cancel()
+    for _ in range(len(calls) - len(left)):
+        (await upstream.accept_request()).send(OK)
+    for call, heard in zip(calls, sinks, strict=True):
+        if call not in left:
+            assert (await heard.ended()).calls == ["head", "data", "end"]
+    assert native.client.pool.statistics().opened == len(calls) - len(left)
 
 
 async def test_requests_outlive_the_resolver(native: Native, upstream: Upstream) -> None:

@@ -15,15 +15,15 @@ from ztoapi.errors import ApiError
 from ztoapi.server.buffers import BufferBudget
 from ztoapi.server.connection_limits import ConnectionLimits
 from ztoapi.server.exchange import Connection, Exchange, Tracer
-from ztoapi.server.first_requests import FirstRequests
 from ztoapi.server.plain_http import PlainHTTP
 from ztoapi.server.routes import Routes
 from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import Deadlines
+from ztoapi.structures.turn_limit import TurnLimit
 from ztoapi.telemetry.record import Recorder
 from ztoapi.wire.address import Network
 from ztoapi.wire.head_memory import HeadMemory
-from ztoapi.wire.limits import Limits
+from ztoapi.wire.limits import TURN_FIRST_REQUESTS, Limits
 
 __all__ = ["Admit", "ServerContext", "Verdict", "admit_all"]
 
@@ -77,7 +77,8 @@ class ServerContext:
         self.recorder = recorder or Recorder()
         self.deadlines = Deadlines(loop.call_soon)
         self.cork = Cork(loop.call_soon)
-        self.first_requests = FirstRequests(loop.call_soon)
+        self.first_requests = TurnLimit(loop.call_soon, TURN_FIRST_REQUESTS)
+        """For the first requests of connections."""
         self.heads = HeadMemory(self.limits, self.routes.is_streamed)
         self.tracer = tracer
         self.trusted_proxies = trusted_proxies

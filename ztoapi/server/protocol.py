@@ -18,7 +18,7 @@ or may have left. Both look the same, so the connection is probed: an interim re
 has begun, makes the kernel of a client that has left reset the connection. HTTP/1.0 has no interim responses, and the
 body of a relayed response has no place for a comment, so such clients are assumed to be present.
 
-A worker takes up a bounded number of first requests of connections in one turn of the event loop (``FirstRequests``).
+A worker takes up a bounded number of first requests of connections in one turn of the event loop (``TurnLimit``).
 A connection does a bounded amount of work in one turn: it takes up ``TURN_REQUESTS``, decodes
 ``TURN_FRAMING_BYTES`` of chunk framing, and reads more than ``TURN_BULK_BYTES`` only once. Then it rests: reading
 pauses, and the work continues in the next turn, after the other connections.

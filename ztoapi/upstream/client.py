@@ -18,6 +18,7 @@ from ztoapi.config.proxies import Proxy
 from ztoapi.errors import UpstreamError
 from ztoapi.structures.cork import Cork
 from ztoapi.structures.deadlines import Deadlines
+from ztoapi.structures.turn_limit import TurnLimit
 from ztoapi.telemetry.samples import Sample
 from ztoapi.upstream.bounds import REST_SECONDS, Rest
 from ztoapi.upstream.connect import connect
@@ -30,6 +31,7 @@ from ztoapi.upstream.tunnel import open_tunnel
 from ztoapi.upstream.upload import Upload
 from ztoapi.wire.client import ResponseHeads
 from ztoapi.wire.framing import LAST_CHUNK, chunk
+from ztoapi.wire.limits import TURN_CONNECTS
 
 __all__ = ["Client", "NativeClient", "UpstreamCall", "UpstreamRequest"]
 
@@ -115,6 +117,7 @@ class NativeClient:
         self.read_buffer = make_read_buffer()
         self.heads = ResponseHeads()
         self.cork = cork or Cork(loop.call_soon)
+        self.connects = TurnLimit(loop.call_soon, TURN_CONNECTS)
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self.closed = False
@@ -167,14 +170,21 @@ class NativeCall(msgspec.Struct, eq=False):
     """Whether it comes from the pool."""
     _connecting: asyncio.Task[None] | None = None
     _paused: bool = False
+    _cancelled: bool = False
 
     def connect(self) -> None:
         """Sends the request over a new connection."""
         self._connection = None
         self._reused = False
-        self._connecting = self._client.loop.create_task(self._connect())
+        if self._client.connects.take(self._begin_to_connect):
+            self._begin_to_connect()
+
+    def _begin_to_connect(self) -> None:
+        if not self._cancelled:
+            self._connecting = self._client.loop.create_task(self._connect())
 
     def cancel(self) -> None:
+        self._cancelled = True
         if self._connecting is not None:
             self._connecting.cancel()
         connection = self._own_connection()

@@ -29,6 +29,7 @@ __all__ = [
     "SPARSE_READ_BYTES",
     "TRAILER_BYTES",
     "TURN_BULK_BYTES",
+    "TURN_CONNECTS",
     "TURN_FIRST_REQUESTS",
     "TURN_FRAMING_BYTES",
     "TURN_LINE_ENDS",
@@ -54,6 +55,8 @@ rest is answered after the other connections had their turn."""
 TURN_FIRST_REQUESTS: Final = 32
 """First requests of connections that a worker takes up in one turn of the event loop, 2 to 4 ms. A first request is the
 most expensive: its head may have to be parsed, and an upstream connection be opened for it."""
+TURN_CONNECTS: Final = 8
+"""Connections to upstreams whose opening begins in one turn of the event loop, 1 to 2 ms with what follows."""
 TURN_FRAMING_BYTES: Final = 2048
 """Framing of a chunked body after which the rest waits for the next turn of the event loop: 700 chunks of one byte,
 about 2 ms. Bodies in large chunks are decoded as they arrive."""
