@@ -3,13 +3,17 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Protocol
 
 import anthropic
+import httpx
 import openai
 import pytest
 
+from tests.gateway.replies import Replies, Reply, ask
 from tests.stack import Stack
 from tests.support.waiting import WAIT_SECONDS
+from ztoapi.errors import Ending
 from ztoapi.limits import redis_limiter
 
 
@@ -25,6 +29,35 @@ def stack() -> Iterator[Stack]:
     """The same, for one test alone: its records and statistics start at nothing."""
     with Stack() as stack:
         yield stack
+
+
+class Reading(Protocol):
+    """Returns the response to a request whose upstream sends ``reply``; it must be complete in its record."""
+
+    def __call__(self, reply: Reply, platform: str, **fields: object) -> httpx.Response: ...
+
+
+@pytest.fixture(scope="module")
+def reading() -> Iterator[Reading]:
+    """One gateway for each platform serves all requests of a module: a complete response changes nothing in it."""
+    started: dict[str, tuple[Replies, Stack]] = {}
+    with contextlib.ExitStack() as running:
+
+        def read(reply: Reply, platform: str, **fields: object) -> httpx.Response:
+            if platform not in started:
+                upstream = running.enter_context(Replies(lambda _: b""))
+                started[platform] = upstream, running.enter_context(upstream.stack(platform))
+            upstream, stack = started[platform]
+            upstream.reply = lambda _: reply
+            recorder = stack.application.recorder
+            before = recorder.total
+            response = ask(stack, **fields)  # type: ignore[arg-type]
+            stack.wait_for(lambda: recorder.total > before)
+            assert recorder.recent[-1].ending is Ending.DONE
+            assert len(upstream.bodies) == before + 1, "each request is sent once"
+            return response
+
+        yield read
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ class Replies:
     """Listens while the context lasts. ``reply`` returns the response for a request body; bodies are kept."""
 
     def __init__(self, reply: Callable[[dict[str, Any]], Reply]) -> None:
-        self._reply = reply
+        self.reply = reply
         self.bodies: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
@@ -117,7 +117,7 @@ class Replies:
                 if body is None:
                     return
                 self.bodies.append(body)
-                reply = self._reply(body)
+                reply = self.reply(body)
                 # The gateway closes the connection where the response is broken.
                 with contextlib.suppress(ConnectionError):
                     for piece in [reply] if isinstance(reply, bytes) else reply:

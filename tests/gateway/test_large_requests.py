@@ -136,7 +136,7 @@ def test_nothing_goes_over_a_large_body_in_the_event_loop(
     watch(ResponsesRequest, "chat")
     path = tmp_path / "keys.toml"
     key = add(path, "one", models=["m", "other"])
-    replies._reply = lambda body: whole(b"{}", b"503 No") if body["model"] == "m" else whole(COMPLETION)
+    replies.reply = lambda body: whole(b"{}", b"503 No") if body["model"] == "m" else whole(COMPLETION)
     with replies.stack(
         ZTOAPI_KEY_FILE=str(path),
         ZTOAPI_CACHE_ENABLED="true",

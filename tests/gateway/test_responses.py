@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.conftest import Reading
 from tests.gateway.replies import COMPLETION, GOOD, WEB, Replies, Reply, ask, streamed, text_of, whole
 from tests.support.table import table
 from ztoapi.errors import Ending
@@ -67,10 +68,12 @@ def test_a_success_without_a_body_is_none(status: bytes, stream: bool, transport
 @table("platform", ["openai", "zai", "zai_web"])
 @table("stream", [True, False])
 @table("before", [b"", b"\xef\xbb\xbf", b": hi\n\n", b"id: 1\n", b"retry: 5\n\n", b"\r\n\r\n"])
-def test_events_of_any_name_are_read(fields: bytes, platform: str, stream: bool, before: bytes) -> None:
+def test_events_of_any_name_are_read(
+    reading: Reading, fields: bytes, platform: str, stream: bool, before: bytes
+) -> None:
     events = b"".join(WEB if platform == "zai_web" else GOOD)
     reply = streamed(before + events, fields=fields)
-    assert answered(reply, stream=stream, platform=platform)[:2] == (200, "Good day")
+    assert text_of(reading(reply, platform, stream=stream)) == "Good day"
 
 
 @table("fields", [TEXT, BINARY, JSON, EVENTS, HTML, b""])
@@ -85,9 +88,11 @@ def test_a_beginning_in_single_bytes(fields: bytes, stream: bool) -> None:
 @table("platform", ["openai", "zai"])
 @table("stream", [True, False])
 @table("before", [b"", b"\xef\xbb\xbf", b" \r\n\t"])
-def test_completions_of_any_name_are_read(fields: bytes, platform: str, stream: bool, before: bytes) -> None:
+def test_completions_of_any_name_are_read(
+    reading: Reading, fields: bytes, platform: str, stream: bool, before: bytes
+) -> None:
     reply = whole(before + COMPLETION, fields=fields)
-    assert answered(reply, stream=stream, platform=platform)[:2] == (200, "Good day")
+    assert text_of(reading(reply, platform, stream=stream)) == "Good day"
 
 
 @pytest.mark.parametrize("include_usage", [True, False])

@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+from typing import Protocol
 
 import httpx
 import openai
 import pytest
 
+from tests.gateway.conftest import Reading
 from tests.gateway.replies import (
     COMPLETION,
     DONE,
@@ -57,12 +59,15 @@ def with_field(event: bytes, field: bytes) -> bytes:
     return event.replace(b"data: {", b"data: {%b," % field, 1)
 
 
-def read(pieces: tuple[bytes, ...], platform: str, **fields: object) -> httpx.Response:
-    """The response to a streamed request, which must be complete for HTTP and in its record."""
-    with Replies(lambda _: streamed(*pieces)) as upstream, upstream.stack(platform) as stack:
-        response = ask(stack, **fields)  # type: ignore[arg-type]
-        assert stack.record().ending is Ending.DONE
-    return response
+class Read(Protocol):
+    """Returns the response to a streamed request, which must be complete for HTTP and in its record."""
+
+    def __call__(self, pieces: tuple[bytes, ...], platform: str, **fields: object) -> httpx.Response: ...
+
+
+@pytest.fixture(scope="module")
+def read(reading: Reading) -> Read:
+    return lambda pieces, platform, **fields: reading(streamed(*pieces), platform, **fields)
 
 
 def text_in(response: httpx.Response) -> str:
@@ -144,7 +149,7 @@ COMPLETE = {
 @table("platform", OPENAI)
 @table("pieces", COMPLETE.values(), ids=COMPLETE)
 @table("together", [False, True], ids=["pieces", "one read"])
-def test_a_stream_is_complete(pieces: tuple[bytes, ...], platform: str, together: bool) -> None:
+def test_a_stream_is_complete(read: Read, pieces: tuple[bytes, ...], platform: str, together: bool) -> None:
     response = read((b"".join(pieces),) if together else pieces, platform)
     assert text_in(response) == "Good day"
     lines = {line for line in response.text.splitlines() if not line.startswith("data:")}
@@ -153,7 +158,7 @@ def test_a_stream_is_complete(pieces: tuple[bytes, ...], platform: str, together
 
 @table("platform", OPENAI)
 @table("pieces", COMPLETE.values(), ids=COMPLETE)
-def test_a_stream_that_is_collected_is_complete(pieces: tuple[bytes, ...], platform: str) -> None:
+def test_a_stream_that_is_collected_is_complete(read: Read, pieces: tuple[bytes, ...], platform: str) -> None:
     assert text_of(read(pieces, platform, stream=False)) == "Good day"
 
 
@@ -187,14 +192,14 @@ WEB_STREAMS = {
 
 @table("stream", [True, False])
 @table("pieces", WEB_STREAMS.values(), ids=WEB_STREAMS)
-def test_a_web_stream_is_complete(pieces: tuple[bytes, ...], stream: bool) -> None:
+def test_a_web_stream_is_complete(read: Read, pieces: tuple[bytes, ...], stream: bool) -> None:
     assert text_of(read(pieces, "zai_web", stream=stream)) == "Good day"
 
 
 @table("usage", ODD_USAGE, ids=json.dumps)
 @table("platform", OPENAI)
 @table("wanted", [False, True])
-def test_usage_of_any_shape_leaves_a_stream_complete(usage: object, platform: str, wanted: bool) -> None:
+def test_usage_of_any_shape_leaves_a_stream_complete(read: Read, usage: object, platform: str, wanted: bool) -> None:
     options = {"stream_options": {"include_usage": True}} if wanted else {}
     finish = FIN.replace(b"}]}", b'}],"usage":%b}' % json.dumps(usage).encode())
     for pieces in ((FIRST, SECOND, FIN, usage_event(usage), DONE), (FIRST, SECOND, finish, DONE)):
@@ -226,7 +231,7 @@ def test_usage_without_choices_is_counted(platform: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_cumulative_usage_of_zai_is_sent_once(wanted: bool) -> None:
+def test_cumulative_usage_of_zai_is_sent_once(read: Read, wanted: bool) -> None:
     pieces = [
         event.replace(
             b"}]}", b'}],"usage":{"prompt_tokens":3,"completion_tokens":%d,"total_tokens":%d}}' % (at, at + 3)
@@ -248,7 +253,7 @@ def test_usage_that_only_the_gateway_wants_is_removed_from_a_finish() -> None:
 
 
 @pytest.mark.parametrize("platform", OPENAI)
-def test_halves_of_a_surrogate_pair_pass(platform: str) -> None:
+def test_halves_of_a_surrogate_pair_pass(read: Read, platform: str) -> None:
     pieces = (
         FIRST.replace(b"Good", rb"\ud83d"),
         SECOND.replace(b" day", rb"\ude00"),
@@ -272,7 +277,7 @@ def test_half_of_a_surrogate_pair_passes_in_a_whole_response(platform: str) -> N
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_halves_become_replacement_characters_in_text_that_is_decoded(stream: bool) -> None:
+def test_halves_become_replacement_characters_in_text_that_is_decoded(read: Read, stream: bool) -> None:
     pieces = (ANSWER1.replace(b"Good", rb"\ud83d"), ANSWER2.replace(b" day", rb"\ude00"), WEB_END)
     assert text_of(read(pieces, "zai_web", stream=stream)) == "\ufffd\ufffd"
 
@@ -303,7 +308,7 @@ def test_a_byte_order_mark_before_an_error() -> None:
         assert text_of(ask(stack)) == "Good day"
 
 
-def test_zai_is_translated_behind_a_byte_order_mark() -> None:
+def test_zai_is_translated_behind_a_byte_order_mark(read: Read) -> None:
     finish = FIN.replace(b'"stop"', b'"sensitive"')
     response = read((BYTE_ORDER_MARK + FIRST, SECOND, finish, DONE), "zai")
     chunks = [json.loads(part[6:]) for part in response.text.split("\n\n")[:-2]]
@@ -339,7 +344,7 @@ def test_an_incomplete_stream_ends_with_an_error(pieces: tuple[bytes, ...], plat
     assert ending is (Ending.UPSTREAM_ERROR if DONE in pieces else Ending.TRUNCATED)
 
 
-def test_every_requested_choice_must_finish() -> None:
+def test_every_requested_choice_must_finish(read: Read) -> None:
     other = FIN.replace(b'"index":0', b'"index":1')
     assert "[DONE]" not in broken((FIRST, FIN), "openai", n=2)[0]
     assert text_of(read((FIRST, SECOND, FIN, other), "openai", n=2)) == "Good day"
@@ -399,7 +404,7 @@ def test_an_incomplete_stream_is_not_cached() -> None:
         assert (text_of(response), response.headers["x-ztoapi-cache"]) == ("Good day", "miss")
 
 
-def test_comments_of_the_gateway_do_not_end_events_for_openais_sdk() -> None:
+def test_comments_of_the_gateway_do_not_end_events_for_openais_sdk(read: Read) -> None:
     """A blank line behind an ``id`` ends an event for that SDK, so no ``id`` reaches it."""
     pieces = (b"id: 1\n" + FIRST, b"id: 2\n" + SECOND, FIN, DONE)
     assert b"id: " not in read(pieces, "openai").content
@@ -415,7 +420,7 @@ def test_deep_nesting_is_malformed(platform: str, stream: bool) -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_malformed")
 
 
-def test_a_stream_in_small_http_chunks() -> None:
+def test_a_stream_in_small_http_chunks(read: Read) -> None:
     payload = b"".join(COMPLETE["several data lines"])
     pieces = tuple(payload[at : at + 7] for at in range(0, len(payload), 7))
     assert text_in(read(pieces, "openai")) == "Good day"

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.simulator.asking import ARGUMENTS, MESSAGES, TOOLS, ask, events
+from tests.support.table import table
 
 GLM = "/api/paas/v4/chat/completions"
 CALLED: dict[str, object] = {
@@ -17,7 +18,7 @@ AFTER_TOOL = [*MESSAGES, CALLED, *({"role": "tool", "tool_call_id": name, "conte
 PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
 
 
-@pytest.mark.parametrize(
+@table(
     ("fields", "code"),
     [
         ({"frequency_penalty": 1}, "1210"),
@@ -64,7 +65,7 @@ PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"
         ({"model": "m:refuse=tools+seed", "seed": 1}, "1210"),
     ],
 )
-@pytest.mark.parametrize("path", [GLM, "/api/coding/paas/v4/chat/completions"])
+@table("path", [GLM, "/api/coding/paas/v4/chat/completions"])
 def test_what_glm_does_not_take_is_refused(origin: str, path: str, fields: dict[str, object], code: str) -> None:
     response = ask(origin, path, **{"model": "glm-4.6", **fields})  # type: ignore[arg-type]  # the model is a string
     assert response.status_code == 400
