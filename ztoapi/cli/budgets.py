@@ -1,4 +1,4 @@
-"""``ztoapi keys budgets``: what the client keys have used of their budgets, from a running gateway."""
+"""``ztoapi keys budgets``: the used part of each budget of the client keys, from a running gateway."""
 
 import argparse
 import json

@@ -286,7 +286,7 @@ def _add_keys_arguments(parser: CommandParser) -> None:
     )
     revoke = _add_parser(actions, "revoke", "revoke a key", ("keys revoke ci --key-file keys.toml",))
     budgets = _add_parser(
-        actions, "budgets", "show what the keys have used of their budgets, by a running gateway", ("keys budgets",)
+        actions, "budgets", "show the used part of each budget, from a running gateway", ("keys budgets",)
     )
     budgets.add_argument("--url", default=None, help="origin of the gateway [default: the configured one]")
     add_config_flag(budgets)

@@ -257,7 +257,7 @@ complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -e
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s k -l key-file -xka "(__fish_complete_path (commandline -ct))" -d 'use FILE instead of the configured key file'
 complete -c ztoapi -n '_shtab_ztoapi_using keys revoke' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'
-complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a budgets -d 'Show what the keys have used of their budgets, by a running gateway.'
+complete -c ztoapi -n '_shtab_ztoapi_using keys; and test $_shtab_ztoapi_npos -eq 0' -a budgets -d 'Show the used part of each budget, from a running gateway.'
 complete -c ztoapi -n '_shtab_ztoapi_using keys budgets' -s h -l help -d 'show this help message and exit'
 complete -c ztoapi -n '_shtab_ztoapi_using keys budgets' -l url -x -d 'origin of the gateway [default: the configured one]'
 complete -c ztoapi -n '_shtab_ztoapi_using keys budgets' -s c -l config -xka "(__fish_complete_path (commandline -ct))" -d 'read FILE instead of ztoapi.toml'

@@ -40,7 +40,7 @@ _shtab_ztoapi_credentials_commands() {
 
 _shtab_ztoapi_keys_commands() {
   local _commands=(
-    budgets:'Show what the keys have used of their budgets, by a running gateway.'
+    budgets:'Show the used part of each budget, from a running gateway.'
     create:'Create a key, print it once, and add its hash to the key file.'
     list:'List the keys of the key file.'
     revoke:'Revoke a key.'
