@@ -137,7 +137,8 @@ class Project:
         return [(place, count) for place, count in counts.items() if self._line(place) is not None]
 
     def _line(self, place: str) -> tuple[Path, int, int] | None:
-        """Returns the file of a function, and line and column of the first statement after its docstring."""
+        """Returns the file of a function, and line and column of the first statement after its docstring; None for a
+        function that cannot be changed so."""
         file, _, name = place.partition(":")
         path = self._root / file
         if place.startswith("<") or "<" in name or not path.is_file():
@@ -151,9 +152,12 @@ class Project:
                 return None
             node = found[0]
             body = node.body
+        assert node is not None
+        if any(isinstance(one, ast.Yield | ast.YieldFrom) for one in ast.walk(node)):
+            # Each continuation counts as a call, and runs the first statement no more.
+            return None
         documented = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
         first = body[1 if documented and len(body) > 1 else 0]
-        assert node is not None
         return (path, first.lineno, first.col_offset) if first.lineno > node.lineno else None
 
     @contextlib.contextmanager
