@@ -18,6 +18,7 @@ from _pytest.runner import runtestprotocol
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi import app
 from ztoapi.handlers import static
+from ztoapi.profiling import formats, handler
 
 PROCESSES_PER_CORE = 2
 """Tests wait half of the time, for example for the start of a process or for Chromium."""
@@ -131,11 +132,13 @@ def _single_certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="session", autouse=True)
 def _static_files_are_read_once() -> Iterator[None]:
-    """To read and hash the files of the pages takes a third of the time in which a gateway starts."""
+    """To read and hash the files of the pages takes more than a third of the time in which a gateway starts."""
     with pytest.MonkeyPatch.context() as patch:
         shared = functools.cache(static.FileHandler)
         patch.setattr(static, "FileHandler", shared)
         patch.setattr(app, "FileHandler", shared)
+        patch.setattr(app, "Page", functools.cache(static.Page))
+        patch.setattr(handler, "FlameGraph", functools.cache(formats.FlameGraph))
         yield
 
 
