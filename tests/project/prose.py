@@ -59,9 +59,19 @@ _PRAGMA = re.compile(r"#\s*(type:|noqa|pragma|fmt:|ruff:|!)")
 _CODE = re.compile(r"```.*?```|<!--.*?-->|`[^`\n]*`|\]\([^)]*\)", re.DOTALL)
 
 
+def statements(source: str) -> Iterator[ast.AST]:
+    """Yields the module and its statements at any depth, without the expressions, which are nine tenths of the tree."""
+    found: list[ast.AST] = [ast.parse(source)]
+    for node in found:
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, field, None)
+            found += inner if isinstance(inner, list) else ()
+
+
 def texts(source: str) -> Iterator[str]:
     """Yields the docstrings, including those of attributes, and the comments of a module."""
-    for node in ast.walk(ast.parse(source)):
+    for node in statements(source):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node)
             if docstring:
@@ -106,7 +116,7 @@ def shared_class_names(sources: Mapping[str, str]) -> dict[str, list[str]]:
     """Returns the class names that several modules define, private ones included, with these modules."""
     modules: dict[str, set[str]] = defaultdict(set)
     for path, source in sources.items():
-        for node in ast.walk(ast.parse(source)):
+        for node in statements(source):
             if isinstance(node, ast.ClassDef):
                 modules[node.name].add(path)
     return {name: sorted(paths) for name, paths in modules.items() if len(paths) > 1}
