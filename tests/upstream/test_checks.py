@@ -1,6 +1,7 @@
 """A busy connection is checked when something may be due. A check at every scan would have the same results."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -14,6 +15,7 @@ from tests.upstream.test_pool import ClockLoop
 from ztoapi.errors import UpstreamError
 from ztoapi.server.stream import STALL_SECONDS
 from ztoapi.structures.deadlines import Deadlines
+from ztoapi.upstream import pool
 from ztoapi.upstream.connection import Timeouts, UpstreamConnection, make_read_buffer
 from ztoapi.upstream.pool import Origin, Pool
 from ztoapi.upstream.sink import Sink
@@ -171,6 +173,29 @@ def test_a_steady_stream_is_rarely_checked(upstream: Upstream) -> None:
                 read(connection, chunked(b"x"))
             upstream.scan()
     assert check.call_count <= 3 * MANY
+
+
+def test_a_read_between_two_turns_of_a_scan_ends_the_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_CHECKS_PER_TURN", 1)
+    turns: list[partial[object]] = []
+    loop = ClockLoop()
+    deadlines = Deadlines(lambda callback, *arguments: turns.append(partial(callback, *arguments)))
+    upstream = Upstream(loop, deadlines, Pool(deadlines, max_idle=1, max_idle_per_origin=1, idle_timeout=1000.0))
+    clients = [Client() for _ in range(40)]
+    connections = [upstream.open(client, Timeouts(60.0, 60.0, 600.0, STALL_SECONDS)) for client in clients]
+    for connection in connections:
+        read(connection, stream_head())
+    divided = 0
+    for _ in range(60):
+        upstream.scan()
+        divided += len(turns)
+        for connection in connections:
+            read(connection, chunked(b"x"))
+        while turns:
+            turns.pop()()
+    loop.close()
+    assert divided > 0
+    assert all(client.seen == (0, 0, []) for client in clients)
 
 
 def test_the_silence_of_one_request_is_none_of_the_next(upstream: Upstream) -> None:

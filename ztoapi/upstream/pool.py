@@ -130,9 +130,10 @@ class Pool:
             watched.append(connection)
 
     def scanned_at(self, number: int) -> float:
-        """Returns the time of the scan with this number, or of the oldest known one."""
+        """Returns the time of the scan with this number, or of the oldest known one. For a read between two turns of a
+        scan, which no scan has followed, it is the time of that scan."""
         times = self._scan_times
-        back = self.scans - number + 1
+        back = max(self.scans - number, 0) + 1
         return times[-back] if back <= len(times) else times[0]
 
     def on_deadline(self, now: float) -> None:
