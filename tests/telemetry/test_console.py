@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.waiting import WAIT_SECONDS
 from tests.telemetry.lines import UNIX_SECONDS, make_record
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
@@ -135,6 +137,41 @@ def test_the_log_shows_messages_among_its_requests_in_the_order_of_their_times(t
     shown = (tmp_path / "log").read_text().splitlines()
     assert shown[1:3] == ["a message", "of two lines"]
     assert len(shown) == 4 and shown[0][:8] < shown[3][:8]
+
+
+def test_a_message_that_arrives_in_a_pause_waits_for_the_requests_before_it(tmp_path: Path) -> None:
+    now = time.monotonic()
+    console = ConsoleLines(lambda: 100, colour=False, quiet=False)
+    log = AccessLog(LogFile(str(tmp_path / "log")), lambda: UNIX_SECONDS, console=console)
+    pauses: list[float | None] = []
+
+    class Closing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            if len(pauses) == 1:
+                log.add_message("a message")
+            else:
+                log.add([make_record(finished=now - 1.0, **STREAM)])
+                self.set()
+            return self.is_set()
+
+    log._closing = Closing()
+    log.add([make_record(finished=now - 2.0, **STREAM)])
+    log.start()
+    log._thread.join(WAIT_SECONDS)
+    shown = (tmp_path / "log").read_text().splitlines()
+    assert [row == "a message" for row in shown] == [False, False, True]
+
+
+def test_requests_that_are_not_shown_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[bytes] = []
+    console = ConsoleLines(lambda: 100, colour=False, quiet=True)
+    log = AccessLog(LogFile(str(tmp_path / "log")), lambda: UNIX_SECONDS, console=console)
+    monkeypatch.setattr(LogFile, "write", lambda _, lines: writes.append(lines))
+    log.add([make_record(**STREAM)])
+    log.start()
+    log.close()
+    assert writes == []
 
 
 def message(text: str, level: int = logging.WARNING, **more: object) -> logging.LogRecord:
