@@ -76,7 +76,7 @@ class Budgets:
         entries = [
             (key.name, account, budgets_of(key.budgets, self._default))
             for key in keys
-            if not key.revoked and (account := self._find(key)) is not None
+            if not key.revoked and (account := self._account(key)) is not None
         ]
         accounts = [account for _, account, _ in entries]
         if self._shared is None:
@@ -140,13 +140,17 @@ class Budgets:
         exchange.on_finish(partial(self._settle, charge, request.generates))
 
     def _find(self, key: ClientKey) -> Account | None:
-        budgets = budgets_of(key.budgets, self._default)
-        if self._shared is not None:
-            budgets = self._shared.shares(budgets)
-        account = self._ledger.account(key.name, budgets) if budgets else None
+        """Returns the account of a key that has sent a request."""
+        account = self._account(key)
         # A reload creates new key objects, which may have other budgets.
         self._accounts[key.name] = key, account
         return account
+
+    def _account(self, key: ClientKey) -> Account | None:
+        budgets = budgets_of(key.budgets, self._default)
+        if self._shared is not None:
+            budgets = self._shared.shares(budgets)
+        return self._ledger.account(key.name, budgets) if budgets else None
 
     def _cost_estimate(self, request: LimitedRequest, tokens: int) -> int:
         """Returns the cost of the estimate in nano-dollars. Raises ApiError without a price."""
