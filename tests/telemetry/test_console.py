@@ -68,8 +68,10 @@ def test_an_error_has_its_code_and_its_message() -> None:
     assert row.endswith("invalid_api_key: the client key is not valid")
     (row,) = rows(refused(), width=80)
     assert row.endswith(" invalid_api_key: the clie…") and len(row) == 80
+    (row,) = rows(refused(key="alice"), width=80)
+    assert row.endswith(" [alice] invalid_api_key: …") and len(row) == 80, "the message is cut before the name"
     (good,) = rows(make_record(**STREAM), width=80)
-    assert row.index("invalid_api_key") == good.index("1.50s") + len("1.50s ")
+    assert row.index("[alice]") == good.index("1.50s") + len("1.50s ")
 
 
 @pytest.mark.parametrize(

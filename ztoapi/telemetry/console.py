@@ -3,7 +3,7 @@
 A request is one row within the width of the terminal:
 
     21:30:07 200 chat      stream glm-5.3 > zai-1    1.23s  250ms     9 > 120 alice
-    21:30:09 401 messages  whole  -                0.4ms invalid_api_key: the client key is not valid
+    21:30:09 429 messages  whole  glm-5.3          0.4ms [alice] insufficient_quota: this API key has used up its budget
 """
 
 import logging
@@ -121,9 +121,10 @@ def _rest(record: RequestRecord, width: int) -> str:
         parts += [cut(_target(record), columns), duration, f"{first:>{_TIME_COLUMNS}}"]
         parts += [f"{_tokens(record):>{_TOKEN_COLUMNS}}", record.key or ""]
     else:
-        parts += [cut(_target(record), columns), duration, _reason(record)]
+        parts += [cut(_target(record), columns), duration]
         if record.key is not None:
             parts.append(f"[{record.key}]")
+        parts.append(_reason(record))
     return " ".join(parts)
 
 
