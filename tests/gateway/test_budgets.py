@@ -244,6 +244,7 @@ def test_operators_see_what_is_used_and_what_was_refused(
     assert ratio in metrics
     assert "bob" not in metrics, "series are for keys that have sent requests"
     assert 'ztoapi_budget_refusals_total{budget="tokens_per_day",reason="used_up"} 2.0' in metrics
+    assert httpx.get(f"{gateway.stack.url}/dashboard/stats").json()["rate_limits"]["denied"] == 2
     text = f"client key alice has used up its budget of 5 tokens a day: its requests get 429 until {midnight}"
     assert [record.getMessage() for record in caplog.records if "used up" in record.msg] == [text]
     capsys.readouterr()

@@ -84,7 +84,8 @@ def make_figures(board: MetricsBoard, now: float) -> Figures:
         models=_models(models),
         rate_limits=RateLimitFigures(
             granted=_sample(samples, "ztoapi_ratelimit_decisions", "granted"),
-            denied=_sample(samples, "ztoapi_ratelimit_decisions", "denied"),
+            denied=_sample(samples, "ztoapi_ratelimit_decisions", "denied")
+            + _sample(samples, "ztoapi_budget_refusals"),
         ),
         admission=AdmissionFigures(
             waiting=_sample(samples, "ztoapi_admission_waiting"), refused=_sample(samples, "ztoapi_admission_refused")
