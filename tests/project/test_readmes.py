@@ -9,20 +9,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGLISH, CHINESE = ((ROOT / name).read_text() for name in ("README.md", "README.zh-CN.md"))
-BY_LANGUAGE = {
-    "README.md",
-    "README.zh-CN.md",
-    "docs/clients.md",
-    "docs/clients.zh-CN.md",
-    "docs/quick-start.md",
-    "docs/quick-start.zh-CN.md",
-    "docs/images/dashboard.png",
-    "docs/images/dashboard-zh.png",
-}
 
 
 def links(page: str) -> set[str]:
-    return set(re.findall(r"\]\(([^)]+)\)", page)) - BY_LANGUAGE
+    """The targets, by the names of the English pages and images."""
+    return {re.sub(r"\.zh-CN(?=\.md)|-zh(?=\.png)", "", target) for target in re.findall(r"\]\(([^)]+)\)", page)}
+
+
+def test_the_chinese_page_links_each_page_that_is_in_chinese() -> None:
+    for target in re.findall(r"\]\((docs/[a-z-]+)\.md\)", CHINESE):
+        assert not (ROOT / f"{target}.zh-CN.md").exists(), f"{target}.md is also in Chinese"
 
 
 def commands(page: str) -> list[str]:
