@@ -236,7 +236,8 @@ def test_operators_see_what_is_used_and_what_was_refused(
     tokens, money, other = figures(gateway.stack)
     midnight, month = "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z"
     assert tokens == {"key": "alice", "budget": "tokens_per_day", "used": used, "limit": 5, "reset": midnight}
-    assert 0 < float(str(money.pop("used"))) < 0.01
+    cost = float(str(money.pop("used")))
+    assert 0 < cost < 0.01
     assert money == {"key": "alice", "budget": "usd_per_month", "limit": 10.0, "reset": month}
     assert other == {"key": "bob", "budget": "tokens_per_month", "used": 0, "limit": 1000, "reset": month}
     ratio = f'ztoapi_budget_used_ratio{{budget="tokens_per_day",key="alice"}} {used / 5}'
@@ -253,7 +254,7 @@ def test_operators_see_what_is_used_and_what_was_refused(
     assert rows == [
         ["KEY", "BUDGET", "USED", "LIMIT", "SHARE", "RESET"],
         ["alice", "tokens_per_day", f"{used}", "5", f"{used * 20}%", midnight],
-        ["alice", "usd_per_month", "0.00", "10.00", "0%", month],
+        ["alice", "usd_per_month", f"{cost:.6f}", "10.00", "0%", month],
         ["bob", "tokens_per_month", "0", "1,000", "0%", month],
     ]
     assert main(["keys", "budgets", "--url", gateway.stack.url, "--json"]) == 0

@@ -38,5 +38,7 @@ def _row(each: BudgetFigures) -> tuple[str, ...]:
 
 
 def _amount(value: int | float) -> str:
-    """Returns tokens as a whole number, and US dollars with cents."""
-    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+    """Returns tokens as a whole number. Returns US dollars with cents, or below ten cents with six decimals."""
+    if isinstance(value, float):
+        return f"{value:.6f}" if 0 < value < 0.1 else f"{value:,.2f}"
+    return f"{value:,}"

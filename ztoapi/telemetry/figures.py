@@ -91,7 +91,7 @@ class ModelFigures(msgspec.Struct):
 
 
 class RateLimitFigures(msgspec.Struct):
-    """Decisions of the rate limits."""
+    """Decisions of the rate limits. ``denied`` includes the refusals of budgets."""
 
     granted: int
     denied: int
