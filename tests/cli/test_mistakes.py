@@ -71,6 +71,7 @@ MISTAKES = [
             toml="default_platform = 'zai'"),
     Mistake(ERROR, "line 2): unknown option; set zread_upstream_url above the tables", {},
             toml="[platforms.zread]\nbase_url = 'https://zread.ai'"),
+    Mistake(ERROR, "line 2): unknown option; set zai_token above the tables", {}, toml="[platforms.zai]\ntoken = 't'"),
     Mistake(ERROR, "pip install 'ztoapi[otel]'", {}, toml="otlp_endpoint = 'http://127.0.0.1:4318'"),
     Mistake(ERROR, "pip install 'ztoapi[otel]'", {}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"),
     Mistake(WARNING, f"HTTPS_PROXY {DIRECT}", {"HTTPS_PROXY": "https://127.0.0.1:3128"}),

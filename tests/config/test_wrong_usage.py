@@ -114,7 +114,7 @@ def test_a_directory_in_place_of_a_file(name: str, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        ("missing", ": file not found: create it with `ztoapi keys create --name NAME --key-file "),
+        ("missing", ": file not found: create it with `ztoapi keys create NAME --key-file "),
         ("folder", " is a directory: name a file"),
         ("binary", " is not valid UTF-8 (byte 0): save it as UTF-8"),
     ],

@@ -129,7 +129,7 @@ def test_what_cannot_be_a_name_may_be_a_key_and_is_not_repeated(path: Path, name
         (Path.touch, None),
         (Path.mkdir, "is a directory: name a file"),
         (lambda path: path.write_bytes(b"\xff"), "is not valid UTF-8 (byte 0)"),
-        (Path.exists, "file not found: create it with `ztoapi keys create --name NAME --key-file FILE`"),
+        (Path.exists, "file not found: create it with `ztoapi keys create NAME --key-file FILE`"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(path: Path, spoil: object, expected: str | None) -> None:

@@ -16,8 +16,8 @@ from ztoapi.dialects.registry import DIALECTS
 
 __all__ = ["Credentials"]
 
-_URLS: Final = ("base_url", "chat_url")
-"""Values of a platform in reports of the configuration, which an option of another name sets."""
+_ELSEWHERE: Final = {"base_url": "upstream_url", "chat_url": "upstream_url", "token": "token"}
+"""Values that a table of a platform may be expected to have, and the last part of the option that sets each."""
 _NAME_CHARACTERS: Final = 64
 
 
@@ -94,8 +94,8 @@ class Credentials:
     def _check_names(self, path: str, table: dict[str, object], names: Iterable[str]) -> None:
         for key in table.keys() - set(names):
             hint = did_you_mean(key, names)
-            if key in _URLS:
-                hint = f"; set {path.split('.')[1]}_upstream_url above the tables"
+            if key in _ELSEWHERE:
+                hint = f"; set {path.split('.')[1]}_{_ELSEWHERE[key]} above the tables"
             self._add(f"{path}.{key}", f"unknown option{hint}")
 
     def _entries(self, name: str, table: dict[str, object]) -> list[dict[str, object]]:

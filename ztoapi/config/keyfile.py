@@ -77,7 +77,7 @@ def read_key_file(
             mode = os.fstat(file.fileno()).st_mode
             text = file.read().decode("utf-8-sig")
     except FileNotFoundError:
-        remedy = f"create it with `ztoapi keys create --name NAME --key-file {path}`"
+        remedy = f"create it with `ztoapi keys create NAME --key-file {path}`"
         problems.add(where, f"{path}: file not found: {remedy}")
         return ()
     except IsADirectoryError:

@@ -363,7 +363,7 @@ def _read_keys(values: _Values, exposed: Listen | None) -> tuple[ClientKey, ...]
         values.problems.add(
             "DEFAULT_KEY (not set)",
             f"required to listen on {exposed.host or exposed} ({where}): without a key anyone could spend your "
-            "tokens. Set DEFAULT_KEY, create a key with `ztoapi keys create --name NAME --key-file FILE` and set "
+            "tokens. Set DEFAULT_KEY, create a key with `ztoapi keys create NAME --key-file FILE` and set "
             "ZTOAPI_KEY_FILE, or listen on 127.0.0.1",
         )
     return ()
