@@ -61,6 +61,7 @@ def test_a_hangup_opens_the_file_anew(simulator: Stack, path: Path) -> None:
         second = ask(process, 20, first=20)
         process.kill(signal.SIGHUP)
         process.wait_for(lambda: path.exists() and _all_have_it_open(process, path))
+        process.wait_for_output("(the access log is opened anew; the configuration has not changed)")
         third = ask(process, 20, first=40)
         process.kill(signal.SIGTERM)
         assert process.wait() == 0

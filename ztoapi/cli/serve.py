@@ -256,8 +256,10 @@ class Gateway:
         certificates = _digest(new)
         same = certificates == state.certificates and not self._mixed
         if same and new == old:
-            _log.info("SIGHUP: nothing to do, because the configuration has not changed")
-            return Reloaded(self._forwarded_reopening(), outcome="the configuration has not changed")
+            forwarded = self._forwarded_reopening()
+            done = "nothing to do, because" if forwarded is None else "the access log is opened anew;"
+            _log.info("SIGHUP: %s the configuration has not changed", done)
+            return Reloaded(forwarded, outcome="the configuration has not changed")
         if same and msgspec.structs.replace(new, keys=old.keys) == old:
             self._state = state._replace(loaded=loaded)
             self.reload_in_place()
