@@ -1,5 +1,6 @@
 """Budgets of client keys, as clients see them."""
 
+import asyncio
 import datetime
 import json
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ from tests.keys.files import add
 from tests.limits.redis_server import RedisServer
 from tests.stack import Stack
 from ztoapi.cli.main import main
+from ztoapi.config.model import ClientKey, KeyBudgets
 from ztoapi.limits import redis_budgets
+from ztoapi.limits.budgets import BudgetLedger, BudgetMemory
 from ztoapi.limits.redis_budgets import RedisBudgets
+from ztoapi.relay.budgets import Budgets
 from ztoapi.server.context import ServerContext
 
 NOON = datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC).timestamp()
@@ -259,6 +263,27 @@ def test_operators_see_what_is_used_and_what_was_refused(
     ]
     assert main(["keys", "budgets", "--url", gateway.stack.url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == figures(gateway.stack)
+
+
+def test_the_figures_of_many_keys_take_several_turns() -> None:
+    """The streams of a worker wait for each turn of the event loop."""
+    ledger = BudgetLedger(BudgetMemory(), 0, lambda: 0.0)
+    budgets = Budgets(ledger, KeyBudgets(tokens_per_day=5), lambda _: None, lambda: 0.0, None)
+    keys = [ClientKey(name=str(number)) for number in range(100)]
+
+    async def count_turns() -> int:
+        turns = 0
+
+        def count() -> None:
+            nonlocal turns
+            turns += 1
+            asyncio.get_running_loop().call_soon(count)
+
+        count()
+        assert [one.key for one in await budgets.figures(keys)] == [key.name for key in keys]
+        return turns
+
+    assert asyncio.run(count_turns()) >= 5
 
 
 def test_gateways_share_budgets_in_redis(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

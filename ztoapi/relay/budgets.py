@@ -4,6 +4,7 @@ A request is charged its estimate when its body has been read, before the rate l
 the charge back. It is settled when it ends.
 """
 
+import asyncio
 import datetime
 import itertools
 import logging
@@ -33,6 +34,8 @@ _NO_RETRY = b"x-should-retry: false\r\n"
 _RESET = "%Y-%m-%dT%H:%M:%SZ"
 _SAMPLED_KEYS = 256
 """Keys with series of their own, as for the metrics of keys."""
+_KEYS_PER_TURN = 20
+"""Keys whose figures are computed in one turn of the event loop: 1 ms, and 4 ms with a common store."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +76,15 @@ class Budgets:
 
     async def figures(self, keys: Iterable[ClientKey]) -> list[BudgetFigures]:
         """Returns the budgets of those ``keys`` that have any."""
+        figures: list[BudgetFigures] = []
+        # The keys may be reloaded meanwhile.
+        left = iter([*keys])
+        while some := [*itertools.islice(left, _KEYS_PER_TURN)]:
+            figures += await self._figures(some)
+            await asyncio.sleep(0)
+        return figures
+
+    async def _figures(self, keys: list[ClientKey]) -> list[BudgetFigures]:
         entries = [
             (key.name, account, budgets_of(key.budgets, self._default))
             for key in keys
