@@ -1,6 +1,7 @@
 """Records for the access log, and what it wrote of them."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,23 @@ from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.log_file import LogFile
 from ztoapi.telemetry.record import RequestRecord
 
-__all__ = ["UNIX_SECONDS", "log_to", "make_record", "read_whole"]
+__all__ = ["UNIX_SECONDS", "Pauses", "log_to", "make_record", "read_whole"]
 
 UNIX_SECONDS = 1_795_435_200.25
+
+
+class Pauses(threading.Event):
+    """Replaces the pauses of a log by calls of ``steps``. The log ends after the last one."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        super().__init__()
+        self._steps = [*steps]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._steps.pop(0)()
+        if not self._steps:
+            self.set()
+        return self.is_set()
 
 
 def make_record(request_id: str = "id-1", path: str = "/v1/chat/completions", **more: object) -> RequestRecord:

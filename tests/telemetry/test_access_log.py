@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import WAIT_SECONDS
-from tests.telemetry.lines import UNIX_SECONDS, log_to, make_record, read_whole
+from tests.telemetry.lines import UNIX_SECONDS, Pauses, log_to, make_record, read_whole
 from ztoapi.telemetry import access_log
 from ztoapi.telemetry.access_log import AccessLog
 from ztoapi.telemetry.console import ConsoleLines
@@ -65,12 +65,16 @@ def test_the_batches_of_a_moment_are_written_together(tmp_path: Path, monkeypatc
         writes.append(lines)
         return len(lines)
 
+    def add() -> None:
+        for number in range(200):
+            log.add([make_record(str(number))])
+
     monkeypatch.setattr(LogFile, "write", write)
-    for number in range(200):
-        log.add([make_record(str(number))])
+    log._closing = Pauses(add)
+    log.add([make_record()])
     log.start()
-    log.close()
-    assert [len(ids(lines.decode())) for lines in writes] == [200]
+    log._thread.join(WAIT_SECONDS)
+    assert [len(ids(lines.decode())) for lines in writes] == [201]
 
 
 def test_lines_are_formatted_by_the_thread_that_adds_them(tmp_path: Path) -> None:

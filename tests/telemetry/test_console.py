@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.waiting import WAIT_SECONDS
-from tests.telemetry.lines import UNIX_SECONDS, make_record
+from tests.telemetry.lines import UNIX_SECONDS, Pauses, make_record
 from ztoapi.dialects.reader import Usage
 from ztoapi.errors import Ending
 from ztoapi.telemetry.access_log import AccessLog
@@ -145,19 +144,9 @@ def test_a_message_that_arrives_in_a_pause_waits_for_the_requests_before_it(tmp_
     now = time.monotonic()
     console = ConsoleLines(lambda: 100, colour=False, quiet=False)
     log = AccessLog(LogFile(str(tmp_path / "log")), lambda: UNIX_SECONDS, console=console)
-    pauses: list[float | None] = []
-
-    class Closing(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            pauses.append(timeout)
-            if len(pauses) == 1:
-                log.add_message("a message")
-            else:
-                log.add([make_record(finished=now - 1.0, **STREAM)])
-                self.set()
-            return self.is_set()
-
-    log._closing = Closing()
+    log._closing = Pauses(
+        lambda: log.add_message("a message"), lambda: log.add([make_record(finished=now - 1.0, **STREAM)])
+    )
     log.add([make_record(finished=now - 2.0, **STREAM)])
     log.start()
     log._thread.join(WAIT_SECONDS)
