@@ -204,6 +204,12 @@ def test_a_year_ends_with_december() -> None:
     assert next_period(budget, december.timestamp()) == datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
 
 
+def test_the_smallest_budget_is_not_zero() -> None:
+    """Shares of it are computed."""
+    (budget,) = budgets_of(KeyBudgets(usd_per_day=1e-12), KeyBudgets())
+    assert budget.limit == 1
+
+
 def test_a_default_applies_to_what_a_key_does_not_set() -> None:
     budgets = budgets_of(KeyBudgets(tokens_per_day=5), KeyBudgets(tokens_per_day=9, usd_per_month=1.5))
     assert [(budget.name, budget.limit) for budget in budgets] == [

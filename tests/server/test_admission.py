@@ -198,6 +198,20 @@ def test_both_queues_expire(busy: Overloaded) -> None:
     assert busy.books == (1, 0)
 
 
+def test_the_oldest_requests_are_those_in_flight_and_then_those_that_wait(make_worker: MakeWorker) -> None:
+    overloaded = Overloaded(make_worker, 2, 2)
+    for name in (b"held", b"second", b"third", b"urgent"):
+        overloaded.ask(GET.replace(b"held", name))
+
+    def oldest(count: int) -> list[str]:
+        return [exchange.request.path for exchange in overloaded.admission.oldest(count)]
+
+    assert oldest(9) == ["/held", "/second", "/urgent", "/third"]
+    overloaded.answer()
+    assert oldest(9) == ["/second", "/urgent", "/third"]
+    assert oldest(1) == ["/second"]
+
+
 def test_everything_is_refused_while_memory_is_short(busy: Overloaded) -> None:
     sizes = iter((119, 121, 100))
     guard = MemoryGuard(100, lambda: next(sizes), busy.admission.shed)

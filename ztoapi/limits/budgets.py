@@ -304,7 +304,7 @@ def budgets_of(limits: KeyBudgets, default: KeyBudgets) -> tuple[Budget, ...]:
         own = getattr(limits, name)
         limit = getattr(default, name) if own is None else own
         if limit is not None:
-            budgets.append(Budget(name, place, round(limit * unit)))
+            budgets.append(Budget(name, place, max(round(limit * unit), 1)))
     return tuple(budgets)
 
 
