@@ -5,7 +5,7 @@ with the rest of the turn; it costs less to handle all reads first. Both sides o
 raises the throughput of short requests by a third (decision 40), and delays a write by less than a turn, so it is used
 only while many requests are in flight.
 
-At most one write of a connection waits, and nothing overtakes it: whoever writes to the transport directly, ends its
+At most one write of a connection waits, and nothing overtakes it: code that writes to the transport directly, ends its
 sending side or closes it calls :meth:`Cork.flush` before.
 """
 
