@@ -54,9 +54,11 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.close()
         assert all(connection.transport.is_closing() for _, connection in self.busy)
         assert all(idle.connection.transport.is_closing() for idle in self.idle)
+        assert all(isinstance(one.transport, Silent) and one.transport.aborted for one in self.closing)
         for connection in [*(item for _, item in self.busy), *(item.connection for item in self.idle), *self.closing]:
             connection.connection_lost(None)
         assert self.pool.statistics()[:2] == (0, 0)
+        assert not self.pool._closing
         assert not len(self.deadlines)
         self.loop.close()
 
