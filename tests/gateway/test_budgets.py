@@ -127,11 +127,15 @@ def test_a_budget_of_money_counts_the_cost(gateway: Gateway) -> None:
     response = gateway.post("free")
     usage = response.json()["usage"]
     cost = (usage["prompt_tokens"] * 0.60 + usage["completion_tokens"] * 2.20) / 1e6
-    key = gateway.add(usd_per_month=round(cost * 3.5, 9))
+    limit = round(cost * 3.5, 9)
+    key = gateway.add(usd_per_month=limit)
     served = sum(gateway.post(key).status_code == 200 for _ in range(8))
     assert served == 4
     assert error(gateway.post(key)) == (429, "insufficient_quota", "insufficient_quota")
-    assert "US dollars a month" in gateway.post(key).json()["error"]["message"]
+    assert f"its budget of {limit:.9f}".rstrip("0") in gateway.post(key).json()["error"]["message"]
+    other = gateway.add("bob", usd_per_day=0.000_000_001)
+    gateway.post(other)
+    assert "its budget of 0.000000001 US dollars a day" in gateway.post(other).json()["error"]["message"]
 
 
 def test_models_without_a_price_are_not_for_keys_with_a_budget_of_money(gateway: Gateway) -> None:

@@ -255,5 +255,7 @@ class Budgets:
 def _describe(budget: Budget) -> str:
     period = "a month" if budget.monthly else "a day"
     if budget.by_money:
-        return f"{budget.amount(budget.limit):.2f} US dollars {period}"
+        # Cents, and what is below them.
+        whole, _, fraction = f"{budget.amount(budget.limit):.9f}".rstrip("0").partition(".")
+        return f"{whole}.{fraction:0<2} US dollars {period}"
     return f"{budget.limit} tokens {period}"
