@@ -22,8 +22,9 @@ _NUMBER_BYTES = array.array("i").itemsize
 
 
 @functools.cache
-def _fork_server() -> socket.socket:
-    """Returns the socket for the requests to the fork server of this process (``start/fork_server.py``)."""
+def _fork_server(network: str) -> socket.socket:
+    """Returns the socket for the requests to the fork server of this process (``start/fork_server.py``) in the current
+    network, which is ``network``."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         process = subprocess.Popen(
@@ -35,6 +36,11 @@ def _fork_server() -> socket.socket:
     atexit.register(process.wait, WAIT_SECONDS)
     atexit.register(ours.close)
     return ours
+
+
+def _network() -> str:
+    """Returns the network of the sockets and processes that this thread makes: tests of clients have their own."""
+    return os.readlink("/proc/thread-self/ns/net") if sys.platform == "linux" else ""
 
 
 class Program:
@@ -63,7 +69,7 @@ class Program:
         self._status, its = socket.socketpair()
         with its, open(os.devnull, "rb") as null:
             descriptors = [null.fileno() if stdin is None else stdin, stdout, stderr, its.fileno()]
-            socket.send_fds(_fork_server(), [json.dumps(request).encode()], descriptors)
+            socket.send_fds(_fork_server(_network()), [json.dumps(request).encode()], descriptors)
         self.pid = self._number()
 
     def _number(self) -> int:
