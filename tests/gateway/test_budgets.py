@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -267,6 +268,20 @@ def test_operators_see_what_is_used_and_what_was_refused(
     ]
     assert main(["keys", "budgets", "--url", gateway.stack.url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == figures(gateway.stack)
+
+
+def test_a_budget_that_was_removed_has_no_used_share(gateway: Gateway) -> None:
+    def share() -> float:
+        pattern = r'ztoapi_budget_used_ratio\{budget="tokens_per_day",key="alice"\} (\S+)'
+        match = re.search(pattern, httpx.get(f"{gateway.stack.url}/metrics").text)
+        assert match is not None
+        return float(match[1])
+
+    assert gateway.post(gateway.add(tokens_per_day=5)).status_code == 200
+    assert share() > 1
+    gateway.path.write_text("")
+    assert gateway.post(gateway.add(tokens_per_month=1000)).status_code == 200
+    assert share() == 0
 
 
 def test_the_figures_of_many_keys_take_several_turns() -> None:

@@ -4,10 +4,10 @@ records and measures the lag of the event loop; once a second it writes the seco
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from itertools import islice
-from typing import Final
+from itertools import chain, islice
+from typing import Final, TypeAlias
 
-from ztoapi.telemetry.board import Slot
+from ztoapi.telemetry.board import Labels, Slot
 from ztoapi.telemetry.layout import (
     LIVE_EDGES_SECONDS,
     LIVE_IN_FLIGHT,
@@ -24,6 +24,9 @@ __all__ = ["Sampler"]
 
 _STEP_SECONDS: Final = 0.1
 """A larger difference means that the clock was set; a smaller one is the time between reading two clocks."""
+
+_Row: TypeAlias = "tuple[memoryview[float], float]"
+"""The cell of a sample, and what is added to its value."""
 
 
 class Sampler:
@@ -54,7 +57,7 @@ class Sampler:
         self._second = int(clock())
         self._cpu_before = time.process_time()
         self._cpu_at = time.monotonic()
-        self._bases: dict[tuple[str, str, str], float] = {}
+        self._rows: dict[Labels, _Row] = {}
 
     def on_deadline(self, now: float) -> None:
         at = time.monotonic()
@@ -77,13 +80,23 @@ class Sampler:
         self._flush()
         now = time.monotonic()
         write_in_flight(self._slot, self._oldest(LIVE_IN_FLIGHT), self._unix_offset(), now)
-        for source in self._sources:
-            for metric, value, first, second in source():
-                _, row = self._slot.row(SAMPLES, (metric, first, second))
-                if SAMPLED[metric].kind is SampleKind.COUNTER:
-                    # An earlier worker of this slot may have counted before.
-                    value += self._bases.setdefault((metric, first, second), row[0])
-                row[0] = value
+        rows = self._rows
+        written = set[Labels]()
+        for metric, value, first, second in chain.from_iterable(source() for source in self._sources):
+            labels = metric, first, second
+            row, before = rows.get(labels) or self._find_row(labels)
+            row[0] = before + value
+            written.add(labels)
+        for removed in rows.keys() - written:
+            # A reload has removed the key or its budget.
+            if SAMPLED[removed[0]].kind is not SampleKind.COUNTER:
+                rows.pop(removed)[0][0] = 0.0
+
+    def _find_row(self, labels: Labels) -> _Row:
+        _, row = self._slot.row(SAMPLES, labels)
+        # An earlier worker of this slot may have counted before.
+        found = self._rows[labels] = row, row[0] if SAMPLED[labels[0]].kind is SampleKind.COUNTER else 0.0
+        return found
 
     def _unix_offset(self) -> float:
         """Returns the offset from monotonic to Unix seconds. It stays the same, so that a request keeps its start
