@@ -40,6 +40,7 @@ from ztoapi.telemetry.history import History
 from ztoapi.telemetry.layout import Cell
 from ztoapi.telemetry.live import reclaim
 from ztoapi.telemetry.log_file import LogFile
+from ztoapi.telemetry.terminal_text import counted
 from ztoapi.wire.address import authority
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class Gateway:
         if same and msgspec.structs.replace(new, keys=old.keys) == old:
             self._state = state._replace(loaded=loaded)
             self.reload_in_place()
-            return Reloaded(signal.SIGHUP, outcome=f"reload: {len(new.keys)} client keys")
+            return Reloaded(signal.SIGHUP, outcome=f"reload: {counted(len(new.keys), 'client key')}")
         if 2 * new.server.workers > self.slots:
             problem = f"{new.server.workers} workers are more than {self.slots // 2}: this needs a restart"
             raise ConfigError((f"{loaded.sources.get('server.workers', 'server.workers')}: {problem}",))
@@ -504,9 +505,8 @@ def _banner(config: Config, keys: KeyRing, listeners: Listeners) -> str:
         pages += f"; chat {origins[0]}/chat"
     access = "API key required" if keys.required else "no API key required (loopback only)"
     urls = ", ".join(origin if origin.startswith("unix:") else f"{origin}/v1" for origin in origins)
-    workers = (
-        f"{config.server.workers} worker(s) with up to {config.server.in_flight_limit(open_files())} requests in flight"
-    )
+    limit = config.server.in_flight_limit(open_files())
+    workers = f"{counted(config.server.workers, 'worker')} with up to {limit} requests in flight"
     return f"ztoapi {__version__} on {urls}, {workers}, {access}; upstream {upstreams}{pages}"
 
 
@@ -530,7 +530,7 @@ def _block(config: Config, keys: KeyRing, listeners: Listeners) -> str:
     warnings = len(config.warnings) + (shortage_of_files(config, open_files()) is not None)
     rows.append(("warnings", f"{warnings}, see above" if warnings else "none"))
     lines = "\n".join(f"  {name:<13}{value}" for name, value in rows)
-    title = f"ztoapi {__version__}, process {os.getpid()}, {config.server.workers} worker(s)"
+    title = f"ztoapi {__version__}, process {os.getpid()}, {counted(config.server.workers, 'worker')}"
     return f"\n{title}\n\n{lines}\n\nPress Ctrl-C to stop. Requests:\n"
 
 

@@ -13,6 +13,7 @@ from ztoapi.server.workers import run as run_workers
 from ztoapi.simulator.app import Options, Simulator
 from ztoapi.simulator.shared_counts import SharedCounts
 from ztoapi.simulator.stats import SimulatorStats
+from ztoapi.telemetry.terminal_text import counted
 from ztoapi.wire.address import authority
 
 __all__ = ["run"]
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     origin = f"http://{authority(args.host, sockets[0][0].getsockname()[1])}"
     return run_workers(
         FixedService(Plan([Duty(listeners, make) for listeners in sockets], _DRAIN_SECONDS)),
-        started=lambda: _log.info("%s", f"simulator on {origin}, {args.workers} worker(s)"),
+        started=lambda: _log.info("%s", f"simulator on {origin}, {counted(args.workers, 'worker')}"),
     )
 
 

@@ -12,11 +12,12 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from operator import attrgetter
 from time import monotonic
 from typing import Final
 
-from ztoapi.telemetry.access_line import Lines, json_lines, make_lines, text_lines
+from ztoapi.telemetry.access_line import AccessLine, Lines, json_lines, make_lines, text_lines
 from ztoapi.telemetry.console import ConsoleLines
 from ztoapi.telemetry.log_file import LogFile
 from ztoapi.telemetry.record import RequestRecord
@@ -43,12 +44,8 @@ _data_of: Final = attrgetter("data")
 _Format = Callable[[Sequence[RequestRecord], float], list[Lines]]
 
 
-def _json(records: Sequence[RequestRecord], offset: float) -> list[Lines]:
-    return [Lines(records[-1].finished or 0.0, len(records), json_lines(make_lines(records, offset)))]
-
-
-def _text(records: Sequence[RequestRecord], offset: float) -> list[Lines]:
-    return [Lines(records[-1].finished or 0.0, len(records), text_lines(make_lines(records, offset)))]
+def _batch(write: Callable[[list[AccessLine]], bytes], records: Sequence[RequestRecord], offset: float) -> list[Lines]:
+    return [Lines(records[-1].finished or 0.0, len(records), write(make_lines(records, offset)))]
 
 
 class AccessLog:
@@ -59,7 +56,7 @@ class AccessLog:
     ) -> None:
         self._sink = sink
         self._clock = clock
-        self._format: _Format = console or (_text if text else _json)
+        self._format: _Format = console or partial(_batch, text_lines if text else json_lines)
         self._waiting: deque[Lines] = deque()
         self._queued = 0
         """Lines that have been queued. Only the event loop changes it."""

@@ -8,6 +8,8 @@ import datetime
 
 import msgspec
 
+from ztoapi.telemetry.terminal_text import counted
+
 __all__ = [
     "AdmissionFigures",
     "BudgetFigures",
@@ -138,7 +140,7 @@ class CredentialFigures(msgspec.Struct):
         text = self.state if self.until is None else f"{self.state} for {wait}"
         if self.fault is not None and self.state != "ok":
             text += f" ({self.fault})"
-        return f"{text}, but not for {self.models} model(s)" if self.models and self.state == "ok" else text
+        return f"{text}, but not for {counted(self.models, 'model')}" if self.models and self.state == "ok" else text
 
 
 class CredentialsPage(msgspec.Struct):

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["clean", "columns_of", "cut", "has_colour"]
+__all__ = ["clean", "columns_of", "counted", "cut", "has_colour"]
 
 _UNKNOWN: Final = "\ufffd"
 """Replaces characters that are not printable."""
@@ -16,6 +16,11 @@ _ELLIPSIS: Final = "\u2026"
 def clean(text: str) -> str:
     """Returns ``text`` with control characters, and those that change the writing direction, replaced."""
     return "".join(letter if letter.isprintable() else _UNKNOWN for letter in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns ``number`` with its noun, which takes an s in the plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def columns_of(letter: str) -> int:
