@@ -150,6 +150,15 @@ def catalogue_table() -> str:
     return "\n".join(lines)
 
 
+def decisions_table() -> str:
+    lines = ["| decision | question |", "|---|---|"]
+    for path in sorted((ROOT / "docs/decisions").glob("[0-9]*.md")):
+        title, _, text = path.read_text("utf-8").split("\n", 2)
+        question = text.partition("\n\n")[0].removeprefix("**Question.** ")
+        lines.append(f"| [{title.removeprefix('# ')}]({path.name}) | {' '.join(question.split())} |")
+    return "\n".join(lines)
+
+
 def render(name: str) -> str:
     """Return the whole file ``name`` as it should be."""
     text = (ROOT / "docs" / name).read_text("utf-8")
@@ -166,6 +175,8 @@ def render(name: str) -> str:
         generated = [f"\n{chinese_troubleshooting()}\n"]
     elif name in client_pages.PAGES:
         generated = client_pages.generated_parts(name)
+    elif name == "decisions/README.md":
+        generated = [decisions_table()]
     elif name == "models.md":
         generated = [facts_table(), catalogue_table()]
     else:
@@ -274,6 +285,7 @@ if __name__ == "__main__":
         "behaviour.md",
         *client_pages.PAGES,
         "configuration.md",
+        "decisions/README.md",
         "limits.md",
         "models.md",
         "troubleshooting.md",

@@ -1,38 +1,46 @@
-"""Hooks of the site (``mkdocs.yml``): links to files outside of ``docs``, and ``llms.txt``.
+"""Hooks of the site (``mkdocs.yml``): links to files outside of ``docs``, the language of a page, and ``llms.txt``.
 
 Pages link to files of the repository as GitHub shows them (``../deploy``). On the site these links lead to GitHub.
 """
 
 import re
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
-__all__ = ["on_page_markdown", "on_post_build"]
+__all__ = ["on_page_context", "on_page_markdown", "on_post_build"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _LINK: Final = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _PARAGRAPH: Final = re.compile(r"^[A-Za-z`\[\u4e00-\u9fff].*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 _SENTENCE: Final = re.compile(r".*?(?:\.(?= |$)|\u3002)")
 _NOTE: Final = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_CHINESE: Final = ".zh-CN"
 
 
 class _Site(Protocol):
     site_dir: str
     site_url: str
+    site_name: str
+    site_description: str
     repo_url: str
+    nav: list[dict[str, list[object]]]
+    theme: MutableMapping[str, str]
+    extra: dict[str, list[dict[str, str]]]
 
 
 class _File(Protocol):
     src_uri: str
-    url: str
 
 
 class _Page(Protocol):
     file: _File
+    meta: dict[str, str]
 
 
 def on_page_markdown(markdown: str, page: _Page, config: _Site, **_: object) -> str:
-    """Returns the page with links to the repository in place of links out of ``docs``."""
+    """Returns the page with links to the repository in place of links out of ``docs``, and gives it a description."""
+    page.meta.setdefault("description", _first_sentence(markdown[markdown.find("\n") :]))
     folder = PurePosixPath("docs", page.file.src_uri).parent
 
     def replace(match: re.Match[str]) -> str:
@@ -65,17 +73,52 @@ def _first_sentence(text: str) -> str:
     return sentence[0] if sentence else plain.rstrip(":\uff1a")
 
 
+def on_page_context(context: dict[str, object], page: _Page, config: _Site, **_: object) -> dict[str, object]:
+    """Sets the language of the theme, and the links from the page to the same page in each language.
+
+    A page without a translation links to the first page in the other language.
+    """
+    name = page.file.src_uri.removesuffix(".md")
+    english = name.removesuffix(_CHINESE)
+    chinese = english + _CHINESE if (ROOT / "docs" / f"{english}{_CHINESE}.md").exists() else f"index{_CHINESE}"
+    config.theme["language"] = "zh" if name.endswith(_CHINESE) else "en"
+    config.extra["alternate"] = [
+        {"name": "English", "link": _address(english), "lang": "en"},
+        {"name": "中文", "link": _address(chinese), "lang": "zh"},
+    ]
+    return context
+
+
+def _address(name: str) -> str:
+    """Returns the address of a page on the site, relative to its root."""
+    return "." if name == "index" else f"{name.removesuffix('README').removesuffix('/')}/"
+
+
 def on_post_build(config: _Site, **_: object) -> None:
-    """Writes ``llms.txt``, a list of the pages with a sentence on each, and ``llms-full.txt`` with their text."""
-    pages = sorted((ROOT / "docs").glob("*.md"))
-    lines = ["# ztoapi", "", "> A streaming gateway for Z.ai's GLM models with the APIs of OpenAI and Anthropic", ""]
-    lines += ["## Pages", ""]
-    for path in pages:
-        text = path.read_text("utf-8")
-        title = text.partition("\n")[0].removeprefix("# ")
-        about = _first_sentence(text[text.index("\n") :])
-        name = "" if path.stem == "index" else f"{path.stem}/"
-        lines.append(f"- [{title}]({config.site_url}{name}): {about}")
+    """Writes the source of each page, ``llms.txt`` with a list of them, and ``llms-full.txt`` with their text."""
     site = Path(config.site_dir)
+    lines = [f"# {config.site_name}", "", f"> {config.site_description}"]
+    texts = []
+    for section in config.nav:
+        for title, items in section.items():
+            lines += ["", f"## {title}", ""]
+            for name in _pages(items):
+                text = (ROOT / "docs" / name).read_text("utf-8")
+                heading, _newline, rest = text.partition("\n")
+                lines.append(f"- [{heading.removeprefix('# ')}]({config.site_url}{name}): {_first_sentence(rest)}")
+                (site / name).write_text(text, "utf-8")
+                texts.append(text)
     (site / "llms.txt").write_text("\n".join(lines) + "\n", "utf-8")
-    (site / "llms-full.txt").write_text("\n\n".join(path.read_text("utf-8") for path in pages), "utf-8")
+    (site / "llms-full.txt").write_text("\n\n".join(texts), "utf-8")
+
+
+def _pages(items: object) -> Iterator[str]:
+    """Yields the files of a section of the navigation, and of its sections."""
+    if isinstance(items, str):
+        yield items
+    elif isinstance(items, dict):
+        for item in items.values():
+            yield from _pages(item)
+    elif isinstance(items, list):
+        for item in items:
+            yield from _pages(item)

@@ -35,20 +35,47 @@ def test_commands_in_the_pages_exist(page: Path) -> None:
         assert arguments.command == words[0]
 
 
-def test_the_site_is_built_without_warnings(tmp_path: Path) -> None:
-    pytest.importorskip("material", reason="pip install mkdocs-material")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("material", reason="pip install -e '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    page = (tmp_path / "deployment" / "index.html").read_text("utf-8")
+    return folder
+
+
+def test_links_out_of_the_documents_lead_to_the_repository(site: Path) -> None:
+    page = (site / "deployment" / "index.html").read_text("utf-8")
     assert 'href="https://github.com/ztoapi/ztoapi/tree/main/deploy"' in page
-    assert "错误及其处理" in (tmp_path / "configuration.zh-CN" / "index.html").read_text("utf-8")
-    assert not (tmp_path / "__pycache__").exists()
-    assert "快速开始" in (tmp_path / "quick-start.zh-CN" / "index.html").read_text("utf-8")
-    listing = (tmp_path / "llms.txt").read_text("utf-8")
+    assert not (site / "__pycache__").exists()
+
+
+@table(
+    ("name", "language", "english", "chinese"),
+    [
+        ("quick-start", "en", "./", "../quick-start.zh-CN/"),
+        ("quick-start.zh-CN", "zh", "../quick-start/", "./"),
+        ("deployment", "en", "./", "../index.zh-CN/"),
+        ("decisions/0001-flat-gates", "en", "./", "../../index.zh-CN/"),
+    ],
+)
+def test_a_page_has_its_language_and_leads_to_its_translation(
+    site: Path, name: str, language: str, english: str, chinese: str
+) -> None:
+    page = (site / name / "index.html").read_text("utf-8")
+    assert f'<html lang="{language}"' in page
+    assert f'<link rel="alternate" href="{english}" hreflang="en">' in page
+    assert f'<link rel="alternate" href="{chinese}" hreflang="zh">' in page
+
+
+def test_every_page_is_listed_for_language_models(site: Path) -> None:
+    listing = (site / "llms.txt").read_text("utf-8")
     listed = re.findall(r"\]\(https://ztoapi\.github\.io/ztoapi/([^)]*)\)", listing)
-    assert len(listed) > 30
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert pages | {"decisions/README.md"} == set(listed) and len(pages) + 1 == len(listed)
+    assert [name for name in listed if (site / name).read_bytes() != (ROOT / "docs" / name).read_bytes()] == []
+    assert "\n## How to\n" in listing
     assert (
-        "/chat/): `/chat` sends requests to the gateway that serves it, to try a model, a tool or a key.\n" in listing
+        "/chat.md): `/chat` sends requests to the gateway that serves it, to try a model, a tool or a key.\n" in listing
     )
-    assert [name for name in listed if not (tmp_path / name / "index.html").exists()] == []
