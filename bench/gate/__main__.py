@@ -74,8 +74,11 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
             head_tree = copy(subject.root, subject.packages, directory / "head")
             head = measure(head_tree, subject, tools)
             base = base_run.result() if base_run else None
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")  # the last line of the progress
     if head.errors:
-        raise GateError("\n".join(f"{scenario} fails: {reason}" for scenario, reason in head.errors.items()))
+        reasons = (f"{name} fails: {reason}\n{head.tracebacks[name]}" for name, reason in head.errors.items())
+        raise GateError("\n".join(reasons).rstrip())
     key = Key.of(tools, head.files, subject.packages)
     if args.save:
         save_baseline(args.save, key, head.counts)
@@ -138,7 +141,7 @@ def _measure_base(subject: Subject, commit: str, directory: Path, tools: Tools) 
     try:
         return measure(tree, subject, tools)
     except CannotLoadError as error:
-        return Measurement({}, {"every scenario": str(error)}, {})
+        return Measurement({}, {"every scenario": str(error).partition("\n")[0]}, {})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,10 +4,11 @@ The gate runs this file in separate interpreters, with the measured packages fir
 the gate. Each scenario is set up, warmed up and counted in its own forked process, so that scenarios cannot affect each
 other and fail separately. The counts of a run without steps are subtracted from those of a run with many.
 
-``counting.py counts FILE RESULT [NAME ...]`` counts opcodes, calls, memory blocks and the scenario's own counts. The
-folder of ``RESULT`` is the tree of the measured packages; calls are counted in its files.
-``counting.py instructions FILE RESULT [NAME ...]`` runs under cachegrind, which writes a file ``cachegrind.PID`` beside
-``RESULT`` for each forked process. Without names all scenarios are counted.
+``counting.py counts FILE RESULT PROGRESS [NAME ...]`` counts opcodes, calls, memory blocks and the scenario's own
+counts. The folder of ``RESULT`` is the tree of the measured packages; calls are counted in its files.
+``counting.py instructions FILE RESULT PROGRESS [NAME ...]`` runs under cachegrind, which writes a file
+``cachegrind.PID`` beside ``RESULT`` for each forked process. ``PROGRESS`` is a file descriptor. Without names all
+scenarios are counted.
 """
 
 import ctypes
@@ -17,10 +18,14 @@ import itertools
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import pytest
 
 WARM_UP_STEPS = 300
 """Enough for the interpreter to specialise (at most 64 calls in 3.13) and for caches to fill."""
@@ -28,6 +33,10 @@ STEPS = 100
 """Number of steps to average over, so that occasional work has its share."""
 
 _SMALL_SHARE = 0.001
+_FIXTURES = ("benchmark", "codspeed_benchmark")
+"""Fixtures of pytest-benchmark and pytest-codspeed, and marks of the latter."""
+_PLUGINS_OFF = ("benchmark", "codspeed", "cacheprovider", "xdist", "randomly", "timeout", "warnings")
+"""Plugins that measure by themselves, reorder or distribute tests, or fail one that takes long or warns."""
 _STARTUP = frozenset(sys.modules)
 
 T = TypeVar("T")
@@ -83,7 +92,7 @@ def forked(task: Callable[..., Result], *arguments: object) -> tuple[int, Result
         try:
             result = task(*arguments)
         except BaseException as error:  # noqa: BLE001 - a scenario may fail in any way; which one is reported
-            result = {"error": f"{type(error).__name__}: {error}"}
+            result = failure(error)
         with os.fdopen(writing, "w") as pipe:
             json.dump(result, pipe)
         os._exit(0)
@@ -92,6 +101,34 @@ def forked(task: Callable[..., Result], *arguments: object) -> tuple[int, Result
         text = pipe.read()
     os.waitpid(pid, 0)
     return pid, json.loads(text) if text else {"error": "its process died"}
+
+
+def failure(error: BaseException) -> Result:
+    """Returns the error, and its traceback from the first frame that is not of this file."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames)) if frames is not None else ""
+    return {"error": f"{type(error).__name__}: {error}", "traceback": text}
+
+
+class Progress:
+    """Writes the scenario that is counted to ``output``, a copy of the gate's standard error: a line for each, of which
+    a terminal shows the last."""
+
+    def __init__(self, output: int, task: str) -> None:
+        self._output = output
+        self._task = task
+        self._begin, self._end = ("\r\x1b[K", "") if os.isatty(output) else ("", "\n")
+        self._expected = self._begun = 0
+
+    def expect(self, scenarios: int) -> None:
+        self._expected = scenarios
+
+    def begin(self, scenario: str) -> None:
+        self._begun += 1
+        line = f"{self._task}: {scenario} ({self._begun} of {self._expected})"
+        os.write(self._output, f"{self._begin}{line}{self._end}".encode())
 
 
 class Frames:
@@ -107,7 +144,7 @@ class Frames:
         children = self._stack[-1][3]
         node = children.get(code)
         if node is None:
-            node = children[code] = [self._place(code), 0, 0, {}]
+            node = children[code] = [place_of(code, self.tree), 0, 0, {}]
         node[2] += 1
         self._stack.append(node)
 
@@ -119,12 +156,13 @@ class Frames:
     def tick(self) -> None:
         self._stack[-1][1] += 1
 
-    def _place(self, code: CodeType) -> str:
-        """Returns file and function. Files of the measured packages have their path in the tree, others two names."""
-        path, name = code.co_filename, getattr(code, "co_qualname", code.co_name)
-        if path.startswith(self.tree):
-            return f"{path.removeprefix(self.tree)}:{name}"
-        return f"<{'/'.join(path.rsplit(os.sep, 2)[-2:])}>:{name}"
+
+def place_of(code: CodeType, tree: str) -> str:
+    """Returns file and function. Files of the measured packages have their path in the tree, others two names."""
+    path = code.co_filename
+    if path.startswith(tree):
+        return f"{path.removeprefix(tree)}:{code.co_qualname}"
+    return f"<{'/'.join(path.rsplit(os.sep, 2)[-2:])}>:{code.co_qualname}"
 
 
 def count_opcodes(step: Step, times: int, tree: str) -> Frames:
@@ -183,7 +221,8 @@ def opcodes(setup: Setup, directory: Path) -> Result:
     executed = sum(node[1] for node in many) - sum(node[1] for node in none)
     calls = sum(node[2] for node in many if not node[0].startswith("<"))
     counts = {"opcodes": executed / STEPS, "calls": calls / STEPS}
-    return {"counts": counts, "stacks": _per_step(_step_node(frames.root))}
+    _, *cost = _per_step(_step_node(frames.root))
+    return {"counts": counts, "stacks": ["", *cost]}
 
 
 def _nodes(node: Node) -> list[Node]:
@@ -220,6 +259,38 @@ def blocks(setup: Setup) -> Result:
     # After the set-up, which may import modules too.
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items() if name not in _STARTUP}
     return {"counts": result, "files": files}
+
+
+def memory(setup: Setup, directory: Path) -> Result:
+    """Returns the memory blocks that each Python function takes in a step; nothing without the malloc counter."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gate_profile"):
+        return {}
+    step, _ = prepare(setup)
+    # The frame object that the interpreter creates for a profile function is a block of the caller.
+    of_a_call = round(_blocks_by_code(library, _nothing, 0)[repeat.__code__] / STEPS)
+    taken = _blocks_by_code(library, step, of_a_call)
+    tree = f"{directory}{os.sep}"
+    places: dict[str, float] = {}
+    for code, blocks in taken.items():
+        place = place_of(code, tree)
+        places[place] = places.get(place, 0) + blocks / STEPS
+    return {"memory": places}
+
+
+def _nothing() -> None:
+    pass
+
+
+def _blocks_by_code(library: ctypes.CDLL, step: Step, of_a_call: int) -> dict[CodeType, int]:
+    python, capacity = ctypes.pythonapi, 65536
+    library.gate_begin(ctypes.cast(python.PyFrame_GetCode, ctypes.c_void_p), ctypes.c_longlong(of_a_call))
+    python.PyEval_SetProfile(ctypes.cast(library.gate_profile, ctypes.c_void_p), None)
+    repeat(step, STEPS)
+    python.PyEval_SetProfile(None, None)
+    codes = (ctypes.c_void_p * capacity).in_dll(library, "gate_function_codes")
+    blocks = (ctypes.c_longlong * capacity).in_dll(library, "gate_function_blocks")
+    return {ctypes.cast(code, ctypes.py_object).value: blocks[at] for at, code in enumerate(codes) if code is not None}
 
 
 def growth(counter: Callable[[], int], step: Step) -> float:
@@ -272,14 +343,24 @@ def count(mode: str, setup: Setup, directory: Path) -> Result:
     if mode == "instructions":
         return forked(instructions, setup, directory)[1]
     first, second = forked(opcodes, setup, directory)[1], forked(blocks, setup)[1]
-    return first | second | {"counts": first.get("counts", {}) | second.get("counts", {})}
+    third = forked(memory, setup, directory)[1]
+    return first | second | third | {"counts": first.get("counts", {}) | second.get("counts", {})}
 
 
 class Benchmark:
-    """The fixture ``benchmark`` of pytest-benchmark and pytest-codspeed: counts the function that it is called with."""
+    """The fixture ``benchmark`` of pytest-benchmark and pytest-codspeed: counts the function that it is called with.
 
-    def __init__(self, measured: Callable[[Setup], None]) -> None:
+    The attributes are those of pytest-benchmark with ``--benchmark-disable``: there are no times."""
+
+    stats = None
+    disabled, enabled = True, False
+
+    def __init__(self, item: "pytest.Function", measured: Callable[[Setup], None]) -> None:
         self._measured = measured
+        self.name, self.fullname = item.name, item.nodeid
+        called = getattr(item, "callspec", None)
+        self.param: str | None = called.id if called else None
+        self.params: dict[str, object] | None = called.params if called else None
         self.extra_info: dict[str, Any] = {}
         self.group: str | None = None
 
@@ -293,86 +374,149 @@ class Benchmark:
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
         setup: Callable[[], tuple[tuple[object, ...], Mapping[str, object]] | None] | None = None,
+        teardown: Callable[..., object] | None = None,
         **_: object,
     ) -> T:
-        """Counts ``target``; with a ``setup``, both, because each step needs one."""
+        """Counts ``target`` with its ``setup`` and ``teardown``, because each step needs them."""
 
         def step() -> T:
             made = setup() if setup is not None else None
             chosen, named = made if made is not None else (args, kwargs or {})
-            return target(*chosen, **named)
+            result = target(*chosen, **named)
+            if teardown is not None:
+                teardown(*chosen, **named)
+            return result
 
         self._measured(lambda: step)
         return step()
 
 
-def count_tests(path: Path, mode: str, directory: Path, names: list[str]) -> dict[str, Result]:
-    """Counts the tests below ``path`` that use the fixture ``benchmark``. Names choose them as pytest's ``-k`` does."""
+def is_benchmark(item: "pytest.Function") -> bool:
+    """Whether a test uses the fixture, or has the mark with which pytest-codspeed measures the whole test."""
+    fixtures = getattr(item, "fixturenames", ())  # items of other plugins have none
+    return any(name in fixtures or item.get_closest_marker(name) is not None for name in _FIXTURES)
+
+
+class Tests:
+    """Counts the tests below ``path`` that are benchmarks. A plugin of pytest: its hooks begin with ``pytest_``."""
+
+    def __init__(self, path: Path, mode: str, directory: Path, names: list[str], progress: Progress) -> None:
+        self.path, self.mode, self.directory, self.names, self.progress = path, mode, directory, names, progress
+        self.results: dict[str, Result] = {}
+        self.existing: dict[str, pytest.Function] = {}
+        """All benchmarks, by name."""
+
+    def name_of(self, item: "pytest.Function") -> str:
+        """Returns the file of a test, relative to the folder of the scenarios, and the test in it."""
+        folder = self.path if self.path.is_dir() else self.path.parent
+        file = item.path.relative_to(folder) if item.path.is_relative_to(folder) else item.path
+        return f"{file.as_posix()}::{item.nodeid.partition('::')[2]}"
+
+    def pytest_load_initial_conftests(self) -> None:
+        # The settings of the project may have put its own folders first.
+        tree = str(self.directory)
+        sys.path[:] = [tree, *(one for one in sys.path if one != tree)]
+
+    def pytest_configure(self, config: "pytest.Config") -> None:
+        for mark in (*_FIXTURES, "timeout"):
+            config.addinivalue_line("markers", f"{mark}: of a plugin that the gate does without")
+
+    def pytest_collection_modifyitems(self, items: "list[pytest.Function]") -> None:
+        self.existing = {self.name_of(item): item for item in items if is_benchmark(item)}
+        items[:] = [self.existing[name] for name in select(list(self.existing), self.names)]
+        self.progress.expect(len(items))
+
+    def pytest_runtest_setup(self, item: "pytest.Function") -> None:
+        self.progress.begin(self.name_of(item))
+
+    def pytest_runtest_call(self, item: "pytest.Function") -> None:
+        if not any(name in item.fixturenames for name in _FIXTURES):
+            self.measure(item, lambda: item.runtest)
+
+    def measure(self, item: "pytest.Function", setup: Setup) -> None:
+        self.results[self.name_of(item)] = count(self.mode, setup, self.directory)
+
+    def pytest_runtest_logreport(self, report: "pytest.TestReport | pytest.CollectReport") -> None:
+        if report.failed:
+            self._fail(next(name for name, item in self.existing.items() if item.nodeid == report.nodeid), report)
+
+    def pytest_collectreport(self, report: "pytest.TestReport | pytest.CollectReport") -> None:
+        if report.failed:
+            self._fail(report.nodeid, report)
+
+    def _fail(self, name: str, report: "pytest.TestReport | pytest.CollectReport") -> None:
+        text = report.longreprtext
+        raised = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
+        self.results[name] = {"error": (raised or text.splitlines() or ["no reason"])[0], "traceback": text}
+
+
+def select(existing: list[str], names: list[str]) -> list[str]:
+    """Returns the tests with one of ``names``; a name that no test has chooses those that contain it."""
+    exact = set(names) & set(existing)
+    parts = [name.lower() for name in names if name not in exact]
+    return [one for one in existing if not names or one in exact or any(part in one.lower() for part in parts)]
+
+
+def count_tests(path: Path, mode: str, directory: Path, names: list[str], progress: Progress) -> dict[str, Result]:
+    """Counts the benchmarks of pytest below ``path``."""
     import pytest
 
     compile_in(directory)
-    results: dict[str, Result] = {}
-    existing: list[str] = []
+    tests = Tests(path, mode, directory, names, progress)
 
-    def name_of(item: pytest.Item) -> str:
-        return item.nodeid.rpartition("/")[2]
-
-    class Plugin:
-        @pytest.hookimpl(tryfirst=True)  # before -k deselects
-        def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-            existing.extend(name_of(item) for item in items if "benchmark" in getattr(item, "fixturenames", ()))
-
+    class Fixtures:
         @pytest.fixture
         def benchmark(self, request: pytest.FixtureRequest) -> Benchmark:
-            name = name_of(request.node)
+            return Benchmark(request.node, lambda setup: tests.measure(request.node, setup))
 
-            def measured(setup: Setup) -> None:
-                results[name] = count(mode, setup, directory)
+        @pytest.fixture
+        def codspeed_benchmark(self, benchmark: Benchmark) -> Benchmark:
+            return benchmark
 
-            return Benchmark(measured)
-
-    without = [
-        word
-        for name in ("benchmark", "codspeed", "cacheprovider", "xdist", "randomly")
-        for word in ("-p", f"no:{name}")
-    ]
-    chosen = ["-k", " or ".join(names)] if names else []
-    arguments = ["-q", "--no-header", "-o", "addopts=--import-mode=importlib", "-o", "pythonpath=", *without, *chosen]
-    status = pytest.main([str(path), *arguments], plugins=[Plugin()])
-    if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise RuntimeError(f"the tests below {path.name} fail: run pytest {path}")
-    if not results:
-        if names and existing:
-            raise SelectionError(f"no benchmark matches {' or '.join(names)}; benchmarks: {', '.join(existing)}")
+    without = [word for name in _PLUGINS_OFF for word in ("-p", f"no:{name}")]
+    # The folders of tests come last on the path: in front they could hide the measured packages.
+    settings = [word for setting in ("addopts=--import-mode=append", "required_plugins=") for word in ("-o", setting)]
+    arguments = ["-q", "--no-header", "--continue-on-collection-errors", *settings, *without]
+    status = pytest.main([str(path), *arguments], plugins=[Fixtures(), tests])
+    if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+        raise RuntimeError("pytest cannot run them")
+    if not tests.results:
+        if names and tests.existing:
+            raise SelectionError(f"no benchmark matches {' or '.join(names)}; benchmarks: {', '.join(tests.existing)}")
         raise SelectionError("no test uses the fixture benchmark")
+    return tests.results
+
+
+def count_scenarios(path: Path, mode: str, directory: Path, names: list[str], progress: Progress) -> dict[str, Result]:
+    """Counts the scenarios of a file."""
+    scenarios = load(path, directory)
+    unknown = [name for name in names if name not in scenarios]
+    if unknown:
+        raise SelectionError(f"unknown scenario: {', '.join(unknown)}; scenarios: {', '.join(scenarios)}")
+    chosen = {name: scenarios[name] for name in names or scenarios}
+    progress.expect(len(chosen))
+    results = {}
+    for name, setup in chosen.items():
+        progress.begin(name)
+        results[name] = count(mode, setup, directory)
     return results
 
 
-def described(error: Exception) -> str:
-    return str(error) if isinstance(error, SelectionError) else f"cannot be used: {type(error).__name__}: {error}"
-
-
 def main() -> None:
-    mode, file, output, *names = sys.argv[1:]
+    mode, file, output, progress, *names = sys.argv[1:]
     gc.disable()
-    directory = Path(output).parent
-    if Path(file).is_dir() or Path(file).name.startswith("test_"):
-        try:
-            report: Result = {"scenarios": count_tests(Path(file), mode, directory, names)}
-        except Exception as error:  # noqa: BLE001 - the tests are the user's; their error is reported
-            report = {"error": described(error)}
-        Path(output).write_text(json.dumps(report))
-        return
+    path, directory = Path(file), Path(output).parent
+    is_tests = path.is_dir() or path.name.startswith("test_")
+    counted = count_tests if is_tests else count_scenarios
     try:
-        scenarios = load(Path(file), directory)
-        unknown = [name for name in names if name not in scenarios]
-        if unknown:
-            raise SelectionError(f"unknown scenario: {', '.join(unknown)}; scenarios: {', '.join(scenarios)}")
-        chosen = {name: scenarios[name] for name in names or scenarios}
+        report: Result = {
+            "scenarios": counted(path, mode, directory, names, Progress(int(progress), f"{directory.name}, {mode}"))
+        }
+    except SelectionError as error:
+        report = {"error": str(error)}
     except Exception as error:  # noqa: BLE001 - the file is the user's; its error is reported
-        report = {"error": described(error)}
-    else:
-        report = {"scenarios": {name: count(mode, setup, directory) for name, setup in chosen.items()}}
+        report = failure(error)
+        report["error"] = f"cannot be used: {report['error']}"
     Path(output).write_text(json.dumps(report))
 
 

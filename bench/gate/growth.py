@@ -8,6 +8,8 @@ from typing import Any
 __all__ = ["Profile", "flame_graph", "grown"]
 
 _MOST = 10
+_SMALLEST_SHARE = 0.0005
+"""Share of the whole cost below which growth is not reported: work in batches, such as the growth of a list."""
 _WIDTH, _ROW = 1200, 18
 _NARROWEST = 0.5
 """Pixels below which a function is not drawn."""
@@ -17,10 +19,12 @@ _LABEL_PIXELS = 7
 @dataclass(frozen=True)
 class Profile:
     """The cost of one step of a scenario by function: ``stacks`` are nodes ``[place, opcodes, calls, children]`` of
-    Python functions; ``functions`` maps C functions to instructions, and is empty without valgrind."""
+    Python functions; ``functions`` maps C functions to instructions, and is empty without valgrind; ``blocks`` maps
+    Python functions to the memory blocks that they take, and is empty if these are not counted."""
 
     stacks: list[Any] = field(default_factory=lambda: ["", 0, 0, []])
     functions: Mapping[str, float] = field(default_factory=dict)
+    blocks: Mapping[str, float] = field(default_factory=dict)
 
     def opcodes(self) -> dict[str, tuple[float, float]]:
         """Returns opcodes and calls of each Python function, without those of the functions that it calls."""
@@ -38,35 +42,51 @@ def _walk(node: list[Any]) -> Iterator[list[Any]]:
 
 
 def grown(base: Profile, head: Profile) -> list[str]:
-    """Returns lines on the functions whose cost has grown most, the greatest growth first."""
+    """Returns at most ten lines on the functions whose cost has grown most: Python functions, then C functions."""
     former, latter = base.opcodes(), head.opcodes()
-    none = (0.0, 0.0)
+    opcodes = _shares({name: one[0] for name, one in former.items()}, {name: one[0] for name, one in latter.items()})
+    blocks = _shares(base.blocks, head.blocks)
     lines = []
-    for place, growth in _largest({name: one[0] for name, one in former.items()}, {n: o[0] for n, o in latter.items()}):
-        (before, called), (after, calls) = former.get(place, none), latter.get(place, none)
-        often = f", calls {called:g} -> {calls:g}" if called != calls else ""
-        lines.append(f"{place}: opcodes {before:,.4g} -> {after:,.4g} ({growth:+,.4g}){often}")
-    for name, growth in _largest(base.functions, head.functions):
-        before, after = base.functions.get(name, 0), head.functions.get(name, 0)
-        lines.append(f"C function {name}: instructions {before:,.0f} -> {after:,.0f} ({growth:+,.0f})")
-    return lines
+    for place in sorted(opcodes | blocks, key=lambda place: -max(opcodes.get(place, 0), blocks.get(place, 0))):
+        (before, called), (after, calls) = former.get(place, (0.0, 0.0)), latter.get(place, (0.0, 0.0))
+        parts = [_growth("opcodes", before, after)] if place in opcodes else []
+        if place in blocks:
+            parts.append(_growth("blocks", base.blocks.get(place, 0), head.blocks[place]))
+        parts += [f"calls {called:g} -> {calls:g}"] if called != calls else []
+        lines.append(f"{place}: {', '.join(parts)}")
+    functions = _shares(base.functions, head.functions)
+    for name in sorted(functions, key=functions.__getitem__, reverse=True):
+        growth = _growth("instructions", base.functions.get(name, 0), head.functions[name])
+        lines.append(f"C function {name}: {growth}")
+    return lines[:_MOST]
 
 
-def _largest(base: Mapping[str, float], head: Mapping[str, float]) -> list[tuple[str, float]]:
-    growth = {name: value - base.get(name, 0) for name, value in head.items()}
-    ordered = sorted(growth.items(), key=lambda item: item[1], reverse=True)
-    return [(name, value) for name, value in ordered[:_MOST] if value > 0]
+def _shares(base: Mapping[str, float], head: Mapping[str, float]) -> dict[str, float]:
+    """Returns the functions that have grown, with the growth as a share of the whole cost."""
+    total = sum(head.values()) or 1.0
+    growth = {name: (value - base.get(name, 0)) / total for name, value in head.items()}
+    return {name: share for name, share in growth.items() if share > _SMALLEST_SHARE}
+
+
+def _growth(count: str, before: float, after: float) -> str:
+    return f"{count} {_number(before)} -> {_number(after)} (+{_number(after - before)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def flame_graph(title: str, base: Profile, head: Profile) -> str:
-    """Returns an SVG of head's stacks. Widths are opcodes; red functions cost more than in base, blue ones less."""
+    """Returns an SVG of head's stacks. Widths are opcodes; a function is red if its own cost is greater than in base,
+    and blue if it is less."""
     drawn: list[str] = []
     depth = _draw(head.stacks, base.stacks, drawn)
     height = (depth + 2) * _ROW
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="monospace"'
         ' font-size="11">'
-        f'<text x="4" y="13">{html.escape(title)}: opcodes of a step; red: more than in base, blue: less</text>'
+        f'<text x="4" y="13">{html.escape(title)}: opcodes of a step; red functions execute more than in base, '
+        "blue ones less</text>"
         f"{''.join(drawn)}</svg>\n"
     )
 
@@ -87,8 +107,7 @@ def _draw(root: list[Any], former: list[Any], drawn: list[str]) -> int:
         if width < _NARROWEST:
             continue
         rows = max(rows, row)
-        change = cost - (_inclusive(before) if before else 0.0)
-        drawn.append(_rectangle(node[0], left, row, width, cost, change, total))
+        drawn.append(_rectangle(node, before, left, row, width, total))
         children = {child[0]: child for child in before[3]} if before else {}
         for child in node[3]:
             pending.append((child, children.get(child[0]), left, row + 1))
@@ -96,15 +115,19 @@ def _draw(root: list[Any], former: list[Any], drawn: list[str]) -> int:
     return rows
 
 
-def _rectangle(place: str, left: float, row: int, width: float, cost: float, change: float, total: float) -> str:
-    strength = min(abs(change) / total * 10, 1.0)
+def _rectangle(node: list[Any], before: list[Any] | None, left: float, row: int, width: float, total: float) -> str:
+    """Returns a function, whose colour is the growth of its own cost: that of its calls is in theirs."""
+    cost, own = _inclusive(node), float(node[1])
+    change, own_change = (cost - _inclusive(before), own - before[1]) if before else (cost, own)
+    strength = min(abs(own_change) / total * 10, 1.0)
     pale = round(235 - 150 * strength)
-    colour = f"rgb(245,{pale},{pale})" if change > 0 else f"rgb({pale},{pale},245)"
-    name = place or "step"
+    colour = f"rgb(245,{pale},{pale})" if own_change > 0 else f"rgb({pale},{pale},245)"
+    name = node[0] or "step"
     label = html.escape(name[: int(width / _LABEL_PIXELS)]) if width > 4 * _LABEL_PIXELS else ""
     y = row * _ROW
+    title = f"{name}: {cost:,.4g} ({change:+,.4g}), without its calls {own:,.4g} ({own_change:+,.4g})"
     return (
-        f"<g><title>{html.escape(name)}: {cost:,.4g} ({change:+,.4g})</title>"
+        f"<g><title>{html.escape(title)}</title>"
         f'<rect x="{left:.1f}" y="{y}" width="{width:.1f}" height="{_ROW - 1}" fill="{colour}" stroke="#fff"/>'
         f'<text x="{left + 2:.1f}" y="{y + 13}">{label}</text></g>'
     )

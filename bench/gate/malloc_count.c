@@ -1,6 +1,13 @@
 /* Counts the blocks that the C allocator hands out and takes back. Preloaded into a Python that runs with
-   PYTHONMALLOC=malloc, it sees every memory block of the interpreter; Python reads the counts through ctypes. */
+   PYTHONMALLOC=malloc, it sees every memory block of the interpreter; Python reads the counts through ctypes. As the
+   profile function of the interpreter (PyEval_SetProfile) it also counts the blocks of each Python function. */
 #include <stddef.h>
+#include <string.h>
+
+#define FUNCTIONS 65536
+#define DEPTH 65536
+#define PY_TRACE_CALL 0
+#define PY_TRACE_RETURN 3
 
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
@@ -9,23 +16,60 @@ extern void __libc_free(void *);
 
 static long long taken, live;
 
+void *gate_function_codes[FUNCTIONS + 1];
+long long gate_function_blocks[FUNCTIONS + 1];
+static int function = FUNCTIONS; /* the running one; the last stands for all that ran before the start */
+static int callers[DEPTH], depth;
+static long long blocks_of_a_call;
+static void *(*code_of)(void *);
+
 long long gate_blocks_taken(void) { return taken; }
 long long gate_blocks_live(void) { return live; }
 
-void *malloc(size_t size) {
+void gate_begin(void *(*get_code)(void *), long long of_a_call) {
+    memset(gate_function_blocks, 0, sizeof gate_function_blocks);
+    code_of = get_code;
+    blocks_of_a_call = of_a_call;
+    depth = 0;
+    function = FUNCTIONS;
+}
+
+int gate_profile(void *unused, void *frame, int event, void *argument) {
+    (void)unused, (void)argument;
+    if (event == PY_TRACE_CALL && depth < DEPTH) {
+        void *code = code_of(frame); /* a reference that is kept, so the address remains that of this function */
+        size_t at = ((size_t)code >> 4) % FUNCTIONS;
+        while (gate_function_codes[at] != NULL && gate_function_codes[at] != code)
+            at = (at + 1) % FUNCTIONS;
+        gate_function_codes[at] = code;
+        gate_function_blocks[function] -= blocks_of_a_call;
+        callers[depth++] = function;
+        function = (int)at;
+    } else if (event == PY_TRACE_RETURN && depth > 0) {
+        function = callers[--depth];
+    }
+    return 0;
+}
+
+static void take(void) {
     taken++;
+    gate_function_blocks[function]++;
+}
+
+void *malloc(size_t size) {
+    take();
     live++;
     return __libc_malloc(size);
 }
 
 void *calloc(size_t items, size_t size) {
-    taken++;
+    take();
     live++;
     return __libc_calloc(items, size);
 }
 
 void *realloc(void *block, size_t size) {
-    taken++;
+    take();
     if (block == NULL)
         live++;
     return __libc_realloc(block, size);

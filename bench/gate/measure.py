@@ -20,6 +20,7 @@ __all__ = ["Counts", "Key", "Measurement", "Tools", "measure"]
 
 _HERE = Path(__file__).resolve().parent
 _ERROR_CHARACTERS = 2000
+_STANDARD_ERROR = 2
 Counts = dict[str, dict[str, float]]
 """The cost of each scenario, by scenario and count."""
 
@@ -99,13 +100,14 @@ class Key:
 
 @dataclass(frozen=True)
 class Measurement:
-    """``errors`` maps scenarios that could not be counted to the reason; ``files`` maps modules to their files;
-    ``profiles`` has the functions of each scenario."""
+    """``errors`` maps scenarios that could not be counted to the reason, and ``tracebacks`` to more about it; ``files``
+    maps modules to their files; ``profiles`` has the functions of each scenario."""
 
     counts: Counts
     errors: Mapping[str, str]
     files: Mapping[str, str | None]
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    tracebacks: Mapping[str, str] = field(default_factory=dict)
 
 
 def measure(tree: Path, subject: Subject, tools: Tools) -> Measurement:
@@ -128,15 +130,19 @@ def measure(tree: Path, subject: Subject, tools: Tools) -> Measurement:
         instructions = _run(wrapper, "instructions", tree, subject, environment)
         for name, result in instructions.items():
             # The most important count comes first in the table.
-            counts = result.get("counts", {}) | results[name].get("counts", {})
-            results[name] |= result | {"counts": counts}
+            others = results.setdefault(name, {})
+            others |= result | {"counts": result.get("counts", {}) | others.get("counts", {})}
     errors = {name: result["error"] for name, result in results.items() if "error" in result}
     whole = {name: result for name, result in results.items() if name not in errors}
     return Measurement(
         {name: result["counts"] for name, result in whole.items()},
         errors,
         files,
-        {name: Profile(result["stacks"], result.get("functions", {})) for name, result in whole.items()},
+        {
+            name: Profile(result["stacks"], result.get("functions", {}), result.get("memory", {}))
+            for name, result in whole.items()
+        },
+        {name: results[name].get("traceback", "").replace(f"{tree}{os.sep}", "") for name in errors},
     )
 
 
@@ -146,15 +152,25 @@ def _run(
     output = tree / f"{mode}.json"
     # -P keeps the folder of this file and the current folder off the path.
     command = [*wrapper, sys.executable, "-P", str(_HERE / "counting.py"), mode, str(subject.scenarios), str(output)]
-    result = subprocess.run(
-        [*command, *subject.names], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
+    progress = os.dup(_STANDARD_ERROR)
+    try:
+        result = subprocess.run(
+            [*command, str(progress), *subject.names],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[progress],
+            check=False,
+        )
+    finally:
+        os.close(progress)
+    text = result.stdout.decode("utf-8", "replace")[-_ERROR_CHARACTERS:]
     if result.returncode != 0:
-        text = result.stdout.decode("utf-8", "replace")[-_ERROR_CHARACTERS:]
         raise GateError(f"counting {mode} failed with status {result.returncode}:\n{text}")
     report: dict[str, Any] = json.loads(output.read_text())
     if "error" in report:
-        raise CannotLoadError(f"{subject.scenarios.name}: {report['error']}")
+        details = f"\n{report['traceback'] or text}" if "traceback" in report else ""
+        raise CannotLoadError(f"{subject.scenarios.name}: {report['error']}{details}".replace(f"{tree}{os.sep}", ""))
     results: dict[str, dict[str, Any]] = report["scenarios"]
     return results
 
@@ -165,7 +181,10 @@ def _check_origin(files: Mapping[str, str | None], tree: Path, packages: Sequenc
         name = Path(package).stem
         file = files.get(name)
         if file is not None and not Path(file).is_relative_to(tree):
-            raise CannotLoadError(f"{name} was imported from {file}, not from the measured copy in {tree}")
+            raise CannotLoadError(
+                f"{name} was imported from {file}, not from the measured copy. Install it without an import hook "
+                "(`pip install .`), or leave it uninstalled"
+            )
 
 
 def _output(*command: str | Path) -> str | None:

@@ -14,6 +14,8 @@ __all__ = ["Outcome", "read_baseline", "save_baseline"]
 
 _FORMAT = 1
 """Version of the JSON files, which changes when a field changes its meaning."""
+_EXPLAINED = 3
+"""Failing scenarios whose functions are in the report. The JSON has those of all."""
 _MARKS = {Verdict.IMPROVED: "improved", Verdict.NEW: "new", Verdict.GONE: "gone"}
 
 
@@ -40,16 +42,27 @@ class Outcome:
         """Returns the verdict, the table and the reasons, readable also as plain text."""
         lines = [self._headline(), ""]
         if self.failures:
-            lines += [*(f"- {failure}" for failure in self.failures), ""]
-        for scenario, functions in self.growth.items():
-            lines += [f"Functions of {scenario} that grew most:", "", *(f"- `{line}`" for line in functions), ""]
+            lines += [*(f"- {_code(failure)}" for failure in self.failures), ""]
+        for scenario in self._most_grown():
+            lines += [f"Functions of {_code(scenario)} that grew most:", ""]
+            lines += [*(f"- {_code(line)}" for line in self.growth[scenario]), ""]
+        if len(self.growth) > _EXPLAINED:
+            lines += [f"The functions of {len(self.growth) - _EXPLAINED} more scenarios are in the file of --json.", ""]
         lines += [*self._table(), ""]
-        lines += [f"- {name} is new, base cannot run it: {reason}" for name, reason in self.uncounted.items()]
+        lines += [f"- {_code(name)} is new, base cannot run it: {_code(why)}" for name, why in self.uncounted.items()]
         lines += [f"- {note}" for note in self.notes]
         key = self.key
         tool = f", valgrind {key.valgrind}" if key.valgrind else ""
         lines.append(f"- for one step each; {key.interpreter} on {key.architecture}{tool}, lock {key.lock}")
         return "\n".join(lines) + "\n"
+
+    def _most_grown(self) -> list[str]:
+        """Returns the failing scenarios with the greatest growth. Often all have the same cause."""
+        changes = dict.fromkeys(self.growth, 0.0)
+        for cell in self.cells:
+            if cell.scenario in changes and cell.verdict.fails:
+                changes[cell.scenario] = max(changes[cell.scenario], cell.change or 0.0)
+        return sorted(changes, key=lambda name: -changes[name])[:_EXPLAINED]
 
     def _headline(self) -> str:
         if self.base is None and all(cell.budget is None for cell in self.cells):
@@ -57,6 +70,8 @@ class Outcome:
                 f"**Regression gate: nothing compared** (no base: {self.no_base}; no budgets). "
                 "Name a commit with --base, or write a file of budgets"
             )
+        if self.base is not None and self.uncounted and all(_is_new(cell) for cell in self.cells):
+            return f"**Regression gate: nothing compared** ({self.base} cannot run a scenario, for the reasons below)"
         verdict = "failed" if self.failures else "passed"
         against = f"head against {self.base}" if self.base else f"no base: {self.no_base}; budgets only"
         return f"**Regression gate: {verdict}** ({against})"
@@ -66,7 +81,10 @@ class Outcome:
         counts = list(dict.fromkeys(cell.count for cell in self.cells))
         texts = {(cell.scenario, cell.count): _text(cell, marked=self.base is not None) for cell in self.cells}
         rows = [["scenario", *counts]]
-        rows += [[scenario, *(texts.get((scenario, count), "") for count in counts)] for scenario in scenarios]
+        rows += [
+            [_code(scenario).replace("|", "\\|"), *(texts.get((scenario, count), "") for count in counts)]
+            for scenario in scenarios
+        ]
         widths = [max(len(row[column]) for row in rows) for column in range(len(counts) + 1)]
         lines = []
         for first, *others in rows:
@@ -98,6 +116,15 @@ class Outcome:
             "uncounted": dict(self.uncounted),
             "notes": list(self.notes),
         }
+
+
+def _code(text: str) -> str:
+    """Returns ``text`` as code of Markdown. The values of a parametrised test may be markup, or mention a user."""
+    return f"`{text.replace('`', chr(39))}`"
+
+
+def _is_new(cell: Cell) -> bool:
+    return cell.verdict is Verdict.NEW
 
 
 def _text(cell: Cell, *, marked: bool) -> str:

@@ -1,6 +1,8 @@
 """The gate names the functions that grew, and takes benchmarks of pytest as scenarios."""
 
 import re
+import shutil
+import sys
 
 import pytest
 
@@ -36,6 +38,30 @@ def test_prepared(benchmark):
 def test_without_benchmark():
     pass
 """
+ODD = """\
+import pytest
+from beside import NUMBERS
+from counted import work
+
+pytestmark = pytest.mark.timeout(1)
+
+class TestOdd:
+    @pytest.mark.parametrize("path", ["a/b", "a|b"])
+    @pytest.mark.benchmark(group="paths")
+    def test_path(self, benchmark, path):
+        closed = []
+        benchmark.extra_info["path"] = path
+        benchmark.pedantic(work, args=(NUMBERS,), teardown=closed.append, rounds=3)
+        assert closed
+        assert benchmark.stats is None and not benchmark.enabled
+
+@pytest.mark.benchmark
+def test_whole():
+    assert work(NUMBERS)
+
+def test_unrelated():
+    raise AssertionError("not a benchmark")
+"""
 
 
 def test_the_function_that_grew_is_named_first(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,11 +73,21 @@ def test_the_function_that_grew_is_named_first(foreign: Project, capsys: pytest.
     assert outcome["growth"]["doubling"][0].startswith("counted/__init__.py:double: opcodes ")
     assert len(outcome["growth"]["doubling"]) == 1
     printed = capsys.readouterr().out
-    assert "Functions of doubling that grew most:" in printed
+    assert "Functions of `doubling` that grew most:" in printed
     drawn = (foreign.root / "difference.svg").read_text()
     reds = re.findall(r"<title>([^:]*:[^:]*): [^/]*</title><rect [^>]*fill=\"rgb\(245,(?!235)", drawn)
-    assert "counted/__init__.py:double" in reds
-    assert "counted/__init__.py:text" not in reds
+    assert reds == ["counted/__init__.py:double"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or shutil.which("cc") is None, reason="needs glibc and cc")
+def test_the_function_that_takes_more_blocks_is_named(foreign: Project) -> None:
+    foreign.write(SOURCE, WORK)
+    foreign.commit()
+    foreign.write(SOURCE, WORK.replace("number * 2", "[number][0] * 2"))
+    [line] = foreign.outcome("--limit", "99%", "--budgets", str(foreign.write("b.toml", "[doubling]\nblocks = 0\n")))[
+        "growth"
+    ]["doubling"]
+    assert re.match(r"counted/__init__.py:double: opcodes [\d,]+ -> [\d,]+ .*, blocks \S+ -> \S+ \(\+1\d\d\)", line)
 
 
 def test_without_a_base_there_is_no_difference_to_draw(foreign: Project) -> None:
@@ -102,10 +138,43 @@ def test_a_name_that_no_benchmark_has_is_refused(foreign: Project, capsys: pytes
 
 
 @pytest.mark.usefixtures("_few_plugins")
-def test_a_benchmark_that_fails_is_no_pass(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    foreign.write("perf/test_work.py", BENCHMARKS.replace("== 9", "== 8"))
-    assert foreign.gate("--scenarios", "perf/test_work.py") == 2
-    assert "run pytest" in capsys.readouterr().err
+def test_a_benchmark_that_fails_is_no_pass(foreign: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    foreign.write("perf/test_work.py", BENCHMARKS)
+    foreign.write("perf/test_other.py", "from counted import missing\n\ndef test_other(benchmark): ...\n")
+    assert foreign.gate("--scenarios", "perf") == 2
+    printed = capfd.readouterr().err
+    assert "head, counts: test_work.py::test_prepared (2 of 2)" in printed
+    assert "perf/test_other.py fails: ImportError: cannot import name 'missing' from 'counted'" in printed
+    assert "test_work.py::test_work fails: assert 2450 ==" in printed
+    assert ">       assert benchmark(work, numbers) ==" in printed
+
+
+@pytest.mark.usefixtures("_few_plugins")
+def test_benchmarks_may_use_what_pytest_and_its_plugins_offer(
+    foreign: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A benchmark that base cannot run is new; the others are compared."""
+    foreign.write(SOURCE, f"{WORK}\nadded = work\n")
+    foreign.write(
+        "pytest.ini", "[pytest]\npythonpath = src\nfilterwarnings = error\nrequired_plugins = pytest-missing\n"
+    )
+    foreign.write("perf/beside.py", "NUMBERS = [1, 2]\n")
+    foreign.write(
+        "perf/test_new.py", "from counted import added\n\ndef test_new(benchmark):\n    benchmark(added, [])\n"
+    )
+    foreign.write("perf/test_odd.py", ODD)
+    outcome = foreign.outcome("--scenarios", "perf", "--markdown", "gate.md")
+    verdicts = {name: counts["opcodes"]["verdict"] for name, counts in outcome["scenarios"].items()}
+    assert verdicts == {
+        "test_odd.py::TestOdd::test_path[a/b]": "within the limit",
+        "test_odd.py::TestOdd::test_path[a|b]": "within the limit",
+        "test_odd.py::test_whole": "within the limit",
+        "test_new.py::test_new": "new",
+    }
+    assert [*outcome["uncounted"]] == ["perf/test_new.py"]
+    assert r"| `test_odd.py::TestOdd::test_path[a\|b]` |" in (foreign.root / "gate.md").read_text()
+    chosen = foreign.outcome("--scenarios", "perf", "--base", "none", "test_odd.py::TestOdd::test_path[a/b]")
+    assert [*chosen["scenarios"]] == ["test_odd.py::TestOdd::test_path[a/b]"]
 
 
 def test_c_functions_are_named_if_instructions_are_counted() -> None:
