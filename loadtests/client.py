@@ -41,6 +41,7 @@ from loadtests.events import note, report
 from loadtests.options import options_of
 from loadtests.questions import Question, Upstream
 from loadtests.sse import Stream
+from loadtests.target import end_if_hopeless
 
 __all__ = ["StreamingUser"]
 
@@ -156,6 +157,7 @@ class StreamingUser(FastHttpUser):
             name, expected = "overloaded", True
         else:
             self._report("E2E", label, None, error=f"status {status}: {text}")
+            end_if_hopeless(self.environment, status, response.text or "")
             return
         requested = response.headers.get("retry-after") if response.headers is not None else None
         valid = isinstance(requested, str) and requested.isascii() and requested.isdigit()

@@ -50,7 +50,8 @@ class Course:
             f"Requests: {total.num_requests}, of which {total.num_failures} failed",
         )
         path = Path(report).resolve()
-        path.write_text(page(self._timeline, facts), "utf-8")
+        failures = {f"{error.name}: {error.error}": error.occurrences for error in environment.stats.errors.values()}
+        path.write_text(page(self._timeline, facts, failures), "utf-8")
         sys.stdout.write(f"Report: {path}\n")
         sys.stdout.flush()
 

@@ -85,9 +85,12 @@ def quantile(times: Times, share: float) -> float:
     return time / 1000
 
 
-def page(timeline: Timeline, facts: Iterable[str]) -> str:
-    """Returns the page, which needs no other file. ``facts`` are lines about the run."""
+def page(timeline: Timeline, facts: Iterable[str], failures: Mapping[str, int] | None = None) -> str:
+    """Returns the page, which needs no other file. ``facts`` are lines about the run; ``failures`` counts errors."""
     parts = [f"<p>{'<br>'.join(html.escape(fact) for fact in facts)}</p>"]
+    if failures:
+        rows = (f"<tr><td>{html.escape(error)}</td><td>{count}</td></tr>" for error, count in failures.items())
+        parts.append(f"<table><tr><th>failure</th><th>count</th></tr>{''.join(rows)}</table>")
     for name in SERIES:
         total = timeline.total(name)
         parts.append(f"<h2>{_TITLES[name]} ({name})</h2>")
@@ -126,7 +129,7 @@ def _course(by_second: Mapping[int, Times]) -> str:
         drawn.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
         label = f"p{QUANTILES[number] * 100:g}"
         drawn.append(f'<text x="{_MARGIN + 50 * number}" y="12" style="fill:{colour}">{label}</text>')
-    return _chart([*drawn, *_axes(highest, f"{last - first} s", "0 s")])
+    return _chart([*drawn, *_axes(f"{highest:g} ms", f"{highest / 2:.3g} ms", f"{last - first} s", "0 s")])
 
 
 def _distribution(times: Times) -> str:
@@ -141,22 +144,24 @@ def _distribution(times: Times) -> str:
         f' height="{_HEIGHT - 20 - _y(count / most):.1f}" fill="{_COLOURS[0]}"/>'
         for number, count in enumerate(counts)
     ]
-    return _chart([*drawn, *_axes(None, f"{highest:g} ms", "0")])
+    return _chart([*drawn, *_axes(f"{most:,}", "", f"{highest:g} ms and more", "0")])
 
 
 def _y(share: float) -> float:
     return 20 + (1 - share) * (_HEIGHT - 40)
 
 
-def _axes(highest: float | None, right: str, left: str) -> list[str]:
-    foot = _HEIGHT - 4
+def _axes(highest: str, half: str, right: str, left: str) -> list[str]:
+    foot, right_end = _HEIGHT - 4, _MARGIN + _WIDTH
     axes = [
-        f'<path d="M{_MARGIN} {_y(1)}V{_y(0)}H{_MARGIN + _WIDTH}" stroke="#9ca3af" fill="none"/>',
+        f'<path d="M{_MARGIN} {_y(1)}V{_y(0)}H{right_end}" stroke="#9ca3af" fill="none"/>',
         f'<text x="{_MARGIN}" y="{foot}">{left}</text>',
-        f'<text x="{_MARGIN + _WIDTH}" y="{foot}" text-anchor="end">{right}</text>',
+        f'<text x="{right_end}" y="{foot}" text-anchor="end">{right}</text>',
     ]
-    if highest is not None:
-        axes.append(f'<text x="{_MARGIN - 4}" y="{_y(1) + 8}" text-anchor="end">{highest:g} ms</text>')
+    for share, label in ((1.0, highest), (0.5, half)):
+        if label:
+            axes.append(f'<path d="M{_MARGIN} {_y(share)}H{right_end}" stroke="#9ca3af" stroke-opacity=".3"/>')
+            axes.append(f'<text x="{_MARGIN - 4}" y="{_y(share) + 4}" text-anchor="end">{label}</text>')
     return axes
 
 

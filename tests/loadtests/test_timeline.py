@@ -7,8 +7,9 @@ def test_a_page_shows_quantiles_of_each_series() -> None:
     timeline = Timeline()
     for number in range(1, 101):
         timeline.add("TTFT", number // 10, number / 1000)
-    text = page(timeline, ["Target: <a>"])
+    text = page(timeline, ["Target: <a>"], {"E2E: <b>": 7})
     assert "Target: &lt;a&gt;" in text
+    assert "<td>E2E: &lt;b&gt;</td><td>7</td>" in text
     assert "<td>100</td><td>50.5 ms</td><td>50 ms</td><td>95 ms</td><td>99 ms</td><td>100 ms</td>" in text
     assert text.count("<polyline") == 3
     assert text.count("None was measured.") == 1

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import zipfile
@@ -43,9 +44,9 @@ class StandIn(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        lines = {"/v1/chat/completions": VLLM, "/llama/chat/completions": LLAMA_CPP}[self.path]
+        lines = {"/v1/chat/completions": VLLM, "/llama/chat/completions": LLAMA_CPP}.get(self.path, [])
         body = b"".join(line + b"\n\n" for line in lines)
-        self.send_response(200)
+        self.send_response(200 if lines else 404)
         self.send_header("content-type", "text/event-stream")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -154,6 +155,22 @@ def test_any_server_with_the_api_is_a_target(installed: Path, tmp_path: Path, st
     assert "Time between tokens" in page
     target = f"Target: {stand_in + base}, model glm-5.3, API chat"
     assert f"Scenario: steady<br>{target}<br>Users: 5 at most<br>Start: 2" in page
+
+
+@pytest.mark.load
+def test_a_run_without_a_target_ends_at_once(installed: Path, tmp_path: Path, stand_in: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for url, code, reason in (
+        (closed, 2, f"no connection to {closed}: "),
+        ("127.0.0.1:9090", 2, "the URL 127.0.0.1:9090 does not begin with http://"),
+        (f"{stand_in}/v2", 1, f"{stand_in}/v2 responds with status 404: ; correct the base URL"),
+    ):
+        command = [sys.executable, "-m", "ztoapi", "load", "steady", "--url", url, "-u", "20", "-t", "1h"]
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=environment_of(installed), capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, reason in ended.stderr) == (code, True), ended.stderr
 
 
 @pytest.mark.load
