@@ -44,11 +44,15 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser with ``examples`` at the end of its help."""
+    """A parser with ``examples`` at the end of its help.
 
-    def __init__(self, *, prog: str, description: str, examples: Sequence[str]) -> None:
+    Python 3.14 passes ``color`` to the parsers of commands. Help is plain, as with earlier versions.
+    """
+
+    def __init__(self, *, prog: str, description: str, examples: Sequence[str], color: bool = False) -> None:
         epilog = "\n  ".join(("examples:", *examples))
         super().__init__(prog, description=description, epilog=epilog, formatter_class=HelpFormatter)
+        self.color = color
 
     def error(self, message: str) -> NoReturn:
         message = _SHORT_FLAG.sub("argument ", message)
