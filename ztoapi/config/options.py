@@ -4,7 +4,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from ztoapi.config.model import Config, PlatformSettings
 from ztoapi.option import TOKENS, Option, Range
 
-__all__ = ["Declared", "config_options", "literals", "options_of", "tables", "unwrap"]
+__all__ = ["Declared", "config_options", "is_table", "literals", "options_of", "tables", "unwrap"]
 
 
 class Declared(NamedTuple):
@@ -37,7 +37,7 @@ class Declared(NamedTuple):
         """A value for the example file; None for a table."""
         if self.default not in (None, ()):
             return self.default
-        if self.option.example is not None or _is_table(self.type):
+        if self.option.example is not None or is_table(self.type):
             return self.option.example
         return ["..."] if self.default == () else "..."
 
@@ -73,7 +73,7 @@ class Declared(NamedTuple):
             return "one of " + ", ".join(choices)
         if self.type is bool:
             return "true or false"
-        return "a list" if _is_list(self.type) else "a table" if _is_table(self.type) else "a string"
+        return "a list" if _is_list(self.type) else "a table" if is_table(self.type) else "a string"
 
 
 @functools.cache
@@ -125,6 +125,11 @@ def literals(kind: object) -> list[str]:
     return [str(choice) for choice in typing.get_args(kind)] if typing.get_origin(kind) is typing.Literal else []
 
 
+def is_table(kind: object) -> bool:
+    """Whether the type is a mapping."""
+    return typing.get_origin(kind) is Mapping
+
+
 def _tables_of(kind: type[msgspec.Struct], table: str) -> Iterator[tuple[str, type[msgspec.Struct]]]:
     for field, name in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True):
         hint = kind.__annotations__.get(field)
@@ -136,7 +141,3 @@ def _tables_of(kind: type[msgspec.Struct], table: str) -> Iterator[tuple[str, ty
 
 def _is_list(kind: object) -> bool:
     return typing.get_origin(kind) is tuple
-
-
-def _is_table(kind: object) -> bool:
-    return isinstance(typing.get_origin(kind), type) and not _is_list(kind)

@@ -10,7 +10,7 @@ import typing
 import msgspec
 
 from ztoapi.config.model import Secret
-from ztoapi.config.options import Declared, config_options, literals, options_of, tables, unwrap
+from ztoapi.config.options import Declared, config_options, is_table, literals, options_of, tables, unwrap
 from ztoapi.option import AMOUNT_PATTERN, TOKENS, Range
 
 __all__ = ["make_schema"]
@@ -98,7 +98,7 @@ def _of_generic(kind: object) -> Schema:
         array: Schema = {"type": "array", "items": items}
         # A list of strings may be written as one string with separators.
         return {"anyOf": [{"type": "string"}, array]} if items == {"type": "string"} else array
-    if len(arguments) == 2 and isinstance(typing.get_origin(kind), type):
+    if is_table(kind):
         names = literals(arguments[0])
         values = _of_hint(arguments[1])
         if names:
