@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import traceback
+from array import array
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CodeType, FrameType
@@ -298,7 +299,8 @@ def growth(counter: Callable[[], int], step: Step) -> float:
     restore the interpreter's free lists, from which the caller may have taken objects; work that is done in batches
     restores them only at the end of a batch."""
     repeat(step, STEPS)
-    readings = [0] * (STEPS + 2)
+    # A list would keep integers, which come from a free list since 3.14: the step would have to take others.
+    readings = array("q", bytes(8 * (STEPS + 2)))
     for number in range(STEPS + 2):
         readings[number] = counter()
         step()

@@ -1,6 +1,7 @@
 /* Counts the blocks that the C allocator hands out and takes back. Preloaded into a Python that runs with
    PYTHONMALLOC=malloc, it sees every memory block of the interpreter; Python reads the counts through ctypes. As the
    profile function of the interpreter (PyEval_SetProfile) it also counts the blocks of each Python function. */
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
 static long long taken, live;
@@ -73,6 +75,23 @@ void *realloc(void *block, size_t size) {
     if (block == NULL)
         live++;
     return __libc_realloc(block, size);
+}
+
+/* free() takes aligned blocks too; OpenSSL 3.6 takes some for each HMAC. */
+void *memalign(size_t alignment, size_t size) {
+    take();
+    live++;
+    return __libc_memalign(alignment, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+
+int posix_memalign(void **block, size_t alignment, size_t size) {
+    void *aligned = memalign(alignment, size);
+    if (aligned == NULL)
+        return ENOMEM;
+    *block = aligned;
+    return 0;
 }
 
 void free(void *block) {

@@ -79,6 +79,25 @@ def test_what_is_kept_is_a_regression(foreign: Project) -> None:
     assert verdict(foreign, "kept") == "regressed"
 
 
+def test_an_aligned_block_that_is_freed_is_not_kept(foreign: Project) -> None:
+    """Some versions of OpenSSL take such blocks."""
+    foreign.write(
+        SOURCE,
+        """\
+import ctypes
+library = ctypes.CDLL(None)
+library.aligned_alloc.restype = ctypes.c_void_p
+library.free.argtypes = [ctypes.c_void_p]
+def work(numbers):
+    block = ctypes.c_void_p()
+    library.posix_memalign(ctypes.byref(block), 64, 64)
+    library.free(block)
+    library.free(library.aligned_alloc(64, 64))
+""",
+    )
+    assert foreign.outcome("--base", "none")["scenarios"]["doubling"]["kept"]["head"] == 0.0
+
+
 def test_a_wider_limit_can_be_given(foreign: Project) -> None:
     foreign.write(SOURCE, SLOWER)
     foreign.write("budgets.toml", '[doubling]\nlimit = "90%"\n')
