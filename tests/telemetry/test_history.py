@@ -8,6 +8,7 @@ import signal
 import sqlite3
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -144,7 +145,7 @@ def test_a_file_of_an_earlier_version_is_read_and_continued(path: Path, clock: C
     """Its counts have the upper edges of wide buckets, and there is no table of refused requests."""
     board = MetricsBoard()
     history = opened(path, board, clock)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("DROP TABLE refusals")
         database.execute("DROP TABLE steps")
         database.execute("DROP TABLE step_totals")
@@ -258,7 +259,7 @@ def test_charts_of_a_key_and_of_a_model(path: Path, clock: Clock) -> None:
     assert shown_of(2, key="alice") == [(midnight, 10, None, 5), (midnight + DAY, 8, None, 4)], (
         "hours are kept for 8 days"
     )
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         assert database.execute("SELECT DISTINCT start FROM usage_hours").fetchall() == [(clock.now - MINUTE,)]
 
 
@@ -268,7 +269,7 @@ def test_the_hours_and_days_do_not_need_the_distributions_of_each_model(path: Pa
     history = opened(path, board, clock)
     count(board, model="glm-4.6")
     history.save()
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("UPDATE hours SET time_to_first_token = 'unread', inter_token = 'unread'")
     read = history.read()
     for name, start in (("hours", NOW), ("days", NOW - 9 * HOUR)):
@@ -289,7 +290,7 @@ def test_minutes_are_kept_for_a_day_and_hours_for_a_month(path: Path, clock: Clo
         clock.now = NOW + later
         count(board)
         history.save()
-        with sqlite3.connect(path) as database:
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
             kept = database.execute("SELECT step, COUNT(*) FROM steps GROUP BY step ORDER BY step").fetchall()
         assert kept == [(MINUTE, 1), (HOUR, 2 if later else 1)]
 
@@ -318,7 +319,7 @@ def test_what_is_old_goes(path: Path, clock: Clock) -> None:
     count(board)
     history.save()
     assert sum(number for _, number, _ in shown(history, "days")) == 2
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         assert database.execute("SELECT min(start) FROM hours").fetchone() == (NOW + HISTORY_HOURS * HOUR,)
 
 
@@ -411,7 +412,7 @@ def test_a_file_of_something_else_is_left_alone(path: Path, clock: Clock) -> Non
     with pytest.raises(sqlite3.DatabaseError):
         opened(path, MetricsBoard(), clock)
     path.unlink()
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA user_version = 7")
     with pytest.raises(ValueError, match="format 7"):
         opened(path, MetricsBoard(), clock)
