@@ -26,6 +26,12 @@ def run(*command: str | Path, folder: Path) -> str:
     return result.stdout
 
 
+def versions_of(path: str) -> list[str]:
+    """Returns the minor versions of Python that a pyproject.toml declares."""
+    project = tomllib.loads((ROOT / path).read_text("utf-8"))["project"]
+    return re.findall(r"Python :: 3\.(\d+)'", str(project["classifiers"]))
+
+
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
@@ -75,9 +81,17 @@ def test_pypi_shows_links_of_the_release(metadata: Message) -> None:
     }
 
 
-def test_the_versions_of_python_are_those_that_tox_runs() -> None:
-    declared = re.findall(r"Python :: 3\.(\d+)'", str(PROJECT["project"]["classifiers"]))
-    assert declared == re.findall(r"\bpy3(\d+)", (ROOT / "tox.ini").read_text("utf-8"))
+@pytest.mark.parametrize("path", ["pyproject.toml", "bench/gate/pyproject.toml"])
+def test_the_versions_of_python_are_those_that_tox_runs(path: str) -> None:
+    assert versions_of(path) == re.findall(r"\bpy3(\d+)", (ROOT / "tox.ini").read_text("utf-8"))
+
+
+def test_budgets_that_depend_on_python_have_a_number_for_each_version() -> None:
+    tables = tomllib.loads((ROOT / "bench" / "budgets.toml").read_text("utf-8")).values()
+    numbers = [number for table in tables for number in table.values() if isinstance(number, dict)]
+    assert {tuple(number) for number in numbers} == {
+        tuple(f"cpython-3.{minor}" for minor in versions_of("pyproject.toml"))
+    }
 
 
 def test_the_wheel_has_the_example_files(wheel: zipfile.ZipFile) -> None:
