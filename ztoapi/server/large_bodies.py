@@ -39,8 +39,10 @@ class LargeBodies:
         await self._busy.acquire()
         done = self._loop.run_in_executor(self._thread, work)
         done.add_done_callback(self._end)
-        # Without the shield a cancelled request would release the lock before its work has ended.
-        return await asyncio.shield(done)
+        # A request that is cancelled here leaves its work and the lock alone. Since Python 3.14, asyncio.shield would
+        # log an error of the work then.
+        await asyncio.wait((done,))
+        return done.result()
 
     def _end(self, done: asyncio.Future[T]) -> None:
         self._busy.release()
