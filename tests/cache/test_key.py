@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.nesting import TOO_DEEP
 from ztoapi.cache.key import cache_key
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
@@ -124,7 +125,7 @@ def test_terms_and_stream_are_part_of_the_question() -> None:
         b'{"a":1,"\\u0061":1}',
         b'{"a":NaN}',
         b'{"a":"\\ud800"}',
-        b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"a":' + b"[" * TOO_DEEP + b"]" * TOO_DEEP + b"}",
     ],
 )
 def test_what_two_readers_could_read_differently_is_no_question(body: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.nesting import TOO_DEEP
 from tests.support.table import table
 from ztoapi.config.model import DEFAULT_MODEL
 from ztoapi.dialects.field_errors import REMEDIES
@@ -46,7 +47,7 @@ JSON = "the request body is not valid JSON: "
         (GOOD + b',"temperature":NaN}', None, "invalid_json", JSON),
         (b'{"model":"\xff","messages":[{}]}', None, "invalid_json", JSON + "it is not UTF-8 (byte 10)"),
         (GOOD + b',"x":"\xff"}', None, "invalid_json", JSON + "it is not UTF-8"),
-        (b'{"model":"m","messages":' + b"[" * 100000, None, "invalid_json", JSON + "it is nested too deeply"),
+        (b'{"model":"m","messages":' + b"[" * TOO_DEEP, None, "invalid_json", JSON + "it is nested too deeply"),
         ('{"model":"m","messages":[{}]}'.encode("utf-16"), None, "invalid_json", JSON),
     ],
 )

@@ -23,6 +23,7 @@ from tests.gateway.replies import (
     text_of,
     whole,
 )
+from tests.support.nesting import TOO_DEEP
 from tests.support.table import table
 from ztoapi.errors import Ending
 from ztoapi.wire.sse import BYTE_ORDER_MARK
@@ -45,7 +46,7 @@ ODD_USAGE = [
     7,
     False,
 ]
-DEEP = b"[" * 3000 + b"]" * 3000
+DEEP = b"[" * TOO_DEEP + b"]" * TOO_DEEP
 ANSWER1, ANSWER2, WEB_END = WEB
 
 
