@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from ztoapi.config import dotenv, tomlfile
 from ztoapi.config.exposed_files import exposed_files
 from ztoapi.config.options import Declared, config_options
+from ztoapi.config.other_gateways import other_gateways
 from ztoapi.config.spelling import did_you_mean, misspelt
 
 __all__ = ["Problems", "Setting", "Sources", "read_sources"]
@@ -184,11 +185,12 @@ def read_sources(
     ]
     files = {directory / name: _read_dotenv(directory / name, problems) for name in _ENV_FILES}
     layers += files.values()
+    foreign = other_gateways((name, setting.where) for layer in layers[1:] for name, setting in layer.items())
     options = list(config_options())
     toml = _read_toml(directory, config_file, _tables(options), problems)
     files[config_file or directory / "ztoapi.toml"] = toml
     values = {path: {name: setting.value for name, setting in found.items()} for path, found in files.items()}
-    return Sources(options, arguments, layers, toml, [*exposed_files(options, values), *_ignored(environ)])
+    return Sources(options, arguments, layers, toml, [*exposed_files(options, values), *_ignored(environ), *foreign])
 
 
 def _tables(options: Iterable[Declared]) -> frozenset[str]:
