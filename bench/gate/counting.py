@@ -39,6 +39,11 @@ _FIXTURES = ("benchmark", "codspeed_benchmark")
 _PLUGINS_OFF = ("benchmark", "codspeed", "cacheprovider", "xdist", "randomly", "timeout", "warnings")
 """Plugins that measure by themselves, reorder or distribute tests, or fail one that takes long or warns."""
 _STARTUP = frozenset(sys.modules)
+_FUNCTIONS = 65536
+"""Functions of which malloc_count.c counts the blocks. The number itself stands for what is no part of the step."""
+_LARGEST_CACHED_NUMBER = 256
+MONITORING: Any = getattr(sys, "monitoring", None)
+"""Python 3.11 does not have it."""
 
 T = TypeVar("T")
 
@@ -50,6 +55,7 @@ class SelectionError(Exception):
 Step = Callable[[], object]
 Totals = Callable[[], Mapping[str, int]]
 Setup = Callable[[], Step | tuple[Step, Totals]]
+Callback = Callable[..., object]
 Result = dict[str, Any]
 Node = list[Any]
 """A function in a call stack: place, instructions without those of its calls, entries, and children by code."""
@@ -166,11 +172,30 @@ def place_of(code: CodeType, tree: str) -> str:
     return f"<{'/'.join(path.rsplit(os.sep, 2)[-2:])}>:{code.co_qualname}"
 
 
+def callbacks_of_frames(on_entry: Callback, on_end: Callback) -> dict[int, Callback]:
+    events = MONITORING.events
+    return {
+        **dict.fromkeys((events.PY_START, events.PY_RESUME, events.PY_THROW), on_entry),
+        **dict.fromkeys((events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND), on_end),
+    }
+
+
+def monitor(callbacks: Mapping[int, Callback], step: Step, times: int) -> None:
+    """Runs steps with callbacks for events of the interpreter."""
+    tool = MONITORING.PROFILER_ID
+    MONITORING.use_tool_id(tool, "gate")
+    for event, callback in callbacks.items():
+        MONITORING.register_callback(tool, event, callback)
+    MONITORING.set_events(tool, sum(callbacks))
+    repeat(step, times)
+    MONITORING.set_events(tool, 0)
+    MONITORING.free_tool_id(tool)
+
+
 def count_opcodes(step: Step, times: int, tree: str) -> Frames:
     """Counts the Python instructions that ``times`` steps execute; work in C is not included."""
     frames = Frames(tree)
-    if sys.version_info >= (3, 12):
-        monitoring, tool, events = sys.monitoring, sys.monitoring.PROFILER_ID, sys.monitoring.events
+    if MONITORING:
 
         def on_entry(code: CodeType, *_: object) -> None:
             frames.enter(code)
@@ -181,18 +206,7 @@ def count_opcodes(step: Step, times: int, tree: str) -> Frames:
         def on_instruction(*_: object) -> None:
             frames.tick()
 
-        callbacks: dict[int, Callable[..., object]] = {
-            events.INSTRUCTION: on_instruction,
-            **dict.fromkeys((events.PY_START, events.PY_RESUME, events.PY_THROW), on_entry),
-            **dict.fromkeys((events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND), on_end),
-        }
-        monitoring.use_tool_id(tool, "gate")
-        for event, callback in callbacks.items():
-            monitoring.register_callback(tool, event, callback)
-        monitoring.set_events(tool, sum(callbacks))
-        repeat(step, times)
-        monitoring.set_events(tool, 0)
-        monitoring.free_tool_id(tool)
+        monitor({MONITORING.events.INSTRUCTION: on_instruction, **callbacks_of_frames(on_entry, on_end)}, step, times)
     else:
 
         def on_event(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
@@ -268,30 +282,65 @@ def memory(setup: Setup, directory: Path) -> Result:
     if not hasattr(library, "gate_profile"):
         return {}
     step, _ = prepare(setup)
-    # The frame object that the interpreter creates for a profile function is a block of the caller.
-    of_a_call = round(_blocks_by_code(library, _nothing, 0)[repeat.__code__] / STEPS)
-    taken = _blocks_by_code(library, step, of_a_call)
+    taken = blocks_by_code_monitored(library, step) if MONITORING else blocks_by_code_profiled(library, step)
     tree = f"{directory}{os.sep}"
     places: dict[str, float] = {}
-    for code, blocks in taken.items():
+    for code, count in taken.items():
         place = place_of(code, tree)
-        places[place] = places.get(place, 0) + blocks / STEPS
+        places[place] = places.get(place, 0) + count / STEPS
     return {"memory": places}
+
+
+def blocks_by_code_monitored(library: ctypes.CDLL, step: Step) -> dict[CodeType, int]:
+    """Sets the running function by callbacks, whose own blocks belong to none."""
+    running = ctypes.c_int.in_dll(library, "gate_function")
+    taken = (ctypes.c_longlong * _FUNCTIONS).in_dll(library, "gate_function_blocks")
+    numbers: dict[CodeType, int] = {}
+    stack = [_FUNCTIONS]
+
+    def on_entry(code: CodeType, offset: int, *_: object) -> None:
+        running.value = _FUNCTIONS
+        forget(offset)
+        stack.append(numbers.setdefault(code, len(numbers)))
+        running.value = stack[-1]
+
+    def on_end(_code: CodeType, offset: int, *_: object) -> None:
+        running.value = _FUNCTIONS
+        forget(offset)
+        if len(stack) > 1:
+            stack.pop()
+        running.value = stack[-1]
+
+    def forget(offset: int) -> None:
+        # The interpreter made this number for the callback, as a block of the function that ran.
+        if offset > _LARGEST_CACHED_NUMBER and stack[-1] < _FUNCTIONS:
+            taken[stack[-1]] -= 1
+
+    library.gate_begin(None, ctypes.c_longlong(0))
+    monitor(callbacks_of_frames(on_entry, on_end), step, STEPS)
+    return {code: taken[number] for code, number in numbers.items()}
+
+
+def blocks_by_code_profiled(library: ctypes.CDLL, step: Step) -> dict[CodeType, int]:
+    """For Python 3.11, which calls a profile function in C without blocks of its own, except one frame a call."""
+    # The frame is a block of the caller: here the loop.
+    of_a_call = round(_profiled(library, _nothing, 0)[repeat.__code__] / STEPS)
+    return _profiled(library, step, of_a_call)
 
 
 def _nothing() -> None:
     pass
 
 
-def _blocks_by_code(library: ctypes.CDLL, step: Step, of_a_call: int) -> dict[CodeType, int]:
-    python, capacity = ctypes.pythonapi, 65536
+def _profiled(library: ctypes.CDLL, step: Step, of_a_call: int) -> dict[CodeType, int]:
+    python = ctypes.pythonapi
     library.gate_begin(ctypes.cast(python.PyFrame_GetCode, ctypes.c_void_p), ctypes.c_longlong(of_a_call))
     python.PyEval_SetProfile(ctypes.cast(library.gate_profile, ctypes.c_void_p), None)
     repeat(step, STEPS)
     python.PyEval_SetProfile(None, None)
-    codes = (ctypes.c_void_p * capacity).in_dll(library, "gate_function_codes")
-    blocks = (ctypes.c_longlong * capacity).in_dll(library, "gate_function_blocks")
-    return {ctypes.cast(code, ctypes.py_object).value: blocks[at] for at, code in enumerate(codes) if code is not None}
+    codes = (ctypes.c_void_p * _FUNCTIONS).in_dll(library, "gate_function_codes")
+    taken = (ctypes.c_longlong * _FUNCTIONS).in_dll(library, "gate_function_blocks")
+    return {ctypes.cast(code, ctypes.py_object).value: taken[at] for at, code in enumerate(codes) if code is not None}
 
 
 def growth(counter: Callable[[], int], step: Step) -> float:

@@ -1,6 +1,8 @@
 /* Counts the blocks that the C allocator hands out and takes back. Preloaded into a Python that runs with
-   PYTHONMALLOC=malloc, it sees every memory block of the interpreter; Python reads the counts through ctypes. As the
-   profile function of the interpreter (PyEval_SetProfile) it also counts the blocks of each Python function. */
+   PYTHONMALLOC=malloc, it sees every memory block of the interpreter; Python reads the counts through ctypes.
+
+   It also counts the blocks of each function. From Python 3.12 callbacks of sys.monitoring set gate_function. Python 3.11
+   has gate_profile as its profile function (PyEval_SetProfile), because one in Python would take blocks itself. */
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -20,7 +22,7 @@ static long long taken, live;
 
 void *gate_function_codes[FUNCTIONS + 1];
 long long gate_function_blocks[FUNCTIONS + 1];
-static int function = FUNCTIONS; /* the running one; the last stands for all that ran before the start */
+int gate_function = FUNCTIONS; /* the running one; the last stands for what is no part of the step */
 static int callers[DEPTH], depth;
 static long long blocks_of_a_call;
 static void *(*code_of)(void *);
@@ -33,7 +35,7 @@ void gate_begin(void *(*get_code)(void *), long long of_a_call) {
     code_of = get_code;
     blocks_of_a_call = of_a_call;
     depth = 0;
-    function = FUNCTIONS;
+    gate_function = FUNCTIONS;
 }
 
 int gate_profile(void *unused, void *frame, int event, void *argument) {
@@ -44,18 +46,18 @@ int gate_profile(void *unused, void *frame, int event, void *argument) {
         while (gate_function_codes[at] != NULL && gate_function_codes[at] != code)
             at = (at + 1) % FUNCTIONS;
         gate_function_codes[at] = code;
-        gate_function_blocks[function] -= blocks_of_a_call;
-        callers[depth++] = function;
-        function = (int)at;
+        gate_function_blocks[gate_function] -= blocks_of_a_call;
+        callers[depth++] = gate_function;
+        gate_function = (int)at;
     } else if (event == PY_TRACE_RETURN && depth > 0) {
-        function = callers[--depth];
+        gate_function = callers[--depth];
     }
     return 0;
 }
 
 static void take(void) {
     taken++;
-    gate_function_blocks[function]++;
+    gate_function_blocks[gate_function]++;
 }
 
 void *malloc(size_t size) {

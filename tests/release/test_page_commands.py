@@ -61,7 +61,7 @@ ELSEWHERE = {
     r"python -m bench\.peers": "tests/peers/test_run.py",
     r"pytest bench": "tests/release/test_benchmarks.py",
     r"(tox|pytest|python -m pytest)\b": "tests/release/test_workflows.py",
-    r"pip install (-q )?(\.|ztoapi|path/to/ztoapi/bench/gate|'ztoapi\[\w+\]')$": "tests/release/test_strangers.py",
+    r"pip install (-q )?(\.|ztoapi|(path/to/ztoapi/)?bench.gate|'ztoapi\[\w+\]')$": "tests/release/test_strangers.py",
 }
 """Patterns of commands, and the tests that run what they name."""
 NOT_RUN = {
