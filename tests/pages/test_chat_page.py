@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
@@ -13,7 +12,9 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.pages.browsing import PHONE, assert_texts_are_complete, keep, open_page
 from tests.pages.conftest import KEY
+from tests.pages.programs import output_of
 from tests.stack import Stack
+from tests.support.table import table
 from ztoapi.errors import Ending
 from ztoapi.simulator.app import Options
 
@@ -196,24 +197,9 @@ def test_the_copied_command_runs(browser: Browser, stack: Stack, api: str) -> No
         assert done.stdout.startswith(("data:", "event:"))
 
 
-def test_the_copied_programs_run(browser: Browser, stack: Stack) -> None:
-    """All in one process, because the import of an SDK takes longer than all requests."""
-    programs = [copied_program(browser, stack, api, stream) for api, stream in WAYS]
-    runner = (
-        "import contextlib, io, json, sys\n"
-        "printed = []\n"
-        "for program in json.load(sys.stdin):\n"
-        "    with contextlib.redirect_stdout(io.StringIO()) as output:\n"
-        "        exec(compile(program, 'program', 'exec'), {'__name__': '__main__'})\n"
-        "    printed.append(output.getvalue())\n"
-        "print(json.dumps(printed))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", runner], input=json.dumps(programs), capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    printed = json.loads(done.stdout)
-    assert [way for way, output in zip(WAYS, printed, strict=True) if "weather" not in output] == []
+@table(("api", "stream"), WAYS)
+def test_the_copied_programs_run(browser: Browser, stack: Stack, api: str, stream: bool) -> None:
+    assert "weather" in output_of(copied_program(browser, stack, api, stream))
 
 
 def copied_program(browser: Browser, stack: Stack, api: str, stream: bool) -> str:

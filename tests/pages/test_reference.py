@@ -14,6 +14,7 @@ import pytest
 
 from docs import openapi
 from tests.pages.conftest import KEY
+from tests.pages.programs import output_of
 from tests.stack import Stack
 from tests.support.table import table
 
@@ -110,32 +111,11 @@ def shows_no_error(output: str, operation: str) -> bool:
     return operation == "cancelResponse" or re.search(r"error\W+(?!null|None)\w", output) is None
 
 
-def test_the_lines_to_copy_run_in_python(gateway: Stack, tmp_path: Path) -> None:
-    """One after the other in one process, because the import of an SDK takes longer than all requests."""
-    program = (
-        "import contextlib, io, json, sys\n"
-        "printed = {}\n"
-        "for operation, lines in json.load(sys.stdin).items():\n"
-        "    with contextlib.redirect_stdout(io.StringIO()) as output:\n"
-        "        exec(compile(lines, operation, 'exec'), {'__name__': '__main__'})\n"
-        "    printed[operation] = output.getvalue()\n"
-        "print(json.dumps(printed))\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        input=json.dumps({operation: lines_to_copy(gateway, operation, "Python") for operation in OPERATIONS}),
-        env={**os.environ, "NO_PROXY": "*"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    printed = json.loads(result.stdout)
-    assert printed.keys() == OPERATIONS.keys()
-    for operation, output in printed.items():
-        assert output.strip(), operation
-        assert shows_no_error(output, operation), (operation, output)
+@table("operation", sorted(OPERATIONS))
+def test_the_lines_to_copy_run_in_python(gateway: Stack, operation: str) -> None:
+    output = output_of(lines_to_copy(gateway, operation, "Python"))
+    assert output.strip()
+    assert shows_no_error(output, operation), output
 
 
 @pytest.mark.parametrize("language", ["Shell", "JavaScript"])
