@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 _COMMAND = str(__package__).replace("_", "-")
 """``bench.gate`` in this repository. Other projects install the package ``bench_gate`` with the command bench-gate."""
-_REGRESSION, _REFUSAL = 1, 2
+_REGRESSION, _REFUSAL, _INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # These are no results of the measured code; an uncaught exception would exit with 1, like a regression.
         print(f"{_COMMAND}: {error}", file=sys.stderr)
         return _REFUSAL
+    except KeyboardInterrupt:
+        print(f"{_COMMAND}: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     return _REGRESSION if outcome.failures else 0
 
 
@@ -99,8 +102,8 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
         grew = {name: lines for name in compared if (lines := grown(base.profiles[name], head.profiles[name]))}
     if args.flame_graph and head.profiles:
         _draw(args.flame_graph, failed, base, head)
-    outcome = Outcome(key, against, cells, tools.notes, base.errors if base else {}, grew, no_base)
     commit, date = described(subject.root, subject.packages)
+    outcome = Outcome(key, against, cells, tools.notes, base.errors if base else {}, grew, no_base, commit)
     return outcome, Row(commit, date, not outcome.failures, conditions(key), head.counts)
 
 

@@ -33,6 +33,8 @@ class Outcome:
     """The functions that have grown most, by failing scenario."""
     no_base: str = ""
     """The reason why ``base`` is None."""
+    head: str | None = None
+    """The commit of the working tree, with ``+`` if the packages are changed."""
 
     @property
     def failures(self) -> list[str]:
@@ -73,8 +75,10 @@ class Outcome:
         if self.base is not None and self.uncounted and all(_is_new(cell) for cell in self.cells):
             return f"**Regression gate: nothing compared** ({self.base} cannot run a scenario, for the reasons below)"
         verdict = "failed" if self.failures else "passed"
-        against = f"head against {self.base}" if self.base else f"no base: {self.no_base}; budgets only"
-        return f"**Regression gate: {verdict}** ({against})"
+        if self.base is None:
+            return f"**Regression gate: {verdict}** (no base: {self.no_base}; budgets only)"
+        head = f"head {self.head}" if self.head else "head"
+        return f"**Regression gate: {verdict}** ({head} against {self.base})"
 
     def _table(self) -> list[str]:
         scenarios = list(dict.fromkeys(cell.scenario for cell in self.cells))
@@ -109,6 +113,7 @@ class Outcome:
             "format": _FORMAT,
             "passed": not self.failures,
             "base": self.base,
+            "head": self.head,
             "key": asdict(self.key),
             "scenarios": scenarios,
             "failures": self.failures,
