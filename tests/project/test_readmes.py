@@ -57,6 +57,24 @@ def test_a_chinese_page_has_the_parts_of_the_english_one(name: str) -> None:
     assert second == first
 
 
+def options(page: str) -> dict[str, tuple[set[str], str]]:
+    """The variables and the default in each row of the tables of options."""
+    rows = (re.split(r"(?<!\\)\|", line) for line in page.splitlines() if line.startswith("| `"))
+    return {
+        row[1].strip(" `"): (set(re.findall(r"`([A-Z_0-9]+)`", row[2])), re.sub(r'["`]|\.0(?=`)', "", row[-3]).strip())
+        for row in rows
+        if len(row) > 5
+    }
+
+
+def test_the_chinese_table_of_options_has_the_variables_and_defaults_of_the_english_one() -> None:
+    english, chinese = (options((ROOT / "docs" / f"configuration{name}.md").read_text()) for name in ("", ".zh-CN"))
+    assert len(chinese) > 30
+    for name, (variables, default) in chinese.items():
+        assert name in english, name
+        assert variables <= english[name][0] and default == english[name][1], name
+
+
 def most(budget: int | dict[str, int]) -> int:
     """A budget may be another for each Python."""
     return max(budget.values()) if isinstance(budget, dict) else budget
