@@ -3,6 +3,7 @@
 import functools
 import gc
 import inspect
+import math
 import os
 import ssl
 import sys
@@ -20,10 +21,10 @@ from ztoapi import app
 from ztoapi.handlers import static
 from ztoapi.profiling import formats, handler
 
-PROCESSES_PER_CORE = 2
-"""Tests wait half of the time, for example for the start of a process or for Chromium."""
+PROCESSES_PER_CORE = 1.5
+"""Tests wait a quarter of the time, for example for the start of a process or for Chromium."""
 MOST_PROCESSES = 8
-"""Each process imports all tests, which takes some seconds, so more processes would gain little."""
+"""Each process imports all tests, which takes ten seconds of processor time, so more processes would gain little."""
 
 FIRST = ("gate", "pages", "peers", "processes", "project", "release")
 """Folders whose modules take longest. Each of the other modules takes a few seconds at most, so all processes end at
@@ -56,6 +57,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps pytest-randomly from seeding the global generators in each phase of a test: nothing draws from them."""
+    config.option.randomly_reset_seed = False
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Returns the number of processes for ``-n auto``; 0 is the current process alone.
 
@@ -63,7 +69,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS or config.option.markexpr or config.option.keyword:
         return 0
-    return min(PROCESSES_PER_CORE * len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    return min(math.ceil(PROCESSES_PER_CORE * len(os.sched_getaffinity(0))), MOST_PROCESSES)
 
 
 @pytest.hookimpl(wrapper=True)

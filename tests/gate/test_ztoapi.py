@@ -13,7 +13,7 @@ from bench.gate.trees import copy
 from tests.gate.conftest import Project
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = 6
+RUNS = 4
 CHUNK = """
 _take = ResponseStream.take_chunk
 
