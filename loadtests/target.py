@@ -21,6 +21,9 @@ from loadtests.events import listen
 __all__ = ["end_if_hopeless", "fault_of"]
 
 _CONNECT_SECONDS: Final = 5
+_ATTEMPTS: Final = 10
+_PAUSE_SECONDS: Final = 0.2
+"""Together two seconds, for a server that the same script has just started."""
 _NOT_RUN: Final = 2
 _REFUSALS: Final = 3
 """More than one, because one of several keys may be wrong."""
@@ -47,13 +50,26 @@ def fault_of(url: str | None) -> str:
     if not parts.hostname or port is None:
         return f"the URL {url} does not begin with http:// or https://"
     try:
-        socket.create_connection((parts.hostname, port), _CONNECT_SECONDS).close()
+        _connect(parts.hostname, port)
     except OSError as error:
         return (
             f"no connection to {url}: {error}. Start the server (`ztoapi demo` starts a simulated one), or set its URL "
             "with --url (locust: -H)"
         )
     return ""
+
+
+def _connect(host: str, port: int) -> None:
+    """Opens a connection and closes it. Raises OSError."""
+    for _ in range(_ATTEMPTS):
+        try:
+            socket.create_connection((host, port), _CONNECT_SECONDS).close()
+        except ConnectionRefusedError as error:
+            refused = error
+            gevent.sleep(_PAUSE_SECONDS)
+        else:
+            return
+    raise refused
 
 
 def _check(environment: Environment, **_: object) -> None:
