@@ -154,6 +154,8 @@ def test_benchmarks_may_use_what_pytest_and_its_plugins_offer(
     foreign: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A benchmark that base cannot run is new; the others are compared."""
+    foreign.write(SOURCE, WORK)
+    foreign.commit()
     foreign.write(SOURCE, f"{WORK}\nadded = work\n")
     foreign.write(
         "pytest.ini", "[pytest]\npythonpath = src\nfilterwarnings = error\nrequired_plugins = pytest-missing\n"
