@@ -29,7 +29,7 @@ def test_serve_begins_with_a_block_and_shows_requests(simulator: Stack, columns:
         block = "\n".join(process.lines)
         for pattern in (
             r"^\d\d:\d\d:\d\d WARNING +HOST \(environment\): x86_64",
-            r"^ztoapi \S+, process \d+, 1 worker\(s\)$",
+            r"^ztoapi \S+, process \d+, 1 worker$",
             r"^  dashboard +http://127\.0\.0\.1:\d+/dashboard$",
             r"^  chat +http://127\.0\.0\.1:\d+/chat$",
             r"^  models +glm-5\.3 > zai \(http",
