@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import venv
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -130,6 +131,34 @@ def test_a_gateway_runs_and_names_the_missing_key(installed: Path, tmp_path: Pat
     )
     assert refused.returncode == 2
     assert "DEFAULT_KEY" in refused.stderr
+
+
+def test_an_installation_from_an_index_has_its_commands(installed: Path, tmp_path: Path) -> None:
+    """Its dependencies are those of this environment; ``tox -e package`` installs what the wheel declares."""
+    pytest.importorskip("pip", reason="pip is not installed")
+    build = [sys.executable, "-B", "-m", "hatchling", "build", "-t", "wheel", "-d", str(installed.parent)]
+    subprocess.run(build, cwd=ROOT / "bench/gate", capture_output=True, check=True)
+    environment = tmp_path / "environment"
+    venv.create(environment)
+    python = environment / "bin/python"
+    index = ["--no-index", "--no-deps", "--find-links", str(installed.parent)]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(python), "install", *index, "ztoapi", "bench-gate"]
+    subprocess.run(pip, check=True)
+    (dependencies,) = {path for path in sys.path if (Path(path) / "msgspec").exists()}
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(dependencies)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def command(*words: str) -> str:
+        program = [str(environment / "bin" / words[0]), *words[1:]]
+        return subprocess.run(program, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    assert "Next: copy ztoapi.example.toml to ztoapi.toml" in command("ztoapi", "init")
+    (folder / "ztoapi.toml").write_bytes((folder / "ztoapi.example.toml").read_bytes())
+    assert "the configuration is valid" in command("ztoapi", "check")
+    assert command("ztoapi", "load", "--path").startswith(str(packages))
+    assert "usage: bench-gate" in command("bench-gate", "--help")
 
 
 def test_the_scenarios_import_nothing_of_the_repository(installed: Path) -> None:
