@@ -3,11 +3,12 @@
 import msgspec
 import pytest
 
+from tests.support.table import table
 from ztoapi.apis.writing import TokenCounts, stopped_early, token_counts
 from ztoapi.errors import Ending
 
 
-@pytest.mark.parametrize(
+@table(
     ("usage", "counts"),
     [
         (b"", None),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.cli.main import SHELLS, main
 
 
@@ -29,7 +30,7 @@ def test_each_shell_has_the_commands_and_options(shell: str, capsys: pytest.Capt
         assert word in text
 
 
-@pytest.mark.parametrize(
+@table(
     ("words", "completed"),
     [
         ("ztoapi serv", "serve"),

@@ -16,6 +16,7 @@ import yaml
 
 from docs.client_pages import PAGES
 from docs.generate import ROOT, render
+from tests.support.table import table
 from ztoapi.cli.main import main
 from ztoapi.clients.settings import GatewayAccess, Model
 from ztoapi.clients.table import clients, isolated_settings, settings
@@ -65,7 +66,7 @@ def test_without_a_name_all_clients_are_listed(capsys: pytest.CaptureFixture[str
     assert "claude            Claude Code (messages)" in lines
 
 
-@pytest.mark.parametrize(("name", "api"), EVERY_API)
+@table(("name", "api"), EVERY_API)
 def test_settings_have_the_url_the_key_and_the_model(name: str, api: str) -> None:
     text = repr(settings(name, access(api)))
     assert "http://gateway:1234" in text
@@ -73,7 +74,7 @@ def test_settings_have_the_url_the_key_and_the_model(name: str, api: str) -> Non
     assert "glm-5.3" in text or name == "sdk"
 
 
-@pytest.mark.parametrize(("name", "api"), EVERY_API)
+@table(("name", "api"), EVERY_API)
 def test_files_are_valid_for_any_names(name: str, api: str) -> None:
     odd = access(api, models=(Model(ODD, ModelFacts()),), small=ODD, key=ODD)
     for file in settings(name, odd).files:
@@ -91,7 +92,7 @@ def test_files_are_valid_for_any_names(name: str, api: str) -> None:
             assert ending == ".mjs" and json.dumps(ODD) in file.text
 
 
-@pytest.mark.parametrize(("name", "api"), EVERY_API)
+@table(("name", "api"), EVERY_API)
 def test_files_of_a_started_client_are_temporary(name: str, api: str) -> None:
     made = isolated_settings(name, access(api), "/somewhere")
     assert (made is not None) == (name in RUNNABLE)
@@ -233,7 +234,7 @@ def test_the_key_is_the_only_one_in_clear_text(
     assert "export OPENAI_API_KEY=another\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
+@table(
     ("arguments", "problem"),
     [
         (["cluade"], "ztoapi connect: unknown client cluade; did you mean claude?"),

@@ -4,10 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from docs.generate import ROOT, render
 from tests.config.reading import loaded, problems
+from tests.support.table import table
 from ztoapi.config.catalogue import Catalogue, first_day, zai_models
 from ztoapi.config.endpoints import KINDS
 from ztoapi.config.model import DEFAULT_MODEL, Config, ModelFacts
@@ -19,7 +18,7 @@ def test_the_catalogue_is_documented() -> None:
     assert (ROOT / "docs/models.md").read_text("utf-8") == render("models.md"), "run python -m docs.generate"
 
 
-@pytest.mark.parametrize(("name", "facts"), zai_models().items())
+@table(("name", "facts"), zai_models().items())
 def test_every_entry_is_valid_in_a_configuration_too(tmp_path: Path, name: str, facts: ModelFacts) -> None:
     text = (ROOT / "ztoapi/config/models.toml").read_text("utf-8")
     table = next(part for part in text.split("\n\n") if part.startswith(f'[models."{name}"]'))
@@ -62,7 +61,7 @@ def test_other_platforms_have_the_configured_facts_only() -> None:
     assert catalogue.find("glm-4.6", "zread") is None
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "problem"),
     [
         ("models = 3", "models (ztoapi.toml line 1): must be a table"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.reading import loaded, platform, problems
+from tests.support.table import table
 from ztoapi.cli.main import main
 from ztoapi.config.model import Credential, Secret
 
@@ -68,7 +69,7 @@ def test_check_shows_credentials_without_their_tokens(
 CREDENTIAL = "[[platforms.zai.credentials]]\ntoken = 'a'\n"
 
 
-@pytest.mark.parametrize(
+@table(
     ("toml", "path", "words"),
     [
         ("platforms = 1", "platforms", "must be a table"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.table import table
 from ztoapi.config.load import load
 
 FILES = {
@@ -20,8 +21,8 @@ def warnings(directory: Path) -> list[str]:
     return [warning for warning in found if "chmod" in warning]
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o666])
+@table("name", FILES)
+@table("mode", [0o644, 0o640, 0o604, 0o666])
 def test_a_file_that_others_can_read_is_named_with_its_mode(name: str, mode: int, tmp_path: Path) -> None:
     text, option = FILES[name]
     path = tmp_path / name

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from tests.config.reading import loaded, problems
+from tests.support.table import table
 from ztoapi.cli.options import own_origin
 from ztoapi.config.listen import Listen, api_urls, listen_addresses, read_listen
 from ztoapi.config.model import Config, ServerConfig
 from ztoapi.errors import ConfigError
 
 
-@pytest.mark.parametrize(
+@table(
     ("entry", "expected"),
     [
         ("127.0.0.1:9090", Listen(host="127.0.0.1", port=9090)),
@@ -42,7 +43,7 @@ def test_the_origins_of_the_api() -> None:
     assert api_urls(ServerConfig(listen=listen)) == ["https://[::1]:1", "http://0.0.0.0:2"]
 
 
-@pytest.mark.parametrize(
+@table(
     "entry",
     ["9090", ":9090", "::1:9090", "http://127.0.0.1:9090", "127.0.0.1:65536", "127.0.0.1:9090 ssl", "unix:run", "fd:x",
      "127.0.0.1:9090 mode=0660", "unix:/a mode=0999", "[::1]", "a b"],
@@ -69,7 +70,7 @@ def test_a_descriptor(tmp_path: Path) -> None:
     assert listen_addresses(server) == (Listen(descriptor=3),)
 
 
-@pytest.mark.parametrize(
+@table(
     ("variables", "problem"),
     [
         ({"ZTOAPI_LISTEN": "0.0.0.0:1"}, "required to listen on 0.0.0.0"),

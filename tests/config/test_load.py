@@ -6,13 +6,14 @@ import pytest
 import trustme
 
 from tests.config.reading import loaded, platform, problems, tokens
+from tests.support.table import table
 from ztoapi.config.load import load
 from ztoapi.config.model import Secret
 from ztoapi.config.options import config_options
 from ztoapi.errors import ConfigError
 
 
-@pytest.mark.parametrize(
+@table(
     ("written", "value"),
     [
         ("5000", 5000), ('"5000"', 5000), ('"5k"', 5000), ('"5K"', 5000), ('" 2M "', 2_000_000), ('"1.5m"', 1_500_000),
@@ -24,7 +25,7 @@ def test_a_number_of_tokens_may_have_a_suffix(tmp_path: Path, written: str, valu
     assert loaded(tmp_path).config.limits.key.tokens_per_minute == value
 
 
-@pytest.mark.parametrize(
+@table(
     "written",
     ["'k'", "'0k'", "'1.0001k'", "'5 k'", "'5kk'", "'-5k'", "'1e3k'", "'5T'", "'101M'", "5.0", "'9B'", "true"],
 )
@@ -185,10 +186,8 @@ def test_a_store_of_responses_serves_all_workers(tmp_path: Path) -> None:
     assert loaded(tmp_path, ZTOAPI_RESPONSES_STORE="memory").config.responses.store == "memory"
 
 
-@pytest.mark.parametrize(
-    "variable", ["PORT", "WORKERS", "ZTOAPI_MAX_TRIES", "ZTOAPI_MAX_HEAD_BYTES", "ZTOAPI_HEAD_TIMEOUT_SECONDS"]
-)
-@pytest.mark.parametrize("value", ["-1", "1e999", "nan", "inf", "99999999999", "many", "9" * 5000])
+@table("variable", ["PORT", "WORKERS", "ZTOAPI_MAX_TRIES", "ZTOAPI_MAX_HEAD_BYTES", "ZTOAPI_HEAD_TIMEOUT_SECONDS"])
+@table("value", ["-1", "1e999", "nan", "inf", "99999999999", "many", "9" * 5000])
 def test_a_number_out_of_range_is_refused_and_not_clamped(tmp_path: Path, variable: str, value: str) -> None:
     (problem,) = problems(tmp_path, **{variable: value})
     assert problem.startswith(f"{variable} (environment): must be a")
@@ -210,7 +209,7 @@ def test_truth_values(tmp_path: Path, word: str, meant: bool) -> None:
     assert (config.default_stream, config.enable_thinking, config.dashboard_enabled, config.debug) == (meant,) * 4
 
 
-@pytest.mark.parametrize(
+@table(
     ("toml", "expected"),
     [
         ("[servre]\nport=1\n", "servre (ztoapi.toml line 1): unknown option; did you mean server?"),

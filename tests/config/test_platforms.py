@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.config.reading import loaded, platform, problems, tokens
+from tests.support.table import table
 from ztoapi.config.routes import RouteTable
 
 
-@pytest.mark.parametrize(
+@table(
     ("url", "name", "base", "chat"),
     [
         ("https://api.z.ai", "zai", "https://api.z.ai/api/paas/v4", "https://api.z.ai/api/paas/v4/chat/completions"),
@@ -94,7 +95,7 @@ def test_plain_http_to_another_host_is_warned_of(tmp_path: Path) -> None:
     assert not loaded(tmp_path, UPSTREAM_URL="http://127.0.0.1:8000").config.warnings
 
 
-@pytest.mark.parametrize(
+@table(
     ("name", "url", "chat", "models"),
     [
         ("zai", "/api/paas/v4", "/api/paas/v4/chat/completions", "/api/paas/v4/models"),
@@ -119,7 +120,7 @@ def test_any_dialect_can_be_spoken_to_any_host(
     assert (found.chat_url, found.models_url) == (host + chat, None if models is None else host + models)
 
 
-@pytest.mark.parametrize(
+@table(
     "url",
     ["ftp://x", "api.z.ai", "http://", "http://[", "http://x:99999", "http://a b", "http://a\nb", "http://\u00e9"],
 )
@@ -206,8 +207,8 @@ def test_a_platform_in_the_token_map_must_exist(tmp_path: Path) -> None:
     assert problem.endswith("did you mean zread?")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", "[" * 100_000])
-@pytest.mark.parametrize("variable", ["PLATFORM_TOKEN_MAP", "MODEL_PLATFORM_MAP", "UPSTREAM_MODEL_ID_MAP"])
+@table("text", ["{", "[]", "3", "[" * 100_000])
+@table("variable", ["PLATFORM_TOKEN_MAP", "MODEL_PLATFORM_MAP", "UPSTREAM_MODEL_ID_MAP"])
 def test_a_map_must_be_an_object(tmp_path: Path, variable: str, text: str) -> None:
     (problem,) = problems(tmp_path, **{variable: text})
     assert problem.startswith(f"{variable} (environment): must be a JSON object such as {{")
@@ -265,7 +266,7 @@ def test_the_main_model_keeps_a_route_of_its_own_and_comes_first(tmp_path: Path)
     assert (config.routes[0].platform, config.routes[0].upstream) == ("zread", "x")
 
 
-@pytest.mark.parametrize(
+@table(
     ("model", "upstream"),
     [
         ("claude-opus-5", "glm-5.3"),
@@ -365,7 +366,7 @@ def test_no_paths_are_passed_on_by_default(tmp_path: Path, paths: object) -> Non
     assert platform(loaded(tmp_path).config, "zai").passthrough_paths == ()
 
 
-@pytest.mark.parametrize(
+@table(
     ("toml", "words"),
     [
         ("zai]\npassthrough_paths = [1]", "must be a list of strings"),

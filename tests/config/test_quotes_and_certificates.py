@@ -8,14 +8,15 @@ import pytest
 import trustme
 
 from tests.config.reading import loaded, problems
+from tests.support.table import table
 
 CANARY = "canary7f3a"
 KEYS = ["DEFAULT_KEY", "API_KEYS", "ADMIN_KEY"]
 TOKENS = ["UPSTREAM_TOKEN", "UPSTREAM_TOKENS", "ZAI_TOKEN", "ZAI_TOKENS", "ZREAD_TOKEN"]
 
 
-@pytest.mark.parametrize("variable", KEYS + TOKENS)
-@pytest.mark.parametrize("form", ["'{}'", '"{}"', "`{}`", '"{}', "{}'", ' "{}" \n'])
+@table("variable", KEYS + TOKENS)
+@table("form", ["'{}'", '"{}"', "`{}`", '"{}', "{}'", ' "{}" \n'])
 def test_quotes_around_a_secret_are_named(tmp_path: Path, variable: str, form: str) -> None:
     (problem,) = problems(tmp_path, **{variable: form.format(CANARY)})
     assert problem.startswith(f"{variable} (environment): ")
@@ -31,16 +32,16 @@ def test_quotes_around_a_list_are_named(tmp_path: Path, variable: str, value: st
     assert "quotes" in problem
 
 
-@pytest.mark.parametrize("variable", KEYS + TOKENS)
-@pytest.mark.parametrize("value", [f"Bearer {CANARY}", f"bearer {CANARY}"])
+@table("variable", KEYS + TOKENS)
+@table("value", [f"Bearer {CANARY}", f"bearer {CANARY}"])
 def test_the_word_bearer_is_named(tmp_path: Path, variable: str, value: str) -> None:
     (problem,) = problems(tmp_path, **{variable: value})
     assert "the word Bearer" in problem
     assert CANARY not in problem
 
 
-@pytest.mark.parametrize("variable", KEYS + TOKENS)
-@pytest.mark.parametrize("value", ["“curly”", "ke\u0301y", "zero\u200bwidth", "a b", "a\tb"])
+@table("variable", KEYS + TOKENS)
+@table("value", ["“curly”", "ke\u0301y", "zero\u200bwidth", "a b", "a\tb"])
 def test_what_no_header_carries_is_named(tmp_path: Path, variable: str, value: str) -> None:
     (problem,) = problems(tmp_path, **{variable: value})
     assert problem.startswith(f"{variable} (environment): ")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from docs.generate import schema
 from tests.config.reading import loaded
+from tests.support.table import table
 from ztoapi.cli.main import main
 from ztoapi.config.options import Declared, config_options, literals
 from ztoapi.config.schema import make_schema
@@ -115,7 +116,7 @@ def test_the_schema_and_the_loader_agree(tmp_path_factory: pytest.TempPathFactor
     assert accepts(document) == loads(directory, f"[{option.table}]\n{text}" if option.table else text), text
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "prot = 1",
@@ -161,7 +162,7 @@ def test_both_refuse(tmp_path: Path, text: str) -> None:
     assert not loads(tmp_path, text)
 
 
-@pytest.mark.parametrize(
+@table(
     "text",
     [
         "cors_origins = '*'",

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tests.config.reading import loaded, problems
+from tests.support.table import table
 from ztoapi.cli.main import main
 from ztoapi.config.model import Config, Secret
 
@@ -67,7 +68,7 @@ def test_no_command_shows_a_secret(
     assert CANARY not in shown.out + shown.err
 
 
-@pytest.mark.parametrize(
+@table(
     "wrong",
     [
         {name: f"{value} \t\u00e9 {CANARY}" for name, value in SECRETS.items()},

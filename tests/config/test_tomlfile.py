@@ -1,11 +1,10 @@
 """``ztoapi.toml``: options and their lines."""
 
-import pytest
-
+from tests.support.table import table
 from ztoapi.config.tomlfile import Value, parse
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "options"),
     [
         ("", {}),

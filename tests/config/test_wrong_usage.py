@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes.gateway_process import GatewayProcess
+from tests.support.table import table
 from ztoapi.cli.main import main
 
 COMMANDS = ("serve", "simulate", "demo", "check", "models", "schema", "bench", "top", "connect", "keys list")
@@ -30,7 +31,7 @@ def error_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@table("command", COMMANDS)
 def test_an_unknown_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     error = error_of(f"{command} --qqq", capsys)
     name = command.partition(" ")[0]
@@ -82,8 +83,8 @@ def test_the_help_is_named(command: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "--help` shows the usage" in error_of(command, capsys)
 
 
-@pytest.mark.parametrize("command", READERS)
-@pytest.mark.parametrize(
+@table("command", READERS)
+@table(
     ("file", "words"),
     [
         ("missing", "missing (--config): file not found: name an existing file"),
@@ -102,7 +103,7 @@ def test_a_directory_in_place_of_a_file(name: str, capsys: pytest.CaptureFixture
     assert f"{name}: is a directory: remove or rename it" in error_of("check", capsys)
 
 
-@pytest.mark.parametrize(
+@table(
     ("command", "option"),
     [
         ("serve --key-file", "--key-file (command line)"),
@@ -111,7 +112,7 @@ def test_a_directory_in_place_of_a_file(name: str, capsys: pytest.CaptureFixture
         ("keys revoke NAME --key-file", "--key-file (command line)"),
     ],
 )
-@pytest.mark.parametrize(
+@table(
     ("file", "words"),
     [
         ("missing", ": file not found: create it with `ztoapi keys create NAME --key-file "),
@@ -154,8 +155,8 @@ def test_a_history_file(tmp_path: Path) -> None:
     assert "name another file, or none" in output
 
 
-@pytest.mark.parametrize("command", ["simulate", "demo"])
-@pytest.mark.parametrize(
+@table("command", ["simulate", "demo"])
+@table(
     ("option", "value", "words"),
     [
         ("--port", "70000", "must be a whole number from 0 to 65535"),

@@ -71,7 +71,7 @@ def test_an_event_that_is_no_chunk_is_an_upstream_error(data: bytes) -> None:
     assert caught.value.message.startswith("the upstream sent a chunk that cannot be read")
 
 
-@pytest.mark.parametrize(
+@table(
     ("value", "index"),
     [(2, 2), (2.0, 2), ("2", 2), ("x", None), ("", None), (None, None), ([], None), ("\u0662", None)],
 )
@@ -172,9 +172,7 @@ def test_arguments_are_complete_at_the_end_of_the_object(value: dict[str, object
     assert not calls.is_complete(0)
 
 
-@pytest.mark.parametrize(
-    "arguments", ["", " ", "[]", '"x"', "null", "{]", "{x}", "{}{}", "}", '{"x":1', "[" * 5000 + "]" * 5000]
-)
+@table("arguments", ["", " ", "[]", '"x"', "null", "{]", "{x}", "{}{}", "}", '{"x":1', "[" * 5000 + "]" * 5000])
 def test_other_arguments_are_never_complete(arguments: str) -> None:
     calls = ToolCallIndexes()
     calls.find(part(0, "a", "f", arguments), 0)

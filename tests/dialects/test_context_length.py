@@ -107,8 +107,8 @@ def test_other_statuses_decide_for_themselves(status: int, code: str) -> None:
     assert {each.code for each in errors_of({"error": limit}, 400)} == {"rate_limit_exceeded"}
 
 
-@pytest.mark.parametrize("status", [200, 400, 500])
-@pytest.mark.parametrize(
+@table("status", [200, 400, 500])
+@table(
     "error",
     [
         {"code": "context_length_exceeded"},

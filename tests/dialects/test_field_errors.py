@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
+from tests.support.table import table
 from ztoapi.dialects.field_errors import excerpt, field_error, missing
 from ztoapi.errors import ApiError
 
@@ -26,7 +27,7 @@ def error_of(value: object, *, field: str = "messages", dotted: bool = False) ->
     return field_error(field, caught.value, dotted=dotted)
 
 
-@pytest.mark.parametrize(
+@table(
     ("value", "param", "code", "message"),
     [
         (5, "messages", "invalid_type", "messages must be a list, not a number"),

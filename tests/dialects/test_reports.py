@@ -63,7 +63,7 @@ def test_the_words_reach_the_client(shape: str, status: int) -> None:
         assert error.status == {400: 400, 422: 400, 429: 429, 500: 502}[status]
 
 
-@pytest.mark.parametrize(
+@table(
     ("body", "text"),
     [
         (b"", ""),
@@ -178,7 +178,7 @@ def test_the_field_is_named() -> None:
     assert read_error(encoded({"error": {"message": "m", "param": "stop"}}), 400).param == "stop"
 
 
-@pytest.mark.parametrize(
+@table(
     ("code", "status", "fault"),
     [
         (429, 429, Fault.THROTTLED),

@@ -200,7 +200,7 @@ VISION_OFF = ModelCapabilities(refused_inputs={"image": ("glm-4.6v",)})
 PICTURE = b'{"type":"image_url","image_url":{"url":"u"}}'
 
 
-@pytest.mark.parametrize(
+@table(
     ("messages", "refused"),
     [
         (b'[{"role":"user","content": [%b]}]' % PICTURE, True),

@@ -270,7 +270,7 @@ def test_malformed_event_is_an_error(payload: bytes) -> None:
     assert failed(one).code == "upstream_malformed"
 
 
-@pytest.mark.parametrize(
+@table(
     "payload",
     [
         b"12",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.dialects.request import decode_request
 from ztoapi.limits.estimate import estimate
 from ztoapi.limits.fields import go_duration, ietf_fields, openai_template
@@ -16,7 +17,7 @@ from ztoapi.structures.bucket import SECOND_NS, Rate
 LIMIT = RateLimit("key_requests_per_minute/alice/60/None", Unit.REQUESTS, Rate(60, 60 * SECOND_NS))
 
 
-@pytest.mark.parametrize(
+@table(
     ("nanoseconds", "describe"),
     [
         (0, "0s"),

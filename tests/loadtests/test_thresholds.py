@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from loadtests.thresholds import Run, judge, load
+from tests.support.table import table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +42,7 @@ def broken(tmp_path: Path, text: str, **entries: Seen) -> list[tuple[str, str]]:
     return [breach[:2] for breach in judge(load(str(file)), Run(named, 50.0, 10.0))]  # type: ignore[arg-type]  # read-only is enough
 
 
-@pytest.mark.parametrize(
+@table(
     "limit",
     [
         "min_count = 100", "failures = 5", "failure_ratio = 0.05", "mean_ms = 50.5", "p50_ms = 50", "p90_ms = 90",

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.pieces import cut, cut_points
+from tests.support.table import table
 from ztoapi.errors import ProtocolError
 from ztoapi.wire.head_memory import MEMORY_HEADS, PERIOD_SECONDS, HeadMemory, KnownHead, cut_head
 from ztoapi.wire.limits import Limits
@@ -39,7 +40,7 @@ def test_the_same_head_with_another_length_is_what_parsing_would_give(first: int
         assert getattr(head, name) == getattr(parsed, name)
 
 
-@pytest.mark.parametrize(
+@table(
     "other",
     [
         HEAD.replace(b"Bearer k", b"Bearer l") % 5,

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.table import table
 from ztoapi.wire.path import decoded, normal_path
 
 
-@pytest.mark.parametrize(
+@table(
     ("path", "normal"),
     [
         ("/v1/chat/completions", "/v1/chat/completions"),
@@ -29,7 +30,7 @@ def test_spellings_of_one_path(path: str, normal: str) -> None:
     assert normal_path(path) == normal
 
 
-@pytest.mark.parametrize("text", ["%", "%2", "%zz", "a%%41", "%FF", "%C0%AF", "%ED%A0%80", "%00", "a%0d%0Ab", "%7F"])
+@table("text", ["%", "%2", "%zz", "a%%41", "%FF", "%C0%AF", "%ED%A0%80", "%00", "a%0d%0Ab", "%7F"])
 def test_escapes_that_name_no_text(text: str) -> None:
     with pytest.raises(ValueError, match="percent-encod"):
         decoded(text)

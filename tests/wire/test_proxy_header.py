@@ -35,7 +35,7 @@ HEADERS = [
 ]
 
 
-@pytest.mark.parametrize(("header", "client"), HEADERS)
+@table(("header", "client"), HEADERS)
 def test_a_header_is_read_at_every_split(header: bytes, client: tuple[str, int] | None) -> None:
     for size in range(len(header)):
         assert read_proxy_header(header[:size]) is None

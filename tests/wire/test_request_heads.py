@@ -102,7 +102,7 @@ def test_pipelined_requests_are_read_in_order_at_every_split() -> None:
         ]
 
 
-@pytest.mark.parametrize(
+@table(
     ("target", "path", "query"),
     [
         (b"/", "/", b""),
@@ -124,7 +124,7 @@ def test_the_asterisk_belongs_to_options() -> None:
     assert read(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").path == "*"
 
 
-@pytest.mark.parametrize(
+@table(
     ("version", "connection", "kept"),
     [
         (b"1.1", b"", True),
@@ -146,7 +146,7 @@ def test_a_host_is_not_required_in_http10() -> None:
     assert read(get(b"", version=b"1.0")).http11 is False
 
 
-@pytest.mark.parametrize(
+@table(
     "host",
     [b"a", b"api.example.com", b"a:0", b"a:65535", b"127.0.0.1:8080", b"[::1]", b"[::ffff:1.2.3.4]:8080", b"x_y-z"],
 )
@@ -292,7 +292,7 @@ def test_a_refusal_is_the_end_of_the_connection(name: str) -> None:
     assert wire.state is State.BROKEN
 
 
-@pytest.mark.parametrize(
+@table(
     "data",
     [
         get(HOST + b"authorization Bearer secret\r\n"),
@@ -366,7 +366,7 @@ def sized(line: int = 30, head: int = 0, fields: int = 2) -> bytes:
     return data + b"z:" + b"y" * max(padding, 1) + b"\r\n\r\n"
 
 
-@pytest.mark.parametrize(
+@table(
     ("data", "status"),
     [
         (sized(line=100), None),

@@ -46,7 +46,7 @@ class Answer:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n%b\r\n"
 
 
-@pytest.mark.parametrize(
+@table(
     ("data", "body"),
     [
         (HEAD % b"content-length: 5\r\n" + b"hello", b"hello"),

@@ -251,7 +251,7 @@ def test_results_come_first_in_the_order_of_the_calls_and_images_behind_them() -
     ]
 
 
-@pytest.mark.parametrize(
+@table(
     ("content", "is_error", "shown"),
     [
         (..., False, "(no output)"),

@@ -2,13 +2,12 @@
 
 import json
 
-import pytest
-
+from tests.support.table import table
 from ztoapi.apis.responses.errors import error_body, failure
 from ztoapi.errors import ApiError, Failure, UpstreamError, shutting_down
 
 
-@pytest.mark.parametrize(
+@table(
     ("error", "code"),
     [
         (ApiError("long", status=400, code="context_length_exceeded"), "context_length_exceeded"),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.apis.responses.answering import Event, chat, context, request
+from tests.support.table import table
 from ztoapi.apis.responses.tools import CalledTool
 from ztoapi.dialects.capabilities import ModelCapabilities
 from ztoapi.errors import ApiError
@@ -144,7 +145,7 @@ def test_the_allowed_web_search_of_the_upstream() -> None:
     assert [tool["type"] for tool in json.loads(made.body)["tools"]] == ["web_search"]
 
 
-@pytest.mark.parametrize(
+@table(
     "choice",
     [
         "some",
