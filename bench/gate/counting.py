@@ -40,10 +40,7 @@ _PLUGINS_OFF = ("benchmark", "codspeed", "cacheprovider", "xdist", "randomly", "
 """Plugins that measure by themselves, reorder or distribute tests, or fail one that takes long or warns."""
 _STARTUP = frozenset(sys.modules)
 _FUNCTIONS = 65536
-"""Functions of which malloc_count.c counts the blocks. The number itself stands for what is no part of the step."""
-_LARGEST_CACHED_NUMBER = 256
-MONITORING: Any = getattr(sys, "monitoring", None)
-"""Python 3.11 does not have it."""
+"""Size of the tables of malloc_count.c."""
 
 T = TypeVar("T")
 
@@ -55,7 +52,6 @@ class SelectionError(Exception):
 Step = Callable[[], object]
 Totals = Callable[[], Mapping[str, int]]
 Setup = Callable[[], Step | tuple[Step, Totals]]
-Callback = Callable[..., object]
 Result = dict[str, Any]
 Node = list[Any]
 """A function in a call stack: place, instructions without those of its calls, entries, and children by code."""
@@ -172,30 +168,11 @@ def place_of(code: CodeType, tree: str) -> str:
     return f"<{'/'.join(path.rsplit(os.sep, 2)[-2:])}>:{code.co_qualname}"
 
 
-def callbacks_of_frames(on_entry: Callback, on_end: Callback) -> dict[int, Callback]:
-    events = MONITORING.events
-    return {
-        **dict.fromkeys((events.PY_START, events.PY_RESUME, events.PY_THROW), on_entry),
-        **dict.fromkeys((events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND), on_end),
-    }
-
-
-def monitor(callbacks: Mapping[int, Callback], step: Step, times: int) -> None:
-    """Runs steps with callbacks for events of the interpreter."""
-    tool = MONITORING.PROFILER_ID
-    MONITORING.use_tool_id(tool, "gate")
-    for event, callback in callbacks.items():
-        MONITORING.register_callback(tool, event, callback)
-    MONITORING.set_events(tool, sum(callbacks))
-    repeat(step, times)
-    MONITORING.set_events(tool, 0)
-    MONITORING.free_tool_id(tool)
-
-
 def count_opcodes(step: Step, times: int, tree: str) -> Frames:
     """Counts the Python instructions that ``times`` steps execute; work in C is not included."""
     frames = Frames(tree)
-    if MONITORING:
+    if sys.version_info >= (3, 12):
+        monitoring, tool, events = sys.monitoring, sys.monitoring.PROFILER_ID, sys.monitoring.events
 
         def on_entry(code: CodeType, *_: object) -> None:
             frames.enter(code)
@@ -206,7 +183,18 @@ def count_opcodes(step: Step, times: int, tree: str) -> Frames:
         def on_instruction(*_: object) -> None:
             frames.tick()
 
-        monitor({MONITORING.events.INSTRUCTION: on_instruction, **callbacks_of_frames(on_entry, on_end)}, step, times)
+        callbacks: dict[int, Callable[..., object]] = {
+            events.INSTRUCTION: on_instruction,
+            **dict.fromkeys((events.PY_START, events.PY_RESUME, events.PY_THROW), on_entry),
+            **dict.fromkeys((events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND), on_end),
+        }
+        monitoring.use_tool_id(tool, "gate")
+        for event, callback in callbacks.items():
+            monitoring.register_callback(tool, event, callback)
+        monitoring.set_events(tool, sum(callbacks))
+        repeat(step, times)
+        monitoring.set_events(tool, 0)
+        monitoring.free_tool_id(tool)
     else:
 
         def on_event(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
@@ -279,65 +267,29 @@ def blocks(setup: Setup) -> Result:
 def memory(setup: Setup, directory: Path) -> Result:
     """Returns the memory blocks that each Python function takes in a step; nothing without the malloc counter."""
     library = ctypes.CDLL(None)
-    if not hasattr(library, "gate_profile"):
+    if not hasattr(library, "gate_frame"):
         return {}
     step, _ = prepare(setup)
-    taken = blocks_by_code_monitored(library, step) if MONITORING else blocks_by_code_profiled(library, step)
     tree = f"{directory}{os.sep}"
     places: dict[str, float] = {}
-    for code, count in taken.items():
+    for code, count in blocks_by_code(library, step).items():
         place = place_of(code, tree)
         places[place] = places.get(place, 0) + count / STEPS
     return {"memory": places}
 
 
-def blocks_by_code_monitored(library: ctypes.CDLL, step: Step) -> dict[CodeType, int]:
-    """Sets the running function by callbacks, whose own blocks belong to none."""
-    running = ctypes.c_int.in_dll(library, "gate_function")
-    taken = (ctypes.c_longlong * _FUNCTIONS).in_dll(library, "gate_function_blocks")
-    numbers: dict[CodeType, int] = {}
-    stack = [_FUNCTIONS]
-
-    def on_entry(code: CodeType, offset: int, *_: object) -> None:
-        running.value = _FUNCTIONS
-        forget(offset)
-        stack.append(numbers.setdefault(code, len(numbers)))
-        running.value = stack[-1]
-
-    def on_end(_code: CodeType, offset: int, *_: object) -> None:
-        running.value = _FUNCTIONS
-        forget(offset)
-        if len(stack) > 1:
-            stack.pop()
-        running.value = stack[-1]
-
-    def forget(offset: int) -> None:
-        # The interpreter made this number for the callback, as a block of the function that ran.
-        if offset > _LARGEST_CACHED_NUMBER and stack[-1] < _FUNCTIONS:
-            taken[stack[-1]] -= 1
-
-    library.gate_begin(None, ctypes.c_longlong(0))
-    monitor(callbacks_of_frames(on_entry, on_end), step, STEPS)
-    return {code: taken[number] for code, number in numbers.items()}
-
-
-def blocks_by_code_profiled(library: ctypes.CDLL, step: Step) -> dict[CodeType, int]:
-    """For Python 3.11, which calls a profile function in C without blocks of its own, except one frame a call."""
-    # The frame is a block of the caller: here the loop.
-    of_a_call = round(_profiled(library, _nothing, 0)[repeat.__code__] / STEPS)
-    return _profiled(library, step, of_a_call)
-
-
-def _nothing() -> None:
-    pass
-
-
-def _profiled(library: ctypes.CDLL, step: Step, of_a_call: int) -> dict[CodeType, int]:
+def blocks_by_code(library: ctypes.CDLL, step: Step) -> dict[CodeType, int]:
+    """Runs steps whose frames pass through ``gate_frame`` of malloc_count.c."""
     python = ctypes.pythonapi
-    library.gate_begin(ctypes.cast(python.PyFrame_GetCode, ctypes.c_void_p), ctypes.c_longlong(of_a_call))
-    python.PyEval_SetProfile(ctypes.cast(library.gate_profile, ctypes.c_void_p), None)
+    python.PyInterpreterState_Get.restype = ctypes.c_void_p
+    interpreter = ctypes.c_void_p(python.PyInterpreterState_Get())
+    replace = python._PyInterpreterState_SetEvalFrameFunc
+    counting, ordinary = (
+        ctypes.cast(run_frame, ctypes.c_void_p) for run_frame in (library.gate_frame, python._PyEval_EvalFrameDefault)
+    )
+    replace(interpreter, counting)
     repeat(step, STEPS)
-    python.PyEval_SetProfile(None, None)
+    replace(interpreter, ordinary)
     codes = (ctypes.c_void_p * _FUNCTIONS).in_dll(library, "gate_function_codes")
     taken = (ctypes.c_longlong * _FUNCTIONS).in_dll(library, "gate_function_blocks")
     return {ctypes.cast(code, ctypes.py_object).value: taken[at] for at, code in enumerate(codes) if code is not None}

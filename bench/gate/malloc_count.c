@@ -1,16 +1,12 @@
 /* Counts the blocks that the C allocator hands out and takes back. Preloaded into a Python that runs with
    PYTHONMALLOC=malloc, it sees every memory block of the interpreter; Python reads the counts through ctypes.
 
-   It also counts the blocks of each function. From Python 3.12 callbacks of sys.monitoring set gate_function. Python 3.11
-   has gate_profile as its profile function (PyEval_SetProfile), because one in Python would take blocks itself. */
+   It also counts the blocks of each function, with gate_frame in place of the interpreter's function that runs a frame
+   (PEP 523). Functions for profiles and callbacks of sys.monitoring would take blocks themselves. */
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
 
 #define FUNCTIONS 65536
-#define DEPTH 65536
-#define PY_TRACE_CALL 0
-#define PY_TRACE_RETURN 3
 
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
@@ -20,44 +16,45 @@ extern void __libc_free(void *);
 
 static long long taken, live;
 
-void *gate_function_codes[FUNCTIONS + 1];
+void *gate_function_codes[FUNCTIONS];
 long long gate_function_blocks[FUNCTIONS + 1];
-int gate_function = FUNCTIONS; /* the running one; the last stands for what is no part of the step */
-static int callers[DEPTH], depth;
-static long long blocks_of_a_call;
-static void *(*code_of)(void *);
+/* The running function of each thread; the last number stands for what is no part of the step. The model of a library
+   that is preloaded takes no block for a new thread. */
+static _Thread_local int function __attribute__((tls_model("initial-exec"))) = FUNCTIONS;
 
 long long gate_blocks_taken(void) { return taken; }
 long long gate_blocks_live(void) { return live; }
 
-void gate_begin(void *(*get_code)(void *), long long of_a_call) {
-    memset(gate_function_blocks, 0, sizeof gate_function_blocks);
-    code_of = get_code;
-    blocks_of_a_call = of_a_call;
-    depth = 0;
-    gate_function = FUNCTIONS;
+/* Weak, because a step may start other programs. The first gives a reference, which is kept, so that the address
+   remains that of this function. */
+extern void *PyUnstable_InterpreterFrame_GetCode(void *frame) __attribute__((weak));
+extern void Py_IncRef(void *object) __attribute__((weak));
+extern void *_PyEval_EvalFrameDefault(void *thread, void *frame, int raises) __attribute__((weak));
+
+static void *code_of(void *frame) {
+    if (PyUnstable_InterpreterFrame_GetCode != NULL)
+        return PyUnstable_InterpreterFrame_GetCode(frame);
+    void *code = ((void **)frame)[4]; /* _PyInterpreterFrame.f_code of Python 3.11, which lacks the function */
+    Py_IncRef(code);
+    return code;
 }
 
-int gate_profile(void *unused, void *frame, int event, void *argument) {
-    (void)unused, (void)argument;
-    if (event == PY_TRACE_CALL && depth < DEPTH) {
-        void *code = code_of(frame); /* a reference that is kept, so the address remains that of this function */
-        size_t at = ((size_t)code >> 4) % FUNCTIONS;
-        while (gate_function_codes[at] != NULL && gate_function_codes[at] != code)
-            at = (at + 1) % FUNCTIONS;
-        gate_function_codes[at] = code;
-        gate_function_blocks[gate_function] -= blocks_of_a_call;
-        callers[depth++] = gate_function;
-        gate_function = (int)at;
-    } else if (event == PY_TRACE_RETURN && depth > 0) {
-        gate_function = callers[--depth];
-    }
-    return 0;
+void *gate_frame(void *thread, void *frame, int raises) {
+    void *code = code_of(frame);
+    size_t at = ((size_t)code >> 4) % FUNCTIONS;
+    while (gate_function_codes[at] != NULL && gate_function_codes[at] != code)
+        at = (at + 1) % FUNCTIONS;
+    gate_function_codes[at] = code;
+    int caller = function;
+    function = (int)at;
+    void *result = _PyEval_EvalFrameDefault(thread, frame, raises);
+    function = caller;
+    return result;
 }
 
 static void take(void) {
     taken++;
-    gate_function_blocks[gate_function]++;
+    gate_function_blocks[function]++;
 }
 
 void *malloc(size_t size) {
