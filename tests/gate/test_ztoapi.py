@@ -1,6 +1,7 @@
 """The gate on this project: quiet without a change, loud about what is put into a copy of it."""
 
 import shutil
+import sysconfig
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,4 +74,8 @@ def test_no_change_is_quiet_every_time(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as both:
         (base, *some), others = both.map(counts, ("base", "head"), (1 + RUNS // 2, RUNS // 2))
     assert [head for head in some + others if head != base] == []
+    compiled = tmp_path / "head" / "compiled"
+    assert (compiled / f"{tmp_path}/head/ztoapi".lstrip("/")).is_dir()
+    libraries = sysconfig.get_path("purelib").lstrip("/")
+    assert not (compiled / libraries).exists(), "modules of libraries are not compiled again"
     assert len(some + others) == RUNS
