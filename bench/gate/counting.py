@@ -42,6 +42,8 @@ _FIXTURES = ("benchmark", "codspeed_benchmark")
 """Fixtures of pytest-benchmark and pytest-codspeed, and marks of the latter."""
 _PLUGINS_OFF = ("benchmark", "codspeed", "cacheprovider", "xdist", "randomly", "timeout", "warnings")
 """Plugins that measure by themselves, reorder or distribute tests, or fail one that takes long or warns."""
+_NOT_STRICT = ("strict=false", "strict_config=false")
+"""Pytest does not know the settings of the plugins that are off."""
 _STARTUP = frozenset(sys.modules)
 _FUNCTIONS = 65536
 """Size of the tables of malloc_count.c."""
@@ -504,7 +506,8 @@ def count_tests(path: Path, mode: str, directory: Path, names: list[str], progre
 
     without = [word for name in _PLUGINS_OFF for word in ("-p", f"no:{name}")]
     # The folders of tests come last on the path: in front they could hide the measured packages.
-    settings = [word for setting in ("addopts=--import-mode=append", "required_plugins=") for word in ("-o", setting)]
+    changed = ("addopts=--import-mode=append", "required_plugins=", *_NOT_STRICT)
+    settings = [word for setting in changed for word in ("-o", setting)]
     arguments = ["-q", "--no-header", "--continue-on-collection-errors", *settings, *without]
     status = pytest.main([str(path), *arguments], plugins=[Fixtures(), tests])
     if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):

@@ -30,9 +30,13 @@ class Subject:
         budgets: str | None,
         names: Sequence[str],
     ) -> "Subject":
-        """Takes values that are None from ``root``'s pyproject.toml. Raises GateError for missing values or paths."""
+        """Takes values that are None from ``root``'s pyproject.toml. Raises GateError for missing values or paths, or
+        if the file is invalid."""
         project = root / "pyproject.toml"
-        tables = tomllib.loads(project.read_text("utf-8")) if project.exists() else {}
+        try:
+            tables = tomllib.loads(project.read_text("utf-8")) if project.exists() else {}
+        except ValueError as error:
+            raise GateError(f"{project} cannot be read: {error}") from error
         table = tables.get("tool", {}).get("bench-gate", {})
         scenarios = scenarios or table.get("scenarios")
         packages = packages or table.get("packages")

@@ -68,4 +68,3 @@ def test_a_token_that_cannot_write_leaves_the_verdict_to_the_gate(tmp_path: Path
 
 def test_the_action_fits_its_schema() -> None:
     run("check-jsonschema", "pip install check-jsonschema", "--builtin-schema", "vendor.github-actions", ACTION)
-    assert "No findings" in run("zizmor", "pip install zizmor", "--offline", "--quiet", ACTION)

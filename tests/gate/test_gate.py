@@ -185,6 +185,9 @@ def test_what_cannot_be_done_is_refused(
 
 
 def test_a_project_without_settings_gets_a_remedy(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign.write("pyproject.toml", "[")
+    assert foreign.gate() == 2
+    assert "pyproject.toml cannot be read" in capsys.readouterr().err
     foreign.write("pyproject.toml", "")
     assert foreign.gate() == 2
     assert "[tool.bench-gate] in pyproject.toml" in capsys.readouterr().err

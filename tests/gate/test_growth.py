@@ -167,7 +167,9 @@ def test_benchmarks_may_use_what_pytest_and_its_plugins_offer(
     foreign.commit()
     foreign.write(SOURCE, f"{WORK}\nadded = work\n")
     foreign.write(
-        "pytest.ini", "[pytest]\npythonpath = src\nfilterwarnings = error\nrequired_plugins = pytest-missing\n"
+        "pytest.ini",
+        "[pytest]\npythonpath = src\nfilterwarnings = error\nrequired_plugins = pytest-missing\n"
+        "strict_config = true\ntimeout = 60\n",
     )
     foreign.write("perf/beside.py", "NUMBERS = [1, 2]\n")
     foreign.write(
