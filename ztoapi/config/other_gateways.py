@@ -19,7 +19,7 @@ UNUSED: Final = ("ANONYMOUS_MODE", "GUEST_POOL_SIZE", "KV_URL", "ORIGIN_BASE", "
 
 
 def other_gateways(settings: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yields warnings about settings of ``.env`` files, each with its name and with its name and source."""
+    """Yields warnings about settings of ``.env`` files. A setting is its name, and its name with its source."""
     for name, where in settings:
         if name in NAMES:
             yield f"{where}: a variable of another gateway, without effect here: use {NAMES[name]}"
