@@ -157,7 +157,7 @@ class StreamingUser(FastHttpUser):
             name, expected = "overloaded", True
         else:
             self._report("E2E", label, None, error=f"status {status}: {text}")
-            end_if_hopeless(self.environment, status, response.text or "")
+            end_if_hopeless(self.environment, status, text)
             return
         requested = response.headers.get("retry-after") if response.headers is not None else None
         valid = isinstance(requested, str) and requested.isascii() and requested.isdigit()
