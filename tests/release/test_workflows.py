@@ -12,9 +12,11 @@ from tests.deploy.tools import ROOT, run
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+ACTION = ROOT / "bench/gate/action.yml"
 FORMS = sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml"))
 SCHEMAS = {
     "dependabot": [GITHUB / "dependabot.yml"],
+    "github-actions": [ACTION],
     "github-issue-config": [path for path in FORMS if path.stem == "config"],
     "github-issue-forms": [path for path in FORMS if path.stem != "config"],
     "github-workflows": WORKFLOWS,
@@ -28,8 +30,7 @@ def test_files_fit_their_schemas(schema: str) -> None:
 
 
 def test_zizmor_finds_nothing() -> None:
-    places = (GITHUB, ROOT / "bench/gate/action.yml")
-    assert "No findings" in run("zizmor", "pip install zizmor", "--offline", "--quiet", *places)
+    assert "No findings" in run("zizmor", "pip install zizmor", "--offline", "--quiet", GITHUB, ACTION)
 
 
 def test_actionlint_finds_nothing() -> None:
