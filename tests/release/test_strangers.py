@@ -188,18 +188,19 @@ def test_any_server_with_the_api_is_a_target(installed: Path, tmp_path: Path, st
 
 @pytest.mark.load
 def test_a_run_without_a_target_ends_at_once(installed: Path, tmp_path: Path, stand_in: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    for url, code, reason in (
-        (closed, 2, f"no connection to {closed}: "),
-        ("127.0.0.1:9090", 2, "the URL 127.0.0.1:9090 does not begin with http://"),
-        (f"{stand_in}/v2", 1, f"{stand_in}/v2 responds with status 404: ; correct the base URL"),
-    ):
-        command = [sys.executable, "-m", "ztoapi", "load", "steady", "--url", url, "-u", "20", "-t", "1h"]
-        ended = subprocess.run(
-            command, cwd=tmp_path, env=environment_of(installed), capture_output=True, text=True, check=False
-        )
-        assert (ended.returncode, reason in ended.stderr) == (code, True), ended.stderr
+    with socket.socket() as bound:  # but not listening
+        bound.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        for url, code, reason in (
+            (closed, 2, f"no connection to {closed}: "),
+            ("127.0.0.1:9090", 2, "the URL 127.0.0.1:9090 does not begin with http://"),
+            (f"{stand_in}/v2", 1, f"{stand_in}/v2 responds with status 404: ; correct the base URL"),
+        ):
+            command = [sys.executable, "-m", "ztoapi", "load", "steady", "--url", url, "-u", "20", "-t", "1h"]
+            ended = subprocess.run(
+                command, cwd=tmp_path, env=environment_of(installed), capture_output=True, text=True, check=False
+            )
+            assert (ended.returncode, reason in ended.stderr) == (code, True), ended.stderr
 
 
 @pytest.mark.load
