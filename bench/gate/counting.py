@@ -22,7 +22,15 @@ import sysconfig
 import traceback
 from array import array
 from collections.abc import Callable, Mapping
-from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,7 +87,11 @@ def compile_in(directory: Path) -> None:
     """Leaves no ``__pycache__`` in the project. Modules that are imported earlier need not be compiled again."""
     sys.pycache_prefix = str(directory / "compiled")
     installed = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    find = FileFinder.path_hook((ExtensionFileLoader, EXTENSION_SUFFIXES), (Installed, SOURCE_SUFFIXES))
+    find = FileFinder.path_hook(
+        (ExtensionFileLoader, EXTENSION_SUFFIXES),
+        (Installed, SOURCE_SUFFIXES),
+        (SourcelessFileLoader, BYTECODE_SUFFIXES),
+    )
 
     def hook(path: str) -> "PathEntryFinder":
         if not f"{path}{os.sep}".startswith(installed):
