@@ -44,12 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args.json.write_text(json.dumps(outcome.json(), indent=1) + "\n", "utf-8")
     except (GateError, OSError, subprocess.SubprocessError) as error:
         # These are no results of the measured code; an uncaught exception would exit with 1, like a regression.
-        print(f"{_COMMAND}: {error}", file=sys.stderr)
+        _end_progress(f"{_COMMAND}: {error}\n")
         return _REFUSAL
     except KeyboardInterrupt:
-        print(f"{_COMMAND}: interrupted", file=sys.stderr)
+        _end_progress(f"{_COMMAND}: interrupted\n")
         return _INTERRUPTED
     return _REGRESSION if outcome.failures else 0
+
+
+def _end_progress(message: str = "") -> None:
+    """Writes ``message`` in place of the last line of the progress, which a terminal shows."""
+    sys.stderr.write(f"\r\x1b[K{message}" if sys.stderr.isatty() else message)
 
 
 def _check_files(args: argparse.Namespace) -> None:
@@ -77,8 +82,7 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
             head_tree = copy(subject.root, subject.packages, directory / "head")
             head = measure(head_tree, subject, tools)
             base = base_run.result() if base_run else None
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")  # the last line of the progress
+    _end_progress()
     if head.errors:
         reasons = (f"{name} fails: {reason}\n{head.tracebacks[name]}" for name, reason in head.errors.items())
         raise GateError("\n".join(reasons).rstrip())

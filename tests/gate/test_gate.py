@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,10 +179,17 @@ def test_a_budget_overrules_the_base(foreign: Project) -> None:
     ],
 )
 def test_what_cannot_be_done_is_refused(
-    foreign: Project, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+    foreign: Project,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    reason: str,
 ) -> None:
+    """On a terminal the reason replaces the progress."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert foreign.gate(*arguments) == 2
-    assert reason in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "\r\x1b[Kbench.gate: " in printed and reason in printed
 
 
 def test_a_project_without_settings_gets_a_remedy(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
