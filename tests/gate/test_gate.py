@@ -198,8 +198,28 @@ def test_a_project_without_settings_gets_a_remedy(foreign: Project, capsys: pyte
     assert "pyproject.toml cannot be read" in capsys.readouterr().err
     foreign.write("pyproject.toml", "")
     assert foreign.gate() == 2
-    assert "[tool.bench-gate] in pyproject.toml" in capsys.readouterr().err
+    assert (
+        f"in {foreign.root}: set scenarios and packages of [tool.bench-gate] in pyproject.toml"
+        in capsys.readouterr().err
+    )
     assert foreign.gate("--scenarios", "perf/scenarios.py", "--package", "src/counted") == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ("budget = 'budgets.toml'\n", "unknown option budget; options: scenarios, packages, budgets"),
+        ("packages = 'src/counted'\n", "packages must be a list of paths"),
+        ("scenarios = ['perf/scenarios.py']\n", "scenarios must be a path in quotes"),
+    ],
+)
+def test_a_wrong_setting_is_refused(
+    foreign: Project, capsys: pytest.CaptureFixture[str], settings: str, reason: str
+) -> None:
+    """A misspelt name of the budgets would turn them off."""
+    foreign.write("pyproject.toml", f"[tool.bench-gate]\n{settings}")
+    assert foreign.gate("--scenarios", "perf/scenarios.py", "--package", "src/counted") == 2
+    assert reason in capsys.readouterr().err
 
 
 def test_a_scenario_that_fails_is_no_pass(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
