@@ -220,7 +220,6 @@ def test_truth_values(tmp_path: Path, word: str, meant: bool) -> None:
         ("[server]\nport = 1.5\n", "server.port (ztoapi.toml line 2): must be a whole number"),
         ("[server]\nhost = 5\n", "server.host (ztoapi.toml line 2): must be a string"),
         ("[platform_token_map]\nzai = [3]\n", "platform_token_map (ztoapi.toml line 1): must be a list of strings"),
-        ("a = \n", "ztoapi.toml: not valid TOML"),
         ("cors_origins = ['https://a.example/']\n", "cors_origins (ztoapi.toml line 1): each must be"),
         ("zread_repository = 'vllm'\n", "zread_repository (ztoapi.toml line 1): must be owner/name"),
         ("upstream.ca_file = 'none.pem'\n", "upstream.ca_file (ztoapi.toml line 1): file not found"),
@@ -229,6 +228,25 @@ def test_truth_values(tmp_path: Path, word: str, meant: bool) -> None:
 def test_what_is_wrong_in_toml_is_named_with_its_line(tmp_path: Path, toml: str, expected: str) -> None:
     (tmp_path / "ztoapi.toml").write_text(toml)
     assert problems(tmp_path)[0].startswith(expected)
+
+
+@table(
+    ("toml", "expected"),
+    [
+        ("a = \n", "Invalid value (at line 1, column 5), in the value of a: text needs quotes at both ends"),
+        ('[server]\nhost = "::1\n', "in the value of host: text needs quotes at both ends"),
+        ("server.host = 127.0.0.1", "in the value of server.host: text needs quotes at both ends"),
+        ("debug = true\ndebug = false\n", "in the value of debug, which is set twice: remove one of the lines"),
+        ('history_file = "C:\\zto"\n', "in the value of history_file"),
+        ("api_keys = [\nsecret==\n]\n", "(at line 2, column 1)"),
+        ("SECRET = secret\n", "(at line 1, column 10)"),
+    ],
+)
+def test_a_syntax_error_names_the_option_and_the_remedy(tmp_path: Path, toml: str, expected: str) -> None:
+    (tmp_path / "ztoapi.toml").write_text(toml)
+    (problem,) = problems(tmp_path)
+    assert problem.startswith("ztoapi.toml: not valid TOML: ")
+    assert problem.endswith(expected)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_an_expiry_is_the_first_moment_of_refusal(path: Path, written: str, mome
         (f"[a.b]\n{ENTRY}", 'a.b (FILE line 1): unknown field; quote a name with a dot'),
         ('[a]\nid = "0"\n', "a.id (FILE line 2): invalid: create the key"),
         (f"[a]\n{ENTRY}[a]\n", "FILE: not valid TOML"),
-        ("[a]\nid = \n", "FILE: not valid TOML: Invalid value (at line 2, column 6)"),
+        ("[a]\nid = \n", "FILE: not valid TOML: Invalid value (at line 2, column 6), in the value of id: "),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_field_and_line(path: Path, text: str, expected: str) -> None:

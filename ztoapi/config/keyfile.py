@@ -29,7 +29,7 @@ from ztoapi.config.model import ClientKey, KeyBudgets, Secret, TrafficLimits
 from ztoapi.config.options import options_of
 from ztoapi.config.sources import Problems, Setting
 from ztoapi.config.spelling import did_you_mean
-from ztoapi.config.tomlfile import line_numbers
+from ztoapi.config.tomlfile import line_numbers, syntax_error
 from ztoapi.config.values import convert, read_list
 from ztoapi.errors import ConfigError, UsageError
 
@@ -250,7 +250,7 @@ def _read(text: str, path: Path, problems: Problems) -> tuple[ClientKey, ...]:
     try:
         document = _document(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError; or a number with too many digits
-        problems.add(str(path), f"not valid TOML: {error}")
+        problems.add(str(path), syntax_error(text, error))
         return ()
     lines = line_numbers(text)
     keys: list[ClientKey] = []

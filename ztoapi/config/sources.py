@@ -238,7 +238,7 @@ def _read_toml(
     try:
         values = tomlfile.parse(text, tables)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError; or a number with too many digits, or deep nesting
-        problems.add(source, f"not valid TOML: {error}")
+        problems.add(source, tomlfile.syntax_error(text, error))
         return {}
     places = {key: f"{name} line {line}" for key, line in tomlfile.line_numbers(text).items()}
     return {

@@ -4,13 +4,24 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["Value", "line_numbers", "parse"]
+__all__ = ["Value", "line_numbers", "parse", "syntax_error"]
 
 _HEADER = re.compile(r"\s*\[(\[)?([^\[\]]+)\]")
 _KEY = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _BLANK_OR_QUOTE = re.compile(r"""[\s"']""")
+_OPTION = re.compile(r"\s*([a-z_.]+)\s*=")
+"""Other names may be secrets, which a message does not repeat."""
+_POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
+_QUOTES: Final = ": text needs quotes at both ends"
+_REMEDIES: Final = {
+    "Illegal character '\\n'": _QUOTES,
+    "Invalid value": _QUOTES,
+    "Expected newline": _QUOTES,
+    "Cannot overwrite a value": ", which is set twice: remove one of the lines",
+}
+"""By the beginning of tomllib's message."""
 
 
 class Value(NamedTuple):
@@ -39,6 +50,17 @@ def _flatten(table: Mapping[str, object], prefix: str, tables: Collection[str]) 
             yield from _flatten(value, f"{path}.", tables)
         else:
             yield path, value
+
+
+def syntax_error(text: str, error: Exception) -> str:
+    """Returns the message of an error of ``parse``, with the option in whose value it is and the remedy, if known."""
+    message = f"not valid TOML: {error}"
+    if position := _POSITION.search(message):
+        option = _OPTION.match(text.split("\n")[int(position[1]) - 1])
+        if option and option.end() < int(position[2]):
+            remedies = (remedy for start, remedy in _REMEDIES.items() if str(error).startswith(start))
+            return f"{message}, in the value of {option[1]}{next(remedies, '')}"
+    return message
 
 
 def line_numbers(text: str) -> dict[str, int]:
