@@ -225,7 +225,8 @@ CHINESE_FAULTS = {"client": "客户端", "operator": "运维者", "upstream": "�
 EXAMPLE_HEAD = """#:schema ./docs/ztoapi.schema.json
 # Copy this file to ztoapi.toml. It lists every option with its default; options in comments are unset by default.
 # The command line and the environment override it. Prefer the environment for tokens and keys.
-# `ztoapi check --all` prints the resulting configuration. See docs/configuration.md.
+# `ztoapi check --all` prints the resulting configuration. Manual:
+# https://ztoapi.github.io/ztoapi/configuration/
 
 """
 EXAMPLE_MAPS = """
@@ -254,7 +255,8 @@ EXAMPLE_TABLES = """
 #[fallbacks]
 #"glm-5.3" = ["glm-5.2", "glm-5.3-flash"]
 
-# Facts about a model that the catalogue lacks or has otherwise; docs/models.md has all keys.
+# Facts about a model that the catalogue lacks or has otherwise, with the keys of
+# https://ztoapi.github.io/ztoapi/models/
 #[models."glm-5.2"]
 #thinking = "always"
 #max_output_tokens = 65536

@@ -65,6 +65,9 @@ def test_a_misspelt_word_gets_a_suggestion(command: str, words: str, capsys: pyt
     ("command", "problem"),
     [
         ("load stedy", "ztoapi load: unknown scenario stedy; did you mean steady?"),
+        ("load poet.py", "unknown scenario poet.py; `locust -f poet.py` runs a file of your own"),
+        ("keys", "are required: ACTION: one of create, list, show, rotate, revoke, budgets; `ztoapi keys --help`"),
+        ("completion", "are required: SHELL: one of bash, zsh, fish; `ztoapi completion --help`"),
         ("usage --url htp://x", "ztoapi usage: --url: 'htp://x' is not an http or https URL"),
         ("bench --url htp://x", "ztoapi bench: --url: 'htp://x' is not an http or https URL"),
         ("keys create ci --expires soon --key-file k", "ztoapi keys: --expires (command line): must be a duration"),

@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.name not in SCENARIOS:
         hint = did_you_mean(args.name, SCENARIOS)
+        if args.name.endswith(".py"):
+            hint = f"; `locust -f {args.name}` runs a file of your own"
         raise UsageError((f"unknown scenario {args.name}{hint}; `ztoapi load` lists them",))
     if importlib.util.find_spec("locust") is None:
         raise UsageError(("locust is not installed; run `pip install 'ztoapi[load]'`",))

@@ -256,7 +256,7 @@ def _add_connect_arguments(parser: CommandParser) -> None:
         "--api",
         choices=("chat", "messages", "responses"),
         default=None,
-        help="client API [default: the client's first]",
+        help="client API: chat, messages or responses [default: the client's first]",
     )
     parser.add_argument(
         "--run", action="store_true", help="start the client, with temporary files; arguments after -- are its own"
@@ -328,7 +328,10 @@ def _add_load_arguments(parser: CommandParser) -> None:
     target.add_argument("--key", default=None, help="client key, or several separated by commas [default: any]")
     target.add_argument("-m", "--model", default="glm-5.3", help="model of the requests [default: glm-5.3]")
     target.add_argument(
-        "--api", choices=("chat", "messages", "responses"), default=None, help="client API [default: chat]"
+        "--api",
+        choices=("chat", "messages", "responses"),
+        default=None,
+        help="client API: chat, messages or responses [default: chat]",
     )
     target.add_argument("--simulated", action="store_true", help="a simulator is the upstream; check its responses")
     load = parser.add_argument_group("load")

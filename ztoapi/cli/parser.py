@@ -13,6 +13,8 @@ __all__ = ["CommandParser", "HelpFormatter"]
 _MAX_COLUMNS: Final = 110
 """Longer lines are hard to read."""
 _HELP_COLUMN: Final = 32
+_MISSING: Final = "the following arguments are required: "
+"""The beginning of a message of argparse."""
 _NO_SHORT_FLAG: Final = "    "
 _SHORT_FLAG: Final = re.compile(r"^argument -\w/")
 
@@ -56,6 +58,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = _SHORT_FLAG.sub("argument ", message)
+        for action in self._actions:
+            if action.choices is not None and message == f"{_MISSING}{action.metavar}":
+                message += f": one of {', '.join(map(str, action.choices))}"
         super().error(f"{message}; `{self.prog} --help` shows the usage")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
