@@ -154,7 +154,9 @@ def _measure_base(subject: Subject, commit: str, directory: Path, tools: Tools) 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_COMMAND, description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="SCENARIO", help="count only these scenarios")
-    parser.add_argument("--scenarios", metavar="FILE", help="file of the scenarios")
+    parser.add_argument(
+        "--scenarios", metavar="FILE", help="file of the scenarios, or file or folder of benchmarks of pytest"
+    )
     parser.add_argument(
         "--package", action="append", metavar="PATH", help="measured package, e.g. src/name; repeatable"
     )

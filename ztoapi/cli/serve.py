@@ -264,7 +264,7 @@ class Gateway:
         if same and msgspec.structs.replace(new, keys=old.keys) == old:
             self._state = state._replace(loaded=loaded)
             self.reload_in_place()
-            return Reloaded(signal.SIGHUP, outcome=f"reload: {counted(len(new.keys), 'client key')}")
+            return Reloaded(signal.SIGHUP, outcome=f"reload: {counted(len(new.keys), 'client key')} loaded")
         if 2 * new.server.workers > self.slots:
             problem = f"{new.server.workers} workers are more than {self.slots // 2}: this needs a restart"
             raise ConfigError((f"{loaded.sources.get('server.workers', 'server.workers')}: {problem}",))

@@ -14,6 +14,7 @@ _BLANK_OR_QUOTE = re.compile(r"""[\s"']""")
 _OPTION = re.compile(r"\s*([a-z_.]+)\s*=")
 """Other names may be secrets, which a message does not repeat."""
 _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
+_UNCLOSED = re.compile(r"""(Unterminated string|Unclosed array|Expected ["']['"]+) \(at end of document\)""")
 _QUOTES: Final = ": text needs quotes at both ends"
 _REMEDIES: Final = {
     "Illegal character '\\n'": _QUOTES,
@@ -60,6 +61,8 @@ def syntax_error(text: str, error: Exception) -> str:
         if option and option.end() < int(position[2]):
             remedies = (remedy for start, remedy in _REMEDIES.items() if str(error).startswith(start))
             return f"{message}, in the value of {option[1]}{next(remedies, '')}"
+    elif _UNCLOSED.match(str(error)):
+        return f"{message}: close each quote and bracket"
     return message
 
 
