@@ -154,7 +154,11 @@ def test_the_example_of_the_manual_runs_as_it_is(foreign: Project) -> None:
     package, scenarios = re.findall(r"^```python\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL)
     foreign.write("src/yours/__init__.py", package)
     foreign.write("perf/scenarios.py", scenarios)
-    counted = foreign.outcome("--base", "none", "--package", "src/yours")["scenarios"]
+    (budgets,) = re.findall(r"^```toml\n(\[stream\]\n.*?)^```$", manual, re.MULTILINE | re.DOTALL)
+    foreign.write("perf/budgets.toml", budgets)
+    outcome = foreign.outcome("--base", "none", "--package", "src/yours", "--budgets", "perf/budgets.toml")
+    assert outcome["passed"]
+    counted = outcome["scenarios"]
     assert list(counted) == ["small", "stream"]
     assert counted["stream"]["writes"]["head"] == 1.0
 
