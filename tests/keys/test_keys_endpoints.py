@@ -116,6 +116,12 @@ def test_a_change_that_is_refused(
     assert path.read_text() == before
 
 
+def test_a_misspelt_field_gets_a_suggestion(keyed: Stack) -> None:
+    error = change(keyed, "", {"name": "bob", "expries": "90d"}, {}).json()["error"]
+    assert error["message"] == "a key has no field expries; did you mean expires?"
+    assert error["param"] == "expries"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [

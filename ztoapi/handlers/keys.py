@@ -20,6 +20,7 @@ from ztoapi.config.keyentries import KEY_FIELDS, create_key, key_entry, rotate_k
 from ztoapi.config.keyfile import load_key, load_keys, revoke_key
 from ztoapi.config.model import ClientKey
 from ztoapi.config.sources import Setting
+from ztoapi.config.spelling import did_you_mean
 from ztoapi.errors import ApiError, ConfigError, Ending, UsageError
 from ztoapi.server.authorization import is_own_origin
 from ztoapi.server.exchange import Exchange
@@ -115,7 +116,9 @@ class KeysHandler:
     def _create(self, path: Path, body: dict[str, object]) -> dict[str, object]:
         for field in body:
             if field not in ("name", *KEY_FIELDS):
-                raise ApiError(f"a key has no field {field:.80}", code="invalid_value", param=field[:80])
+                shown = field[:80]
+                hint = did_you_mean(shown, KEY_FIELDS)
+                raise ApiError(f"a key has no field {shown}{hint}", code="invalid_value", param=shown)
         fields = {name: Setting(value, name, "body") for name, value in body.items() if name != "name"}
         name = Setting(body.get("name"), "name", "body")
         key = create_key(path, name, fields, self._now())
