@@ -115,7 +115,16 @@ class Stack:
     def record(self, number: int = 1) -> RequestRecord:
         """Returns the record of the request that ended as the ``number``-th; waits for it."""
         self.wait_for(lambda: self.application.recorder.total >= number)
-        return list(self.application.recorder.recent)[number - 1]
+        return self.records()[number - 1]
+
+    def records(self) -> list[RequestRecord]:
+        """Returns the records of the requests that have ended. A client may have its response before the turn of the
+        loop that has sent it is over, and with it the request: this waits for the end of that turn."""
+
+        async def read() -> list[RequestRecord]:
+            return [*self.application.recorder.recent]
+
+        return self.call(read())
 
     def stats(self) -> dict[str, object]:
         """Returns the statistics of the simulator."""

@@ -65,7 +65,7 @@ def clients(stack: Stack, count: int, *, stream: bool, model: str = "m") -> Iter
 
 def records(stack: Stack, count: int) -> list[RequestRecord]:
     stack.record(count)
-    return sorted(stack.application.recorder.recent, key=lambda record: record.started)[:count]
+    return sorted(stack.records(), key=lambda record: record.started)[:count]
 
 
 def results(answers: list[Answer]) -> list[str]:

@@ -62,7 +62,7 @@ def run(recipe: Recipe, tmp_path: Path) -> Runner:
             Stack(toml="[upstream]\nmax_tries = 1\n", MODEL_PLATFORM_MAP=json.dumps(routes)) as stack,
         ):
             finished = run_client(recipe, installation, stack.url, tmp_path, prompt, model, task=with_tools)
-            records = [record for record in stack.application.recorder.recent if record.model == model]
+            records = [record for record in stack.records() if record.model == model]
         assert finished.code is not None, f"it did not end: {finished.output}"
         return Run(finished, [record.status for record in records])
 

@@ -32,7 +32,7 @@ def test_ai_sdk_refers_to_stored_items(store: str, statuses: list[int], tmp_path
         }
         command = ["node", str(tmp_path / "program.mjs")]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=True)
-        records = list(stack.application.recorder.recent)
+        records = stack.records()
     assert [record.status for record in records] == statuses
     # Without a store the message has the remedy.
     assert ("The result: 5" if store == "memory" else "if store is false") in done.stdout + done.stderr

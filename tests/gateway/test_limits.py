@@ -58,7 +58,7 @@ def test_a_key_has_so_many_requests_and_another_key_its_own() -> None:
         assert int(denied.headers["retry-after-ms"]) <= 30_000
         assert ask(stack, key="two").status_code == 200
         assert requests_at_upstream(stack) == 3
-        assert [record.ending for record in stack.application.recorder.recent].count(Ending.RATE_LIMITED) == 1
+        assert [record.ending for record in stack.records()].count(Ending.RATE_LIMITED) == 1
         limits = stack.application.rate_limits
         assert limits is not None
         assert limits.denied == {"key_requests_per_minute": 1}

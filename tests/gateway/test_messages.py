@@ -181,7 +181,7 @@ def test_a_session_stays_with_a_credential(path: str) -> None:
         body: Fields = {"input": "a"} if path == "/v1/responses" else {"messages": HELLO, "prompt": "a"}
         for _ in range(4):
             assert post(stack, body, path, **{"x-session-id": "s1"}).status_code == 200
-        assert len({record.credential for record in stack.application.recorder.recent}) == 1
+        assert len({record.credential for record in stack.records()}) == 1
 
 
 def test_a_missing_key_has_it_too(closed: Stack) -> None:

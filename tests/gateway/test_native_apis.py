@@ -436,7 +436,7 @@ def test_a_session_stays_with_a_credential(path: str) -> None:
     with Stack(toml=NATIVE["zai"], UPSTREAM_TOKENS="a|b|c") as stack:
         for _ in range(4):
             assert ask(stack, path, headers={"x-session-id": "s1"}).status_code == 200
-        assert len({record.credential for record in stack.application.recorder.recent}) == 1
+        assert len({record.credential for record in stack.records()}) == 1
 
 
 def test_a_client_that_leaves_ends_the_upstream_request(native: Stack) -> None:

@@ -135,7 +135,7 @@ def test_what_an_upstream_quotes(platform: str, transport: str, caplog: pytest.L
                     assert '"error"' in text, name
                     assert not shown(text), f"{name}: {text}"
                     assert not [one for one in ("127.0.0.1", "::1", "10.1.2.3") if one in text], f"{name}: {text}"
-            records = [f"{one.error_code} {one.upstream_code}" for one in stack.application.recorder.recent]
+            records = [f"{one.error_code} {one.upstream_code}" for one in stack.records()]
             assert not shown("\n".join(records))
             for path in ("/metrics", "/dashboard/stats", "/dashboard/requests", "/health", "/readyz"):
                 page = httpx.get(stack.url + path, headers={"authorization": f"Bearer {ADMIN}"})

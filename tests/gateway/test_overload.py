@@ -49,7 +49,7 @@ def test_health_is_answered_and_places_come_back() -> None:
         assert waiting.result().status_code == 200
         stack.wait_for(lambda: admission.in_flight == 0)
         assert admission.waiting == 0
-        endings = [record.ending for record in stack.application.recorder.recent if record.path == CHAT]
+        endings = [record.ending for record in stack.records() if record.path == CHAT]
         assert endings.count(Ending.REJECTED) == 1
         assert endings.count(Ending.CLIENT_DISCONNECT) == 2
         assert endings.count(Ending.DONE) == 1

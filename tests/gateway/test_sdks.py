@@ -319,4 +319,4 @@ def test_every_dialect_over_either_transport(platform: str, transport: str) -> N
         if platform != "openai":
             reasoning = [getattr(chunk.choices[0].delta, "reasoning_content", None) or "" for chunk in chunks]
             assert "".join(reasoning).strip() == "The user wants an"
-        assert [record.ending and record.ending.value for record in stack.application.recorder.recent] == ["done"] * 2
+        assert [record.ending and record.ending.value for record in stack.records()] == ["done"] * 2

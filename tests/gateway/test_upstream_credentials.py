@@ -81,7 +81,7 @@ def test_when_one_cannot_serve_another_does_without_an_error(fault: str, kind: F
         assert dict(bad.failures) == {kind: 1}
         assert kind in (bad.fault, bad.models.get("glm-4.6"))
         assert (good.state, good.in_flight, good.requests) == (BreakerState.CLOSED, 0, 6)
-        assert {record.credential for record in stack.application.recorder.recent} == {"zai-2"}
+        assert {record.credential for record in stack.records()} == {"zai-2"}
 
 
 def test_many_at_once_see_no_error_when_one_is_throttled() -> None:

@@ -53,7 +53,7 @@ class Keys:
         return self.stack.call(reload())
 
     def recorded(self) -> list[str | None]:
-        return [record.key for record in self.stack.application.recorder.recent]
+        return [record.key for record in self.stack.records()]
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_record_has_the_name_of_the_key_and_nothing_of_the_key(keys: Keys) -> 
         keys.ask(key)
     keys.stack.record(4)
     assert keys.recorded() == ["alice", "default", "bob", None]
-    for record in keys.stack.application.recorder.recent:
+    for record in keys.stack.records():
         shown = str([getattr(record, field) for field in record.__struct_fields__])
         assert alice[20:] not in shown and "chosen" not in shown and "blake2b" not in shown
 

@@ -41,4 +41,4 @@ def test_openai_node() -> None:
         assert (seen["limited"], seen["invalid"]) == ("RateLimitError", "BadRequestError")
         assert seen["cut"] != "no error"
         stack.wait_for(lambda: stack.simulator.stats.cancels == 1)
-        assert stack.application.recorder.recent[-1].ending is Ending.CLIENT_DISCONNECT
+        assert stack.records()[-1].ending is Ending.CLIENT_DISCONNECT

@@ -63,7 +63,7 @@ def turns(page: Page) -> Locator:
 
 
 def last(stack: Stack, path: str) -> None:
-    record = next(record for record in reversed(stack.application.recorder.recent) if record.path.startswith("/v1/"))
+    record = next(record for record in reversed(stack.records()) if record.path.startswith("/v1/"))
     assert record.path == path
 
 

@@ -98,7 +98,7 @@ def test_keys_are_counted_by_name(tmp_path: Path) -> None:
             headers = {"authorization": f"Bearer {key}"}
             httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers)
         stack.record(5)
-        usages = [record.usage for record in stack.application.recorder.recent if record.key == "alice"]
+        usages = [record.usage for record in stack.records() if record.key == "alice"]
         samples = scrape(stack.url)
         text = httpx.get(f"{stack.url}/metrics").text
     counted = [
