@@ -103,7 +103,8 @@ def gateway(simulator: Stack) -> Iterator[GatewayProcess]:
     with GatewayProcess(
         PLATFORM_ID="zai",
         UPSTREAM_URL=f"http://127.0.0.1:{simulator.simulator_port}/api/paas/v4",
-        ZAI_TOKEN="t",
+        # A worker may get five broken streams in a row, after which a credential is out of use for a second.
+        UPSTREAM_TOKENS="a|b|c|d",
         PORT="0",
         WORKERS="2",
         ADMIN_KEY=ADMIN_KEY,
