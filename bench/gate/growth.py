@@ -42,23 +42,30 @@ def _walk(node: list[Any]) -> Iterator[list[Any]]:
 
 
 def grown(base: Profile, head: Profile) -> list[str]:
-    """Returns at most ten lines on the functions whose cost has grown most: Python functions, then C functions."""
+    """Returns a line on each of the ten functions whose cost has grown most: Python functions, then C functions."""
     former, latter = base.opcodes(), head.opcodes()
     opcodes = _shares({name: one[0] for name, one in former.items()}, {name: one[0] for name, one in latter.items()})
     blocks = _shares(base.blocks, head.blocks)
+    python = {place: max(opcodes.get(place, 0), blocks.get(place, 0)) for place in opcodes | blocks}
+    functions = _shares(base.functions, head.functions)
+    least = min(sorted([*python.values(), *functions.values()], reverse=True)[:_MOST], default=0)
     lines = []
-    for place in sorted(opcodes | blocks, key=lambda place: -max(opcodes.get(place, 0), blocks.get(place, 0))):
+    for place in _greatest(python, least):
         (before, called), (after, calls) = former.get(place, (0.0, 0.0)), latter.get(place, (0.0, 0.0))
         parts = [_growth("opcodes", before, after)] if place in opcodes else []
         if place in blocks:
             parts.append(_growth("blocks", base.blocks.get(place, 0), head.blocks[place]))
         parts += [f"calls {called:g} -> {calls:g}"] if called != calls else []
         lines.append(f"{place}: {', '.join(parts)}")
-    functions = _shares(base.functions, head.functions)
-    for name in sorted(functions, key=functions.__getitem__, reverse=True):
+    for name in _greatest(functions, least):
         growth = _growth("instructions", base.functions.get(name, 0), head.functions[name])
         lines.append(f"C function {name}: {growth}")
     return lines[:_MOST]
+
+
+def _greatest(shares: Mapping[str, float], least: float) -> list[str]:
+    """Returns the functions with a share of at least ``least``, the greatest first."""
+    return sorted((name for name, share in shares.items() if share >= least), key=lambda name: -shares[name])
 
 
 def _shares(base: Mapping[str, float], head: Mapping[str, float]) -> dict[str, float]:

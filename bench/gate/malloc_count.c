@@ -22,6 +22,10 @@ long long gate_function_blocks[FUNCTIONS + 1];
    that is preloaded takes no block for a new thread. */
 static _Thread_local int function __attribute__((tls_model("initial-exec"))) = FUNCTIONS;
 
+/* A step may compile functions without end. Half of the table stays free, so that a search ends soon; the blocks of
+   further functions count as those of their callers. */
+static int functions;
+
 long long gate_blocks_taken(void) { return taken; }
 long long gate_blocks_live(void) { return live; }
 
@@ -44,7 +48,12 @@ void *gate_frame(void *thread, void *frame, int raises) {
     size_t at = ((size_t)code >> 4) % FUNCTIONS;
     while (gate_function_codes[at] != NULL && gate_function_codes[at] != code)
         at = (at + 1) % FUNCTIONS;
-    gate_function_codes[at] = code;
+    if (gate_function_codes[at] == NULL) {
+        if (functions == FUNCTIONS / 2)
+            return _PyEval_EvalFrameDefault(thread, frame, raises);
+        functions++;
+        gate_function_codes[at] = code;
+    }
     int caller = function;
     function = (int)at;
     void *result = _PyEval_EvalFrameDefault(thread, frame, raises);

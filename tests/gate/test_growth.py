@@ -29,6 +29,16 @@ def each(numbers):
     for number in numbers:
         yield number
 """
+COMPILING = """\
+from types import FunctionType
+
+def work(numbers):
+    for number in range(700):
+        FunctionType(double.__code__.replace(co_firstlineno=number + 1), {})(number)
+
+def double(number):
+    return number * 2
+"""
 SLOWER = WORK.replace("return number * 2", "return number + number - 0")
 BENCHMARKS = """\
 import pytest
@@ -197,6 +207,21 @@ def test_c_functions_are_named_if_instructions_are_counted() -> None:
         "C function a: instructions 100 -> 130 (+30)",
         "C function c: instructions 0 -> 7 (+7)",
     ]
+
+
+def test_the_ten_that_grew_most_are_named_whatever_their_language() -> None:
+    stacks = ["", 0, 1, [[f"m.py:f{number}", number, 1, []] for number in range(5, 25)]]
+    lines = grown(Profile(), Profile(stacks, {"large": 90.0, "small": 10.0, "tiny": 0.001}))
+    python = [f"m.py:f{number}" for number in range(24, 16, -1)]
+    assert [line.rpartition(":")[0] for line in lines] == [*python, "C function large", "C function small"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or shutil.which("cc") is None, reason="needs glibc and cc")
+def test_a_step_may_compile_functions_without_end(foreign: Project) -> None:
+    """More than the table of functions has room for."""
+    foreign.write(SOURCE, COMPILING)
+    counts = foreign.outcome("--base", "none")["scenarios"]["doubling"]
+    assert counts["blocks"]["head"] > 700
 
 
 def test_names_are_escaped_in_the_graph() -> None:
