@@ -39,9 +39,20 @@ def step(name: str, temporary: Path, **environment: str) -> str:
         "ARTIFACT": "https://example.org/artifact",
     }
     command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", STEPS[name]["run"]]
-    result = subprocess.run(command, env=variables | environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=ROOT, env=variables | environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def test_arguments_are_words_and_no_patterns_of_files(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "bench-gate").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "bin" / "bench-gate").chmod(0o755)
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    assert (ROOT / "tests").exists()
+    printed = step("Count", tmp_path, PATH=path, ARGUMENTS="[t]ests\n--limit  4%\n").splitlines()
+    assert printed[-3:] == ["[t]ests", "--limit", "4%"]
+    assert step("Count", tmp_path, PATH=path, ARGUMENTS="").splitlines()[-1].endswith("gate.html")
 
 
 @pytest.mark.parametrize(
