@@ -190,6 +190,15 @@ def test_the_configuration_gives_address_key_and_models(
     assert provider["models"]["big"]["limit"] == {"context": 204_800, "output": 131_072}
 
 
+def test_a_model_without_known_limits_is_pointed_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["connect", "opencode", "--model", "mine"]) == 0
+    printed = capsys.readouterr()
+    assert "mine: no limits are known, so clients apply their own; to set them, add context_tokens and" in printed.err
+    (tmp_path / "ztoapi.toml").write_text("[models.mine]\ncontext_tokens = 65536\n")
+    assert main(["connect", "opencode", "--model", "mine"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_platform_without_glm_names_has_no_small_model(
     shown: Any,  # noqa: ANN401
     monkeypatch: pytest.MonkeyPatch,

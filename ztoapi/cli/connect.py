@@ -31,6 +31,7 @@ _HINT: Final = (
     "the configuration does not contain exactly one key in clear text; pass one with --key, or create one with "
     "`ztoapi keys create`"
 )
+_LIMITS_HINT: Final = "to set them, add context_tokens and max_output_tokens to the model's table in the configuration"
 _NO_KEY: Final = "none"
 """Sent to a gateway without client keys, because most clients refuse to start without a key."""
 _HAIKU: Final = "claude-haiku"
@@ -58,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(("--: arguments for the client require --run",))
     config = load_config(args).config
     access = _access(args, api, config)
+    main = access.models[0]
+    if main.facts == ModelFacts():
+        print(f"{main.name}: no limits are known, so clients apply their own; {_LIMITS_HINT}.", file=sys.stderr)
     if args.run:
         return _start(args.name, client, access, args.arguments)
     if access.key == _PLACEHOLDER:
