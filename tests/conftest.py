@@ -40,6 +40,8 @@ SEPARATE = {
 # Compiled modules are kept, also if the environment says otherwise. This process and each one that a test starts would
 # compile all that they import.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Behind a proxy, too, the tests reach the servers that they start.
+os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost,::1")
 sys.dont_write_bytecode = False
 
 # The duration of an example depends on the machine more than on the tested code. The same code always gets the same
