@@ -105,7 +105,7 @@ def test_a_budget_that_is_used_up_gets_429_until_the_next_day(gateway: Gateway) 
     refusal = gateway.post(key)
     assert error(refusal) == (429, "insufficient_quota", "insufficient_quota")
     message = refusal.json()["error"]["message"]
-    assert message == "this API key has used up its budget of 100 tokens a day: it starts anew at 2026-11-30T00:00:00Z"
+    assert message == "this API key has used up its budget of 100 tokens a day: it is reset at 2026-11-30T00:00:00Z"
     assert refusal.headers["retry-after"] == str(12 * HOUR)
     assert refusal.headers["x-should-retry"] == "false"
     assert gateway.post("free").status_code == 200
@@ -117,7 +117,7 @@ def test_a_month_ends_with_its_last_day(gateway: Gateway) -> None:
     key = gateway.add(tokens_per_month=1, tokens_per_day=1)
     gateway.post(key)
     refusal = gateway.post(key)
-    assert "1 tokens a month: it starts anew at 2026-12-01T00:00:00Z" in refusal.json()["error"]["message"]
+    assert "1 tokens a month: it is reset at 2026-12-01T00:00:00Z" in refusal.json()["error"]["message"]
     gateway.turn(12 * HOUR)
     assert error(gateway.post(key))[2] == "insufficient_quota"
     gateway.turn(24 * HOUR)

@@ -199,7 +199,7 @@ class Budgets:
         self._log_once(exchange.record.key or "", budget, reset)
         exchange.extra_headers += _NO_RETRY
         return ApiError(
-            f"this API key has used up its budget of {_describe(budget)}: it starts anew at {reset:{_RESET}}",
+            f"this API key has used up its budget of {_describe(budget)}: it is reset at {reset:{_RESET}}",
             status=429,
             type="insufficient_quota",
             code="insufficient_quota",
