@@ -1,6 +1,7 @@
 """How an answer may end other than well, and how a worker stops."""
 
 import asyncio
+import contextlib
 import json
 import threading
 
@@ -219,6 +220,23 @@ def test_a_connection_without_a_request_is_served_while_draining_and_closed(serv
         assert new.rest() == b""
         serving.run(lambda: held.respond(200, b"ok"))
         assert old.answer().complete
+        assert drain.result()
+
+
+def test_connections_in_the_accept_queue_are_served_while_draining(make_serving: MakeServing) -> None:
+    """Many may wait there for a busy worker. The event loop accepts one in a turn."""
+    serving = make_serving(lambda exchange: exchange.respond(200, b"ok"))
+    with contextlib.ExitStack() as stack:
+
+        def connect() -> "tuple[list[Client], asyncio.Task[bool]]":
+            clients = [stack.enter_context(serving.client()) for _ in range(30)]
+            return clients, serving.loop.create_task(serving.server.drain(60.0, asyncio.Event()))
+
+        clients, drain = serving.run(connect)
+        for client in clients:
+            client.get("/")
+        assert [client.answer().body for client in clients] == [b"ok"] * 30
+        serving.wait_for(drain.done)
         assert drain.result()
 
 

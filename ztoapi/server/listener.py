@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import time
 from typing import Final
 
@@ -19,6 +20,8 @@ _DRAIN_POLL_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 1.0
 """Time in which a connection without a request may still send one: a client that has just connected, or that sends its
 next request at this moment, must not find the connection closed. Several times the round trip around the world."""
+_QUIET_TURNS: Final = 3
+"""Turns of the event loop in which an accepted connection gets its protocol."""
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +91,8 @@ class Server:
             clock_time(context.wall_clock() + seconds),
             seconds,
         )
-        await self._stop_listening()
+        await self._accept_established()
+        self._stop_listening()
         now = context.loop.time()
         deadline = now + seconds
         quiet = now + min(_IDLE_SECONDS, seconds)
@@ -115,10 +119,21 @@ class Server:
             _log.info("process %d: all requests have finished", os.getpid())
         return not cut_off
 
-    async def _stop_listening(self) -> None:
-        # One turn of the loop accepts all connections that the kernel has established.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+    async def _accept_established(self) -> None:
+        """Waits until the accept queues are empty: the kernel resets the connections in them when a socket closes.
+        libuv accepts one connection in a turn of the loop (since its version 1.45)."""
+        established = select.poll()
+        for sock in self._sockets:
+            established.register(sock, select.POLLIN)
+        quiet = 0
+        # Clients that connect all the time must not delay the end of listening for ever.
+        for _ in range(max(sock.backlog for sock in self._sockets) + _QUIET_TURNS):
+            quiet = 0 if established.poll(0) else quiet + 1
+            if quiet == _QUIET_TURNS:
+                break
+            await asyncio.sleep(0)
+
+    def _stop_listening(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -126,7 +141,7 @@ class Server:
     async def close(self) -> None:
         """Stops listening, and aborts every connection."""
         self._context.draining = True
-        await self._stop_listening()
+        self._stop_listening()
         for connection in list(self._context.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
