@@ -5,11 +5,11 @@ import contextlib
 import gc
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.upstream.scripted import Native, Upstream, listening, no_task_is_left, no_tls, settle
+from tests.upstream.scripted import Native, StillLoop, Upstream, listening, no_task_is_left, no_tls, settle
 from ztoapi.config.model import UpstreamConfig
 from ztoapi.structures.deadlines import Deadlines
 from ztoapi.upstream.client import Client, NativeClient
@@ -56,7 +56,7 @@ async def logged(anyio_backend: object) -> list[BaseException]:
 
 @pytest.fixture
 async def native(anyio_backend: object, config: UpstreamConfig) -> AsyncIterator[Native]:
-    loop = asyncio.get_running_loop()
+    loop = cast("asyncio.AbstractEventLoop", StillLoop())
     with collected():
         deadlines = Deadlines(loop.call_soon)
         client = NativeClient(loop, config, deadlines, tls=no_tls)

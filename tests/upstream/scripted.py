@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import UpstreamError
@@ -59,6 +59,19 @@ async def settle(reached: Callable[[], bool]) -> None:
 
 def no_tls() -> ssl.SSLContext:
     raise AssertionError("no TLS origin in this test")
+
+
+class StillLoop:
+    """The running loop with a clock that stands still, so that :meth:`Native.pass_time` is exact on a busy machine."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def time(self) -> float:
+        return 1000.0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the loop
+        return getattr(self._loop, name)
 
 
 class Native(NamedTuple):
