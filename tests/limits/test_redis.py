@@ -134,10 +134,9 @@ def test_no_window_sees_more_than_rate_and_burst_over_all_gateways(server: Redis
     moments: list[int] = []
 
     async def use(limiters: list[RedisLimiter]) -> None:
-        end = time.monotonic_ns() + SECOND_NS // 2
-
         async def press(limiter: RedisLimiter) -> None:
-            while (now := time.monotonic_ns()) < end:
+            while len(moments) < 10 * rate.burst:
+                now = time.monotonic_ns()
                 answer = limiter.reserve(((scope, "alice"),))
                 if answer is None:
                     answer = await limiter.wait_to_reserve(((scope, "alice"),))
@@ -157,7 +156,6 @@ def test_no_window_sees_more_than_rate_and_burst_over_all_gateways(server: Redis
         beyond = max(beyond - (moment - last) * rate.limit / SECOND_NS, 0.0) + 1
         last = moment
         assert beyond <= rate.burst
-    assert len(moments) > rate.burst
 
 
 def test_most_requests_do_not_wait(server: RedisServer) -> None:
