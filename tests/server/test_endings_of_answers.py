@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import json
+import socket
 import threading
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from tests.support.serving import Client, Serving
 from tests.support.waiting import WAIT_SECONDS
 from ztoapi.errors import ApiError, Ending, Failure, UpstreamError
 from ztoapi.server.exchange import Exchange
+from ztoapi.server.sockets import ListeningSocket
 
 
 def stream_some(serving: Serving, exchange: Exchange) -> None:
@@ -223,21 +227,51 @@ def test_a_connection_without_a_request_is_served_while_draining_and_closed(serv
         assert drain.result()
 
 
-def test_connections_in_the_accept_queue_are_served_while_draining(make_serving: MakeServing) -> None:
+def queue_and_drain(
+    serving: Serving, stack: contextlib.ExitStack, *, hurried: bool = False
+) -> "tuple[list[Client], asyncio.Task[bool]]":
+    """Starts a drain while requests of 100 connections wait in the accept queue. Runs in the event loop."""
+    clients = [stack.enter_context(serving.client()) for _ in range(100)]
+    for client in clients:
+        client.get("/")
+    at_once = asyncio.Event()
+    drain = serving.loop.create_task(serving.server.drain(60.0, at_once))
+    if hurried:
+        serving.loop.call_soon(at_once.set)
+    return clients, drain
+
+
+@pytest.mark.parametrize("descriptors", ["enough", "few"])
+def test_connections_in_the_accept_queue_are_served_while_draining(
+    make_serving: MakeServing, monkeypatch: pytest.MonkeyPatch, descriptors: str
+) -> None:
     """Many may wait there for a busy worker. The event loop accepts one in a turn."""
     serving = make_serving(lambda exchange: exchange.respond(200, b"ok"))
+    if descriptors == "few":
+        accept, failures = ListeningSocket.accept, [OSError(errno.EMFILE, "too many open files")]
+
+        def accept_some(self: ListeningSocket) -> tuple[socket.socket, Any]:
+            if failures:
+                raise failures.pop()
+            return accept(self)
+
+        monkeypatch.setattr(ListeningSocket, "accept", accept_some)
     with contextlib.ExitStack() as stack:
-
-        def connect() -> "tuple[list[Client], asyncio.Task[bool]]":
-            clients = [stack.enter_context(serving.client()) for _ in range(30)]
-            return clients, serving.loop.create_task(serving.server.drain(60.0, asyncio.Event()))
-
-        clients, drain = serving.run(connect)
-        for client in clients:
-            client.get("/")
-        assert [client.answer().body for client in clients] == [b"ok"] * 30
+        clients, drain = serving.run(lambda: queue_and_drain(serving, stack))
+        assert [client.answer().body for client in clients] == [b"ok"] * 100
         serving.wait_for(drain.done)
         assert drain.result()
+
+
+def test_a_second_signal_closes_connections_of_the_accept_queue_that_have_not_started(
+    make_serving: MakeServing,
+) -> None:
+    serving = make_serving(lambda exchange: exchange.respond(200, b"ok"))
+    with contextlib.ExitStack() as stack:
+        clients, drain = serving.run(lambda: queue_and_drain(serving, stack, hurried=True))
+        serving.wait_for(drain.done)
+        serving.await_(serving.server.close())
+        assert sum(client.at_end() for client in clients) > 30
 
 
 @pytest.mark.parametrize("hurried", [False, True])

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import logging
 import os
-import select
+import socket
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
+from ztoapi.config.listen import Listen
 from ztoapi.errors import shutting_down
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
-from ztoapi.server.proxy_listener import ProxyListener
+from ztoapi.server.proxy_listener import Peer, ProxyListener
 from ztoapi.server.sockets import ListeningSocket
 
 __all__ = ["Server", "clock_time"]
@@ -20,9 +21,17 @@ _DRAIN_POLL_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 1.0
 """Time in which a connection without a request may still send one: a client that has just connected, or that sends its
 next request at this moment, must not find the connection closed. Several times the round trip around the world."""
-_QUIET_TURNS: Final = 3
-"""Turns of the event loop in which an accepted connection gets its protocol."""
+_STARTS_PER_TURN: Final = 64
+"""Connections that start in one turn of the event loop: so many TLS handshakes take a sixth of a second."""
 _log = logging.getLogger(__name__)
+
+
+class _Accepted(NamedTuple):
+    """A connection that has not started yet."""
+
+    listening: ListeningSocket
+    sock: socket.socket
+    peer: Peer
 
 
 class Server:
@@ -31,7 +40,8 @@ class Server:
     def __init__(self, context: ServerContext, *sockets: ListeningSocket) -> None:
         self._context = context
         self._sockets = sockets
-        self._servers: list[asyncio.Server | ProxyListener] = []
+        self._servers: dict[ListeningSocket, asyncio.Server | ProxyListener] = {}
+        self._starting: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
@@ -42,7 +52,7 @@ class Server:
     async def start(self) -> None:
         self._context.start()
         for sock in self._sockets:
-            self._servers.append(await self._serve(sock))
+            self._servers[sock] = await self._serve(sock)
 
     async def _serve(self, sock: ListeningSocket) -> asyncio.Server | ProxyListener:
         context, address = self._context, sock.address
@@ -84,6 +94,8 @@ class Server:
         """
         context = self._context
         context.draining = True
+        now = context.loop.time()
+        deadline = now + seconds
         _log.info(
             "process %d shuts down: %s, which may finish until %s (%g s)",
             os.getpid(),
@@ -91,15 +103,12 @@ class Server:
             clock_time(context.wall_clock() + seconds),
             seconds,
         )
-        await self._accept_established()
-        self._stop_listening()
-        now = context.loop.time()
-        deadline = now + seconds
-        quiet = now + min(_IDLE_SECONDS, seconds)
+        await self._stop_listening(deadline, at_once)
+        quiet = min(context.loop.time() + _IDLE_SECONDS, deadline)
         # A connection in its TLS handshake or before its PROXY header is not in the list of connections yet.
         unseen = quiet if any(sock.address.tls or sock.address.proxy for sock in self._sockets) else now
         while not at_once.is_set() and context.loop.time() < deadline:
-            if not context.connections and context.loop.time() >= unseen:
+            if not context.connections and not self._starting and context.loop.time() >= unseen:
                 break
             if context.loop.time() >= quiet:
                 for connection in list(context.connections):
@@ -119,33 +128,84 @@ class Server:
             _log.info("process %d: all requests have finished", os.getpid())
         return not cut_off
 
-    async def _accept_established(self) -> None:
-        """Waits until the accept queues are empty: the kernel resets the connections in them when a socket closes.
-        libuv accepts one connection in a turn of the loop (since its version 1.45)."""
-        established = select.poll()
-        for sock in self._sockets:
-            established.register(sock, select.POLLIN)
-        quiet = 0
-        # Clients that connect all the time must not delay the end of listening for ever.
-        for _ in range(max(sock.backlog for sock in self._sockets) + _QUIET_TURNS):
-            quiet = 0 if established.poll(0) else quiet + 1
-            if quiet == _QUIET_TURNS:
-                break
-            await asyncio.sleep(0)
+    async def _stop_listening(self, deadline: float, at_once: asyncio.Event) -> None:
+        """Closes the sockets, and serves the connections that the kernel has established until then: it would reset
+        them.
 
-    def _stop_listening(self) -> None:
-        for server in self._servers:
+        The event loop would accept one of them in a turn (libuv 1.45 and later), and clients that connect all the time
+        would fill the queue again.
+        """
+        accepted: list[_Accepted] = []
+        retry_until = min(self._context.loop.time() + _IDLE_SECONDS, deadline)
+        while not all(_accept_established(sock, accepted) for sock in self._servers):
+            # Without a free descriptor. A connection that ends leaves one.
+            if at_once.is_set() or self._context.loop.time() >= retry_until:
+                break
+            await self._begin(accepted, deadline, at_once)
+            accepted.clear()
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        for server in self._servers.values():
             server.close()
+        await self._begin(accepted, deadline, at_once)
         self._servers.clear()
+
+    async def _begin(self, accepted: list[_Accepted], deadline: float, at_once: asyncio.Event) -> None:
+        """Starts connections. At the end of the drain, closes those that have not started."""
+        for number, connection in enumerate(accepted, 1):
+            if at_once.is_set() or self._context.loop.time() >= deadline:
+                connection.sock.close()
+                continue
+            server = self._servers[connection.listening]
+            if isinstance(server, ProxyListener):
+                server.begin(connection.sock, connection.peer)
+            else:
+                task = self._context.loop.create_task(self._connect(connection.listening.address, connection.sock))
+                self._starting.add(task)
+                task.add_done_callback(self._starting.discard)
+            if number % _STARTS_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _connect(self, address: Listen, sock: socket.socket) -> None:
+        """Does what the event loop does for a connection that it has accepted."""
+        context = self._context
+        timeout_seconds = context.limits.head_timeout_seconds
+        try:
+            await context.loop.connect_accepted_socket(
+                lambda: HTTPProtocol(context, admin=address.admin),
+                sock,
+                ssl=context.tls if address.tls else None,
+                ssl_handshake_timeout=timeout_seconds if address.tls else None,
+            )
+        except OSError as error:
+            # A failed handshake; the loop has closed the connection.
+            _log.debug("a connection has failed: %s", error)
 
     async def close(self) -> None:
         """Stops listening, and aborts every connection."""
         self._context.draining = True
-        self._stop_listening()
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+        for task in self._starting:
+            task.cancel()
         for connection in list(self._context.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
         self._context.close()
+
+
+def _accept_established(listening: ListeningSocket, accepted: list[_Accepted]) -> bool:
+    """Appends the connections in the accept queue. Returns False if there may be others, but no descriptor for them."""
+    for _ in range(listening.backlog + 1):
+        try:
+            sock, peer = listening.accept()
+        except BlockingIOError:
+            break
+        except OSError:
+            return False
+        sock.setblocking(False)
+        accepted.append(_Accepted(listening, sock, peer))
+    return True
 
 
 def clock_time(seconds: float) -> str:

@@ -15,7 +15,7 @@ from ztoapi.server.sockets import ListeningSocket
 from ztoapi.wire.address import Network, is_in, peer_address
 from ztoapi.wire.proxy_header import MAX_HEADER_BYTES, ProxyHeader, read_proxy_header
 
-__all__ = ["ProxyListener"]
+__all__ = ["Peer", "ProxyListener"]
 
 _ACCEPTS_PER_TURN: Final = 64
 """Connections that are accepted in one turn of the event loop."""
@@ -26,6 +26,8 @@ _LOG_SECONDS: Final = 60.0
 
 _log = logging.getLogger(__name__)
 
+Peer: TypeAlias = tuple[str, *tuple[int, ...]] | str | bytes
+"""The address of an accepted connection; no tuple for a Unix socket."""
 _Client: TypeAlias = tuple[str, int]
 MakeProtocol = Callable[[_Client | None], asyncio.BaseProtocol]
 """Makes the protocol of a connection; the argument is the address of the client, None for that of the peer."""
@@ -82,14 +84,18 @@ class ProxyListener:
                 self._retry = self._loop.call_later(_RETRY_SECONDS, self.start)
                 return
             connection.setblocking(False)
-            if connection.family is not socket.AF_UNIX and not is_in(peer_address(peer[0]), self._trusted):
-                self._refuse(connection, f"{peer[0]} is not in server.trusted_proxies")
-                continue
-            task = self._loop.create_task(self._begin(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.begin(connection, peer)
 
-    async def _begin(self, connection: socket.socket) -> None:
+    def begin(self, connection: socket.socket, peer: Peer) -> None:
+        """Starts a connection that has been accepted from ``peer``, or refuses it if that is no trusted proxy."""
+        if isinstance(peer, tuple) and not is_in(peer_address(peer[0]), self._trusted):
+            self._refuse(connection, f"{peer[0]} is not in server.trusted_proxies")
+            return
+        task = self._loop.create_task(self._serve(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 header = await self._read_header(connection)
