@@ -190,13 +190,32 @@ def test_the_configuration_gives_address_key_and_models(
     assert provider["models"]["big"]["limit"] == {"context": 204_800, "output": 131_072}
 
 
-def test_a_model_without_known_limits_is_pointed_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["connect", "opencode", "--model", "mine"]) == 0
-    printed = capsys.readouterr()
-    assert "mine: no limits are known, so clients apply their own; to set them, add context_tokens and" in printed.err
-    (tmp_path / "ztoapi.toml").write_text("[models.mine]\ncontext_tokens = 65536\n")
-    assert main(["connect", "opencode", "--model", "mine"]) == 0
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize(
+    ("client", "toml", "environment", "hint"),
+    [
+        ("opencode", "", {}, "mine: context_tokens and max_output_tokens are not known"),
+        ("opencode", "[models.mine]\ncontext_tokens = 65536", {}, "mine: max_output_tokens are not known"),
+        ("opencode", "[models.mine]\ncontext_tokens = 65536\nmax_output_tokens = 8192", {}, ""),
+        ("codex", "[models.mine]\ncontext_tokens = 65536", {}, ""),
+        ("qwen-code", "", {}, ""),
+        ("opencode", "[model_platform_map]\nmine = {upstream = 'org/X'}", {}, 'add them to [models."org/X"]'),
+        ("opencode", "", {"PLATFORM_ID": "zread"}, ""),
+    ],
+)
+def test_a_model_without_the_limits_that_the_client_uses_is_pointed_out(
+    client: str,
+    toml: str,
+    environment: dict[str, str],
+    hint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(os, "environ", environment)
+    (tmp_path / "ztoapi.toml").write_text(toml)
+    assert main(["connect", client, "--model", "mine"]) == 0
+    written = capsys.readouterr().err
+    assert hint in written if hint else written == ""
 
 
 def test_a_platform_without_glm_names_has_no_small_model(

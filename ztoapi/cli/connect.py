@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from ztoapi.cli.options import load_config, own_origin
 from ztoapi.clients.settings import Api, GatewayAccess, Model, Settings, shell_line
 from ztoapi.clients.table import ClientDescription, clients, isolated_settings, settings
@@ -22,6 +24,7 @@ from ztoapi.config.model import Config, ModelFacts
 from ztoapi.config.routes import RouteTable
 from ztoapi.config.spelling import did_you_mean
 from ztoapi.config.values import secret_fault
+from ztoapi.dialects.registry import DIALECTS
 from ztoapi.errors import UsageError
 
 __all__ = ["run"]
@@ -31,7 +34,8 @@ _HINT: Final = (
     "the configuration does not contain exactly one key in clear text; pass one with --key, or create one with "
     "`ztoapi keys create`"
 )
-_LIMITS_HINT: Final = "to set them, add context_tokens and max_output_tokens to the model's table in the configuration"
+_LIMITS: Final = ("context_tokens", "max_output_tokens")
+"""The facts about a model from which clients get its limits."""
 _NO_KEY: Final = "none"
 """Sent to a gateway without client keys, because most clients refuse to start without a key."""
 _HAIKU: Final = "claude-haiku"
@@ -59,9 +63,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(("--: arguments for the client require --run",))
     config = load_config(args).config
     access = _access(args, api, config)
-    main = access.models[0]
-    if main.facts == ModelFacts():
-        print(f"{main.name}: no limits are known, so clients apply their own; {_LIMITS_HINT}.", file=sys.stderr)
+    if hint := _limits_hint(args.name, access, config):
+        print(hint, file=sys.stderr)
     if args.run:
         return _start(args.name, client, access, args.arguments)
     if access.key == _PLACEHOLDER:
@@ -122,6 +125,22 @@ def _models(names: Iterable[str], routes: RouteTable, config: Config) -> Iterato
     for name in names:
         route = routes.find(name)
         yield Model(name, catalogue.find(route.upstream, dialects[route.platform]) or ModelFacts())
+
+
+def _limits_hint(name: str, access: GatewayAccess, config: Config) -> str:
+    """Returns a hint at limits of the main model that are not known and would be part of the client's settings, or
+    ""."""
+    main = access.models[0]
+    route = RouteTable(config).find(main.name)
+    dialect = next(platform.dialect for platform in config.platforms if platform.id == route.platform)
+    missing = [limit for limit in _LIMITS if getattr(main.facts, limit) is None]
+    known = main._replace(facts=msgspec.structs.replace(main.facts, **dict.fromkeys(missing, 1)))
+    complete = access._replace(models=(known, *access.models[1:]))
+    # Other dialects have no facts about their models.
+    if not DIALECTS[dialect].openai_format or settings(name, complete) == settings(name, access):
+        return ""
+    table = f"[models.{json.dumps(route.upstream, ensure_ascii=False)}]"
+    return f"{main.name}: {' and '.join(missing)} are not known; add them to {table} in the configuration."
 
 
 def _start(name: str, client: ClientDescription, access: GatewayAccess, arguments: Sequence[str]) -> int:
