@@ -283,6 +283,17 @@ def test_wrong_usage_is_explained(arguments: list[str], problem: str, capsys: py
     assert problem in printed.err
 
 
+@pytest.mark.parametrize(("variables", "key"), [({}, "YOUR-KEY"), ({"DEFAULT_KEY": "one"}, "one")])
+def test_another_gateway_may_require_a_key(
+    variables: dict[str, str], key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "environ", variables)
+    assert main(["connect", "sdk", "--url", "http://other:21200"]) == 0
+    printed = capsys.readouterr()
+    assert f"export OPENAI_API_KEY={key}\n" in printed.out
+    assert printed.err.startswith("Replace YOUR-KEY: ") == (key == "YOUR-KEY")
+
+
 def test_a_client_is_not_started_without_a_key(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

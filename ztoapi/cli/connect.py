@@ -31,8 +31,8 @@ __all__ = ["run"]
 
 _PLACEHOLDER: Final = "YOUR-KEY"
 _HINT: Final = (
-    "the configuration does not contain exactly one key in clear text; pass one with --key, or create one with "
-    "`ztoapi keys create`"
+    "the configuration does not contain exactly one key in clear text; pass one with --key (any, if the gateway has "
+    "no client keys), or create one with `ztoapi keys create`"
 )
 _LIMITS: Final = ("context_tokens", "max_output_tokens")
 """The facts about a model from which clients get its limits."""
@@ -83,7 +83,7 @@ def _print_list() -> None:
 def _access(args: argparse.Namespace, api: Api, config: Config) -> GatewayAccess:
     """Raises ConfigError."""
     url = own_origin(config) if args.url is None else _url(args.url)
-    key = _configured_key(config) if args.key is None else args.key
+    key = _configured_key(config, own=args.url is None) if args.key is None else args.key
     if (fault := secret_fault(key)) is not None:
         raise UsageError((f"--key: {fault}",))
     names = [route.public for route in config.routes]
@@ -111,10 +111,11 @@ def _url(text: str) -> str:
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
-def _configured_key(config: Config) -> str:
-    """Returns the only key that the configuration has in clear text, or a placeholder."""
+def _configured_key(config: Config, *, own: bool) -> str:
+    """Returns the only key that the configuration has in clear text, or a placeholder. Whether a gateway has no client
+    keys is known only of the configuration's ``own``."""
     keys = [key.reveal() for key in (config.default_key, *config.api_keys) if key is not None]
-    if not keys and config.key_file is None:
+    if own and not keys and config.key_file is None:
         return _NO_KEY
     return keys[0] if len(set(keys)) == 1 else _PLACEHOLDER
 
