@@ -64,6 +64,10 @@ def test_without_a_name_all_clients_are_listed(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(clients())
     assert "claude            Claude Code (messages)" in lines
+    assert main(["connect", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in listed] == list(clients())
+    assert listed[0] == {"name": "claude", "title": "Claude Code", "apis": ["messages"]}
 
 
 @table(("name", "api"), EVERY_API)
@@ -266,6 +270,7 @@ def test_the_key_is_the_only_one_in_clear_text(
     ("arguments", "problem"),
     [
         (["cluade"], "ztoapi connect: unknown client cluade; did you mean claude?"),
+        (["CLAUDE"], "unknown client CLAUDE; did you mean claude?"),
         (["claude", "--api", "chat"], "--api: Claude Code has only messages"),
         (["claude", "--url", "gw.example.com"], "--url: 'gw.example.com' is not an http or https URL"),
         (["claude", "--url", "http://h/?a=1"], "--url: 'http://h/?a=1' is not an http or https URL"),
@@ -273,7 +278,8 @@ def test_the_key_is_the_only_one_in_clear_text(
         (["claude", "--url", "http:///v1"], "--url: 'http:///v1' is not an http or https URL"),
         (["claude", "--key", "a b"], "--key: must be printable ASCII without blanks"),
         (["claude", "--", "-p"], "--: arguments for the client require --run"),
-        (["cursor", "--run"], "--run: Cursor cannot be started with settings of its own"),
+        (["cursor", "--run"], "--run: Cursor cannot be started from here; set what `ztoapi connect cursor` prints"),
+        (["sdk", "--run"], "--run: sdk is not a program; export the variables that `ztoapi connect sdk` prints"),
     ],
 )
 def test_wrong_usage_is_explained(arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     Raises ConfigError.
     """
     if args.name is None:
-        _print_list()
+        _print_list(as_json=args.json)
         return 0
     client = clients().get(args.name)
     if client is None:
@@ -74,7 +74,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_list() -> None:
+def _print_list(*, as_json: bool) -> None:
+    if as_json:
+        listed = [{"name": name, "title": client.title, "apis": client.apis} for name, client in clients().items()]
+        print(json.dumps(listed, indent=2))
+        return
     width = max(map(len, clients()))
     for name, client in clients().items():
         print(f"{name:<{width}}  {client.title} ({', '.join(client.apis)})")
@@ -151,7 +155,11 @@ def _start(name: str, client: ClientDescription, access: GatewayAccess, argument
     with tempfile.TemporaryDirectory(prefix="ztoapi-") as directory:
         client_settings = isolated_settings(name, access, directory)
         if client_settings is None:
-            raise UsageError((f"--run: {client.title} cannot be started with settings of its own",))
+            if client.kind == "library":
+                fault = f"{name} is not a program; export the variables that `ztoapi connect {name}` prints"
+            else:
+                fault = f"{client.title} cannot be started from here; set what `ztoapi connect {name}` prints"
+            raise UsageError((f"--run: {fault}",))
         for file in client_settings.files:
             Path(file.path).write_text(file.text, "utf-8")
         if shutil.which(client_settings.commands[-1][0]) is None:

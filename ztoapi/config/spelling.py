@@ -12,9 +12,10 @@ _SHORT: Final = 5
 
 
 def did_you_mean(name: str, candidates: Iterable[str], after: str = "") -> str:
-    """Returns a hint at the candidate most similar to ``name``, or nothing; the prefix ``after`` is not compared."""
-    rest = {candidate.removeprefix(after): candidate for candidate in sorted(candidates)}
-    close = difflib.get_close_matches(name.removeprefix(after), rest, 1)
+    """Returns a hint at the candidate most similar to ``name``, or nothing; case and the prefix ``after`` are not
+    compared."""
+    rest = {candidate.removeprefix(after).lower(): candidate for candidate in sorted(candidates)}
+    close = difflib.get_close_matches(name.removeprefix(after).lower(), rest, 1)
     return f"; did you mean {rest[close[0]]}?" if close else ""
 
 
