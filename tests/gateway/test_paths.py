@@ -114,7 +114,7 @@ def test_other_spellings_are_other_paths(stack: Stack, target: str) -> None:
     ("target", "meant"),
     [
         ("/v1/v1/chat/completions", "/v1/chat/completions"),
-        ("/v1/chat/completions/chat/completions", "/chat/completions"),
+        ("/v1/chat/completions/chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completions/v1/chat/completions", "/v1/chat/completions"),
         ("/api/v1/models", "/v1/models"),
         ("/v1/v1/models/glm-4.6", "/v1/models/glm-4.6"),

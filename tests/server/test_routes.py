@@ -104,7 +104,9 @@ def test_a_broken_escape_is_a_bad_request() -> None:
     ("path", "meant"),
     [
         ("/v1/v1/models", "/v1/models"),
-        ("/api/chat/completions", "/chat/completions"),
+        ("/api/chat/completions", "/v1/chat/completions"),
+        ("/v2/chat/completions", "/v1/chat/completions"),
+        ("/api/models/GLM-4.6", "/v1/models/glm-4.6"),
         ("/V1/Models", "/v1/models"),
         ("/gateway/metrics", "/metrics"),
     ],

@@ -181,6 +181,8 @@ class Routes(Generic[T]):
             return ApiError(f"the path is malformed: {error}", code="invalid_path")
         excerpt = path[:_MAX_SHOWN_PATH]
         if (suggestion := self._find_within(excerpt.lower())) is not None:
+            if unversioned(suggestion) == suggestion and suggestion.rstrip("/") not in self._by_path:
+                suggestion = _VERSION + suggestion
             base = "without /v1" if _versioned(suggestion).startswith(_MESSAGES) else "and /v1, nothing more"
             remedy = f"did you mean {suggestion}? The base URL for clients of this API is the gateway's address {base}"
         elif (suggestion := self._find_near(excerpt)) is not None:
