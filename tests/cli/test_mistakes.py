@@ -46,6 +46,8 @@ MISTAKES = [
     Mistake(ERROR, "upstream.port (ztoapi.toml line 2): unknown option; did you mean server.port?", {},
             toml="[upstream]\nport = 1"),
     Mistake(ERROR, "did you mean limits.global.burst or limits.key.burst or", {}, toml="burst = 1"),
+    Mistake(ERROR, "line 1): unknown option; limits has the tables limits.address, limits.budget, limits.global", {},
+            toml="[limits.ip]\nburst = 1"),
     Mistake(ERROR, "${TOKEN} is not expanded: write the value itself, or let the shell", {"ZAI_TOKEN": "${TOKEN}"}),
     Mistake(ERROR, "ZAI_TOKEN (.env line 2): ${TOKEN} is not expanded: write the value itself, or remove the line and "
             "set ZAI_TOKEN in the environment", {}, "TOKEN=t\nZAI_TOKEN=${TOKEN}"),

@@ -115,7 +115,7 @@ class Sources:
             if key in self._tables:
                 problems.add(setting.where, f"must be a table: write [{key}] and its options below")
             elif key not in self._options:
-                problems.add(setting.where, f"unknown option{self._hint(key)}")
+                problems.add(setting.where, f"unknown option{self._hint(key, setting.value)}")
         known = {name for option in self._options.values() for name in option.variables}
         for number, layer in enumerate(self._layers):
             for name, setting in layer.items():
@@ -126,15 +126,19 @@ class Sources:
                 elif number > 0 and (meant := misspelt(name, known)) is not None:
                     problems.add(setting.where, f"unknown option; did you mean {meant}?")
 
-    def _hint(self, key: str) -> str:
-        """Returns the options with the name of ``key`` in other tables, or else the one that it may misspell.
-        Reports of the configuration name ``platform_id`` by its result."""
+    def _hint(self, key: str, value: object) -> str:
+        """Returns the options with the name of ``key`` in other tables, or else the one that it may misspell; for a
+        table beside others, those. Reports of the configuration name ``platform_id`` by its result."""
         if key == "default_platform":
             return "; did you mean platform_id?"
         name = key.rpartition(".")[2]
         others = [option.key for option in self._options.values() if option.name == name]
         if others:
             return f"; did you mean {' or '.join(others)}?"
+        parent = key.rpartition(".")[0]
+        tables = sorted(table for table in self._tables if parent and table.startswith(f"{parent}."))
+        if tables and isinstance(value, dict):
+            return f"; {parent} has the tables {', '.join(tables)}"
         return did_you_mean(key, [*self._options, *self._tables])
 
     def check_references(self, problems: Problems) -> None:
