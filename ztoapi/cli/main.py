@@ -107,7 +107,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         subparser.check_flags(argv[:end])
     args, unknown = parser.parse_known_args(argv[:end], argparse.Namespace(arguments=argv[end + 1 :]))
     if unknown:
-        (subparser or parser).error(f"unknown arguments: {' '.join(unknown)}")
+        asked = subparser or parser
+        asked.error(f"unknown arguments: {' '.join(unknown)}{asked.unknown_hint}")
     return args
 
 
@@ -248,6 +249,7 @@ def _add_usage_arguments(parser: CommandParser) -> None:
 
 
 def _add_connect_arguments(parser: CommandParser) -> None:
+    parser.unknown_hint = "; the client's options follow --, as in `ztoapi connect claude --run -- --verbose`"
     parser.add_argument("name", nargs="?", metavar="NAME", help="the client; without it, list the clients")
     parser.add_argument("--url", default=None, help="URL of the gateway [default: the configured one]")
     parser.add_argument("--key", default=None, help="client key [default: the configured one, if there is one]")
@@ -317,6 +319,7 @@ def _add_keys_arguments(parser: CommandParser) -> None:
 
 
 def _add_load_arguments(parser: CommandParser) -> None:
+    parser.unknown_hint = "; locust's options follow --, as in `ztoapi load steady -- --thresholds FILE`"
     parser.add_argument("name", nargs="?", metavar="SCENARIO", help="the scenario; without it, list the scenarios")
     parser.add_argument("--path", action="store_true", help="print the folder of the scenarios, for locust -f")
     target = parser.add_argument_group("target")

@@ -51,6 +51,9 @@ class CommandParser(argparse.ArgumentParser):
     Python 3.14 passes ``color`` to the parsers of commands. Help is plain, as with earlier versions.
     """
 
+    unknown_hint = ""
+    """The end of the error for unknown arguments that misspell none."""
+
     def __init__(self, *, prog: str, description: str, examples: Sequence[str], color: bool = False) -> None:
         epilog = "\n  ".join(("examples:", *examples))
         super().__init__(prog, description=description, epilog=epilog, formatter_class=HelpFormatter)
@@ -90,4 +93,4 @@ class CommandParser(argparse.ArgumentParser):
         for word in words:
             name = word.partition("=")[0]
             if name.startswith("--") and len(name) > 2 and not any(flag.startswith(name) for flag in flags):
-                self.error(f"unknown arguments: {name}{did_you_mean(name, flags)}")
+                self.error(f"unknown arguments: {name}{did_you_mean(name, flags, after='--') or self.unknown_hint}")
