@@ -37,5 +37,5 @@ def test_the_manual_states_the_arguments_of_locust(
     main(["load", "--path"])
     folder = capsys.readouterr().out.strip()
     main(["load", "steady"])
-    line = " ".join(commands[0][2:]).replace(folder, "$(ztoapi load --path)")
+    line = " ".join(["locust", *commands[0][3:]]).replace(folder, "$(ztoapi load --path)")
     assert f"\n{line}\n" in (ROOT / "docs/load-tests.md").read_text("utf-8")

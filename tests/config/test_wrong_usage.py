@@ -74,6 +74,8 @@ def test_a_misspelt_word_gets_a_suggestion(command: str, words: str, capsys: pyt
             "unknown arguments: --thresholds; locust's options follow --, as in `ztoapi load",
         ),
         ("load steady -L DEBUG", "unknown arguments: -L DEBUG; locust's options follow --, as in `ztoapi load"),
+        ("load steady --time 5min", "argument --time: must be a time such as 30s, 5m or 1h30m"),
+        ("load steady --time s", "argument --time: must be a time such as"),
         ("connect codex --yolo", "unknown arguments: --yolo; the client's options follow --, as in `ztoapi connect"),
         ("completion", "are required: SHELL: one of bash, zsh, fish; `ztoapi completion --help`"),
         ("usage --url htp://x", "ztoapi usage: --url: 'htp://x' is not an http or https URL"),

@@ -13,6 +13,8 @@ from ztoapi.errors import UsageError
 __all__ = ["SCENARIOS", "run"]
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
+_LOCUST: Final = "import sys, locust.main; sys.argv[0] = 'ztoapi load'; locust.main.main()"
+"""Runs locust, which would call itself __main__.py in errors with ``-m``."""
 SCENARIOS: Final = {
     "steady": "a constant rate of requests",
     "ramp": "a rate that rises from 1 a second",
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError((f"unknown scenario {args.name}{hint}; `ztoapi load` lists them",))
     if importlib.util.find_spec("locust") is None:
         raise UsageError(("locust is not installed; run `pip install 'ztoapi[load]'`",))
-    command = [sys.executable, "-m", "locust", "-f", str(folder / f"{args.name}.py"), *_arguments(args)]
+    command = [sys.executable, "-c", _LOCUST, "-f", str(folder / f"{args.name}.py"), *_arguments(args)]
     if args.key is not None:
         # Every user of the machine can read the command line, which exists as long as the run.
         os.environ["ZTOAPI_LOAD_KEY"] = args.key

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ _SERVERS = ("serve", "simulate", "demo")
 _MAX_DIGITS: Final = 9
 """Longest whole number: Python refuses to convert texts of several thousand digits."""
 _MAX_MILLISECONDS: Final = 3_600_000
+_RUN_TIME: Final = re.compile("[0-9]+|(?=[0-9])([0-9]+h)?([0-9]+m)?([0-9]+s)?")
+"""Times of locust; a number alone is in seconds."""
 SHELLS: Final = ("bash", "zsh", "fish")
 
 
@@ -129,6 +132,12 @@ def _milliseconds(text: str) -> float:
     if not 0.0 <= value <= _MAX_MILLISECONDS:
         raise argparse.ArgumentTypeError(f"must be a number of milliseconds from 0 to {_MAX_MILLISECONDS}")
     return value
+
+
+def _run_time(text: str) -> str:
+    if not _RUN_TIME.fullmatch(text):
+        raise argparse.ArgumentTypeError("must be a time such as 30s, 5m or 1h30m")
+    return text
 
 
 _port = _whole(0, 65535)
@@ -339,7 +348,9 @@ def _add_load_arguments(parser: CommandParser) -> None:
     target.add_argument("--simulated", action="store_true", help="a simulator is the upstream; check its responses")
     load = parser.add_argument_group("load")
     load.add_argument("-u", "--users", type=_count, default=10, metavar="N", help="peak of the users [default: 10]")
-    load.add_argument("-t", "--time", default="30s", metavar="TIME", help="such as 30s, 5m [default: 30s]")
+    load.add_argument(
+        "-t", "--time", type=_run_time, default="30s", metavar="TIME", help="such as 30s, 5m [default: 30s]"
+    )
     load.add_argument("--web", action="store_true", help="start locust's web page, to choose users and watch")
     load.add_argument("--report", default=None, metavar="FILE", help="write a page with charts of the token times")
 
