@@ -31,6 +31,39 @@ def test_the_web_page_is_local_unless_the_user_sets_its_address(
     assert values[-1] == address  # locust uses the last of several values
 
 
+@pytest.mark.parametrize(
+    ("arguments", "warning"),
+    [
+        (["slow_readers"], "warning: slow_readers: ordinary responses fit into the buffers; add --simulated if"),
+        (["slow_readers", "--simulated"], ""),
+        (["tenants"], "warning: tenants: each key is a tenant; pass several, as in --key green,amber,red"),
+        (["tenants", "--key", "a,b"], ""),
+        (["steady"], ""),
+    ],
+)
+def test_a_scenario_without_its_effect_gets_a_warning(
+    arguments: list[str],
+    warning: str,
+    commands: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    main(["load", *arguments])
+    assert commands
+    written = capsys.readouterr().err
+    assert written.startswith(warning) if warning else written == ""
+
+
+def test_several_keys_may_be_in_the_environment(
+    commands: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "environ", {"ZTOAPI_LOAD_KEY": "a,b"})
+    main(["load", "tenants"])
+    assert commands
+    assert capsys.readouterr().err == ""
+
+
 def test_the_manual_states_the_arguments_of_locust(
     commands: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,10 +20,10 @@ SCENARIOS: Final = {
     "ramp": "a rate that rises from 1 a second",
     "spike": "ten times the rate for a fifth of the time",
     "soak": "all kinds of clients, for a long time",
-    "mixed": "short, medium and long prompts and responses",
-    "slow_readers": "clients that read slowly, and others",
+    "mixed": "short, medium and long prompts and responses (--simulated)",
+    "slow_readers": "clients that read slowly, and others (--simulated)",
     "disconnect_storm": "clients that disconnect in the middle of a response, and others",
-    "tenants": "several keys, which wait when they are limited",
+    "tenants": "several keys (--key a,b), which wait when they are limited",
     "agent": "coding agents: long prompts, tools, several turns",
     "overload": "a crowd that expects 503",
     "all": "all users; choose some on locust's web page, with --web",
@@ -55,8 +55,19 @@ def run(args: argparse.Namespace) -> int:
     if args.key is not None:
         # Every user of the machine can read the command line, which exists as long as the run.
         os.environ["ZTOAPI_LOAD_KEY"] = args.key
+    if (fault := _lost_effect(args)) is not None:
+        print(f"warning: {args.name}: {fault}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os.execv(sys.executable, command)
+
+
+def _lost_effect(args: argparse.Namespace) -> str | None:
+    """Returns why the scenario would be an ordinary load with these arguments, and the remedy."""
+    if args.name == "slow_readers" and not args.simulated:
+        return "ordinary responses fit into the buffers; add --simulated if a simulator is the upstream"
+    if args.name == "tenants" and "," not in os.environ.get("ZTOAPI_LOAD_KEY", ""):
+        return "each key is a tenant; pass several, as in --key green,amber,red"
+    return None
 
 
 def _folder() -> Path:
