@@ -1,7 +1,7 @@
 """A disconnect storm: users that repeatedly disconnect in the middle of a response, and others that stay.
 
-With ``ztoapi demo`` in another terminal: ``locust -f loadtests/disconnect_storm.py --headless -u 20 -r 20 -t 30s -H
-http://127.0.0.1:9090 --simulator http://127.0.0.1:9100``
+With ``ztoapi demo --sim-port 9100`` in another terminal: ``locust -f loadtests/disconnect_storm.py --headless -u 20
+-r 20 -t 30s -H http://127.0.0.1:9090 --simulator http://127.0.0.1:9100``
 
 A disconnect is not a failure. With ``--simulator`` the event ``upstream cancels`` checks after the run that each
 disconnect reached the upstream. It fails if streams are still open there, or if fewer were cancelled than clients
@@ -9,8 +9,11 @@ disconnected.
 """
 
 import json
+import logging
+import sys
 import time
 import urllib.request
+from http.client import HTTPException
 from typing import Final
 
 import gevent  # type: ignore[import-untyped]  # it has no types
@@ -24,6 +27,8 @@ from loadtests.users import Caller, StreamLeaver
 
 _SETTLED_WITHIN_SECONDS: Final = 5.0
 _STATS_TIMEOUT_SECONDS: Final = 5.0
+_NOT_RUN: Final = 2
+_log = logging.getLogger(__name__)
 
 
 class Leaver(StreamLeaver):
@@ -73,6 +78,24 @@ def _statistics(simulator: str) -> dict[str, int]:
     return {name: int(counts[name]) for name in ("cancels", "open_streams")}
 
 
+def _check_simulator(environment: Environment, **_: object) -> None:
+    """Ends the run at once if ``--simulator`` has no statistics."""
+    simulator = _simulator_of(environment)
+    if simulator is None:
+        return
+    try:
+        _statistics(simulator)
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        _log.error(
+            "--simulator: no statistics at %s/sim/stats: %s. Set the simulator's port (`ztoapi demo --sim-port PORT`), "
+            "or leave the option out",
+            simulator,
+            error,
+        )
+        sys.exit(_NOT_RUN)
+
+
 _check = CancelCheck()
+listen(events.init, _check_simulator)
 listen(events.test_start, _check.begin)
 listen(events.test_stop, _check.end)

@@ -277,6 +277,17 @@ def test_disconnects_that_do_not_reach_the_upstream_are_a_failure(failing: dict[
     assert "0 upstream streams were cancelled, 0 are open" in fault
 
 
+def test_a_simulator_that_does_not_answer_stops_the_run_before_it_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as target, socket.socket() as bound:  # but not listening
+        bound.bind(("127.0.0.1", 0))
+        host, simulator = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in (target, bound))
+        options = ("-t", "1s", "--simulator", simulator)
+        with LocustProcess(tmp_path / "run", "disconnect_storm", host, *options) as process:
+            assert process.finish() == 2
+    assert f"--simulator: no statistics at {simulator}/sim/stats: " in process.output
+    assert "Traceback" not in process.output
+
+
 def test_only_the_master_judges(failing: dict[str, Finished]) -> None:
     master, workers = failing["master"], [failing["one"], failing["two"]]
     assert (master.code, [worker.code for worker in workers]) == (3, [0, 0])
