@@ -8,13 +8,20 @@ import msgspec
 
 from loadtests.sse import Stream
 
-__all__ = ["APIS", "Api", "MessagesStream", "ResponsesStream", "path_of"]
+__all__ = ["APIS", "Api", "MessagesStream", "ResponsesStream", "error_message", "path_of"]
+
+_EXCERPT_CHARACTERS: Final = 120
+"""Characters of an error response without a message that are part of the failure."""
 
 
 class _Fault(msgspec.Struct):
     message: str = ""
     type: str | None = None
     code: str | int | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Fault
 
 
 class _MessagesDelta(msgspec.Struct):
@@ -48,6 +55,7 @@ class _ResponsesEvent(msgspec.Struct):
     code: str | None = None
 
 
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
 _decode_messages = msgspec.json.Decoder(_MessagesEvent).decode
 _decode_responses = msgspec.json.Decoder(_ResponsesEvent).decode
 
@@ -116,3 +124,12 @@ def path_of(api: Api, base_url: str) -> str:
     path = urlsplit(base_url).path.rstrip("/")
     lacks_version = not path or (api.stream is MessagesStream and not path.endswith("/v1"))
     return f"/v1{api.path}" if lacks_version else api.path
+
+
+def error_message(body: str) -> str:
+    """Returns the message in the body of an error response, or else the beginning of the body."""
+    try:
+        message = _decode_error(body).error.message
+    except msgspec.DecodeError:
+        message = ""
+    return message or body[:_EXCERPT_CHARACTERS]

@@ -26,7 +26,7 @@ treats a broken connection as the end of the response. Lines are read from the u
 import itertools
 import time
 from collections.abc import Iterator
-from typing import ClassVar, Final, cast
+from typing import ClassVar, cast
 
 from geventhttpclient.response import HTTPParseError, HTTPSocketPoolResponse
 from locust import FastHttpUser
@@ -35,7 +35,7 @@ from locust.env import Environment
 
 from loadtests import distributed as distributed  # both listen to every run
 from loadtests import verdict as verdict
-from loadtests.apis import APIS, path_of
+from loadtests.apis import APIS, error_message, path_of
 from loadtests.course import course
 from loadtests.events import note, report
 from loadtests.options import options_of
@@ -44,9 +44,6 @@ from loadtests.sse import Stream
 from loadtests.target import end_if_hopeless
 
 __all__ = ["StreamingUser"]
-
-_EXCERPT_CHARACTERS: Final = 120
-"""Characters of an error response that are part of the failure message."""
 
 
 class StreamingUser(FastHttpUser):
@@ -150,7 +147,7 @@ class StreamingUser(FastHttpUser):
                 "E2E", label, None, error=f"no response: {cast('RestResponseContextManager', response).error!r}"
             )
             return
-        text = (response.text or "")[:_EXCERPT_CHARACTERS]
+        text = error_message(response.text or "")
         if status == 429:
             name, expected = "rate limited", self.expects_rate_limits
         elif status == 503 and self.expects_overload:

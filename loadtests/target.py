@@ -30,7 +30,7 @@ _REFUSALS: Final = 3
 _PORTS: Final = {"http": 80, "https": 443}
 _REMEDIES: Final = {
     401: "pass the key with --key",
-    403: "pass another key with --key",
+    403: "pass another key with --key, or another model with --model",
     404: "correct the base URL or --model",
     405: "correct the base URL",
 }

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from loadtests.apis import APIS, path_of
+from loadtests.apis import APIS, error_message, path_of
 from loadtests.questions import Object, Question, Upstream
 from loadtests.sse import Stream
 
@@ -101,3 +101,19 @@ def test_requests_have_the_format_of_their_api() -> None:
 )
 def test_a_base_url_may_have_the_version_or_lack_it(base_url: str, chat: str, messages: str) -> None:
     assert (path_of(APIS["chat"], base_url), path_of(APIS["messages"], base_url)) == (chat, messages)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"error":{"message":"' + "m" * 500 + '","type":"invalid_request_error","code":"x"}}', "m" * 500),
+        ('{"type":"error","error":{"type":"not_found_error","message":"no"},"request_id":"r"}', "no"),
+        ('{"object":"error","message":"of vLLM","code":404}', '{"object":"error","message":"of vLLM","code":404}'),
+        ('{"error":{"code":1}}', '{"error":{"code":1}}'),
+        ('{"detail":"Not Found"}', '{"detail":"Not Found"}'),
+        ("<html>" + "x" * 500, "<html>" + "x" * 114),
+        ("", ""),
+    ],
+)
+def test_the_message_of_an_error_is_whole_and_another_body_is_shortened(text: str, message: str) -> None:
+    assert error_message(text) == message
