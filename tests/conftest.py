@@ -41,7 +41,8 @@ SEPARATE = {
 # compile all that they import.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Behind a proxy, too, the tests reach the servers that they start.
-os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost,::1")
+for _name in ("NO_PROXY", "no_proxy"):
+    os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1,localhost,::1")))
 sys.dont_write_bytecode = False
 
 # The duration of an example depends on the machine more than on the tested code. The same code always gets the same
