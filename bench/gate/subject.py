@@ -1,5 +1,7 @@
 """The measured project: ``[tool.bench-gate]`` of its pyproject.toml, overridden by the command line."""
 
+import difflib
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,18 +38,49 @@ class Subject:
         """Takes values that are None from ``root``'s pyproject.toml. Raises GateError for missing values or paths, or
         if the file is invalid."""
         table = _settings(root / "pyproject.toml")
-        scenarios = scenarios or table.get("scenarios")
-        packages = packages or table.get("packages")
-        budgets = budgets or table.get("budgets")
+        from_file = "{} of [tool.bench-gate]"
+        options: dict[str, Any] = {
+            "--scenarios" if scenarios else from_file.format("scenarios"): [scenarios or table.get("scenarios")],
+            "--package" if packages else from_file.format("packages"): packages or table.get("packages", []),
+            "--budgets" if budgets else from_file.format("budgets"): [budgets or table.get("budgets")],
+        }
+        (scenarios,), packages, (budgets,) = options.values()
         if not scenarios or not packages:
             raise GateError(
                 f"nothing to measure in {root}: set scenarios and packages of [tool.bench-gate] in pyproject.toml, use "
                 "--scenarios and --package, or run the gate in the project's root folder"
             )
-        for path in (scenarios, *packages):
-            if not (root / path).exists():
-                raise GateError(f"no {path} in {root}: run the gate in the project's root folder")
+        for option, paths in options.items():
+            for path in paths:
+                if path and not (root / path).exists():
+                    raise GateError(f"{option}: no {path} in {root}{_near(root, path)}")
+        # In the tree of base they must be those of base.
+        packages = [os.path.relpath(root / path, root) for path in packages]
+        for path in packages:
+            if not _can_be_imported(root, path):
+                raise GateError(
+                    f'{path!r} is no package: name the folders or files that are imported, such as "src/yours"'
+                )
         return cls(root, root / scenarios, packages, root / budgets if budgets else None, names)
+
+
+def _near(root: Path, path: str) -> str:
+    """Returns the most similar path that exists below ``root`` as the end of a sentence, or else a remedy."""
+    found = Path()
+    for part in Path(path).parts:
+        names = [one.name for one in (root / found).iterdir()] if (root / found).is_dir() else []
+        matches = [part] if part in names else difflib.get_close_matches(part, names, 1)
+        if not matches:
+            return "; paths are relative to the project's root folder, where the gate must run"
+        found /= matches[0]
+    return f"; did you mean {found}?"
+
+
+def _can_be_imported(root: Path, path: str) -> bool:
+    """Whether a path may be a package, with or without ``__init__.py``, or a module."""
+    is_folder = (root / path).is_dir()
+    name = Path(path).name
+    return (name if is_folder else name.removesuffix(".py")).isidentifier() and (is_folder or name.endswith(".py"))
 
 
 def _settings(project: Path) -> dict[str, Any]:
