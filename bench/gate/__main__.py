@@ -17,7 +17,17 @@ from .history import Row, append, chart, conditions, read
 from .measure import Counts, Key, Measurement, Tools, measure
 from .report import Outcome, read_baseline, save_baseline
 from .subject import Subject
-from .trees import COMMIT_CHARACTERS, SHALLOW, automatic_base, copy, described, resolve, why_no_base, worktree
+from .trees import (
+    COMMIT_CHARACTERS,
+    SHALLOW,
+    automatic_base,
+    changed_since,
+    copy,
+    described,
+    resolve,
+    why_no_base,
+    worktree,
+)
 from .verdicts import Budgets, judge, parse_limit
 
 __all__ = ["main"]
@@ -74,13 +84,16 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
     limit = parse_limit(args.limit)
     subject = Subject.read(Path.cwd(), args.scenarios, args.package, args.budgets, args.names)
     base_commit, no_base = (None, "") if args.baseline else _base(subject, args.base)
+    changed = changed_since(subject.root, base_commit) if base_commit else []
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         directory = Path(name)
         tools = Tools.find(directory, instructions=not args.no_instructions)
         with ThreadPoolExecutor() as both:
-            base_run = both.submit(_measure_base, subject, base_commit, directory, tools) if base_commit else None
+            base_run = (
+                both.submit(_measure_base, subject, base_commit, directory, tools, changed) if base_commit else None
+            )
             head_tree = copy(subject.root, subject.packages, directory / "head")
-            head = measure(head_tree, subject, tools)
+            head = measure(head_tree, subject, tools, changed)
             base = base_run.result() if base_run else None
     _end_progress()
     if head.errors:
@@ -141,12 +154,12 @@ def _base(subject: Subject, reference: str) -> tuple[str | None, str]:
     return commit, ""
 
 
-def _measure_base(subject: Subject, commit: str, directory: Path, tools: Tools) -> Measurement:
+def _measure_base(subject: Subject, commit: str, directory: Path, tools: Tools, changed: Sequence[str]) -> Measurement:
     """Base's packages under head's scenarios: the same work on both sides."""
     with worktree(subject.root, commit, directory / "worktree") as root:
         tree = copy(root, subject.packages, directory / "base")
     try:
-        return measure(tree, subject, tools)
+        return measure(tree, subject, tools, changed)
     except CannotLoadError as error:
         return Measurement({}, {"every scenario": str(error).partition("\n")[0]}, {})
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import CannotLoadError, GateError
 from .growth import Profile
+from .origins import check
 from .subject import Subject
 
 __all__ = ["Counts", "Key", "Measurement", "Tools", "measure"]
@@ -110,10 +111,10 @@ class Measurement:
     tracebacks: Mapping[str, str] = field(default_factory=dict)
 
 
-def measure(tree: Path, subject: Subject, tools: Tools) -> Measurement:
+def measure(tree: Path, subject: Subject, tools: Tools, changed: Sequence[str] = ()) -> Measurement:
     """Counts the scenarios with the packages of ``tree``. Other imports come from the subject's root and the
     environment of the interpreter. Raises CannotLoadError if the scenarios cannot be loaded or load other copies of the
-    packages, GateError if counting fails."""
+    packages, GateError if counting fails or if the scenarios load one of the ``changed`` files from elsewhere."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment |= {"PYTHONHASHSEED": "0", "PYTHONPATH": f"{tree}{os.pathsep}{subject.root}"}
     preload: dict[str, str] = {}
@@ -122,7 +123,7 @@ def measure(tree: Path, subject: Subject, tools: Tools) -> Measurement:
     # Runs first, because it compiles the modules, which would be slow under valgrind.
     results = _run([], "counts", tree, subject, environment | preload)
     files = {name: file for result in results.values() for name, file in result.get("files", {}).items()}
-    _check_origin(files, tree, subject.packages)
+    check(files, tree, subject, changed)
     if tools.valgrind is not None:
         output = f"--cachegrind-out-file={tree}/cachegrind.%p"
         valgrind = ["valgrind", "--quiet", "--tool=cachegrind", "--cache-sim=no", output]
@@ -173,18 +174,6 @@ def _run(
         raise CannotLoadError(f"{subject.scenarios.name}: {report['error']}{details}".replace(f"{tree}{os.sep}", ""))
     results: dict[str, dict[str, Any]] = report["scenarios"]
     return results
-
-
-def _check_origin(files: Mapping[str, str | None], tree: Path, packages: Sequence[str]) -> None:
-    """Raises CannotLoadError if the import hook of an editable install took precedence over the path."""
-    for package in packages:
-        name = Path(package).stem
-        file = files.get(name)
-        if file is not None and not Path(file).is_relative_to(tree):
-            raise CannotLoadError(
-                f"{name} was imported from {file}, not from the measured copy. Install it without an import hook "
-                "(`pip install .`), or leave it uninstalled"
-            )
 
 
 def _output(*command: str | Path) -> str | None:

@@ -4,6 +4,7 @@ Copies are used because head may be edited during the run, and because a worktre
 scenarios. The paths of both have the same length, which affects instruction counts.
 """
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
-    "COMMIT_CHARACTERS", "SHALLOW", "automatic_base", "copy", "described", "resolve", "why_no_base", "worktree",
+    "COMMIT_CHARACTERS", "SHALLOW", "automatic_base", "changed_since", "copy", "described", "resolve", "why_no_base",
+    "worktree",
 ]  # fmt: skip
 
 COMMIT_CHARACTERS = 12
@@ -63,6 +65,13 @@ def described(root: Path, packages: Sequence[str]) -> tuple[str | None, str | No
         return None, None
     changed = "+" if _git(root, "status", "--porcelain", "--", *packages) else ""
     return f"{head[:COMMIT_CHARACTERS]}{changed}", _git(root, "show", "-s", "--format=%cI", "HEAD")
+
+
+def changed_since(root: Path, commit: str) -> list[str]:
+    """Returns the Python files of the repository that differ from ``commit``, relative to ``root``."""
+    prefix = _git(root, "rev-parse", "--show-prefix") or "."
+    files = (_git(root, "diff", "--name-only", "--no-relative", "-z", commit, "--", ":(top)*.py") or "").split("\0")
+    return [os.path.relpath(file, prefix) for file in files if file]
 
 
 @contextmanager
