@@ -48,24 +48,20 @@ def grown(base: Profile, head: Profile) -> list[str]:
     blocks = _shares(base.blocks, head.blocks)
     python = {place: max(opcodes.get(place, 0), blocks.get(place, 0)) for place in opcodes | blocks}
     functions = _shares(base.functions, head.functions)
-    least = min(sorted([*python.values(), *functions.values()], reverse=True)[:_MOST], default=0)
+    ranked = [(share, name, is_c) for is_c, one in ((False, python), (True, functions)) for name, share in one.items()]
+    most = sorted(ranked, key=lambda one: -one[0])[:_MOST]
     lines = []
-    for place in _greatest(python, least):
+    for place in [name for _, name, is_c in most if not is_c]:
         (before, called), (after, calls) = former.get(place, (0.0, 0.0)), latter.get(place, (0.0, 0.0))
         parts = [_growth("opcodes", before, after)] if place in opcodes else []
         if place in blocks:
             parts.append(_growth("blocks", base.blocks.get(place, 0), head.blocks[place]))
         parts += [f"calls {called:g} -> {calls:g}"] if called != calls else []
         lines.append(f"{place}: {', '.join(parts)}")
-    for name in _greatest(functions, least):
+    for name in [name for _, name, is_c in most if is_c]:
         growth = _growth("instructions", base.functions.get(name, 0), head.functions[name])
         lines.append(f"C function {name}: {growth}")
-    return lines[:_MOST]
-
-
-def _greatest(shares: Mapping[str, float], least: float) -> list[str]:
-    """Returns the functions with a share of at least ``least``, the greatest first."""
-    return sorted((name for name, share in shares.items() if share >= least), key=lambda name: -shares[name])
+    return lines
 
 
 def _shares(base: Mapping[str, float], head: Mapping[str, float]) -> dict[str, float]:

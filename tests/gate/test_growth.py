@@ -216,6 +216,13 @@ def test_the_ten_that_grew_most_are_named_whatever_their_language() -> None:
     assert [line.rpartition(":")[0] for line in lines] == [*python, "C function large", "C function small"]
 
 
+def test_equal_functions_do_not_hide_the_one_that_grew_most() -> None:
+    stacks = ["", 0, 1, [[f"m.py:f{number}", 10, 1, []] for number in range(12)]]
+    lines = grown(Profile(), Profile(stacks, {"huge": 900.0, "b": 100.0}))
+    names = [*(f"m.py:f{number}" for number in range(8)), "C function huge", "C function b"]
+    assert [line.rpartition(":")[0] for line in lines] == names
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux") or shutil.which("cc") is None, reason="needs glibc and cc")
 def test_a_step_may_compile_functions_without_end(foreign: Project) -> None:
     """More than the table of functions has room for."""
