@@ -310,16 +310,11 @@ def memory(setup: Setup, directory: Path) -> Result:
     if not hasattr(library, "gate_frame"):
         return {}
     step, _ = prepare(setup)
-    tree = f"{directory}{os.sep}"
-    places: dict[str, float] = {}
-    for code, count in blocks_by_code(library, step).items():
-        place = place_of(code, tree)
-        places[place] = places.get(place, 0) + count / STEPS
-    return {"memory": places}
+    return {"memory": blocks_by_place(library, step, f"{directory}{os.sep}")}
 
 
-def blocks_by_code(library: ctypes.CDLL, step: Step) -> dict[CodeType, int]:
-    """Runs steps whose frames pass through ``gate_frame`` of malloc_count.c."""
+def blocks_by_place(library: ctypes.CDLL, step: Step, tree: str) -> dict[str, float]:
+    """Runs steps whose frames pass through ``gate_frame`` of malloc_count.c. Returns the blocks of one step."""
     python = ctypes.pythonapi
     python.PyInterpreterState_Get.restype = ctypes.c_void_p
     interpreter = ctypes.c_void_p(python.PyInterpreterState_Get())
@@ -332,7 +327,13 @@ def blocks_by_code(library: ctypes.CDLL, step: Step) -> dict[CodeType, int]:
     replace(interpreter, ordinary)
     codes = (ctypes.c_void_p * _FUNCTIONS).in_dll(library, "gate_function_codes")
     taken = (ctypes.c_longlong * _FUNCTIONS).in_dll(library, "gate_function_blocks")
-    return {ctypes.cast(code, ctypes.py_object).value: taken[at] for at, code in enumerate(codes) if code is not None}
+    places: dict[str, float] = {}
+    for at, code in enumerate(codes):
+        if code is not None:
+            # Not by code object: those that are equal but not the same are one key of a dict.
+            place = place_of(ctypes.cast(code, ctypes.py_object).value, tree)
+            places[place] = places.get(place, 0) + taken[at] / STEPS
+    return places
 
 
 def growth(counter: Callable[[], int], step: Step) -> float:

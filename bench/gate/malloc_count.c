@@ -29,10 +29,11 @@ static int functions;
 long long gate_blocks_taken(void) { return taken; }
 long long gate_blocks_live(void) { return live; }
 
-/* Weak, because a step may start other programs. The first gives a reference, which is kept, so that the address
-   remains that of this function. */
+/* Weak, because a step may start other programs. The first gives a reference, which is kept for the table, so that the
+   address remains that of this function. */
 extern void *PyUnstable_InterpreterFrame_GetCode(void *frame) __attribute__((weak));
 extern void Py_IncRef(void *object) __attribute__((weak));
+extern void Py_DecRef(void *object) __attribute__((weak));
 extern void *_PyEval_EvalFrameDefault(void *thread, void *frame, int raises) __attribute__((weak));
 
 static void *code_of(void *frame) {
@@ -48,11 +49,13 @@ void *gate_frame(void *thread, void *frame, int raises) {
     size_t at = ((size_t)code >> 4) % FUNCTIONS;
     while (gate_function_codes[at] != NULL && gate_function_codes[at] != code)
         at = (at + 1) % FUNCTIONS;
-    if (gate_function_codes[at] == NULL) {
-        if (functions == FUNCTIONS / 2)
-            return _PyEval_EvalFrameDefault(thread, frame, raises);
+    if (gate_function_codes[at] == NULL && functions < FUNCTIONS / 2) {
         functions++;
         gate_function_codes[at] = code;
+    } else {
+        Py_DecRef(code);
+        if (gate_function_codes[at] == NULL)
+            return _PyEval_EvalFrameDefault(thread, frame, raises);
     }
     int caller = function;
     function = (int)at;

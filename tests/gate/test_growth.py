@@ -1,14 +1,19 @@
 """The gate names the functions that grew, and takes benchmarks of pytest as scenarios."""
 
+import os
 import re
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from bench.gate.growth import Profile, flame_graph, grown
+from bench.gate.measure import Tools
 from tests.gate.conftest import FEW_PLUGINS, Project
 
+ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "src/counted/__init__.py"
 WORK = """\
 def work(numbers):
@@ -39,6 +44,24 @@ def work(numbers):
 def double(number):
     return number * 2
 """
+EQUAL = """\
+import ctypes, weakref
+from types import FunctionType
+from bench.gate.counting import blocks_by_place
+
+def double(number):
+    return [number]
+
+def step():
+    global last
+    for number in range(400):
+        code = double.__code__.replace()
+        FunctionType(code, {})(number)
+    last = weakref.ref(code)
+
+print(blocks_by_place(ctypes.CDLL(None), step, "/")["<<string>>:double"], last() is None)
+"""
+"""A step that compiles the same function 400 times."""
 SLOWER = WORK.replace("return number * 2", "return number + number - 0")
 BENCHMARKS = """\
 import pytest
@@ -229,6 +252,16 @@ def test_a_step_may_compile_functions_without_end(foreign: Project) -> None:
     foreign.write(SOURCE, COMPILING)
     counts = foreign.outcome("--base", "none")["scenarios"]["doubling"]
     assert counts["blocks"]["head"] > 700
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or shutil.which("cc") is None, reason="needs glibc and cc")
+def test_equal_functions_are_added_up_and_those_without_room_are_freed(tmp_path: Path) -> None:
+    library = Tools.find(tmp_path, instructions=False).malloc_counter
+    environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONMALLOC": "malloc"}
+    command = [sys.executable, "-c", EQUAL]
+    result = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    blocks, freed = result.stdout.split()
+    assert (300 < float(blocks) < 350, freed) == (True, "True"), "half of the table has room for 327 of a step"
 
 
 def test_names_are_escaped_in_the_graph() -> None:
