@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import CannotLoadError, GateError
 from .growth import flame_graph, grown
 from .history import Row, append, chart, conditions, read
-from .measure import Counts, Key, Measurement, Tools, measure
+from .measure import INTERPRETER, Counts, Key, Measurement, Tools, measure, own_counts
 from .report import Outcome, read_baseline, save_baseline
 from .subject import Subject
 from .trees import (
@@ -84,15 +84,18 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
     limit = parse_limit(args.limit)
     subject = Subject.read(Path.cwd(), args.scenarios, args.package, args.budgets, args.names)
     base_commit, no_base = (None, "") if args.baseline else _base(subject, args.base)
+    budgets = Budgets.read(subject.budgets, INTERPRETER) if subject.budgets else Budgets()
     changed = changed_since(subject.root, base_commit) if base_commit else []
     with tempfile.TemporaryDirectory(prefix="gate-") as name:
         directory = Path(name)
         tools = Tools.find(directory, instructions=not args.no_instructions)
+        head_tree = copy(subject.root, subject.packages, directory / "head")
+        if budgets.counts and (names := own_counts(head_tree, subject)):
+            budgets.check(names)
         with ThreadPoolExecutor() as both:
             base_run = (
                 both.submit(_measure_base, subject, base_commit, directory, tools, changed) if base_commit else None
             )
-            head_tree = copy(subject.root, subject.packages, directory / "head")
             head = measure(head_tree, subject, tools, changed)
             base = base_run.result() if base_run else None
     _end_progress()
@@ -110,7 +113,6 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
         against = str(args.baseline)
     elif base is not None and base_commit is not None:
         former, against = base.counts, base_commit[:COMMIT_CHARACTERS]
-    budgets = Budgets.read(subject.budgets, key.interpreter) if subject.budgets else Budgets()
     cells = judge(head.counts, former, budgets.of(list(head.counts) if subject.names else ()), limit)
     grew: dict[str, list[str]] = {}
     failed = list(dict.fromkeys(cell.scenario for cell in cells if cell.verdict.fails))

@@ -7,8 +7,9 @@ other and fail separately. The counts of a run without steps are subtracted from
 ``counting.py counts FILE RESULT PROGRESS [NAME ...]`` counts opcodes, calls, memory blocks and the scenario's own
 counts. The folder of ``RESULT`` is the tree of the measured packages; calls are counted in its files.
 ``counting.py instructions FILE RESULT PROGRESS [NAME ...]`` runs under cachegrind, which writes a file
-``cachegrind.PID`` beside ``RESULT`` for each forked process. ``PROGRESS`` is a file descriptor. Without names all
-scenarios are counted.
+``cachegrind.PID`` beside ``RESULT`` for each forked process. ``counting.py names FILE RESULT PROGRESS`` lists the
+scenarios with the names of their own counts. ``PROGRESS`` is a file descriptor. Without names all scenarios are
+counted.
 """
 
 import ctypes
@@ -21,7 +22,7 @@ import sys
 import sysconfig
 import traceback
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -45,6 +46,9 @@ WARM_UP_STEPS = 300
 STEPS = 100
 """Number of steps to average over, so that occasional work has its share."""
 
+COUNTS = ("instructions", "opcodes", "calls", "blocks", "kept")
+"""The counts of each scenario, as far as the machine can count them."""
+
 _SMALL_SHARE = 0.001
 _FIXTURES = ("benchmark", "codspeed_benchmark")
 """Fixtures of pytest-benchmark and pytest-codspeed, and marks of the latter."""
@@ -60,7 +64,7 @@ T = TypeVar("T")
 
 
 class SelectionError(Exception):
-    """The names on the command line match nothing, or there is nothing to measure. The message lists what exists."""
+    """A name on the command line or in the budgets matches nothing, or there is nothing to measure."""
 
 
 Step = Callable[[], object]
@@ -114,10 +118,10 @@ def load(path: Path, directory: Path) -> Mapping[str, Setup]:
     return scenarios
 
 
-def prepare(setup: Setup) -> tuple[Step, Totals]:
+def prepare(setup: Setup, steps: int = WARM_UP_STEPS) -> tuple[Step, Totals]:
     made = setup()
     step, totals = made if isinstance(made, tuple) else (made, dict)
-    repeat(step, WARM_UP_STEPS)
+    repeat(step, steps)
     return step, totals
 
 
@@ -153,6 +157,15 @@ def failure(error: BaseException) -> Result:
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames)) if frames is not None else ""
     return {"error": f"{type(error).__name__}: {error}", "traceback": text}
+
+
+def instead(name: str, existing: Iterable[str], kind: str) -> str:
+    """Returns the existing name that is most similar to an unknown one, or all, as the end of a sentence."""
+    import difflib  # only for errors
+
+    names = {part: one for one in existing for part in (one.rpartition("::")[2], one)}
+    near = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {names[near[0]]}?" if near else f"; {kind}: {', '.join(dict.fromkeys(names.values()))}"
 
 
 class Progress:
@@ -447,6 +460,8 @@ class Tests:
     def __init__(self, path: Path, mode: str, directory: Path, names: list[str], progress: Progress) -> None:
         self.path, self.mode, self.directory, self.names, self.progress = path, mode, directory, names, progress
         self.results: dict[str, Result] = {}
+        self.refusal: SelectionError | None = None
+        """The reason why nothing is counted."""
         self.existing: dict[str, pytest.Function] = {}
         """All benchmarks, by name."""
 
@@ -467,8 +482,25 @@ class Tests:
 
     def pytest_collection_modifyitems(self, items: "list[pytest.Function]") -> None:
         self.existing = {self.name_of(item): item for item in items if is_benchmark(item)}
-        items[:] = [self.existing[name] for name in select(list(self.existing), self.names)]
+        chosen = select(list(self.existing), self.names)
+        if not self.results:  # else a file could not be imported, and its tests are not known
+            try:
+                self._check_names()
+            except SelectionError as error:
+                self.refusal, chosen = error, []
+        if self.mode == "names":
+            self.results |= {name: {"names": []} for name in chosen}
+            chosen = []
+        items[:] = [self.existing[name] for name in chosen]
         self.progress.expect(len(items))
+
+    def _check_names(self) -> None:
+        if not self.existing:
+            raise SelectionError(f"{self.path.name}: no test uses the fixture benchmark")
+        for name in self.names:
+            if not select(list(self.existing), [name]):
+                other = instead(name, self.existing, "benchmarks")
+                raise SelectionError(f"{self.path.name}: no benchmark matches {name}{other}")
 
     def pytest_runtest_setup(self, item: "pytest.Function") -> None:
         self.progress.begin(self.name_of(item))
@@ -525,26 +557,34 @@ def count_tests(path: Path, mode: str, directory: Path, names: list[str], progre
     status = pytest.main([str(path), *arguments], plugins=[Fixtures(), tests])
     if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise RuntimeError("pytest cannot run them")
+    if tests.refusal is not None:
+        raise tests.refusal
     if not tests.results:
-        if names and tests.existing:
-            raise SelectionError(f"no benchmark matches {' or '.join(names)}; benchmarks: {', '.join(tests.existing)}")
-        raise SelectionError("no test uses the fixture benchmark")
+        raise SelectionError(f"{path.name}: no benchmark ran: all were skipped, or do not call the fixture")
     return tests.results
 
 
 def count_scenarios(path: Path, mode: str, directory: Path, names: list[str], progress: Progress) -> dict[str, Result]:
     """Counts the scenarios of a file."""
     scenarios = load(path, directory)
-    unknown = [name for name in names if name not in scenarios]
-    if unknown:
-        raise SelectionError(f"unknown scenario: {', '.join(unknown)}; scenarios: {', '.join(scenarios)}")
+    for name in names:
+        if name not in scenarios:
+            raise SelectionError(f"{path.name}: unknown scenario {name}{instead(name, scenarios, 'scenarios')}")
     chosen = {name: scenarios[name] for name in names or scenarios}
+    if mode == "names":
+        return {name: forked(own_counts, setup)[1] for name, setup in chosen.items()}
     progress.expect(len(chosen))
     results = {}
     for name, setup in chosen.items():
         progress.begin(name)
         results[name] = count(mode, setup, directory)
     return results
+
+
+def own_counts(setup: Setup) -> Result:
+    """Returns the names of a scenario's own counts."""
+    _, totals = prepare(setup, 0)
+    return {"names": list(totals())}
 
 
 def main() -> None:
@@ -561,7 +601,7 @@ def main() -> None:
         report = {"error": str(error)}
     except Exception as error:  # noqa: BLE001 - the file is the user's; its error is reported
         report = failure(error)
-        report["error"] = f"cannot be used: {report['error']}"
+        report["error"] = f"{path.name}: cannot be used: {report['error']}"
     Path(output).write_text(json.dumps(report))
 
 

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from .growth import Profile
 from .origins import check
 from .subject import Subject
 
-__all__ = ["Counts", "Key", "Measurement", "Tools", "measure"]
+__all__ = ["INTERPRETER", "Counts", "Key", "Measurement", "Tools", "measure", "own_counts"]
 
 _HERE = Path(__file__).resolve().parent
 _ERROR_CHARACTERS = 2000
 _STANDARD_ERROR = 2
+INTERPRETER = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
+"""The name of the interpreter in budgets, such as ``cpython-3.11``."""
 Counts = dict[str, dict[str, float]]
 """The cost of each scenario, by scenario and count."""
 
@@ -93,11 +95,6 @@ class Key:
             distributions=distributions,
         )
 
-    @property
-    def interpreter(self) -> str:
-        """The name of the interpreter in budgets, such as ``cpython-3.11``."""
-        return f"{self.implementation}-{'.'.join(self.version.split('.')[:2])}"
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -111,12 +108,20 @@ class Measurement:
     tracebacks: Mapping[str, str] = field(default_factory=dict)
 
 
+def own_counts(tree: Path, subject: Subject) -> dict[str, list[str]]:
+    """Returns the names of the scenarios' own counts, without counting; nothing if a scenario fails. Raises
+    CannotLoadError like ``measure``."""
+    results = _run([], "names", tree, replace(subject, names=[]), _environment(tree, subject))
+    if any("error" in result for result in results.values()):
+        return {}
+    return {name: result["names"] for name, result in results.items()}
+
+
 def measure(tree: Path, subject: Subject, tools: Tools, changed: Sequence[str] = ()) -> Measurement:
     """Counts the scenarios with the packages of ``tree``. Other imports come from the subject's root and the
     environment of the interpreter. Raises CannotLoadError if the scenarios cannot be loaded or load other copies of the
     packages, GateError if counting fails or if the scenarios load one of the ``changed`` files from elsewhere."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment |= {"PYTHONHASHSEED": "0", "PYTHONPATH": f"{tree}{os.pathsep}{subject.root}"}
+    environment = _environment(tree, subject)
     preload: dict[str, str] = {}
     if tools.malloc_counter is not None:
         preload = {"LD_PRELOAD": str(tools.malloc_counter), "PYTHONMALLOC": "malloc"}
@@ -147,8 +152,17 @@ def measure(tree: Path, subject: Subject, tools: Tools, changed: Sequence[str] =
     )
 
 
+def _environment(tree: Path, subject: Subject) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return environment | {"PYTHONHASHSEED": "0", "PYTHONPATH": f"{tree}{os.pathsep}{subject.root}"}
+
+
 def _run(
-    wrapper: list[str], mode: str, tree: Path, subject: Subject, environment: Mapping[str, str]
+    wrapper: list[str],
+    mode: str,
+    tree: Path,
+    subject: Subject,
+    environment: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
     output = tree / f"{mode}.json"
     # -P keeps the folder of this file and the current folder off the path.
@@ -171,7 +185,7 @@ def _run(
     report: dict[str, Any] = json.loads(output.read_text())
     if "error" in report:
         details = f"\n{report['traceback'] or text}" if "traceback" in report else ""
-        raise CannotLoadError(f"{subject.scenarios.name}: {report['error']}{details}".replace(f"{tree}{os.sep}", ""))
+        raise CannotLoadError(f"{report['error']}{details}".replace(f"{tree}{os.sep}", ""))
     results: dict[str, dict[str, Any]] = report["scenarios"]
     return results
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import GateError
-from .measure import Counts, Key
+from .measure import INTERPRETER, Counts, Key
 from .verdicts import Cell, Verdict, number
 
 __all__ = ["Outcome", "read_baseline", "save_baseline"]
@@ -55,7 +55,7 @@ class Outcome:
         lines += [f"- {note}" for note in self.notes]
         key = self.key
         tool = f", valgrind {key.valgrind}" if key.valgrind else ""
-        lines.append(f"- for one step each; {key.interpreter} on {key.architecture}{tool}, lock {key.lock}")
+        lines.append(f"- for one step each; {INTERPRETER} on {key.architecture}{tool}, lock {key.lock}")
         return "\n".join(lines) + "\n"
 
     def _most_grown(self) -> list[str]:

@@ -1,11 +1,13 @@
 """Judges counts: a count with a budget must equal it; any other count is compared with base and the limit."""
 
 import enum
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .counting import COUNTS, instead
 from .errors import GateError
 from .measure import Counts
 
@@ -73,15 +75,22 @@ class Budgets:
 
     counts: Counts = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
+    file: Path = Path()
 
     @classmethod
     def read(cls, path: Path, interpreter: str) -> "Budgets":
         """Reads a table for each scenario. A budget is a number, or a table of numbers by interpreter, of which the
         others are ignored. ``limit`` is not a budget. Raises GateError for anything else."""
         try:
-            tables = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise GateError(f"the budgets cannot be read: {path}: {error}") from error
+        try:
+            tables = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            unquoted = re.search(r"^\s*\[([^\s\"']*::.*)\]", text, re.MULTILINE)
+            hint = f'. A name with :: needs quotes: ["{unquoted[1]}"]' if unquoted else ""
+            raise GateError(f"the budgets cannot be read: {path}: {error}{hint}") from error
         counts: Counts = {}
         limits: dict[str, float] = {}
         for scenario, table in tables.items():
@@ -97,7 +106,19 @@ class Budgets:
                     counts[scenario][name] = budget
                 elif budget is not None:
                     raise GateError(f"{path}: {name} of [{scenario}] is {budget!r}; a budget is a number")
-        return cls(counts, limits)
+        return cls(counts, limits, path)
+
+    def check(self, own: Mapping[str, Sequence[str]]) -> None:
+        """``own`` has the names of each scenario's own counts. Raises GateError for others."""
+        for scenario, budgets in self.counts.items():
+            if scenario not in own:
+                other = instead(scenario, own, "scenarios")
+                raise GateError(f"{self.file}: budget for the unknown scenario {scenario}{other}")
+            counts = [*COUNTS, *own[scenario]]
+            for name in budgets:
+                if name not in counts:
+                    other = instead(name, counts, "counts")
+                    raise GateError(f"{self.file}: {scenario} has a budget for the unknown count {name}{other}")
 
     def of(self, names: Sequence[str]) -> "Budgets":
         """Returns the budgets of ``names``, or all if empty."""
@@ -119,14 +140,7 @@ def parse_limit(text: str) -> float:
 
 
 def judge(head: Counts, base: Counts | None, budgets: Budgets, limit: float) -> list[Cell]:
-    """Judges every count of every scenario. Raises GateError for a budget of a count that does not exist."""
-    for scenario, budget in budgets.counts.items():
-        if scenario not in head:
-            raise GateError(f"budget for the unknown scenario {scenario!r}; scenarios: {', '.join(head)}")
-        for name in budget.keys() - head[scenario].keys() - {"blocks"}:
-            raise GateError(
-                f"{scenario} has a budget for the unknown count {name!r}; counts: {', '.join(head[scenario])}"
-            )
+    """Judges every count of every scenario."""
     cells = []
     for scenario in [*head, *((base or {}).keys() - head.keys())]:
         mine, former = head.get(scenario, {}), (base or {}).get(scenario, {})

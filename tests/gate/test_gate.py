@@ -176,7 +176,8 @@ def test_a_budget_overrules_the_base(foreign: Project) -> None:
         (["--base", "v9"], "no commit 'v9' here"),
         (["--limit", "2"], "'2' is not a percentage such as 2%"),
         (["--package", "src/other"], "no src/other in "),
-        (["halving"], "unknown scenario: halving; scenarios: doubling"),
+        (["halving"], "scenarios.py: unknown scenario halving; scenarios: doubling"),
+        (["doubling", "doublings"], "scenarios.py: unknown scenario doublings; did you mean doubling?"),
         (["--baseline", "pyproject.toml"], "write one with --save"),
         (["--json", "nowhere/gate.json"], "--json: nowhere/gate.json cannot be written"),
         (["--markdown", "perf"], "--markdown: perf cannot be written"),
@@ -194,6 +195,41 @@ def test_what_cannot_be_done_is_refused(
     assert foreign.gate(*arguments) == 2
     printed = capsys.readouterr().err
     assert "\r\x1b[Kbench.gate: " in printed and reason in printed
+
+
+@pytest.mark.parametrize(
+    ("budgets", "reason"),
+    [
+        ("[", "cannot be read: {}: "),
+        ("[doublings]\ncalls = 1", "{}: budget for the unknown scenario doublings; did you mean doubling?"),
+        ("[zero]\ncalls = 1", "{}: budget for the unknown scenario zero; scenarios: doubling"),
+        ("[doubling]\nstep = 1", "{}: doubling has a budget for the unknown count step; did you mean steps?"),
+        ("[doubling]\nzero = 1", "count zero; counts: instructions, opcodes, calls, blocks, kept, steps"),
+    ],
+)
+@pytest.mark.parametrize("names", [[], ["doubling"]])
+def test_budgets_are_checked_before_anything_is_counted(
+    foreign: Project, capfd: pytest.CaptureFixture[str], budgets: str, reason: str, names: list[str]
+) -> None:
+    file = foreign.write("budgets.toml", budgets)
+    assert foreign.gate("--base", "HEAD", "--budgets", "budgets.toml", *names) == 2
+    printed = capfd.readouterr().err
+    assert reason.format(file) in printed
+    assert ", counts" not in printed
+
+
+def test_a_budget_of_what_cannot_be_counted_here_is_left_alone(foreign: Project) -> None:
+    foreign.write("budgets.toml", "[doubling]\ninstructions = 1\nsteps = 1\n")
+    assert foreign.outcome("--base", "none", "--budgets", "budgets.toml")["passed"]
+
+
+def test_the_set_up_that_fails_is_reported_rather_than_its_budgets(
+    foreign: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign.write("perf/scenarios.py", SCENARIOS.replace("    def step", "    raise OSError('full')\n    def step"))
+    foreign.write("budgets.toml", "[doubling]\nsteps = 1\n")
+    assert foreign.gate("--base", "none", "--budgets", "budgets.toml") == 2
+    assert "doubling fails: OSError: full" in capsys.readouterr().err
 
 
 def test_a_project_without_settings_gets_a_remedy(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:

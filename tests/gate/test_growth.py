@@ -172,23 +172,54 @@ def test_benchmarks_of_pytest_are_scenarios(foreign: Project) -> None:
 
 
 @pytest.mark.usefixtures("_few_plugins")
-def test_a_name_that_no_benchmark_has_is_refused(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    foreign.write("benchmarks/test_counted.py", BENCHMARKS)
-    assert foreign.gate("--scenarios", "benchmarks", "--base", "none", "nosuch") == 2
-    names = "test_counted.py::test_work, test_counted.py::test_prepared"
-    assert f"benchmarks: no benchmark matches nosuch; benchmarks: {names}\n" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("names", "budgets", "reason"),
+    [
+        (
+            ["work", "zero"],
+            "",
+            "perf: no benchmark matches zero; benchmarks: test_a.py::test_work, test_a.py::test_pre",
+        ),
+        (["test_prpared"], "", "perf: no benchmark matches test_prpared; did you mean test_a.py::test_prepared?"),
+        ([], '["test_a.py::test_wrk"]\n', "budgets.toml: budget for the unknown scenario test_a.py::test_wrk; did"),
+        (
+            ["work"],
+            '["test_a.py::test_work"]\ncall = 1',
+            "has a budget for the unknown count call; did you mean calls?",
+        ),
+    ],
+)
+def test_a_name_that_nothing_has_is_refused(
+    foreign: Project, capfd: pytest.CaptureFixture[str], names: list[str], budgets: str, reason: str
+) -> None:
+    foreign.write("perf/test_a.py", BENCHMARKS)
+    foreign.write("budgets.toml", budgets)
+    assert foreign.gate("--scenarios", "perf", "--base", "none", "--budgets", "budgets.toml", *names) == 2
+    printed = capfd.readouterr().err
+    assert reason in printed
+    assert "head, counts" not in printed
 
 
 @pytest.mark.usefixtures("_few_plugins")
 def test_a_benchmark_that_fails_is_no_pass(foreign: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    """The names of tests in a file that cannot be imported are not known."""
     foreign.write("perf/test_work.py", BENCHMARKS)
     foreign.write("perf/test_other.py", "from counted import missing\n\ndef test_other(benchmark): ...\n")
-    assert foreign.gate("--scenarios", "perf") == 2
+    foreign.write("budgets.toml", '["test_other.py::test_other"]\ncalls = 1')
+    assert foreign.gate("--scenarios", "perf", "--budgets", "budgets.toml", "test_", "test_other") == 2
     printed = capfd.readouterr().err
     assert "head, counts: test_work.py::test_prepared (2 of 2)" in printed
     assert "perf/test_other.py fails: ImportError: cannot import name 'missing' from 'counted'" in printed
     assert "test_work.py::test_work fails: assert 2450 ==" in printed
     assert ">       assert benchmark(work, numbers) ==" in printed
+
+
+@pytest.mark.usefixtures("_few_plugins")
+def test_benchmarks_that_are_all_skipped_are_no_pass(foreign: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = "import pytest\n\n@pytest.mark.skip\ndef test_work(benchmark): ...\n"
+    foreign.write("perf/test_work.py", skipped)
+    assert foreign.gate("--base", "none", "--scenarios", "perf") == 2
+    assert "perf: no benchmark ran: all were skipped" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_few_plugins")
