@@ -73,6 +73,8 @@ def _check_files(args: argparse.Namespace) -> None:
         file: Path | None = getattr(args, option.replace("-", "_"))
         if file is not None and (file.is_dir() or not file.parent.is_dir()):
             raise GateError(f"--{option}: {file} cannot be written; use an existing folder")
+    if args.flame_graph and args.flame_graph.suffix not in (".svg", ".html"):
+        raise GateError(f"--flame-graph: {args.flame_graph}: the name must end in .svg or .html")
     if args.chart and not args.history:
         raise GateError("--chart: draws the file of --history: name it")
     if args.history and args.history.exists():
@@ -130,8 +132,7 @@ def _draw(path: Path, failed: Sequence[str], base: Measurement | None, head: Mea
     """Writes the flame graphs of the scenarios that fail, or of all: an SVG of the first one, or a page of them."""
     names = [name for name in head.profiles if name in failed] or list(head.profiles)
     former = base.profiles if base else {}
-    # A scenario that base does not have is drawn without a difference.
-    graphs = [flame_graph(name, former.get(name, head.profiles[name]), head.profiles[name]) for name in names]
+    graphs = [flame_graph(name, former.get(name), head.profiles[name]) for name in names]
     page = f"<!doctype html><meta charset=utf-8><title>Regression gate</title>{''.join(graphs)}"
     path.write_text(graphs[0] if path.suffix == ".svg" else page, "utf-8")
 
@@ -193,7 +194,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--history", type=Path, metavar="FILE", help="append the counts as a row")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the rows of --history as SVG")
     parser.add_argument(
-        "--flame-graph", type=Path, metavar="FILE", help="draw the difference in opcodes: .svg or .html"
+        "--flame-graph",
+        type=Path,
+        metavar="FILE",
+        help="draw the opcodes and their difference from base: .svg or .html",
     )
     return parser
 

@@ -79,17 +79,17 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def flame_graph(title: str, base: Profile, head: Profile) -> str:
+def flame_graph(title: str, base: Profile | None, head: Profile) -> str:
     """Returns an SVG of head's stacks. Widths are opcodes; a function is red if its own cost is greater than in base,
-    and blue if it is less."""
+    and blue if it is less. Without base all have the same colour."""
     drawn: list[str] = []
-    depth = _draw(head.stacks, base.stacks, drawn)
+    depth = _draw(head.stacks, base.stacks if base else None, drawn)
+    colours = "; red functions execute more than in base, blue ones less" if base else ""
     height = (depth + 2) * _ROW
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="monospace"'
         ' font-size="11">'
-        f'<text x="4" y="13">{html.escape(title)}: opcodes of a step; red functions execute more than in base, '
-        "blue ones less</text>"
+        f'<text x="4" y="13">{html.escape(title)}: opcodes of a step{colours}</text>'
         f"{''.join(drawn)}</svg>\n"
     )
 
@@ -98,8 +98,9 @@ def _inclusive(node: list[Any]) -> float:
     return float(node[1]) + sum(map(_inclusive, node[3]))
 
 
-def _draw(root: list[Any], former: list[Any], drawn: list[str]) -> int:
+def _draw(root: list[Any], former: list[Any] | None, drawn: list[str]) -> int:
     """Appends the rectangles of all nodes; returns the number of rows."""
+    compared = former is not None
     total = _inclusive(root) or 1.0
     rows = 0
     pending: list[tuple[list[Any], list[Any] | None, float, int]] = [(root, former, 0.0, 1)]
@@ -110,7 +111,7 @@ def _draw(root: list[Any], former: list[Any], drawn: list[str]) -> int:
         if width < _NARROWEST:
             continue
         rows = max(rows, row)
-        drawn.append(_rectangle(node, before, left, row, width, total))
+        drawn.append(_rectangle(node, before, left, row, width, total, compared=compared))
         children = {child[0]: child for child in before[3]} if before else {}
         for child in node[3]:
             pending.append((child, children.get(child[0]), left, row + 1))
@@ -118,17 +119,20 @@ def _draw(root: list[Any], former: list[Any], drawn: list[str]) -> int:
     return rows
 
 
-def _rectangle(node: list[Any], before: list[Any] | None, left: float, row: int, width: float, total: float) -> str:
+def _rectangle(
+    node: list[Any], before: list[Any] | None, left: float, row: int, width: float, total: float, *, compared: bool
+) -> str:
     """Returns a function, whose colour is the growth of its own cost: that of its calls is in theirs."""
     cost, own = _inclusive(node), float(node[1])
     change, own_change = (cost - _inclusive(before), own - before[1]) if before else (cost, own)
-    strength = min(abs(own_change) / total * 10, 1.0)
+    strength = min(abs(own_change) / total * 10, 1.0) if compared else 0.0
     pale = round(235 - 150 * strength)
-    colour = f"rgb(245,{pale},{pale})" if own_change > 0 else f"rgb({pale},{pale},245)"
+    colour = f"rgb(245,{pale},{pale})" if strength and own_change > 0 else f"rgb({pale},{pale},245)"
     name = node[0] or "step"
     label = html.escape(name[: int(width / _LABEL_PIXELS)]) if width > 4 * _LABEL_PIXELS else ""
     y = row * _ROW
-    title = f"{name}: {cost:,.4g} ({change:+,.4g}), without its calls {own:,.4g} ({own_change:+,.4g})"
+    growth, own_growth = (f" ({change:+,.4g})", f" ({own_change:+,.4g})") if compared else ("", "")
+    title = f"{name}: {cost:,.4g}{growth}, without its calls {own:,.4g}{own_growth}"
     return (
         f"<g><title>{html.escape(title)}</title>"
         f'<rect x="{left:.1f}" y="{y}" width="{width:.1f}" height="{_ROW - 1}" fill="{colour}" stroke="#fff"/>'

@@ -180,6 +180,7 @@ def test_a_budget_overrules_the_base(foreign: Project) -> None:
         (["doubling", "doublings"], "scenarios.py: unknown scenario doublings; did you mean doubling?"),
         (["--baseline", "pyproject.toml"], "write one with --save"),
         (["--json", "nowhere/gate.json"], "--json: nowhere/gate.json cannot be written"),
+        (["--flame-graph", "gate.png"], "--flame-graph: gate.png: the name must end in .svg or .html"),
         (["--markdown", "perf"], "--markdown: perf cannot be written"),
     ],
 )

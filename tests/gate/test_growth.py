@@ -136,7 +136,8 @@ def test_without_a_base_there_is_no_difference_to_draw(foreign: Project) -> None
     foreign.outcome("--base", "none", "--flame-graph", "all.html")
     drawn = (foreign.root / "all.html").read_text()
     assert "counted/__init__.py:work" in drawn
-    assert "rgb(245," not in drawn
+    assert "rgb(245," not in drawn and "(+" not in drawn
+    assert "doubling: opcodes of a step</text>" in drawn
 
 
 def test_a_function_called_more_often_is_named_with_its_calls(foreign: Project) -> None:
