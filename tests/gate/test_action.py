@@ -50,8 +50,8 @@ def test_arguments_are_words_and_no_patterns_of_files(tmp_path: Path) -> None:
     (tmp_path / "bin" / "bench-gate").chmod(0o755)
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
     assert (ROOT / "tests").exists()
-    printed = step("Count", tmp_path, PATH=path, ARGUMENTS="[t]ests\n--limit  4%\n").splitlines()
-    assert printed[-3:] == ["[t]ests", "--limit", "4%"]
+    printed = step("Count", tmp_path, PATH=path, ARGUMENTS="[t]ests\n--limit  4% 'a\n").splitlines()
+    assert printed[-4:] == ["[t]ests", "--limit", "4%", "'a"]
     assert step("Count", tmp_path, PATH=path, ARGUMENTS="").splitlines()[-1].endswith("gate.html")
 
 
