@@ -24,11 +24,12 @@ from .trees import (
     changed_since,
     copy,
     described,
+    is_same,
     resolve,
     why_no_base,
     worktree,
 )
-from .verdicts import Budgets, judge, parse_limit
+from .verdicts import Budgets, Verdict, judge, parse_limit
 
 __all__ = ["main"]
 
@@ -121,10 +122,14 @@ def _compare(args: argparse.Namespace) -> tuple[Outcome, Row]:
     if base is not None:
         compared = [name for name in failed if name in base.profiles]
         grew = {name: lines for name in compared if (lines := grown(base.profiles[name], head.profiles[name]))}
+    notes = list(tools.notes)
+    if base_commit is not None and is_same(subject.root, base_commit, subject.packages):
+        odd = dict.fromkeys(cell.scenario for cell in cells if cell.verdict in (Verdict.REGRESSED, Verdict.IMPROVED))
+        notes += [f"{name} is not deterministic: the packages are the same in base" for name in odd]
     if args.flame_graph and head.profiles:
         _draw(args.flame_graph, failed, base, head)
     commit, date = described(subject.root, subject.packages)
-    outcome = Outcome(key, against, cells, tools.notes, base.errors if base else {}, grew, no_base, commit)
+    outcome = Outcome(key, against, cells, notes, base.errors if base else {}, grew, no_base, commit)
     return outcome, Row(commit, date, not outcome.failures, conditions(key), head.counts)
 
 

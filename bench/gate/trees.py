@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
-    "COMMIT_CHARACTERS", "SHALLOW", "automatic_base", "changed_since", "copy", "described", "resolve", "why_no_base",
-    "worktree",
+    "COMMIT_CHARACTERS", "SHALLOW", "automatic_base", "changed_since", "copy", "described", "is_same", "resolve",
+    "why_no_base", "worktree",
 ]  # fmt: skip
 
 COMMIT_CHARACTERS = 12
@@ -72,6 +72,12 @@ def changed_since(root: Path, commit: str) -> list[str]:
     prefix = _git(root, "rev-parse", "--show-prefix") or "."
     files = (_git(root, "diff", "--name-only", "--no-relative", "-z", commit, "--", ":(top)*.py") or "").split("\0")
     return [os.path.relpath(file, prefix) for file in files if file]
+
+
+def is_same(root: Path, commit: str, packages: Sequence[str]) -> bool:
+    """Whether no file of ``packages`` differs from ``commit``."""
+    differs = _git(root, "diff", "--name-only", commit, "--", *packages)
+    return differs == _git(root, "status", "--porcelain", "--", *packages) == ""
 
 
 @contextmanager

@@ -72,6 +72,18 @@ def test_a_branch_is_compared_with_where_it_left_main(foreign: Project) -> None:
     assert verdict(foreign) == "regressed"
 
 
+def test_a_step_that_is_not_deterministic_is_named(foreign: Project) -> None:
+    """Here by the path of the tree, in place of randomness."""
+    text = SCENARIOS.replace("range(100)", "range(100 if '/base/' in work.__code__.co_filename else 200)")
+    foreign.write("perf/scenarios.py", text)
+    note = "doubling is not deterministic: the packages are the same in base"
+    assert note in foreign.outcome("--base", "HEAD")["notes"]
+    foreign.write("src/counted/new.py", "")
+    assert note not in foreign.outcome("--base", "HEAD")["notes"]
+    foreign.commit()
+    assert note not in foreign.outcome("--base", "HEAD~1")["notes"]
+
+
 def test_an_improvement_passes(foreign: Project) -> None:
     foreign.write(SOURCE, QUICKER)
     assert verdict(foreign) == "improved"
