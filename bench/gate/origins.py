@@ -1,5 +1,6 @@
 """Where the modules of a run came from: base may execute no code of head other than the scenarios."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,4 +82,4 @@ def _has_package(folder: Path, subject: Subject) -> bool:
 
 def _list(paths: Sequence[str] | Mapping[str, str]) -> str:
     """Returns paths as a list of TOML."""
-    return f"[{', '.join(f'{chr(34)}{path}{chr(34)}' for path in paths)}]"
+    return json.dumps(list(paths))

@@ -272,7 +272,7 @@ def test_the_key_is_the_only_one_in_clear_text(
         (["cluade"], "ztoapi connect: unknown client cluade; did you mean claude?"),
         (["CLAUDE"], "unknown client CLAUDE; did you mean claude?"),
         (["claude", "--api", "chat"], "--api: Claude Code has only messages"),
-        (["claude", "--url", "gw.example.com"], "--url: 'gw.example.com' is not an http or https URL"),
+        (["claude", "--url", "gw.example.com"], "--url: 'gw.example.com' is not an http or https URL, such as http://"),
         (["claude", "--url", "http://h/?a=1"], "--url: 'http://h/?a=1' is not an http or https URL"),
         (["claude", "--url", "http://h:x/"], "--url: 'http://h:x/' is not an http or https URL"),
         (["claude", "--url", "http:///v1"], "--url: 'http:///v1' is not an http or https URL"),

@@ -54,7 +54,7 @@ def open_client(args: argparse.Namespace) -> tuple[httpx.AsyncClient, str]:
     except (httpx.InvalidURL, ValueError) as error:
         raise UsageError((f"--url: {error}",)) from error
     if client.base_url.scheme not in ("http", "https") or not client.base_url.host:
-        raise UsageError((f"--url: {url!r} is not an http or https URL",))
+        raise UsageError((f"--url: {url!r} is not an http or https URL, such as http://127.0.0.1:9090",))
     return client, url
 
 

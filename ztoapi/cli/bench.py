@@ -160,7 +160,7 @@ def _demo_upstream(url: str, config: Config) -> str | None:
         with httpx.Client(trust_env=False, verify=_tls(config), timeout=_TIMEOUT_SECONDS) as client:
             demo = client.get(index).json().get("demo_upstream")
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise UsageError((f"--url: {url!r} is not an http or https URL",)) from error
+        raise UsageError((f"--url: {url!r} is not an http or https URL, such as http://127.0.0.1:9090",)) from error
     except httpx.TransportError as error:
         raise OSError(
             errno.ECONNREFUSED, f"no response from the gateway {url}: {error}; {_REMEDIES[GATEWAY]}"

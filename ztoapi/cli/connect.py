@@ -111,7 +111,7 @@ def _url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or not text.isascii() or not text.isprintable() or " " in text:
-        raise UsageError((f"--url: {text!r} is not an http or https URL",))
+        raise UsageError((f"--url: {text!r} is not an http or https URL, such as http://127.0.0.1:9090",))
     return text.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
