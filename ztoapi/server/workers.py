@@ -297,9 +297,11 @@ class _Supervisor:
         for place in self._places:
             if place.worker is None:
                 place.worker = self._fork(place, place.duty)
+        if not self._purpose:
+            # Before the announcement: `ztoapi reload` works from then on.
+            self._service.report("started")
         started()
         if not self._purpose:
-            self._service.report("started")
             self._notifier.send("READY=1")
         while self._pids() or not self._stopping:
             self._wait()
