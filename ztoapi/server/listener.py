@@ -8,8 +8,8 @@ import socket
 import time
 from typing import Final, NamedTuple
 
-from ztoapi.config.listen import Listen
 from ztoapi.errors import shutting_down
+from ztoapi.server.accepted import connect_accepted
 from ztoapi.server.context import ServerContext
 from ztoapi.server.protocol import HTTPProtocol
 from ztoapi.server.proxy_listener import Peer, ProxyListener
@@ -159,26 +159,22 @@ class Server:
             if isinstance(server, ProxyListener):
                 server.begin(connection.sock, connection.peer)
             else:
-                task = self._context.loop.create_task(self._connect(connection.listening.address, connection.sock))
+                task = self._context.loop.create_task(self._connect(connection))
                 self._starting.add(task)
                 task.add_done_callback(self._starting.discard)
             if number % _STARTS_PER_TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _connect(self, address: Listen, sock: socket.socket) -> None:
+    async def _connect(self, connection: _Accepted) -> None:
         """Does what the event loop does for a connection that it has accepted."""
-        context = self._context
-        timeout_seconds = context.limits.head_timeout_seconds
-        try:
-            await context.loop.connect_accepted_socket(
-                lambda: HTTPProtocol(context, admin=address.admin),
-                sock,
-                ssl=context.tls if address.tls else None,
-                ssl_handshake_timeout=timeout_seconds if address.tls else None,
-            )
-        except OSError as error:
-            # A failed handshake; the loop has closed the connection.
-            _log.debug("a connection has failed: %s", error)
+        context, address = self._context, connection.listening.address
+        await connect_accepted(
+            context.loop,
+            lambda: HTTPProtocol(context, admin=address.admin),
+            connection.sock,
+            context.tls if address.tls else None,
+            context.limits.head_timeout_seconds,
+        )
 
     async def close(self) -> None:
         """Stops listening, and aborts every connection."""

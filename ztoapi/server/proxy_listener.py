@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
+from ztoapi.server.accepted import connect_accepted
 from ztoapi.server.sockets import ListeningSocket
 from ztoapi.wire.address import Network, is_in, peer_address
 from ztoapi.wire.proxy_header import MAX_HEADER_BYTES, ProxyHeader, read_proxy_header
@@ -105,16 +106,9 @@ class ProxyListener:
         except (OSError, ValueError) as error:
             self._refuse(connection, str(error))
             return
-        try:
-            await self._loop.connect_accepted_socket(
-                lambda: self._make(header.client),
-                connection,
-                ssl=self._tls,
-                ssl_handshake_timeout=None if self._tls is None else self._timeout_seconds,
-            )
-        except OSError as error:
-            # A failed handshake; the loop has closed the connection.
-            _log.debug("a connection from a proxy has failed: %s", error)
+        await connect_accepted(
+            self._loop, lambda: self._make(header.client), connection, self._tls, self._timeout_seconds
+        )
 
     async def _read_header(self, connection: socket.socket) -> ProxyHeader:
         """Reads the header, and leaves the bytes behind it in the socket."""
