@@ -40,10 +40,10 @@ SEPARATE = {
 # Compiled modules are kept, also if the environment says otherwise. This process and each one that a test starts would
 # compile all that they import.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Behind a proxy, too, the tests reach the servers that they start.
 for _name in ("NO_PROXY", "no_proxy"):
     os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1,localhost,::1")))
-sys.dont_write_bytecode = False
 
 # The duration of an example depends on the machine more than on the tested code. The same code always gets the same
 # examples; a thorough run looks for others.

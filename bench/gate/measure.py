@@ -158,11 +158,7 @@ def _environment(tree: Path, subject: Subject) -> dict[str, str]:
 
 
 def _run(
-    wrapper: list[str],
-    mode: str,
-    tree: Path,
-    subject: Subject,
-    environment: Mapping[str, str],
+    wrapper: list[str], mode: str, tree: Path, subject: Subject, environment: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     output = tree / f"{mode}.json"
     # -P keeps the folder of this file and the current folder off the path.
